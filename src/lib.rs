@@ -1,0 +1,3 @@
+//! Headcount
+pub mod count;
+pub mod store;

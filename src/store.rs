@@ -1,0 +1,146 @@
+//! The shared count, behind one trait: what an instance says to the store and what it hears back.
+//!
+//! Two implementations pass one contract suite (`tests/store_contract.rs`): [`embedded`], in this process,
+//! and [`redis`], shared by a cluster. Nothing here decides when to report or what to show.
+
+pub mod embedded;
+pub mod redis;
+
+use std::{fmt, future::Future, pin::Pin, time::Duration};
+
+use futures_util::stream::BoxStream;
+
+use crate::count::{Count, Incarnation, Revision, Sequence};
+
+/// What a store does for an instance. Futures are boxed so that the kind of store is chosen at start.
+pub trait Store: fmt::Debug + Send + Sync + 'static {
+    /// Applies one report and says what the count is now. Applying it twice, late or out of order changes
+    /// nothing beyond applying it once, in order. The future must run to its end: dropping it does not stop
+    /// a command that is under way. It ends by itself within one lease.
+    fn report(&self, report: Report) -> StoreFuture<'_, Reply>;
+
+    /// Subscribes to announcements. When this resolves, every later announcement will be in the stream; an
+    /// item that is an error is one message that could not be read. The stream ends when the subscription
+    /// is lost.
+    fn subscribe(&self) -> StoreFuture<'_, Announcements>;
+
+    /// The incarnations that hold a lease, for operators.
+    fn roster(&self) -> StoreFuture<'_, Roster>;
+
+    /// `embedded` or `redis`, as shown to operators.
+    fn kind(&self) -> &'static str;
+}
+
+/// A future of a [`Store`].
+pub type StoreFuture<'a, T> = Pin<Box<dyn Future<Output = Result<T, StoreError>> + Send + 'a>>;
+
+/// What [`Store::subscribe`] gives: counts as they are published.
+pub type Announcements = BoxStream<'static, Result<Count, StoreError>>;
+
+/// An instance tells the store its local count.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Report {
+    /// Who reports.
+    pub incarnation: Incarnation,
+    /// Fresh on every send.
+    pub sequence: Sequence,
+    /// Connections on this instance, as an absolute number; at most [`LOCAL_MAX`].
+    pub users: u64,
+    /// The highest revision this instance has seen, and the count seen with it. By these a store that lost
+    /// or rolled back its data finds out.
+    pub seen: Count,
+    /// How long this report stands: [`LEASE_MIN`] to [`LEASE_MAX`].
+    pub lease: Duration,
+    /// What is asked for.
+    pub kind: ReportKind,
+}
+
+/// The most connections one report may claim.
+pub const LOCAL_MAX: u64 = 1_000_000_000;
+/// The shortest lease a store accepts: below it, a garbage collection of the network would look like death.
+pub const LEASE_MIN: Duration = Duration::from_millis(100);
+/// The longest lease a store accepts: above it, a crash would show for longer than anybody waits.
+pub const LEASE_MAX: Duration = Duration::from_secs(300);
+
+/// What a [`Report`] asks for.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum ReportKind {
+    /// Here is my count.
+    #[default]
+    Plain,
+    /// I am leaving; my count goes, my sequence stays fenced for a lease.
+    Farewell,
+    /// Here is my count, and recount the total from its parts.
+    Audit,
+}
+
+/// What the store answers to a [`Report`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Reply {
+    /// False if the report was stale: its sequence was not above the stored one, and nothing changed.
+    pub applied: bool,
+    /// The count after this report.
+    pub count: Count,
+    /// The last revision that was published.
+    pub announced: Revision,
+    /// Live instances: incarnations that hold a count, also a count of 0.
+    pub instances: u32,
+    /// The sequence that was stored for this incarnation before this report; 0 if none.
+    pub stored_sequence: Sequence,
+    /// Expired leases this call removed, at most [`REAPED_MAX`].
+    pub reaped: u32,
+    /// Values this call found wrong and put right.
+    pub repaired: u32,
+}
+
+/// Expired leases one call removes at most, which bounds how long it holds the store up; whoever is told
+/// this number reports again at once.
+pub const REAPED_MAX: u32 = 128;
+
+/// Who is alive, according to the store.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Roster {
+    /// The public count, what `GET currentUsers` shows.
+    pub users: u64,
+    /// The revision, and whether the store is recovering.
+    pub count: Count,
+    /// One entry per incarnation that holds a count, in order of their making.
+    pub instances: Vec<RosterEntry>,
+}
+
+/// One incarnation in a [`Roster`].
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct RosterEntry {
+    /// Its id, as stored.
+    pub incarnation: String,
+    /// Its connections.
+    pub users: u64,
+    /// How much of its lease is left on the lease clock, as of the last report of anybody; `None` if it
+    /// holds no lease.
+    pub lease_left: Option<Duration>,
+}
+
+/// Why a store did not answer as it should. The reporter's reaction depends on the kind, so there is one
+/// variant per reaction.
+#[derive(Debug, thiserror::Error)]
+pub enum StoreError {
+    /// No connection could be made, or it broke, or the address did not resolve.
+    #[error("failed to reach the store: {0}")]
+    Unreachable(String),
+    /// No answer within one lease. The command may still run; the fence makes that harmless.
+    #[error("failed to get an answer from the store within {0:?}")]
+    Timeout(Duration),
+    /// The server is up but does not take writes for now: loading its data, busy with a script, out of
+    /// memory, or read-only after a failover. It is tried again.
+    #[error("the store refuses writes for now: {0}")]
+    Refused(String),
+    /// A key holds something of another type. An audit puts it right.
+    #[error("a key of the store has the wrong type: {0}")]
+    WrongType(String),
+    /// Wrong credentials or missing permissions. Tried again, since an operator may mend it, but said loudly.
+    #[error("the store denies access: {0}")]
+    Denied(String),
+    /// Something came back that this version does not understand.
+    #[error("failed to understand the store: {0}")]
+    Protocol(String),
+}
