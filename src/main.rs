@@ -1,7 +1,7 @@
 //! The program: reads the settings, sets up logs, runs, and says how it went by its exit code.
 
 use std::{
-    io::{self, Write},
+    io::{self, IsTerminal, Write},
     process::{self, ExitCode},
 };
 
@@ -86,7 +86,9 @@ async fn either(terminate: &mut Signal, interrupt: &mut Signal) {
 
 fn set_up_logs(log: &LogConfig) -> anyhow::Result<()> {
     let filter = EnvFilter::try_new(&log.filter).context("failed to read the log filter")?;
-    let builder = tracing_subscriber::fmt().with_env_filter(filter).with_writer(io::stderr);
+    let colours = io::stderr().is_terminal();
+    let builder =
+        tracing_subscriber::fmt().with_env_filter(filter).with_writer(io::stderr).with_ansi(colours);
     let installed = if log.json { builder.json().try_init() } else { builder.try_init() };
     installed.map_err(|error| anyhow::anyhow!("failed to set up logs: {error}"))
 }

@@ -3,16 +3,16 @@
 //! Messages from clients are not listened to; their size is bounded here and their rate in
 //! [`crate::connection`].
 
-use std::{convert::Infallible, sync::Arc, time::Duration};
+use std::{convert::Infallible, fmt, sync::Arc, time::Duration};
 
 use axum::{Router, body::Body, middleware};
 use http::{Method, Request};
 use socketioxide::{
     ParserConfig, SocketIo, TransportType, extract::SocketRef, handler::ConnectHandler,
-    socket::DisconnectReason,
+    layer::SocketIoLayer, service::SocketIoService, socket::DisconnectReason,
 };
 use tokio::time::Instant;
-use tower::ServiceExt;
+use tower::{Layer, ServiceExt};
 
 use crate::{
     broadcaster::JOINING,
@@ -36,12 +36,18 @@ const BINARY_PARTS_MAX: usize = 1;
 const BINARY_PARTS_TIMEOUT: Duration = Duration::from_secs(1);
 
 /// The sockets of this instance.
-#[derive(Clone, Debug)]
+#[derive(Clone)]
 pub struct Sockets {
     io: SocketIo,
     /// The Socket.IO service as it is, without the gate in front.
-    service: Router,
+    service: SocketIoService<Router>,
     gate: Arc<Gate>,
+}
+
+impl fmt::Debug for Sockets {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Sockets").field("gate", &self.gate).finish_non_exhaustive()
+    }
 }
 
 /// How sockets are set up.
@@ -90,7 +96,7 @@ impl Sockets {
         );
         Self {
             io,
-            service: Router::new().layer(layer),
+            service: layer.layer(Router::new()),
             gate,
         }
     }
@@ -151,7 +157,7 @@ impl Sockets {
     }
 }
 
-fn build(settings: &SocketSettings) -> (socketioxide::layer::SocketIoLayer, SocketIo) {
+fn build(settings: &SocketSettings) -> (SocketIoLayer, SocketIo) {
     let parser = ParserConfig::common()
         .max_incoming_binaries(BINARY_PARTS_MAX)
         .max_incoming_binary_buf_size(settings.payload_bytes_max)
