@@ -229,15 +229,11 @@ mod tests {
                 control.begin_websocket();
             }
             let bytes = flood.clone();
-            let writing =
-                tokio::task::spawn(async move { peer.write_all(&bytes).await.map(|()| peer) });
+            let writing = tokio::task::spawn(async move { peer.write_all(&bytes).await });
             let mut received = Vec::new();
-            let _ = connection
-                .read_to_end(&mut received)
-                .await
-                .map(drop)
-                .is_ok()
-                && writing.await.is_ok();
+            connection.read_to_end(&mut received).await.unwrap();
+            drop(connection);
+            assert_eq!(writing.await.unwrap().is_err(), websocket);
             assert_eq!(control.flooded(), websocket);
             assert_eq!(
                 received.len() < flood.len(),

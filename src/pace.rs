@@ -44,6 +44,8 @@ pub struct ReportPace {
     reported: Change,
     /// When each report under way was sent, oldest first; at most [`IN_FLIGHT_MAX`].
     in_flight: Vec<Instant>,
+    /// When the newest answered report was sent.
+    answered: Option<Instant>,
     follow_up: Option<Instant>,
     /// Failures since the last answer, and when to try again. News does not hurry a store that is away.
     failures: u32,
@@ -60,6 +62,7 @@ impl ReportPace {
             last_sent: None,
             reported: Change::default(),
             in_flight: Vec::with_capacity(IN_FLIGHT_MAX),
+            answered: None,
             follow_up: None,
             failures: 0,
             retry: None,
@@ -113,6 +116,7 @@ impl ReportPace {
     /// The report that was sent at `sent_at` has its answer.
     pub fn answered(&mut self, sent_at: Instant, answer: Answer, now: Instant) {
         self.land(sent_at);
+        self.answered = self.answered.max(Some(sent_at));
         self.failures = 0;
         self.retry = None;
         self.instances = answer.instances.max(1);

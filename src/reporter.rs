@@ -94,8 +94,8 @@ impl Reporter {
         while !stop.is_cancelled() {
             let now = Instant::now();
             let local = self.look(now);
-            if self.pace.overdue().is_some_and(|at| at <= now) {
-                self.lose("no answer from the store in time");
+            if self.is_silent(now) {
+                self.lose("no answer in time");
             }
             let due = self.pace.due(local.change);
             if due.is_some_and(|at| at <= now) {
@@ -121,9 +121,9 @@ impl Reporter {
     /// Waits for whatever comes first: news, a reply, a wish for a report, or the time for one.
     async fn wait(&mut self, now: Instant, due: Option<Instant>, stop: &CancellationToken) {
         let may_look = self.next_look <= now;
-        let overdue = self.pace.overdue().filter(|&at| at > now);
+        let silence = self.pace.silence().filter(|&at| at > now);
         let look = (!may_look).then_some(self.next_look);
-        let wake = [due, overdue, look].into_iter().flatten().min();
+        let wake = [due, silence, look].into_iter().flatten().min();
         tokio::select! {
             () = stop.cancelled() => {}
             Some(outcome) = self.under_way.join_next() => {
@@ -203,8 +203,14 @@ impl Reporter {
         self.metrics.leases_reaped.inc_by(reply.reaped.into());
         self.metrics.repairs.inc_by(reply.repaired.into());
         let was_reachable = self.view.borrow().reachable();
-        self.view.send_modify(|view| view.fold_reply(sent, reply));
-        if !was_reachable {
+        let still_silent = self.is_silent(now);
+        self.view.send_modify(|view| {
+            view.fold_reply(sent, reply);
+            if still_silent {
+                view.lose();
+            }
+        });
+        if !was_reachable && !still_silent {
             tracing::info!(count = reply.count.users, revision = %reply.count.revision, "store answers");
         }
     }
@@ -214,6 +220,11 @@ impl Reporter {
     fn is_another_process(&self, sent: SentReport, reply: &Reply) -> bool {
         let taken = reply.stored_sequence == sent.sequence || reply.stored_sequence > self.sequence;
         !reply.applied && taken
+    }
+
+    /// Whether a later report than the last that was answered has been waiting for too long.
+    fn is_silent(&self, now: Instant) -> bool {
+        self.pace.silence().is_some_and(|at| at <= now)
     }
 
     fn lose(&self, reason: &str) {

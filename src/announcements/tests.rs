@@ -1,1 +1,197 @@
-//! t
+//! Tests of listening, under a paused clock: gaps are closed by a report, deafness is found out.
+
+use std::sync::Mutex;
+
+use futures_util::{StreamExt, stream};
+use tokio::sync::mpsc;
+
+use super::*;
+use crate::{
+    count::{Count, Sequence},
+    store::{Announcements, Reply, Report, Roster, StoreError, StoreFuture},
+    tally::Local,
+    view::SentReport,
+};
+
+/// A store of which only the channel is used. Each subscription is handed out to be fed by the test.
+#[derive(Debug, Default)]
+struct Channel {
+    subscriptions: Mutex<Vec<mpsc::Sender<Count>>>,
+    broken: Mutex<bool>,
+}
+
+impl Store for Channel {
+    fn report(&self, _: Report) -> StoreFuture<'_, Reply> {
+        unreachable!("listening never reports")
+    }
+
+    fn subscribe(&self) -> StoreFuture<'_, Announcements> {
+        let broken = *self.broken.lock().unwrap();
+        Box::pin(async move {
+            if broken {
+                return Err(StoreError::Unreachable("refused".to_owned()));
+            }
+            let (tx, rx) = mpsc::channel(8);
+            self.subscriptions.lock().unwrap().push(tx);
+            let counts = stream::unfold(rx, async |mut rx| {
+                rx.recv().await.map(|count| (Ok(count), rx))
+            });
+            Ok(counts.boxed())
+        })
+    }
+
+    fn roster(&self) -> StoreFuture<'_, Roster> {
+        unreachable!("listening never asks for the roster")
+    }
+
+    fn kind(&self) -> &'static str {
+        "channel"
+    }
+}
+
+struct Stage {
+    channel: Arc<Channel>,
+    view: Arc<watch::Sender<View>>,
+    resync: Arc<Notify>,
+    metrics: Metrics,
+    _task: tokio::task::JoinHandle<()>,
+}
+
+impl Stage {
+    async fn new() -> Self {
+        let channel = Arc::new(Channel::default());
+        let view = Arc::new(watch::Sender::new(View::default()));
+        let resync = Arc::new(Notify::new());
+        let metrics = Metrics::new("channel").unwrap();
+        let store = Arc::clone(&channel) as Arc<dyn Store>;
+        let listener = Listener::new(
+            store,
+            Arc::clone(&view),
+            Arc::clone(&resync),
+            metrics.clone(),
+        );
+        let task = tokio::task::spawn(listener.run(CancellationToken::new()));
+        let stage = Self {
+            channel,
+            view,
+            resync,
+            metrics,
+            _task: task,
+        };
+        stage.pass(1).await;
+        stage
+    }
+
+    async fn pass(&self, millis: u64) {
+        sleep(Duration::from_millis(millis)).await;
+    }
+
+    fn subscriptions(&self) -> usize {
+        self.channel.subscriptions.lock().unwrap().len()
+    }
+
+    async fn publish(&self, revision: u64) {
+        let newest = self
+            .channel
+            .subscriptions
+            .lock()
+            .unwrap()
+            .last()
+            .unwrap()
+            .clone();
+        newest.send(count(revision)).await.unwrap();
+        self.pass(1).await;
+    }
+
+    /// A reply says that this revision was published.
+    fn reply(&self, announced: u64) {
+        let sent = SentReport {
+            sequence: Sequence(announced),
+            local: Local::default(),
+            at: Instant::now(),
+        };
+        let reply = Reply {
+            applied: true,
+            count: count(announced),
+            announced: Revision(announced),
+            instances: 2,
+            stored_sequence: Sequence(0),
+            reaped: 0,
+            repaired: 0,
+        };
+        self.view.send_modify(|view| view.fold_reply(sent, &reply));
+    }
+}
+
+fn count(revision: u64) -> Count {
+    Count {
+        users: revision,
+        revision: Revision(revision),
+        recovering: false,
+    }
+}
+
+/// Goal: announcements reach the view, and subscribing asks for a report that closes the gap before it.
+#[tokio::test(start_paused = true)]
+async fn announcements_reach_the_view() {
+    let stage = Stage::new().await;
+    let rung = tokio::time::timeout(Duration::from_millis(1), stage.resync.notified()).await;
+    assert!(rung.is_ok(), "subscribing rings the reporter");
+    stage.publish(3).await;
+    stage.publish(2).await;
+    assert_eq!(stage.view.borrow().seen(), count(3));
+    assert_eq!(stage.metrics.announcements.get(), 2);
+}
+
+/// Goal: a lost subscription is made anew soon, and rings again. Method: drop the sending side.
+#[tokio::test(start_paused = true)]
+async fn a_lost_subscription_is_made_anew() {
+    let stage = Stage::new().await;
+    stage.resync.notified().await;
+    stage.channel.subscriptions.lock().unwrap().clear();
+    stage.pass(200).await;
+    assert_eq!(stage.subscriptions(), 1);
+    stage.resync.notified().await;
+    assert_eq!(stage.metrics.resubscribes.get(), 1);
+    stage.publish(5).await;
+    assert_eq!(stage.view.borrow().seen(), count(5));
+}
+
+/// Goal: while the store refuses, it is asked again within about a second, for ever. Method: a refusal of a
+/// minute, then the way is free.
+#[tokio::test(start_paused = true)]
+async fn a_refused_subscription_is_tried_for_ever() {
+    let stage = Stage::new().await;
+    *stage.channel.broken.lock().unwrap() = true;
+    stage.channel.subscriptions.lock().unwrap().clear();
+    stage.pass(60_000).await;
+    assert_eq!(stage.subscriptions(), 0);
+    *stage.channel.broken.lock().unwrap() = false;
+    stage.pass(2_100).await;
+    assert_eq!(stage.subscriptions(), 1);
+}
+
+/// Goal: a published announcement that does not arrive within a second drops the subscription; one that
+/// arrives in time does not.
+#[tokio::test(start_paused = true)]
+async fn deafness_is_found_out() {
+    let stage = Stage::new().await;
+    stage.pass(10).await;
+    stage.reply(4);
+    stage.pass(5_000).await;
+    assert_eq!(
+        stage.subscriptions(),
+        1,
+        "the first reply may speak of what was before"
+    );
+    stage.reply(5);
+    stage.pass(900).await;
+    stage.publish(5).await;
+    stage.pass(5_000).await;
+    assert_eq!(stage.subscriptions(), 1, "it arrived in time");
+    stage.reply(6);
+    stage.pass(DEAF_AFTER.as_millis() as u64 - 10).await;
+    assert_eq!(stage.subscriptions(), 1);
+    stage.pass(200).await;
+    assert_eq!(stage.subscriptions(), 2, "it is deaf");
+}

@@ -75,19 +75,28 @@ fn a_second_report_waits_until_the_first_is_overdue() {
     let (mut pace, start) = started();
     let first = start + HEARTBEAT;
     pace.sent(Change(1), first);
-    assert_eq!(pace.overdue(), Some(first + ANSWER_OVERDUE));
+    assert_eq!(pace.silence(), Some(first + ANSWER_OVERDUE));
     assert_eq!(pace.due(Change(2)), Some(first + ANSWER_OVERDUE));
     let second = first + ANSWER_OVERDUE;
     pace.sent(Change(2), second);
     assert_eq!(pace.due(Change(3)), None);
     pace.answered(second, QUIET, second + ms(1));
     assert_eq!(
+        pace.silence(),
+        None,
+        "the later one was answered, so the store is there"
+    );
+    assert_eq!(
         pace.due(Change(3)),
         Some(second + ms(10)),
         "the hanging one is long overdue already"
     );
     pace.failed(first, second + ms(2));
-    assert_eq!(pace.overdue(), None);
+    assert_eq!(
+        pace.due(Change(3)),
+        Some(second + ms(52)),
+        "a failure after the answer: retry soon"
+    );
 }
 
 /// Goal: a store that is away is tried at 50, 100, 200 ms, then at each heartbeat, never slower; news does
