@@ -93,8 +93,18 @@ impl ReportPace {
         Some(self.overdue().map_or(due, |overdue| due.max(overdue)))
     }
 
-    /// When the oldest report under way counts as unanswered.
-    pub fn overdue(&self) -> Option<Instant> {
+    /// When the store counts as away, if nothing is answered by then. A report that was overtaken by the
+    /// answer to a later one does not matter: it hangs on a connection, not in the store.
+    pub fn silence(&self) -> Option<Instant> {
+        let unanswered = self
+            .in_flight
+            .iter()
+            .find(|&&sent_at| Some(sent_at) > self.answered);
+        unanswered.map(|&sent_at| sent_at + ANSWER_OVERDUE)
+    }
+
+    /// When the oldest report under way has taken so long that another may try.
+    fn overdue(&self) -> Option<Instant> {
         self.in_flight
             .first()
             .map(|&sent_at| sent_at + ANSWER_OVERDUE)
@@ -127,9 +137,17 @@ impl ReportPace {
         }
     }
 
+    /// Whether a report that was sent later than `sent_at` has been answered.
+    pub fn overtaken(&self, sent_at: Instant) -> bool {
+        self.answered > Some(sent_at)
+    }
+
     /// The report that was sent at `sent_at` failed.
     pub fn failed(&mut self, sent_at: Instant, now: Instant) {
         self.land(sent_at);
+        if self.overtaken(sent_at) {
+            return;
+        }
         let wait = RETRY_MIN * 2u32.saturating_pow(self.failures.min(16));
         self.failures += 1;
         self.retry = Some(now + wait.min(self.heartbeat));

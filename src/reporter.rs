@@ -185,7 +185,9 @@ impl Reporter {
                 self.count(error.label());
                 self.pace.failed(sent.at, now);
                 self.kind = error.remedy();
-                self.lose(&error.to_string());
+                if !self.pace.overtaken(sent.at) {
+                    self.lose(&error.to_string());
+                }
             }
         }
     }

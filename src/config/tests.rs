@@ -27,7 +27,7 @@ fn the_defaults_are_allowed() {
 #[rstest]
 #[case("--listen", "localhost", "HEADCOUNT_LISTEN", "127.0.0.1:3000")]
 #[case("--admin-listen", "1.2.3.4", "HEADCOUNT_ADMIN_LISTEN", "port")]
-#[case("--redis-url", "http://127.0.0.1", "HEADCOUNT_REDIS_URL", "redis://")]
+#[case("--redis-url", "http://127.0.0.1/", "HEADCOUNT_REDIS_URL", "redis://")]
 #[case("--redis-url", "", "HEADCOUNT_REDIS_URL", "unset it")]
 #[case(
     "--redis-url",
