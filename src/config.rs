@@ -4,11 +4,16 @@
 //! Every raw value is a string here, so that a refusal can name the variable, the value and what is allowed,
 //! whether it came from a flag or from the environment.
 
-use std::{fmt, net::SocketAddr, str::FromStr, time::Duration};
+mod setting;
+
+use std::{fmt, net::SocketAddr, time::Duration};
 
 use clap::{Args, Parser, Subcommand};
 use url::Url;
 use uuid::Uuid;
+
+pub use setting::ConfigError;
+use setting::{Setting, redis_url, without_credentials};
 
 use crate::{
     count::Incarnation,
@@ -243,15 +248,6 @@ pub struct LogConfig {
     pub json: bool,
 }
 
-/// A setting that was refused.
-#[derive(Debug, thiserror::Error)]
-#[error("{variable} is {value:?}, but must be {allowed}")]
-pub struct ConfigError {
-    variable: &'static str,
-    value: String,
-    allowed: String,
-}
-
 impl ServeArgs {
     /// Checks everything.
     ///
@@ -260,7 +256,7 @@ impl ServeArgs {
     pub fn check(&self) -> Result<Config, ConfigError> {
         let transports = Setting("HEADCOUNT_TRANSPORTS", &self.transports);
         let (heartbeat, lease) = self.heartbeat_and_lease()?;
-        let gentle = Duration::from_millis(100)..=Duration::from_secs(600);
+        let gentle = Duration::from_millis(100)..=Duration::from_mins(10);
         Ok(Config {
             listen: Setting("HEADCOUNT_LISTEN", &self.listen).address()?,
             admin_listen: Setting("HEADCOUNT_ADMIN_LISTEN", &self.admin_listen).address()?,
@@ -278,9 +274,9 @@ impl ServeArgs {
             transports: transports.transports()?,
             connections_max: self.connections_max()?,
             drain_delay: Setting("HEADCOUNT_DRAIN_DELAY", &self.drain_delay)
-                .duration(Duration::ZERO, Duration::from_secs(3600))?,
+                .duration(Duration::ZERO, Duration::from_hours(1))?,
             drain: Setting("HEADCOUNT_DRAIN", &self.drain)
-                .duration(Duration::ZERO, Duration::from_secs(3600))?,
+                .duration(Duration::ZERO, Duration::from_hours(1))?,
             log: self.log()?,
             incarnation: self.incarnation()?,
         })
@@ -371,110 +367,6 @@ impl ServeArgs {
             .parse::<Uuid>("a UUID")
             .map(Incarnation::from)
     }
-}
-
-/// A variable's name and its raw value.
-#[derive(Clone, Copy, Debug)]
-struct Setting<'a>(&'static str, &'a str);
-
-impl Setting<'_> {
-    fn refuse(&self, allowed: impl Into<String>) -> ConfigError {
-        ConfigError {
-            variable: self.0,
-            value: self.1.to_owned(),
-            allowed: allowed.into(),
-        }
-    }
-
-    fn parse<T: FromStr>(&self, allowed: &str) -> Result<T, ConfigError> {
-        self.1.parse().map_err(|_| self.refuse(allowed))
-    }
-
-    fn address(&self) -> Result<SocketAddr, ConfigError> {
-        self.parse("an IP address and a port such as 127.0.0.1:3000 or [::]:3000")
-    }
-
-    fn duration(&self, least: Duration, most: Duration) -> Result<Duration, ConfigError> {
-        let [from, to] = [least, most].map(humantime::format_duration);
-        let allowed = format!("a duration from {from} to {to}, such as 500ms, 2s or 1min");
-        let value = humantime::parse_duration(self.1).map_err(|_| self.refuse(&allowed))?;
-        if value < least || value > most {
-            Err(self.refuse(allowed))
-        } else {
-            Ok(value)
-        }
-    }
-
-    fn number(&self, least: usize, most: usize) -> Result<usize, ConfigError> {
-        let allowed = format!("a whole number from {least} to {most}");
-        let value = self.parse(&allowed)?;
-        if value < least || value > most {
-            Err(self.refuse(allowed))
-        } else {
-            Ok(value)
-        }
-    }
-
-    /// Braces would move the hash tag that keeps all keys in one slot.
-    fn name(&self) -> Result<(), ConfigError> {
-        let fits = (1..=200).contains(&self.1.len());
-        let odd = self
-            .1
-            .chars()
-            .any(|c| c.is_control() || c == '{' || c == '}');
-        if fits && !odd {
-            return Ok(());
-        }
-        Err(self.refuse("1 to 200 bytes without braces or control characters"))
-    }
-
-    fn transports(&self) -> Result<Transports, ConfigError> {
-        let mut names: Vec<&str> = self.1.split(',').map(str::trim).collect();
-        names.sort_unstable();
-        match names[..] {
-            ["polling", "websocket"] => Ok(Transports::Both),
-            ["websocket"] => Ok(Transports::Websocket),
-            ["polling"] => Ok(Transports::Polling),
-            _ => Err(self.refuse("websocket, polling, or websocket,polling")),
-        }
-    }
-}
-
-/// An address of Redis. The value of a refused one is shown without its credentials, or not at all.
-fn redis_url(text: &str) -> Result<Url, ConfigError> {
-    let refuse = |value: String| ConfigError {
-        variable: "HEADCOUNT_REDIS_URL",
-        value,
-        allowed:
-            "an address such as redis://127.0.0.1:6379 or rediss://user:password@host:6379/0; \
-            unset it to count without Redis"
-                .to_owned(),
-    };
-    let url = Url::parse(text).map_err(|_| {
-        refuse(if text.is_empty() {
-            String::new()
-        } else {
-            "(not shown: no address)".to_owned()
-        })
-    })?;
-    let database = url.path().trim_start_matches('/');
-    let plausible = matches!(url.scheme(), "redis" | "rediss")
-        && url.host_str().is_some_and(|host| !host.is_empty())
-        && (database.is_empty() || database.parse::<u32>().is_ok());
-    if plausible {
-        Ok(url)
-    } else {
-        Err(refuse(without_credentials(&url).to_string()))
-    }
-}
-
-/// The address as it may be shown.
-pub fn without_credentials(url: &Url) -> Url {
-    let mut shown = url.clone();
-    // These fail only for addresses that cannot carry credentials.
-    let _ = shown.set_username("");
-    let _ = shown.set_password(None);
-    shown
 }
 
 #[cfg(test)]

@@ -37,12 +37,13 @@ pub async fn drain(sockets: &Sockets, tally: &Tally, delay: Duration, window: Du
             send_all_away(sockets, Instant::now()).await;
         }
     });
-    match emptied.await {
-        Ok(()) => tracing::info!("all clients have been sent elsewhere"),
-        Err(_) => tracing::warn!(
+    if emptied.await.is_ok() {
+        tracing::info!("all clients have been sent elsewhere");
+    } else {
+        tracing::warn!(
             connections = tally.users(),
             "some clients could not be sent away in time"
-        ),
+        );
     }
 }
 

@@ -34,13 +34,16 @@ pub fn router(view: watch::Receiver<View>) -> Router {
         .route("/", get(page))
         .route(
             "/style.css",
-            get(|| script(STYLE, "text/css; charset=utf-8")),
+            get(async || script(STYLE, "text/css; charset=utf-8")),
         )
-        .route("/public/client.js", get(|| script(CLIENT, JAVASCRIPT)))
-        .route("/headcount.js", get(|| script(EMBED, JAVASCRIPT)))
+        .route(
+            "/public/client.js",
+            get(async || script(CLIENT, JAVASCRIPT)),
+        )
+        .route("/headcount.js", get(async || script(EMBED, JAVASCRIPT)))
         .route(
             "/_api/server.js",
-            get(|| script(EMITTER, "text/plain; charset=utf-8")),
+            get(async || script(EMITTER, "text/plain; charset=utf-8")),
         )
         .route("/api/count", get(count))
         .with_state(Arc::new(view))
@@ -56,7 +59,7 @@ async fn page() -> impl IntoResponse {
     (headers, Html(PAGE))
 }
 
-async fn script(text: &'static str, media_type: &'static str) -> impl IntoResponse {
+fn script(text: &'static str, media_type: &'static str) -> impl IntoResponse {
     let headers: [(HeaderName, HeaderValue); 3] = [
         (header::CONTENT_TYPE, HeaderValue::from_static(media_type)),
         (

@@ -1,5 +1,10 @@
 //! Tests of the reporter under a paused clock, against a store that does what each test scripts.
 
+#![allow(
+    clippy::disallowed_methods,
+    reason = "a test ends its tasks with its runtime"
+)]
+
 use std::sync::Mutex;
 
 use futures_util::{StreamExt, stream};
