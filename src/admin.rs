@@ -49,10 +49,7 @@ async fn ready(State(admin): State<Arc<Admin>>) -> impl IntoResponse {
         return (StatusCode::SERVICE_UNAVAILABLE, "shutting down\n");
     }
     if admin.view.borrow().answered().is_none() {
-        return (
-            StatusCode::SERVICE_UNAVAILABLE,
-            "the store has not answered yet\n",
-        );
+        return (StatusCode::SERVICE_UNAVAILABLE, "the store has not answered yet\n");
     }
     (StatusCode::OK, "ready\n")
 }
@@ -61,10 +58,7 @@ async fn metrics(State(admin): State<Arc<Admin>>) -> impl IntoResponse {
     admin.refresh();
     match admin.metrics.render() {
         Ok(page) => {
-            let text = [(
-                header::CONTENT_TYPE,
-                "text/plain; version=0.0.4; charset=utf-8",
-            )];
+            let text = [(header::CONTENT_TYPE, "text/plain; version=0.0.4; charset=utf-8")];
             (text, page).into_response()
         }
         Err(error) => {
@@ -83,22 +77,15 @@ impl Admin {
         metrics.cluster_users.set(signed(shown.users));
         metrics.view_revision.set(signed(shown.revision.0));
         metrics.view_exact.set(i64::from(shown.exact));
-        metrics
-            .view_age_seconds
-            .set(view.age(Instant::now()).as_secs_f64());
+        metrics.view_age_seconds.set(view.age(Instant::now()).as_secs_f64());
         metrics.store_up.set(i64::from(view.reachable()));
         metrics.instances.set(view.instances().into());
         let mut sockets = 0;
         for (transport, open) in self.sockets.by_transport() {
-            metrics
-                .connections
-                .with_label_values(&[transport])
-                .set(signed(open as u64));
+            metrics.connections.with_label_values(&[transport]).set(signed(open as u64));
             sockets += open as u64;
         }
-        metrics
-            .drift_users
-            .set(signed(view.acknowledged_users()) - signed(sockets));
+        metrics.drift_users.set(signed(view.acknowledged_users()) - signed(sockets));
     }
 }
 

@@ -46,12 +46,7 @@ impl Listener {
         resync: Arc<Notify>,
         metrics: Metrics,
     ) -> Self {
-        Self {
-            store,
-            view,
-            resync,
-            metrics,
-        }
+        Self { store, view, resync, metrics }
     }
 
     /// Listens until `stop`. Nothing is lost by stopping anywhere: a subscription changes nothing.
@@ -66,9 +61,7 @@ impl Listener {
             match self.store.subscribe().await {
                 Ok(announcements) => {
                     subscriptions += 1;
-                    self.metrics
-                        .resubscribes
-                        .inc_by(u64::from(subscriptions > 1));
+                    self.metrics.resubscribes.inc_by(u64::from(subscriptions > 1));
                     delays = resubscribe_delays();
                     let reason = self.listen(announcements).await;
                     tracing::warn!(reason, "subscription lost: subscribing anew");
@@ -131,11 +124,7 @@ struct Hearing {
 
 impl Hearing {
     fn new(subscribed_at: Instant) -> Self {
-        Self {
-            subscribed_at,
-            heard: None,
-            awaited: None,
-        }
+        Self { subscribed_at, heard: None, awaited: None }
     }
 
     fn heard(&mut self, revision: Revision) {
@@ -144,10 +133,7 @@ impl Hearing {
 
     /// When the subscription counts as deaf, if what is awaited does not arrive by then.
     fn compare(&mut self, view: &View, now: Instant) -> Option<Instant> {
-        if view
-            .answered()
-            .is_none_or(|sent_at| sent_at <= self.subscribed_at)
-        {
+        if view.answered().is_none_or(|sent_at| sent_at <= self.subscribed_at) {
             return None;
         }
         let heard = *self.heard.get_or_insert(view.announced());

@@ -57,14 +57,7 @@ impl Broadcaster {
         metrics: Metrics,
         interval: Duration,
     ) -> Self {
-        Self {
-            io,
-            tally,
-            view,
-            metrics,
-            pace: EmissionPace::new(interval),
-            told: None,
-        }
+        Self { io, tally, view, metrics, pace: EmissionPace::new(interval), told: None }
     }
 
     /// Emits until `stop`.
@@ -83,9 +76,7 @@ impl Broadcaster {
     async fn act(&mut self, now: Instant) -> Option<Instant> {
         let view = *self.view.borrow_and_update();
         let current_users = view.shown().users;
-        let newcomers = self
-            .tally
-            .take_newcomers(view.covered(), view.estimated(), now);
+        let newcomers = self.tally.take_newcomers(view.covered(), view.estimated(), now);
         for newcomer in &newcomers {
             self.let_in(newcomer);
         }
@@ -106,10 +97,7 @@ impl Broadcaster {
             return;
         };
         socket.leave(JOINING);
-        observe(
-            &self.metrics.join_to_emit_seconds,
-            newcomer.joined_at.elapsed(),
-        );
+        observe(&self.metrics.join_to_emit_seconds, newcomer.joined_at.elapsed());
     }
 
     /// One emission: everybody who has been let in is told.
@@ -128,9 +116,7 @@ impl Broadcaster {
 
     /// Newcomers are told even when nobody else's number changed.
     fn emit_to(&self, newcomers: &[Newcomer], current_users: u64) {
-        let sockets = newcomers
-            .iter()
-            .filter_map(|newcomer| self.io.get_socket(newcomer.session));
+        let sockets = newcomers.iter().filter_map(|newcomer| self.io.get_socket(newcomer.session));
         for socket in sockets {
             if let Err(error) = socket.volatile().emit(USER_COUNT, &current_users) {
                 tracing::debug!(%error, "failed to emit a first value");

@@ -6,7 +6,11 @@
 
 mod setting;
 
-use std::{fmt, net::SocketAddr, time::Duration};
+use std::{
+    fmt,
+    net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr},
+    time::Duration,
+};
 
 use clap::{Args, Parser, Subcommand};
 use url::Url;
@@ -17,6 +21,7 @@ use setting::{Setting, redis_url, without_credentials};
 
 use crate::{
     count::Incarnation,
+    origin::Origins,
     pace::ANSWER_OVERDUE,
     sockets::Transports,
     store::{LEASE_MAX, LEASE_MIN},
@@ -48,14 +53,16 @@ pub struct Cli {
 pub enum Command {
     /// Serve visitors (the default).
     Serve(Box<ServeArgs>),
+    /// Show the live instances of a cluster and what they add up to. Exit code 1 if the sum is not the count,
+    /// or the store is away.
+    Status(StatusArgs),
+    /// Ask an instance on this machine whether it is ready; exit code 1 if not. For container health checks.
+    Health(HealthArgs),
 }
 
 /// The settings of `headcount serve` as given, unchecked.
 #[derive(Args, Clone, Debug)]
-#[allow(
-    clippy::struct_field_names,
-    reason = "the names are those of the settings"
-)]
+#[allow(clippy::struct_field_names, reason = "the names are those of the settings")]
 pub struct ServeArgs {
     /// Public address: page, API and Socket.IO; port 0 takes a free one.
     #[arg(
@@ -70,71 +77,28 @@ pub struct ServeArgs {
         long,
         env = "HEADCOUNT_ADMIN_LISTEN",
         value_name = "ADDRESS",
-        default_value = "127.0.0.1:9100"
+        default_value = DEFAULT_ADMIN
     )]
     admin_listen: String,
-    /// Redis that the cluster shares, redis:// or rediss://, with user and password if needed. Without it
-    /// one instance counts for itself (the embedded store).
-    #[arg(
-        long,
-        env = "HEADCOUNT_REDIS_URL",
-        value_name = "URL",
-        hide_env_values = true
-    )]
-    redis_url: Option<String>,
-    /// Redis key of the count; a cluster of its own needs a key and a channel of its own.
-    #[arg(long, env = "HEADCOUNT_KEY", value_name = "NAME", default_value = DEFAULT_KEY)]
-    key: String,
-    /// Redis channel of announcements.
-    #[arg(long, env = "HEADCOUNT_CHANNEL", value_name = "NAME", default_value = DEFAULT_CHANNEL)]
-    channel: String,
+    #[command(flatten)]
+    store: StoreArgs,
     /// Longest time between two reports to the store: 10ms to a third of the lease.
-    #[arg(
-        long,
-        env = "HEADCOUNT_HEARTBEAT",
-        value_name = "DURATION",
-        default_value = "500ms"
-    )]
+    #[arg(long, env = "HEADCOUNT_HEARTBEAT", value_name = "DURATION", default_value = "500ms")]
     heartbeat: String,
     /// How long a report stands; a crashed instance is counted that long. At least 1.5s plus a heartbeat.
-    #[arg(
-        long,
-        env = "HEADCOUNT_LEASE",
-        value_name = "DURATION",
-        default_value = "2s"
-    )]
+    #[arg(long, env = "HEADCOUNT_LEASE", value_name = "DURATION", default_value = "2s")]
     lease: String,
     /// Least time between two emissions of one instance: 1ms to 10s.
-    #[arg(
-        long,
-        env = "HEADCOUNT_EMIT_INTERVAL",
-        value_name = "DURATION",
-        default_value = "50ms"
-    )]
+    #[arg(long, env = "HEADCOUNT_EMIT_INTERVAL", value_name = "DURATION", default_value = "50ms")]
     emit_interval: String,
     /// Engine.IO: time between pings, 100ms to 10min.
-    #[arg(
-        long,
-        env = "HEADCOUNT_PING_INTERVAL",
-        value_name = "DURATION",
-        default_value = "25s"
-    )]
+    #[arg(long, env = "HEADCOUNT_PING_INTERVAL", value_name = "DURATION", default_value = "25s")]
     ping_interval: String,
     /// Engine.IO: time to answer a ping, 100ms to 10min.
-    #[arg(
-        long,
-        env = "HEADCOUNT_PING_TIMEOUT",
-        value_name = "DURATION",
-        default_value = "20s"
-    )]
+    #[arg(long, env = "HEADCOUNT_PING_TIMEOUT", value_name = "DURATION", default_value = "20s")]
     ping_timeout: String,
     /// Bytes of one client message, on both transports: 1024 to 1048576.
-    #[arg(
-        long,
-        env = "HEADCOUNT_MAX_PAYLOAD",
-        value_name = "BYTES",
-        default_value = "16384"
-    )]
+    #[arg(long, env = "HEADCOUNT_MAX_PAYLOAD", value_name = "BYTES", default_value = "16384")]
     max_payload: String,
     /// Transports to serve: websocket, polling, or both with a comma between.
     #[arg(
@@ -144,52 +108,69 @@ pub struct ServeArgs {
         default_value = "websocket,polling"
     )]
     transports: String,
+    /// Origins of web pages that may connect, besides pages of the same host: a list with commas between,
+    /// or *. Requests without an Origin header are let in.
+    #[arg(long, env = "HEADCOUNT_ALLOWED_ORIGINS", value_name = "LIST")]
+    allowed_origins: Option<String>,
     /// Sessions at a time, counted from the handshake on; beyond it handshakes get 503. Default: what the
     /// file limit allows less a reserve, at most 100000.
     #[arg(long, env = "HEADCOUNT_MAX_CONNECTIONS", value_name = "NUMBER")]
     max_connections: Option<String>,
     /// On SIGTERM: how long to go on serving while not ready, so that a balancer notices (4s behind one).
-    #[arg(
-        long,
-        env = "HEADCOUNT_DRAIN_DELAY",
-        value_name = "DURATION",
-        default_value = "0s"
-    )]
+    #[arg(long, env = "HEADCOUNT_DRAIN_DELAY", value_name = "DURATION", default_value = "0s")]
     drain_delay: String,
     /// On SIGTERM: the time over which clients are then sent elsewhere.
-    #[arg(
-        long,
-        env = "HEADCOUNT_DRAIN",
-        value_name = "DURATION",
-        default_value = "10s"
-    )]
+    #[arg(long, env = "HEADCOUNT_DRAIN", value_name = "DURATION", default_value = "10s")]
     drain: String,
     /// What to log to stderr, as a tracing filter: error, warn, info, debug, trace, or per module.
-    #[arg(
-        long,
-        env = "HEADCOUNT_LOG",
-        value_name = "FILTER",
-        default_value = "info"
-    )]
+    #[arg(long, env = "HEADCOUNT_LOG", value_name = "FILTER", default_value = "info")]
     log: String,
     /// How to log: text or json.
-    #[arg(
-        long,
-        env = "HEADCOUNT_LOG_FORMAT",
-        value_name = "FORMAT",
-        default_value = "text"
-    )]
+    #[arg(long, env = "HEADCOUNT_LOG_FORMAT", value_name = "FORMAT", default_value = "text")]
     log_format: String,
     /// For tests: begin with this incarnation id.
-    #[arg(
-        long,
-        env = "HEADCOUNT_TEST_INCARNATION",
-        value_name = "UUID",
-        hide = true
-    )]
+    #[arg(long, env = "HEADCOUNT_TEST_INCARNATION", value_name = "UUID", hide = true)]
     test_incarnation: Option<String>,
 }
 
+/// Where the count is shared, as given, unchecked.
+#[derive(Args, Clone, Debug)]
+pub struct StoreArgs {
+    /// Redis that the cluster shares, redis:// or rediss://, with user and password if needed. Without it
+    /// one instance counts for itself (the embedded store).
+    #[arg(long, env = "HEADCOUNT_REDIS_URL", value_name = "URL", hide_env_values = true)]
+    redis_url: Option<String>,
+    /// Redis key of the count; a cluster of its own needs a key and a channel of its own.
+    #[arg(long, env = "HEADCOUNT_KEY", value_name = "NAME", default_value = DEFAULT_KEY)]
+    key: String,
+    /// Redis channel of announcements.
+    #[arg(long, env = "HEADCOUNT_CHANNEL", value_name = "NAME", default_value = DEFAULT_CHANNEL)]
+    channel: String,
+}
+
+/// The settings of `headcount status`.
+#[derive(Args, Clone, Debug)]
+pub struct StatusArgs {
+    #[command(flatten)]
+    store: StoreArgs,
+    /// Print JSON rather than a table.
+    #[arg(long)]
+    pub json: bool,
+}
+
+/// The settings of `headcount health`.
+#[derive(Args, Clone, Debug)]
+pub struct HealthArgs {
+    /// Admin address of the instance to ask.
+    #[arg(long, env = "HEADCOUNT_ADMIN_LISTEN", value_name = "ADDRESS", default_value = DEFAULT_ADMIN)]
+    admin_listen: String,
+    /// Ask whether it is alive rather than whether it is ready.
+    #[arg(long)]
+    pub live: bool,
+}
+
+/// The admin address, unless set otherwise.
+const DEFAULT_ADMIN: &str = "127.0.0.1:9100";
 /// The public key, unless set otherwise.
 pub const DEFAULT_KEY: &str = "currentUsers";
 /// The channel of announcements, unless set otherwise.
@@ -197,10 +178,7 @@ pub const DEFAULT_CHANNEL: &str = "user count";
 
 /// The settings of `headcount serve`, checked: every relation between them holds.
 #[derive(Clone, Debug)]
-#[allow(
-    missing_docs,
-    reason = "each is documented as a flag, above, with its unit and range"
-)]
+#[allow(missing_docs, reason = "each is documented as a flag, above, with its unit and range")]
 pub struct Config {
     pub listen: SocketAddr,
     pub admin_listen: SocketAddr,
@@ -212,6 +190,7 @@ pub struct Config {
     pub ping_timeout: Duration,
     pub payload_bytes_max: usize,
     pub transports: Transports,
+    pub origins: Origins,
     pub connections_max: Option<usize>,
     pub drain_delay: Duration,
     pub drain: Duration,
@@ -260,7 +239,7 @@ impl ServeArgs {
         Ok(Config {
             listen: Setting("HEADCOUNT_LISTEN", &self.listen).address()?,
             admin_listen: Setting("HEADCOUNT_ADMIN_LISTEN", &self.admin_listen).address()?,
-            redis: self.redis()?,
+            redis: self.store.check()?,
             heartbeat,
             lease,
             emit_interval: Setting("HEADCOUNT_EMIT_INTERVAL", &self.emit_interval)
@@ -272,6 +251,7 @@ impl ServeArgs {
             payload_bytes_max: Setting("HEADCOUNT_MAX_PAYLOAD", &self.max_payload)
                 .number(PAYLOAD_BYTES_MIN, PAYLOAD_BYTES_MAX)?,
             transports: transports.transports()?,
+            origins: self.origins()?,
             connections_max: self.connections_max()?,
             drain_delay: Setting("HEADCOUNT_DRAIN_DELAY", &self.drain_delay)
                 .duration(Duration::ZERO, Duration::from_hours(1))?,
@@ -297,25 +277,13 @@ impl ServeArgs {
         Ok((heartbeat, lease))
     }
 
-    fn redis(&self) -> Result<Option<RedisConfig>, ConfigError> {
-        let key = Setting("HEADCOUNT_KEY", &self.key);
-        let channel = Setting("HEADCOUNT_CHANNEL", &self.channel);
-        key.name()?;
-        channel.name()?;
-        let Some(url) = &self.redis_url else {
-            return Ok(None);
+    fn origins(&self) -> Result<Origins, ConfigError> {
+        let Some(text) = &self.allowed_origins else {
+            return Ok(Origins::Same);
         };
-        if self.key != DEFAULT_KEY && self.channel == DEFAULT_CHANNEL {
-            let why = "changed together with HEADCOUNT_KEY: channels ignore database numbers, so two \
-                clusters on one Redis would hear each other";
-            return Err(channel.refuse(why));
-        }
-        let url = redis_url(url)?;
-        Ok(Some(RedisConfig {
-            url,
-            key: self.key.clone(),
-            channel: self.channel.clone(),
-        }))
+        let allowed = "* or a list of origins such as https://blog.example,http://127.0.0.1:8080";
+        let setting = Setting("HEADCOUNT_ALLOWED_ORIGINS", text);
+        Origins::parse(text).ok_or_else(|| setting.refuse(allowed))
     }
 
     fn connections_max(&self) -> Result<Option<usize>, ConfigError> {
@@ -325,19 +293,11 @@ impl ServeArgs {
         let hard = rlimit::getrlimit(rlimit::Resource::NOFILE).map_or(u64::MAX, |(_, hard)| hard);
         let descriptors = usize::try_from(hard).unwrap_or(usize::MAX);
         let most = descriptors.saturating_sub(DESCRIPTORS_RESERVED).max(1);
-        Setting("HEADCOUNT_MAX_CONNECTIONS", text)
-            .number(1, most)
-            .map(Some)
-            .map_err(|error| {
-                let because = format!(
-                    "{} (the hard file limit less {DESCRIPTORS_RESERVED})",
-                    error.allowed
-                );
-                ConfigError {
-                    allowed: because,
-                    ..error
-                }
-            })
+        Setting("HEADCOUNT_MAX_CONNECTIONS", text).number(1, most).map(Some).map_err(|error| {
+            let because =
+                format!("{} (the hard file limit less {DESCRIPTORS_RESERVED})", error.allowed);
+            ConfigError { allowed: because, ..error }
+        })
     }
 
     fn log(&self) -> Result<LogConfig, ConfigError> {
@@ -353,19 +313,65 @@ impl ServeArgs {
                 );
             }
         };
-        Ok(LogConfig {
-            filter: self.log.clone(),
-            json,
-        })
+        Ok(LogConfig { filter: self.log.clone(), json })
     }
 
     fn incarnation(&self) -> Result<Incarnation, ConfigError> {
         let Some(text) = &self.test_incarnation else {
             return Ok(Incarnation::random());
         };
-        Setting("HEADCOUNT_TEST_INCARNATION", text)
-            .parse::<Uuid>("a UUID")
-            .map(Incarnation::from)
+        Setting("HEADCOUNT_TEST_INCARNATION", text).parse::<Uuid>("a UUID").map(Incarnation::from)
+    }
+}
+
+impl StoreArgs {
+    /// Checks where the count is shared; `None` is the embedded store.
+    fn check(&self) -> Result<Option<RedisConfig>, ConfigError> {
+        let key = Setting("HEADCOUNT_KEY", &self.key);
+        let channel = Setting("HEADCOUNT_CHANNEL", &self.channel);
+        key.name()?;
+        channel.name()?;
+        let Some(url) = &self.redis_url else {
+            return Ok(None);
+        };
+        if self.key != DEFAULT_KEY && self.channel == DEFAULT_CHANNEL {
+            let why = "changed together with HEADCOUNT_KEY: channels ignore database numbers, so two \
+                clusters on one Redis would hear each other";
+            return Err(channel.refuse(why));
+        }
+        let url = redis_url(url)?;
+        Ok(Some(RedisConfig { url, key: self.key.clone(), channel: self.channel.clone() }))
+    }
+}
+
+impl StatusArgs {
+    /// Checks where the count is shared.
+    ///
+    /// # Errors
+    /// If a setting is not allowed, or no Redis is set: the embedded store is inside the instance.
+    pub fn check(&self) -> Result<RedisConfig, ConfigError> {
+        let missing = ConfigError {
+            variable: "HEADCOUNT_REDIS_URL",
+            value: String::new(),
+            allowed: "set to the Redis that the cluster shares".to_owned(),
+        };
+        self.store.check()?.ok_or(missing)
+    }
+}
+
+impl HealthArgs {
+    /// The address to ask. One that stands for all interfaces is asked on the loopback.
+    ///
+    /// # Errors
+    /// If it is not an address.
+    pub fn check(&self) -> Result<SocketAddr, ConfigError> {
+        let mut address = Setting("HEADCOUNT_ADMIN_LISTEN", &self.admin_listen).address()?;
+        match address.ip() {
+            IpAddr::V4(ip) if ip.is_unspecified() => address.set_ip(Ipv4Addr::LOCALHOST.into()),
+            IpAddr::V6(ip) if ip.is_unspecified() => address.set_ip(Ipv6Addr::LOCALHOST.into()),
+            _ => {}
+        }
+        Ok(address)
     }
 }
 

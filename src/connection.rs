@@ -19,8 +19,11 @@ use socket2::SockRef;
 use tokio::{
     io::{AsyncRead, AsyncWrite, ReadBuf},
     net::TcpStream,
+    sync::OwnedSemaphorePermit,
     time::Instant,
 };
+
+use crate::rate::Bucket;
 
 /// What a websocket client may send, sustained. It needs to answer a ping now and then: 7 bytes.
 const BYTES_PER_SECOND: u64 = 4096;
@@ -33,7 +36,9 @@ const BYTES_BURST: u64 = 64 * 1024;
 pub struct Connection {
     stream: TcpStream,
     control: Arc<Control>,
-    budget: Budget,
+    budget: Bucket,
+    /// Given back when the socket is closed, whatever has become of it meanwhile.
+    _place: OwnedSemaphorePermit,
 }
 
 /// The handle by which other parts reach a [`Connection`].
@@ -52,19 +57,21 @@ impl Connection {
     ///
     /// `unacknowledged_for` bounds how long sent data may stay unacknowledged, or unread by a peer whose
     /// window is closed, before the kernel ends the connection. Without it a peer that stops reading blocks
-    /// the writer for ever, and with it everything that waits for the writer.
+    /// the writer for ever, and with it everything that waits for the writer. `place` is one of as many as
+    /// there are descriptors for.
     ///
     /// # Errors
     /// If the socket is dead already.
-    pub fn new(stream: TcpStream, unacknowledged_for: Duration) -> io::Result<Self> {
+    pub fn new(
+        stream: TcpStream,
+        unacknowledged_for: Duration,
+        place: OwnedSemaphorePermit,
+    ) -> io::Result<Self> {
         stream.set_nodelay(true)?;
         #[cfg(target_os = "linux")]
         SockRef::from(&stream).set_tcp_user_timeout(Some(unacknowledged_for))?;
-        Ok(Self {
-            stream,
-            control: Arc::default(),
-            budget: Budget::new(Instant::now()),
-        })
+        let budget = Bucket::new(BYTES_BURST, BYTES_PER_SECOND, Instant::now());
+        Ok(Self { stream, control: Arc::default(), budget, _place: place })
     }
 
     /// The handle to it.
@@ -74,7 +81,7 @@ impl Connection {
 
     fn charge(&mut self, bytes: usize) {
         if self.control.websocket.load(Ordering::Relaxed)
-            && !self.budget.spend(bytes, Instant::now())
+            && !self.budget.spend(bytes as u64, Instant::now())
         {
             self.control.flooded.store(true, Ordering::Relaxed);
             self.control.closed.store(true, Ordering::Release);
@@ -150,62 +157,24 @@ impl AsyncWrite for Connection {
     }
 }
 
-/// A token bucket of bytes: [`BYTES_BURST`] at once, [`BYTES_PER_SECOND`] sustained.
-#[derive(Debug)]
-struct Budget {
-    left: u64,
-    refilled_at: Instant,
-}
-
-impl Budget {
-    fn new(now: Instant) -> Self {
-        Self {
-            left: BYTES_BURST,
-            refilled_at: now,
-        }
-    }
-
-    /// False if that was too much.
-    fn spend(&mut self, bytes: usize, now: Instant) -> bool {
-        let elapsed = now.saturating_duration_since(self.refilled_at);
-        let earned = u64::try_from(elapsed.as_millis())
-            .unwrap_or(u64::MAX)
-            .saturating_mul(BYTES_PER_SECOND)
-            / 1000;
-        if earned > 0 {
-            self.left = self.left.saturating_add(earned).min(BYTES_BURST);
-            self.refilled_at = now;
-        }
-        let rest = self.left.checked_sub(bytes as u64);
-        self.left = rest.unwrap_or(0);
-        rest.is_some()
-    }
-}
-
 #[cfg(test)]
 mod tests {
-    #![allow(
-        clippy::disallowed_methods,
-        reason = "a test ends its tasks with its runtime"
-    )]
+    #![allow(clippy::disallowed_methods, reason = "a test ends its tasks with its runtime")]
 
     use tokio::{
         io::{AsyncReadExt, AsyncWriteExt},
         net::TcpListener,
+        sync::Semaphore,
     };
 
     use super::*;
 
     async fn pair() -> (Connection, TcpStream) {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
-        let peer = TcpStream::connect(listener.local_addr().unwrap())
-            .await
-            .unwrap();
+        let peer = TcpStream::connect(listener.local_addr().unwrap()).await.unwrap();
         let (accepted, _) = listener.accept().await.unwrap();
-        (
-            Connection::new(accepted, Duration::from_secs(20)).unwrap(),
-            peer,
-        )
+        let place = Arc::new(Semaphore::new(1)).try_acquire_owned().unwrap();
+        (Connection::new(accepted, Duration::from_secs(20), place).unwrap(), peer)
     }
 
     /// Goal: closing ends a read that waits, and every later one. Method: a read on an idle socket, closed
@@ -248,19 +217,5 @@ mod tests {
             assert_eq!(control.flooded(), websocket);
             assert_eq!(received < flood.len(), websocket, "{received}");
         }
-    }
-
-    /// Goal: the budget refills with time and not beyond the burst. Method: a clock made by hand.
-    #[test]
-    fn the_budget_refills() {
-        let start = Instant::now();
-        let burst = usize::try_from(BYTES_BURST).unwrap();
-        let mut budget = Budget::new(start);
-        assert!(budget.spend(burst, start));
-        assert!(!budget.spend(1, start));
-        assert!(budget.spend(4096, start + Duration::from_secs(1)));
-        assert!(!budget.spend(1, start + Duration::from_secs(1)));
-        assert!(budget.spend(burst, start + Duration::from_hours(1)));
-        assert!(!budget.spend(1, start + Duration::from_hours(1)));
     }
 }

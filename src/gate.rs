@@ -1,5 +1,6 @@
 //! What may reach Socket.IO: the layer in front of `/socket.io/`. It admits handshakes up to the limit and
-//! none while draining, and it remembers which connection carries a session that was upgraded.
+//! none while draining, turns foreign pages away, and bounds how often a polling session may post. It
+//! remembers which connection carries a session that was upgraded.
 //!
 //! It looks at requests, never at what flows inside them.
 
@@ -13,15 +14,24 @@ use std::{
 
 use axum::{
     Extension,
+    body::Body,
     extract::{Request, State},
     middleware::Next,
     response::{IntoResponse, Response},
 };
 use http::{Method, StatusCode, header};
 use socketioxide::{TransportType, extract::SocketRef, socket::Sid};
-use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+use tokio::{
+    sync::{OwnedSemaphorePermit, Semaphore},
+    time::Instant,
+};
 
-use crate::{connection::Control, metrics::Metrics};
+use crate::{connection::Control, metrics::Metrics, origin::Origins, rate::Rates};
+
+/// Posts of one polling session: it needs one to connect and one per ping.
+const POSTS_BURST: u32 = 20;
+/// Sustained posts a second.
+const POSTS_PER_SECOND: u32 = 2;
 
 /// What refused clients are asked to wait, in seconds: longer than a balancer takes to notice that this
 /// instance is leaving.
@@ -36,7 +46,10 @@ pub struct Gate {
     leaving: AtomicBool,
     /// Set when clients begin to be sent away: no handshakes any more.
     closed: AtomicBool,
+    origins: Origins,
     upgraded: Mutex<Upgraded>,
+    /// How often each polling session posted lately.
+    posts: Mutex<Rates<Sid>>,
     metrics: Metrics,
 }
 
@@ -65,18 +78,22 @@ enum Kind {
     Handshake,
     /// Moves a polling session to a websocket.
     Upgrade(Sid),
+    /// Brings what a polling client has to say.
+    Post(Sid),
     /// Anything else, which needs no decision here.
     Other,
 }
 
 impl Gate {
-    /// A gate for at most `connections_max` sessions at a time.
-    pub fn new(connections_max: usize, metrics: Metrics) -> Self {
+    /// A gate for at most `connections_max` sessions at a time, from pages of these origins.
+    pub fn new(connections_max: usize, origins: Origins, metrics: Metrics) -> Self {
         Self {
             permits: Arc::new(Semaphore::new(connections_max.min(Semaphore::MAX_PERMITS))),
             leaving: AtomicBool::new(false),
             closed: AtomicBool::new(false),
+            origins,
             upgraded: Mutex::default(),
+            posts: Mutex::new(Rates::new(POSTS_BURST, POSTS_PER_SECOND)),
             metrics,
         }
     }
@@ -107,38 +124,35 @@ impl Gate {
             return control.upgrade();
         }
         drop(upgraded);
-        socket
-            .req_parts()
-            .extensions
-            .get::<Admission>()
-            .map(|held| Arc::clone(&held.control))
+        socket.req_parts().extensions.get::<Admission>().map(|held| Arc::clone(&held.control))
     }
 
     fn admit(&self, control: &Arc<Control>) -> Result<Admission, &'static str> {
         if self.closed.load(Ordering::Relaxed) {
             return Err("draining");
         }
-        let permit = Arc::clone(&self.permits)
-            .try_acquire_owned()
-            .map_err(|_| "full")?;
-        Ok(Admission {
-            control: Arc::clone(control),
-            _permit: Arc::new(permit),
-        })
+        let permit = Arc::clone(&self.permits).try_acquire_owned().map_err(|_| "full")?;
+        Ok(Admission { control: Arc::clone(control), _permit: Arc::new(permit) })
     }
 
-    fn refuse(&self, reason: &str) -> Response {
+    fn is_foreign(&self, request: &Request) -> bool {
+        !self.origins.allow_headers(request.headers())
+    }
+
+    fn may_post(&self, session: Sid) -> bool {
+        let mut posts = self.posts.lock().unwrap_or_else(PoisonError::into_inner);
+        posts.allow(session, Instant::now())
+    }
+
+    fn refuse(&self, reason: &'static str) -> Response {
         self.metrics.refused.with_label_values(&[reason]).inc();
-        let headers = [
-            (header::RETRY_AFTER, RETRY_AFTER_SECONDS),
-            (header::CONNECTION, "close"),
-        ];
-        (
-            StatusCode::SERVICE_UNAVAILABLE,
-            headers,
-            "no more connections here: try again later\n",
-        )
-            .into_response()
+        let (status, why) = match reason {
+            "origin" => (StatusCode::FORBIDDEN, "pages of this origin may not connect\n"),
+            "flood" => (StatusCode::TOO_MANY_REQUESTS, "too many messages\n"),
+            _ => (StatusCode::SERVICE_UNAVAILABLE, "no more connections here: try again later\n"),
+        };
+        let headers = [(header::RETRY_AFTER, RETRY_AFTER_SECONDS), (header::CONNECTION, "close")];
+        (status, headers, why).into_response()
     }
 }
 
@@ -159,7 +173,17 @@ pub async fn pass(
     mut request: Request,
     next: Next,
 ) -> Response {
+    if gate.is_foreign(&request) {
+        return gate.refuse("origin");
+    }
     let kind = Kind::of(request.method(), request.uri().query().unwrap_or_default());
+    if let Kind::Post(session) = kind
+        && !gate.may_post(session)
+    {
+        // What the client said is replaced by a close packet, which ends the session.
+        next.run(request.map(|_| Body::from("1"))).await;
+        return gate.refuse("flood");
+    }
     if kind == Kind::Handshake {
         match gate.admit(&control) {
             Ok(admission) => drop(request.extensions_mut().insert(admission)),
@@ -181,15 +205,14 @@ impl Kind {
     /// The query is read as the Engine.IO service reads it: first of a name counts, no decoding.
     fn of(method: &Method, query: &str) -> Self {
         let value = |name: &str| {
-            query
-                .split('&')
-                .find_map(|pair| pair.strip_prefix(name)?.strip_prefix('='))
+            query.split('&').find_map(|pair| pair.strip_prefix(name)?.strip_prefix('='))
         };
         match (method, value("sid"), value("transport")) {
             (&Method::GET, None, _) => Self::Handshake,
             (&Method::GET, Some(session), Some("websocket")) => {
                 session.parse().map_or(Self::Other, Self::Upgrade)
             }
+            (&Method::POST, Some(session), _) => session.parse().map_or(Self::Other, Self::Post),
             _ => Self::Other,
         }
     }
@@ -204,29 +227,16 @@ mod tests {
     fn requests_are_told_apart() {
         let session = Sid::new();
         let of = |method, query: &str| Kind::of(&method, query);
-        assert_eq!(
-            of(Method::GET, "EIO=4&transport=polling&t=x"),
-            Kind::Handshake
-        );
-        assert_eq!(
-            of(Method::GET, "EIO=4&transport=websocket"),
-            Kind::Handshake
-        );
+        assert_eq!(of(Method::GET, "EIO=4&transport=polling&t=x"), Kind::Handshake);
+        assert_eq!(of(Method::GET, "EIO=4&transport=websocket"), Kind::Handshake);
         assert_eq!(of(Method::GET, ""), Kind::Handshake);
         let upgrade = format!("EIO=4&transport=websocket&sid={session}");
         assert_eq!(of(Method::GET, &upgrade), Kind::Upgrade(session));
-        assert_eq!(
-            of(Method::GET, "EIO=4&transport=websocket&sid=rubbish"),
-            Kind::Other
-        );
-        assert_eq!(
-            of(
-                Method::GET,
-                &format!("EIO=4&transport=polling&sid={session}")
-            ),
-            Kind::Other
-        );
+        assert_eq!(of(Method::GET, "EIO=4&transport=websocket&sid=rubbish"), Kind::Other);
+        assert_eq!(of(Method::GET, &format!("EIO=4&transport=polling&sid={session}")), Kind::Other);
         assert_eq!(of(Method::POST, "EIO=4&transport=polling"), Kind::Other);
+        let post = format!("EIO=4&transport=polling&sid={session}");
+        assert_eq!(of(Method::POST, &post), Kind::Post(session));
     }
 
     /// Goal: the map of upgraded sessions does not grow with sessions that ended. Method: many short ones.
@@ -241,11 +251,7 @@ mod tests {
             upgraded.insert(Sid::new(), &Arc::new(Control::default()));
         }
         assert!(upgraded.controls.len() < 200, "{}", upgraded.controls.len());
-        let alive = upgraded
-            .controls
-            .values()
-            .filter(|held| held.strong_count() > 0)
-            .count();
+        let alive = upgraded.controls.values().filter(|held| held.strong_count() > 0).count();
         assert_eq!(alive, 10);
     }
 }

@@ -1,4 +1,19 @@
-//! Headcount
+//! Headcount tells every visitor of a site how many people are online right now, on any number of servers.
+//!
+//! Data moves one way round:
+//!
+//! ```text
+//!  browser ──connect──▶ sockets ──▶ tally ──changed──▶ reporter ──report──▶ store (Redis | embedded)
+//!     ▲                             (local count)          ▲  │ reply            │ announcement
+//!     │                                                    │  ▼                  ▼
+//!     └────────── broadcaster ◀──────────── view ◀─────────┴──────── announcements (pub/sub)
+//!  http: reads the view and the metrics, never writes
+//! ```
+//!
+//! Every hop holds only the latest value, so a burst costs memory and messages in proportion to time, not to
+//! events. The modules are listed in reading order: first the pure heart, which knows no clock and no I/O, then
+//! the store, the tasks of the ring, what touches the network, and last what puts everything together.
+
 pub mod admin;
 pub mod announcements;
 pub mod broadcaster;
@@ -7,12 +22,16 @@ pub mod connection;
 pub mod count;
 pub mod drain;
 pub mod gate;
+pub mod health;
 pub mod listener;
 pub mod metrics;
+pub mod origin;
 pub mod pace;
+pub mod rate;
 pub mod reporter;
 pub mod server;
 pub mod sockets;
+pub mod status;
 pub mod store;
 pub mod tally;
 pub mod view;

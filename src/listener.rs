@@ -3,7 +3,7 @@
 //! An accept loop of our own, because a bound on slow request heads and idle connections, a pause when
 //! descriptors run out, and an IO type of our own are not to be had from the ready-made one.
 
-use std::{io, net::SocketAddr, time::Duration};
+use std::{io, net::SocketAddr, sync::Arc, time::Duration};
 
 use axum::{Extension, Router};
 use hyper::server::conn::http1;
@@ -11,8 +11,13 @@ use hyper_util::{
     rt::{TokioIo, TokioTimer},
     service::TowerToHyperService,
 };
+use prometheus::IntCounter;
 use socket2::{Domain, Socket, Type};
-use tokio::{net::TcpListener, time::sleep};
+use tokio::{
+    net::{TcpListener, TcpStream},
+    sync::Semaphore,
+    time::sleep,
+};
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 use tower::Layer;
 
@@ -52,6 +57,11 @@ pub struct Listener {
     pub router: Router,
     /// See [`Connection::new`].
     pub unacknowledged_for: Duration,
+    /// Connections at a time. Beyond it they are closed unserved, so that descriptors remain for the store
+    /// and the admin pages.
+    pub places: Arc<Semaphore>,
+    /// Counts connections closed unserved.
+    pub unserved: IntCounter,
 }
 
 impl Listener {
@@ -63,11 +73,11 @@ impl Listener {
                 () = stop.cancelled() => return,
                 accepted = self.listener.accept() => accepted,
             };
-            match accepted.and_then(|(stream, _)| Connection::new(stream, self.unacknowledged_for))
-            {
-                Ok(connection) => {
+            match accepted.and_then(|(stream, _)| self.admit(stream)) {
+                Ok(Some(connection)) => {
                     connections.spawn(serve(connection, self.router.clone()));
                 }
+                Ok(None) => self.unserved.inc(),
                 Err(error) if is_shortage(&error) => {
                     tracing::warn!(%error, "failed to accept a connection: pausing");
                     sleep(ACCEPT_PAUSE).await;
@@ -75,6 +85,11 @@ impl Listener {
                 Err(error) => tracing::debug!(%error, "a connection died while it was accepted"),
             }
         }
+    }
+
+    fn admit(&self, stream: TcpStream) -> io::Result<Option<Connection>> {
+        let Ok(place) = Arc::clone(&self.places).try_acquire_owned() else { return Ok(None) };
+        Connection::new(stream, self.unacknowledged_for, place).map(Some)
     }
 }
 
@@ -99,8 +114,5 @@ fn is_shortage(error: &io::Error) -> bool {
     const EMFILE: i32 = 24;
     const ENOBUFS: i32 = 105;
     const ENOMEM: i32 = 12;
-    matches!(
-        error.raw_os_error(),
-        Some(ENFILE | EMFILE | ENOBUFS | ENOMEM)
-    )
+    matches!(error.raw_os_error(), Some(ENFILE | EMFILE | ENOBUFS | ENOMEM))
 }

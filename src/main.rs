@@ -1,15 +1,19 @@
 //! The program: reads the settings, sets up logs, runs, and says how it went by its exit code.
 
 use std::{
+    fmt::Display,
     io::{self, IsTerminal, Write},
     process::{self, ExitCode},
 };
 
-use anyhow::Context;
+use anyhow::{Context, anyhow};
 use clap::Parser;
 use headcount::{
-    config::{Cli, Command, Config, LogConfig, ServeArgs},
-    server::Server,
+    config::{Cli, Command, ConfigError, HealthArgs, LogConfig, ServeArgs, StatusArgs},
+    health,
+    server::{Server, redis_store},
+    status::{self, Status},
+    store::Store,
 };
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio_util::sync::CancellationToken;
@@ -22,43 +26,59 @@ const CUT_SHORT: i32 = 143;
 
 fn main() -> ExitCode {
     let cli = Cli::parse();
-    match cli.command {
+    let done = match cli.command {
         None => serve(&cli.serve),
         Some(Command::Serve(settings)) => serve(&settings),
-    }
-}
-
-fn serve(settings: &ServeArgs) -> ExitCode {
-    let config = match settings.check() {
-        Ok(config) => config,
-        Err(error) => {
-            complain(&error);
-            return ExitCode::from(BAD_SETTINGS);
-        }
+        Some(Command::Status(settings)) => status(&settings),
+        Some(Command::Health(settings)) => health(&settings),
     };
-    match run(config) {
-        Ok(()) => ExitCode::SUCCESS,
-        Err(error) => {
-            complain(&format_args!("{error:#}"));
-            ExitCode::FAILURE
-        }
-    }
+    done.unwrap_or_else(|error| {
+        complain(&error);
+        if error.is::<ConfigError>() { ExitCode::from(BAD_SETTINGS) } else { ExitCode::FAILURE }
+    })
 }
 
 #[tokio::main]
-async fn run(config: Config) -> anyhow::Result<()> {
+async fn serve(settings: &ServeArgs) -> anyhow::Result<ExitCode> {
+    let config = settings.check()?;
     set_up_logs(&config.log)?;
-    rustls::crypto::ring::default_provider()
-        .install_default()
-        .map_err(|_| {
-            anyhow::anyhow!("failed to install a crypto provider: there is one already")
-        })?;
+    set_up_tls()?;
     let stop = stop_on_signals()?;
     let server = Server::bind(config)?;
-    let mut stdout = io::stdout();
-    writeln!(stdout, "{}", server.addresses()?).context("failed to write the start-up line")?;
-    stdout.flush()?;
-    server.run(stop).await
+    say(&server.addresses()?)?;
+    server.run(stop).await?;
+    Ok(ExitCode::SUCCESS)
+}
+
+#[tokio::main(flavor = "current_thread")]
+async fn status(settings: &StatusArgs) -> anyhow::Result<ExitCode> {
+    let redis = settings.check()?;
+    set_up_tls()?;
+    let store = redis_store(&redis, status::PATIENCE)?;
+    let roster = store.roster().await?;
+    let status = Status::of(&roster);
+    if settings.json {
+        say(&serde_json::to_string_pretty(&status)?)?;
+    } else {
+        say(&status)?;
+    }
+    Ok(if status.agrees { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+}
+
+#[tokio::main(flavor = "current_thread")]
+async fn health(settings: &HealthArgs) -> anyhow::Result<ExitCode> {
+    let address = settings.check()?;
+    let path = if settings.live { "/livez" } else { "/readyz" };
+    let answer = health::ask(address, path).await?;
+    say(&answer.text.trim_end())?;
+    Ok(if answer.healthy { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+}
+
+/// TLS needs to be told which cryptography to use, before the first connection.
+fn set_up_tls() -> anyhow::Result<()> {
+    rustls::crypto::ring::default_provider()
+        .install_default()
+        .map_err(|_| anyhow!("failed to install a crypto provider: there is one already"))
 }
 
 /// The first signal shuts down in order; the second ends the process at once.
@@ -76,10 +96,7 @@ fn stop_on_signals() -> anyhow::Result<CancellationToken> {
         stopping.cancel();
         either(&mut terminate, &mut interrupt).await;
         tracing::warn!("second signal: ending at once");
-        #[allow(
-            clippy::exit,
-            reason = "ending at once is what the second signal asks for"
-        )]
+        #[allow(clippy::exit, reason = "ending at once is what the second signal asks for")]
         process::exit(CUT_SHORT);
     });
     Ok(stop)
@@ -99,15 +116,16 @@ fn set_up_logs(log: &LogConfig) -> anyhow::Result<()> {
         .with_env_filter(filter)
         .with_writer(io::stderr)
         .with_ansi(colours);
-    let installed = if log.json {
-        builder.json().try_init()
-    } else {
-        builder.try_init()
-    };
-    installed.map_err(|error| anyhow::anyhow!("failed to set up logs: {error}"))
+    let installed = if log.json { builder.json().try_init() } else { builder.try_init() };
+    installed.map_err(|error| anyhow!("failed to set up logs: {error}"))
 }
 
-fn complain(error: &dyn std::fmt::Display) {
+fn say(line: &dyn Display) -> anyhow::Result<()> {
+    let mut stdout = io::stdout();
+    writeln!(stdout, "{line}").and_then(|()| stdout.flush()).context("failed to write to stdout")
+}
+
+fn complain(error: &anyhow::Error) {
     // If stderr is closed there is nobody to tell; the exit code still says it.
-    let _ = writeln!(io::stderr(), "headcount: {error}");
+    let _ = writeln!(io::stderr(), "headcount: {error:#}");
 }

@@ -12,17 +12,13 @@ use prometheus::{
 
 /// A healthy report takes well below a millisecond on a local network; 0.75 s is where the store counts as
 /// away, 2 s the default lease.
-const REPORT_BUCKETS: &[f64] = &[
-    0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.75, 2.0,
-];
+const REPORT_BUCKETS: &[f64] =
+    &[0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.75, 2.0];
 /// From one socket to a hundred thousand.
-const EMISSION_BUCKETS: &[f64] = &[
-    0.00005, 0.0002, 0.001, 0.005, 0.02, 0.05, 0.1, 0.25, 0.5, 1.0,
-];
+const EMISSION_BUCKETS: &[f64] = &[0.00005, 0.0002, 0.001, 0.005, 0.02, 0.05, 0.1, 0.25, 0.5, 1.0];
 /// A quarter of a second is the longest a newcomer waits for an exact count.
-const JOIN_BUCKETS: &[f64] = &[
-    0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.3, 0.5, 1.0, 2.5,
-];
+const JOIN_BUCKETS: &[f64] =
+    &[0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.3, 0.5, 1.0, 2.5];
 
 /// All metrics; cheap to clone, all clones are one.
 #[derive(Clone, Debug)]
@@ -80,9 +76,7 @@ impl Metrics {
     /// # Errors
     /// If two metrics have one name, or process metrics cannot be read on this system.
     pub fn new(store: &str) -> Result<Self, prometheus::Error> {
-        let make = Maker {
-            registry: Registry::new(),
-        };
+        let make = Maker { registry: Registry::new() };
         make.build_info(store)?;
         make.process()?;
         Ok(Self {
@@ -114,10 +108,8 @@ impl Metrics {
             )?,
             announcements: make
                 .counter("announcements_total", "Announcements received by pub/sub.")?,
-            resubscribes: make.counter(
-                "resubscribes_total",
-                "Subscriptions made anew after the first.",
-            )?,
+            resubscribes: make
+                .counter("resubscribes_total", "Subscriptions made anew after the first.")?,
             emissions: make.counter(
                 "emissions_total",
                 "Rounds of sending the count to this instance's sockets.",
@@ -136,10 +128,8 @@ impl Metrics {
                 "From a connect until the emission that includes it.",
                 JOIN_BUCKETS,
             )?,
-            view_revision: make.gauge(
-                "view_revision",
-                "Revision of the count this instance shows.",
-            )?,
+            view_revision: make
+                .gauge("view_revision", "Revision of the count this instance shows.")?,
             view_exact: make.gauge(
                 "view_exact",
                 "1 while the shown count is exact, 0 while it is an estimate.",
@@ -189,8 +179,7 @@ impl Maker {
     fn build_info(&self, store: &str) -> Result<(), prometheus::Error> {
         let labels = ["version", "store"];
         let info = IntGaugeVec::new(options("build_info", "Always 1; what is running."), &labels)?;
-        info.with_label_values(&[env!("CARGO_PKG_VERSION"), store])
-            .set(1);
+        info.with_label_values(&[env!("CARGO_PKG_VERSION"), store]).set(1);
         self.registry.register(Box::new(info))
     }
 

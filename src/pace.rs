@@ -84,10 +84,7 @@ impl ReportPace {
         let news = (newest > self.reported).then_some(gap_ends);
         let sooner = match self.retry {
             Some(retry) => Some(retry),
-            None => [news, self.follow_up.map(|at| at.max(gap_ends))]
-                .into_iter()
-                .flatten()
-                .min(),
+            None => [news, self.follow_up.map(|at| at.max(gap_ends))].into_iter().flatten().min(),
         };
         let due = sooner.map_or(heartbeat, |at| at.min(heartbeat));
         Some(self.overdue().map_or(due, |overdue| due.max(overdue)))
@@ -96,26 +93,18 @@ impl ReportPace {
     /// When the store counts as away, if nothing is answered by then. A report that was overtaken by the
     /// answer to a later one does not matter: it hangs on a connection, not in the store.
     pub fn silence(&self) -> Option<Instant> {
-        let unanswered = self
-            .in_flight
-            .iter()
-            .find(|&&sent_at| Some(sent_at) > self.answered);
+        let unanswered = self.in_flight.iter().find(|&&sent_at| Some(sent_at) > self.answered);
         unanswered.map(|&sent_at| sent_at + ANSWER_OVERDUE)
     }
 
     /// When the oldest report under way has taken so long that another may try.
     fn overdue(&self) -> Option<Instant> {
-        self.in_flight
-            .first()
-            .map(|&sent_at| sent_at + ANSWER_OVERDUE)
+        self.in_flight.first().map(|&sent_at| sent_at + ANSWER_OVERDUE)
     }
 
     /// A report went out with all changes up to `change`.
     pub fn sent(&mut self, change: Change, now: Instant) {
-        assert!(
-            self.in_flight.len() < IN_FLIGHT_MAX,
-            "a report was sent that was not due"
-        );
+        assert!(self.in_flight.len() < IN_FLIGHT_MAX, "a report was sent that was not due");
         self.last_sent = Some(now);
         self.reported = change;
         self.in_flight.push(now);
@@ -160,15 +149,12 @@ impl ReportPace {
 
     /// The least time between two reports, for this number of instances.
     fn gap(&self) -> Duration {
-        REPORT_GAP_MIN
-            .max(REPORT_GAP_PER_INSTANCE * self.instances)
-            .min(self.heartbeat)
+        REPORT_GAP_MIN.max(REPORT_GAP_PER_INSTANCE * self.instances).min(self.heartbeat)
     }
 
     fn land(&mut self, sent_at: Instant) {
         let index = self.in_flight.iter().position(|&at| at == sent_at);
-        self.in_flight
-            .remove(index.expect("only a report that was sent can land"));
+        self.in_flight.remove(index.expect("only a report that was sent can land"));
     }
 }
 
@@ -194,10 +180,7 @@ pub struct EmissionPace {
 impl EmissionPace {
     /// Emissions at most once each `interval`.
     pub fn new(interval: Duration) -> Self {
-        Self {
-            interval,
-            last: None,
-        }
+        Self { interval, last: None }
     }
 
     /// When the next emission may start; `None` if nothing holds it back.

@@ -140,18 +140,10 @@ impl Reporter {
         self.kind = ReportKind::Plain;
         self.pace.sent(local.change, now);
         let store = Arc::clone(&self.store);
-        let sent = SentReport {
-            sequence: report.sequence,
-            local,
-            at: now,
-        };
+        let sent = SentReport { sequence: report.sequence, local, at: now };
         let incarnation = self.incarnation;
         self.under_way.spawn(async move {
-            Outcome {
-                incarnation,
-                sent,
-                result: store.report(report).await,
-            }
+            Outcome { incarnation, sent, result: store.report(report).await }
         });
     }
 
@@ -159,14 +151,7 @@ impl Reporter {
         self.sequence = self.sequence.next();
         let seen = self.view.borrow().seen();
         let (incarnation, sequence, lease) = (self.incarnation, self.sequence, self.lease);
-        Report {
-            incarnation,
-            sequence,
-            users,
-            seen,
-            lease,
-            kind,
-        }
+        Report { incarnation, sequence, users, seen, lease, kind }
     }
 
     fn settle(&mut self, outcome: Outcome) {
@@ -197,8 +182,7 @@ impl Reporter {
             tracing::warn!(incarnation = %self.incarnation, "another process has this id: taking a new one");
             self.incarnation = Incarnation::random();
             self.sequence = Sequence::default();
-            self.view
-                .send_modify(|view| view.begin_incarnation(self.incarnation));
+            self.view.send_modify(|view| view.begin_incarnation(self.incarnation));
             self.pace.hurry(now);
             return;
         }
@@ -236,10 +220,7 @@ impl Reporter {
             was_reachable
         });
         if lost || self.view.borrow().answered().is_none() {
-            tracing::warn!(
-                reason,
-                "store does not answer: showing the estimate until it does"
-            );
+            tracing::warn!(reason, "store does not answer: showing the estimate until it does");
         } else {
             tracing::debug!(reason, "store still does not answer");
         }

@@ -7,10 +7,9 @@
 use std::{fmt, net::SocketAddr, sync::Arc, time::Duration};
 
 use anyhow::{Context, anyhow};
-use axum::Router;
 use tokio::{
     net::TcpListener,
-    sync::{Notify, watch},
+    sync::{Notify, Semaphore, watch},
     task::{JoinError, JoinSet},
 };
 use tokio_util::sync::CancellationToken;
@@ -19,11 +18,12 @@ use crate::{
     admin::{self, Admin},
     announcements::Listener as AnnouncementListener,
     broadcaster::Broadcaster,
-    config::{CONNECTIONS_MAX, Config, DESCRIPTORS_RESERVED},
+    config::{CONNECTIONS_MAX, Config, DESCRIPTORS_RESERVED, RedisConfig},
     drain::drain,
     gate::Gate,
     listener::{self, Listener},
     metrics::Metrics,
+    origin::cors,
     reporter::{Reporter, ReporterSettings},
     sockets::{SocketSettings, Sockets},
     store::{
@@ -38,6 +38,8 @@ use crate::{
 
 /// How long the admin listener lets a scrape's bytes go unacknowledged.
 const ADMIN_UNACKNOWLEDGED: Duration = Duration::from_secs(10);
+/// Connections of the admin listener at a time: some scrapers, some probes.
+const ADMIN_CONNECTIONS_MAX: usize = 64;
 
 /// An instance whose addresses are bound and whose tasks have not begun.
 #[derive(Debug)]
@@ -47,7 +49,7 @@ pub struct Server {
     metrics: Metrics,
     public: TcpListener,
     admin: TcpListener,
-    connections_max: usize,
+    limits: Limits,
 }
 
 /// The addresses an instance listens on. Its text is the start-up line that scripts read.
@@ -62,11 +64,7 @@ pub struct Addresses {
 
 impl fmt::Display for Addresses {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Self {
-            public,
-            admin,
-            store,
-        } = self;
+        let Self { public, admin, store } = self;
         write!(f, "listening public={public} admin={admin} store={store}")
     }
 }
@@ -77,19 +75,12 @@ impl Server {
     /// # Errors
     /// If an address cannot be bound or the file limit cannot be read.
     pub fn bind(config: Config) -> anyhow::Result<Self> {
-        let connections_max = connections_max(config.connections_max)?;
+        let limits = Limits::raise(config.connections_max)?;
         let store = store(&config)?;
         let metrics = Metrics::new(store.kind()).context("failed to set up metrics")?;
         let public = bind(config.listen)?;
         let admin = bind(config.admin_listen)?;
-        Ok(Self {
-            config,
-            store,
-            metrics,
-            public,
-            admin,
-            connections_max,
-        })
+        Ok(Self { config, store, metrics, public, admin, limits })
     }
 
     /// Where it listens, with the ports that were asked for as 0.
@@ -98,11 +89,7 @@ impl Server {
     /// If the system does not know, which it always should.
     pub fn addresses(&self) -> anyhow::Result<Addresses> {
         let store = self.store.kind();
-        Ok(Addresses {
-            public: self.public.local_addr()?,
-            admin: self.admin.local_addr()?,
-            store,
-        })
+        Ok(Addresses { public: self.public.local_addr()?, admin: self.admin.local_addr()?, store })
     }
 
     /// Serves until `stop`, then drains and says farewell.
@@ -112,40 +99,44 @@ impl Server {
     pub async fn run(self, stop: CancellationToken) -> anyhow::Result<()> {
         let tally = Tally::new();
         let view = Arc::new(watch::Sender::new(View::default()));
-        let gate = Arc::new(Gate::new(self.connections_max, self.metrics.clone()));
-        let settings = self.socket_settings();
-        let sockets = Sockets::new(
-            &settings,
-            Arc::clone(&gate),
-            Arc::clone(&tally),
+        let gate = Arc::new(Gate::new(
+            self.limits.sessions,
+            self.config.origins.clone(),
             self.metrics.clone(),
-        );
+        ));
+        let settings = self.socket_settings();
+        let sockets =
+            Sockets::new(&settings, Arc::clone(&gate), Arc::clone(&tally), self.metrics.clone());
 
         let mut tasks = Tasks::default();
         let serving = self.spawn_ring(&mut tasks, &tally, &view, &sockets);
         let listening = CancellationToken::new();
-        let public = web::router(view.subscribe()).merge(sockets.router());
+        let public = web::router(view.subscribe())
+            .merge(sockets.router())
+            .layer(cors(self.config.origins.clone()));
         let admin = admin::router(Admin {
             view: view.subscribe(),
             sockets: sockets.clone(),
             gate,
             metrics: self.metrics.clone(),
         });
-        let unacknowledged = self.config.ping_timeout;
-        tasks.listen(
-            "public listener",
-            self.public,
-            public,
-            unacknowledged,
-            &listening,
-        );
-        tasks.listen(
-            "admin listener",
-            self.admin,
-            admin,
-            ADMIN_UNACKNOWLEDGED,
-            &listening,
-        );
+        let unserved = self.metrics.refused.with_label_values(&["descriptors"]);
+        let listeners = [
+            (
+                "public listener",
+                self.public,
+                public,
+                self.config.ping_timeout,
+                self.limits.connections,
+            ),
+            ("admin listener", self.admin, admin, ADMIN_UNACKNOWLEDGED, ADMIN_CONNECTIONS_MAX),
+        ];
+        for (name, listener, router, unacknowledged_for, connections_max) in listeners {
+            let places = Arc::new(Semaphore::new(connections_max.min(Semaphore::MAX_PERMITS)));
+            let unserved = unserved.clone();
+            let listener = Listener { listener, router, unacknowledged_for, places, unserved };
+            tasks.spawn(name, listener.run(listening.clone()));
+        }
 
         tokio::select! {
             () = stop.cancelled() => {}
@@ -221,22 +212,6 @@ impl Tasks {
         });
     }
 
-    fn listen(
-        &mut self,
-        name: &'static str,
-        listener: TcpListener,
-        router: Router,
-        unacknowledged_for: Duration,
-        stop: &CancellationToken,
-    ) {
-        let listener = Listener {
-            listener,
-            router,
-            unacknowledged_for,
-        };
-        self.spawn(name, listener.run(stop.clone()));
-    }
-
     /// Resolves when a task ends that should not have.
     async fn first_to_end(&mut self) -> anyhow::Error {
         match self.running.join_next().await {
@@ -266,25 +241,43 @@ fn bind(address: SocketAddr) -> anyhow::Result<TcpListener> {
 }
 
 fn store(config: &Config) -> anyhow::Result<Arc<dyn Store>> {
-    let Some(redis) = &config.redis else {
-        return Ok(Arc::new(EmbeddedStore::new()));
-    };
+    match &config.redis {
+        None => Ok(Arc::new(EmbeddedStore::new())),
+        Some(redis) => Ok(Arc::new(redis_store(redis, config.lease)?)),
+    }
+}
+
+/// The store that a cluster shares; nothing is connected yet.
+///
+/// # Errors
+/// If the address cannot be used.
+pub fn redis_store(redis: &RedisConfig, lease: Duration) -> anyhow::Result<RedisStore> {
     let settings = RedisSettings {
         url: redis.url.to_string(),
         key: redis.key.clone(),
         channel: redis.channel.clone(),
-        lease: config.lease,
+        lease,
     };
-    let store = RedisStore::new(settings).context("failed to set up the connection to Redis")?;
-    Ok(Arc::new(store))
+    RedisStore::new(settings).context("failed to set up the connection to Redis")
 }
 
-/// Raises the soft file limit to the hard one, and says how many connections that leaves room for.
-fn connections_max(asked: Option<usize>) -> anyhow::Result<usize> {
-    let descriptors =
-        rlimit::increase_nofile_limit(u64::MAX).context("failed to raise the file limit")?;
-    let room = usize::try_from(descriptors)
-        .unwrap_or(usize::MAX)
-        .saturating_sub(DESCRIPTORS_RESERVED);
-    Ok(asked.unwrap_or(room.clamp(1, CONNECTIONS_MAX)))
+/// How much one instance takes.
+#[derive(Clone, Copy, Debug)]
+struct Limits {
+    /// Connections of the public listener.
+    connections: usize,
+    /// Socket.IO sessions.
+    sessions: usize,
+}
+
+impl Limits {
+    /// Raises the soft file limit to the hard one, and says what that leaves room for.
+    fn raise(sessions: Option<usize>) -> anyhow::Result<Self> {
+        let descriptors =
+            rlimit::increase_nofile_limit(u64::MAX).context("failed to raise the file limit")?;
+        let descriptors = usize::try_from(descriptors).unwrap_or(usize::MAX);
+        let connections = descriptors.saturating_sub(DESCRIPTORS_RESERVED).max(1);
+        let sessions = sessions.unwrap_or(connections.min(CONNECTIONS_MAX));
+        Ok(Self { connections, sessions })
+    }
 }

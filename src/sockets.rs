@@ -46,9 +46,7 @@ pub struct Sockets {
 
 impl fmt::Debug for Sockets {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Sockets")
-            .field("gate", &self.gate)
-            .finish_non_exhaustive()
+        f.debug_struct("Sockets").field("gate", &self.gate).finish_non_exhaustive()
     }
 }
 
@@ -85,8 +83,9 @@ impl Sockets {
         metrics: Metrics,
     ) -> Self {
         let (layer, io) = build(settings);
+        let at_the_gate = Arc::clone(&gate);
         let count_in = move |socket: SocketRef| {
-            count_in(&socket, &tally, &metrics);
+            count_in(&socket, &tally, &at_the_gate, &metrics);
             async {}
         };
         io.ns(
@@ -96,11 +95,7 @@ impl Sockets {
                 Ok::<(), Infallible>(())
             }),
         );
-        Self {
-            io,
-            service: layer.layer(Router::new()),
-            gate,
-        }
+        Self { io, service: layer.layer(Router::new()), gate }
     }
 
     /// The handle for emitting.
@@ -116,9 +111,7 @@ impl Sockets {
     /// Serves [`PATH`], behind the gate.
     pub fn router(&self) -> Router {
         let gate = middleware::from_fn_with_state(Arc::clone(&self.gate), gate::pass);
-        Router::new()
-            .route_service(PATH, self.service.clone())
-            .layer(gate)
+        Router::new().route_service(PATH, self.service.clone()).layer(gate)
     }
 
     /// Sends a client elsewhere by ending its transport. Never [`SocketRef::disconnect`]: a client that is
@@ -134,10 +127,7 @@ impl Sockets {
     /// Ends a polling session the way its client would: by posting a close packet.
     async fn close_polling(&self, socket: &SocketRef) {
         let uri = format!("{PATH}?EIO=4&transport=polling&sid={}", socket.id);
-        let request = Request::builder()
-            .method(Method::POST)
-            .uri(uri)
-            .body(Body::from("1"));
+        let request = Request::builder().method(Method::POST).uri(uri).body(Body::from("1"));
         let request = request.expect("a session id is valid in a query");
         let Ok(response) = self.service.clone().oneshot(request).await;
         if !response.status().is_success() {
@@ -152,10 +142,7 @@ impl Sockets {
             .iter()
             .filter(|socket| socket.transport_type() == TransportType::Websocket)
             .count();
-        [
-            ("websocket", websockets),
-            ("polling", sockets.len() - websockets),
-        ]
+        [("websocket", websockets), ("polling", sockets.len() - websockets)]
     }
 }
 
@@ -185,13 +172,15 @@ fn build(settings: &SocketSettings) -> (SocketIoLayer, SocketIo) {
 
 /// The place in the count lives in the disconnect handler. If the socket is closed before the handler is
 /// set, the handler goes with the socket, and the place with it: no order of events counts anybody for ever.
-fn count_in(socket: &SocketRef, tally: &Arc<Tally>, metrics: &Metrics) {
+fn count_in(socket: &SocketRef, tally: &Arc<Tally>, gate: &Arc<Gate>, metrics: &Metrics) {
     let transport = transport_label(socket.transport_type());
     metrics.connects.with_label_values(&[transport]).inc();
     let presence = Arc::new(tally.join(socket.id, Instant::now()));
-    let disconnects = metrics.disconnects.clone();
-    socket.on_disconnect(async move |reason: DisconnectReason| {
-        disconnects.with_label_values(&[reason_label(reason)]).inc();
+    let (gate, disconnects) = (Arc::clone(gate), metrics.disconnects.clone());
+    socket.on_disconnect(async move |socket: SocketRef, reason: DisconnectReason| {
+        let flooded = gate.control(&socket).is_some_and(|control| control.flooded());
+        let reason = if flooded { "flood" } else { reason_label(reason) };
+        disconnects.with_label_values(&[reason]).inc();
         drop(presence);
     });
 }

@@ -59,10 +59,7 @@ pub struct Newcomer {
 impl Tally {
     /// An empty one.
     pub fn new() -> Arc<Self> {
-        Arc::new(Self {
-            state: Mutex::default(),
-            local: watch::Sender::new(Local::default()),
-        })
+        Arc::new(Self { state: Mutex::default(), local: watch::Sender::new(Local::default()) })
     }
 
     /// Counts a connection in, until the returned presence is dropped. It is a newcomer until
@@ -71,14 +68,8 @@ impl Tally {
     pub fn join(self: &Arc<Self>, session: Sid, now: Instant) -> Presence {
         let mut state = self.state();
         let change = self.record(&mut state, 1);
-        state.newcomers.push_back(Newcomer {
-            session,
-            change,
-            joined_at: now,
-        });
-        Presence {
-            tally: Arc::clone(self),
-        }
+        state.newcomers.push_back(Newcomer { session, change, joined_at: now });
+        Presence { tally: Arc::clone(self) }
     }
 
     /// Takes out the newcomers who can be shown a count: those whose joining is covered by what the store
@@ -100,19 +91,13 @@ impl Tally {
 
     /// When the newcomer who has waited longest loses patience; `None` if nobody waits.
     pub fn patience_ends(&self) -> Option<Instant> {
-        self.state()
-            .newcomers
-            .front()
-            .map(|newcomer| newcomer.joined_at + NEWCOMER_PATIENCE)
+        self.state().newcomers.front().map(|newcomer| newcomer.joined_at + NEWCOMER_PATIENCE)
     }
 
     /// Connections that have been handed out as newcomers, whose first value is therefore on its way.
     pub fn told(&self) -> u64 {
         let state = self.state();
-        state
-            .local
-            .users
-            .saturating_sub(state.newcomers.len() as u64)
+        state.local.users.saturating_sub(state.newcomers.len() as u64)
     }
 
     /// Connections now.
@@ -207,11 +192,7 @@ mod tests {
         assert_eq!(taken(0, 3, start), []);
         assert_eq!(taken(1, 3, start), [ids[0]]);
         assert_eq!(tally.patience_ends(), Some(start + NEWCOMER_PATIENCE));
-        assert_eq!(
-            taken(1, 2, start + NEWCOMER_PATIENCE),
-            [ids[1]],
-            "the third is in no estimate"
-        );
+        assert_eq!(taken(1, 2, start + NEWCOMER_PATIENCE), [ids[1]], "the third is in no estimate");
         assert_eq!(taken(3, 3, start + NEWCOMER_PATIENCE), [ids[2]]);
         assert_eq!(tally.patience_ends(), None);
     }

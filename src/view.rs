@@ -73,25 +73,13 @@ impl View {
     /// What to show now.
     pub fn shown(&self) -> Shown {
         let Some(base) = self.base else {
-            return Shown {
-                users: self.local.users,
-                revision: self.seen.revision,
-                exact: false,
-            };
+            return Shown { users: self.local.users, revision: self.seen.revision, exact: false };
         };
         if self.reachable && !self.seen.recovering {
-            return Shown {
-                users: base.users,
-                revision: base.revision,
-                exact: true,
-            };
+            return Shown { users: base.users, revision: base.revision, exact: true };
         }
         let elsewhere = base.users.saturating_sub(base.local_users);
-        Shown {
-            users: elsewhere + self.local.users,
-            revision: base.revision,
-            exact: false,
-        }
+        Shown { users: elsewhere + self.local.users, revision: base.revision, exact: false }
     }
 
     /// Folds in the answer to a report that was sent at `sent_at` with this local count and sequence.
@@ -116,11 +104,7 @@ impl View {
         self.seen = count;
         if !count.recovering || self.base.is_none() {
             let local_users = self.acknowledged.users;
-            self.base = Some(Base {
-                users: count.users,
-                revision: count.revision,
-                local_users,
-            });
+            self.base = Some(Base { users: count.users, revision: count.revision, local_users });
         }
     }
 
@@ -187,8 +171,7 @@ impl View {
     /// How old the newest acknowledged state of the store is: the time since the newest answered report was
     /// sent. Zero before the first.
     pub fn age(&self, now: Instant) -> Duration {
-        self.answered
-            .map_or(Duration::ZERO, |at| now.saturating_duration_since(at))
+        self.answered.map_or(Duration::ZERO, |at| now.saturating_duration_since(at))
     }
 
     /// Whether the store answered last time.

@@ -32,19 +32,10 @@ const EMITTER: &str = include_str!("broadcaster.rs");
 pub fn router(view: watch::Receiver<View>) -> Router {
     Router::new()
         .route("/", get(page))
-        .route(
-            "/style.css",
-            get(async || script(STYLE, "text/css; charset=utf-8")),
-        )
-        .route(
-            "/public/client.js",
-            get(async || script(CLIENT, JAVASCRIPT)),
-        )
+        .route("/style.css", get(async || script(STYLE, "text/css; charset=utf-8")))
+        .route("/public/client.js", get(async || script(CLIENT, JAVASCRIPT)))
         .route("/headcount.js", get(async || script(EMBED, JAVASCRIPT)))
-        .route(
-            "/_api/server.js",
-            get(async || script(EMITTER, "text/plain; charset=utf-8")),
-        )
+        .route("/_api/server.js", get(async || script(EMITTER, "text/plain; charset=utf-8")))
         .route("/api/count", get(count))
         .with_state(Arc::new(view))
 }
@@ -62,14 +53,8 @@ async fn page() -> impl IntoResponse {
 fn script(text: &'static str, media_type: &'static str) -> impl IntoResponse {
     let headers: [(HeaderName, HeaderValue); 3] = [
         (header::CONTENT_TYPE, HeaderValue::from_static(media_type)),
-        (
-            header::X_CONTENT_TYPE_OPTIONS,
-            HeaderValue::from_static("nosniff"),
-        ),
-        (
-            header::CACHE_CONTROL,
-            HeaderValue::from_static(SCRIPT_CACHE),
-        ),
+        (header::X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff")),
+        (header::CACHE_CONTROL, HeaderValue::from_static(SCRIPT_CACHE)),
     ];
     (headers, text)
 }

@@ -1,9 +1,6 @@
 //! Tests of listening, under a paused clock: gaps are closed by a report, deafness is found out.
 
-#![allow(
-    clippy::disallowed_methods,
-    reason = "a test ends its tasks with its runtime"
-)]
+#![allow(clippy::disallowed_methods, reason = "a test ends its tasks with its runtime")]
 
 use std::sync::Mutex;
 
@@ -38,9 +35,8 @@ impl Store for Channel {
             }
             let (tx, rx) = mpsc::channel(8);
             self.subscriptions.lock().unwrap().push(tx);
-            let counts = stream::unfold(rx, async |mut rx| {
-                rx.recv().await.map(|count| (Ok(count), rx))
-            });
+            let counts =
+                stream::unfold(rx, async |mut rx| rx.recv().await.map(|count| (Ok(count), rx)));
             Ok(counts.boxed())
         })
     }
@@ -69,20 +65,10 @@ impl Stage {
         let resync = Arc::new(Notify::new());
         let metrics = Metrics::new("channel").unwrap();
         let store = Arc::clone(&channel) as Arc<dyn Store>;
-        let listener = Listener::new(
-            store,
-            Arc::clone(&view),
-            Arc::clone(&resync),
-            metrics.clone(),
-        );
+        let listener =
+            Listener::new(store, Arc::clone(&view), Arc::clone(&resync), metrics.clone());
         let task = tokio::task::spawn(listener.run(CancellationToken::new()));
-        let stage = Self {
-            channel,
-            view,
-            resync,
-            metrics,
-            _task: task,
-        };
+        let stage = Self { channel, view, resync, metrics, _task: task };
         stage.pass(1).await;
         stage
     }
@@ -96,14 +82,7 @@ impl Stage {
     }
 
     async fn publish(&self, revision: u64) {
-        let newest = self
-            .channel
-            .subscriptions
-            .lock()
-            .unwrap()
-            .last()
-            .unwrap()
-            .clone();
+        let newest = self.channel.subscriptions.lock().unwrap().last().unwrap().clone();
         newest.send(count(revision)).await.unwrap();
         self.pass(1).await;
     }
@@ -129,11 +108,7 @@ impl Stage {
 }
 
 fn count(revision: u64) -> Count {
-    Count {
-        users: revision,
-        revision: Revision(revision),
-        recovering: false,
-    }
+    Count { users: revision, revision: Revision(revision), recovering: false }
 }
 
 /// Goal: announcements reach the view, and subscribing asks for a report that closes the gap before it.
@@ -184,11 +159,7 @@ async fn deafness_is_found_out() {
     stage.pass(10).await;
     stage.reply(4);
     stage.pass(5_000).await;
-    assert_eq!(
-        stage.subscriptions(),
-        1,
-        "the first reply may speak of what was before"
-    );
+    assert_eq!(stage.subscriptions(), 1, "the first reply may speak of what was before");
     stage.reply(5);
     stage.pass(900).await;
     stage.publish(5).await;

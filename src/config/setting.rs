@@ -21,11 +21,7 @@ pub(super) struct Setting<'a>(pub(super) &'static str, pub(super) &'a str);
 
 impl Setting<'_> {
     pub(super) fn refuse(&self, allowed: impl Into<String>) -> ConfigError {
-        ConfigError {
-            variable: self.0,
-            value: self.1.to_owned(),
-            allowed: allowed.into(),
-        }
+        ConfigError { variable: self.0, value: self.1.to_owned(), allowed: allowed.into() }
     }
 
     pub(super) fn parse<T: FromStr>(&self, allowed: &str) -> Result<T, ConfigError> {
@@ -44,30 +40,19 @@ impl Setting<'_> {
         let [from, to] = [least, most].map(humantime::format_duration);
         let allowed = format!("a duration from {from} to {to}, such as 500ms, 2s or 1min");
         let value = humantime::parse_duration(self.1).map_err(|_| self.refuse(&allowed))?;
-        if value < least || value > most {
-            Err(self.refuse(allowed))
-        } else {
-            Ok(value)
-        }
+        if value < least || value > most { Err(self.refuse(allowed)) } else { Ok(value) }
     }
 
     pub(super) fn number(&self, least: usize, most: usize) -> Result<usize, ConfigError> {
         let allowed = format!("a whole number from {least} to {most}");
         let value = self.parse(&allowed)?;
-        if value < least || value > most {
-            Err(self.refuse(allowed))
-        } else {
-            Ok(value)
-        }
+        if value < least || value > most { Err(self.refuse(allowed)) } else { Ok(value) }
     }
 
     /// Braces would move the hash tag that keeps all keys in one slot.
     pub(super) fn name(&self) -> Result<(), ConfigError> {
         let fits = (1..=200).contains(&self.1.len());
-        let odd = self
-            .1
-            .chars()
-            .any(|c| c.is_control() || c == '{' || c == '}');
+        let odd = self.1.chars().any(|c| c.is_control() || c == '{' || c == '}');
         if fits && !odd {
             return Ok(());
         }
@@ -97,21 +82,13 @@ pub(super) fn redis_url(text: &str) -> Result<Url, ConfigError> {
                 .to_owned(),
     };
     let url = Url::parse(text).map_err(|_| {
-        refuse(if text.is_empty() {
-            String::new()
-        } else {
-            "(not shown: no address)".to_owned()
-        })
+        refuse(if text.is_empty() { String::new() } else { "(not shown: no address)".to_owned() })
     })?;
     let database = url.path().trim_start_matches('/');
     let plausible = matches!(url.scheme(), "redis" | "rediss")
         && url.host_str().is_some_and(|host| !host.is_empty())
         && (database.is_empty() || database.parse::<u32>().is_ok());
-    if plausible {
-        Ok(url)
-    } else {
-        Err(refuse(without_credentials(&url).to_string()))
-    }
+    if plausible { Ok(url) } else { Err(refuse(without_credentials(&url).to_string())) }
 }
 
 /// The address as it may be shown.

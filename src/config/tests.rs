@@ -29,49 +29,20 @@ fn the_defaults_are_allowed() {
 #[case("--admin-listen", "1.2.3.4", "HEADCOUNT_ADMIN_LISTEN", "port")]
 #[case("--redis-url", "http://127.0.0.1/", "HEADCOUNT_REDIS_URL", "redis://")]
 #[case("--redis-url", "", "HEADCOUNT_REDIS_URL", "unset it")]
-#[case(
-    "--redis-url",
-    "redis://127.0.0.1/nought",
-    "HEADCOUNT_REDIS_URL",
-    "redis://"
-)]
+#[case("--redis-url", "redis://127.0.0.1/nought", "HEADCOUNT_REDIS_URL", "redis://")]
 #[case("--key", "a{b}", "HEADCOUNT_KEY", "braces")]
 #[case("--channel", "", "HEADCOUNT_CHANNEL", "1 to 200 bytes")]
 #[case("--heartbeat", "1h", "HEADCOUNT_HEARTBEAT", "to 666ms")]
 #[case("--heartbeat", "0.5", "HEADCOUNT_HEARTBEAT", "such as 500ms")]
 #[case("--lease", "1999ms", "HEADCOUNT_LEASE", "at least 2s")]
 #[case("--emit-interval", "0s", "HEADCOUNT_EMIT_INTERVAL", "from 1ms to 10s")]
-#[case(
-    "--ping-interval",
-    "-1s",
-    "HEADCOUNT_PING_INTERVAL",
-    "from 100ms to 10m"
-)]
-#[case(
-    "--ping-timeout",
-    "soon",
-    "HEADCOUNT_PING_TIMEOUT",
-    "from 100ms to 10m"
-)]
-#[case(
-    "--max-payload",
-    "1023",
-    "HEADCOUNT_MAX_PAYLOAD",
-    "from 1024 to 1048576"
-)]
-#[case(
-    "--transports",
-    "carrier-pigeon",
-    "HEADCOUNT_TRANSPORTS",
-    "websocket,polling"
-)]
+#[case("--ping-interval", "-1s", "HEADCOUNT_PING_INTERVAL", "from 100ms to 10m")]
+#[case("--ping-timeout", "soon", "HEADCOUNT_PING_TIMEOUT", "from 100ms to 10m")]
+#[case("--max-payload", "1023", "HEADCOUNT_MAX_PAYLOAD", "from 1024 to 1048576")]
+#[case("--transports", "carrier-pigeon", "HEADCOUNT_TRANSPORTS", "websocket,polling")]
+#[case("--allowed-origins", "blog.example", "HEADCOUNT_ALLOWED_ORIGINS", "https://blog.example")]
 #[case("--max-connections", "0", "HEADCOUNT_MAX_CONNECTIONS", "from 1 to")]
-#[case(
-    "--max-connections",
-    "99999999999",
-    "HEADCOUNT_MAX_CONNECTIONS",
-    "file limit"
-)]
+#[case("--max-connections", "99999999999", "HEADCOUNT_MAX_CONNECTIONS", "file limit")]
 #[case("--drain-delay", "2h", "HEADCOUNT_DRAIN_DELAY", "to 1h")]
 #[case("--drain", "x", "HEADCOUNT_DRAIN", "such as")]
 #[case("--log", "a=b=c", "HEADCOUNT_LOG", "filter")]
@@ -82,13 +53,8 @@ fn wrong_settings_are_refused(
     #[case] variable: &str,
     #[case] hint: &str,
 ) {
-    let message = check(&[&format!("{flag}={value}")])
-        .unwrap_err()
-        .to_string();
-    assert!(
-        message.starts_with(&format!("{variable} is {value:?}, but must be ")),
-        "{message}"
-    );
+    let message = check(&[&format!("{flag}={value}")]).unwrap_err().to_string();
+    assert!(message.starts_with(&format!("{variable} is {value:?}, but must be ")), "{message}");
     assert!(message.contains(hint), "{message}");
 }
 
@@ -118,8 +84,5 @@ fn secrets_are_not_shown(#[case] address: &str) {
         Ok(config) => format!("{config:?}"),
         Err(error) => format!("{error} {error:?}"),
     };
-    assert!(
-        !shown.contains("sesame") && !shown.contains("alice"),
-        "{shown}"
-    );
+    assert!(!shown.contains("sesame") && !shown.contains("alice"), "{shown}");
 }

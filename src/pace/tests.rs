@@ -5,11 +5,7 @@ use proptest::prelude::*;
 use super::*;
 
 const HEARTBEAT: Duration = Duration::from_millis(500);
-const QUIET: Answer = Answer {
-    instances: 1,
-    unannounced: false,
-    more_to_reap: false,
-};
+const QUIET: Answer = Answer { instances: 1, unannounced: false, more_to_reap: false };
 
 fn ms(millis: u64) -> Duration {
     Duration::from_millis(millis)
@@ -19,11 +15,7 @@ fn ms(millis: u64) -> Duration {
 fn started() -> (ReportPace, Instant) {
     let start = Instant::now();
     let mut pace = ReportPace::new(HEARTBEAT, start);
-    assert_eq!(
-        pace.due(Change(0)),
-        Some(start),
-        "the first report is due at once"
-    );
+    assert_eq!(pace.due(Change(0)), Some(start), "the first report is due at once");
     pace.sent(Change(0), start);
     pace.answered(start, QUIET, start);
     (pace, start)
@@ -37,14 +29,7 @@ fn leading_edge_then_gap_then_heartbeat() {
     assert_eq!(pace.due(Change(1)), Some(start + ms(10)));
     let later = start + ms(300);
     pace.sent(Change(1), later);
-    pace.answered(
-        later,
-        Answer {
-            instances: 100,
-            ..QUIET
-        },
-        later,
-    );
+    pace.answered(later, Answer { instances: 100, ..QUIET }, later);
     assert_eq!(pace.due(Change(1)), Some(later + HEARTBEAT));
     assert_eq!(
         pace.due(Change(2)),
@@ -58,14 +43,7 @@ fn leading_edge_then_gap_then_heartbeat() {
 fn a_heartbeat_is_never_late() {
     let (mut pace, start) = started();
     pace.sent(Change(0), start + HEARTBEAT);
-    pace.answered(
-        start + HEARTBEAT,
-        Answer {
-            instances: 100_000,
-            ..QUIET
-        },
-        start + HEARTBEAT,
-    );
+    pace.answered(start + HEARTBEAT, Answer { instances: 100_000, ..QUIET }, start + HEARTBEAT);
     assert_eq!(pace.due(Change(9)), Some(start + 2 * HEARTBEAT));
 }
 
@@ -81,22 +59,14 @@ fn a_second_report_waits_until_the_first_is_overdue() {
     pace.sent(Change(2), second);
     assert_eq!(pace.due(Change(3)), None);
     pace.answered(second, QUIET, second + ms(1));
-    assert_eq!(
-        pace.silence(),
-        None,
-        "the later one was answered, so the store is there"
-    );
+    assert_eq!(pace.silence(), None, "the later one was answered, so the store is there");
     assert_eq!(
         pace.due(Change(3)),
         Some(second + ms(10)),
         "the hanging one is long overdue already"
     );
     pace.failed(first, second + ms(2));
-    assert_eq!(
-        pace.due(Change(2)),
-        Some(second + HEARTBEAT),
-        "nothing is amiss"
-    );
+    assert_eq!(pace.due(Change(2)), Some(second + HEARTBEAT), "nothing is amiss");
 }
 
 /// Goal: a store that is away is tried at 50, 100, 200 ms, then at each heartbeat, never slower; news does
@@ -122,47 +92,20 @@ fn follow_ups_come_before_the_heartbeat() {
     let (mut pace, start) = started();
     let next = start + HEARTBEAT;
     pace.sent(Change(0), next);
-    pace.answered(
-        next,
-        Answer {
-            instances: 200,
-            unannounced: true,
-            more_to_reap: false,
-        },
-        next,
-    );
-    assert_eq!(
-        pace.due(Change(0)),
-        Some(next + ms(100)),
-        "the report gap is longer here"
-    );
+    pace.answered(next, Answer { instances: 200, unannounced: true, more_to_reap: false }, next);
+    assert_eq!(pace.due(Change(0)), Some(next + ms(100)), "the report gap is longer here");
     let third = next + ms(100);
     pace.sent(Change(0), third);
     let answered = third + ms(90);
     pace.answered(
         third,
-        Answer {
-            instances: 200,
-            unannounced: true,
-            more_to_reap: false,
-        },
+        Answer { instances: 200, unannounced: true, more_to_reap: false },
         answered,
     );
-    assert_eq!(
-        pace.due(Change(0)),
-        Some(answered + ms(50)),
-        "the announcement gap is longer here"
-    );
+    assert_eq!(pace.due(Change(0)), Some(answered + ms(50)), "the announcement gap is longer here");
     let fourth = answered + ms(50);
     pace.sent(Change(0), fourth);
-    pace.answered(
-        fourth,
-        Answer {
-            more_to_reap: true,
-            ..QUIET
-        },
-        fourth,
-    );
+    pace.answered(fourth, Answer { more_to_reap: true, ..QUIET }, fourth);
     assert_eq!(pace.due(Change(0)), Some(fourth + ms(10)));
 }
 

@@ -1,9 +1,6 @@
 //! Tests of the reporter under a paused clock, against a store that does what each test scripts.
 
-#![allow(
-    clippy::disallowed_methods,
-    reason = "a test ends its tasks with its runtime"
-)]
+#![allow(clippy::disallowed_methods, reason = "a test ends its tasks with its runtime")]
 
 use std::sync::Mutex;
 
@@ -44,47 +41,26 @@ struct Scripted {
 impl Scripted {
     fn take_rule(&self) -> Rule {
         let mut rules = self.rules.lock().unwrap();
-        if rules.len() > 1 {
-            rules.remove(0)
-        } else {
-            rules[0]
-        }
+        if rules.len() > 1 { rules.remove(0) } else { rules[0] }
     }
 
     fn reports(&self) -> Vec<Report> {
-        self.reports
-            .lock()
-            .unwrap()
-            .iter()
-            .map(|(_, report)| *report)
-            .collect()
+        self.reports.lock().unwrap().iter().map(|(_, report)| *report).collect()
     }
 
     fn millis(&self) -> Vec<u128> {
-        self.reports
-            .lock()
-            .unwrap()
-            .iter()
-            .map(|(at, _)| at.as_millis())
-            .collect()
+        self.reports.lock().unwrap().iter().map(|(at, _)| at.as_millis()).collect()
     }
 }
 
 impl Store for Scripted {
     fn report(&self, report: Report) -> StoreFuture<'_, Reply> {
-        self.reports
-            .lock()
-            .unwrap()
-            .push((self.started.elapsed(), report));
+        self.reports.lock().unwrap().push((self.started.elapsed(), report));
         let rule = self.take_rule();
         let revision = Revision(report.sequence.0);
         let reply = Reply {
             applied: true,
-            count: Count {
-                users: report.users,
-                revision,
-                recovering: false,
-            },
+            count: Count { users: report.users, revision, recovering: false },
             announced: revision,
             instances: 1,
             stored_sequence: Sequence(report.sequence.0 - 1),
@@ -98,19 +74,11 @@ impl Store for Scripted {
                     sleep(delay).await;
                     Ok(reply)
                 }
-                Rule::Unannounced => Ok(Reply {
-                    announced: Revision(0),
-                    ..reply
-                }),
-                Rule::Reaped => Ok(Reply {
-                    reaped: REAPED_MAX,
-                    ..reply
-                }),
-                Rule::Stale { stored } => Ok(Reply {
-                    applied: false,
-                    stored_sequence: Sequence(stored),
-                    ..reply
-                }),
+                Rule::Unannounced => Ok(Reply { announced: Revision(0), ..reply }),
+                Rule::Reaped => Ok(Reply { reaped: REAPED_MAX, ..reply }),
+                Rule::Stale { stored } => {
+                    Ok(Reply { applied: false, stored_sequence: Sequence(stored), ..reply })
+                }
                 Rule::Refuse => Err(StoreError::Unreachable("refused".to_owned())),
                 Rule::WrongType => Err(StoreError::WrongType("hash".to_owned())),
             }
@@ -164,14 +132,7 @@ impl Stage {
         );
         let stop = CancellationToken::new();
         let task = tokio::task::spawn(reporter.run(stop.clone()));
-        Self {
-            store,
-            tally,
-            view,
-            resync,
-            stop,
-            task,
-        }
+        Self { store, tally, view, resync, stop, task }
     }
 
     fn join(&self) -> Presence {
@@ -195,12 +156,8 @@ async fn a_quiet_instance_sends_heartbeats() {
     let stage = Stage::new(&[Rule::Answer]);
     stage.pass(1600).await;
     assert_eq!(stage.store.millis(), [0, 500, 1000, 1500]);
-    let sequences: Vec<u64> = stage
-        .store
-        .reports()
-        .iter()
-        .map(|report| report.sequence.0)
-        .collect();
+    let sequences: Vec<u64> =
+        stage.store.reports().iter().map(|report| report.sequence.0).collect();
     assert_eq!(sequences, [1, 2, 3, 4]);
 }
 
@@ -230,32 +187,15 @@ async fn a_hanging_store_is_noticed_and_its_late_reply_folded() {
     assert!(stage.view.borrow().reachable());
     let _joined = stage.join();
     stage.pass(100).await;
-    assert!(
-        !stage.view.borrow().reachable(),
-        "750 ms after the report at 500 ms"
-    );
-    assert_eq!(
-        stage.view.borrow().shown().users,
-        1,
-        "the estimate includes the newcomer"
-    );
+    assert!(!stage.view.borrow().reachable(), "750 ms after the report at 500 ms");
+    assert_eq!(stage.view.borrow().shown().users, 1, "the estimate includes the newcomer");
     stage.pass(1050).await;
     assert_eq!(stage.store.millis(), [0, 500, 1250]);
     stage.pass(100).await;
-    assert_eq!(
-        stage.store.millis(),
-        [0, 500, 1250, 2400],
-        "when the late reply has made room"
-    );
-    assert!(
-        stage.view.borrow().shown().exact,
-        "the last was answered at once"
-    );
+    assert_eq!(stage.store.millis(), [0, 500, 1250, 2400], "when the late reply has made room");
+    assert!(stage.view.borrow().shown().exact, "the last was answered at once");
     stage.pass(700).await;
-    assert!(
-        stage.view.borrow().shown().exact,
-        "the one that hangs does not matter"
-    );
+    assert!(stage.view.borrow().shown().exact, "the one that hangs does not matter");
     assert_eq!(stage.view.borrow().shown().users, 1);
 }
 
@@ -274,20 +214,10 @@ async fn a_store_that_is_away_is_tried_each_heartbeat() {
 async fn a_wrong_type_asks_for_an_audit() {
     let stage = Stage::new(&[Rule::Answer, Rule::WrongType, Rule::Answer]);
     stage.pass(1100).await;
-    let kinds: Vec<ReportKind> = stage
-        .store
-        .reports()
-        .iter()
-        .map(|report| report.kind)
-        .collect();
+    let kinds: Vec<ReportKind> = stage.store.reports().iter().map(|report| report.kind).collect();
     assert_eq!(
         kinds[..4],
-        [
-            ReportKind::Plain,
-            ReportKind::Plain,
-            ReportKind::Audit,
-            ReportKind::Plain
-        ]
+        [ReportKind::Plain, ReportKind::Plain, ReportKind::Audit, ReportKind::Plain]
     );
 }
 

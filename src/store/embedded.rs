@@ -77,9 +77,7 @@ impl Default for EmbeddedStore {
 
 impl fmt::Debug for EmbeddedStore {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("EmbeddedStore")
-            .field("state", &self.state)
-            .finish_non_exhaustive()
+        f.debug_struct("EmbeddedStore").field("state", &self.state).finish_non_exhaustive()
     }
 }
 
@@ -141,10 +139,7 @@ struct Lease {
 impl State {
     /// Applies one report that came in at `now`; gives the reply, and the count if it is to be announced.
     fn apply(&mut self, report: &Report, now: Duration) -> (Reply, Option<Count>) {
-        let stored = self
-            .leases
-            .get(&report.incarnation)
-            .map(|lease| lease.sequence);
+        let stored = self.leases.get(&report.incarnation).map(|lease| lease.sequence);
         if stored.is_some_and(|stored| report.sequence <= stored) {
             return (self.reply(false, stored, 0), None);
         }
@@ -159,11 +154,8 @@ impl State {
     /// A silence of more than half a lease counts as an eighth of one: it says that this process stood
     /// still, not who died meanwhile.
     fn run_lease_clock(&mut self, lease: Duration, now: Duration) {
-        let gap = if self.total.is_some() {
-            now.saturating_sub(self.heard)
-        } else {
-            Duration::ZERO
-        };
+        let gap =
+            if self.total.is_some() { now.saturating_sub(self.heard) } else { Duration::ZERO };
         self.clock += if gap > lease / 2 { lease / 8 } else { gap };
         self.heard = now;
     }
@@ -215,9 +207,7 @@ impl State {
 
     fn announce(&mut self) -> Option<Count> {
         let gap = ANNOUNCEMENT_GAP * self.instances();
-        let too_early = self
-            .announced_at
-            .is_some_and(|at| self.clock.saturating_sub(at) < gap);
+        let too_early = self.announced_at.is_some_and(|at| self.clock.saturating_sub(at) < gap);
         if self.announced == self.revision || too_early {
             return None;
         }
@@ -247,11 +237,7 @@ impl State {
     }
 
     fn instances(&self) -> u32 {
-        let live = self
-            .leases
-            .values()
-            .filter(|lease| lease.users.is_some())
-            .count();
+        let live = self.leases.values().filter(|lease| lease.users.is_some()).count();
         u32::try_from(live).unwrap_or(u32::MAX)
     }
 

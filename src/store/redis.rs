@@ -119,13 +119,7 @@ impl RedisStore {
     async fn send_report(&self, report: Report) -> Result<Reply, StoreError> {
         let keys = &self.keys;
         let mut call = self.report.prepare_invoke();
-        for key in [
-            &keys.public,
-            &keys.connections,
-            &keys.sequence,
-            &keys.leases,
-            &keys.meta,
-        ] {
+        for key in [&keys.public, &keys.connections, &keys.sequence, &keys.leases, &keys.meta] {
             call.key(key);
         }
         call.arg(report.incarnation.to_string())
@@ -136,9 +130,7 @@ impl RedisStore {
             .arg(report.seen.users)
             .arg(kind_word(report.kind))
             .arg(&self.channel);
-        let value = self
-            .run(async |connection| call.invoke_async(connection).await)
-            .await?;
+        let value = self.run(async |connection| call.invoke_async(connection).await).await?;
         parse::reply(&value)
     }
 
@@ -148,9 +140,7 @@ impl RedisStore {
         for key in [&keys.public, &keys.connections, &keys.leases, &keys.meta] {
             call.key(key);
         }
-        let value = self
-            .run(async |connection| call.invoke_async(connection).await)
-            .await?;
+        let value = self.run(async |connection| call.invoke_async(connection).await).await?;
         parse::roster(&value)
     }
 
@@ -198,9 +188,9 @@ impl RedisStore {
         };
         // `get_async_pubsub` has no timeout of its own.
         match timeout(self.lease, subscribed).await {
-            Ok(Ok(messages)) => Ok(messages
-                .map(|message| parse::announcement(message.get_payload_bytes()))
-                .boxed()),
+            Ok(Ok(messages)) => {
+                Ok(messages.map(|message| parse::announcement(message.get_payload_bytes())).boxed())
+            }
             Ok(Err(error)) => Err(fault::classify(&error, &self.secrets)),
             Err(_) => Err(StoreError::Timeout(self.lease)),
         }
@@ -228,10 +218,7 @@ impl Store for RedisStore {
 impl fmt::Debug for RedisStore {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("RedisStore")
-            .field(
-                "address",
-                &self.client.get_connection_info().addr().to_string(),
-            )
+            .field("address", &self.client.get_connection_info().addr().to_string())
             .field("key", &self.keys.public)
             .field("channel", &self.channel)
             .field("lease", &self.lease)
@@ -273,17 +260,12 @@ struct Waits {
 
 impl Waits {
     fn within(lease: Duration) -> Self {
-        Self {
-            connect: lease * 3 / 4,
-            recycle: lease / 3,
-        }
+        Self { connect: lease * 3 / 4, recycle: lease / 3 }
     }
 }
 
 fn connection_info(url: &str) -> Result<ConnectionInfo, InvalidRedisUrl> {
-    let invalid = |reason: &str| InvalidRedisUrl {
-        reason: reason.to_owned(),
-    };
+    let invalid = |reason: &str| InvalidRedisUrl { reason: reason.to_owned() };
     let url = url::Url::parse(url).map_err(|error| invalid(&error.to_string()))?;
     if !matches!(url.scheme(), "redis" | "rediss") {
         return Err(invalid("the scheme is neither redis nor rediss"));
@@ -292,16 +274,12 @@ fn connection_info(url: &str) -> Result<ConnectionInfo, InvalidRedisUrl> {
         return Err(invalid("it has a fragment"));
     }
     // The category is a fixed text; the full message may quote parts of the URL.
-    let info = url
-        .into_connection_info()
-        .map_err(|error| invalid(error.category()))?;
+    let info = url.into_connection_info().map_err(|error| invalid(error.category()))?;
     let keepalive = TcpKeepalive::new()
         .with_time(KEEPALIVE_IDLE)
         .with_interval(KEEPALIVE_INTERVAL)
         .with_retries(KEEPALIVE_PROBES);
-    let tcp = TcpSettings::default()
-        .set_nodelay(true)
-        .set_keepalive(keepalive);
+    let tcp = TcpSettings::default().set_nodelay(true).set_keepalive(keepalive);
     Ok(info.set_tcp_settings(tcp))
 }
 
@@ -354,10 +332,7 @@ mod tests {
     fn a_bad_url_is_refused_without_quoting_it(#[case] url: &str) {
         let error = RedisStore::new(settings(url)).unwrap_err();
         let text = format!("{error} {error:?}");
-        assert!(
-            !text.contains("hunter2") && !text.contains("margaret"),
-            "{text}"
-        );
+        assert!(!text.contains("hunter2") && !text.contains("margaret"), "{text}");
         assert!(text.contains("redis[s]://"), "{text}");
     }
 

@@ -7,25 +7,15 @@ use super::*;
 const NO_CHANGE: Change = Change(0);
 
 fn count(users: u64, revision: u64) -> Count {
-    Count {
-        users,
-        revision: Revision(revision),
-        recovering: false,
-    }
+    Count { users, revision: Revision(revision), recovering: false }
 }
 
 fn recovering(users: u64, revision: u64) -> Count {
-    Count {
-        recovering: true,
-        ..count(users, revision)
-    }
+    Count { recovering: true, ..count(users, revision) }
 }
 
 fn local(users: u64) -> Local {
-    Local {
-        users,
-        change: Change(users),
-    }
+    Local { users, change: Change(users) }
 }
 
 fn reply(count: Count) -> Reply {
@@ -49,11 +39,7 @@ struct Story {
 
 impl Story {
     fn new() -> Self {
-        Self {
-            view: View::default(),
-            sequence: Sequence(0),
-            now: Instant::now(),
-        }
+        Self { view: View::default(), sequence: Sequence(0), now: Instant::now() }
     }
 
     fn answered(&mut self, users: u64, count: Count) {
@@ -64,11 +50,7 @@ impl Story {
     fn send(&mut self, users: u64) -> SentReport {
         self.view.observe(local(users));
         self.sequence = self.sequence.next();
-        SentReport {
-            sequence: self.sequence,
-            local: local(users),
-            at: self.now,
-        }
+        SentReport { sequence: self.sequence, local: local(users), at: self.now }
     }
 
     fn users(&self) -> u64 {
@@ -81,14 +63,7 @@ impl Story {
 fn without_a_base_the_local_count_is_shown() {
     let mut view = View::default();
     view.observe(local(3));
-    assert_eq!(
-        view.shown(),
-        Shown {
-            users: 3,
-            revision: Revision(0),
-            exact: false
-        }
-    );
+    assert_eq!(view.shown(), Shown { users: 3, revision: Revision(0), exact: false });
     assert_eq!(view.covered(), NO_CHANGE);
 }
 
@@ -101,23 +76,9 @@ fn an_outage_shows_the_estimate() {
     assert!(story.view.shown().exact);
     story.view.lose();
     story.view.observe(local(6));
-    assert_eq!(
-        story.view.shown(),
-        Shown {
-            users: 12,
-            revision: Revision(7),
-            exact: false
-        }
-    );
+    assert_eq!(story.view.shown(), Shown { users: 12, revision: Revision(7), exact: false });
     story.answered(4, count(10, 7));
-    assert_eq!(
-        story.view.shown(),
-        Shown {
-            users: 10,
-            revision: Revision(7),
-            exact: true
-        }
-    );
+    assert_eq!(story.view.shown(), Shown { users: 10, revision: Revision(7), exact: true });
 }
 
 /// Goal: a store that lost its data causes no dip. Method: recovering counts that start near zero, by reply
@@ -127,14 +88,7 @@ fn recovery_causes_no_dip() {
     let mut story = Story::new();
     story.answered(4, count(10, 7));
     story.answered(4, recovering(4, 8));
-    assert_eq!(
-        story.view.shown(),
-        Shown {
-            users: 10,
-            revision: Revision(7),
-            exact: false
-        }
-    );
+    assert_eq!(story.view.shown(), Shown { users: 10, revision: Revision(7), exact: false });
     story.view.fold(recovering(7, 9));
     story.answered(5, recovering(8, 10));
     assert_eq!(
@@ -144,14 +98,7 @@ fn recovery_causes_no_dip() {
     );
     assert_eq!(story.view.seen(), recovering(8, 10));
     story.view.fold(count(11, 11));
-    assert_eq!(
-        story.view.shown(),
-        Shown {
-            users: 11,
-            revision: Revision(11),
-            exact: true
-        }
-    );
+    assert_eq!(story.view.shown(), Shown { users: 11, revision: Revision(11), exact: true });
     story.view.lose();
     assert_eq!(story.users(), 11);
 }
@@ -161,14 +108,7 @@ fn recovery_causes_no_dip() {
 fn a_newcomer_among_instances_takes_a_recovering_count() {
     let mut story = Story::new();
     story.answered(1, recovering(8, 10));
-    assert_eq!(
-        story.view.shown(),
-        Shown {
-            users: 8,
-            revision: Revision(10),
-            exact: false
-        }
-    );
+    assert_eq!(story.view.shown(), Shown { users: 8, revision: Revision(10), exact: false });
 }
 
 /// Goal: when the announcement overtakes the reply, the estimate does not count our change twice. Method:
@@ -192,13 +132,7 @@ fn crossed_replies_keep_the_newest_acknowledgement() {
     let first = story.send(1);
     let second = story.send(2);
     story.view.fold_reply(second, &reply(count(2, 2)));
-    story.view.fold_reply(
-        first,
-        &Reply {
-            applied: false,
-            ..reply(count(2, 2))
-        },
-    );
+    story.view.fold_reply(first, &Reply { applied: false, ..reply(count(2, 2)) });
     assert_eq!(story.view.covered(), Change(2));
     assert_eq!(story.view.acknowledged_users(), 2);
 }

@@ -42,19 +42,14 @@ impl Secrets {
     }
 
     pub(super) fn redact(&self, text: &str) -> String {
-        self.0.iter().fold(text.to_owned(), |text, secret| {
-            text.replace(secret.as_str(), "***")
-        })
+        self.0.iter().fold(text.to_owned(), |text, secret| text.replace(secret.as_str(), "***"))
     }
 }
 
 pub(super) fn classify(error: &RedisError, secrets: &Secrets) -> StoreError {
     let text = secrets.redact(&error.to_string());
     let code = error.code().unwrap_or_default();
-    if REFUSALS.contains(&code)
-        || error
-            .detail()
-            .is_some_and(|detail| detail.starts_with(CROWDED))
+    if REFUSALS.contains(&code) || error.detail().is_some_and(|detail| detail.starts_with(CROWDED))
     {
         return StoreError::Refused(text);
     }
@@ -96,18 +91,10 @@ mod tests {
 
     /// Goal: every answer of a server leads to the right reaction. Method: the first words of its lines.
     #[rstest]
-    #[case(
-        "READONLY You can't write against a read only replica.",
-        "refuses",
-        true
-    )]
+    #[case("READONLY You can't write against a read only replica.", "refuses", true)]
     #[case("LOADING Redis is loading the dataset in memory", "refuses", false)]
     #[case("BUSY Redis is busy running a script.", "refuses", false)]
-    #[case(
-        "OOM command not allowed when used memory > 'maxmemory'.",
-        "refuses",
-        false
-    )]
+    #[case("OOM command not allowed when used memory > 'maxmemory'.", "refuses", false)]
     #[case("MASTERDOWN Link with MASTER is down", "refuses", false)]
     #[case("NOREPLICAS Not enough good replicas to write.", "refuses", false)]
     #[case("MISCONF Redis is configured to save RDB snapshots", "refuses", false)]
@@ -137,10 +124,7 @@ mod tests {
     #[case(io::ErrorKind::UnexpectedEof)]
     fn socket_errors_are_unreachable(#[case] kind: io::ErrorKind) {
         let error = RedisError::from(io::Error::from(kind));
-        assert!(matches!(
-            classify(&error, &secrets(&[])),
-            StoreError::Unreachable(_)
-        ));
+        assert!(matches!(classify(&error, &secrets(&[])), StoreError::Unreachable(_)));
         assert!(spoils_connection(&error));
     }
 
@@ -149,9 +133,6 @@ mod tests {
     fn credentials_are_redacted() {
         let error = from_server("ERR user margaret with hunter2 may not");
         let text = classify(&error, &secrets(&["hunter2", "margaret"])).to_string();
-        assert!(
-            !text.contains("hunter2") && !text.contains("margaret"),
-            "{text}"
-        );
+        assert!(!text.contains("hunter2") && !text.contains("margaret"), "{text}");
     }
 }

@@ -77,11 +77,7 @@ pub(super) fn roster(value: &Value) -> Result<Roster, StoreError> {
         revision: Revision(whole_or_zero(revision)?),
         recovering: whole_or_zero(recovering)? > 0,
     };
-    Ok(Roster {
-        users: whole_or_zero(public)?,
-        count,
-        instances,
-    })
+    Ok(Roster { users: whole_or_zero(public)?, count, instances })
 }
 
 /// Reads one message of the channel. Others may publish there too.
@@ -162,10 +158,7 @@ fn pairs(value: &Value) -> Result<Vec<(&[u8], u64)>, StoreError> {
     if !rest.is_empty() {
         return Err(unexpected("list of pairs with an odd length"));
     }
-    pairs
-        .iter()
-        .map(|[name, number]| Ok((bytes(name)?, whole(number)?)))
-        .collect()
+    pairs.iter().map(|[name, number]| Ok((bytes(name)?, whole(number)?))).collect()
 }
 
 #[cfg(test)]
@@ -246,11 +239,7 @@ mod tests {
         let read = reply(&Value::Array(good_reply())).unwrap();
         let expected = Reply {
             applied: true,
-            count: Count {
-                users: 5,
-                revision: Revision(12),
-                recovering: true,
-            },
+            count: Count { users: 5, revision: Revision(12), recovering: true },
             announced: Revision(11),
             instances: 3,
             stored_sequence: Sequence(40),
@@ -273,10 +262,7 @@ mod tests {
     fn a_bad_field_is_refused(#[case] place: usize, #[case] value: Value) {
         let mut fields = good_reply();
         fields[place] = value;
-        assert!(matches!(
-            reply(&Value::Array(fields)),
-            Err(StoreError::Protocol(_))
-        ));
+        assert!(matches!(reply(&Value::Array(fields)), Err(StoreError::Protocol(_))));
     }
 
     /// Goal: bad announcements are refused. Method: one of each kind.
@@ -288,19 +274,13 @@ mod tests {
     #[case::a_fraction(r#"{"count":5.5,"revision":1}"#)]
     #[case::two_messages(r#"{"count":5,"revision":1}{"count":5,"revision":1}"#)]
     fn a_bad_announcement_is_refused(#[case] payload: &str) {
-        assert!(matches!(
-            announcement(payload.as_bytes()),
-            Err(StoreError::Protocol(_))
-        ));
+        assert!(matches!(announcement(payload.as_bytes()), Err(StoreError::Protocol(_))));
     }
 
     /// Goal: a message of any length costs little. Method: a valid one, padded.
     #[test]
     fn a_long_announcement_is_refused() {
-        let padded = format!(
-            r#"{{"count":5,"revision":1{}}}"#,
-            " ".repeat(ANNOUNCEMENT_BYTES_MAX)
-        );
+        let padded = format!(r#"{{"count":5,"revision":1{}}}"#, " ".repeat(ANNOUNCEMENT_BYTES_MAX));
         assert!(announcement(padded.as_bytes()).is_err());
     }
 
@@ -310,12 +290,8 @@ mod tests {
         let connections = ["b", "2", "a", "1", "c", "0"].map(text).to_vec();
         let leases = ["a", "1700", "c", "900", "gone", "5000"].map(text).to_vec();
         let meta = ["3", "9", "0", "1000"].map(text).to_vec();
-        let parts = vec![
-            text("3"),
-            Value::Array(connections),
-            Value::Array(leases),
-            Value::Array(meta),
-        ];
+        let parts =
+            vec![text("3"), Value::Array(connections), Value::Array(leases), Value::Array(meta)];
         let read = roster(&Value::Array(parts)).unwrap();
         let entry = |incarnation: &str, users, left: Option<u64>| RosterEntry {
             incarnation: incarnation.to_owned(),
@@ -323,19 +299,8 @@ mod tests {
             lease_left: left.map(Duration::from_millis),
         };
         assert_eq!(read.users, 3);
-        assert_eq!(
-            read.count,
-            Count {
-                users: 3,
-                revision: Revision(9),
-                recovering: false
-            }
-        );
-        let expected = [
-            entry("a", 1, Some(700)),
-            entry("b", 2, None),
-            entry("c", 0, Some(0)),
-        ];
+        assert_eq!(read.count, Count { users: 3, revision: Revision(9), recovering: false });
+        let expected = [entry("a", 1, Some(700)), entry("b", 2, None), entry("c", 0, Some(0))];
         assert_eq!(read.instances, expected);
     }
 }

@@ -1,0 +1,128 @@
+//! How often something may happen: token buckets on instants that are passed in. Pure.
+
+use std::{collections::HashMap, hash::Hash, time::Duration};
+
+use tokio::time::Instant;
+
+/// A bucket of tokens: a burst at once, and so many a second sustained.
+#[derive(Clone, Copy, Debug)]
+pub struct Bucket {
+    burst: u64,
+    per_second: u64,
+    left: u64,
+    refilled_at: Instant,
+}
+
+impl Bucket {
+    /// A full one.
+    pub fn new(burst: u64, per_second: u64, now: Instant) -> Self {
+        Self { burst, per_second, left: burst, refilled_at: now }
+    }
+
+    /// Takes so many tokens; false if there were not enough, and then all that were left are gone.
+    pub fn spend(&mut self, tokens: u64, now: Instant) -> bool {
+        self.refill(now);
+        let rest = self.left.checked_sub(tokens);
+        self.left = rest.unwrap_or(0);
+        rest.is_some()
+    }
+
+    /// Only whole tokens are added, and only the time they took is used up, so that no fraction is lost.
+    fn refill(&mut self, now: Instant) {
+        let elapsed = now.saturating_duration_since(self.refilled_at);
+        let nanos = u64::try_from(elapsed.as_nanos()).unwrap_or(u64::MAX);
+        let earned = u128::from(nanos) * u128::from(self.per_second) / 1_000_000_000;
+        let earned = u64::try_from(earned).unwrap_or(u64::MAX);
+        if self.left.saturating_add(earned) >= self.burst {
+            self.left = self.burst;
+            self.refilled_at = now;
+        } else if earned > 0 {
+            self.left += earned;
+            self.refilled_at += Duration::from_nanos(earned * 1_000_000_000 / self.per_second);
+        }
+    }
+
+    fn is_full(&mut self, now: Instant) -> bool {
+        self.refill(now);
+        self.left == self.burst
+    }
+}
+
+/// One bucket for each key that did something lately. A full bucket is as good as none, so those are swept
+/// when the map has doubled: memory depends on what goes on, not on what went on.
+#[derive(Debug)]
+pub struct Rates<K> {
+    burst: u64,
+    per_second: u64,
+    buckets: HashMap<K, Bucket>,
+    sweep_at: usize,
+}
+
+impl<K: Eq + Hash> Rates<K> {
+    /// The same bucket for every key.
+    pub fn new(burst: u32, per_second: u32) -> Self {
+        let (burst, per_second) = (burst.into(), per_second.into());
+        Self { burst, per_second, buckets: HashMap::new(), sweep_at: 0 }
+    }
+
+    /// Whether `key` may do it once more.
+    pub fn allow(&mut self, key: K, now: Instant) -> bool {
+        if self.buckets.len() >= self.sweep_at {
+            self.buckets.retain(|_, bucket| !bucket.is_full(now));
+            self.sweep_at = 2 * self.buckets.len() + 64;
+        }
+        let (burst, per_second) = (self.burst, self.per_second);
+        let bucket = self.buckets.entry(key).or_insert_with(|| Bucket::new(burst, per_second, now));
+        bucket.spend(1, now)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    /// Goal: a burst is free, then the rate holds, and rest does not save up more than a burst.
+    #[test]
+    fn burst_then_rate() {
+        let start = Instant::now();
+        let mut bucket = Bucket::new(10, 4, start);
+        assert!(bucket.spend(10, start));
+        assert!(!bucket.spend(1, start));
+        let later = start + Duration::from_millis(500);
+        assert!(bucket.spend(2, later));
+        assert!(!bucket.spend(1, later));
+        let much_later = start + Duration::from_hours(1);
+        assert!(bucket.spend(10, much_later));
+        assert!(!bucket.spend(1, much_later));
+    }
+
+    /// Goal: keys that fell silent cost no memory. Method: 10,000 of them, one after the other.
+    #[test]
+    fn silent_keys_are_swept() {
+        let start = Instant::now();
+        let mut rates = Rates::new(2, 1);
+        for key in 0..10_000u32 {
+            assert!(rates.allow(key, start + Duration::from_secs(key.into())));
+        }
+        assert!(rates.buckets.len() < 200, "{}", rates.buckets.len());
+    }
+
+    proptest! {
+        /// Goal: nobody gets more than burst + rate × time, however it is spread. Method: random gaps.
+        #[test]
+        fn never_more_than_allowed(gaps in proptest::collection::vec(0u64..3000, 1..300)) {
+            let start = Instant::now();
+            let mut now = start;
+            let mut bucket = Bucket::new(5, 2, start);
+            let mut granted = 0u128;
+            for gap in gaps {
+                now += Duration::from_millis(gap);
+                granted += u128::from(bucket.spend(1, now));
+                let most = 5 + 2 * now.duration_since(start).as_millis() / 1000;
+                prop_assert!(granted <= most, "{} > {}", granted, most);
+            }
+        }
+    }
+}
