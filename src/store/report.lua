@@ -101,19 +101,23 @@ local function run_lease_clock()
   end
 end
 
--- Whoever stored something else under one of our names loses it, before it can stop a report half-way.
-local function drop_wrong_types()
+-- Whoever stored something else under one of our names loses it, before it can stop a report half-way. If the
+-- connections are not there although the total is not 0, the counts of the others are unknown for now.
+local function mend_keys()
   if meta_unreadable then
     redis.call('DEL', meta)
   end
+  local found = {}
   for key, wanted in pairs({ [connections] = 'hash', [sequences] = 'hash', [leases] = 'zset' }) do
-    local found = redis.call('TYPE', key).ok
-    if found ~= wanted and found ~= 'none' then
+    found[key] = redis.call('TYPE', key).ok
+    if found[key] ~= wanted and found[key] ~= 'none' then
       redis.call('DEL', key)
       repaired = repaired + 1
       audit_due = true
-      parts_lost = parts_lost or key == connections
     end
+  end
+  if store.total > 0 and found[connections] ~= 'hash' then
+    parts_lost, audit_due = true, true
   end
 end
 
@@ -130,12 +134,9 @@ end
 -- Step 3. The count is absolute: to apply it twice is to apply it once. A count of 0 is stored too, since the
 -- fields are the live instances. A farewell leaves its sequence and its lease as a tombstone, so that a late
 -- report of the same incarnation stays fenced for as long as one can be under way.
-local function apply(last)
+local function apply()
   local stored = redis.call('HGET', connections, incarnation)
   local leaving = kind == 'farewell'
-  if last and not stored and not leaving then
-    parts_lost, audit_due = true, true -- reported before, neither left nor reaped: the hash was lost
-  end
   if leaving then
     users = 0
     redis.call('HDEL', connections, incarnation)
@@ -280,8 +281,8 @@ if last and sequence <= last then
 end
 
 run_lease_clock()
-drop_wrong_types()
-apply(last)
+mend_keys()
+apply()
 reap()
 if audit_due or store.total < 0 then
   audit()

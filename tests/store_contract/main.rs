@@ -15,8 +15,8 @@
 )]
 mod redis_server;
 
-//mod contract;
-//mod faults;
+mod contract;
+mod faults;
 mod script;
-//mod setup;
-//mod tls;
+mod setup;
+mod tls;

@@ -38,7 +38,6 @@ pub(super) const MUTANTS: &[Mutant] = &[
 
     mutant("no tombstone", "redis.call('HSET', sequences, incarnation", "redis.call(leaving and 'HDEL' or 'HSET', sequences, incarnation", "tombstone"),
     mutant("no zero entry", "elseif stored ~= text(users) then", "elseif part(stored) ~= users then", "idle_is_alive"),
-    mutant("lost hash unnoticed", "parts_lost, audit_due = true, true", "audit_due = true", "connections_deleted"),
 
     mutant("no reaping", "'LIMIT', 0, REAPED_MAX", "'LIMIT', 0, 0", "dead_are_reaped"),
     mutant("reaping unbounded", "local REAPED_MAX = 128", "local REAPED_MAX = 1000", "many_dead"),
@@ -51,9 +50,11 @@ pub(super) const MUTANTS: &[Mutant] = &[
     mutant("strange parts count", "redis.call('HEXISTS', sequences, owner) == 1", "true", "edited_part"),
     mutant("lost leases are deaths", "leased[owner] or redis.call('HEXISTS', sequences, owner) == 1", "leased[owner]", "leases_deleted"),
     mutant("spoilt part unmarked", "parts_lost = parts_lost or known", "parts_lost = parts_lost", "spoilt_part"),
-    mutant("wrong types stay", "\ndrop_wrong_types()\n", "\n", "wrong_types"),
+    mutant("wrong types stay", "\nmend_keys()\n", "\n", "wrong_types"),
+    mutant("lost hash unmarked", "    parts_lost, audit_due = true, true\n", "    audit_due = true\n", "connections_deleted"),
+    mutant("lost hash unaudited", "    parts_lost, audit_due = true, true\n", "    parts_lost = true\n", "connections_deleted"),
+    mutant("only an absent hash is lost", "found[connections] ~= 'hash'", "found[connections] == 'none'", "wrong_type_is_marked"),
     mutant("wrong meta stays", "    redis.call('DEL', meta)\n", "", "wrong_types"),
-    mutant("dropped hash unmarked", "parts_lost = parts_lost or key == connections", "parts_lost = parts_lost", "wrong_type_is_marked"),
 
     mutant("nothing is forgotten", "local lost = forgot or parts_lost", "local lost = parts_lost", "rolled_back"),
     mutant("recovers only from empty", "local lost = forgot or parts_lost", "local lost = (forgot and damaged) or parts_lost", "rolled_back"),
