@@ -155,7 +155,10 @@ async fn reaping_is_bounded(#[case] backend: Backend) {
         tokio::time::sleep(Duration::from_millis(5)).await;
     }
     let last = alive.report(&*subject.store).await;
-    assert_eq!((last.count.users, last.reaped, reaped), (1, 0, REAPED_MAX + 40));
+    assert_eq!(
+        (last.count.users, last.reaped, reaped),
+        (1, 0, REAPED_MAX + 40)
+    );
 }
 
 /// Goal: a store that knows less than a reporter is recovering, for one lease, and goes on above what was

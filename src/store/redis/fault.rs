@@ -54,11 +54,8 @@ impl Secrets {
 pub(super) fn classify(error: &RedisError, secrets: &Secrets) -> StoreError {
     let text = secrets.redact(&error.to_string());
     let code = error.code().unwrap_or_default();
-    if REFUSALS.contains(&code)
-        || error
-            .detail()
-            .is_some_and(|detail| detail.starts_with(CROWDED))
-    {
+    let detail = error.detail().unwrap_or_default();
+    if REFUSALS.contains(&code) || detail.starts_with(CROWDED) {
         return StoreError::Refused(text);
     }
     let unauthenticated =
@@ -121,7 +118,11 @@ mod tests {
     #[case("NOAUTH Authentication required.", "denies", false)]
     #[case("WRONGPASS invalid username-password pair", "denies", false)]
     #[case("NOPERM this user has no permissions", "denies", false)]
-    #[case("ERR Protocol error: unauthenticated multibulk length", "denies", false)]
+    #[case(
+        "ERR Protocol error: unauthenticated multibulk length",
+        "denies",
+        false
+    )]
     #[case("ERR unknown command", "failed to understand", false)]
     #[case("NONSENSE", "failed to understand", false)]
     fn server_errors_are_told_apart(
