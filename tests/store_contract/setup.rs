@@ -24,7 +24,7 @@ use crate::redis_server::RedisServer;
 pub(crate) const SOON: Duration = Duration::from_secs(20);
 
 /// A lease that does not end within a test.
-pub(crate) const LONG: Duration = Duration::from_secs(60);
+pub(crate) const LONG: Duration = Duration::from_mins(1);
 
 /// The kinds of store that there are.
 #[derive(Clone, Copy, Debug)]

@@ -241,6 +241,10 @@ pub(super) fn ensure(what: &str, holds: bool) -> Outcome {
 }
 
 /// Fails unless both are the same.
+#[expect(
+    clippy::needless_pass_by_value,
+    reason = "both are mostly the results of calls"
+)]
 pub(super) fn same<T: PartialEq + std::fmt::Debug>(what: &str, found: T, expected: T) -> Outcome {
     if found == expected {
         return Ok(());

@@ -24,7 +24,7 @@ pub(super) fn bad_arguments(stage: &mut Stage<'_>) -> Outcome {
     ];
     for &(place, value) in bad {
         let mut report = good.clone();
-        report[place] = value.to_owned();
+        value.clone_into(&mut report[place]);
         let refused = stage
             .send(&report)
             .is_err_and(|error| error.contains("bad argument"));
