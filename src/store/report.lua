@@ -101,24 +101,32 @@ local function run_lease_clock()
   end
 end
 
--- Whoever stored something else under one of our names loses it, before it can stop a report half-way. If the
--- connections are not there although the total is not 0, the counts of the others are unknown for now.
-local function mend_keys()
+-- Whoever stored something else under one of our names loses it, before it can stop a report half-way.
+local function drop_if_wrong_type(key, reply)
+  if is_error(reply) then
+    redis.call('DEL', key)
+    repaired = repaired + 1
+    audit_due = true
+  end
+end
+
+-- Says what this instance had reported. If the connections are not there although the total is not 0, the
+-- counts of the others are unknown for now.
+local function read_parts(fence)
+  local stored = redis.pcall('HGET', connections, incarnation)
+  drop_if_wrong_type(connections, stored)
+  drop_if_wrong_type(sequences, fence)
+  drop_if_wrong_type(leases, redis.pcall('ZCARD', leases))
   if meta_unreadable then
     redis.call('DEL', meta)
   end
-  local found = {}
-  for key, wanted in pairs({ [connections] = 'hash', [sequences] = 'hash', [leases] = 'zset' }) do
-    found[key] = redis.call('TYPE', key).ok
-    if found[key] ~= wanted and found[key] ~= 'none' then
-      redis.call('DEL', key)
-      repaired = repaired + 1
-      audit_due = true
-    end
+  if type(stored) == 'string' then
+    return stored
   end
-  if store.total > 0 and found[connections] ~= 'hash' then
+  if store.total > 0 and redis.call('EXISTS', connections) == 0 then
     parts_lost, audit_due = true, true
   end
+  return false
 end
 
 -- What a field of the connections hash adds to the total.
@@ -134,8 +142,7 @@ end
 -- Step 3. The count is absolute: to apply it twice is to apply it once. A count of 0 is stored too, since the
 -- fields are the live instances. A farewell leaves its sequence and its lease as a tombstone, so that a late
 -- report of the same incarnation stays fenced for as long as one can be under way.
-local function apply()
-  local stored = redis.call('HGET', connections, incarnation)
+local function apply(stored)
   local leaving = kind == 'farewell'
   if leaving then
     users = 0
@@ -281,8 +288,7 @@ if last and sequence <= last then
 end
 
 run_lease_clock()
-mend_keys()
-apply()
+apply(read_parts(fence))
 reap()
 if audit_due or store.total < 0 then
   audit()

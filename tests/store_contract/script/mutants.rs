@@ -50,10 +50,9 @@ pub(super) const MUTANTS: &[Mutant] = &[
     mutant("strange parts count", "redis.call('HEXISTS', sequences, owner) == 1", "true", "edited_part"),
     mutant("lost leases are deaths", "leased[owner] or redis.call('HEXISTS', sequences, owner) == 1", "leased[owner]", "leases_deleted"),
     mutant("spoilt part unmarked", "parts_lost = parts_lost or known", "parts_lost = parts_lost", "spoilt_part"),
-    mutant("wrong types stay", "\nmend_keys()\n", "\n", "wrong_types"),
+    mutant("wrong types stay", "  if is_error(reply) then", "  if false then", "wrong_types"),
     mutant("lost hash unmarked", "    parts_lost, audit_due = true, true\n", "    audit_due = true\n", "connections_deleted"),
     mutant("lost hash unaudited", "    parts_lost, audit_due = true, true\n", "    parts_lost = true\n", "connections_deleted"),
-    mutant("only an absent hash is lost", "found[connections] ~= 'hash'", "found[connections] == 'none'", "wrong_type_is_marked"),
     mutant("wrong meta stays", "    redis.call('DEL', meta)\n", "", "wrong_types"),
 
     mutant("nothing is forgotten", "local lost = forgot or parts_lost", "local lost = parts_lost", "rolled_back"),
