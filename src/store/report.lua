@@ -116,10 +116,12 @@ local function read_parts(fence)
   local stored = redis.pcall('HGET', connections, incarnation)
   drop_if_wrong_type(connections, stored)
   drop_if_wrong_type(sequences, fence)
-  drop_if_wrong_type(leases, redis.pcall('ZCARD', leases))
+  local leased = redis.pcall('ZCARD', leases)
+  drop_if_wrong_type(leases, leased)
   if meta_unreadable then
     redis.call('DEL', meta)
   end
+  audit_due = audit_due or leased == 0 -- the first report of all, or the leases were lost
   if type(stored) == 'string' then
     return stored
   end

@@ -37,7 +37,7 @@ enum Event {
     },
     /// All delayed reports arrive, twice.
     Arrive,
-    /// The server is away for all.
+    /// The server is away for all, and all report within a heartbeat of its return.
     Away {
         ms: u64,
     },
@@ -101,15 +101,24 @@ fn harmful() -> BoxedStrategy<Event> {
 /// An instance and its timer.
 struct Player {
     instance: Instance,
-    /// What the store was last told.
+    /// What the store was last told, and the sequence it was told with.
     reported: u64,
+    applied: u64,
     next_report: u64,
+}
+
+/// A report on its way.
+struct Delayed {
+    who: usize,
+    sequence: u64,
+    users: u64,
+    report: Vec<String>,
 }
 
 struct World<'a, 'b> {
     stage: &'a mut Stage<'b>,
     players: Vec<Player>,
-    delayed: Vec<(usize, Vec<String>, u64)>,
+    delayed: Vec<Delayed>,
     saved: Option<Vec<Option<Vec<u8>>>>,
     /// The time that passes for the instances; the server's may be set.
     time: u64,
@@ -144,6 +153,7 @@ impl<'a, 'b> World<'a, 'b> {
         Player {
             instance: Instance::new(format!("life-{}", self.born), 1),
             reported: 0,
+            applied: 0,
             next_report: self.time,
         }
     }
@@ -162,7 +172,15 @@ impl<'a, 'b> World<'a, 'b> {
             Event::Delay { who } => {
                 let player = &mut self.players[who];
                 let report = player.instance.prepare("report");
-                self.delayed.push((who, report, player.instance.users));
+                let Instance {
+                    sequence, users, ..
+                } = player.instance;
+                self.delayed.push(Delayed {
+                    who,
+                    sequence,
+                    users,
+                    report,
+                });
                 Ok(())
             }
             Event::Arrive => self.arrive(),
@@ -172,7 +190,7 @@ impl<'a, 'b> World<'a, 'b> {
                     let phase = player.next_report % HEARTBEAT;
                     player.next_report = player.next_report.max(self.time + phase);
                 }
-                Ok(())
+                self.pass(HEARTBEAT)
             }
             Event::Jump { ms } => {
                 self.stage.now = self.stage.now.saturating_add_signed(ms);
@@ -198,8 +216,8 @@ impl<'a, 'b> World<'a, 'b> {
     }
 
     fn renew(&mut self, who: usize) -> Outcome {
-        // What it sent may arrive after its death, but it is told from its successor's.
-        self.delayed.retain(|(sender, ..)| *sender != who);
+        // What it sent before its death goes down with it.
+        self.delayed.retain(|delayed| delayed.who != who);
         self.players[who] = self.give_birth();
         self.report(who, false)
     }
@@ -229,6 +247,7 @@ impl<'a, 'b> World<'a, 'b> {
         let player = &mut self.players[who];
         player.next_report = self.time + HEARTBEAT;
         player.reported = player.instance.users;
+        player.applied = player.instance.sequence + 1;
         let (seen_revision, seen_count) =
             (player.instance.seen_revision, player.instance.seen_count);
         let answer = match reply_lost {
@@ -252,11 +271,15 @@ impl<'a, 'b> World<'a, 'b> {
 
     /// Delivers what was delayed, and delivers it again.
     fn arrive(&mut self) -> Outcome {
-        for (who, report, users) in std::mem::take(&mut self.delayed) {
+        for delayed in std::mem::take(&mut self.delayed) {
             for _ in 0..2 {
-                let answer = self.stage.send(&report)?;
+                let answer = self.stage.send(&delayed.report)?;
+                let player = &mut self.players[delayed.who];
+                if self.exact {
+                    same("applied", answer.applied, delayed.sequence > player.applied)?;
+                }
                 if answer.applied {
-                    self.players[who].reported = users;
+                    (player.applied, player.reported) = (delayed.sequence, delayed.users);
                 }
                 self.must_be_exact(&answer)?;
             }

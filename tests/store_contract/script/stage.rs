@@ -179,7 +179,7 @@ impl Answer {
 pub(super) struct Instance {
     name: String,
     pub(super) users: u64,
-    sequence: u64,
+    pub(super) sequence: u64,
     pub(super) seen_revision: u64,
     pub(super) seen_count: u64,
 }
