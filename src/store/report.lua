@@ -102,19 +102,33 @@ local function run_lease_clock()
 end
 
 -- Whoever stored something else under one of our names loses it, before it can stop a report half-way.
-local function drop_wrong_types()
+local function drop_if_wrong_type(key, reply)
+  if is_error(reply) then
+    redis.call('DEL', key)
+    repaired = repaired + 1
+    audit_due = true
+  end
+end
+
+-- Says what this instance had reported. If the connections are not there although the total is not 0, the
+-- counts of the others are unknown for now.
+local function read_parts(fence)
+  local stored = redis.pcall('HGET', connections, incarnation)
+  drop_if_wrong_type(connections, stored)
+  drop_if_wrong_type(sequences, fence)
+  local leased = redis.pcall('ZCARD', leases)
+  drop_if_wrong_type(leases, leased)
   if meta_unreadable then
     redis.call('DEL', meta)
   end
-  for key, wanted in pairs({ [connections] = 'hash', [sequences] = 'hash', [leases] = 'zset' }) do
-    local found = redis.call('TYPE', key).ok
-    if found ~= wanted and found ~= 'none' then
-      redis.call('DEL', key)
-      repaired = repaired + 1
-      audit_due = true
-      parts_lost = parts_lost or key == connections
-    end
+  audit_due = audit_due or leased == 0 -- the first report of all, or the leases were lost
+  if type(stored) == 'string' then
+    return stored
   end
+  if store.total > 0 and redis.call('EXISTS', connections) == 0 then
+    parts_lost, audit_due = true, true
+  end
+  return false
 end
 
 -- What a field of the connections hash adds to the total.
@@ -130,12 +144,8 @@ end
 -- Step 3. The count is absolute: to apply it twice is to apply it once. A count of 0 is stored too, since the
 -- fields are the live instances. A farewell leaves its sequence and its lease as a tombstone, so that a late
 -- report of the same incarnation stays fenced for as long as one can be under way.
-local function apply(last)
-  local stored = redis.call('HGET', connections, incarnation)
+local function apply(stored)
   local leaving = kind == 'farewell'
-  if last and not stored and not leaving then
-    parts_lost, audit_due = true, true -- reported before, neither left nor reaped: the hash was lost
-  end
   if leaving then
     users = 0
     redis.call('HDEL', connections, incarnation)
@@ -280,8 +290,7 @@ if last and sequence <= last then
 end
 
 run_lease_clock()
-drop_wrong_types()
-apply(last)
+apply(read_parts(fence))
 reap()
 if audit_due or store.total < 0 then
   audit()

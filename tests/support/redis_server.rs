@@ -106,10 +106,15 @@ impl RedisServer {
     }
 
     fn answers(&self) -> bool {
-        let Ok(mut connection) = connect(&self.url()) else { return false };
+        let Ok(mut connection) = connect(&self.url()) else {
+            return false;
+        };
         // A server that wants credentials is as ready as one that does not.
-        match redis::cmd("INFO").arg("server").query::<String>(&mut connection) {
-            Ok(info) => info.contains(&format!("process_id:{}\r\n", self.child.id())),
+        match redis::cmd("INFO").query::<String>(&mut connection) {
+            Ok(info) => {
+                let this_process = format!("process_id:{}\r\n", self.child.id());
+                info.contains(&this_process) && info.contains("loading:0\r\n")
+            }
             Err(error) => error.code() == Some("NOAUTH"),
         }
     }

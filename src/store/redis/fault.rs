@@ -25,6 +25,9 @@ const DENIALS: [&str; 3] = ["NOAUTH", "WRONGPASS", "NOPERM"];
 /// The start of what a server with too many clients says, as a plain `ERR`.
 const CROWDED: &str = "max number of clients";
 
+/// The start of what a server that wants a password says to a command as long as ours.
+const UNAUTHENTICATED: &str = "Protocol error: unauthenticated";
+
 /// User and password, kept to be taken out of whatever others say.
 pub(super) struct Secrets(Vec<String>);
 
@@ -49,11 +52,13 @@ impl Secrets {
 pub(super) fn classify(error: &RedisError, secrets: &Secrets) -> StoreError {
     let text = secrets.redact(&error.to_string());
     let code = error.code().unwrap_or_default();
-    if REFUSALS.contains(&code) || error.detail().is_some_and(|detail| detail.starts_with(CROWDED))
-    {
+    let detail = error.detail().unwrap_or_default();
+    if REFUSALS.contains(&code) || detail.starts_with(CROWDED) {
         return StoreError::Refused(text);
     }
-    if DENIALS.contains(&code) || error.kind() == ErrorKind::AuthenticationFailed {
+    let unauthenticated =
+        error.kind() == ErrorKind::AuthenticationFailed || detail.starts_with(UNAUTHENTICATED);
+    if DENIALS.contains(&code) || unauthenticated {
         return StoreError::Denied(text);
     }
     if code == "WRONGTYPE" {
@@ -103,6 +108,7 @@ mod tests {
     #[case("NOAUTH Authentication required.", "denies", false)]
     #[case("WRONGPASS invalid username-password pair", "denies", false)]
     #[case("NOPERM this user has no permissions", "denies", false)]
+    #[case("ERR Protocol error: unauthenticated multibulk length", "denies", false)]
     #[case("ERR unknown command", "failed to understand", false)]
     #[case("NONSENSE", "failed to understand", false)]
     fn server_errors_are_told_apart(

@@ -1,0 +1,338 @@
+//! What an instance may expect of any store.
+
+use std::time::{Duration, Instant};
+
+use headcount::{
+    count::{Count, Revision, Sequence, WHOLE_MAX},
+    store::{LEASE_MAX, LEASE_MIN, LOCAL_MAX, REAPED_MAX, Report, ReportKind, StoreError},
+};
+use proptest::{prelude::*, test_runner::TestRunner};
+use rstest::rstest;
+
+use crate::setup::{Backend, Instance, SOON, Subject, next};
+
+/// A lease that ends within a test, and is long for a busy machine.
+const SHORT: Duration = Duration::from_millis(300);
+
+/// Goal: the reply says all that a reporter needs. Method: the first report of the first instance.
+#[rstest]
+#[case::embedded(Backend::Embedded)]
+#[case::redis(Backend::Redis)]
+#[tokio::test]
+async fn first_report_is_acknowledged(#[case] backend: Backend) {
+    let subject = Subject::new(backend);
+    let reply = Instance::new(5).report(&*subject.store).await;
+    assert!(reply.applied && !reply.count.recovering);
+    assert_eq!(reply.count, Count { users: 5, revision: Revision(1), recovering: false });
+    assert_eq!(reply.announced, Revision(1));
+    assert_eq!((reply.instances, reply.stored_sequence), (1, Sequence(0)));
+    assert_eq!((reply.reaped, reply.repaired), (0, 0));
+}
+
+/// Goal: the count is the sum of the newest reports. Method: two instances, up and down.
+#[rstest]
+#[case::embedded(Backend::Embedded)]
+#[case::redis(Backend::Redis)]
+#[tokio::test]
+async fn count_is_the_sum(#[case] backend: Backend) {
+    let subject = Subject::new(backend);
+    let (mut a, mut b) = (Instance::new(5), Instance::new(0));
+    assert_eq!(a.report(&*subject.store).await.count.users, 5);
+    let idle = b.report(&*subject.store).await;
+    assert_eq!((idle.count.users, idle.instances), (5, 2), "an idle instance is alive");
+    b.users = 7;
+    assert_eq!(b.report(&*subject.store).await.count.users, 12);
+    a.users = 1;
+    let reply = a.report(&*subject.store).await;
+    assert_eq!((reply.count.users, reply.stored_sequence), (8, Sequence(1)));
+}
+
+/// Goal: revisions grow with every change and with nothing else. Method: the same count twice, then another.
+#[rstest]
+#[case::embedded(Backend::Embedded)]
+#[case::redis(Backend::Redis)]
+#[tokio::test]
+async fn revisions_grow_with_changes_alone(#[case] backend: Backend) {
+    let subject = Subject::new(backend);
+    let mut a = Instance::new(5);
+    let first = a.report(&*subject.store).await.count;
+    assert_eq!(a.report(&*subject.store).await.count, first);
+    a.users = 6;
+    assert_eq!(a.report(&*subject.store).await.count.revision, Revision(first.revision.0 + 1));
+}
+
+/// Goal: a report that is late or comes twice changes nothing. Method: send one after a newer one, twice.
+#[rstest]
+#[case::embedded(Backend::Embedded)]
+#[case::redis(Backend::Redis)]
+#[tokio::test]
+async fn late_and_repeated_reports_are_fenced(#[case] backend: Backend) {
+    let subject = Subject::new(backend);
+    let mut a = Instance::new(9);
+    let late = a.prepare();
+    a.users = 2;
+    let newest = a.prepare();
+    let expected = subject.store.report(newest).await.unwrap();
+    for report in [late, newest, late] {
+        let reply = subject.store.report(report).await.unwrap();
+        assert!(!reply.applied);
+        assert_eq!((reply.count, reply.stored_sequence), (expected.count, newest.sequence));
+    }
+}
+
+/// Goal: whoever says farewell is gone at once and stays gone. Method: a farewell, then a late report.
+#[rstest]
+#[case::embedded(Backend::Embedded)]
+#[case::redis(Backend::Redis)]
+#[tokio::test]
+async fn farewell_is_final(#[case] backend: Backend) {
+    let subject = Subject::new(backend);
+    let (mut a, mut b) = (Instance::new(9), Instance::new(1));
+    b.report(&*subject.store).await;
+    let late = a.prepare();
+    a.report(&*subject.store).await;
+    let left = a.leave(&*subject.store).await;
+    assert_eq!((left.count.users, left.instances), (1, 1));
+    assert!(!subject.store.report(late).await.unwrap().applied);
+    assert_eq!(b.report(&*subject.store).await.count.users, 1);
+}
+
+/// Goal: a dead instance is counted until its lease ends, and no longer. Method: one reports on.
+#[rstest]
+#[case::embedded(Backend::Embedded)]
+#[case::redis(Backend::Redis)]
+#[tokio::test]
+async fn the_dead_leave_with_their_lease(#[case] backend: Backend) {
+    let subject = Subject::new(backend);
+    let [mut alive, mut dead] = [1, 4].map(Instance::new);
+    (alive.lease, dead.lease) = (SHORT, SHORT);
+    let died = Instant::now();
+    dead.report(&*subject.store).await;
+    let reply = alive.report_until(&*subject.store, |reply| reply.count.users == 1).await;
+    assert!(died.elapsed() >= SHORT, "after {:?}", died.elapsed());
+    assert_eq!((reply.instances, reply.reaped), (1, 1));
+}
+
+/// Goal: many deaths do not hold a store up. Method: more die than one call may reap, counted call by call.
+#[rstest]
+#[case::embedded(Backend::Embedded)]
+#[case::redis(Backend::Redis)]
+#[tokio::test]
+async fn reaping_is_bounded(#[case] backend: Backend) {
+    let subject = Subject::new(backend);
+    let mut reaped = 0;
+    for _ in 0..REAPED_MAX + 40 {
+        let mut dead = Instance::new(1);
+        dead.lease = Duration::from_secs(1);
+        reaped += dead.report(&*subject.store).await.reaped;
+    }
+    let mut alive = Instance::new(1);
+    let deadline = Instant::now() + SOON;
+    while reaped < REAPED_MAX + 40 {
+        assert!(Instant::now() < deadline, "{reaped} were reaped");
+        let reply = alive.report(&*subject.store).await;
+        assert!(reply.reaped <= REAPED_MAX);
+        reaped += reply.reaped;
+        tokio::time::sleep(Duration::from_millis(5)).await;
+    }
+    let last = alive.report(&*subject.store).await;
+    assert_eq!((last.count.users, last.reaped, reaped), (1, 0, REAPED_MAX + 40));
+}
+
+/// Goal: a store that knows less than a reporter is recovering, for one lease, and goes on above what was
+/// seen. Method: a reporter that has seen revision 40.
+#[rstest]
+#[case::embedded(Backend::Embedded)]
+#[case::redis(Backend::Redis)]
+#[tokio::test]
+async fn a_store_that_forgot_recovers(#[case] backend: Backend) {
+    let subject = Subject::new(backend);
+    let mut a = Instance::new(3);
+    a.lease = SHORT;
+    a.seen = Count { users: 8, revision: Revision(40), recovering: false };
+    let reply = a.report(&*subject.store).await;
+    assert_eq!(reply.count, Count { users: 3, revision: Revision(41), recovering: true });
+    let reply = a.report_until(&*subject.store, |reply| !reply.count.recovering).await;
+    assert_eq!(reply.count, Count { users: 3, revision: Revision(42), recovering: false });
+}
+
+/// Goal: a revision that stands for another count than was seen is not trusted. Method: such a reporter.
+#[rstest]
+#[case::embedded(Backend::Embedded)]
+#[case::redis(Backend::Redis)]
+#[tokio::test]
+async fn a_reused_revision_is_noticed(#[case] backend: Backend) {
+    let subject = Subject::new(backend);
+    let held = Instance::new(3).report(&*subject.store).await.count;
+    let mut b = Instance::new(0);
+    b.seen = Count { users: 4, ..held };
+    let reply = b.report(&*subject.store).await;
+    assert!(reply.count.recovering && reply.count.supersedes(&held), "{reply:?}");
+}
+
+/// Goal: announcements come in order, each subscriber's last one is the newest, and they are marked like
+/// replies. Method: two subscribers, some changes, then a recovery.
+#[rstest]
+#[case::embedded(Backend::Embedded)]
+#[case::redis(Backend::Redis)]
+#[tokio::test]
+async fn announcements_follow_the_count(#[case] backend: Backend) {
+    let subject = Subject::new(backend);
+    let mut subscribers =
+        [subject.store.subscribe().await.unwrap(), subject.store.subscribe().await.unwrap()];
+    let mut a = Instance::new(0);
+    for users in 1..20 {
+        a.users = users;
+        a.report(&*subject.store).await;
+    }
+    a.seen.revision = Revision(a.seen.revision.0 + 100);
+    let marked =
+        a.report_until(&*subject.store, |reply| reply.announced == reply.count.revision).await;
+    assert!(marked.count.recovering);
+    for announcements in &mut subscribers {
+        let mut held = Count::default();
+        while held != marked.count {
+            let count = next(announcements).await.unwrap().unwrap();
+            assert!(count.supersedes(&held), "{count:?} after {held:?}");
+            held = count;
+        }
+    }
+}
+
+/// Goal: what is not worth a message now goes out later, by anybody's report. Method: a hundred instances,
+/// which allow an announcement each 25 ms, change at once; then one reports on without a change.
+#[rstest]
+#[case::embedded(Backend::Embedded)]
+#[case::redis(Backend::Redis)]
+#[tokio::test]
+async fn announcements_are_paced_and_none_is_lost(#[case] backend: Backend) {
+    let subject = Subject::new(backend);
+    let mut announcements = subject.store.subscribe().await.unwrap();
+    let mut instances: Vec<_> = (0..100).map(|_| Instance::new(0)).collect();
+    for instance in &mut instances {
+        instance.report(&*subject.store).await;
+    }
+    let start = Instant::now();
+    let mut announced = instances[0].report(&*subject.store).await.announced;
+    let mut messages = 0;
+    for instance in &mut instances {
+        instance.users = 1;
+        let reply = instance.report(&*subject.store).await;
+        messages += u32::from(reply.announced != announced);
+        announced = reply.announced;
+    }
+    let gaps = start.elapsed().as_millis() / 25;
+    assert!(u128::from(messages) <= gaps + 1, "{messages} messages in {gaps} gaps");
+    let last =
+        instances[0].report_until(&*subject.store, |reply| reply.announced == reply.count.revision);
+    let last = last.await.count;
+    assert_eq!(last.users, 100);
+    while next(&mut announcements).await.unwrap().unwrap() != last {}
+}
+
+/// Goal: a report out of range is refused and changes nothing. Method: one for each bound.
+#[rstest]
+#[case::embedded(Backend::Embedded)]
+#[case::redis(Backend::Redis)]
+#[tokio::test]
+async fn reports_out_of_range_are_refused(#[case] backend: Backend) {
+    let subject = Subject::new(backend);
+    let mut a = Instance::new(1);
+    let good = a.prepare();
+    let beyond = Count { users: WHOLE_MAX + 1, ..Count::default() };
+    let too_new = Count { revision: Revision(WHOLE_MAX + 1), ..Count::default() };
+    let bad = [
+        Report { users: LOCAL_MAX + 1, ..good },
+        Report { sequence: Sequence(WHOLE_MAX + 1), ..good },
+        Report { seen: beyond, ..good },
+        Report { seen: too_new, ..good },
+        Report { lease: LEASE_MIN / 2, ..good },
+        Report { lease: LEASE_MAX + Duration::from_millis(1), ..good },
+    ];
+    for report in bad {
+        let outcome = subject.store.report(report).await;
+        assert!(matches!(outcome, Err(StoreError::Protocol(_))), "{report:?}: {outcome:?}");
+    }
+    let great = Report { users: LOCAL_MAX, lease: LEASE_MAX, ..good };
+    assert_eq!(subject.store.report(great).await.unwrap().count.users, LOCAL_MAX);
+}
+
+/// Goal: operators see who is alive. Method: two live instances, one that left.
+#[rstest]
+#[case::embedded(Backend::Embedded)]
+#[case::redis(Backend::Redis)]
+#[tokio::test]
+async fn roster_lists_the_living(#[case] backend: Backend) {
+    let subject = Subject::new(backend);
+    assert_eq!(subject.store.roster().await.unwrap().instances, []);
+    let [mut a, mut b, mut left] = [5, 0, 2].map(Instance::new);
+    for instance in [&mut a, &mut b, &mut left] {
+        instance.report(&*subject.store).await;
+    }
+    let last = left.leave(&*subject.store).await;
+    let roster = subject.store.roster().await.unwrap();
+    assert_eq!((roster.users, roster.count), (5, last.count));
+    let found: Vec<_> =
+        roster.instances.iter().map(|entry| (&*entry.incarnation, entry.users)).collect();
+    let names = [&a, &b].map(|instance| instance.incarnation.to_string());
+    assert_eq!(found, [(&*names[0], 5), (&*names[1], 0)]);
+    for entry in &roster.instances {
+        let left = entry.lease_left.unwrap();
+        assert!(left <= a.lease && left > a.lease / 2, "{left:?}");
+    }
+}
+
+/// One step of a history: who, with which sequence, what count, what it has seen, and which kind.
+type Step = (usize, u64, u64, (u64, u64), u8);
+
+/// Goal: both stores are one and the same to an instance. Method: the same random histories of late,
+/// repeated, forgetful and parting reports to both; every reply must be the same, and the count be that of
+/// each one's newest report.
+#[tokio::test(flavor = "multi_thread", worker_threads = 1)]
+async fn both_stores_give_the_same_replies() {
+    let histories = proptest::collection::vec(
+        (0_usize..4, 1_u64..12, 0_u64..5, (0_u64..25, 0_u64..9), 0_u8..8),
+        1..40,
+    );
+    let runtime = tokio::runtime::Handle::current();
+    let config = ProptestConfig { failure_persistence: None, ..ProptestConfig::with_cases(64) };
+    tokio::task::spawn_blocking(move || {
+        let outcome = TestRunner::new(config)
+            .run(&histories, |history| runtime.block_on(replies_are_the_same(history)));
+        assert!(outcome.is_ok(), "{outcome:?}");
+    })
+    .await
+    .unwrap();
+}
+
+async fn replies_are_the_same(history: Vec<Step>) -> Result<(), TestCaseError> {
+    let (embedded, redis) = (Subject::new(Backend::Embedded), Subject::new(Backend::Redis));
+    let instances: Vec<_> = (0..4).map(|_| Instance::new(0)).collect();
+    let mut newest = [(0, 0); 4];
+    for (who, sequence, users, (revision, seen_users), kind) in history {
+        let kind = match kind {
+            0 => ReportKind::Farewell,
+            1 => ReportKind::Audit,
+            _ => ReportKind::Plain,
+        };
+        let report = Report {
+            incarnation: instances[who].incarnation,
+            sequence: Sequence(sequence),
+            users,
+            seen: Count { users: seen_users, revision: Revision(revision), recovering: false },
+            lease: LEASE_MAX,
+            kind,
+        };
+        let one = embedded.store.report(report).await.unwrap();
+        let mut other = redis.store.report(report).await.unwrap();
+        // By their clocks, which are not the same, they may announce at different steps.
+        other.announced = one.announced;
+        if sequence > newest[who].0 {
+            newest[who] = (sequence, if kind == ReportKind::Farewell { 0 } else { users });
+        }
+        let sum: u64 = newest.iter().map(|(_, users)| users).sum();
+        prop_assert_eq!(one.count.users, sum);
+        prop_assert_eq!(one, other);
+    }
+    Ok(())
+}

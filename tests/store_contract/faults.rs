@@ -1,0 +1,274 @@
+//! How the Redis store takes what happens to real servers.
+
+use std::{
+    thread,
+    time::{Duration, Instant},
+};
+
+use deadpool_redis::redis::{self, Connection};
+use headcount::store::{Store, StoreError};
+use rstest::rstest;
+
+use crate::{
+    redis_server::{RedisServer, free_port},
+    setup::{Instance, LONG, SOON, next, redis_store, within},
+};
+
+const KEY: &str = "currentUsers";
+
+fn run(connection: &mut Connection, command: &str) {
+    let mut words = command.split(' ');
+    let mut command = redis::cmd(words.next().unwrap());
+    command.arg(words.collect::<Vec<_>>()).exec(connection).unwrap();
+}
+
+/// The ids of all clients but this one.
+fn clients(connection: &mut Connection) -> Vec<u64> {
+    let own: u64 = redis::cmd("CLIENT").arg("ID").query(connection).unwrap();
+    let list: String = redis::cmd("CLIENT").arg("LIST").query(connection).unwrap();
+    let id = |line: &str| line.strip_prefix("id=")?.split(' ').next()?.parse().ok();
+    list.lines().filter_map(id).filter(|&id| id != own).collect()
+}
+
+/// Goal: a server that lost its scripts is nothing to worry about. Method: flush them between reports.
+#[tokio::test]
+async fn lost_scripts_are_loaded_again() {
+    let server = RedisServer::start(&[]);
+    let store = redis_store(&server.url(), KEY, LONG);
+    let mut a = Instance::new(1);
+    a.report(&store).await;
+    run(&mut server.connection(), "SCRIPT FLUSH");
+    assert_eq!(a.report(&store).await.count.users, 1);
+}
+
+/// Goal: a key of another type does not stop reports. Method: a list in place of each key, and a reader that
+/// only looks.
+#[rstest]
+#[case::public("currentUsers", true)]
+#[case::connections("{currentUsers}:connections", true)]
+#[case::sequence("{currentUsers}:sequence", false)]
+#[case::leases("{currentUsers}:leases", true)]
+#[case::meta("{currentUsers}:meta", true)]
+#[tokio::test]
+async fn wrong_types_are_put_right(#[case] key: &str, #[case] read_by_roster: bool) {
+    let server = RedisServer::start(&[]);
+    let store = redis_store(&server.url(), KEY, LONG);
+    let mut a = Instance::new(3);
+    a.report(&store).await;
+    let mut connection = server.connection();
+    run(&mut connection, &format!("DEL {key}"));
+    run(&mut connection, &format!("LPUSH {key} x"));
+    let looked = store.roster().await;
+    assert_eq!(matches!(looked, Err(StoreError::WrongType(_))), read_by_roster, "{looked:?}");
+    assert_eq!(a.report(&store).await.count.users, 3);
+    let roster = store.roster().await.unwrap();
+    assert_eq!((roster.users, roster.instances.len()), (3, 1));
+}
+
+/// Goal: after a failover the address is resolved anew. Method: make the server a replica; the connection
+/// that said so must be gone, and a new one work when the server is a primary again.
+#[tokio::test]
+async fn a_replica_is_left() {
+    let server = RedisServer::start(&[]);
+    let store = redis_store(&server.url(), KEY, LONG);
+    let mut a = Instance::new(3);
+    a.report(&store).await;
+    let mut connection = server.connection();
+    let before = clients(&mut connection);
+    assert_eq!(before.len(), 1);
+    run(&mut connection, &format!("REPLICAOF 127.0.0.1 {}", free_port()));
+    let refused = a.try_report(&store).await;
+    assert!(
+        matches!(&refused, Err(StoreError::Refused(text)) if text.contains("ReadOnly")),
+        "{refused:?}"
+    );
+    until(|| !clients(&mut connection).contains(&before[0])).await;
+    run(&mut connection, "REPLICAOF NO ONE");
+    assert_eq!(a.report(&store).await.count.users, 3);
+}
+
+/// Goal: a server that takes no writes for now is told from one that is away. Method: settings that make it
+/// refuse, then take them back.
+#[rstest]
+#[case::too_few_replicas(
+    "CONFIG SET min-replicas-to-write 1",
+    "CONFIG SET min-replicas-to-write 0"
+)]
+#[case::no_primary("REPLICAOF 127.0.0.1 1", "REPLICAOF NO ONE")]
+#[tokio::test]
+async fn refusals_pass(#[case] begin: &str, #[case] end: &str) {
+    let server = RedisServer::start(&["--replica-serve-stale-data", "no"]);
+    let store = redis_store(&server.url(), KEY, LONG);
+    let mut a = Instance::new(3);
+    a.report(&store).await;
+    let mut connection = server.connection();
+    run(&mut connection, begin);
+    let refused = a.try_report(&store).await;
+    assert!(matches!(refused, Err(StoreError::Refused(_))), "{refused:?}");
+    run(&mut connection, end);
+    assert_eq!(a.report(&store).await.count.users, 3);
+}
+
+/// Goal: a server out of memory still takes reports. Method: a limit of one byte, before the first report.
+#[tokio::test]
+async fn reports_need_no_memory() {
+    let server = RedisServer::start(&["--maxmemory", "1", "--maxmemory-policy", "noeviction"]);
+    let store = redis_store(&server.url(), KEY, LONG);
+    assert_eq!(Instance::new(3).report(&store).await.count.users, 3);
+}
+
+/// Goal: a script of somebody else that does not end is a refusal. Method: run one, and kill it afterwards.
+#[tokio::test]
+async fn a_busy_server_refuses() {
+    let server = RedisServer::start(&["--lua-time-limit", "20"]);
+    let store = redis_store(&server.url(), KEY, LONG);
+    let mut a = Instance::new(3);
+    a.report(&store).await;
+    let mut other = server.connection();
+    let endless =
+        thread::spawn(move || redis::cmd("EVAL").arg("while true do end").arg(0).exec(&mut other));
+    let mut connection = server.connection();
+    until(|| redis::cmd("PING").exec(&mut connection).is_err_and(|e| e.code() == Some("BUSY")))
+        .await;
+    let refused = a.try_report(&store).await;
+    assert!(matches!(refused, Err(StoreError::Refused(_))), "{refused:?}");
+    run(&mut connection, "SCRIPT KILL");
+    assert!(endless.join().unwrap().is_err());
+    assert_eq!(a.report_until_answered(&store).await.count.users, 3);
+}
+
+/// Goal: a server that stands still costs one lease and no more, and what it executes late does no harm.
+/// Method: stop its process for two reports, and let it go on.
+#[tokio::test]
+async fn a_stopped_server_is_a_timeout() {
+    let server = RedisServer::start(&[]);
+    let lease = Duration::from_millis(600);
+    let store = redis_store(&server.url(), KEY, lease);
+    let mut a = Instance::new(3);
+    a.report(&store).await;
+    server.stop();
+    a.users = 9;
+    let begin = Instant::now();
+    let warm = a.try_report(&store).await;
+    assert!(matches!(warm, Err(StoreError::Timeout(_))), "{warm:?}");
+    assert!(begin.elapsed() < lease + lease / 2, "took {:?}", begin.elapsed());
+    let cold = a.try_report(&store).await;
+    assert!(matches!(cold, Err(StoreError::Timeout(_) | StoreError::Unreachable(_))), "{cold:?}");
+    assert!(begin.elapsed() < 3 * lease, "took {:?}", begin.elapsed());
+    server.cont();
+    a.users = 4;
+    assert_eq!(a.report_until_answered(&store).await.count.users, 4);
+}
+
+/// Goal: a reply that does not come in time costs one lease and the connection. Method: pause all commands
+/// while a report is under way, since a pause before would be found by the check of the connection.
+#[tokio::test]
+async fn a_pause_is_a_timeout() {
+    let server = RedisServer::start(&[]);
+    let lease = Duration::from_millis(400);
+    let store = redis_store(&server.url(), KEY, lease);
+    let mut a = Instance::new(3);
+    a.report(&store).await;
+    let mut connection = server.connection();
+    let before = clients(&mut connection);
+    run(&mut connection, "CLIENT PAUSE 60000 WRITE");
+    let begin = Instant::now();
+    let paused = a.try_report(&store).await;
+    assert!(matches!(paused, Err(StoreError::Timeout(_))), "{paused:?}");
+    assert!(begin.elapsed() < 2 * lease, "took {:?}", begin.elapsed());
+    run(&mut connection, "CLIENT UNPAUSE");
+    until(|| !clients(&mut connection).contains(&before[0])).await;
+    assert_eq!(a.report(&store).await.count.users, 3);
+}
+
+/// Goal: a server that is away is unreachable, at once, and used again when it is back. Method: kill it, then
+/// start it on the same port.
+#[tokio::test]
+async fn a_killed_server_is_unreachable() {
+    let mut server = RedisServer::start(&[]);
+    let store = redis_store(&server.url(), KEY, LONG);
+    let mut a = Instance::new(3);
+    a.report(&store).await;
+    let mut announcements = store.subscribe().await.unwrap();
+    server.kill_9();
+    for _ in 0..2 {
+        let away = within(a.try_report(&store)).await;
+        assert!(matches!(away, Err(StoreError::Unreachable(_))), "{away:?}");
+    }
+    assert!(next(&mut announcements).await.is_none(), "the subscription ends");
+    assert!(matches!(store.subscribe().await, Err(StoreError::Unreachable(_))));
+    assert!(matches!(store.roster().await, Err(StoreError::Unreachable(_))));
+    server.restart();
+    let reply = a.report(&store).await;
+    assert!(reply.count.recovering && reply.count.users == 3, "{reply:?}");
+}
+
+/// Goal: a subscription that is cut says so by its end. Method: the server kills it.
+#[tokio::test]
+async fn a_killed_subscription_ends() {
+    let server = RedisServer::start(&[]);
+    let store = redis_store(&server.url(), KEY, LONG);
+    let mut announcements = store.subscribe().await.unwrap();
+    run(&mut server.connection(), "CLIENT KILL TYPE pubsub");
+    assert!(next(&mut announcements).await.is_none());
+}
+
+/// Goal: a message of somebody else does not end the subscription. Method: nonsense between two counts.
+#[tokio::test]
+async fn nonsense_on_the_channel_is_skipped() {
+    let server = RedisServer::start(&[]);
+    let store = redis_store(&server.url(), KEY, LONG);
+    let mut announcements = store.subscribe().await.unwrap();
+    let mut publish = redis::cmd("PUBLISH");
+    publish.arg(format!("{KEY} changed")).arg(&[0xff_u8, 0]);
+    publish.exec(&mut server.connection()).unwrap();
+    let count = Instance::new(3).report(&store).await.count;
+    let nonsense = next(&mut announcements).await.unwrap();
+    assert!(matches!(nonsense, Err(StoreError::Protocol(_))), "{nonsense:?}");
+    assert_eq!(next(&mut announcements).await.unwrap().unwrap(), count);
+}
+
+/// Goal: an unwanted client is told so, and its credentials are told to nobody. Method: no password, a wrong
+/// one, a user who may not run scripts, and one who may not read the channel.
+#[rstest]
+#[case::no_password("")]
+#[case::wrong_password("margaret:hunter3@")]
+#[case::unknown_user("marvin:hunter2@")]
+#[case::no_scripts("reader:hunter2@")]
+#[tokio::test]
+async fn denials_are_told_apart_and_quote_nothing(#[case] credentials: &str) {
+    let server = RedisServer::start(&[]);
+    let mut connection = server.connection();
+    run(&mut connection, "ACL SETUSER margaret on >hunter2 ~* &* +@all");
+    run(
+        &mut connection,
+        "ACL SETUSER reader on >hunter2 ~* resetchannels -@all +get +ping +unwatch",
+    );
+    run(&mut connection, "ACL SETUSER default off");
+    let with = |credentials: &str| {
+        redis_store(&server.url().replace("//", &format!("//{credentials}")), KEY, LONG)
+    };
+    let store = with(credentials);
+    let errors = [
+        Instance::new(3).try_report(&store).await.unwrap_err(),
+        store.roster().await.unwrap_err(),
+        store.subscribe().await.err().unwrap(),
+    ];
+    for error in errors {
+        assert!(matches!(error, StoreError::Denied(_)), "{error:?}");
+        let text = format!("{error} {error:?} {store:?}");
+        for secret in ["hunter", "margaret", "marvin", "reader"] {
+            assert!(!text.contains(secret), "{secret} in {text}");
+        }
+    }
+    assert_eq!(Instance::new(3).report(&with("margaret:hunter2@")).await.count.users, 3);
+}
+
+/// Looks until it is so.
+async fn until(mut holds: impl FnMut() -> bool) {
+    let deadline = Instant::now() + SOON;
+    while !holds() {
+        assert!(Instant::now() < deadline, "it does not come to that");
+        tokio::time::sleep(Duration::from_millis(5)).await;
+    }
+}

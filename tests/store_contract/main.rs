@@ -1,0 +1,19 @@
+//! What every store must do, tried on both of them; what the script of the Redis store must do, under virtual
+//! time and with each of its rules broken in turn; and how the Redis store takes the faults of a real server.
+
+#![allow(
+    clippy::unwrap_used,
+    clippy::print_stderr,
+    clippy::disallowed_methods,
+    reason = "a test may panic, print, sleep between two looks, and read the environment"
+)]
+
+#[path = "../support/redis_server.rs"]
+#[allow(dead_code, reason = "shared with other test binaries, and none uses all of it")]
+mod redis_server;
+
+mod contract;
+mod faults;
+mod script;
+mod setup;
+mod tls;

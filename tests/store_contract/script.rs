@@ -1,0 +1,56 @@
+//! The report script by itself, on a real server and under virtual time: every rule of it has a case that
+//! fails without the rule, and a table of scripts with one rule changed each proves it.
+
+mod cases;
+mod histories;
+mod mutants;
+mod stage;
+
+use crate::redis_server::RedisServer;
+use stage::{Case, Stage};
+
+const SOURCE: &str = include_str!("../../src/store/report.lua");
+
+/// What reads the time in the script, and what stands there under virtual time.
+const REAL_TIME: &str = "redis.call('TIME')";
+const VIRTUAL_TIME: &str = "{ math.floor(ARGV[9] / 1000), ARGV[9] % 1000 * 1000 }";
+
+/// Replaces what must occur exactly once.
+fn replace_once(source: &str, from: &str, to: &str) -> String {
+    assert_eq!(source.matches(from).count(), 1, "not exactly once in report.lua: {from}");
+    source.replace(from, to)
+}
+
+fn named(name: &str) -> &'static Case {
+    let case = cases::CASES.iter().find(|case| case.name == name);
+    case.unwrap_or_else(|| panic!("no case is named {name}"))
+}
+
+/// Goal: the script keeps its rules. Method: play every case, then name all that failed.
+#[test]
+fn the_script_keeps_every_rule() {
+    let server = RedisServer::start(&[]);
+    let mut stage = Stage::new(&server, &replace_once(SOURCE, REAL_TIME, VIRTUAL_TIME));
+    let failed: Vec<_> = cases::CASES
+        .iter()
+        .filter_map(|case| stage.play(case).err().map(|why| format!("{}: {why}", case.name)))
+        .collect();
+    assert!(failed.is_empty(), "{failed:#?}");
+}
+
+/// Goal: the cases would notice a broken rule. Method: break one rule each time, and play the case that is
+/// there for it.
+#[test]
+fn every_rule_has_a_case_that_misses_it() {
+    let server = RedisServer::start(&[]);
+    let source = replace_once(SOURCE, REAL_TIME, VIRTUAL_TIME);
+    let mut missed = Vec::new();
+    for mutant in mutants::MUTANTS {
+        let changed = replace_once(&source, mutant.from, mutant.to);
+        let outcome = Stage::new(&server, &changed).play(named(mutant.caught_by));
+        if outcome.is_ok() {
+            missed.push(format!("{} is not caught by {}", mutant.name, mutant.caught_by));
+        }
+    }
+    assert!(missed.is_empty(), "{missed:#?}");
+}

@@ -1,0 +1,59 @@
+//! The cases, in the order of the script's steps.
+
+mod damage;
+mod publishing;
+mod reports;
+
+use super::stage::Case;
+
+/// A table of the functions by their own names.
+macro_rules! cases {
+    ($($file:ident :: { $($name:ident),* $(,)? }),* $(,)?) => {
+        &[$($(Case { name: stringify!($name), play: $file::$name }),*),*]
+    };
+}
+
+pub(super) const CASES: &[Case] = cases![
+    reports::{
+        bad_arguments,
+        out_of_memory,
+        great_numbers,
+        late_report,
+        repeated_report,
+        stale_changes_nothing,
+        tombstone,
+        idle_is_alive,
+        newcomer_first,
+        paused_for_less_than_a_lease,
+        away_twice,
+        late_reporter_keeps_no_ghost,
+        one_report_each,
+        time_jumps_back,
+        dead_are_reaped,
+        many_dead,
+    },
+    damage::{
+        rolled_back_to_the_same_revision,
+        rolled_back,
+        emptied,
+        end_of_recovery_is_a_revision,
+        meta_lost,
+        wrong_types,
+        wrong_type_is_marked,
+        edited_part,
+        spoilt_part,
+        audit_on_demand,
+        connections_deleted,
+        leases_deleted,
+    },
+    publishing::{
+        public_edited,
+        public_keeps_its_ttl,
+        ttls,
+        ttl_of_a_busy_store,
+        last_farewell,
+        announcement_format,
+        announcements_are_paced,
+        held_back_goes_out,
+    },
+];

@@ -1,0 +1,209 @@
+//! Cases of a store that lost something: all of it, its newest part, a key, or the meaning of one.
+
+use super::super::stage::{
+    CONNECTIONS, Instance, KEYS, LEASES, META, NO_ARGUMENTS, Outcome, PUBLIC, SEQUENCE, Stage,
+    ensure, same,
+};
+
+/// Two instances that have reported and know of each other.
+fn pair(stage: &mut Stage<'_>) -> Result<(Instance, Instance), String> {
+    let (mut a, mut b) = (Instance::new("a", 5), Instance::new("b", 3));
+    a.report(stage)?;
+    b.report(stage)?;
+    a.report(stage)?;
+    Ok((a, b))
+}
+
+/// Goal: a revision that a rolled back store uses again is noticed by its count. Method: B saw a 6 whose
+/// revision then stands for a 5.
+pub(super) fn rolled_back_to_the_same_revision(stage: &mut Stage<'_>) -> Outcome {
+    let (mut a, mut b) = (Instance::new("a", 5), Instance::new("b", 0));
+    a.report(stage)?;
+    b.report(stage)?;
+    a.report(stage)?;
+    let old = stage.snapshot()?;
+    a.users = 6;
+    let lost = a.say_deaf("report", stage)?;
+    (b.seen_revision, b.seen_count) = (lost.revision, lost.count);
+    stage.restore(&old)?;
+    a.users = 7;
+    a.say_deaf("report", stage)?;
+    a.users = 5;
+    let answer = b.report(stage)?;
+    ensure("a greater revision", answer.revision > lost.revision)?;
+    ensure("it is marked", answer.recovering)
+}
+
+/// Goal: a rollback is marked until all have reported. Method: restore a state from before B was there.
+pub(super) fn rolled_back(stage: &mut Stage<'_>) -> Outcome {
+    let (mut a, mut b) = (Instance::new("a", 5), Instance::new("b", 3));
+    a.report(stage)?;
+    let old = stage.snapshot()?;
+    b.report(stage)?;
+    a.report(stage)?;
+    stage.restore(&old)?;
+    stage.wait(40_000);
+    let first = a.report(stage)?;
+    ensure("it is marked", first.recovering)?;
+    ensure("a greater revision", first.revision > b.seen_revision)?;
+    b.report(stage)?;
+    for _ in 0..5 {
+        stage.wait(500);
+        a.report(stage)?;
+        b.report(stage)?;
+    }
+    let last = b.report(stage)?;
+    ensure("the mark is gone", !last.recovering)?;
+    same("count", last.count, 8)?;
+    same("announced", last.announced, last.revision)
+}
+
+/// Goal: an emptied store is marked until all have reported, also across an outage. Method: flush, one
+/// report, fifty seconds away, then the other one.
+pub(super) fn emptied(stage: &mut Stage<'_>) -> Outcome {
+    let (mut a, mut b) = pair(stage)?;
+    stage.redis::<()>("FLUSHALL", NO_ARGUMENTS)?;
+    ensure("marked at once", a.report(stage)?.recovering)?;
+    stage.wait(50_300);
+    ensure("marked after the outage", a.report(stage)?.recovering)?;
+    ensure("marked for the other", b.report(stage)?.recovering)?;
+    for _ in 0..3 {
+        stage.wait(500);
+        ensure("marked for a lease", a.report(stage)?.recovering)?;
+        b.report(stage)?;
+    }
+    for _ in 0..3 {
+        stage.wait(500);
+        a.report(stage)?;
+        b.report(stage)?;
+    }
+    let last = b.report(stage)?;
+    ensure("the mark is gone", !last.recovering)?;
+    same("count", last.count, 8)?;
+    same("revision", last.revision, b.seen_revision)
+}
+
+/// Goal: the end of recovery reaches views that only take greater revisions. Method: let it end with no
+/// change of the count.
+pub(super) fn end_of_recovery_is_a_revision(stage: &mut Stage<'_>) -> Outcome {
+    let mut a = Instance::new("a", 5);
+    a.report(stage)?;
+    stage.redis::<()>("FLUSHALL", NO_ARGUMENTS)?;
+    let marked = a.report(stage)?;
+    let mut last = marked;
+    for _ in 0..6 {
+        stage.wait(500);
+        last = a.report(stage)?;
+    }
+    ensure("the mark is gone", marked.recovering && !last.recovering)?;
+    ensure("a greater revision", last.revision > marked.revision)
+}
+
+/// Goal: the loss of the clock kills nobody and keeps no ghost. Method: delete meta after twenty seconds,
+/// when all leases are far above a clock that begins anew.
+pub(super) fn meta_lost(stage: &mut Stage<'_>) -> Outcome {
+    let (mut a, mut dead) = (Instance::new("a", 1), Instance::new("dead", 4));
+    for _ in 0..40 {
+        stage.wait(500);
+        a.report(stage)?;
+        dead.report(stage)?;
+    }
+    stage.redis::<()>("DEL", META)?;
+    same("count", a.report(stage)?.count, 5)?;
+    for _ in 0..5 {
+        stage.wait(500);
+        a.report(stage)?;
+    }
+    same("public", stage.public()?, 1)
+}
+
+/// Goal: no key of another type stops a report. Method: a list in place of each key in turn, then of all.
+pub(super) fn wrong_types(stage: &mut Stage<'_>) -> Outcome {
+    let (mut a, mut b) = pair(stage)?;
+    let each = KEYS.iter().map(std::slice::from_ref).chain([&KEYS[..]]);
+    for keys in each {
+        for key in keys {
+            stage.redis::<()>("DEL", key)?;
+            stage.redis::<()>("LPUSH", (key, "x"))?;
+        }
+        a.report(stage)?;
+        b.report(stage)?;
+        same(&format!("public after {keys:?}"), stage.public()?, 8)?;
+    }
+    Ok(())
+}
+
+/// Goal: a count that misses the others' parts is marked. Method: a list in place of the connections.
+pub(super) fn wrong_type_is_marked(stage: &mut Stage<'_>) -> Outcome {
+    let (mut a, _) = pair(stage)?;
+    let mut newcomer = Instance::new("newcomer", 1);
+    stage.redis::<()>("DEL", CONNECTIONS)?;
+    stage.redis::<()>("LPUSH", (CONNECTIONS, "x"))?;
+    ensure("marked for a newcomer", newcomer.report(stage)?.recovering)?;
+    ensure("and for the others", a.report(stage)?.recovering)
+}
+
+/// Goal: a part that is nobody's goes with the next audit. Method: add one by hand.
+pub(super) fn edited_part(stage: &mut Stage<'_>) -> Outcome {
+    let (mut a, _) = pair(stage)?;
+    stage.sums = false;
+    stage.redis::<()>("HSET", (CONNECTIONS, "ghost", 7))?;
+    stage.wait(700);
+    let answer = a.report(stage)?;
+    same("instances", answer.instances, 2)?;
+    same("public", stage.public()?, 8)
+}
+
+/// Goal: a part that is no number is not believed, and what misses it is marked. Method: spoil one by hand.
+pub(super) fn spoilt_part(stage: &mut Stage<'_>) -> Outcome {
+    let (mut a, mut b) = pair(stage)?;
+    stage.sums = false;
+    stage.redis::<()>("HSET", (CONNECTIONS, "b", "many"))?;
+    let answer = a.say("audit", stage)?;
+    same("count", answer.count, 5)?;
+    ensure("marked", answer.recovering)?;
+    same("count again", b.report(stage)?.count, 8)
+}
+
+/// Goal: an audit recounts when asked. Method: edit a part by hand, then ask at once.
+pub(super) fn audit_on_demand(stage: &mut Stage<'_>) -> Outcome {
+    let (mut a, _) = pair(stage)?;
+    stage.sums = false;
+    stage.redis::<()>("HSET", (CONNECTIONS, "b", 4))?;
+    same("count before", a.report(stage)?.count, 8)?;
+    let answer = a.say("audit", stage)?;
+    same("count after", answer.count, 9)?;
+    same("repaired", answer.repaired, 1)
+}
+
+/// Goal: the loss of all parts is marked at once. Method: delete the connections under two instances.
+pub(super) fn connections_deleted(stage: &mut Stage<'_>) -> Outcome {
+    let (mut a, mut b) = pair(stage)?;
+    stage.redis::<()>("DEL", CONNECTIONS)?;
+    ensure("marked", a.report(stage)?.recovering)?;
+    let answer = b.report(stage)?;
+    same("count", answer.count, 8)?;
+    for _ in 0..5 {
+        stage.wait(500);
+        a.report(stage)?;
+        b.report(stage)?;
+    }
+    let last = a.report(stage)?;
+    same("count", last.count, 8)?;
+    ensure("the mark is gone", !last.recovering)
+}
+
+/// Goal: the loss of all leases is nobody's death, and no ghost's rescue. Method: delete them, audit, and let
+/// one instance fall silent.
+pub(super) fn leases_deleted(stage: &mut Stage<'_>) -> Outcome {
+    let (mut a, _) = pair(stage)?;
+    stage.redis::<()>("DEL", LEASES)?;
+    same("count", a.say("audit", stage)?.count, 8)?;
+    for _ in 0..5 {
+        stage.wait(500);
+        a.report(stage)?;
+    }
+    same("count of the living", a.report(stage)?.count, 5)?;
+    same("sequences", stage.redis::<u64>("HLEN", SEQUENCE)?, 1)?;
+    same("public", stage.redis::<String>("GET", PUBLIC)?.as_str(), "5")
+}

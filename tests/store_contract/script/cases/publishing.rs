@@ -1,0 +1,168 @@
+//! Cases of what others see: the public key, how long it stays, and the channel.
+
+use std::time::Duration;
+
+use deadpool_redis::redis::Connection;
+
+use super::super::stage::{
+    CHANNEL, Instance, KEYS, LEASE, NO_ARGUMENTS, Outcome, PUBLIC, Stage, ensure, same,
+};
+
+/// How long a message that must come may take.
+const MESSAGE_WITHIN: Duration = Duration::from_secs(2);
+
+const LEASE_MS: i64 = LEASE.cast_signed();
+
+/// Reads the channel up to the announcement of this revision; fails if it does not come.
+fn messages_up_to(
+    connection: &mut Connection,
+    stage: &mut Stage<'_>,
+    play: Play,
+) -> Result<Vec<String>, String> {
+    let text = |error: deadpool_redis::redis::RedisError| error.to_string();
+    let mut subscription = connection.as_pubsub();
+    subscription.subscribe(CHANNEL).map_err(text)?;
+    subscription.set_read_timeout(Some(MESSAGE_WITHIN)).map_err(text)?;
+    let revision = play(stage)?;
+    let last = format!(r#""revision":{revision}"#);
+    let mut messages = Vec::new();
+    loop {
+        let message = subscription.get_message().map_err(text)?;
+        let payload: String = message.get_payload().map_err(|error| error.to_string())?;
+        let is_last = payload.contains(&last);
+        messages.push(payload);
+        if is_last {
+            return Ok(messages);
+        }
+    }
+}
+
+/// What is done while the channel is listened to; gives the revision to wait for.
+type Play = fn(&mut Stage<'_>) -> Result<u64, String>;
+
+/// Goal: the public key is the total, whatever stood there. Method: a wrong number, then a word, then a list.
+pub(super) fn public_edited(stage: &mut Stage<'_>) -> Outcome {
+    let mut a = Instance::new("a", 1);
+    a.report(stage)?;
+    for wrong in ["99", "many"] {
+        stage.redis::<()>("SET", (PUBLIC, wrong))?;
+        same("repaired", a.report(stage)?.repaired, 1)?;
+        same("public", stage.public()?, 1)?;
+    }
+    stage.redis::<()>("DEL", PUBLIC)?;
+    stage.redis::<()>("LPUSH", (PUBLIC, "x"))?;
+    a.users = 2;
+    same("repaired", a.report(stage)?.repaired, 1)?;
+    same("public", stage.public()?, 2)
+}
+
+/// Goal: a change follows without a new lifetime, which only audits renew. Method: shorten it by hand, then
+/// change the count both ways.
+pub(super) fn public_keeps_its_ttl(stage: &mut Stage<'_>) -> Outcome {
+    let mut a = Instance::new("a", 1);
+    a.report(stage)?;
+    stage.redis::<()>("PEXPIRE", (PUBLIC, 3000))?;
+    for users in [7, 2] {
+        a.users = users;
+        a.report(stage)?;
+        same("public", stage.public()?, users.cast_signed())?;
+    }
+    let remaining = stage.remaining_ms(PUBLIC)?;
+    ensure("the lifetime is the shortened one", (1..=3000).contains(&remaining))
+}
+
+/// Goal: every key ages out, the public one first. Method: read what remains after an audit, and after the
+/// public key had to be set anew between two audits.
+pub(super) fn ttls(stage: &mut Stage<'_>) -> Outcome {
+    let mut a = Instance::new("a", 1);
+    a.report(stage)?;
+    stage.wait(700);
+    a.report(stage)?;
+    let remaining = stage.remaining_ms(PUBLIC)?;
+    ensure("public: two leases", (1..=2 * LEASE_MS).contains(&remaining))?;
+    for key in &KEYS[1..] {
+        let remaining = stage.remaining_ms(key)?;
+        ensure(&format!("{key}: ten minutes"), (590_000..=600_000).contains(&remaining))?;
+    }
+    stage.redis::<()>("DEL", PUBLIC)?;
+    a.report(stage)?;
+    let remaining = stage.remaining_ms(PUBLIC)?;
+    ensure("public, set anew: two leases", (1..=2 * LEASE_MS).contains(&remaining))
+}
+
+/// Goal: a busy store renews lifetimes too. Method: nothing but quick reports, after the public key's was
+/// taken away.
+pub(super) fn ttl_of_a_busy_store(stage: &mut Stage<'_>) -> Outcome {
+    let mut a = Instance::new("a", 1);
+    a.report(stage)?;
+    stage.redis::<()>("PERSIST", PUBLIC)?;
+    for _ in 0..80 {
+        stage.wait(10);
+        a.report(stage)?;
+    }
+    let remaining = stage.remaining_ms(PUBLIC)?;
+    ensure("public ages again", remaining > 0)
+}
+
+/// Goal: the last one to leave leaves a zero that ages out. Method: a farewell.
+pub(super) fn last_farewell(stage: &mut Stage<'_>) -> Outcome {
+    let mut a = Instance::new("a", 3);
+    a.report(stage)?;
+    let answer = a.say("farewell", stage)?;
+    same("instances", answer.instances, 0)?;
+    same("public", stage.redis::<String>("GET", PUBLIC)?.as_str(), "0")?;
+    let remaining = stage.remaining_ms(PUBLIC)?;
+    ensure("it ages", remaining > 0)
+}
+
+/// Goal: what is published is the documented interface. Method: compare the text, without and with the mark.
+pub(super) fn announcement_format(stage: &mut Stage<'_>) -> Outcome {
+    let mut connection = stage.server.connection();
+    let messages = messages_up_to(&mut connection, stage, |stage| {
+        let mut a = Instance::new("a", 5);
+        a.report(stage)?;
+        stage.redis::<()>("FLUSHALL", NO_ARGUMENTS)?;
+        Ok(a.report(stage)?.revision)
+    })?;
+    let expected = [r#"{"count":5,"revision":1}"#, r#"{"count":5,"revision":2,"recovering":true}"#];
+    same("messages", messages, expected.map(str::to_owned).to_vec())
+}
+
+/// Goal: announcements keep to the pace that the number of instances sets, and the last one comes. Method: 200
+/// changes within 100 ms by twenty instances, hence one announcement each 5 ms.
+pub(super) fn announcements_are_paced(stage: &mut Stage<'_>) -> Outcome {
+    let mut connection = stage.server.connection();
+    let messages = messages_up_to(&mut connection, stage, |stage| {
+        let mut instances: Vec<_> =
+            (0..20).map(|index| Instance::new(format!("i{index}"), 0)).collect();
+        for instance in &mut instances {
+            instance.report(stage)?;
+        }
+        for change in 0..200 {
+            stage.wait(change % 2);
+            let instance = &mut instances[usize::try_from(change % 20).expect("small")];
+            instance.users = change;
+            instance.report(stage)?;
+        }
+        stage.wait(500);
+        let last = instances[0].report(stage)?;
+        same("announced", last.announced, last.revision)?;
+        Ok(last.revision)
+    })?;
+    ensure("at most one each 5 ms", messages.len() <= 100 / 5 + 3)
+}
+
+/// Goal: what was held back goes out with the next report of anybody. Method: a change too soon after the
+/// last announcement, then a report without one.
+pub(super) fn held_back_goes_out(stage: &mut Stage<'_>) -> Outcome {
+    let mut instances: Vec<_> = (0..8).map(|index| Instance::new(format!("i{index}"), 0)).collect();
+    for instance in &mut instances {
+        instance.report(stage)?;
+    }
+    instances[0].users = 3;
+    let held = instances[0].report(stage)?;
+    ensure("held back", held.announced < held.revision)?;
+    stage.wait(500);
+    let next = instances[1].report(stage)?;
+    same("announced", next.announced, held.revision)
+}

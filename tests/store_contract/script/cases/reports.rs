@@ -1,0 +1,233 @@
+//! Cases of a store that loses nothing: the fence, the lease clock, and who is reaped when.
+
+use super::super::stage::{
+    CONNECTIONS, Instance, LEASE, META, NO_ARGUMENTS, Outcome, Stage, ensure, same,
+};
+
+/// Goal: what cannot be a report changes nothing. Method: spoil each argument of a good one in turn.
+pub(super) fn bad_arguments(stage: &mut Stage<'_>) -> Outcome {
+    let good = Instance::new("a", 5).prepare("report");
+    let too_long = "x".repeat(129);
+    let bad: &[(usize, &str)] = &[
+        (0, ""),
+        (0, &too_long),
+        (1, "-1"),
+        (1, "1.5"),
+        (1, "x"),
+        (2, "1000000001"),
+        (2, "nan"),
+        (3, "99"),
+        (3, "300001"),
+        (4, "9007199254740991"),
+        (5, "inf"),
+        (6, "hello"),
+    ];
+    for &(place, value) in bad {
+        let mut report = good.clone();
+        value.clone_into(&mut report[place]);
+        let refused = stage.send(&report).is_err_and(|error| error.contains("bad argument"));
+        ensure(&format!("argument {place} = {value:?} is refused"), refused)?;
+    }
+    same("keys", stage.redis::<u64>("DBSIZE", NO_ARGUMENTS)?, 0)
+}
+
+/// Goal: a server out of memory refuses no report half-way. Method: report with `maxmemory` at one byte.
+pub(super) fn out_of_memory(stage: &mut Stage<'_>) -> Outcome {
+    let mut a = Instance::new("a", 3);
+    a.report(stage)?;
+    stage.redis::<()>("CONFIG", ("SET", "maxmemory", "1"))?;
+    a.users = 5;
+    let plain = a.report(stage);
+    stage.wait(700);
+    let audit = a.say("audit", stage);
+    stage.redis::<()>("CONFIG", ("SET", "maxmemory", "0"))?;
+    plain.and(audit)?;
+    same("public", stage.public()?, 5)
+}
+
+/// Goal: great numbers stay exact. Method: a reporter that has seen revision 10^15, with 10^9 users.
+pub(super) fn great_numbers(stage: &mut Stage<'_>) -> Outcome {
+    let mut a = Instance::new("a", 1_000_000_000);
+    a.seen_revision = 1_000_000_000_000_000;
+    let answer = a.report(stage)?;
+    same("revision", answer.revision, a.seen_revision)?;
+    same("is one more", answer.revision, 1_000_000_000_000_001)?;
+    let stored: String = stage.redis("HGET", (META, "revision"))?;
+    same("stored revision", stored.as_str(), "1000000000000001")
+}
+
+/// Goal: a report that arrives late changes nothing. Method: send a newer one first.
+pub(super) fn late_report(stage: &mut Stage<'_>) -> Outcome {
+    let mut a = Instance::new("a", 9);
+    a.report(stage)?;
+    let late = a.prepare("report");
+    a.users = 2;
+    let newer = a.report(stage)?;
+    let answer = stage.send(&late)?;
+    ensure("the late report is stale", !answer.applied)?;
+    same("the fence", answer.stored_sequence, 3)?;
+    same("revision", answer.revision, newer.revision)?;
+    same("public", stage.public()?, 2)
+}
+
+/// Goal: a report applied twice is applied once. Method: send the very same one again.
+pub(super) fn repeated_report(stage: &mut Stage<'_>) -> Outcome {
+    let report = Instance::new("a", 9).prepare("report");
+    let first = stage.send(&report)?;
+    let second = stage.send(&report)?;
+    ensure("only the first is applied", first.applied && !second.applied)?;
+    same("count", second.count, 9)
+}
+
+/// Goal: a stale report changes and renews nothing. Method: dump all keys before and after one that is sent
+/// when a lease has run out.
+pub(super) fn stale_changes_nothing(stage: &mut Stage<'_>) -> Outcome {
+    let (mut a, mut dead) = (Instance::new("a", 1), Instance::new("dead", 4));
+    dead.report(stage)?;
+    let late = a.prepare("report");
+    a.report(stage)?;
+    stage.wait(2600);
+    let before = stage.snapshot()?;
+    let answer = stage.send(&late)?;
+    ensure("it is stale", !answer.applied)?;
+    ensure("nothing changed", stage.snapshot()? == before)
+}
+
+/// Goal: whoever left does not return with a late report. Method: a farewell, then a report from before.
+pub(super) fn tombstone(stage: &mut Stage<'_>) -> Outcome {
+    let (mut a, mut b) = (Instance::new("a", 9), Instance::new("b", 1));
+    a.report(stage)?;
+    b.report(stage)?;
+    let late = a.prepare("report");
+    a.say("farewell", stage)?;
+    stage.wait(900);
+    b.report(stage)?;
+    stage.wait(900);
+    ensure("the late report is stale", !stage.send(&late)?.applied)?;
+    same("public", stage.public()?, 1)?;
+    same("instances", b.report(stage)?.instances, 1)
+}
+
+/// Goal: an instance without users is alive. Method: two idle ones.
+pub(super) fn idle_is_alive(stage: &mut Stage<'_>) -> Outcome {
+    Instance::new("a", 0).report(stage)?;
+    same("instances", Instance::new("b", 0).report(stage)?.instances, 2)
+}
+
+/// Goal: after an outage nobody is dead because somebody else was faster. Method: a newcomer reports three
+/// times before the old ones return.
+pub(super) fn newcomer_first(stage: &mut Stage<'_>) -> Outcome {
+    Instance::new("a", 5).report(stage)?;
+    Instance::new("b", 3).report(stage)?;
+    stage.wait(5000);
+    let mut newcomer = Instance::new("newcomer", 0);
+    newcomer.report(stage)?;
+    stage.wait(10);
+    newcomer.report(stage)?;
+    stage.wait(10);
+    same("count", newcomer.report(stage)?.count, 8)
+}
+
+/// Goal: a pause that ends one lease and not another is nobody's death. Method: 1800 ms of silence, when one
+/// lease has 2000 ms to go and the other 1600.
+pub(super) fn paused_for_less_than_a_lease(stage: &mut Stage<'_>) -> Outcome {
+    let (mut a, mut b) = (Instance::new("a", 5), Instance::new("b", 3));
+    b.report(stage)?;
+    stage.wait(400);
+    a.report(stage)?;
+    stage.wait(1800);
+    same("count", a.report(stage)?.count, 8)
+}
+
+/// Goal: a second outage soon after the first is nobody's death either. Method: one instance bridges them.
+pub(super) fn away_twice(stage: &mut Stage<'_>) -> Outcome {
+    let (mut a, mut b) = (Instance::new("a", 5), Instance::new("b", 3));
+    b.report(stage)?;
+    a.report(stage)?;
+    stage.wait(5000);
+    a.report(stage)?;
+    stage.wait(300);
+    a.report(stage)?;
+    stage.wait(60_000);
+    same("count", a.report(stage)?.count, 8)
+}
+
+/// Goal: an instance that was stopped beyond its lease keeps nobody else's ghost. Method: it resumes when
+/// another one's lease has just run out.
+pub(super) fn late_reporter_keeps_no_ghost(stage: &mut Stage<'_>) -> Outcome {
+    let [mut a, mut b, mut dead] =
+        [("a", 1), ("b", 2), ("dead", 4)].map(|(n, u)| Instance::new(n, u));
+    dead.report(stage)?;
+    a.report(stage)?;
+    b.report(stage)?;
+    for _ in 0..3 {
+        stage.wait(500);
+        b.report(stage)?;
+    }
+    stage.wait(510);
+    a.report(stage)?;
+    b.report(stage)?;
+    stage.wait(490);
+    b.report(stage)?;
+    same("instances", b.report(stage)?.instances, 2)
+}
+
+/// Goal: the ghosts of a crash loop stay few. Method: forty instances that die after one report each, with
+/// nobody else there.
+pub(super) fn one_report_each(stage: &mut Stage<'_>) -> Outcome {
+    for life in 0..40 {
+        Instance::new(format!("life-{life}"), 10).report(stage)?;
+        stage.wait(3000);
+    }
+    let entries: u64 = stage.redis("HLEN", CONNECTIONS)?;
+    ensure("at most ten ghosts", entries <= 10)
+}
+
+/// Goal: a jump of the server's time harms nobody and spares nobody. Method: an hour back, then heartbeats.
+pub(super) fn time_jumps_back(stage: &mut Stage<'_>) -> Outcome {
+    let (mut a, mut dead) = (Instance::new("a", 1), Instance::new("dead", 4));
+    a.report(stage)?;
+    dead.report(stage)?;
+    stage.now -= 3_600_000;
+    a.report(stage)?;
+    for _ in 0..5 {
+        stage.wait(500);
+        a.report(stage)?;
+    }
+    same("public", stage.public()?, 1)
+}
+
+/// Goal: the dead are gone a heartbeat after their lease. Method: one reports on, one does not.
+pub(super) fn dead_are_reaped(stage: &mut Stage<'_>) -> Outcome {
+    let (mut a, mut dead) = (Instance::new("a", 1), Instance::new("dead", 4));
+    a.report(stage)?;
+    dead.report(stage)?;
+    for _ in 0..LEASE / 500 {
+        stage.wait(500);
+        same("count", a.report(stage)?.count, 5)?;
+    }
+    stage.wait(500);
+    let answer = a.report(stage)?;
+    same("reaped", answer.reaped, 1)?;
+    same("public", stage.public()?, 1)
+}
+
+/// Goal: many deaths at once hold the server up for a bounded time. Method: three hundred, reaped by calls
+/// that each take 128 at most.
+pub(super) fn many_dead(stage: &mut Stage<'_>) -> Outcome {
+    for index in 0..300 {
+        Instance::new(format!("dead-{index}"), 1).report(stage)?;
+    }
+    let mut a = Instance::new("a", 1);
+    a.report(stage)?;
+    for _ in 0..4 {
+        stage.wait(490);
+        a.report(stage)?;
+    }
+    stage.wait(100);
+    for expected in [128, 128, 44, 0] {
+        stage.wait(10);
+        same("reaped", a.report(stage)?.reaped, expected)?;
+    }
+    same("public", stage.public()?, 1)
+}

@@ -1,0 +1,71 @@
+//! The script with one rule removed or changed, and the case that is there for this rule.
+
+/// One changed script.
+pub(super) struct Mutant {
+    pub(super) name: &'static str,
+    pub(super) from: &'static str,
+    pub(super) to: &'static str,
+    pub(super) caught_by: &'static str,
+}
+
+const fn mutant(
+    name: &'static str,
+    from: &'static str,
+    to: &'static str,
+    caught_by: &'static str,
+) -> Mutant {
+    Mutant { name, from, to, caught_by }
+}
+
+#[rustfmt::skip]
+pub(super) const MUTANTS: &[Mutant] = &[
+    mutant("arguments unchecked", "if not valid then", "if false then", "bad_arguments"),
+    mutant("no first write", "redis.pcall('HDEL', meta, '')", "redis.pcall('HGET', meta, '')", "out_of_memory"),
+    mutant("exponent form", "string.format('%.0f', number)", "'' .. number", "great_numbers"),
+
+    mutant("no fence", "if last and sequence <= last then", "if false then", "late_report"),
+    mutant("repeats pass the fence", "sequence <= last", "sequence < last", "repeated_report"),
+    mutant("stale renews", "  return reply('STALE'", "  redis.call('ZADD', leases, 1e9, incarnation)\n  return reply('STALE'", "stale_changes_nothing"),
+
+    mutant("silence counts wholly", "gap = math.floor(lease / 8)", "gap = gap + 0", "newcomer_first"),
+    mutant("silence never counts", "gap = math.floor(lease / 8)", "gap = 0", "one_report_each"),
+    mutant("time runs back", "math.max(0, now - store.heard)", "now - store.heard", "time_jumps_back"),
+
+    mutant("no tombstone", "redis.call('HSET', sequences, incarnation", "redis.call(leaving and 'HDEL' or 'HSET', sequences, incarnation", "tombstone"),
+    mutant("no zero entry", "elseif stored ~= text(users) then", "elseif part(stored) ~= users then", "idle_is_alive"),
+
+    mutant("no reaping", "'LIMIT', 0, REAPED_MAX", "'LIMIT', 0, 0", "dead_are_reaped"),
+    mutant("reaping unbounded", "local REAPED_MAX = 128", "local REAPED_MAX = 1000", "many_dead"),
+
+    mutant("no audit", "if audit_due or store.total < 0 then", "if false then", "edited_part"),
+    mutant("audit never due", "  if store.clock - store.audited >= lease / 3 then", "  if false then", "edited_part"),
+    mutant("audit not on demand", "damaged or kind == 'audit'", "damaged", "audit_on_demand"),
+    mutant("leases unclamped", "(damaged and lease or LEASE_MAX)", "1e15", "meta_lost"),
+    mutant("leases clamped late", "(damaged and lease or LEASE_MAX)", "LEASE_MAX", "meta_lost"),
+    mutant("strange parts count", "redis.call('HEXISTS', sequences, owner) == 1", "true", "edited_part"),
+    mutant("lost leases are deaths", "leased[owner] or redis.call('HEXISTS', sequences, owner) == 1", "leased[owner]", "leases_deleted"),
+    mutant("spoilt part unmarked", "parts_lost = parts_lost or known", "parts_lost = parts_lost", "spoilt_part"),
+    mutant("wrong types stay", "  if is_error(reply) then", "  if false then", "wrong_types"),
+    mutant("lost hash unmarked", "    parts_lost, audit_due = true, true\n", "    audit_due = true\n", "connections_deleted"),
+    mutant("lost hash unaudited", "    parts_lost, audit_due = true, true\n", "    parts_lost = true\n", "connections_deleted"),
+    mutant("wrong meta stays", "    redis.call('DEL', meta)\n", "", "wrong_types"),
+
+    mutant("nothing is forgotten", "local lost = forgot or parts_lost", "local lost = parts_lost", "rolled_back"),
+    mutant("recovers only from empty", "local lost = forgot or parts_lost", "local lost = (forgot and damaged) or parts_lost", "rolled_back"),
+    mutant("no mark", "    store.recovering = store.clock + lease\n", "", "emptied"),
+    mutant("short mark", "store.recovering = store.clock + lease", "store.recovering = store.clock + lease / 8", "emptied"),
+    mutant("mark never ends", "store.recovering > 0 and store.clock >= store.recovering", "false", "emptied"),
+    mutant("end is no revision", "if lost or recovered or store.total", "if lost or store.total", "end_of_recovery_is_a_revision"),
+    mutant("revision from the store alone", "math.max(store.revision, seen_revision) + 1", "store.revision + 1", "great_numbers"),
+    mutant("reused revision unnoticed", "seen_revision > store.revision or reused", "seen_revision > store.revision", "rolled_back_to_the_same_revision"),
+
+    mutant("edits stay", "if stands == text(store.total) then", "if store.total == shown then", "public_edited"),
+    mutant("always set", "if shown and stands == text(shown) then", "if false then", "public_keeps_its_ttl"),
+    mutant("set without ttl", ", 'PX', 2 * lease)", ")", "ttls"),
+    mutant("ttl not renewed", "  redis.call('PEXPIRE', public, 2 * lease)\n", "", "ttl_of_a_busy_store"),
+    mutant("parts expire early", "redis.call('PEXPIRE', key, KEPT)", "redis.call('PEXPIRE', key, 2 * lease)", "ttls"),
+
+    mutant("no pacing", "store.announced == store.revision or too_early", "store.announced == store.revision", "announcements_are_paced"),
+    mutant("held back for ever", "store.announced == store.revision or too_early", "store.total == shown or too_early", "held_back_goes_out"),
+    mutant("mark not published", "store.recovering > 0 and ',\"recovering\":true' or ''", "''", "announcement_format"),
+];

@@ -1,0 +1,215 @@
+//! Where the cases are played: a server, a script, a time that only they move, and instances that report.
+
+use deadpool_redis::redis::{self, Connection, FromRedisValue, ToRedisArgs, Value};
+
+use crate::redis_server::RedisServer;
+
+pub(super) const PUBLIC: &str = "currentUsers";
+pub(super) const CONNECTIONS: &str = "{currentUsers}:connections";
+pub(super) const SEQUENCE: &str = "{currentUsers}:sequence";
+pub(super) const LEASES: &str = "{currentUsers}:leases";
+pub(super) const META: &str = "{currentUsers}:meta";
+pub(super) const KEYS: [&str; 5] = [PUBLIC, CONNECTIONS, SEQUENCE, LEASES, META];
+pub(super) const CHANNEL: &str = "user count";
+pub(super) const LEASE: u64 = 2000;
+
+/// For commands without arguments.
+pub(super) const NO_ARGUMENTS: &[&str] = &[];
+
+/// What a case says: nothing, or what was wrong.
+pub(super) type Outcome = Result<(), String>;
+
+/// One scene with a beginning of its own.
+pub(super) struct Case {
+    pub(super) name: &'static str,
+    pub(super) play: fn(&mut Stage<'_>) -> Outcome,
+}
+
+pub(super) struct Stage<'a> {
+    pub(super) server: &'a RedisServer,
+    connection: Connection,
+    script_hash: String,
+    /// Virtual TIME, in ms.
+    pub(super) now: u64,
+    /// Whether the public key must be the sum of the connections after every report; a case that edits
+    /// the store by hand lets go of it until the next audit.
+    pub(super) sums: bool,
+}
+
+impl<'a> Stage<'a> {
+    pub(super) fn new(server: &'a RedisServer, script: &str) -> Self {
+        let mut connection = server.connection();
+        let script_hash =
+            redis::cmd("SCRIPT").arg("LOAD").arg(script).query(&mut connection).unwrap();
+        Self { server, connection, script_hash, now: 1_700_000_000_000, sums: true }
+    }
+
+    /// Plays a case on an empty server.
+    pub(super) fn play(&mut self, case: &Case) -> Outcome {
+        self.redis::<()>("FLUSHALL", NO_ARGUMENTS)?;
+        self.sums = true;
+        (case.play)(self)
+    }
+
+    /// Lets time pass.
+    pub(super) fn wait(&mut self, ms: u64) {
+        self.now += ms;
+    }
+
+    /// Runs one command.
+    pub(super) fn redis<T: FromRedisValue>(
+        &mut self,
+        command: &str,
+        arguments: impl ToRedisArgs,
+    ) -> Result<T, String> {
+        let outcome = redis::cmd(command).arg(arguments).query(&mut self.connection);
+        outcome.map_err(|error| format!("{command}: {error}"))
+    }
+
+    /// The public count; absent means 0.
+    pub(super) fn public(&mut self) -> Result<i64, String> {
+        Ok(self.redis::<Option<i64>>("GET", PUBLIC)?.unwrap_or(0))
+    }
+
+    pub(super) fn remaining_ms(&mut self, key: &str) -> Result<i64, String> {
+        self.redis("PTTL", key)
+    }
+
+    /// All that is stored, as of now.
+    pub(super) fn snapshot(&mut self) -> Result<Vec<Option<Vec<u8>>>, String> {
+        KEYS.iter().map(|key| self.redis("DUMP", key)).collect()
+    }
+
+    /// Goes back to a former state, as a server does that restarts with an old file.
+    pub(super) fn restore(&mut self, snapshot: &[Option<Vec<u8>>]) -> Outcome {
+        self.redis::<()>("FLUSHALL", NO_ARGUMENTS)?;
+        for (key, value) in KEYS.iter().zip(snapshot) {
+            if let Some(value) = value {
+                self.redis::<()>("RESTORE", (key, 0, value.as_slice()))?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Sends a report, and holds the script to its invariants.
+    pub(super) fn send(&mut self, report: &[String]) -> Result<Answer, String> {
+        let (value, parts, public): (Value, Vec<i64>, Option<i64>) = redis::pipe()
+            .cmd("EVALSHA")
+            .arg((&self.script_hash, KEYS.len(), &KEYS, report, self.now))
+            .cmd("HVALS")
+            .arg(CONNECTIONS)
+            .cmd("GET")
+            .arg(PUBLIC)
+            .query(&mut self.connection)
+            .map_err(|error| error.to_string())?;
+        let answer = Answer::read(value)?;
+        if answer.applied && self.sums {
+            let sum: i64 = parts.iter().sum();
+            same("the public key is the sum", public, Some(sum))?;
+            same("the reply is the sum", answer.count.cast_signed(), sum)?;
+        }
+        Ok(answer)
+    }
+}
+
+/// What the script replies.
+#[derive(Clone, Copy, Debug, Default, PartialEq)]
+pub(super) struct Answer {
+    pub(super) applied: bool,
+    pub(super) count: u64,
+    pub(super) revision: u64,
+    pub(super) announced: u64,
+    pub(super) instances: u64,
+    pub(super) stored_sequence: u64,
+    pub(super) recovering: bool,
+    pub(super) reaped: u64,
+    pub(super) repaired: u64,
+}
+
+impl Answer {
+    fn read(value: Value) -> Result<Self, String> {
+        let (outcome, numbers) = match value {
+            Value::Array(mut fields) if fields.len() == 9 => (fields.remove(0), fields),
+            other => return Err(format!("replied {other:?}")),
+        };
+        let outcome: String =
+            redis::from_redis_value(outcome).map_err(|error| error.to_string())?;
+        let numbers: Vec<u64> =
+            redis::from_redis_value(Value::Array(numbers)).map_err(|error| error.to_string())?;
+        let [count, revision, announced, instances, stored_sequence, recovering, reaped, repaired] =
+            numbers[..]
+        else {
+            return Err(format!("replied {numbers:?}"));
+        };
+        Ok(Self {
+            applied: outcome == "OK",
+            count,
+            revision,
+            announced,
+            instances,
+            stored_sequence,
+            recovering: recovering == 1,
+            reaped,
+            repaired,
+        })
+    }
+}
+
+/// An instance: what it counts, and what it has seen.
+#[derive(Clone, Debug)]
+pub(super) struct Instance {
+    name: String,
+    pub(super) users: u64,
+    pub(super) sequence: u64,
+    pub(super) seen_revision: u64,
+    pub(super) seen_count: u64,
+}
+
+impl Instance {
+    pub(super) fn new(name: impl Into<String>, users: u64) -> Self {
+        Self { name: name.into(), users, sequence: 0, seen_revision: 0, seen_count: 0 }
+    }
+
+    /// The arguments of its next report, which may be sent later, repeatedly, or never.
+    pub(super) fn prepare(&mut self, kind: &str) -> Vec<String> {
+        self.sequence += 1;
+        let numbers = [self.sequence, self.users, LEASE, self.seen_revision, self.seen_count];
+        let mut report = vec![self.name.clone()];
+        report.extend(numbers.iter().map(u64::to_string));
+        report.extend([kind.to_owned(), CHANNEL.to_owned()]);
+        report
+    }
+
+    /// Reports and remembers the greatest revision.
+    pub(super) fn report(&mut self, stage: &mut Stage<'_>) -> Result<Answer, String> {
+        self.say("report", stage)
+    }
+
+    pub(super) fn say(&mut self, kind: &str, stage: &mut Stage<'_>) -> Result<Answer, String> {
+        let answer = self.say_deaf(kind, stage)?;
+        if answer.revision > self.seen_revision {
+            self.seen_revision = answer.revision;
+            self.seen_count = answer.count;
+        }
+        Ok(answer)
+    }
+
+    /// Reports, but the reply is lost to it.
+    pub(super) fn say_deaf(&mut self, kind: &str, stage: &mut Stage<'_>) -> Result<Answer, String> {
+        stage.send(&self.prepare(kind))
+    }
+}
+
+/// Fails unless it is true.
+pub(super) fn ensure(what: &str, holds: bool) -> Outcome {
+    if holds { Ok(()) } else { Err(format!("not so: {what}")) }
+}
+
+/// Fails unless both are the same.
+#[expect(clippy::needless_pass_by_value, reason = "both are mostly the results of calls")]
+pub(super) fn same<T: PartialEq + std::fmt::Debug>(what: &str, found: T, expected: T) -> Outcome {
+    if found == expected {
+        return Ok(());
+    }
+    Err(format!("{what}: found {found:?}, expected {expected:?}"))
+}

@@ -1,0 +1,174 @@
+//! Stores to try, and an instance that reports to them.
+
+use std::{
+    future::Future,
+    sync::{
+        Arc, Mutex, PoisonError, Weak,
+        atomic::{AtomicU64, Ordering},
+    },
+    time::{Duration, Instant},
+};
+
+use headcount::{
+    count::{Count, Incarnation, Sequence},
+    store::{
+        Announcements, Reply, Report, ReportKind, Store, StoreError,
+        embedded::EmbeddedStore,
+        redis::{RedisSettings, RedisStore},
+    },
+};
+
+use crate::redis_server::RedisServer;
+
+/// How long what must happen may take on a busy machine.
+pub(crate) const SOON: Duration = Duration::from_secs(20);
+
+/// A lease that does not end within a test.
+pub(crate) const LONG: Duration = Duration::from_mins(1);
+
+/// The kinds of store that there are.
+#[derive(Clone, Copy, Debug)]
+pub(crate) enum Backend {
+    Embedded,
+    Redis,
+}
+
+/// A store without any data, and what it needs to live.
+pub(crate) struct Subject {
+    pub(crate) store: Arc<dyn Store>,
+    /// Held so that the server that all tests share ends with the last of them.
+    _server: Option<Arc<RedisServer>>,
+}
+
+impl Subject {
+    pub(crate) fn new(backend: Backend) -> Self {
+        match backend {
+            Backend::Embedded => Self { store: Arc::new(EmbeddedStore::new()), _server: None },
+            Backend::Redis => {
+                let server = shared_server();
+                let store = redis_store(&server.url(), &unique_name(), LONG);
+                Self { store: Arc::new(store), _server: Some(server) }
+            }
+        }
+    }
+}
+
+/// A Redis store whose channel is named after its key.
+pub(crate) fn redis_store(url: &str, key: &str, lease: Duration) -> RedisStore {
+    let settings = RedisSettings {
+        url: url.to_owned(),
+        key: key.to_owned(),
+        channel: format!("{key} changed"),
+        lease,
+    };
+    RedisStore::new(settings).unwrap()
+}
+
+/// A key that no other test uses.
+pub(crate) fn unique_name() -> String {
+    static NEXT: AtomicU64 = AtomicU64::new(0);
+    format!("users-{}", NEXT.fetch_add(1, Ordering::Relaxed))
+}
+
+/// The server of all tests that leave it in peace. It is started for the first and ends with the last.
+fn shared_server() -> Arc<RedisServer> {
+    static SHARED: Mutex<Weak<RedisServer>> = Mutex::new(Weak::new());
+    let mut shared = SHARED.lock().unwrap_or_else(PoisonError::into_inner);
+    if let Some(server) = shared.upgrade() {
+        return server;
+    }
+    let server = Arc::new(RedisServer::start(&[]));
+    *shared = Arc::downgrade(&server);
+    server
+}
+
+/// An instance: what it counts and what it has seen.
+pub(crate) struct Instance {
+    pub(crate) incarnation: Incarnation,
+    pub(crate) users: u64,
+    pub(crate) lease: Duration,
+    pub(crate) seen: Count,
+    sequence: Sequence,
+}
+
+impl Instance {
+    pub(crate) fn new(users: u64) -> Self {
+        Self {
+            incarnation: Incarnation::random(),
+            users,
+            lease: LONG,
+            seen: Count::default(),
+            sequence: Sequence(0),
+        }
+    }
+
+    /// Its next report, which may be sent later, repeatedly, or never.
+    pub(crate) fn prepare(&mut self) -> Report {
+        self.sequence = self.sequence.next();
+        Report {
+            incarnation: self.incarnation,
+            sequence: self.sequence,
+            users: self.users,
+            seen: self.seen,
+            lease: self.lease,
+            kind: ReportKind::Plain,
+        }
+    }
+
+    pub(crate) async fn try_report(&mut self, store: &dyn Store) -> Result<Reply, StoreError> {
+        let report = self.prepare();
+        let reply = store.report(report).await?;
+        if reply.count.supersedes(&self.seen) {
+            self.seen = reply.count;
+        }
+        Ok(reply)
+    }
+
+    pub(crate) async fn report(&mut self, store: &dyn Store) -> Reply {
+        self.try_report(store).await.unwrap()
+    }
+
+    pub(crate) async fn leave(&mut self, store: &dyn Store) -> Reply {
+        let report = Report { kind: ReportKind::Farewell, ..self.prepare() };
+        store.report(report).await.unwrap()
+    }
+
+    /// Reports until the reply is as wished for.
+    pub(crate) async fn report_until(
+        &mut self,
+        store: &dyn Store,
+        wished: impl Fn(&Reply) -> bool,
+    ) -> Reply {
+        let deadline = Instant::now() + SOON;
+        loop {
+            let reply = self.report(store).await;
+            if wished(&reply) {
+                return reply;
+            }
+            assert!(Instant::now() < deadline, "it does not come to that: {reply:?}");
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+    }
+
+    /// Reports until a report is answered at all.
+    pub(crate) async fn report_until_answered(&mut self, store: &dyn Store) -> Reply {
+        let deadline = Instant::now() + SOON;
+        loop {
+            match self.try_report(store).await {
+                Ok(reply) => return reply,
+                Err(error) => assert!(Instant::now() < deadline, "it stays away: {error}"),
+            }
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+    }
+}
+
+/// The next announcement, or `None` at the end of the stream.
+pub(crate) async fn next(announcements: &mut Announcements) -> Option<Result<Count, StoreError>> {
+    within(futures_util::StreamExt::next(announcements)).await
+}
+
+/// Waits for what must happen.
+pub(crate) async fn within<T>(future: impl Future<Output = T>) -> T {
+    tokio::time::timeout(SOON, future).await.expect("it happens soon")
+}

@@ -1,0 +1,117 @@
+//! The Redis store over TLS, as a user with a password. The certificate is trusted by way of `SSL_CERT_FILE`,
+//! which is read from the environment, so the trying is done by a child: this test binary again, told to run
+//! this one test, which by a variable knows what it is.
+
+use std::{
+    env,
+    path::Path,
+    process::{Command, Output},
+};
+
+use headcount::store::{Store, StoreError};
+
+use crate::{
+    redis_server::{RedisServer, free_port},
+    setup::{Instance, LONG, next, redis_store},
+};
+
+/// Set for the child: the port of the server.
+const PORT: &str = "HEADCOUNT_TEST_TLS_PORT";
+/// Set for the child if it does not know the certificate.
+const STRANGER: &str = "HEADCOUNT_TEST_TLS_STRANGER";
+
+/// As written in a URL; the password is `hunter#2`.
+const CREDENTIALS: &str = "margaret:hunter%232";
+
+/// Goal: `rediss://` with user and password works, and only with a trusted certificate. Method: a server with
+/// a certificate made for the test, tried by a child that trusts it and by one that does not.
+#[tokio::test]
+async fn tls_with_user_and_password() {
+    if let Ok(port) = env::var(PORT) {
+        return try_server(&port).await;
+    }
+    let certificates = tempfile::tempdir().unwrap();
+    make_certificates(certificates.path());
+    let path = |name: &str| certificates.path().join(name).display().to_string();
+    let tls_port = free_port().to_string();
+    let server = RedisServer::start(&[
+        "--tls-port",
+        &tls_port,
+        "--tls-cert-file",
+        &path("server.pem"),
+        "--tls-key-file",
+        &path("server.key"),
+        "--tls-ca-cert-file",
+        &path("authority.pem"),
+        "--tls-auth-clients",
+        "no",
+    ]);
+    let mut user = deadpool_redis::redis::cmd("ACL");
+    user.arg(&["SETUSER", "margaret", "on", ">hunter#2", "~*", "&*", "+@all"]);
+    user.exec(&mut server.connection()).unwrap();
+
+    let trusting = child(&tls_port, |command| command.env("SSL_CERT_FILE", path("authority.pem")));
+    assert!(trusting.status.success(), "{trusting:?}");
+    let stranger = child(&tls_port, |command| {
+        command.env("SSL_CERT_FILE", path("stranger.pem")).env(STRANGER, "yes")
+    });
+    assert!(stranger.status.success(), "{stranger:?}");
+}
+
+fn child(port: &str, settings: impl FnOnce(&mut Command) -> &mut Command) -> Output {
+    let mut command = Command::new(env::current_exe().unwrap());
+    command
+        .args(["--exact", "tls::tls_with_user_and_password"])
+        .env(PORT, port)
+        .env_remove("SSL_CERT_DIR");
+    settings(&mut command).output().unwrap()
+}
+
+async fn try_server(port: &str) {
+    rustls::crypto::ring::default_provider().install_default().unwrap();
+    let with = |credentials: &str| {
+        redis_store(&format!("rediss://{credentials}@127.0.0.1:{port}"), "currentUsers", LONG)
+    };
+    let store = with(CREDENTIALS);
+    let mut a = Instance::new(3);
+    if env::var(STRANGER).is_ok() {
+        let outcome = a.try_report(&store).await;
+        assert!(matches!(outcome, Err(StoreError::Unreachable(_))), "{outcome:?}");
+        assert!(matches!(store.subscribe().await, Err(StoreError::Unreachable(_))));
+        return;
+    }
+    let mut announcements = store.subscribe().await.unwrap();
+    let count = a.report(&store).await.count;
+    assert_eq!(next(&mut announcements).await.unwrap().unwrap(), count);
+    assert_eq!(store.roster().await.unwrap().users, 3);
+
+    let wrong = with("margaret:hunter3");
+    let error = a.try_report(&wrong).await.unwrap_err();
+    assert!(matches!(error, StoreError::Denied(_)), "{error:?}");
+    let text = format!("{error} {error:?} {wrong:?} {store:?}");
+    assert!(!text.contains("hunter") && !text.contains("margaret"), "{text}");
+}
+
+/// An authority, a certificate of it for this machine, and another authority.
+fn make_certificates(directory: &Path) {
+    let openssl = |arguments: &str| {
+        let output = Command::new("openssl")
+            .args(arguments.split(' '))
+            .current_dir(directory)
+            .output()
+            .unwrap();
+        assert!(output.status.success(), "{output:?}");
+    };
+    let key = "-newkey ec -pkeyopt ec_paramgen_curve:prime256v1 -nodes";
+    for name in ["authority", "stranger"] {
+        openssl(&format!(
+            "req -x509 {key} -keyout {name}.key -out {name}.pem -subj /CN={name} -days 2"
+        ));
+    }
+    openssl(&format!(
+        "req {key} -keyout server.key -out server.csr -subj /CN=localhost -addext subjectAltName=IP:127.0.0.1"
+    ));
+    openssl(
+        "x509 -req -in server.csr -CA authority.pem -CAkey authority.key -out server.pem -days 2 -copy_extensions copy",
+    );
+}
