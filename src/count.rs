@@ -37,7 +37,9 @@ impl Count {
 }
 
 /// A number that grows with every change of the count. Zero stands for "none yet".
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[derive(
+    Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize,
+)]
 #[serde(transparent)]
 pub struct Revision(pub u64);
 
@@ -91,19 +93,32 @@ mod tests {
     use super::*;
 
     fn count(users: u64, revision: u64) -> Count {
-        Count { users, revision: Revision(revision), recovering: false }
+        Count {
+            users,
+            revision: Revision(revision),
+            recovering: false,
+        }
     }
 
     /// Goal: the wire format is the documented one. Method: both directions, with and without the mark.
     #[test]
     fn json_is_the_documented_interface() {
         let quiet = count(5, 12);
-        let marked = Count { recovering: true, ..quiet };
-        assert_eq!(serde_json::to_string(&quiet).unwrap(), r#"{"count":5,"revision":12}"#);
+        let marked = Count {
+            recovering: true,
+            ..quiet
+        };
+        assert_eq!(
+            serde_json::to_string(&quiet).unwrap(),
+            r#"{"count":5,"revision":12}"#
+        );
         let text = r#"{"count":5,"revision":12,"recovering":true}"#;
         assert_eq!(serde_json::to_string(&marked).unwrap(), text);
         assert_eq!(serde_json::from_str::<Count>(text).unwrap(), marked);
-        assert_eq!(serde_json::from_str::<Count>(r#"{"count":5,"revision":12}"#).unwrap(), quiet);
+        assert_eq!(
+            serde_json::from_str::<Count>(r#"{"count":5,"revision":12}"#).unwrap(),
+            quiet
+        );
     }
 
     proptest! {

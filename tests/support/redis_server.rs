@@ -1,0 +1,190 @@
+//! A real `redis-server` for a test: its own port, its own directory, and gone when the test is, whether that
+//! passed or panicked. Its log is shown only if it panicked.
+
+use std::{
+    net::TcpListener,
+    path::Path,
+    process::{Child, Command, Stdio},
+    time::{Duration, Instant},
+};
+
+use deadpool_redis::redis::{self, Connection};
+use tempfile::TempDir;
+
+/// How long a server may take to answer; a generous figure for a busy machine, since nothing waits for it
+/// when all is well.
+const START_WITHIN: Duration = Duration::from_secs(20);
+
+/// Between a port being found free and the server binding it somebody else may take it.
+const START_ATTEMPTS: usize = 5;
+
+/// A running server.
+#[derive(Debug)]
+pub(crate) struct RedisServer {
+    child: Child,
+    port: u16,
+    arguments: Vec<String>,
+    directory: TempDir,
+}
+
+impl RedisServer {
+    /// Starts one that persists nothing, on a free port of localhost. `arguments` come last on its command
+    /// line and so override that.
+    pub(crate) fn start(arguments: &[&str]) -> Self {
+        let arguments: Vec<_> = arguments
+            .iter()
+            .map(|&argument| argument.to_owned())
+            .collect();
+        for _ in 0..START_ATTEMPTS {
+            let port = free_port();
+            let directory = tempfile::tempdir().expect("a temporary directory");
+            let child = spawn(port, &arguments, directory.path());
+            let mut server = Self {
+                child,
+                port,
+                arguments: arguments.clone(),
+                directory,
+            };
+            if server.wait_until_ready() {
+                return server;
+            }
+        }
+        panic!("redis-server does not start");
+    }
+
+    pub(crate) fn port(&self) -> u16 {
+        self.port
+    }
+
+    /// Its address, without credentials.
+    pub(crate) fn url(&self) -> String {
+        format!("redis://127.0.0.1:{}", self.port)
+    }
+
+    /// Its working directory, where its data and its log are.
+    pub(crate) fn directory(&self) -> &Path {
+        self.directory.path()
+    }
+
+    /// A blocking connection of its own, for the test to look and to meddle with.
+    pub(crate) fn connection(&self) -> Connection {
+        connect(&self.url()).expect("a connection to redis-server")
+    }
+
+    /// Ends it at once, as a crash would.
+    pub(crate) fn kill_9(&mut self) {
+        // Errors say that it is gone already.
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+
+    /// Starts it again on the same port and directory, after a `kill_9` or instead of one.
+    pub(crate) fn restart(&mut self) {
+        self.kill_9();
+        self.child = spawn(self.port, &self.arguments, self.directory.path());
+        assert!(self.wait_until_ready(), "redis-server does not start again");
+    }
+
+    /// Stops its process, which keeps its connections open and answers nothing.
+    pub(crate) fn stop(&self) {
+        self.signal("-STOP");
+    }
+
+    /// Lets a stopped process go on.
+    pub(crate) fn cont(&self) {
+        self.signal("-CONT");
+    }
+
+    fn signal(&self, signal: &str) {
+        let status = Command::new("kill")
+            .args([signal, &self.child.id().to_string()])
+            .status();
+        assert!(
+            status.is_ok_and(|status| status.success()),
+            "failed to send {signal}"
+        );
+    }
+
+    /// Waits for a `PONG` from this very process; false if it ended instead.
+    fn wait_until_ready(&mut self) -> bool {
+        let deadline = Instant::now() + START_WITHIN;
+        while self
+            .child
+            .try_wait()
+            .expect("the state of redis-server")
+            .is_none()
+        {
+            assert!(
+                Instant::now() < deadline,
+                "redis-server does not answer: {}",
+                self.log()
+            );
+            if self.answers() {
+                return true;
+            }
+            std::thread::sleep(Duration::from_millis(2));
+        }
+        false
+    }
+
+    fn answers(&self) -> bool {
+        let Ok(mut connection) = connect(&self.url()) else {
+            return false;
+        };
+        // A server that wants credentials is as ready as one that does not.
+        match redis::cmd("INFO")
+            .arg("server")
+            .query::<String>(&mut connection)
+        {
+            Ok(info) => info.contains(&format!("process_id:{}\r\n", self.child.id())),
+            Err(error) => error.code() == Some("NOAUTH"),
+        }
+    }
+
+    fn log(&self) -> String {
+        std::fs::read_to_string(self.directory.path().join("redis.log")).unwrap_or_default()
+    }
+}
+
+impl Drop for RedisServer {
+    fn drop(&mut self) {
+        self.kill_9();
+        if std::thread::panicking() {
+            eprintln!(
+                "--- log of redis-server on port {}\n{}",
+                self.port,
+                self.log()
+            );
+        }
+    }
+}
+
+fn connect(url: &str) -> redis::RedisResult<Connection> {
+    redis::Client::open(url)?.get_connection_with_timeout(Duration::from_secs(5))
+}
+
+fn spawn(port: u16, arguments: &[String], directory: &Path) -> Child {
+    Command::new("redis-server")
+        .args([
+            "--port",
+            &port.to_string(),
+            "--bind",
+            "127.0.0.1",
+            "--logfile",
+            "redis.log",
+        ])
+        .args(["--save", "", "--appendonly", "no", "--dir"])
+        .arg(directory)
+        .args(arguments)
+        .stdin(Stdio::null())
+        .stdout(Stdio::null())
+        .stderr(Stdio::null())
+        .spawn()
+        .expect("redis-server is installed")
+}
+
+/// A port that was free a moment ago.
+pub(crate) fn free_port() -> u16 {
+    let listener = TcpListener::bind("127.0.0.1:0").expect("a free port");
+    listener.local_addr().expect("its address").port()
+}
