@@ -7,7 +7,7 @@ use crate::{
     client::{Client, Transport},
     cluster::{Cluster, records_of},
     node::NodeClients,
-    record::Record,
+    record::{Event, Record},
     waiting::eventually,
 };
 
@@ -67,8 +67,7 @@ async fn ends_politely(signal: Signal) {
 }
 
 fn came_back(record: &Record) -> bool {
-    record.times(|event| event.is_disconnected()) >= 1
-        && record.times(|event| event.is_connected()) >= 2
+    record.times(Event::is_disconnected) >= 1 && record.times(Event::is_connected) >= 2
 }
 
 /// Goal: a second signal ends an instance at once. Method: with a drain of a minute ahead, the first signal

@@ -5,6 +5,11 @@
 //! and the wire are all it knows.
 
 #![allow(
+    clippy::print_stdout,
+    clippy::print_stderr,
+    reason = "measured times and the logs of a failed test are for the reader of the test's output"
+)]
+#![allow(
     clippy::disallowed_methods,
     reason = "the rules on tasks and on the environment are the program's, not its tests'"
 )]

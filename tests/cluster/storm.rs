@@ -34,11 +34,11 @@ async fn a_rush_of_joins_ends_on_the_truth_within_the_bound_on_frames() {
     cluster.agrees_on(JOINS as u64, &records).await;
     let storm = start.elapsed();
 
-    let frames: usize = records.iter().map(|record| record.counts().len()).sum();
-    let allowed: usize = records.iter().map(|record| frames_max(start, record)).sum();
+    let frames: u32 = records.iter().map(frames_of).sum();
+    let allowed: u32 = records.iter().map(|record| frames_max(start, record)).sum();
     println!("{JOINS} joins settled in {storm:?}: {frames} frames, pacing allows {allowed}");
     for record in &records {
-        let received = record.counts().len();
+        let received = frames_of(record);
         let allowed = frames_max(start, record);
         assert!(
             received <= allowed,
@@ -51,17 +51,21 @@ async fn a_rush_of_joins_ends_on_the_truth_within_the_bound_on_frames() {
             .metric("headcount_emissions_total")
             .await
             .expect("it is counted");
-        let allowed = emissions_max(storm);
+        let allowed = f64::from(emissions_max(storm));
         assert!(
-            emissions <= allowed as f64,
+            emissions <= allowed,
             "{emissions} emissions, {allowed} allowed"
         );
     }
 }
 
+fn frames_of(record: &Record) -> u32 {
+    u32::try_from(record.counts().len()).expect("a test ends")
+}
+
 /// Frames that pacing allows one client: its own first value, and every emission of its instance between the
 /// start of the rush and its last frame.
-fn frames_max(start: Instant, record: &Record) -> usize {
+fn frames_max(start: Instant, record: &Record) -> u32 {
     let entries = record.entries();
     let last = entries
         .iter()
@@ -71,9 +75,9 @@ fn frames_max(start: Instant, record: &Record) -> usize {
 
 /// Emissions that fit into a time if none follows another within the interval: one at its very start, and
 /// one more per full interval.
-fn emissions_max(time: Duration) -> usize {
+fn emissions_max(time: Duration) -> u32 {
     let intervals = time.as_millis() / EMIT_INTERVAL.as_millis();
-    1 + usize::try_from(intervals).expect("a test ends")
+    1 + u32::try_from(intervals).expect("a test ends")
 }
 
 /// A socket per client needs more open files than the soft limit of many systems.

@@ -6,7 +6,7 @@ use crate::{
     client::{Client, Transport},
     cluster::{Cluster, records_of},
     node::NodeClients,
-    record::Record,
+    record::{Event, Record},
     waiting::eventually,
 };
 
@@ -30,7 +30,7 @@ async fn websockets_keep_the_order_and_the_last_value() {
 async fn an_upgrade_keeps_the_order_and_the_last_value() {
     let records = counts_rise_then_fall(Transport::Upgrade).await;
     for record in records {
-        let upgrades = record.times(|event| event.is_upgraded());
+        let upgrades = record.times(Event::is_upgraded);
         assert_eq!(upgrades, 1, "{}: {:?}", record.name(), record.entries());
     }
 }
@@ -120,9 +120,12 @@ async fn a_client_that_never_reads_is_counted_out() {
     println!("a client that stopped reading was counted out after {took:?}");
     assert!(took < Duration::from_secs(3) + NOISE, "it took {took:?}");
     silent.read_again();
-    let closed = async || match silent.record().is_connected() {
-        true => Err(String::from("it is connected")),
-        false => Ok(()),
+    let closed = async || {
+        if silent.record().is_connected() {
+            Err(String::from("it is connected"))
+        } else {
+            Ok(())
+        }
     };
     eventually("the connection of the silent client is closed", closed).await;
 }

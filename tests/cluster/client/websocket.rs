@@ -13,7 +13,7 @@ use tokio_tungstenite::{
 const READ_BUFFER_BYTES: usize = 4096;
 
 /// A websocket that carries a session.
-pub(super) struct WebSocket(WebSocketStream<TcpStream>);
+pub(super) struct WebSocket(Box<WebSocketStream<TcpStream>>);
 
 impl WebSocket {
     /// A new session.
@@ -49,7 +49,7 @@ impl WebSocket {
         let (socket, _) = attempt
             .await
             .map_err(|error| format!("no websocket: {error}"))?;
-        Ok(Self(socket))
+        Ok(Self(Box::new(socket)))
     }
 
     /// The next packet.
