@@ -10,7 +10,7 @@ use std::{fmt, future::Future, pin::Pin, time::Duration};
 
 use futures_util::stream::BoxStream;
 
-use crate::count::{Count, Incarnation, Revision, Sequence};
+use crate::count::{Count, Incarnation, Revision, Sequence, WHOLE_MAX};
 
 /// What a store does for an instance. Futures are boxed so that the kind of store is chosen at start.
 pub trait Store: fmt::Debug + Send + Sync + 'static {
@@ -55,12 +55,22 @@ pub struct Report {
     pub kind: ReportKind,
 }
 
+impl Report {
+    /// Whether every number is in the range that a store accepts.
+    pub fn is_valid(&self) -> bool {
+        let seen = self.seen.users.max(self.seen.revision.0);
+        self.users <= LOCAL_MAX
+            && self.sequence.0.max(seen) <= WHOLE_MAX
+            && (LEASE_MIN..=LEASE_MAX).contains(&self.lease)
+    }
+}
+
 /// The most connections one report may claim.
 pub const LOCAL_MAX: u64 = 1_000_000_000;
 /// The shortest lease a store accepts: below it, a garbage collection of the network would look like death.
 pub const LEASE_MIN: Duration = Duration::from_millis(100);
 /// The longest lease a store accepts: above it, a crash would show for longer than anybody waits.
-pub const LEASE_MAX: Duration = Duration::from_secs(300);
+pub const LEASE_MAX: Duration = Duration::from_mins(5);
 
 /// What a [`Report`] asks for.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]

@@ -1,1 +1,273 @@
+//! The count of a single instance, in its own memory: the default store, which needs no server.
+//!
+//! [`State`] is the machine, without clock or I/O: it follows the steps of `report.lua` as far as they
+//! have a meaning where no key can be lost or edited. [`EmbeddedStore`] gives it the time and publishes what
+//! it announces.
 
+use std::{
+    collections::BTreeMap,
+    fmt,
+    sync::{Mutex, MutexGuard, PoisonError},
+    time::{Duration, Instant},
+};
+
+use futures_util::{StreamExt, stream};
+use tokio::sync::broadcast::{self, error::RecvError};
+
+use super::{
+    Announcements, REAPED_MAX, Reply, Report, ReportKind, Roster, RosterEntry, Store, StoreError,
+    StoreFuture,
+};
+use crate::count::{Count, Incarnation, Revision, Sequence};
+
+/// Announcements a slow subscriber may fall behind. It then misses the oldest, which newer ones supersede.
+const ANNOUNCEMENTS_HELD: usize = 16;
+
+/// The least time between announcements, for each instance: a message costs work for each of them.
+const ANNOUNCEMENT_GAP: Duration = Duration::from_micros(250);
+
+/// The count in this process.
+pub struct EmbeddedStore {
+    /// Shared by the calls of all tasks; held for the length of one step, never across an await. What a
+    /// step announces is sent under it, so that the order of announcements is that of revisions.
+    state: Mutex<State>,
+    announcements: broadcast::Sender<Count>,
+    clock: Box<dyn Fn() -> Duration + Send + Sync>,
+}
+
+impl EmbeddedStore {
+    /// An empty store.
+    pub fn new() -> Self {
+        let start = Instant::now();
+        Self::with_clock(move || start.elapsed())
+    }
+
+    /// An empty store that goes by `clock`, which says how long ago some fixed moment was.
+    pub fn with_clock(clock: impl Fn() -> Duration + Send + Sync + 'static) -> Self {
+        Self {
+            state: Mutex::default(),
+            announcements: broadcast::Sender::new(ANNOUNCEMENTS_HELD),
+            clock: Box::new(clock),
+        }
+    }
+
+    fn apply(&self, report: &Report) -> Result<Reply, StoreError> {
+        if !report.is_valid() {
+            return Err(StoreError::Protocol("bad argument".to_owned()));
+        }
+        let mut state = self.lock();
+        let (reply, announced) = state.apply(report, (self.clock)());
+        if let Some(count) = announced {
+            // An error says that nobody listens.
+            let _ = self.announcements.send(count);
+        }
+        Ok(reply)
+    }
+
+    fn lock(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Default for EmbeddedStore {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+impl fmt::Debug for EmbeddedStore {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("EmbeddedStore")
+            .field("state", &self.state)
+            .finish_non_exhaustive()
+    }
+}
+
+impl Store for EmbeddedStore {
+    fn report(&self, report: Report) -> StoreFuture<'_, Reply> {
+        Box::pin(async move { self.apply(&report) })
+    }
+
+    fn subscribe(&self) -> StoreFuture<'_, Announcements> {
+        let receiver = self.announcements.subscribe();
+        let counts = stream::unfold(receiver, |mut receiver| async move {
+            loop {
+                match receiver.recv().await {
+                    Ok(count) => return Some((Ok(count), receiver)),
+                    Err(RecvError::Lagged(_)) => {}
+                    Err(RecvError::Closed) => return None,
+                }
+            }
+        });
+        Box::pin(async move { Ok(counts.boxed()) })
+    }
+
+    fn roster(&self) -> StoreFuture<'_, Roster> {
+        Box::pin(async move { Ok(self.lock().roster()) })
+    }
+
+    fn kind(&self) -> &'static str {
+        "embedded"
+    }
+}
+
+/// All that is known. Times are those of the lease clock, but for `heard`.
+#[derive(Debug, Default)]
+struct State {
+    /// Everybody with a lease, those who said farewell included.
+    leases: BTreeMap<Incarnation, Lease>,
+    /// The sum of the counts in `leases`; `None` before the first report.
+    total: Option<u64>,
+    revision: Revision,
+    announced: Revision,
+    announced_at: Option<Duration>,
+    /// When recovery ends, if the store is recovering.
+    recovering: Option<Duration>,
+    /// The lease clock: it runs while reports come in.
+    clock: Duration,
+    /// When the last report came in, by the clock of the caller.
+    heard: Duration,
+}
+
+/// What one incarnation reported last.
+#[derive(Debug)]
+struct Lease {
+    /// `None` after a farewell: a tombstone that keeps late reports fenced.
+    users: Option<u64>,
+    sequence: Sequence,
+    expiry: Duration,
+}
+
+impl State {
+    /// Applies one report that came in at `now`; gives the reply, and the count if it is to be announced.
+    fn apply(&mut self, report: &Report, now: Duration) -> (Reply, Option<Count>) {
+        let stored = self
+            .leases
+            .get(&report.incarnation)
+            .map(|lease| lease.sequence);
+        if stored.is_some_and(|stored| report.sequence <= stored) {
+            return (self.reply(false, stored, 0), None);
+        }
+        self.run_lease_clock(report.lease, now);
+        self.store(report);
+        let reaped = self.reap();
+        self.revise(report);
+        let announced = self.announce();
+        (self.reply(true, stored, reaped), announced)
+    }
+
+    /// A silence of more than half a lease counts as an eighth of one: it says that this process stood
+    /// still, not who died meanwhile.
+    fn run_lease_clock(&mut self, lease: Duration, now: Duration) {
+        let gap = if self.total.is_some() {
+            now.saturating_sub(self.heard)
+        } else {
+            Duration::ZERO
+        };
+        self.clock += if gap > lease / 2 { lease / 8 } else { gap };
+        self.heard = now;
+    }
+
+    fn store(&mut self, report: &Report) {
+        let lease = Lease {
+            users: (report.kind != ReportKind::Farewell).then_some(report.users),
+            sequence: report.sequence,
+            expiry: self.clock + report.lease,
+        };
+        self.leases.insert(report.incarnation, lease);
+    }
+
+    /// Removes those whose lease has run out, the earliest first; says how many.
+    fn reap(&mut self) -> u32 {
+        let mut expired: Vec<_> = self
+            .leases
+            .iter()
+            .filter(|(_, lease)| lease.expiry < self.clock)
+            .map(|(incarnation, lease)| (lease.expiry, *incarnation))
+            .collect();
+        expired.sort_unstable();
+        let mut reaped = 0;
+        for (_, incarnation) in expired.into_iter().take(REAPED_MAX as usize) {
+            self.leases.remove(&incarnation);
+            reaped += 1;
+        }
+        reaped
+    }
+
+    /// A change of the total is a new revision. A reporter that has seen more than this store holds remembers
+    /// a former one: the count is marked until every instance has had the time to report.
+    fn revise(&mut self, report: &Report) {
+        let total = self.leases.values().filter_map(|lease| lease.users).sum();
+        let seen = report.seen;
+        let reused = seen.revision == self.revision && Some(seen.users) != self.total;
+        let forgot = seen.revision > Revision(0) && (seen.revision > self.revision || reused);
+        let recovered = self.recovering.is_some_and(|end| self.clock >= end);
+        if forgot {
+            self.recovering = Some(self.clock + report.lease);
+        } else if recovered {
+            self.recovering = None;
+        }
+        if forgot || recovered || self.total != Some(total) {
+            self.revision = Revision(self.revision.max(seen.revision).0 + 1);
+        }
+        self.total = Some(total);
+    }
+
+    fn announce(&mut self) -> Option<Count> {
+        let gap = ANNOUNCEMENT_GAP * self.instances();
+        let too_early = self
+            .announced_at
+            .is_some_and(|at| self.clock.saturating_sub(at) < gap);
+        if self.announced == self.revision || too_early {
+            return None;
+        }
+        self.announced = self.revision;
+        self.announced_at = Some(self.clock);
+        Some(self.count())
+    }
+
+    fn reply(&self, applied: bool, stored: Option<Sequence>, reaped: u32) -> Reply {
+        Reply {
+            applied,
+            count: self.count(),
+            announced: self.announced,
+            instances: self.instances(),
+            stored_sequence: stored.unwrap_or_default(),
+            reaped,
+            repaired: 0,
+        }
+    }
+
+    fn count(&self) -> Count {
+        Count {
+            users: self.total.unwrap_or_default(),
+            revision: self.revision,
+            recovering: self.recovering.is_some(),
+        }
+    }
+
+    fn instances(&self) -> u32 {
+        let live = self
+            .leases
+            .values()
+            .filter(|lease| lease.users.is_some())
+            .count();
+        u32::try_from(live).unwrap_or(u32::MAX)
+    }
+
+    fn roster(&self) -> Roster {
+        let entry = |(incarnation, lease): (&Incarnation, &Lease)| {
+            Some(RosterEntry {
+                incarnation: incarnation.to_string(),
+                users: lease.users?,
+                lease_left: Some(lease.expiry.saturating_sub(self.clock)),
+            })
+        };
+        let count = self.count();
+        Roster {
+            users: count.users,
+            count,
+            instances: self.leases.iter().filter_map(entry).collect(),
+        }
+    }
+}

@@ -1,1 +1,374 @@
+//! The store shared by a cluster: four connections for reports, and one of its own for each subscription.
+//!
+//! What a report does is written in `report.lua` and nowhere else; this module sends it, bounds every wait,
+//! and says in [`StoreError`]'s words what went wrong. It never decides when to report or to retry, and no
+//! credential leaves it: not in an error, not in its `Debug` output.
 
+mod fault;
+mod parse;
+
+use std::{fmt, time::Duration};
+
+use deadpool_redis::{
+    Connection, Manager, Pool, PoolError, Runtime,
+    redis::{
+        AsyncConnectionConfig, Client, ConnectionInfo, IntoConnectionInfo, RedisResult, Script,
+        Value,
+        io::tcp::{TcpSettings, socket2::TcpKeepalive},
+    },
+};
+use futures_util::StreamExt;
+use tokio::time::{Instant, timeout, timeout_at};
+
+use super::{Announcements, Reply, Report, ReportKind, Roster, Store, StoreError, StoreFuture};
+use fault::Secrets;
+
+/// Connections for reports. The reporter has at most two reports under way; the others are for the roster
+/// and for a connection that is just being found out to be dead.
+const POOL_SIZE: usize = 4;
+
+/// Keepalive: a peer that vanished is noticed after 2 s + 3 × 1 s of silence. It is what ends a
+/// subscription that would otherwise stay open and deaf, since a subscriber never sends anything.
+const KEEPALIVE_IDLE: Duration = Duration::from_secs(2);
+const KEEPALIVE_INTERVAL: Duration = Duration::from_secs(1);
+const KEEPALIVE_PROBES: u32 = 3;
+
+/// Where the shared store is and what it is called there.
+#[derive(Clone)]
+pub struct RedisSettings {
+    /// `redis://` or `rediss://` (TLS), with user and password if need be.
+    pub url: String,
+    /// The public key's name; the other keys are derived from it.
+    pub key: String,
+    /// The channel of the announcements.
+    pub channel: String,
+    /// The lease of reports: no call waits longer.
+    pub lease: Duration,
+}
+
+impl fmt::Debug for RedisSettings {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        // The URL holds the password.
+        f.debug_struct("RedisSettings")
+            .field("key", &self.key)
+            .field("channel", &self.channel)
+            .field("lease", &self.lease)
+            .finish_non_exhaustive()
+    }
+}
+
+/// Settings that no store can be made of. It never quotes the URL, which holds the password.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error(
+    "failed to read the redis url: {reason}; allowed is redis[s]://[user:password@]host[:port][/database]"
+)]
+pub struct InvalidRedisUrl {
+    reason: String,
+}
+
+/// The count in Redis.
+pub struct RedisStore {
+    pool: Pool,
+    /// Makes the connections for subscriptions.
+    client: Client,
+    /// What errors must not say.
+    secrets: Secrets,
+    report: Script,
+    roster: Script,
+    keys: Keys,
+    channel: String,
+    lease: Duration,
+}
+
+impl RedisStore {
+    /// Prepares a store; nothing is connected before the first call.
+    pub fn new(settings: RedisSettings) -> Result<Self, InvalidRedisUrl> {
+        let info = connection_info(&settings.url)?;
+        let secrets = Secrets::of(info.redis_settings());
+        let refuse = |error: &dyn fmt::Display| InvalidRedisUrl {
+            reason: secrets.redact(&error.to_string()),
+        };
+        let client = Client::open(info.clone()).map_err(|error| refuse(&error))?;
+        let waits = Waits::within(settings.lease);
+        // The response timeout is off: a waiter that gave up would lose the reply, and the command may run
+        // nevertheless. The whole call is bounded instead, and its connection dropped.
+        let config = AsyncConnectionConfig::new()
+            .set_connection_timeout(Some(waits.connect))
+            .set_response_timeout(None);
+        let manager = Manager::new_with_config(info, config).map_err(|error| refuse(&error))?;
+        let pool = Pool::builder(manager)
+            .max_size(POOL_SIZE)
+            .runtime(Runtime::Tokio1)
+            .wait_timeout(Some(settings.lease))
+            .create_timeout(Some(waits.connect))
+            .recycle_timeout(Some(waits.recycle))
+            .build()
+            .map_err(|error| refuse(&error))?;
+        Ok(Self {
+            pool,
+            client,
+            secrets,
+            report: Script::new(include_str!("report.lua")),
+            roster: Script::new(include_str!("roster.lua")),
+            keys: Keys::of(&settings.key),
+            channel: settings.channel,
+            lease: settings.lease,
+        })
+    }
+
+    async fn send_report(&self, report: Report) -> Result<Reply, StoreError> {
+        let keys = &self.keys;
+        let mut call = self.report.prepare_invoke();
+        for key in [
+            &keys.public,
+            &keys.connections,
+            &keys.sequence,
+            &keys.leases,
+            &keys.meta,
+        ] {
+            call.key(key);
+        }
+        call.arg(report.incarnation.to_string())
+            .arg(report.sequence.0)
+            .arg(report.users)
+            .arg(u64::try_from(report.lease.as_millis()).unwrap_or(u64::MAX))
+            .arg(report.seen.revision.0)
+            .arg(report.seen.users)
+            .arg(kind_word(report.kind))
+            .arg(&self.channel);
+        let value = self
+            .run(async |connection| call.invoke_async(connection).await)
+            .await?;
+        parse::reply(&value)
+    }
+
+    async fn read_roster(&self) -> Result<Roster, StoreError> {
+        let keys = &self.keys;
+        let mut call = self.roster.prepare_invoke();
+        for key in [&keys.public, &keys.connections, &keys.leases, &keys.meta] {
+            call.key(key);
+        }
+        let value = self
+            .run(async |connection| call.invoke_async(connection).await)
+            .await?;
+        parse::roster(&value)
+    }
+
+    /// Runs one script on a pooled connection, within one lease from start to end. A connection that failed
+    /// is taken out of the pool, so that the next call resolves the address anew: after a failover the old
+    /// one keeps answering `READONLY`, and passes every health check.
+    async fn run(
+        &self,
+        script: impl AsyncFnOnce(&mut Connection) -> RedisResult<Value>,
+    ) -> Result<Value, StoreError> {
+        let deadline = Instant::now() + self.lease;
+        let mut connection = match timeout_at(deadline, self.pool.get()).await {
+            Ok(Ok(connection)) => connection,
+            Ok(Err(error)) => return Err(self.no_connection(error)),
+            Err(_) => return Err(StoreError::Timeout(self.lease)),
+        };
+        let Ok(outcome) = timeout_at(deadline, script(&mut connection)).await else {
+            drop(Connection::take(connection));
+            return Err(StoreError::Timeout(self.lease));
+        };
+        outcome.map_err(|error| {
+            if fault::spoils_connection(&error) {
+                drop(Connection::take(connection));
+            }
+            fault::classify(&error, &self.secrets)
+        })
+    }
+
+    fn no_connection(&self, error: PoolError) -> StoreError {
+        match error {
+            PoolError::Backend(error) => fault::classify(&error, &self.secrets),
+            // Every connection is in use by a call that has not been answered yet.
+            PoolError::Timeout(deadpool_redis::TimeoutType::Wait) => {
+                StoreError::Timeout(self.lease)
+            }
+            other => StoreError::Unreachable(self.secrets.redact(&other.to_string())),
+        }
+    }
+
+    async fn open_subscription(&self) -> Result<Announcements, StoreError> {
+        let subscribed = async {
+            let mut subscription = self.client.get_async_pubsub().await?;
+            subscription.subscribe(&self.channel).await?;
+            RedisResult::Ok(subscription.into_on_message())
+        };
+        // `get_async_pubsub` has no timeout of its own.
+        match timeout(self.lease, subscribed).await {
+            Ok(Ok(messages)) => Ok(messages
+                .map(|message| parse::announcement(message.get_payload_bytes()))
+                .boxed()),
+            Ok(Err(error)) => Err(fault::classify(&error, &self.secrets)),
+            Err(_) => Err(StoreError::Timeout(self.lease)),
+        }
+    }
+}
+
+impl Store for RedisStore {
+    fn report(&self, report: Report) -> StoreFuture<'_, Reply> {
+        Box::pin(self.send_report(report))
+    }
+
+    fn subscribe(&self) -> StoreFuture<'_, Announcements> {
+        Box::pin(self.open_subscription())
+    }
+
+    fn roster(&self) -> StoreFuture<'_, Roster> {
+        Box::pin(self.read_roster())
+    }
+
+    fn kind(&self) -> &'static str {
+        "redis"
+    }
+}
+
+impl fmt::Debug for RedisStore {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("RedisStore")
+            .field(
+                "address",
+                &self.client.get_connection_info().addr().to_string(),
+            )
+            .field("key", &self.keys.public)
+            .field("channel", &self.channel)
+            .field("lease", &self.lease)
+            .finish_non_exhaustive()
+    }
+}
+
+/// The names of the keys. All carry the public key's name as hash tag, so that a Redis cluster keeps them
+/// in one slot: a name without a tag of its own hashes as the tag does.
+struct Keys {
+    public: String,
+    connections: String,
+    sequence: String,
+    leases: String,
+    meta: String,
+}
+
+impl Keys {
+    fn of(public: &str) -> Self {
+        Self {
+            public: public.to_owned(),
+            connections: format!("{{{public}}}:connections"),
+            sequence: format!("{{{public}}}:sequence"),
+            leases: format!("{{{public}}}:leases"),
+            meta: format!("{{{public}}}:meta"),
+        }
+    }
+}
+
+/// The waits inside of a call, which itself lasts one lease at most.
+struct Waits {
+    /// TCP, TLS and the greeting. Three quarters of a lease leave a quarter for the report itself; at 2 s
+    /// that is enough for a server 200 ms away in each direction.
+    connect: Duration,
+    /// The check of a pooled connection. A third of a lease, so that one call finds out two dead ones and
+    /// still has time for a third.
+    recycle: Duration,
+}
+
+impl Waits {
+    fn within(lease: Duration) -> Self {
+        Self {
+            connect: lease * 3 / 4,
+            recycle: lease / 3,
+        }
+    }
+}
+
+fn connection_info(url: &str) -> Result<ConnectionInfo, InvalidRedisUrl> {
+    let invalid = |reason: &str| InvalidRedisUrl {
+        reason: reason.to_owned(),
+    };
+    let url = url::Url::parse(url).map_err(|error| invalid(&error.to_string()))?;
+    if !matches!(url.scheme(), "redis" | "rediss") {
+        return Err(invalid("the scheme is neither redis nor rediss"));
+    }
+    if url.fragment().is_some() {
+        return Err(invalid("it has a fragment"));
+    }
+    // The category is a fixed text; the full message may quote parts of the URL.
+    let info = url
+        .into_connection_info()
+        .map_err(|error| invalid(error.category()))?;
+    let keepalive = TcpKeepalive::new()
+        .with_time(KEEPALIVE_IDLE)
+        .with_interval(KEEPALIVE_INTERVAL)
+        .with_retries(KEEPALIVE_PROBES);
+    let tcp = TcpSettings::default()
+        .set_nodelay(true)
+        .set_keepalive(keepalive);
+    Ok(info.set_tcp_settings(tcp))
+}
+
+fn kind_word(kind: ReportKind) -> &'static str {
+    match kind {
+        ReportKind::Plain => "report",
+        ReportKind::Farewell => "farewell",
+        ReportKind::Audit => "audit",
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use rstest::rstest;
+
+    use super::*;
+
+    fn settings(url: &str) -> RedisSettings {
+        RedisSettings {
+            url: url.to_owned(),
+            key: "currentUsers".to_owned(),
+            channel: "user count".to_owned(),
+            lease: Duration::from_secs(2),
+        }
+    }
+
+    /// Goal: no credential in debug output. Method: print the settings and a store made of them.
+    #[test]
+    fn debug_output_holds_no_credential() {
+        let settings = settings("rediss://margaret:hunter%232@localhost:6390/1");
+        let store = RedisStore::new(settings.clone()).unwrap();
+        let shown = format!("{settings:?} {settings:#?} {store:?} {store:#?}");
+        for secret in ["margaret", "hunter", "%232"] {
+            assert!(!shown.contains(secret), "{secret} in {shown}");
+        }
+        assert!(shown.contains("localhost:6390"), "{shown}");
+    }
+
+    /// Goal: a bad URL is refused at once, without quoting it. Method: one of each kind.
+    #[rstest]
+    #[case::empty("")]
+    #[case::no_scheme("localhost:6379")]
+    #[case::other_scheme("http://margaret:hunter2@localhost")]
+    #[case::unix_socket("redis+unix:///margaret/hunter2")]
+    #[case::insecure_tls("rediss://margaret:hunter2@localhost/#insecure")]
+    #[case::bad_port("redis://margaret:hunter2@localhost:hunter2")]
+    #[case::bad_database("redis://margaret:hunter2@localhost/hunter2")]
+    #[case::bad_protocol("redis://margaret:hunter2@localhost/?protocol=hunter2")]
+    #[case::wildcard("redis://margaret:hunter2@0.0.0.0/")]
+    fn a_bad_url_is_refused_without_quoting_it(#[case] url: &str) {
+        let error = RedisStore::new(settings(url)).unwrap_err();
+        let text = format!("{error} {error:?}");
+        assert!(
+            !text.contains("hunter2") && !text.contains("margaret"),
+            "{text}"
+        );
+        assert!(text.contains("redis[s]://"), "{text}");
+    }
+
+    /// Goal: the keys are the documented ones. Method: compare with the documentation.
+    #[test]
+    fn keys_share_one_slot() {
+        let keys = Keys::of("currentUsers");
+        assert_eq!(keys.public, "currentUsers");
+        assert_eq!(keys.connections, "{currentUsers}:connections");
+        assert_eq!(keys.sequence, "{currentUsers}:sequence");
+        assert_eq!(keys.leases, "{currentUsers}:leases");
+        assert_eq!(keys.meta, "{currentUsers}:meta");
+    }
+}

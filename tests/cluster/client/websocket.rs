@@ -72,6 +72,6 @@ impl WebSocket {
     /// Leaves the namespace and closes the websocket.
     pub(super) async fn leave(&mut self) -> Result<(), String> {
         self.send("41").await?;
-        self.0.close(None).await.map_err(|error| error.to_string())
+        self.0.close().await.map_err(|error| error.to_string())
     }
 }

@@ -1,0 +1,482 @@
+//! Settings: read from flags and environment, checked as a whole before anything binds. The only reader of
+//! the environment.
+//!
+//! Every raw value is a string here, so that a refusal can name the variable, the value and what is allowed,
+//! whether it came from a flag or from the environment.
+
+use std::{fmt, net::SocketAddr, str::FromStr, time::Duration};
+
+use clap::{Args, Parser, Subcommand};
+use url::Url;
+use uuid::Uuid;
+
+use crate::{
+    count::Incarnation,
+    pace::ANSWER_OVERDUE,
+    sockets::Transports,
+    store::{LEASE_MAX, LEASE_MIN},
+};
+
+/// The smallest payload limit: a handshake of Socket.IO with some authentication data must fit.
+const PAYLOAD_BYTES_MIN: usize = 1024;
+/// The largest: one message is held in memory per connection.
+const PAYLOAD_BYTES_MAX: usize = 1024 * 1024;
+/// The most connections one instance takes, if the file limit allows.
+pub const CONNECTIONS_MAX: usize = 100_000;
+/// Descriptors kept for Redis, the admin listener, log files and HTTP requests beside the sockets.
+pub const DESCRIPTORS_RESERVED: usize = 256;
+
+/// Tells every visitor of a site how many people are online right now, on any number of servers.
+#[derive(Debug, Parser)]
+#[command(name = "headcount", version, args_conflicts_with_subcommands = true)]
+pub struct Cli {
+    /// What to do; serving is the default.
+    #[command(subcommand)]
+    pub command: Option<Command>,
+    /// Settings of `serve`, which may be left out.
+    #[command(flatten)]
+    pub serve: ServeArgs,
+}
+
+/// The subcommands.
+#[derive(Debug, Subcommand)]
+pub enum Command {
+    /// Serve visitors (the default).
+    Serve(Box<ServeArgs>),
+}
+
+/// The settings of `headcount serve` as given, unchecked.
+#[derive(Args, Clone, Debug)]
+#[allow(
+    clippy::struct_field_names,
+    reason = "the names are those of the settings"
+)]
+pub struct ServeArgs {
+    /// Public address: page, API and Socket.IO; port 0 takes a free one.
+    #[arg(
+        long,
+        env = "HEADCOUNT_LISTEN",
+        value_name = "ADDRESS",
+        default_value = "127.0.0.1:3000"
+    )]
+    listen: String,
+    /// Admin address: metrics and health. Never make it public.
+    #[arg(
+        long,
+        env = "HEADCOUNT_ADMIN_LISTEN",
+        value_name = "ADDRESS",
+        default_value = "127.0.0.1:9100"
+    )]
+    admin_listen: String,
+    /// Redis that the cluster shares, redis:// or rediss://, with user and password if needed. Without it
+    /// one instance counts for itself (the embedded store).
+    #[arg(
+        long,
+        env = "HEADCOUNT_REDIS_URL",
+        value_name = "URL",
+        hide_env_values = true
+    )]
+    redis_url: Option<String>,
+    /// Redis key of the count; a cluster of its own needs a key and a channel of its own.
+    #[arg(long, env = "HEADCOUNT_KEY", value_name = "NAME", default_value = DEFAULT_KEY)]
+    key: String,
+    /// Redis channel of announcements.
+    #[arg(long, env = "HEADCOUNT_CHANNEL", value_name = "NAME", default_value = DEFAULT_CHANNEL)]
+    channel: String,
+    /// Longest time between two reports to the store: 10ms to a third of the lease.
+    #[arg(
+        long,
+        env = "HEADCOUNT_HEARTBEAT",
+        value_name = "DURATION",
+        default_value = "500ms"
+    )]
+    heartbeat: String,
+    /// How long a report stands; a crashed instance is counted that long. At least 1.5s plus a heartbeat.
+    #[arg(
+        long,
+        env = "HEADCOUNT_LEASE",
+        value_name = "DURATION",
+        default_value = "2s"
+    )]
+    lease: String,
+    /// Least time between two emissions of one instance: 1ms to 10s.
+    #[arg(
+        long,
+        env = "HEADCOUNT_EMIT_INTERVAL",
+        value_name = "DURATION",
+        default_value = "50ms"
+    )]
+    emit_interval: String,
+    /// Engine.IO: time between pings, 100ms to 10min.
+    #[arg(
+        long,
+        env = "HEADCOUNT_PING_INTERVAL",
+        value_name = "DURATION",
+        default_value = "25s"
+    )]
+    ping_interval: String,
+    /// Engine.IO: time to answer a ping, 100ms to 10min.
+    #[arg(
+        long,
+        env = "HEADCOUNT_PING_TIMEOUT",
+        value_name = "DURATION",
+        default_value = "20s"
+    )]
+    ping_timeout: String,
+    /// Bytes of one client message, on both transports: 1024 to 1048576.
+    #[arg(
+        long,
+        env = "HEADCOUNT_MAX_PAYLOAD",
+        value_name = "BYTES",
+        default_value = "16384"
+    )]
+    max_payload: String,
+    /// Transports to serve: websocket, polling, or both with a comma between.
+    #[arg(
+        long,
+        env = "HEADCOUNT_TRANSPORTS",
+        value_name = "LIST",
+        default_value = "websocket,polling"
+    )]
+    transports: String,
+    /// Sessions at a time, counted from the handshake on; beyond it handshakes get 503. Default: what the
+    /// file limit allows less a reserve, at most 100000.
+    #[arg(long, env = "HEADCOUNT_MAX_CONNECTIONS", value_name = "NUMBER")]
+    max_connections: Option<String>,
+    /// On SIGTERM: how long to go on serving while not ready, so that a balancer notices (4s behind one).
+    #[arg(
+        long,
+        env = "HEADCOUNT_DRAIN_DELAY",
+        value_name = "DURATION",
+        default_value = "0s"
+    )]
+    drain_delay: String,
+    /// On SIGTERM: the time over which clients are then sent elsewhere.
+    #[arg(
+        long,
+        env = "HEADCOUNT_DRAIN",
+        value_name = "DURATION",
+        default_value = "10s"
+    )]
+    drain: String,
+    /// What to log to stderr, as a tracing filter: error, warn, info, debug, trace, or per module.
+    #[arg(
+        long,
+        env = "HEADCOUNT_LOG",
+        value_name = "FILTER",
+        default_value = "info"
+    )]
+    log: String,
+    /// How to log: text or json.
+    #[arg(
+        long,
+        env = "HEADCOUNT_LOG_FORMAT",
+        value_name = "FORMAT",
+        default_value = "text"
+    )]
+    log_format: String,
+    /// For tests: begin with this incarnation id.
+    #[arg(
+        long,
+        env = "HEADCOUNT_TEST_INCARNATION",
+        value_name = "UUID",
+        hide = true
+    )]
+    test_incarnation: Option<String>,
+}
+
+/// The public key, unless set otherwise.
+pub const DEFAULT_KEY: &str = "currentUsers";
+/// The channel of announcements, unless set otherwise.
+pub const DEFAULT_CHANNEL: &str = "user count";
+
+/// The settings of `headcount serve`, checked: every relation between them holds.
+#[derive(Clone, Debug)]
+#[allow(
+    missing_docs,
+    reason = "each is documented as a flag, above, with its unit and range"
+)]
+pub struct Config {
+    pub listen: SocketAddr,
+    pub admin_listen: SocketAddr,
+    pub redis: Option<RedisConfig>,
+    pub heartbeat: Duration,
+    pub lease: Duration,
+    pub emit_interval: Duration,
+    pub ping_interval: Duration,
+    pub ping_timeout: Duration,
+    pub payload_bytes_max: usize,
+    pub transports: Transports,
+    pub connections_max: Option<usize>,
+    pub drain_delay: Duration,
+    pub drain: Duration,
+    pub log: LogConfig,
+    pub incarnation: Incarnation,
+}
+
+/// Where the shared store is.
+#[derive(Clone)]
+#[allow(missing_docs, reason = "each is documented as a flag, above")]
+pub struct RedisConfig {
+    pub url: Url,
+    pub key: String,
+    pub channel: String,
+}
+
+impl fmt::Debug for RedisConfig {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let url = without_credentials(&self.url);
+        f.debug_struct("RedisConfig")
+            .field("url", &url.as_str())
+            .field("key", &self.key)
+            .field("channel", &self.channel)
+            .finish()
+    }
+}
+
+/// How to log.
+#[derive(Clone, Debug)]
+pub struct LogConfig {
+    /// A tracing filter.
+    pub filter: String,
+    /// JSON rather than text.
+    pub json: bool,
+}
+
+/// A setting that was refused.
+#[derive(Debug, thiserror::Error)]
+#[error("{variable} is {value:?}, but must be {allowed}")]
+pub struct ConfigError {
+    variable: &'static str,
+    value: String,
+    allowed: String,
+}
+
+impl ServeArgs {
+    /// Checks everything.
+    ///
+    /// # Errors
+    /// The first setting that is not allowed, by the name of its variable.
+    pub fn check(&self) -> Result<Config, ConfigError> {
+        let transports = Setting("HEADCOUNT_TRANSPORTS", &self.transports);
+        let (heartbeat, lease) = self.heartbeat_and_lease()?;
+        let gentle = Duration::from_millis(100)..=Duration::from_secs(600);
+        Ok(Config {
+            listen: Setting("HEADCOUNT_LISTEN", &self.listen).address()?,
+            admin_listen: Setting("HEADCOUNT_ADMIN_LISTEN", &self.admin_listen).address()?,
+            redis: self.redis()?,
+            heartbeat,
+            lease,
+            emit_interval: Setting("HEADCOUNT_EMIT_INTERVAL", &self.emit_interval)
+                .duration(Duration::from_millis(1), Duration::from_secs(10))?,
+            ping_interval: Setting("HEADCOUNT_PING_INTERVAL", &self.ping_interval)
+                .duration(*gentle.start(), *gentle.end())?,
+            ping_timeout: Setting("HEADCOUNT_PING_TIMEOUT", &self.ping_timeout)
+                .duration(*gentle.start(), *gentle.end())?,
+            payload_bytes_max: Setting("HEADCOUNT_MAX_PAYLOAD", &self.max_payload)
+                .number(PAYLOAD_BYTES_MIN, PAYLOAD_BYTES_MAX)?,
+            transports: transports.transports()?,
+            connections_max: self.connections_max()?,
+            drain_delay: Setting("HEADCOUNT_DRAIN_DELAY", &self.drain_delay)
+                .duration(Duration::ZERO, Duration::from_secs(3600))?,
+            drain: Setting("HEADCOUNT_DRAIN", &self.drain)
+                .duration(Duration::ZERO, Duration::from_secs(3600))?,
+            log: self.log()?,
+            incarnation: self.incarnation()?,
+        })
+    }
+
+    /// The lease must outlast two reports that go unanswered and the heartbeat after them, and several
+    /// heartbeats must fit into it, or a single lost report would look like a death.
+    fn heartbeat_and_lease(&self) -> Result<(Duration, Duration), ConfigError> {
+        let setting = Setting("HEADCOUNT_LEASE", &self.lease);
+        let lease = setting.duration(LEASE_MIN, LEASE_MAX)?;
+        let heartbeat = Setting("HEADCOUNT_HEARTBEAT", &self.heartbeat)
+            .duration(Duration::from_millis(10), lease / 3)?;
+        let shortest = 2 * ANSWER_OVERDUE + heartbeat;
+        if lease < shortest {
+            let shortest = humantime::format_duration(shortest);
+            return Err(setting.refuse(format!("at least {shortest}: 1.5s plus a heartbeat")));
+        }
+        Ok((heartbeat, lease))
+    }
+
+    fn redis(&self) -> Result<Option<RedisConfig>, ConfigError> {
+        let key = Setting("HEADCOUNT_KEY", &self.key);
+        let channel = Setting("HEADCOUNT_CHANNEL", &self.channel);
+        key.name()?;
+        channel.name()?;
+        let Some(url) = &self.redis_url else {
+            return Ok(None);
+        };
+        if self.key != DEFAULT_KEY && self.channel == DEFAULT_CHANNEL {
+            let why = "changed together with HEADCOUNT_KEY: channels ignore database numbers, so two \
+                clusters on one Redis would hear each other";
+            return Err(channel.refuse(why));
+        }
+        let url = redis_url(url)?;
+        Ok(Some(RedisConfig {
+            url,
+            key: self.key.clone(),
+            channel: self.channel.clone(),
+        }))
+    }
+
+    fn connections_max(&self) -> Result<Option<usize>, ConfigError> {
+        let Some(text) = &self.max_connections else {
+            return Ok(None);
+        };
+        let hard = rlimit::getrlimit(rlimit::Resource::NOFILE).map_or(u64::MAX, |(_, hard)| hard);
+        let descriptors = usize::try_from(hard).unwrap_or(usize::MAX);
+        let most = descriptors.saturating_sub(DESCRIPTORS_RESERVED).max(1);
+        Setting("HEADCOUNT_MAX_CONNECTIONS", text)
+            .number(1, most)
+            .map(Some)
+            .map_err(|error| {
+                let because = format!(
+                    "{} (the hard file limit less {DESCRIPTORS_RESERVED})",
+                    error.allowed
+                );
+                ConfigError {
+                    allowed: because,
+                    ..error
+                }
+            })
+    }
+
+    fn log(&self) -> Result<LogConfig, ConfigError> {
+        let filter = Setting("HEADCOUNT_LOG", &self.log);
+        let allowed = "a tracing filter such as info, or headcount=debug,warn";
+        filter.parse::<tracing_subscriber::EnvFilter>(allowed)?;
+        let json = match self.log_format.as_str() {
+            "json" => true,
+            "text" => false,
+            _ => {
+                return Err(
+                    Setting("HEADCOUNT_LOG_FORMAT", &self.log_format).refuse("text or json")
+                );
+            }
+        };
+        Ok(LogConfig {
+            filter: self.log.clone(),
+            json,
+        })
+    }
+
+    fn incarnation(&self) -> Result<Incarnation, ConfigError> {
+        let Some(text) = &self.test_incarnation else {
+            return Ok(Incarnation::random());
+        };
+        Setting("HEADCOUNT_TEST_INCARNATION", text)
+            .parse::<Uuid>("a UUID")
+            .map(Incarnation::from)
+    }
+}
+
+/// A variable's name and its raw value.
+#[derive(Clone, Copy, Debug)]
+struct Setting<'a>(&'static str, &'a str);
+
+impl Setting<'_> {
+    fn refuse(&self, allowed: impl Into<String>) -> ConfigError {
+        ConfigError {
+            variable: self.0,
+            value: self.1.to_owned(),
+            allowed: allowed.into(),
+        }
+    }
+
+    fn parse<T: FromStr>(&self, allowed: &str) -> Result<T, ConfigError> {
+        self.1.parse().map_err(|_| self.refuse(allowed))
+    }
+
+    fn address(&self) -> Result<SocketAddr, ConfigError> {
+        self.parse("an IP address and a port such as 127.0.0.1:3000 or [::]:3000")
+    }
+
+    fn duration(&self, least: Duration, most: Duration) -> Result<Duration, ConfigError> {
+        let [from, to] = [least, most].map(humantime::format_duration);
+        let allowed = format!("a duration from {from} to {to}, such as 500ms, 2s or 1min");
+        let value = humantime::parse_duration(self.1).map_err(|_| self.refuse(&allowed))?;
+        if value < least || value > most {
+            Err(self.refuse(allowed))
+        } else {
+            Ok(value)
+        }
+    }
+
+    fn number(&self, least: usize, most: usize) -> Result<usize, ConfigError> {
+        let allowed = format!("a whole number from {least} to {most}");
+        let value = self.parse(&allowed)?;
+        if value < least || value > most {
+            Err(self.refuse(allowed))
+        } else {
+            Ok(value)
+        }
+    }
+
+    /// Braces would move the hash tag that keeps all keys in one slot.
+    fn name(&self) -> Result<(), ConfigError> {
+        let fits = (1..=200).contains(&self.1.len());
+        let odd = self
+            .1
+            .chars()
+            .any(|c| c.is_control() || c == '{' || c == '}');
+        if fits && !odd {
+            return Ok(());
+        }
+        Err(self.refuse("1 to 200 bytes without braces or control characters"))
+    }
+
+    fn transports(&self) -> Result<Transports, ConfigError> {
+        let mut names: Vec<&str> = self.1.split(',').map(str::trim).collect();
+        names.sort_unstable();
+        match names[..] {
+            ["polling", "websocket"] => Ok(Transports::Both),
+            ["websocket"] => Ok(Transports::Websocket),
+            ["polling"] => Ok(Transports::Polling),
+            _ => Err(self.refuse("websocket, polling, or websocket,polling")),
+        }
+    }
+}
+
+/// An address of Redis. The value of a refused one is shown without its credentials, or not at all.
+fn redis_url(text: &str) -> Result<Url, ConfigError> {
+    let refuse = |value: String| ConfigError {
+        variable: "HEADCOUNT_REDIS_URL",
+        value,
+        allowed:
+            "an address such as redis://127.0.0.1:6379 or rediss://user:password@host:6379/0; \
+            unset it to count without Redis"
+                .to_owned(),
+    };
+    let url = Url::parse(text).map_err(|_| {
+        refuse(if text.is_empty() {
+            String::new()
+        } else {
+            "(not shown: no address)".to_owned()
+        })
+    })?;
+    let database = url.path().trim_start_matches('/');
+    let plausible = matches!(url.scheme(), "redis" | "rediss")
+        && url.host_str().is_some_and(|host| !host.is_empty())
+        && (database.is_empty() || database.parse::<u32>().is_ok());
+    if plausible {
+        Ok(url)
+    } else {
+        Err(refuse(without_credentials(&url).to_string()))
+    }
+}
+
+/// The address as it may be shown.
+pub fn without_credentials(url: &Url) -> Url {
+    let mut shown = url.clone();
+    // These fail only for addresses that cannot carry credentials.
+    let _ = shown.set_username("");
+    let _ = shown.set_password(None);
+    shown
+}
+
+#[cfg(test)]
+#[path = "config/tests.rs"]
+mod tests;

@@ -1,0 +1,251 @@
+//! What may reach Socket.IO: the layer in front of `/socket.io/`. It admits handshakes up to the limit and
+//! none while draining, and it remembers which connection carries a session that was upgraded.
+//!
+//! It looks at requests, never at what flows inside them.
+
+use std::{
+    collections::HashMap,
+    sync::{
+        Arc, Mutex, PoisonError, Weak,
+        atomic::{AtomicBool, Ordering},
+    },
+};
+
+use axum::{
+    Extension,
+    extract::{Request, State},
+    middleware::Next,
+    response::{IntoResponse, Response},
+};
+use http::{Method, StatusCode, header};
+use socketioxide::{TransportType, extract::SocketRef, socket::Sid};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+
+use crate::{connection::Control, metrics::Metrics};
+
+/// What refused clients are asked to wait, in seconds: longer than a balancer takes to notice that this
+/// instance is leaving.
+const RETRY_AFTER_SECONDS: &str = "5";
+
+/// See the module's documentation.
+#[derive(Debug)]
+pub struct Gate {
+    /// One permit per session, from its handshake to its end.
+    permits: Arc<Semaphore>,
+    /// Set at the first signal to stop: no longer ready, still serving.
+    leaving: AtomicBool,
+    /// Set when clients begin to be sent away: no handshakes any more.
+    closed: AtomicBool,
+    upgraded: Mutex<Upgraded>,
+    metrics: Metrics,
+}
+
+/// What a session holds from its handshake to its end; it travels in the extensions of the request that
+/// began it.
+#[derive(Clone, Debug)]
+struct Admission {
+    /// The connection the handshake came on; for a websocket, the session's own.
+    control: Arc<Control>,
+    _permit: Arc<OwnedSemaphorePermit>,
+}
+
+/// Which connection carries a session that began with polling and went on as a websocket. The request kept
+/// with a session is its first, so this cannot be found there.
+#[derive(Debug, Default)]
+struct Upgraded {
+    controls: HashMap<Sid, Weak<Control>>,
+    /// Entries of ended connections are swept when the map has doubled, so each insert pays for one at most.
+    sweep_at: usize,
+}
+
+/// What a request to `/socket.io/` is, going by its query.
+#[derive(Debug, PartialEq, Eq)]
+enum Kind {
+    /// Begins a session.
+    Handshake,
+    /// Moves a polling session to a websocket.
+    Upgrade(Sid),
+    /// Anything else, which needs no decision here.
+    Other,
+}
+
+impl Gate {
+    /// A gate for at most `connections_max` sessions at a time.
+    pub fn new(connections_max: usize, metrics: Metrics) -> Self {
+        Self {
+            permits: Arc::new(Semaphore::new(connections_max.min(Semaphore::MAX_PERMITS))),
+            leaving: AtomicBool::new(false),
+            closed: AtomicBool::new(false),
+            upgraded: Mutex::default(),
+            metrics,
+        }
+    }
+
+    /// This instance is shutting down: balancers should look elsewhere.
+    pub fn leave(&self) {
+        self.leaving.store(true, Ordering::Relaxed);
+        self.metrics.draining.set(1);
+    }
+
+    /// Whether this instance is shutting down.
+    pub fn is_leaving(&self) -> bool {
+        self.leaving.load(Ordering::Relaxed)
+    }
+
+    /// From now on no session begins here; those that are open go on.
+    pub fn close(&self) {
+        self.closed.store(true, Ordering::Relaxed);
+    }
+
+    /// The connection that carries this socket's websocket; `None` for a polling socket.
+    pub fn control(&self, socket: &SocketRef) -> Option<Arc<Control>> {
+        if socket.transport_type() != TransportType::Websocket {
+            return None;
+        }
+        let upgraded = self.upgraded.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(control) = upgraded.controls.get(&socket.id) {
+            return control.upgrade();
+        }
+        drop(upgraded);
+        socket
+            .req_parts()
+            .extensions
+            .get::<Admission>()
+            .map(|held| Arc::clone(&held.control))
+    }
+
+    fn admit(&self, control: &Arc<Control>) -> Result<Admission, &'static str> {
+        if self.closed.load(Ordering::Relaxed) {
+            return Err("draining");
+        }
+        let permit = Arc::clone(&self.permits)
+            .try_acquire_owned()
+            .map_err(|_| "full")?;
+        Ok(Admission {
+            control: Arc::clone(control),
+            _permit: Arc::new(permit),
+        })
+    }
+
+    fn refuse(&self, reason: &str) -> Response {
+        self.metrics.refused.with_label_values(&[reason]).inc();
+        let headers = [
+            (header::RETRY_AFTER, RETRY_AFTER_SECONDS),
+            (header::CONNECTION, "close"),
+        ];
+        (
+            StatusCode::SERVICE_UNAVAILABLE,
+            headers,
+            "no more connections here: try again later\n",
+        )
+            .into_response()
+    }
+}
+
+impl Upgraded {
+    fn insert(&mut self, session: Sid, control: &Arc<Control>) {
+        if self.controls.len() >= self.sweep_at {
+            self.controls.retain(|_, held| held.strong_count() > 0);
+            self.sweep_at = 2 * self.controls.len() + 64;
+        }
+        self.controls.insert(session, Arc::downgrade(control));
+    }
+}
+
+/// The layer: see [`Gate`].
+pub async fn pass(
+    State(gate): State<Arc<Gate>>,
+    Extension(control): Extension<Arc<Control>>,
+    mut request: Request,
+    next: Next,
+) -> Response {
+    let kind = Kind::of(request.method(), request.uri().query().unwrap_or_default());
+    if kind == Kind::Handshake {
+        match gate.admit(&control) {
+            Ok(admission) => drop(request.extensions_mut().insert(admission)),
+            Err(reason) => return gate.refuse(reason),
+        }
+    }
+    let response = next.run(request).await;
+    if response.status() == StatusCode::SWITCHING_PROTOCOLS {
+        control.begin_websocket();
+        if let Kind::Upgrade(session) = kind {
+            let mut upgraded = gate.upgraded.lock().unwrap_or_else(PoisonError::into_inner);
+            upgraded.insert(session, &control);
+        }
+    }
+    response
+}
+
+impl Kind {
+    /// The query is read as the Engine.IO service reads it: first of a name counts, no decoding.
+    fn of(method: &Method, query: &str) -> Self {
+        let value = |name: &str| {
+            query
+                .split('&')
+                .find_map(|pair| pair.strip_prefix(name)?.strip_prefix('='))
+        };
+        match (method, value("sid"), value("transport")) {
+            (&Method::GET, None, _) => Self::Handshake,
+            (&Method::GET, Some(session), Some("websocket")) => {
+                session.parse().map_or(Self::Other, Self::Upgrade)
+            }
+            _ => Self::Other,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Goal: only a GET without a session id begins a session. Method: the queries clients send, and odd ones.
+    #[test]
+    fn requests_are_told_apart() {
+        let session = Sid::new();
+        let of = |method, query: &str| Kind::of(&method, query);
+        assert_eq!(
+            of(Method::GET, "EIO=4&transport=polling&t=x"),
+            Kind::Handshake
+        );
+        assert_eq!(
+            of(Method::GET, "EIO=4&transport=websocket"),
+            Kind::Handshake
+        );
+        assert_eq!(of(Method::GET, ""), Kind::Handshake);
+        let upgrade = format!("EIO=4&transport=websocket&sid={session}");
+        assert_eq!(of(Method::GET, &upgrade), Kind::Upgrade(session));
+        assert_eq!(
+            of(Method::GET, "EIO=4&transport=websocket&sid=rubbish"),
+            Kind::Other
+        );
+        assert_eq!(
+            of(
+                Method::GET,
+                &format!("EIO=4&transport=polling&sid={session}")
+            ),
+            Kind::Other
+        );
+        assert_eq!(of(Method::POST, "EIO=4&transport=polling"), Kind::Other);
+    }
+
+    /// Goal: the map of upgraded sessions does not grow with sessions that ended. Method: many short ones.
+    #[test]
+    fn ended_upgrades_are_swept() {
+        let mut upgraded = Upgraded::default();
+        let living: Vec<_> = (0..10).map(|_| Arc::new(Control::default())).collect();
+        for control in &living {
+            upgraded.insert(Sid::new(), control);
+        }
+        for _ in 0..10_000 {
+            upgraded.insert(Sid::new(), &Arc::new(Control::default()));
+        }
+        assert!(upgraded.controls.len() < 200, "{}", upgraded.controls.len());
+        let alive = upgraded
+            .controls
+            .values()
+            .filter(|held| held.strong_count() > 0)
+            .count();
+        assert_eq!(alive, 10);
+    }
+}

@@ -1,0 +1,264 @@
+//! Every metric of an instance and what it means, in one struct; nothing else registers metrics.
+//!
+//! Values that other parts already hold (the view, the sockets) are read when the page is asked for, by
+//! [`crate::admin`], and set here.
+
+use std::time::Duration;
+
+use prometheus::{
+    Gauge, Histogram, HistogramOpts, IntCounter, IntCounterVec, IntGauge, IntGaugeVec, Opts,
+    Registry, TextEncoder,
+};
+
+/// A healthy report takes well below a millisecond on a local network; 0.75 s is where the store counts as
+/// away, 2 s the default lease.
+const REPORT_BUCKETS: &[f64] = &[
+    0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.75, 2.0,
+];
+/// From one socket to a hundred thousand.
+const EMISSION_BUCKETS: &[f64] = &[
+    0.00005, 0.0002, 0.001, 0.005, 0.02, 0.05, 0.1, 0.25, 0.5, 1.0,
+];
+/// A quarter of a second is the longest a newcomer waits for an exact count.
+const JOIN_BUCKETS: &[f64] = &[
+    0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.3, 0.5, 1.0, 2.5,
+];
+
+/// All metrics; cheap to clone, all clones are one.
+#[derive(Clone, Debug)]
+pub struct Metrics {
+    registry: Registry,
+    /// What this instance holds the cluster's count to be.
+    pub cluster_users: IntGauge,
+    /// Open connections by transport.
+    pub connections: IntGaugeVec,
+    /// Connections counted in, by the transport they began with.
+    pub connects: IntCounterVec,
+    /// Connections counted out, by reason.
+    pub disconnects: IntCounterVec,
+    /// Requests and connections turned away, by reason.
+    pub refused: IntCounterVec,
+    /// Reports by outcome.
+    pub reports: IntCounterVec,
+    /// From sending a report to its answer.
+    pub report_seconds: Histogram,
+    /// Announcements received.
+    pub announcements: IntCounter,
+    /// Subscriptions made anew after the first.
+    pub resubscribes: IntCounter,
+    /// Rounds of sending the count to this instance's sockets.
+    pub emissions: IntCounter,
+    /// Packets handed to sockets, first values included.
+    pub emitted_packets: IntCounter,
+    /// Time one round took.
+    pub emission_seconds: Histogram,
+    /// From a connect until the emission that includes it.
+    pub join_to_emit_seconds: Histogram,
+    /// Revision of the view.
+    pub view_revision: IntGauge,
+    /// 1 while the view is exact, 0 while it is an estimate.
+    pub view_exact: IntGauge,
+    /// Time since the newest answered report was sent.
+    pub view_age_seconds: Gauge,
+    /// 1 while the store answers.
+    pub store_up: IntGauge,
+    /// Live instances, according to the store.
+    pub instances: IntGauge,
+    /// Expired leases that this instance's reports removed.
+    pub leases_reaped: IntCounter,
+    /// Values of the store that this instance's reports put right.
+    pub repairs: IntCounter,
+    /// What the store holds for this instance minus its sockets.
+    pub drift_users: IntGauge,
+    /// 1 from the first SIGTERM on.
+    pub draining: IntGauge,
+}
+
+impl Metrics {
+    /// Registers everything in a registry of its own; `store` is the kind of store in use.
+    ///
+    /// # Errors
+    /// If two metrics have one name, or process metrics cannot be read on this system.
+    pub fn new(store: &str) -> Result<Self, prometheus::Error> {
+        let make = Maker {
+            registry: Registry::new(),
+        };
+        make.build_info(store)?;
+        make.process()?;
+        Ok(Self {
+            cluster_users: make.gauge(
+                "cluster_users",
+                "Users online in the whole cluster, as this instance holds it.",
+            )?,
+            connections: make.gauges("connections", "Open connections.", "transport")?,
+            connects: make.counters(
+                "connects_total",
+                "Connections counted in, by the transport they began with.",
+                "transport",
+            )?,
+            disconnects: make.counters(
+                "disconnects_total",
+                "Connections counted out.",
+                "reason",
+            )?,
+            refused: make.counters(
+                "refused_total",
+                "Requests and connections turned away.",
+                "reason",
+            )?,
+            reports: make.counters("reports_total", "Reports to the store.", "outcome")?,
+            report_seconds: make.histogram(
+                "report_seconds",
+                "From sending a report to its answer.",
+                REPORT_BUCKETS,
+            )?,
+            announcements: make
+                .counter("announcements_total", "Announcements received by pub/sub.")?,
+            resubscribes: make.counter(
+                "resubscribes_total",
+                "Subscriptions made anew after the first.",
+            )?,
+            emissions: make.counter(
+                "emissions_total",
+                "Rounds of sending the count to this instance's sockets.",
+            )?,
+            emitted_packets: make.counter(
+                "emitted_packets_total",
+                "Packets handed to sockets, first values included.",
+            )?,
+            emission_seconds: make.histogram(
+                "emission_seconds",
+                "Time one round of sending took.",
+                EMISSION_BUCKETS,
+            )?,
+            join_to_emit_seconds: make.histogram(
+                "join_to_emit_seconds",
+                "From a connect until the emission that includes it.",
+                JOIN_BUCKETS,
+            )?,
+            view_revision: make.gauge(
+                "view_revision",
+                "Revision of the count this instance shows.",
+            )?,
+            view_exact: make.gauge(
+                "view_exact",
+                "1 while the shown count is exact, 0 while it is an estimate.",
+            )?,
+            view_age_seconds: make.float_gauge(
+                "view_age_seconds",
+                "Time since the newest answered report was sent.",
+            )?,
+            store_up: make.gauge("store_up", "1 while the store answers.")?,
+            instances: make.gauge("instances", "Live instances, according to the store.")?,
+            leases_reaped: make.counter(
+                "leases_reaped_total",
+                "Expired leases removed by this instance's reports.",
+            )?,
+            repairs: make.counter(
+                "repairs_total",
+                "Values of the store put right by this instance's reports.",
+            )?,
+            drift_users: make.gauge(
+                "drift_users",
+                "What the store holds for this instance minus its sockets.",
+            )?,
+            draining: make.gauge("draining", "1 while this instance is shutting down.")?,
+            registry: make.registry,
+        })
+    }
+
+    /// The page that Prometheus scrapes, in its text format.
+    ///
+    /// # Errors
+    /// If a metric cannot be encoded, which is a bug.
+    pub fn render(&self) -> Result<String, prometheus::Error> {
+        TextEncoder::new().encode_to_string(&self.registry.gather())
+    }
+}
+
+/// Observes a duration in seconds.
+pub fn observe(histogram: &Histogram, duration: Duration) {
+    histogram.observe(duration.as_secs_f64());
+}
+
+struct Maker {
+    registry: Registry,
+}
+
+impl Maker {
+    fn build_info(&self, store: &str) -> Result<(), prometheus::Error> {
+        let labels = ["version", "store"];
+        let info = IntGaugeVec::new(options("build_info", "Always 1; what is running."), &labels)?;
+        info.with_label_values(&[env!("CARGO_PKG_VERSION"), store])
+            .set(1);
+        self.registry.register(Box::new(info))
+    }
+
+    #[cfg(target_os = "linux")]
+    fn process(&self) -> Result<(), prometheus::Error> {
+        let process = prometheus::process_collector::ProcessCollector::for_self();
+        self.registry.register(Box::new(process))
+    }
+
+    #[cfg(not(target_os = "linux"))]
+    #[allow(
+        clippy::unnecessary_wraps,
+        clippy::unused_self,
+        reason = "the same face on every system"
+    )]
+    fn process(&self) -> Result<(), prometheus::Error> {
+        Ok(())
+    }
+
+    fn gauge(&self, name: &str, help: &str) -> Result<IntGauge, prometheus::Error> {
+        self.add(IntGauge::with_opts(options(name, help))?)
+    }
+
+    fn float_gauge(&self, name: &str, help: &str) -> Result<Gauge, prometheus::Error> {
+        self.add(Gauge::with_opts(options(name, help))?)
+    }
+
+    fn counter(&self, name: &str, help: &str) -> Result<IntCounter, prometheus::Error> {
+        self.add(IntCounter::with_opts(options(name, help))?)
+    }
+
+    fn gauges(
+        &self,
+        name: &str,
+        help: &str,
+        label: &str,
+    ) -> Result<IntGaugeVec, prometheus::Error> {
+        self.add(IntGaugeVec::new(options(name, help), &[label])?)
+    }
+
+    fn counters(
+        &self,
+        name: &str,
+        help: &str,
+        label: &str,
+    ) -> Result<IntCounterVec, prometheus::Error> {
+        self.add(IntCounterVec::new(options(name, help), &[label])?)
+    }
+
+    fn histogram(
+        &self,
+        name: &str,
+        help: &str,
+        buckets: &[f64],
+    ) -> Result<Histogram, prometheus::Error> {
+        let options = HistogramOpts::from(options(name, help)).buckets(buckets.to_vec());
+        self.add(Histogram::with_opts(options)?)
+    }
+
+    fn add<C>(&self, collector: C) -> Result<C, prometheus::Error>
+    where
+        C: prometheus::core::Collector + Clone + 'static,
+    {
+        self.registry.register(Box::new(collector.clone()))?;
+        Ok(collector)
+    }
+}
+
+fn options(name: &str, help: &str) -> Opts {
+    Opts::new(name, help).namespace("headcount")
+}

@@ -1,0 +1,288 @@
+//! The task that keeps the store and the view up to date: tally → report → store → reply → view.
+//!
+//! It reports at its own pace ([`crate::pace`]), each time the newest local count with a fresh sequence. A
+//! report runs in a task of its own and is never cancelled, since the command may run all the same and its
+//! late reply is still worth folding in. The reporter never emits, and never waits for one report before it
+//! looks at the clock for the next.
+
+use std::{sync::Arc, time::Duration};
+
+use tokio::{
+    sync::{Notify, watch},
+    task::JoinSet,
+    time::{Instant, sleep_until},
+};
+use tokio_util::sync::CancellationToken;
+
+use crate::{
+    count::{Incarnation, Sequence},
+    metrics::{Metrics, observe},
+    pace::{Answer, REPORT_GAP_MIN, ReportPace},
+    store::{REAPED_MAX, Reply, Report, ReportKind, Store, StoreError},
+    tally::{Local, Tally},
+    view::{SentReport, View},
+};
+
+/// See the module's documentation.
+#[derive(Debug)]
+pub struct Reporter {
+    store: Arc<dyn Store>,
+    tally: watch::Receiver<Local>,
+    view: Arc<watch::Sender<View>>,
+    /// Rung by the announcements task when a gap in what it heard must be closed by a reply.
+    resync: Arc<Notify>,
+    metrics: Metrics,
+    lease: Duration,
+    incarnation: Incarnation,
+    sequence: Sequence,
+    pace: ReportPace,
+    /// What the next report asks for: an audit after a wrong type, otherwise nothing special.
+    kind: ReportKind,
+    under_way: JoinSet<Outcome>,
+    /// Looking at the tally has a pace too, so that a rush does not wake this task for every join.
+    next_look: Instant,
+}
+
+/// How the reporter is set up.
+#[derive(Debug)]
+pub struct ReporterSettings {
+    /// The id to begin with.
+    pub incarnation: Incarnation,
+    /// How long a report stands.
+    pub lease: Duration,
+    /// The longest time between two reports.
+    pub heartbeat: Duration,
+}
+
+#[derive(Debug)]
+struct Outcome {
+    incarnation: Incarnation,
+    sent: SentReport,
+    result: Result<Reply, StoreError>,
+}
+
+impl Reporter {
+    /// Sets it up; [`Reporter::run`] does the work.
+    pub fn new(
+        settings: &ReporterSettings,
+        store: Arc<dyn Store>,
+        tally: &Tally,
+        view: Arc<watch::Sender<View>>,
+        resync: Arc<Notify>,
+        metrics: Metrics,
+    ) -> Self {
+        let now = Instant::now();
+        view.send_modify(|view| view.begin_incarnation(settings.incarnation));
+        Self {
+            store,
+            tally: tally.subscribe(),
+            view,
+            resync,
+            metrics,
+            lease: settings.lease,
+            incarnation: settings.incarnation,
+            sequence: Sequence::default(),
+            pace: ReportPace::new(settings.heartbeat, now),
+            kind: ReportKind::Plain,
+            under_way: JoinSet::new(),
+            next_look: now,
+        }
+    }
+
+    /// Reports until `stop`, then says farewell.
+    pub async fn run(mut self, stop: CancellationToken) {
+        while !stop.is_cancelled() {
+            let now = Instant::now();
+            let local = self.look(now);
+            if self.pace.overdue().is_some_and(|at| at <= now) {
+                self.lose("no answer from the store in time");
+            }
+            let due = self.pace.due(local.change);
+            if due.is_some_and(|at| at <= now) {
+                self.send(local, now);
+                continue;
+            }
+            self.wait(now, due, &stop).await;
+        }
+        self.say_farewell().await;
+    }
+
+    /// Takes in the newest local count.
+    fn look(&mut self, now: Instant) -> Local {
+        let changed = self.tally.has_changed().unwrap_or(false);
+        let local = *self.tally.borrow_and_update();
+        if changed {
+            self.next_look = now + REPORT_GAP_MIN;
+            self.view.send_modify(|view| view.observe(local));
+        }
+        local
+    }
+
+    /// Waits for whatever comes first: news, a reply, a wish for a report, or the time for one.
+    async fn wait(&mut self, now: Instant, due: Option<Instant>, stop: &CancellationToken) {
+        let may_look = self.next_look <= now;
+        let overdue = self.pace.overdue().filter(|&at| at > now);
+        let look = (!may_look).then_some(self.next_look);
+        let wake = [due, overdue, look].into_iter().flatten().min();
+        tokio::select! {
+            () = stop.cancelled() => {}
+            Some(outcome) = self.under_way.join_next() => {
+                self.settle(outcome.expect("a report neither panics nor is aborted"));
+            }
+            () = self.resync.notified() => self.pace.hurry(Instant::now()),
+            Ok(()) = self.tally.changed(), if may_look => self.tally.mark_changed(),
+            () = sleep_until(wake.unwrap_or(now)), if wake.is_some() => {}
+        }
+    }
+
+    fn send(&mut self, local: Local, now: Instant) {
+        let report = self.report(local.users, self.kind);
+        self.kind = ReportKind::Plain;
+        self.pace.sent(local.change, now);
+        let store = Arc::clone(&self.store);
+        let sent = SentReport {
+            sequence: report.sequence,
+            local,
+            at: now,
+        };
+        let incarnation = self.incarnation;
+        self.under_way.spawn(async move {
+            Outcome {
+                incarnation,
+                sent,
+                result: store.report(report).await,
+            }
+        });
+    }
+
+    fn report(&mut self, users: u64, kind: ReportKind) -> Report {
+        self.sequence = self.sequence.next();
+        let seen = self.view.borrow().seen();
+        let (incarnation, sequence, lease) = (self.incarnation, self.sequence, self.lease);
+        Report {
+            incarnation,
+            sequence,
+            users,
+            seen,
+            lease,
+            kind,
+        }
+    }
+
+    fn settle(&mut self, outcome: Outcome) {
+        let now = Instant::now();
+        let sent = outcome.sent;
+        match outcome.result {
+            Ok(reply) => {
+                observe(&self.metrics.report_seconds, now.duration_since(sent.at));
+                self.count(if reply.applied { "applied" } else { "stale" });
+                self.pace.answered(sent.at, answer(&reply), now);
+                if outcome.incarnation == self.incarnation {
+                    self.hear(sent, &reply, now);
+                }
+            }
+            Err(error) => {
+                self.count(error.label());
+                self.pace.failed(sent.at, now);
+                self.kind = error.remedy();
+                self.lose(&error.to_string());
+            }
+        }
+    }
+
+    fn hear(&mut self, sent: SentReport, reply: &Reply, now: Instant) {
+        if self.is_another_process(sent, reply) {
+            tracing::warn!(incarnation = %self.incarnation, "another process has this id: taking a new one");
+            self.incarnation = Incarnation::random();
+            self.sequence = Sequence::default();
+            self.view
+                .send_modify(|view| view.begin_incarnation(self.incarnation));
+            self.pace.hurry(now);
+            return;
+        }
+        self.metrics.leases_reaped.inc_by(reply.reaped.into());
+        self.metrics.repairs.inc_by(reply.repaired.into());
+        let was_reachable = self.view.borrow().reachable();
+        self.view.send_modify(|view| view.fold_reply(sent, reply));
+        if !was_reachable {
+            tracing::info!(count = reply.count.users, revision = %reply.count.revision, "store answers");
+        }
+    }
+
+    /// Sequences are sent once each. So one that is stored already although this report was the first to
+    /// carry it, or one beyond all that were sent, is somebody else's.
+    fn is_another_process(&self, sent: SentReport, reply: &Reply) -> bool {
+        let taken = reply.stored_sequence == sent.sequence || reply.stored_sequence > self.sequence;
+        !reply.applied && taken
+    }
+
+    fn lose(&self, reason: &str) {
+        let lost = self.view.send_if_modified(|view| {
+            let was_reachable = view.reachable();
+            view.lose();
+            was_reachable
+        });
+        if lost || self.view.borrow().answered().is_none() {
+            tracing::warn!(
+                reason,
+                "store does not answer: showing the estimate until it does"
+            );
+        } else {
+            tracing::debug!(reason, "store still does not answer");
+        }
+    }
+
+    /// Takes this instance's users out of the count at once rather than when the lease ends. Nothing is
+    /// lost if it fails but that time.
+    async fn say_farewell(&mut self) {
+        let report = self.report(0, ReportKind::Farewell);
+        match self.store.report(report).await {
+            Ok(_) => {
+                self.count("farewell");
+                tracing::info!("said farewell to the store");
+            }
+            Err(error) => {
+                self.count(error.label());
+                tracing::warn!(%error, "failed to say farewell: the lease will end by itself");
+            }
+        }
+    }
+
+    fn count(&self, outcome: &str) {
+        self.metrics.reports.with_label_values(&[outcome]).inc();
+    }
+}
+
+fn answer(reply: &Reply) -> Answer {
+    Answer {
+        instances: reply.instances,
+        unannounced: reply.count.revision > reply.announced,
+        more_to_reap: reply.reaped >= REAPED_MAX,
+    }
+}
+
+impl StoreError {
+    /// The value of the metric's label `outcome`.
+    fn label(&self) -> &'static str {
+        match self {
+            Self::Unreachable(_) => "unreachable",
+            Self::Timeout(_) => "timeout",
+            Self::Refused(_) => "refused",
+            Self::WrongType(_) => "wrong_type",
+            Self::Denied(_) => "denied",
+            Self::Protocol(_) => "protocol",
+        }
+    }
+
+    /// What the next report should ask for after this error.
+    fn remedy(&self) -> ReportKind {
+        match self {
+            Self::WrongType(_) => ReportKind::Audit,
+            _ => ReportKind::Plain,
+        }
+    }
+}
+
+#[cfg(test)]
+#[path = "reporter/tests.rs"]
+mod tests;

@@ -1,0 +1,254 @@
+//! The composition root: binds, spawns every long-lived task, and ends them in order. Nothing else spawns
+//! one.
+//!
+//! A long-lived task that ends before it was told to takes the whole instance down: half an instance would
+//! look alive and show old numbers.
+
+use std::{fmt, net::SocketAddr, sync::Arc, time::Duration};
+
+use anyhow::{Context, anyhow};
+use axum::Router;
+use tokio::{
+    net::TcpListener,
+    sync::{Notify, watch},
+    task::{JoinError, JoinSet},
+};
+use tokio_util::sync::CancellationToken;
+
+use crate::{
+    admin::{self, Admin},
+    announcements::Listener as AnnouncementListener,
+    broadcaster::Broadcaster,
+    config::{CONNECTIONS_MAX, Config, DESCRIPTORS_RESERVED},
+    drain::drain,
+    gate::Gate,
+    listener::{self, Listener},
+    metrics::Metrics,
+    reporter::{Reporter, ReporterSettings},
+    sockets::{SocketSettings, Sockets},
+    store::{
+        Store,
+        embedded::EmbeddedStore,
+        redis::{RedisSettings, RedisStore},
+    },
+    tally::Tally,
+    view::View,
+    web,
+};
+
+/// How long the admin listener lets a scrape's bytes go unacknowledged.
+const ADMIN_UNACKNOWLEDGED: Duration = Duration::from_secs(10);
+
+/// An instance whose addresses are bound and whose tasks have not begun.
+#[derive(Debug)]
+pub struct Server {
+    config: Config,
+    store: Arc<dyn Store>,
+    metrics: Metrics,
+    public: TcpListener,
+    admin: TcpListener,
+    connections_max: usize,
+}
+
+/// The addresses an instance listens on. Its text is the start-up line that scripts read.
+#[derive(Clone, Copy, Debug)]
+pub struct Addresses {
+    /// Page, API and Socket.IO.
+    pub public: SocketAddr,
+    /// Metrics and health.
+    pub admin: SocketAddr,
+    store: &'static str,
+}
+
+impl fmt::Display for Addresses {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { public, admin, store } = self;
+        write!(f, "listening public={public} admin={admin} store={store}")
+    }
+}
+
+impl Server {
+    /// Prepares the store and binds both addresses. Whether Redis is there shows later.
+    ///
+    /// # Errors
+    /// If an address cannot be bound or the file limit cannot be read.
+    pub fn bind(config: Config) -> anyhow::Result<Self> {
+        let connections_max = connections_max(config.connections_max)?;
+        let store = store(&config)?;
+        let metrics = Metrics::new(store.kind()).context("failed to set up metrics")?;
+        let public = bind(config.listen)?;
+        let admin = bind(config.admin_listen)?;
+        Ok(Self { config, store, metrics, public, admin, connections_max })
+    }
+
+    /// Where it listens, with the ports that were asked for as 0.
+    ///
+    /// # Errors
+    /// If the system does not know, which it always should.
+    pub fn addresses(&self) -> anyhow::Result<Addresses> {
+        let store = self.store.kind();
+        Ok(Addresses { public: self.public.local_addr()?, admin: self.admin.local_addr()?, store })
+    }
+
+    /// Serves until `stop`, then drains and says farewell.
+    ///
+    /// # Errors
+    /// If a long-lived task ends by itself.
+    pub async fn run(self, stop: CancellationToken) -> anyhow::Result<()> {
+        let tally = Tally::new();
+        let view = Arc::new(watch::Sender::new(View::default()));
+        let gate = Arc::new(Gate::new(self.connections_max, self.metrics.clone()));
+        let settings = self.socket_settings();
+        let sockets =
+            Sockets::new(&settings, Arc::clone(&gate), Arc::clone(&tally), self.metrics.clone());
+
+        let mut tasks = Tasks::default();
+        let serving = self.spawn_ring(&mut tasks, &tally, &view, &sockets);
+        let listening = CancellationToken::new();
+        let public = web::router(view.subscribe()).merge(sockets.router());
+        let admin = admin::router(Admin {
+            view: view.subscribe(),
+            sockets: sockets.clone(),
+            gate,
+            metrics: self.metrics.clone(),
+        });
+        let unacknowledged = self.config.ping_timeout;
+        tasks.listen("public listener", self.public, public, unacknowledged, &listening);
+        tasks.listen("admin listener", self.admin, admin, ADMIN_UNACKNOWLEDGED, &listening);
+
+        tokio::select! {
+            () = stop.cancelled() => {}
+            ended = tasks.first_to_end() => return Err(ended),
+        }
+        drain(&sockets, &tally, self.config.drain_delay, self.config.drain).await;
+        serving.cancel();
+        listening.cancel();
+        tasks.all_to_end().await
+    }
+
+    /// The tasks of the ring: tally → reporter → store → announcements → view → broadcaster.
+    fn spawn_ring(
+        &self,
+        tasks: &mut Tasks,
+        tally: &Arc<Tally>,
+        view: &Arc<watch::Sender<View>>,
+        sockets: &Sockets,
+    ) -> CancellationToken {
+        let config = &self.config;
+        let stop = CancellationToken::new();
+        let resync = Arc::new(Notify::new());
+        let settings = ReporterSettings {
+            incarnation: config.incarnation,
+            lease: config.lease,
+            heartbeat: config.heartbeat,
+        };
+        let (store, metrics) = (&self.store, &self.metrics);
+        let reporter = Reporter::new(
+            &settings,
+            Arc::clone(store),
+            tally,
+            Arc::clone(view),
+            Arc::clone(&resync),
+            metrics.clone(),
+        );
+        let listener = AnnouncementListener::new(
+            Arc::clone(store),
+            Arc::clone(view),
+            resync,
+            metrics.clone(),
+        );
+        let broadcaster = Broadcaster::new(
+            sockets.io().clone(),
+            Arc::clone(tally),
+            view.subscribe(),
+            metrics.clone(),
+            config.emit_interval,
+        );
+        tasks.spawn("reporter", reporter.run(stop.clone()));
+        tasks.spawn("announcements", listener.run(stop.clone()));
+        tasks.spawn("broadcaster", broadcaster.run(stop.clone()));
+        stop
+    }
+
+    fn socket_settings(&self) -> SocketSettings {
+        SocketSettings {
+            ping_interval: self.config.ping_interval,
+            ping_timeout: self.config.ping_timeout,
+            payload_bytes_max: self.config.payload_bytes_max,
+            transports: self.config.transports,
+        }
+    }
+}
+
+/// The long-lived tasks, by name.
+#[derive(Debug, Default)]
+struct Tasks {
+    running: JoinSet<&'static str>,
+}
+
+impl Tasks {
+    fn spawn(&mut self, name: &'static str, task: impl Future<Output = ()> + Send + 'static) {
+        self.running.spawn(async move {
+            task.await;
+            name
+        });
+    }
+
+    fn listen(
+        &mut self,
+        name: &'static str,
+        listener: TcpListener,
+        router: Router,
+        unacknowledged_for: Duration,
+        stop: &CancellationToken,
+    ) {
+        let listener = Listener { listener, router, unacknowledged_for };
+        self.spawn(name, listener.run(stop.clone()));
+    }
+
+    /// Resolves when a task ends that should not have.
+    async fn first_to_end(&mut self) -> anyhow::Error {
+        match self.running.join_next().await {
+            Some(ended) => failure(ended),
+            None => anyhow!("no task is running"),
+        }
+    }
+
+    /// Waits for all, once they have been told to stop.
+    async fn all_to_end(&mut self) -> anyhow::Result<()> {
+        while let Some(ended) = self.running.join_next().await {
+            ended.context("a task panicked while stopping")?;
+        }
+        Ok(())
+    }
+}
+
+fn failure(ended: Result<&'static str, JoinError>) -> anyhow::Error {
+    match ended {
+        Ok(name) => anyhow!("the {name} ended by itself"),
+        Err(error) => anyhow!(error).context("a long-lived task panicked"),
+    }
+}
+
+fn bind(address: SocketAddr) -> anyhow::Result<TcpListener> {
+    listener::bind(address).with_context(|| format!("failed to listen on {address}"))
+}
+
+fn store(config: &Config) -> anyhow::Result<Arc<dyn Store>> {
+    let Some(redis) = &config.redis else { return Ok(Arc::new(EmbeddedStore::new())) };
+    let settings = RedisSettings {
+        url: redis.url.to_string(),
+        key: redis.key.clone(),
+        channel: redis.channel.clone(),
+        lease: config.lease,
+    };
+    let store = RedisStore::new(settings).context("failed to set up the connection to Redis")?;
+    Ok(Arc::new(store))
+}
+
+/// Raises the soft file limit to the hard one, and says how many connections that leaves room for.
+fn connections_max(asked: Option<usize>) -> anyhow::Result<usize> {
+    let descriptors = rlimit::increase_nofile_limit(u64::MAX).context("failed to raise the file limit")?;
+    let room = usize::try_from(descriptors).unwrap_or(usize::MAX).saturating_sub(DESCRIPTORS_RESERVED);
+    Ok(asked.unwrap_or(room.clamp(1, CONNECTIONS_MAX)))
+}

@@ -1,0 +1,215 @@
+//! The Socket.IO side: how sockets come, are counted, and are sent away. Handlers touch only the tally.
+//!
+//! Messages from clients are not listened to; their size is bounded here and their rate in
+//! [`crate::connection`].
+
+use std::{convert::Infallible, fmt, sync::Arc, time::Duration};
+
+use axum::{Router, body::Body, middleware};
+use http::{Method, Request};
+use socketioxide::{
+    ParserConfig, SocketIo, TransportType, extract::SocketRef, handler::ConnectHandler,
+    layer::SocketIoLayer, service::SocketIoService, socket::DisconnectReason,
+};
+use tokio::time::Instant;
+use tower::{Layer, ServiceExt};
+
+use crate::{
+    broadcaster::JOINING,
+    gate::{self, Gate},
+    metrics::Metrics,
+    tally::Tally,
+};
+
+/// Where Socket.IO clients connect.
+pub const PATH: &str = "/socket.io/";
+/// A client that opened a session must join the namespace within this time.
+const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
+/// Packets queued per socket. Only pings and the connect acknowledgement ever queue, since counts have a
+/// slot of their own.
+const QUEUE_PACKETS: usize = 8;
+/// Bytes of read buffer per websocket: clients have nothing to say but pongs.
+const READ_BUFFER_BYTES: usize = 512;
+/// Binary parts of one event; nobody listens to any, and an event that waits for its parts holds memory.
+const BINARY_PARTS_MAX: usize = 1;
+/// How long such an event may wait for its parts.
+const BINARY_PARTS_TIMEOUT: Duration = Duration::from_secs(1);
+
+/// The sockets of this instance.
+#[derive(Clone)]
+pub struct Sockets {
+    io: SocketIo,
+    /// The Socket.IO service as it is, without the gate in front.
+    service: SocketIoService<Router>,
+    gate: Arc<Gate>,
+}
+
+impl fmt::Debug for Sockets {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Sockets").field("gate", &self.gate).finish_non_exhaustive()
+    }
+}
+
+/// How sockets are set up.
+#[derive(Clone, Debug)]
+pub struct SocketSettings {
+    /// Time between pings.
+    pub ping_interval: Duration,
+    /// Time to answer a ping.
+    pub ping_timeout: Duration,
+    /// Bytes of one client message, on both transports.
+    pub payload_bytes_max: usize,
+    /// Which transports are served.
+    pub transports: Transports,
+}
+
+/// Which transports are served.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Transports {
+    /// Both, with upgrades.
+    Both,
+    /// Websockets alone.
+    Websocket,
+    /// Polling alone.
+    Polling,
+}
+
+impl Sockets {
+    /// Builds the Socket.IO service; every socket of the default namespace is counted in `tally`.
+    pub fn new(
+        settings: &SocketSettings,
+        gate: Arc<Gate>,
+        tally: Arc<Tally>,
+        metrics: Metrics,
+    ) -> Self {
+        let (layer, io) = build(settings);
+        let count_in = move |socket: SocketRef| {
+            count_in(&socket, &tally, &metrics);
+            async {}
+        };
+        io.ns(
+            "/",
+            count_in.with(async |socket: SocketRef| {
+                socket.join(JOINING);
+                Ok::<(), Infallible>(())
+            }),
+        );
+        Self {
+            io,
+            service: layer.layer(Router::new()),
+            gate,
+        }
+    }
+
+    /// The handle for emitting.
+    pub fn io(&self) -> &SocketIo {
+        &self.io
+    }
+
+    /// The gate in front.
+    pub fn gate(&self) -> &Arc<Gate> {
+        &self.gate
+    }
+
+    /// Serves [`PATH`], behind the gate.
+    pub fn router(&self) -> Router {
+        let gate = middleware::from_fn_with_state(Arc::clone(&self.gate), gate::pass);
+        Router::new()
+            .route_service(PATH, self.service.clone())
+            .layer(gate)
+    }
+
+    /// Sends a client elsewhere by ending its transport. Never [`SocketRef::disconnect`]: a client that is
+    /// told to leave the namespace stays away for good, one that loses its transport reconnects.
+    pub async fn send_away(&self, socket: &SocketRef) {
+        if let Some(control) = self.gate.control(socket) {
+            control.close();
+        } else if socket.transport_type() == TransportType::Polling {
+            self.close_polling(socket).await;
+        }
+    }
+
+    /// Ends a polling session the way its client would: by posting a close packet.
+    async fn close_polling(&self, socket: &SocketRef) {
+        let uri = format!("{PATH}?EIO=4&transport=polling&sid={}", socket.id);
+        let request = Request::builder()
+            .method(Method::POST)
+            .uri(uri)
+            .body(Body::from("1"));
+        let request = request.expect("a session id is valid in a query");
+        let Ok(response) = self.service.clone().oneshot(request).await;
+        if !response.status().is_success() {
+            tracing::debug!(status = %response.status(), "a polling session ended before it was closed");
+        }
+    }
+
+    /// Open sockets by transport.
+    pub fn by_transport(&self) -> [(&'static str, usize); 2] {
+        let sockets = self.io.sockets();
+        let websockets = sockets
+            .iter()
+            .filter(|socket| socket.transport_type() == TransportType::Websocket)
+            .count();
+        [
+            ("websocket", websockets),
+            ("polling", sockets.len() - websockets),
+        ]
+    }
+}
+
+fn build(settings: &SocketSettings) -> (SocketIoLayer, SocketIo) {
+    let parser = ParserConfig::common()
+        .max_incoming_binaries(BINARY_PARTS_MAX)
+        .max_incoming_binary_buf_size(settings.payload_bytes_max)
+        .packet_completion_timeout(BINARY_PARTS_TIMEOUT);
+    let builder = SocketIo::builder()
+        .ping_interval(settings.ping_interval)
+        .ping_timeout(settings.ping_timeout)
+        .upgrade_timeout(CONNECT_TIMEOUT)
+        .connect_timeout(CONNECT_TIMEOUT)
+        .max_buffer_size(QUEUE_PACKETS)
+        .max_payload(settings.payload_bytes_max as u64)
+        .ws_max_message_size(settings.payload_bytes_max)
+        .ws_max_frame_size(settings.payload_bytes_max)
+        .ws_read_buffer_size(READ_BUFFER_BYTES)
+        .with_parser(parser);
+    let builder = match settings.transports {
+        Transports::Both => builder.transports([TransportType::Websocket, TransportType::Polling]),
+        Transports::Websocket => builder.transports([TransportType::Websocket]),
+        Transports::Polling => builder.transports([TransportType::Polling]),
+    };
+    builder.build_layer()
+}
+
+/// The place in the count lives in the disconnect handler. If the socket is closed before the handler is
+/// set, the handler goes with the socket, and the place with it: no order of events counts anybody for ever.
+fn count_in(socket: &SocketRef, tally: &Arc<Tally>, metrics: &Metrics) {
+    let transport = transport_label(socket.transport_type());
+    metrics.connects.with_label_values(&[transport]).inc();
+    let presence = Arc::new(tally.join(socket.id, Instant::now()));
+    let disconnects = metrics.disconnects.clone();
+    socket.on_disconnect(async move |reason: DisconnectReason| {
+        disconnects.with_label_values(&[reason_label(reason)]).inc();
+        drop(presence);
+    });
+}
+
+fn transport_label(transport: TransportType) -> &'static str {
+    match transport {
+        TransportType::Websocket => "websocket",
+        TransportType::Polling => "polling",
+    }
+}
+
+fn reason_label(reason: DisconnectReason) -> &'static str {
+    match reason {
+        DisconnectReason::TransportClose => "transport_close",
+        DisconnectReason::MultipleHttpPollingError => "multiple_polls",
+        DisconnectReason::PacketParsingError => "bad_packet",
+        DisconnectReason::TransportError => "transport_error",
+        DisconnectReason::HeartbeatTimeout => "ping_timeout",
+        DisconnectReason::ClientNSDisconnect => "client_left",
+        DisconnectReason::ServerNSDisconnect => "server_left",
+        DisconnectReason::ClosingServer => "closing",
+    }
+}

@@ -1,0 +1,157 @@
+//! What went wrong, in the words of [`StoreError`], and whether the connection can still be used.
+//!
+//! Texts from outside pass through [`Secrets::redact`] here; nothing else turns them into errors.
+
+use deadpool_redis::redis::{ErrorKind, RedisConnectionInfo, RedisError};
+
+use crate::store::StoreError;
+
+/// What a server says while it takes no writes, and will again by itself or by an operator's hand.
+const REFUSALS: [&str; 10] = [
+    "READONLY",
+    "LOADING",
+    "BUSY",
+    "OOM",
+    "MASTERDOWN",
+    "NOREPLICAS",
+    "MISCONF",
+    "TRYAGAIN",
+    "CLUSTERDOWN",
+    "UNKILLABLE",
+];
+
+const DENIALS: [&str; 3] = ["NOAUTH", "WRONGPASS", "NOPERM"];
+
+/// The start of what a server with too many clients says, as a plain `ERR`.
+const CROWDED: &str = "max number of clients";
+
+/// User and password, kept to be taken out of whatever others say.
+pub(super) struct Secrets(Vec<String>);
+
+impl Secrets {
+    pub(super) fn of(settings: &RedisConnectionInfo) -> Self {
+        let secrets = [settings.password(), settings.username()];
+        Self(
+            secrets
+                .into_iter()
+                .flatten()
+                .filter(|text| !text.is_empty())
+                .map(str::to_owned)
+                .collect(),
+        )
+    }
+
+    pub(super) fn redact(&self, text: &str) -> String {
+        self.0.iter().fold(text.to_owned(), |text, secret| {
+            text.replace(secret.as_str(), "***")
+        })
+    }
+}
+
+pub(super) fn classify(error: &RedisError, secrets: &Secrets) -> StoreError {
+    let text = secrets.redact(&error.to_string());
+    let code = error.code().unwrap_or_default();
+    if REFUSALS.contains(&code)
+        || error
+            .detail()
+            .is_some_and(|detail| detail.starts_with(CROWDED))
+    {
+        return StoreError::Refused(text);
+    }
+    if DENIALS.contains(&code) || error.kind() == ErrorKind::AuthenticationFailed {
+        return StoreError::Denied(text);
+    }
+    if code == "WRONGTYPE" {
+        return StoreError::WrongType(text);
+    }
+    if error.is_io_error() {
+        return StoreError::Unreachable(text);
+    }
+    StoreError::Protocol(text)
+}
+
+/// True if the next call must not use this connection: it broke, or answers for a server that is no longer
+/// the one its name stands for.
+pub(super) fn spoils_connection(error: &RedisError) -> bool {
+    error.is_io_error() || error.is_unrecoverable_error() || error.code() == Some("READONLY")
+}
+
+#[cfg(test)]
+mod tests {
+    use std::io;
+
+    use deadpool_redis::redis::parse_redis_value;
+    use rstest::rstest;
+
+    use super::*;
+
+    fn from_server(line: &str) -> RedisError {
+        let value = parse_redis_value(format!("-{line}\r\n").as_bytes()).unwrap();
+        value.extract_error().unwrap_err()
+    }
+
+    fn secrets(words: &[&str]) -> Secrets {
+        Secrets(words.iter().map(|&word| word.to_owned()).collect())
+    }
+
+    /// Goal: every answer of a server leads to the right reaction. Method: the first words of its lines.
+    #[rstest]
+    #[case(
+        "READONLY You can't write against a read only replica.",
+        "refuses",
+        true
+    )]
+    #[case("LOADING Redis is loading the dataset in memory", "refuses", false)]
+    #[case("BUSY Redis is busy running a script.", "refuses", false)]
+    #[case(
+        "OOM command not allowed when used memory > 'maxmemory'.",
+        "refuses",
+        false
+    )]
+    #[case("MASTERDOWN Link with MASTER is down", "refuses", false)]
+    #[case("NOREPLICAS Not enough good replicas to write.", "refuses", false)]
+    #[case("MISCONF Redis is configured to save RDB snapshots", "refuses", false)]
+    #[case("ERR max number of clients reached", "refuses", false)]
+    #[case("WRONGTYPE Operation against a key", "wrong type", false)]
+    #[case("NOAUTH Authentication required.", "denies", false)]
+    #[case("WRONGPASS invalid username-password pair", "denies", false)]
+    #[case("NOPERM this user has no permissions", "denies", false)]
+    #[case("ERR unknown command", "failed to understand", false)]
+    #[case("NONSENSE", "failed to understand", false)]
+    fn server_errors_are_told_apart(
+        #[case] line: &str,
+        #[case] expected: &str,
+        #[case] spoils: bool,
+    ) {
+        let error = from_server(line);
+        let text = classify(&error, &secrets(&[])).to_string();
+        assert!(text.contains(expected), "{line} became {text}");
+        assert_eq!(spoils_connection(&error), spoils, "{line}");
+    }
+
+    /// Goal: a broken connection is unreachable and not used again. Method: errors of the socket.
+    #[rstest]
+    #[case(io::ErrorKind::ConnectionRefused)]
+    #[case(io::ErrorKind::BrokenPipe)]
+    #[case(io::ErrorKind::TimedOut)]
+    #[case(io::ErrorKind::UnexpectedEof)]
+    fn socket_errors_are_unreachable(#[case] kind: io::ErrorKind) {
+        let error = RedisError::from(io::Error::from(kind));
+        assert!(matches!(
+            classify(&error, &secrets(&[])),
+            StoreError::Unreachable(_)
+        ));
+        assert!(spoils_connection(&error));
+    }
+
+    /// Goal: a server that quotes credentials does not put them into the log. Method: such a line.
+    #[test]
+    fn credentials_are_redacted() {
+        let error = from_server("ERR user margaret with hunter2 may not");
+        let text = classify(&error, &secrets(&["hunter2", "margaret"])).to_string();
+        assert!(
+            !text.contains("hunter2") && !text.contains("margaret"),
+            "{text}"
+        );
+    }
+}

@@ -1,0 +1,297 @@
+-- One instance reports its local count: one atomic step that may be lost, repeated or late without harm.
+--
+-- KEYS 1 currentUsers                string  the count, a plain integer; absent means 0
+--      2 {currentUsers}:connections  hash    incarnation -> its absolute local count
+--      3 {currentUsers}:sequence     hash    incarnation -> the last sequence applied
+--      4 {currentUsers}:leases       zset    incarnation -> expiry, in ms of the lease clock
+--      5 {currentUsers}:meta         hash    the fields named in META_FIELDS
+-- ARGV 1 incarnation   2 sequence   3 local count   4 lease, in ms
+--      5 highest revision seen   6 the count seen with it
+--      7 report | farewell | audit   8 channel
+-- Reply { OK | STALE, count, revision, announced revision, instances, sequence stored before,
+--         recovering 0 | 1, leases reaped, values repaired }
+--
+-- Invariants after every call that is not STALE: the public key is the sum of the connections hash;
+-- the sum is never negative; the revision is above all that this reporter had seen if the count differs.
+
+local public, connections, sequences, leases, meta = unpack(KEYS)
+local incarnation, kind, channel = ARGV[1], ARGV[7], ARGV[8]
+local sequence, users, lease = tonumber(ARGV[2]), tonumber(ARGV[3]), tonumber(ARGV[4])
+local seen_revision, seen_count = tonumber(ARGV[5]), tonumber(ARGV[6])
+
+-- `announced_at`, `audited`, `recovering` (when it ends; 0 if it is over) are times of the lease clock;
+-- `heard` is the TIME of the last report of anybody.
+local META_FIELDS =
+  { 'total', 'revision', 'announced', 'announced_at', 'audited', 'recovering', 'clock', 'heard' }
+local KINDS = { report = true, farewell = true, audit = true }
+
+local WHOLE_MAX = 2 ^ 53 - 2 -- exact in a Lua number, and so is one more
+local LOCAL_MAX = 1e9
+local LEASE_MIN, LEASE_MAX = 100, 300000
+local NAME_BYTES_MAX = 128
+local REAPED_MAX = 128 -- bounds how long one call holds Redis up
+local KEPT = 600000 -- ms; a long pause of Redis must not lose the parts
+local ANNOUNCEMENT_GAP = 0.25 -- ms for each instance, since a message costs work for each of them
+
+local function is_whole(number, max)
+  return number ~= nil and number >= 0 and number <= max and number == math.floor(number)
+end
+
+-- Lua's own conversion writes 1e14 and above in exponent form.
+local function text(number)
+  return string.format('%.0f', number)
+end
+
+local function is_error(reply)
+  return type(reply) == 'table' and reply.err ~= nil
+end
+
+-- Step 1: check the arguments, read the time, make a first write, read what the store knows.
+
+local valid = incarnation and #incarnation > 0 and #incarnation <= NAME_BYTES_MAX
+  and channel and KINDS[kind]
+  and is_whole(sequence, WHOLE_MAX) and is_whole(users, LOCAL_MAX)
+  and is_whole(lease, LEASE_MAX) and lease >= LEASE_MIN
+  and is_whole(seen_revision, WHOLE_MAX) and is_whole(seen_count, WHOLE_MAX)
+if not valid then
+  return redis.error_reply('ERR headcount: bad argument')
+end
+
+local time = redis.call('TIME')
+local now = time[1] * 1000 + math.floor(time[2] / 1000)
+
+-- This write needs no memory and changes nothing. A server that takes no writes says so here, before any
+-- harm is done, and one that is out of memory lets a script which has begun to write come to its end.
+local first_write = redis.pcall('HDEL', meta, '')
+local meta_unreadable = is_error(first_write)
+if meta_unreadable and not string.find(first_write.err, '^WRONGTYPE') then
+  return first_write
+end
+
+-- Damaged: the first report ever, flushed, expired, or edited by hand. What can still be read is kept.
+local store, damaged = {}, meta_unreadable
+local values = meta_unreadable and {} or redis.call('HMGET', meta, unpack(META_FIELDS))
+for index, field in ipairs(META_FIELDS) do
+  store[field] = tonumber(values[index] or '')
+  damaged = damaged or not is_whole(store[field], WHOLE_MAX)
+end
+if damaged then
+  local revision = is_whole(store.revision, WHOLE_MAX) and store.revision or 0
+  store = { total = 0, revision = revision, announced = 0, announced_at = -math.huge, audited = 0,
+    recovering = 0, clock = 0, heard = now }
+end
+local shown = not damaged and store.total or nil -- the count that the stored revision stands for
+local reaped, repaired = 0, 0
+local audit_due = damaged or kind == 'audit'
+local parts_lost = false -- counts of other instances are known to be missing
+
+-- The lease clock runs while reports come in. A silence says that the store was away, or everybody was, not
+-- who died meanwhile, so it counts for little; it counts for something, so that instances which die after a
+-- single report each cannot keep each other's ghosts for ever. No jump of TIME can harm it.
+local function run_lease_clock()
+  local gap = math.max(0, now - store.heard)
+  if gap > lease / 2 then
+    gap = math.floor(lease / 8)
+    audit_due = true
+  end
+  store.clock = store.clock + gap
+  store.heard = now
+  if store.clock - store.audited >= lease / 3 then
+    audit_due = true
+  end
+end
+
+-- Whoever stored something else under one of our names loses it, before it can stop a report half-way.
+local function drop_wrong_types()
+  if meta_unreadable then
+    redis.call('DEL', meta)
+  end
+  for key, wanted in pairs({ [connections] = 'hash', [sequences] = 'hash', [leases] = 'zset' }) do
+    local found = redis.call('TYPE', key).ok
+    if found ~= wanted and found ~= 'none' then
+      redis.call('DEL', key)
+      repaired = repaired + 1
+      audit_due = true
+      parts_lost = parts_lost or key == connections
+    end
+  end
+end
+
+-- What a field of the connections hash adds to the total.
+local function part(stored)
+  local number = tonumber(stored or '')
+  if is_whole(number, LOCAL_MAX) then
+    return number
+  end
+  audit_due = audit_due or stored ~= false
+  return 0
+end
+
+-- Step 3. The count is absolute: to apply it twice is to apply it once. A count of 0 is stored too, since the
+-- fields are the live instances. A farewell leaves its sequence and its lease as a tombstone, so that a late
+-- report of the same incarnation stays fenced for as long as one can be under way.
+local function apply(last)
+  local stored = redis.call('HGET', connections, incarnation)
+  local leaving = kind == 'farewell'
+  if last and not stored and not leaving then
+    parts_lost, audit_due = true, true -- reported before, neither left nor reaped: the hash was lost
+  end
+  if leaving then
+    users = 0
+    redis.call('HDEL', connections, incarnation)
+  elseif stored ~= text(users) then
+    redis.call('HSET', connections, incarnation, text(users))
+  end
+  redis.call('HSET', sequences, incarnation, text(sequence))
+  redis.call('ZADD', leases, text(store.clock + lease), incarnation)
+  store.total = store.total + users - part(stored)
+end
+
+-- Step 4. Whoever's lease has run out is gone.
+local function reap()
+  local expired = redis.call('ZRANGEBYSCORE', leases, '-inf', '(' .. text(store.clock),
+    'LIMIT', 0, REAPED_MAX)
+  reaped = #expired
+  if reaped == 0 then
+    return
+  end
+  for _, stored in ipairs(redis.call('HMGET', connections, unpack(expired))) do
+    store.total = store.total - part(stored)
+  end
+  redis.call('HDEL', connections, unpack(expired))
+  redis.call('HDEL', sequences, unpack(expired))
+  redis.call('ZREM', leases, unpack(expired))
+end
+
+-- Every lease ends within `latest`: a damaged store's clock began anew, below the expiries it finds.
+local function clamp_leases()
+  local latest = store.clock + (damaged and lease or LEASE_MAX)
+  local leased, entries = {}, redis.call('ZRANGE', leases, 0, -1, 'WITHSCORES')
+  for index = 1, #entries, 2 do
+    leased[entries[index]] = true
+    if tonumber(entries[index + 1]) > latest then
+      redis.call('ZADD', leases, text(latest), entries[index])
+    end
+  end
+  return leased
+end
+
+-- Step 5. Recount the total from its parts. A part with a sequence and no lease belongs to an instance whose
+-- lease was lost: it gets a new one, and if the instance is dead that ends too. A part with neither is nobody's.
+local function audit()
+  local leased, sum = clamp_leases(), 0
+  local parts = redis.call('HGETALL', connections)
+  for index = 1, #parts, 2 do
+    local owner, count = parts[index], tonumber(parts[index + 1])
+    local known = leased[owner] or redis.call('HEXISTS', sequences, owner) == 1
+    if known and is_whole(count, LOCAL_MAX) then
+      sum = sum + count
+      if not leased[owner] then
+        redis.call('ZADD', leases, text(store.clock + lease), owner)
+        repaired = repaired + 1
+      end
+    else
+      redis.call('HDEL', connections, owner)
+      repaired = repaired + 1
+      parts_lost = parts_lost or known -- it was somebody's count, and now nobody knows it
+    end
+  end
+  if shown and store.total ~= sum then
+    repaired = repaired + 1
+  end
+  store.total, store.audited = sum, store.clock
+end
+
+-- Step 6. Revisions grow even when Redis forgets. A reporter that knows more than the store has found it
+-- rolled back or empty. Until every instance has had the time to report, the count is marked as recovering and
+-- instances show their estimates. The end of the mark is a revision too, so that "accept only a greater
+-- revision" is all that a view needs.
+local function revise()
+  local reused = seen_revision == store.revision and seen_count ~= shown
+  local forgot = seen_revision > 0 and (seen_revision > store.revision or reused)
+  local lost = forgot or parts_lost
+  local recovered = store.recovering > 0 and store.clock >= store.recovering
+  if lost then
+    store.recovering = store.clock + lease
+  elseif recovered then
+    store.recovering = 0
+  end
+  if lost or recovered or store.total ~= shown then
+    store.revision = math.max(store.revision, seen_revision) + 1
+  end
+end
+
+-- Step 7. The public key is the total, whatever stood there, and ages out soon after the last instance.
+local function show()
+  local stands = redis.pcall('GET', public)
+  if shown and stands and stands ~= text(shown) then
+    repaired = repaired + 1
+  end
+  if stands == text(store.total) then
+    return
+  end
+  if shown and stands == text(shown) then
+    redis.call('INCRBY', public, text(store.total - shown))
+    return
+  end
+  redis.call('SET', public, text(store.total), 'PX', 2 * lease)
+end
+
+-- Step 8. Published inside the script, so that channel order is revision order. What is held back goes out
+-- with the next report of anybody.
+local function announce(instances)
+  local too_early = store.clock - store.announced_at < instances * ANNOUNCEMENT_GAP
+  if store.announced == store.revision or too_early then
+    return
+  end
+  store.announced, store.announced_at = store.revision, store.clock
+  local mark = store.recovering > 0 and ',"recovering":true' or ''
+  redis.call('PUBLISH', channel,
+    '{"count":' .. text(store.total) .. ',"revision":' .. text(store.revision) .. mark .. '}')
+end
+
+local function save()
+  local fields = {}
+  for _, field in ipairs(META_FIELDS) do
+    fields[#fields + 1] = field
+    fields[#fields + 1] = text(store[field])
+  end
+  redis.call('HSET', meta, unpack(fields))
+end
+
+local function renew_ttls()
+  redis.call('PEXPIRE', public, 2 * lease)
+  for _, key in ipairs({ connections, sequences, leases, meta }) do
+    redis.call('PEXPIRE', key, KEPT)
+  end
+end
+
+local function reply(outcome, instances, last)
+  return { outcome, store.total, store.revision, store.announced, instances, last or 0,
+    store.recovering > 0 and 1 or 0, reaped, repaired }
+end
+
+-- Step 2, the fence: a report that is not newer than the last one changes nothing and renews nothing.
+local fence = redis.pcall('HGET', sequences, incarnation)
+local last = not is_error(fence) and tonumber(fence or '') or nil
+if last and sequence <= last then
+  local instances = redis.pcall('HLEN', connections)
+  return reply('STALE', is_error(instances) and 0 or instances, last)
+end
+
+run_lease_clock()
+drop_wrong_types()
+apply(last)
+reap()
+if audit_due or store.total < 0 then
+  audit()
+end
+revise()
+show()
+local instances = redis.call('HLEN', connections)
+announce(instances)
+save()
+if audit_due then
+  renew_ttls()
+end
+return reply('OK', instances, last)

@@ -1,0 +1,218 @@
+//! The local count: how many connections this instance holds, and who among them still waits for a first
+//! value. Synchronous; it knows neither sockets nor stores.
+//!
+//! A [`Presence`] is a connection's place in the count. It gives its place back when dropped, so whatever
+//! ends a connection, in whatever order, ends it in the count as well, and once.
+
+use std::{
+    collections::VecDeque,
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    time::Duration,
+};
+
+use socketioxide::socket::Sid;
+use tokio::{sync::watch, time::Instant};
+
+/// How long a newcomer waits for the store to count it before it is shown the estimate. A healthy store
+/// answers in a few milliseconds; a quarter of a second is about where a person begins to notice.
+pub const NEWCOMER_PATIENCE: Duration = Duration::from_millis(250);
+
+/// Counts this instance's connections.
+#[derive(Debug)]
+pub struct Tally {
+    state: Mutex<State>,
+    /// The newest local count; what lies between two looks of the reporter merges here.
+    local: watch::Sender<Local>,
+}
+
+#[derive(Debug, Default)]
+struct State {
+    local: Local,
+    /// In the order of joining, so the front has waited longest. At most one entry per connection made.
+    newcomers: VecDeque<Newcomer>,
+}
+
+/// The local count after a certain change.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Local {
+    /// Connections on this instance.
+    pub users: u64,
+    /// The change this number belongs to.
+    pub change: Change,
+}
+
+/// Numbers the joins and leaves of this instance.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Change(pub u64);
+
+/// A connection that has not been shown a count yet.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Newcomer {
+    /// Its session.
+    pub session: Sid,
+    /// The change by which it joined: a count that covers it includes the newcomer.
+    pub change: Change,
+    /// When it joined.
+    pub joined_at: Instant,
+}
+
+impl Tally {
+    /// An empty one.
+    pub fn new() -> Arc<Self> {
+        Arc::new(Self {
+            state: Mutex::default(),
+            local: watch::Sender::new(Local::default()),
+        })
+    }
+
+    /// Counts a connection in, until the returned presence is dropped. It is a newcomer until
+    /// [`Tally::take_newcomers`] hands it out.
+    #[must_use]
+    pub fn join(self: &Arc<Self>, session: Sid, now: Instant) -> Presence {
+        let mut state = self.state();
+        let change = self.record(&mut state, 1);
+        state.newcomers.push_back(Newcomer {
+            session,
+            change,
+            joined_at: now,
+        });
+        Presence {
+            tally: Arc::clone(self),
+        }
+    }
+
+    /// Takes out the newcomers who can be shown a count: those whose joining is covered by what the store
+    /// has acknowledged, and those who waited long enough and are in the estimate, which includes every
+    /// change up to `estimated`.
+    pub fn take_newcomers(
+        &self,
+        covered: Change,
+        estimated: Change,
+        now: Instant,
+    ) -> Vec<Newcomer> {
+        let mut state = self.state();
+        let ready = state.newcomers.partition_point(|newcomer| {
+            let patience_ended = now.duration_since(newcomer.joined_at) >= NEWCOMER_PATIENCE;
+            newcomer.change <= covered || (patience_ended && newcomer.change <= estimated)
+        });
+        state.newcomers.drain(..ready).collect()
+    }
+
+    /// When the newcomer who has waited longest loses patience; `None` if nobody waits.
+    pub fn patience_ends(&self) -> Option<Instant> {
+        self.state()
+            .newcomers
+            .front()
+            .map(|newcomer| newcomer.joined_at + NEWCOMER_PATIENCE)
+    }
+
+    /// Connections that have been handed out as newcomers, whose first value is therefore on its way.
+    pub fn told(&self) -> u64 {
+        let state = self.state();
+        state
+            .local
+            .users
+            .saturating_sub(state.newcomers.len() as u64)
+    }
+
+    /// Connections now.
+    pub fn users(&self) -> u64 {
+        self.state().local.users
+    }
+
+    /// The local count as it changes; a slow reader skips to the newest.
+    pub fn subscribe(&self) -> watch::Receiver<Local> {
+        self.local.subscribe()
+    }
+
+    fn leave(&self) {
+        let mut state = self.state();
+        self.record(&mut state, -1);
+    }
+
+    /// Published under the lock, so that the channel never goes back, and before the lock is released a
+    /// newcomer is in line: whoever sees its change finds it waiting.
+    fn record(&self, state: &mut State, by: i64) -> Change {
+        let users = state.local.users.checked_add_signed(by);
+        state.local.users = users.expect("a presence leaves once, so the count cannot pass zero");
+        state.local.change.0 += 1;
+        self.local.send_replace(state.local);
+        state.local.change
+    }
+
+    /// Every critical section leaves the state whole, so a panic elsewhere must not take the count with it.
+    fn state(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// A connection's place in the local count; dropping it is leaving.
+#[derive(Debug)]
+pub struct Presence {
+    tally: Arc<Tally>,
+}
+
+impl Drop for Presence {
+    fn drop(&mut self) {
+        self.tally.leave();
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    /// Goal: the count is the number of presences, and every join or leave is a new change. Method: any
+    /// sequence of joins and drops, compared with a plain list.
+    fn check_counts(steps: &[Option<usize>]) {
+        let tally = Tally::new();
+        let now = Instant::now();
+        let mut held = Vec::new();
+        for (step, leaver) in steps.iter().enumerate() {
+            match leaver {
+                Some(index) if !held.is_empty() => drop(held.swap_remove(index % held.len())),
+                _ => held.push(tally.join(Sid::new(), now)),
+            }
+            let local = *tally.subscribe().borrow();
+            assert_eq!(local.users, held.len() as u64);
+            assert_eq!(local.change, Change(step as u64 + 1));
+        }
+        drop(held);
+        assert_eq!(tally.users(), 0);
+    }
+
+    proptest! {
+        #[test]
+        fn the_count_is_the_number_of_presences(
+            steps in proptest::collection::vec(proptest::option::of(0usize..64), 0..200),
+        ) {
+            check_counts(&steps);
+        }
+    }
+
+    /// Goal: newcomers come out in order, each once, when covered or out of patience and in the estimate.
+    /// Method: three joins at known times, looked at from several positions.
+    #[test]
+    fn newcomers_wait_until_they_are_counted() {
+        let tally = Tally::new();
+        let start = Instant::now();
+        let ids: Vec<Sid> = (0..3).map(|_| Sid::new()).collect();
+        let _held: Vec<Presence> = ids.iter().map(|&id| tally.join(id, start)).collect();
+        let taken = |covered, estimated, now| -> Vec<Sid> {
+            let newcomers = tally.take_newcomers(Change(covered), Change(estimated), now);
+            newcomers.iter().map(|newcomer| newcomer.session).collect()
+        };
+        assert_eq!(taken(0, 3, start), []);
+        assert_eq!(taken(1, 3, start), [ids[0]]);
+        assert_eq!(tally.patience_ends(), Some(start + NEWCOMER_PATIENCE));
+        assert_eq!(
+            taken(1, 2, start + NEWCOMER_PATIENCE),
+            [ids[1]],
+            "the third is in no estimate"
+        );
+        assert_eq!(taken(3, 3, start + NEWCOMER_PATIENCE), [ids[2]]);
+        assert_eq!(tally.patience_ends(), None);
+    }
+}

@@ -1,0 +1,218 @@
+//! What this instance holds the count to be, exact or estimated: pure data, changed only by folding in what
+//! was heard.
+//!
+//! ```text
+//!                 a reply                       the count ends recovering
+//!   ┌─────────┐ ──────────▶ ┌───────┐ ◀───────────────────────────────── ┌────────────┐
+//!   │ no base │             │ exact │                                    │ recovering │
+//!   └─────────┘             └───────┘ ─────────────────────────────────▶ └────────────┘
+//!        │                   │     ▲    the store found its data lost       (estimate)
+//!        │ no answer         ▼     │ a reply
+//!        └───────────────▶ ┌─────────┐
+//!                          │  away   │ (estimate)
+//!                          └─────────┘
+//! ```
+//!
+//! The estimate is the last good count plus the change of the local count since: right about the users
+//! here, and the last thing known about all others.
+
+use std::time::Duration;
+
+use tokio::time::Instant;
+
+use crate::{
+    count::{Count, Incarnation, Revision, Sequence},
+    store::Reply,
+    tally::{Change, Local},
+};
+
+/// What this instance knows of the count.
+#[derive(Clone, Copy, Debug, Default, PartialEq)]
+pub struct View {
+    /// Under which name this instance reports.
+    incarnation: Option<Incarnation>,
+    /// The highest revision heard of, recovering or not, with its number; sent along with every report.
+    seen: Count,
+    /// What the estimate stands on: the last count that was not recovering.
+    base: Option<Base>,
+    /// Whether the last word from the store was an answer rather than an error or silence.
+    reachable: bool,
+    /// The local count, at most one report gap old.
+    local: Local,
+    /// The newest local count that the store is known to hold, and the sequence it was sent with.
+    acknowledged: Local,
+    acknowledged_sequence: Sequence,
+    /// The last revision that the store said it had published.
+    announced: Revision,
+    /// When the newest answered report was sent.
+    answered: Option<Instant>,
+    /// Live instances.
+    instances: u32,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq)]
+struct Base {
+    users: u64,
+    revision: Revision,
+    /// What of it is ours.
+    local_users: u64,
+}
+
+/// The view as it is shown to people and programs.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Shown {
+    /// Users in the whole cluster.
+    pub users: u64,
+    /// The revision this stands on.
+    pub revision: Revision,
+    /// False for an estimate.
+    pub exact: bool,
+}
+
+impl View {
+    /// What to show now.
+    pub fn shown(&self) -> Shown {
+        let Some(base) = self.base else {
+            return Shown {
+                users: self.local.users,
+                revision: self.seen.revision,
+                exact: false,
+            };
+        };
+        if self.reachable && !self.seen.recovering {
+            return Shown {
+                users: base.users,
+                revision: base.revision,
+                exact: true,
+            };
+        }
+        let elsewhere = base.users.saturating_sub(base.local_users);
+        Shown {
+            users: elsewhere + self.local.users,
+            revision: base.revision,
+            exact: false,
+        }
+    }
+
+    /// Folds in the answer to a report that was sent at `sent_at` with this local count and sequence.
+    pub fn fold_reply(&mut self, sent: SentReport, reply: &Reply) {
+        self.reachable = true;
+        self.instances = reply.instances;
+        self.announced = reply.announced;
+        self.answered = self.answered.max(Some(sent.at));
+        if reply.applied && sent.sequence > self.acknowledged_sequence {
+            self.acknowledged_sequence = sent.sequence;
+            self.acknowledged = sent.local;
+            self.claim_own_part(reply);
+        }
+        self.fold(reply.count);
+    }
+
+    /// Folds in an announcement, or the count of a reply: whatever has the greater revision.
+    pub fn fold(&mut self, count: Count) {
+        if !count.supersedes(&self.seen) {
+            return;
+        }
+        self.seen = count;
+        if !count.recovering || self.base.is_none() {
+            let local_users = self.acknowledged.users;
+            self.base = Some(Base {
+                users: count.users,
+                revision: count.revision,
+                local_users,
+            });
+        }
+    }
+
+    /// The base may have come by announcement, before the reply that tells which local count is in it.
+    fn claim_own_part(&mut self, reply: &Reply) {
+        if let Some(base) = &mut self.base
+            && reply.count.revision <= base.revision
+        {
+            base.local_users = self.acknowledged.users;
+        }
+    }
+
+    /// The store failed to answer: from here on the view is an estimate.
+    pub fn lose(&mut self) {
+        self.reachable = false;
+    }
+
+    /// The local count has changed.
+    pub fn observe(&mut self, local: Local) {
+        self.local = local;
+    }
+
+    /// A new incarnation begins: nothing has been acknowledged to it yet.
+    pub fn begin_incarnation(&mut self, incarnation: Incarnation) {
+        self.incarnation = Some(incarnation);
+        self.acknowledged_sequence = Sequence::default();
+    }
+
+    /// Under which name this instance reports; `None` before it began.
+    pub fn incarnation(&self) -> Option<Incarnation> {
+        self.incarnation
+    }
+
+    /// The highest revision heard of, with its number.
+    pub fn seen(&self) -> Count {
+        self.seen
+    }
+
+    /// Changes up to this one are in the store's count.
+    pub fn covered(&self) -> Change {
+        self.acknowledged.change
+    }
+
+    /// Changes up to this one are in the estimate.
+    pub fn estimated(&self) -> Change {
+        self.local.change
+    }
+
+    /// The local count that the store holds for this instance.
+    pub fn acknowledged_users(&self) -> u64 {
+        self.acknowledged.users
+    }
+
+    /// The last revision the store said it had published.
+    pub fn announced(&self) -> Revision {
+        self.announced
+    }
+
+    /// When the newest answered report was sent; `None` before the first.
+    pub fn answered(&self) -> Option<Instant> {
+        self.answered
+    }
+
+    /// How old the newest acknowledged state of the store is: the time since the newest answered report was
+    /// sent. Zero before the first.
+    pub fn age(&self, now: Instant) -> Duration {
+        self.answered
+            .map_or(Duration::ZERO, |at| now.saturating_duration_since(at))
+    }
+
+    /// Whether the store answered last time.
+    pub fn reachable(&self) -> bool {
+        self.reachable
+    }
+
+    /// Live instances, as of the last reply.
+    pub fn instances(&self) -> u32 {
+        self.instances
+    }
+}
+
+/// What a report that is under way was sent with.
+#[derive(Clone, Copy, Debug)]
+pub struct SentReport {
+    /// Its sequence.
+    pub sequence: Sequence,
+    /// The local count it carried.
+    pub local: Local,
+    /// When it was sent.
+    pub at: Instant,
+}
+
+#[cfg(test)]
+#[path = "view/tests.rs"]
+mod tests;

@@ -1,0 +1,253 @@
+//! Tests of the view: the fold, the estimate, and what the two promise together.
+
+use proptest::prelude::*;
+
+use super::*;
+
+const NO_CHANGE: Change = Change(0);
+
+fn count(users: u64, revision: u64) -> Count {
+    Count {
+        users,
+        revision: Revision(revision),
+        recovering: false,
+    }
+}
+
+fn recovering(users: u64, revision: u64) -> Count {
+    Count {
+        recovering: true,
+        ..count(users, revision)
+    }
+}
+
+fn local(users: u64) -> Local {
+    Local {
+        users,
+        change: Change(users),
+    }
+}
+
+fn reply(count: Count) -> Reply {
+    Reply {
+        applied: true,
+        count,
+        announced: count.revision,
+        instances: 2,
+        stored_sequence: Sequence(0),
+        reaped: 0,
+        repaired: 0,
+    }
+}
+
+/// A view of an instance that observed and reported each of these local counts, answered in order.
+struct Story {
+    view: View,
+    sequence: Sequence,
+    now: Instant,
+}
+
+impl Story {
+    fn new() -> Self {
+        Self {
+            view: View::default(),
+            sequence: Sequence(0),
+            now: Instant::now(),
+        }
+    }
+
+    fn answered(&mut self, users: u64, count: Count) {
+        let sent = self.send(users);
+        self.view.fold_reply(sent, &reply(count));
+    }
+
+    fn send(&mut self, users: u64) -> SentReport {
+        self.view.observe(local(users));
+        self.sequence = self.sequence.next();
+        SentReport {
+            sequence: self.sequence,
+            local: local(users),
+            at: self.now,
+        }
+    }
+
+    fn users(&self) -> u64 {
+        self.view.shown().users
+    }
+}
+
+/// Goal: before the first answer the instance shows its own users, as an estimate. Method: directly.
+#[test]
+fn without_a_base_the_local_count_is_shown() {
+    let mut view = View::default();
+    view.observe(local(3));
+    assert_eq!(
+        view.shown(),
+        Shown {
+            users: 3,
+            revision: Revision(0),
+            exact: false
+        }
+    );
+    assert_eq!(view.covered(), NO_CHANGE);
+}
+
+/// Goal: while the store is away joins and leaves here still move the number, and its return with the same
+/// revision makes it exact again. Method: answer, lose, change, answer.
+#[test]
+fn an_outage_shows_the_estimate() {
+    let mut story = Story::new();
+    story.answered(4, count(10, 7));
+    assert!(story.view.shown().exact);
+    story.view.lose();
+    story.view.observe(local(6));
+    assert_eq!(
+        story.view.shown(),
+        Shown {
+            users: 12,
+            revision: Revision(7),
+            exact: false
+        }
+    );
+    story.answered(4, count(10, 7));
+    assert_eq!(
+        story.view.shown(),
+        Shown {
+            users: 10,
+            revision: Revision(7),
+            exact: true
+        }
+    );
+}
+
+/// Goal: a store that lost its data causes no dip. Method: recovering counts that start near zero, by reply
+/// and by announcement, then the end of recovery.
+#[test]
+fn recovery_causes_no_dip() {
+    let mut story = Story::new();
+    story.answered(4, count(10, 7));
+    story.answered(4, recovering(4, 8));
+    assert_eq!(
+        story.view.shown(),
+        Shown {
+            users: 10,
+            revision: Revision(7),
+            exact: false
+        }
+    );
+    story.view.fold(recovering(7, 9));
+    story.answered(5, recovering(8, 10));
+    assert_eq!(
+        story.users(),
+        11,
+        "our newcomer, acknowledged while recovering, stays in the estimate"
+    );
+    assert_eq!(story.view.seen(), recovering(8, 10));
+    story.view.fold(count(11, 11));
+    assert_eq!(
+        story.view.shown(),
+        Shown {
+            users: 11,
+            revision: Revision(11),
+            exact: true
+        }
+    );
+    story.view.lose();
+    assert_eq!(story.users(), 11);
+}
+
+/// Goal: an instance that starts during recovery shows what the store has rather than itself alone.
+#[test]
+fn a_newcomer_among_instances_takes_a_recovering_count() {
+    let mut story = Story::new();
+    story.answered(1, recovering(8, 10));
+    assert_eq!(
+        story.view.shown(),
+        Shown {
+            users: 8,
+            revision: Revision(10),
+            exact: false
+        }
+    );
+}
+
+/// Goal: when the announcement overtakes the reply, the estimate does not count our change twice. Method:
+/// announcement of our own report first, then its reply, then an outage.
+#[test]
+fn an_announcement_may_overtake_the_reply() {
+    let mut story = Story::new();
+    story.answered(4, count(10, 7));
+    let sent = story.send(5);
+    story.view.fold(count(11, 8));
+    story.view.fold_reply(sent, &reply(count(11, 8)));
+    story.view.lose();
+    assert_eq!(story.users(), 11);
+}
+
+/// Goal: replies that cross cannot take back what a later one acknowledged. Method: answer two reports in the
+/// wrong order.
+#[test]
+fn crossed_replies_keep_the_newest_acknowledgement() {
+    let mut story = Story::new();
+    let first = story.send(1);
+    let second = story.send(2);
+    story.view.fold_reply(second, &reply(count(2, 2)));
+    story.view.fold_reply(
+        first,
+        &Reply {
+            applied: false,
+            ..reply(count(2, 2))
+        },
+    );
+    assert_eq!(story.view.covered(), Change(2));
+    assert_eq!(story.view.acknowledged_users(), 2);
+}
+
+proptest! {
+    /// Goal: shown revisions never go back, whatever is heard in whatever order. Method: random folds,
+    /// losses and local changes.
+    #[test]
+    fn revisions_never_go_back(
+        events in proptest::collection::vec((0u8..4, 0u64..30, 0u64..30, any::<bool>()), 0..200),
+    ) {
+        let mut story = Story::new();
+        let mut last = Revision(0);
+        for (kind, users, revision, mark) in events {
+            let heard = Count { users, revision: Revision(revision), recovering: mark };
+            match kind {
+                0 => story.answered(users, heard),
+                1 => story.view.fold(heard),
+                2 => story.view.lose(),
+                _ => story.view.observe(local(users)),
+            }
+            let shown = story.view.shown();
+            prop_assert!(shown.revision >= last);
+            prop_assert!(!shown.exact || !story.view.seen().recovering);
+            last = shown.revision;
+        }
+    }
+
+    /// Goal: while nothing changes elsewhere, the estimate is the truth through any outage or loss of data.
+    /// Method: others hold a constant number; our own count moves at random, reported or not.
+    #[test]
+    fn the_estimate_is_right_about_our_own_users(
+        others in 0u64..50,
+        steps in proptest::collection::vec((0u8..3, 0u64..20), 1..100),
+    ) {
+        let mut story = Story::new();
+        let mut revision = 1;
+        story.answered(0, count(others, revision));
+        for (kind, users) in steps {
+            revision += 1;
+            match kind {
+                0 => story.answered(users, count(others + users, revision)),
+                1 => story.answered(users, recovering(users, revision)),
+                _ => {
+                    story.view.lose();
+                    story.view.observe(local(users));
+                }
+            }
+            prop_assert_eq!(story.users(), others + users);
+        }
+    }
+}
