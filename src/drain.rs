@@ -19,7 +19,12 @@ const LAST_ONES: Duration = Duration::from_secs(2);
 pub async fn drain(sockets: &Sockets, tally: &Tally, delay: Duration, window: Duration) {
     let gate = sockets.gate();
     gate.leave();
-    tracing::info!(?delay, ?window, connections = tally.users(), "shutting down: not ready any more");
+    tracing::info!(
+        ?delay,
+        ?window,
+        connections = tally.users(),
+        "shutting down: not ready any more"
+    );
     sleep(delay).await;
     gate.close();
     let deadline = Instant::now() + window;
@@ -34,7 +39,10 @@ pub async fn drain(sockets: &Sockets, tally: &Tally, delay: Duration, window: Du
     });
     match emptied.await {
         Ok(()) => tracing::info!("all clients have been sent elsewhere"),
-        Err(_) => tracing::warn!(connections = tally.users(), "some clients could not be sent away in time"),
+        Err(_) => tracing::warn!(
+            connections = tally.users(),
+            "some clients could not be sent away in time"
+        ),
     }
 }
 
@@ -43,7 +51,10 @@ async fn send_all_away(sockets: &Sockets, deadline: Instant) {
     let everybody = sockets.io().sockets();
     let mut left = everybody.as_slice();
     while !left.is_empty() {
-        let batch = batch_size(left.len(), deadline.saturating_duration_since(Instant::now()));
+        let batch = batch_size(
+            left.len(),
+            deadline.saturating_duration_since(Instant::now()),
+        );
         let (now, later) = left.split_at(batch);
         for socket in now {
             sockets.send_away(socket).await;
@@ -68,7 +79,13 @@ mod tests {
     /// Goal: everybody is gone in time, in even batches. Method: play the drain for several sizes.
     #[test]
     fn batches_are_even_and_end_in_time() {
-        for (clients, window_millis) in [(0, 1000), (1, 1000), (7, 10_000), (10_000, 10_000), (500, 0)] {
+        for (clients, window_millis) in [
+            (0, 1000),
+            (1, 1000),
+            (7, 10_000),
+            (10_000, 10_000),
+            (500, 0),
+        ] {
             let window = Duration::from_millis(window_millis);
             let (mut left, mut elapsed, mut sizes) = (clients, Duration::ZERO, Vec::new());
             while left > 0 {

@@ -50,7 +50,9 @@ async fn run(config: Config) -> anyhow::Result<()> {
     set_up_logs(&config.log)?;
     rustls::crypto::ring::default_provider()
         .install_default()
-        .map_err(|_| anyhow::anyhow!("failed to install a crypto provider: there is one already"))?;
+        .map_err(|_| {
+            anyhow::anyhow!("failed to install a crypto provider: there is one already")
+        })?;
     let stop = stop_on_signals()?;
     let server = Server::bind(config)?;
     let mut stdout = io::stdout();
@@ -65,13 +67,19 @@ fn stop_on_signals() -> anyhow::Result<CancellationToken> {
     let mut interrupt = signal(SignalKind::interrupt()).context("failed to listen for SIGINT")?;
     let stop = CancellationToken::new();
     let stopping = stop.clone();
-    #[allow(clippy::disallowed_methods, reason = "it lives as long as the process, outside the server")]
+    #[allow(
+        clippy::disallowed_methods,
+        reason = "it lives as long as the process, outside the server"
+    )]
     tokio::spawn(async move {
         either(&mut terminate, &mut interrupt).await;
         stopping.cancel();
         either(&mut terminate, &mut interrupt).await;
         tracing::warn!("second signal: ending at once");
-        #[allow(clippy::exit, reason = "ending at once is what the second signal asks for")]
+        #[allow(
+            clippy::exit,
+            reason = "ending at once is what the second signal asks for"
+        )]
         process::exit(CUT_SHORT);
     });
     Ok(stop)
@@ -87,9 +95,15 @@ async fn either(terminate: &mut Signal, interrupt: &mut Signal) {
 fn set_up_logs(log: &LogConfig) -> anyhow::Result<()> {
     let filter = EnvFilter::try_new(&log.filter).context("failed to read the log filter")?;
     let colours = io::stderr().is_terminal();
-    let builder =
-        tracing_subscriber::fmt().with_env_filter(filter).with_writer(io::stderr).with_ansi(colours);
-    let installed = if log.json { builder.json().try_init() } else { builder.try_init() };
+    let builder = tracing_subscriber::fmt()
+        .with_env_filter(filter)
+        .with_writer(io::stderr)
+        .with_ansi(colours);
+    let installed = if log.json {
+        builder.json().try_init()
+    } else {
+        builder.try_init()
+    };
     installed.map_err(|error| anyhow::anyhow!("failed to set up logs: {error}"))
 }
 

@@ -62,7 +62,11 @@ pub struct Addresses {
 
 impl fmt::Display for Addresses {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Self { public, admin, store } = self;
+        let Self {
+            public,
+            admin,
+            store,
+        } = self;
         write!(f, "listening public={public} admin={admin} store={store}")
     }
 }
@@ -78,7 +82,14 @@ impl Server {
         let metrics = Metrics::new(store.kind()).context("failed to set up metrics")?;
         let public = bind(config.listen)?;
         let admin = bind(config.admin_listen)?;
-        Ok(Self { config, store, metrics, public, admin, connections_max })
+        Ok(Self {
+            config,
+            store,
+            metrics,
+            public,
+            admin,
+            connections_max,
+        })
     }
 
     /// Where it listens, with the ports that were asked for as 0.
@@ -87,7 +98,11 @@ impl Server {
     /// If the system does not know, which it always should.
     pub fn addresses(&self) -> anyhow::Result<Addresses> {
         let store = self.store.kind();
-        Ok(Addresses { public: self.public.local_addr()?, admin: self.admin.local_addr()?, store })
+        Ok(Addresses {
+            public: self.public.local_addr()?,
+            admin: self.admin.local_addr()?,
+            store,
+        })
     }
 
     /// Serves until `stop`, then drains and says farewell.
@@ -99,8 +114,12 @@ impl Server {
         let view = Arc::new(watch::Sender::new(View::default()));
         let gate = Arc::new(Gate::new(self.connections_max, self.metrics.clone()));
         let settings = self.socket_settings();
-        let sockets =
-            Sockets::new(&settings, Arc::clone(&gate), Arc::clone(&tally), self.metrics.clone());
+        let sockets = Sockets::new(
+            &settings,
+            Arc::clone(&gate),
+            Arc::clone(&tally),
+            self.metrics.clone(),
+        );
 
         let mut tasks = Tasks::default();
         let serving = self.spawn_ring(&mut tasks, &tally, &view, &sockets);
@@ -113,8 +132,20 @@ impl Server {
             metrics: self.metrics.clone(),
         });
         let unacknowledged = self.config.ping_timeout;
-        tasks.listen("public listener", self.public, public, unacknowledged, &listening);
-        tasks.listen("admin listener", self.admin, admin, ADMIN_UNACKNOWLEDGED, &listening);
+        tasks.listen(
+            "public listener",
+            self.public,
+            public,
+            unacknowledged,
+            &listening,
+        );
+        tasks.listen(
+            "admin listener",
+            self.admin,
+            admin,
+            ADMIN_UNACKNOWLEDGED,
+            &listening,
+        );
 
         tokio::select! {
             () = stop.cancelled() => {}
@@ -151,12 +182,8 @@ impl Server {
             Arc::clone(&resync),
             metrics.clone(),
         );
-        let listener = AnnouncementListener::new(
-            Arc::clone(store),
-            Arc::clone(view),
-            resync,
-            metrics.clone(),
-        );
+        let listener =
+            AnnouncementListener::new(Arc::clone(store), Arc::clone(view), resync, metrics.clone());
         let broadcaster = Broadcaster::new(
             sockets.io().clone(),
             Arc::clone(tally),
@@ -202,7 +229,11 @@ impl Tasks {
         unacknowledged_for: Duration,
         stop: &CancellationToken,
     ) {
-        let listener = Listener { listener, router, unacknowledged_for };
+        let listener = Listener {
+            listener,
+            router,
+            unacknowledged_for,
+        };
         self.spawn(name, listener.run(stop.clone()));
     }
 
@@ -235,7 +266,9 @@ fn bind(address: SocketAddr) -> anyhow::Result<TcpListener> {
 }
 
 fn store(config: &Config) -> anyhow::Result<Arc<dyn Store>> {
-    let Some(redis) = &config.redis else { return Ok(Arc::new(EmbeddedStore::new())) };
+    let Some(redis) = &config.redis else {
+        return Ok(Arc::new(EmbeddedStore::new()));
+    };
     let settings = RedisSettings {
         url: redis.url.to_string(),
         key: redis.key.clone(),
@@ -248,7 +281,10 @@ fn store(config: &Config) -> anyhow::Result<Arc<dyn Store>> {
 
 /// Raises the soft file limit to the hard one, and says how many connections that leaves room for.
 fn connections_max(asked: Option<usize>) -> anyhow::Result<usize> {
-    let descriptors = rlimit::increase_nofile_limit(u64::MAX).context("failed to raise the file limit")?;
-    let room = usize::try_from(descriptors).unwrap_or(usize::MAX).saturating_sub(DESCRIPTORS_RESERVED);
+    let descriptors =
+        rlimit::increase_nofile_limit(u64::MAX).context("failed to raise the file limit")?;
+    let room = usize::try_from(descriptors)
+        .unwrap_or(usize::MAX)
+        .saturating_sub(DESCRIPTORS_RESERVED);
     Ok(asked.unwrap_or(room.clamp(1, CONNECTIONS_MAX)))
 }

@@ -46,7 +46,9 @@ pub struct Sockets {
 
 impl fmt::Debug for Sockets {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Sockets").field("gate", &self.gate).finish_non_exhaustive()
+        f.debug_struct("Sockets")
+            .field("gate", &self.gate)
+            .finish_non_exhaustive()
     }
 }
 

@@ -99,7 +99,7 @@ impl Instance {
 }
 
 /// Ports chosen by the system, so that tests never collide.
-const FREE_PORTS: [Setting<'static>; 2] = [
+pub(crate) const FREE_PORTS: [Setting<'static>; 2] = [
     ("HEADCOUNT_LISTEN", "127.0.0.1:0"),
     ("HEADCOUNT_ADMIN_LISTEN", "127.0.0.1:0"),
 ];

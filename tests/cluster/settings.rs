@@ -1,6 +1,9 @@
 //! Wrong settings are refused before anything listens, with an answer that says how to put them right.
 
-use crate::instance::{Process, Setting};
+use crate::{
+    instance::{FREE_PORTS, Process, Setting},
+    waiting::eventually,
+};
 
 /// A wrong setting, and a word that the answer must hold of what is allowed.
 struct Wrong {
@@ -18,23 +21,23 @@ const fn wrong(name: &'static str, value: &'static str, allowed: &'static str) -
 const WRONG: [Wrong; 21] = [
     wrong("HEADCOUNT_LISTEN", "nowhere", "127.0.0.1:3000"),
     wrong("HEADCOUNT_LISTEN", "127.0.0.1:99999", "127.0.0.1:3000"),
-    wrong("HEADCOUNT_ADMIN_LISTEN", "127.0.0.1", "127.0.0.1:9100"),
+    wrong("HEADCOUNT_ADMIN_LISTEN", "127.0.0.1", "a port"),
     wrong("HEADCOUNT_REDIS_URL", "http://127.0.0.1", "redis://"),
-    wrong("HEADCOUNT_KEY", "other", "HEADCOUNT_CHANNEL"),
-    wrong("HEADCOUNT_HEARTBEAT", "0s", "lease"),
+    wrong("HEADCOUNT_REDIS_URL", "127.0.0.1:6379", "redis://"),
+    wrong("HEADCOUNT_HEARTBEAT", "0s", "10ms"),
     wrong("HEADCOUNT_HEARTBEAT", "soon", "500ms"),
-    wrong("HEADCOUNT_HEARTBEAT", "1s", "lease"),
-    wrong("HEADCOUNT_LEASE", "1s", "heartbeat"),
-    wrong("HEADCOUNT_LEASE", "1h", "heartbeat"),
-    wrong("HEADCOUNT_EMIT_INTERVAL", "often", "50ms"),
-    wrong("HEADCOUNT_PING_INTERVAL", "0s", "25s"),
-    wrong("HEADCOUNT_PING_TIMEOUT", "-1s", "20s"),
+    wrong("HEADCOUNT_HEARTBEAT", "1s", "666ms"),
+    wrong("HEADCOUNT_LEASE", "1s", "2s"),
+    wrong("HEADCOUNT_LEASE", "1h", "5m"),
+    wrong("HEADCOUNT_EMIT_INTERVAL", "often", "10s"),
+    wrong("HEADCOUNT_PING_INTERVAL", "0s", "100ms"),
+    wrong("HEADCOUNT_PING_TIMEOUT", "-1s", "100ms"),
     wrong("HEADCOUNT_MAX_PAYLOAD", "1023", "1024"),
     wrong("HEADCOUNT_TRANSPORTS", "pigeon", "websocket"),
     wrong("HEADCOUNT_TRANSPORTS", "", "websocket"),
-    wrong("HEADCOUNT_ALLOWED_ORIGINS", "example.org", "https://"),
-    wrong("HEADCOUNT_MAX_CONNECTIONS", "0", "1"),
-    wrong("HEADCOUNT_MAX_CONNECTIONS", "900000000", "file"),
+    wrong("HEADCOUNT_MAX_CONNECTIONS", "0", "from 1"),
+    wrong("HEADCOUNT_MAX_CONNECTIONS", "900000000", "file limit"),
+    wrong("HEADCOUNT_DRAIN", "slowly", "500ms"),
     wrong("HEADCOUNT_LOG_FORMAT", "xml", "json"),
     wrong("HEADCOUNT_LOG", "info,[", "info"),
 ];
@@ -49,16 +52,16 @@ async fn wrong_settings_are_refused_with_a_clear_answer() {
         allowed,
     } in WRONG
     {
-        let answer = refusal(&[], &[(name, value)]).await;
-        let parts = [name, value, allowed];
-        let missing = parts.into_iter().filter(|part| !answer.contains(part));
-        complaints.extend(missing.map(|part| format!("{name}={value}: no {part:?} in {answer}")));
+        match refusal(&[], &[(name, value)]).await {
+            Ok(answer) => complaints.extend(missing_in(&answer, &[name, value, allowed])),
+            Err(complaint) => complaints.push(format!("{name}={value} {complaint}")),
+        }
     }
     assert!(complaints.is_empty(), "{}", complaints.join("\n"));
 }
 
-/// Goal: flags and environment are one list. Method: the same table as flags, of which the answer must name
-/// the flag or the variable; and a flag that does not exist.
+/// Goal: flags and environment are one list. Method: the same table as flags; and a flag that does not
+/// exist.
 #[tokio::test(flavor = "multi_thread")]
 async fn wrong_flags_are_refused_with_a_clear_answer() {
     let mut complaints = Vec::new();
@@ -71,20 +74,32 @@ async fn wrong_flags_are_refused_with_a_clear_answer() {
             .replacen("HEADCOUNT_", "--", 1)
             .to_lowercase()
             .replace('_', "-");
-        let answer = refusal(&[&format!("{flag}={value}")], &[]).await;
-        if !answer.contains(&flag) && !answer.contains(name) {
-            complaints.push(format!(
-                "{flag}={value}: neither {flag} nor {name} in {answer}"
-            ));
+        match refusal(&[&format!("{flag}={value}")], &[]).await {
+            Ok(answer) => complaints.extend(missing_in(&answer, &[name, value, allowed])),
+            Err(complaint) => complaints.push(format!("{flag}={value} {complaint}")),
         }
-        let missing = [value, allowed]
-            .into_iter()
-            .filter(|part| !answer.contains(*part));
-        complaints.extend(missing.map(|part| format!("{flag}={value}: no {part:?} in {answer}")));
     }
     assert!(complaints.is_empty(), "{}", complaints.join("\n"));
-    let answer = refusal(&["--no-such-flag"], &[]).await;
+    let answer = refusal(&["--no-such-flag"], &[])
+        .await
+        .expect("it is refused");
     assert!(answer.contains("--no-such-flag"), "{answer}");
+}
+
+/// Goal: two clusters on one Redis never hear each other by accident. Method: a key of one's own with the
+/// default channel is refused; the answer names both settings.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_key_of_its_own_needs_a_channel_of_its_own() {
+    let settings = [
+        ("HEADCOUNT_REDIS_URL", "redis://127.0.0.1"),
+        ("HEADCOUNT_KEY", "other"),
+    ];
+    let answer = refusal(&[], &settings).await.expect("it is refused");
+    let missing = missing_in(
+        &answer,
+        &["HEADCOUNT_KEY", "HEADCOUNT_CHANNEL", "user count"],
+    );
+    assert!(missing.is_empty(), "{missing:?}");
 }
 
 /// Goal: a password never shows. Method: an address of Redis that is refused holds one; the answer and the
@@ -92,7 +107,7 @@ async fn wrong_flags_are_refused_with_a_clear_answer() {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_refused_address_does_not_show_its_password() {
     let wrong = [("HEADCOUNT_REDIS_URL", "http://user:swordfish@127.0.0.1")];
-    let answer = refusal(&[], &wrong).await;
+    let answer = refusal(&[], &wrong).await.expect("it is refused");
     assert!(answer.contains("HEADCOUNT_REDIS_URL"), "{answer}");
     assert!(!answer.contains("swordfish"), "{answer}");
     let mut process = Process::spawn(&["--help"], &wrong);
@@ -105,16 +120,34 @@ async fn a_refused_address_does_not_show_its_password() {
     );
 }
 
-/// What the program says on stderr when it refuses to start.
-async fn refusal(arguments: &[&str], settings: &[Setting<'_>]) -> String {
-    let mut process = Process::spawn(arguments, settings);
+/// What the program says on stderr when it refuses to start as it should, or what is wrong with the refusal.
+async fn refusal(arguments: &[&str], settings: &[Setting<'_>]) -> Result<String, String> {
+    // Free ports first, so that a setting that is taken after all collides with nobody.
+    let mut process = Process::spawn(arguments, &[&FREE_PORTS, settings].concat());
+    eventually("it ends, or listens", async || {
+        let undecided = process.runs() && process.stdout().is_empty();
+        if undecided {
+            Err(process.stderr())
+        } else {
+            Ok(())
+        }
+    })
+    .await;
+    if !process.stdout().is_empty() {
+        return Err(format!("was taken: {}", process.stdout()));
+    }
     let (status, _) = process.ended().await;
-    let (stdout, stderr) = (process.stdout(), process.stderr());
-    assert_eq!(
-        status.code(),
-        Some(2),
-        "{arguments:?} {settings:?}: {stderr}"
-    );
-    assert_eq!(stdout, "", "{arguments:?} {settings:?} wrote to stdout");
-    stderr
+    let stderr = process.stderr();
+    if status.code() == Some(2) {
+        Ok(stderr)
+    } else {
+        Err(format!("gave {status}: {stderr}"))
+    }
+}
+
+fn missing_in(answer: &str, parts: &[&str]) -> Vec<String> {
+    let missing = parts.iter().filter(|part| !answer.contains(**part));
+    missing
+        .map(|part| format!("no {part:?} in {answer}"))
+        .collect()
 }

@@ -31,12 +31,20 @@ impl RedisServer {
     /// Starts one that persists nothing, on a free port of localhost. `arguments` come last on its command
     /// line and so override that.
     pub(crate) fn start(arguments: &[&str]) -> Self {
-        let arguments: Vec<_> = arguments.iter().map(|&argument| argument.to_owned()).collect();
+        let arguments: Vec<_> = arguments
+            .iter()
+            .map(|&argument| argument.to_owned())
+            .collect();
         for _ in 0..START_ATTEMPTS {
             let port = free_port();
             let directory = tempfile::tempdir().expect("a temporary directory");
             let child = spawn(port, &arguments, directory.path());
-            let mut server = Self { child, port, arguments: arguments.clone(), directory };
+            let mut server = Self {
+                child,
+                port,
+                arguments: arguments.clone(),
+                directory,
+            };
             if server.wait_until_ready() {
                 return server;
             }
@@ -88,15 +96,29 @@ impl RedisServer {
     }
 
     fn signal(&self, signal: &str) {
-        let status = Command::new("kill").args([signal, &self.child.id().to_string()]).status();
-        assert!(status.is_ok_and(|status| status.success()), "failed to send {signal}");
+        let status = Command::new("kill")
+            .args([signal, &self.child.id().to_string()])
+            .status();
+        assert!(
+            status.is_ok_and(|status| status.success()),
+            "failed to send {signal}"
+        );
     }
 
     /// Waits for a `PONG` from this very process; false if it ended instead.
     fn wait_until_ready(&mut self) -> bool {
         let deadline = Instant::now() + START_WITHIN;
-        while self.child.try_wait().expect("the state of redis-server").is_none() {
-            assert!(Instant::now() < deadline, "redis-server does not answer: {}", self.log());
+        while self
+            .child
+            .try_wait()
+            .expect("the state of redis-server")
+            .is_none()
+        {
+            assert!(
+                Instant::now() < deadline,
+                "redis-server does not answer: {}",
+                self.log()
+            );
             if self.answers() {
                 return true;
             }
@@ -106,9 +128,14 @@ impl RedisServer {
     }
 
     fn answers(&self) -> bool {
-        let Ok(mut connection) = connect(&self.url()) else { return false };
+        let Ok(mut connection) = connect(&self.url()) else {
+            return false;
+        };
         // A server that wants credentials is as ready as one that does not.
-        match redis::cmd("INFO").arg("server").query::<String>(&mut connection) {
+        match redis::cmd("INFO")
+            .arg("server")
+            .query::<String>(&mut connection)
+        {
             Ok(info) => info.contains(&format!("process_id:{}\r\n", self.child.id())),
             Err(error) => error.code() == Some("NOAUTH"),
         }
@@ -123,7 +150,11 @@ impl Drop for RedisServer {
     fn drop(&mut self) {
         self.kill_9();
         if std::thread::panicking() {
-            eprintln!("--- log of redis-server on port {}\n{}", self.port, self.log());
+            eprintln!(
+                "--- log of redis-server on port {}\n{}",
+                self.port,
+                self.log()
+            );
         }
     }
 }
@@ -134,7 +165,14 @@ fn connect(url: &str) -> redis::RedisResult<Connection> {
 
 fn spawn(port: u16, arguments: &[String], directory: &Path) -> Child {
     Command::new("redis-server")
-        .args(["--port", &port.to_string(), "--bind", "127.0.0.1", "--logfile", "redis.log"])
+        .args([
+            "--port",
+            &port.to_string(),
+            "--bind",
+            "127.0.0.1",
+            "--logfile",
+            "redis.log",
+        ])
         .args(["--save", "", "--appendonly", "no", "--dir"])
         .arg(directory)
         .args(arguments)
