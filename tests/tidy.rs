@@ -65,7 +65,7 @@ fn source_files_are_short() {
 #[test]
 fn functions_are_short() {
     nothing_in(
-        functions().filter_map(|function| function.too_long()),
+        functions().filter_map(Function::too_long),
         "longer than 60 lines",
     );
 }

@@ -154,6 +154,38 @@ fn none_below(least: u64, records: &[Record], marks: &[Mark]) {
     }
 }
 
+/// Goal: a store that is slow does not keep a newcomer waiting, and the first value includes it all the
+/// same. Method: Redis is stopped, which keeps its connections open; a client joins and the time to its
+/// first value is measured. Then Redis goes on, and all agree.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_newcomer_is_told_a_count_with_itself_while_redis_sleeps() {
+    let cluster = Cluster::start(2).await;
+    let mut clients = three_clients_each(&cluster);
+    cluster.agrees_on(6, &records_of(&clients)).await;
+    cluster.redis.stop();
+    clients.push(Client::open(
+        cluster.instances[0].public,
+        Transport::WebSocket,
+    ));
+    let newcomer = clients[6].record();
+    let (first, took) = eventually("the newcomer's first value", async || {
+        newcomer
+            .counts()
+            .first()
+            .copied()
+            .ok_or(format!("{:?}", newcomer.entries()))
+    })
+    .await;
+    println!("while Redis slept, a newcomer was told {first} after {took:?}");
+    assert_eq!(first, 7);
+    assert!(
+        took < Duration::from_millis(250) + NOISE,
+        "it took {took:?}"
+    );
+    cluster.redis.cont();
+    cluster.agrees_on(7, &records_of(&clients)).await;
+}
+
 /// Goal: starting before Redis is no failure. Method: an instance is pointed at a Redis that is down: it must
 /// run, say so in its log, and not be ready; when Redis comes it becomes ready by itself and counts.
 #[tokio::test(flavor = "multi_thread")]
