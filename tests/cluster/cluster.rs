@@ -1,0 +1,146 @@
+//! A whole cluster for one test: a Redis of its own and some instances, and the question whether all agree.
+
+use std::time::Duration;
+
+use tokio::sync::{RwLock, RwLockReadGuard, RwLockWriteGuard};
+
+use crate::{
+    instance::{Instance, Setting, Shown},
+    outsider::Outsider,
+    record::{Event, Record},
+    redis_server::RedisServer,
+    waiting::eventually,
+};
+
+/// Redis and the instances on it. Instances may be taken out; those that are left must agree.
+#[derive(Debug)]
+pub(crate) struct Cluster {
+    /// The instances, in order of their start.
+    pub(crate) instances: Vec<Instance>,
+    /// Their Redis.
+    pub(crate) redis: RedisServer,
+    /// Another program on it.
+    pub(crate) outsider: Outsider,
+    /// Held until the test ends.
+    _machine: Machine,
+}
+
+/// A part in the machine: most tests share it, a test that loads it fully has it alone. Otherwise bounds on
+/// time would measure the neighbours.
+#[derive(Debug)]
+pub(crate) enum Machine {
+    /// Beside other tests.
+    Shared { _guard: RwLockReadGuard<'static, ()> },
+    /// With no other test.
+    Alone { _guard: RwLockWriteGuard<'static, ()> },
+}
+
+static MACHINE: RwLock<()> = RwLock::const_new(());
+
+impl Machine {
+    /// Beside other tests.
+    pub(crate) async fn shared() -> Self {
+        Self::Shared { _guard: MACHINE.read().await }
+    }
+
+    /// With no other test.
+    pub(crate) async fn alone() -> Self {
+        Self::Alone { _guard: MACHINE.write().await }
+    }
+}
+
+impl Cluster {
+    /// Redis without persistence and `instances` with the default settings, all ready.
+    pub(crate) async fn start(instances: usize) -> Self {
+        Self::start_with(instances, &[]).await
+    }
+
+    /// The same with other settings.
+    pub(crate) async fn start_with(instances: usize, settings: &[Setting<'_>]) -> Self {
+        let redis = RedisServer::start(&[]);
+        Self::start_on(redis, Machine::shared().await, instances, settings).await
+    }
+
+    /// The same on a Redis that runs already.
+    pub(crate) async fn start_on(
+        redis: RedisServer,
+        machine: Machine,
+        instances: usize,
+        settings: &[Setting<'_>],
+    ) -> Self {
+        let outsider = Outsider::new(&redis.url());
+        let mut cluster = Self { instances: Vec::new(), redis, outsider, _machine: machine };
+        for _ in 0..instances {
+            cluster.add(settings).await;
+        }
+        cluster
+    }
+
+    /// Starts one more instance and waits until it is ready.
+    pub(crate) async fn add(&mut self, settings: &[Setting<'_>]) {
+        let url = self.redis.url();
+        let instance =
+            Instance::start(&[&[("HEADCOUNT_REDIS_URL", url.as_str())], settings].concat()).await;
+        instance.ready().await;
+        self.instances.push(instance);
+    }
+
+    /// Waits until these clients, every instance, the public key and the parts it is the sum of all say
+    /// `users`, and says how long that took.
+    pub(crate) async fn agrees_on(&self, users: u64, records: &[Record]) -> Duration {
+        let what = format!("everybody says {users}");
+        let ((), took) = eventually(&what, async || self.all_say(users, records).await).await;
+        took
+    }
+
+    /// Whether all say `users` at this moment; if not, who says what.
+    pub(crate) async fn all_say(&self, users: u64, records: &[Record]) -> Result<(), String> {
+        clients_say(users, records)?;
+        for instance in &self.instances {
+            let shown = instance.shown().await?;
+            if shown != (Shown { count: users, exact: true }) {
+                return Err(format!("the instance at {}: {shown:?}", instance.public));
+            }
+        }
+        let parts = self.outsider.instances().await?;
+        let sum: u64 = parts.values().sum();
+        let public = self.outsider.users().await?;
+        if (sum, public) == (users, users) {
+            return Ok(());
+        }
+        Err(format!("the public key: {public}, its parts: {parts:?}"))
+    }
+}
+
+/// Whether these clients all show `users`; if not, what the others show.
+pub(crate) fn clients_say(users: u64, records: &[Record]) -> Result<(), String> {
+    nothing_is_wrong_in(records);
+    let odd: Vec<_> = records.iter().filter(|record| record.shows() != Some(users)).collect();
+    let Some(first) = odd.first() else {
+        return Ok(());
+    };
+    let entries = first.entries();
+    let latest = &entries[entries.len().saturating_sub(5)..];
+    Err(format!(
+        "{} of {} clients differ, as {}: {latest:?}",
+        odd.len(),
+        records.len(),
+        first.name()
+    ))
+}
+
+/// Panics if a client saw something outside the contract.
+pub(crate) fn nothing_is_wrong_in(records: &[Record]) {
+    for record in records {
+        for entry in record.entries() {
+            assert!(!matches!(entry.event, Event::Violation(_)), "{}: {entry:?}", record.name());
+        }
+    }
+}
+
+/// The records of these clients.
+pub(crate) fn records_of<'a>(
+    clients: impl IntoIterator<Item = &'a crate::client::Client>,
+) -> Vec<Record> {
+    clients.into_iter().map(|client| client.record().clone()).collect()
+}

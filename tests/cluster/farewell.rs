@@ -1,0 +1,90 @@
+//! Instances that are asked to end: clients move on by themselves, and the count stays right.
+
+use rustix::process::Signal;
+
+use crate::{
+    balancer::Balancer,
+    client::{Client, Transport},
+    cluster::{Cluster, records_of},
+    node::NodeClients,
+    record::{Event, Record},
+    waiting::eventually,
+};
+
+/// Goal: after SIGTERM every kind of client returns elsewhere by itself, the count is right, and the exit
+/// code is 0. Method: clients in Node and Rust on all transports reach the first of two instances through a
+/// balancer that prefers it; it is asked to end.
+#[tokio::test(flavor = "multi_thread")]
+async fn clients_of_an_instance_that_ends_return_elsewhere() {
+    ends_politely(Signal::TERM).await;
+}
+
+/// Goal: SIGINT, which Ctrl-C sends, is as polite as SIGTERM. Method: the same with that signal.
+#[tokio::test(flavor = "multi_thread")]
+async fn an_interrupt_is_as_polite() {
+    ends_politely(Signal::INT).await;
+}
+
+async fn ends_politely(signal: Signal) {
+    let mut cluster = Cluster::start_with(2, &[("HEADCOUNT_DRAIN", "2s")]).await;
+    let balancer = Balancer::start(&cluster.instances).await;
+    let mut node = NodeClients::start();
+    let mut clients = Vec::new();
+    let mut records = Vec::new();
+    for transport in Transport::ALL {
+        records.extend(node.open(2, balancer.address, transport).await);
+        clients.extend((0..2).map(|_| Client::open_faithful(balancer.address, transport)));
+    }
+    records.extend(records_of(&clients));
+    cluster.agrees_on(12, &records).await;
+    let before = cluster.instances[0].metric("headcount_connections").await;
+    assert_eq!(before, Ok(12.0), "the balancer prefers the first instance");
+
+    let mut leaving = cluster.instances.remove(0);
+    leaving.process().signal(signal);
+    let (status, took) = leaving.process().ended().await;
+    println!("after {signal:?} it ended with {status} after {took:?}");
+    assert_eq!(status.code(), Some(0), "{}", leaving.process().stderr());
+    let lines = leaving.process().stdout().lines().count();
+    assert_eq!(lines, 1, "stdout holds the start-up line alone");
+
+    let settled = cluster.agrees_on(12, &records).await;
+    println!("all clients were back and right {settled:?} later");
+    let instances = cluster.outsider.instances().await;
+    assert_eq!(
+        instances.map(|instances| instances.len()),
+        Ok(1),
+        "the farewell took its entry out"
+    );
+    for record in &records {
+        assert!(came_back(record), "{}: {:?}", record.name(), record.entries());
+    }
+}
+
+fn came_back(record: &Record) -> bool {
+    record.times(Event::is_disconnected) >= 1 && record.times(Event::is_connected) >= 2
+}
+
+/// Goal: a second signal ends an instance at once. Method: with a drain of a minute ahead, the first signal
+/// must take away readiness and leave the process running; the second must end it.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_second_signal_ends_it_at_once() {
+    let settings = [("HEADCOUNT_DRAIN_DELAY", "60s"), ("HEADCOUNT_DRAIN", "60s")];
+    let mut cluster = Cluster::start_with(1, &settings).await;
+    let client = Client::open(cluster.instances[0].public, Transport::WebSocket);
+    cluster.agrees_on(1, &records_of([&client])).await;
+    cluster.instances[0].process().signal(Signal::TERM);
+    let instance = &cluster.instances[0];
+    eventually("it is not ready any more", async || match instance.readiness().await? {
+        503 => Ok(()),
+        status => Err(format!("status {status}")),
+    })
+    .await;
+    assert!(client.record().is_connected(), "during the delay it still serves");
+    let process = cluster.instances[0].process();
+    assert!(process.runs(), "it waits for the delay to pass");
+    process.signal(Signal::TERM);
+    let (status, took) = process.ended().await;
+    println!("after the second signal it ended with {status} after {took:?}");
+    assert!(took.as_secs() < 2, "it took {took:?}");
+}

@@ -1,0 +1,58 @@
+//! A light HTTP/1.1 client: one connection per request, the whole body in memory.
+//!
+//! It knows nothing of Socket.IO, never retries and follows nothing.
+
+use std::net::SocketAddr;
+
+use http_body_util::{BodyExt, Full};
+use hyper::{Method, Request, body::Bytes, client::conn::http1, header};
+use hyper_util::rt::TokioIo;
+use tokio::net::TcpStream;
+
+/// What came back.
+#[derive(Debug)]
+pub(crate) struct Answer {
+    /// The status code.
+    pub(crate) status: u16,
+    /// The body; whatever is not UTF-8 in it is replaced.
+    pub(crate) body: String,
+}
+
+/// Fetches a path.
+pub(crate) async fn get(server: SocketAddr, path: &str) -> Result<Answer, String> {
+    send(server, Method::GET, path, String::new()).await
+}
+
+/// Posts a text.
+pub(crate) async fn post(server: SocketAddr, path: &str, body: String) -> Result<Answer, String> {
+    send(server, Method::POST, path, body).await
+}
+
+async fn send(
+    server: SocketAddr,
+    method: Method,
+    path: &str,
+    body: String,
+) -> Result<Answer, String> {
+    let attempt = async {
+        let stream = TcpStream::connect(server).await?;
+        stream.set_nodelay(true)?;
+        let (mut sender, connection) = http1::handshake(TokioIo::new(stream)).await?;
+        let connection = tokio::spawn(connection);
+        let request = Request::builder()
+            .method(&method)
+            .uri(path)
+            .header(header::HOST, server.to_string())
+            .header(header::CONTENT_TYPE, "text/plain;charset=UTF-8")
+            .body(Full::new(Bytes::from(body)))?;
+        let response = sender.send_request(request).await?;
+        let status = response.status().as_u16();
+        let body = response.into_body().collect().await?.to_bytes();
+        connection.abort();
+        Ok::<_, Box<dyn std::error::Error + Send + Sync>>(Answer {
+            status,
+            body: String::from_utf8_lossy(&body).into_owned(),
+        })
+    };
+    attempt.await.map_err(|error| format!("failed to {method} {path} at {server}: {error}"))
+}

@@ -1,0 +1,205 @@
+//! One `headcount` process: started, asked, signalled, waited for, and ended by its id.
+//!
+//! Its output goes to files, so that no pipe can block it, and is shown only if the test fails.
+
+use std::{
+    fs::File,
+    io::Error,
+    net::SocketAddr,
+    path::PathBuf,
+    process::{Child, Command, ExitStatus},
+    time::Duration,
+};
+
+use rustix::process::{Pid, Signal, kill_process};
+use serde::Deserialize;
+use tempfile::TempDir;
+
+use crate::{http, waiting::eventually};
+
+/// A running instance. Dropped, it is killed.
+#[derive(Debug)]
+pub(crate) struct Instance {
+    process: Process,
+    /// Where clients connect.
+    pub(crate) public: SocketAddr,
+    /// Where operators ask.
+    pub(crate) admin: SocketAddr,
+}
+
+/// A process that was started with some arguments and settings, whether it runs on or not.
+#[derive(Debug)]
+pub(crate) struct Process {
+    child: Child,
+    output: TempDir,
+}
+
+/// What `/api/count` says that the tests care for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
+pub(crate) struct Shown {
+    /// The number shown to users.
+    pub(crate) count: u64,
+    /// False while it is an estimate.
+    pub(crate) exact: bool,
+}
+
+/// A name and a value of the environment.
+pub(crate) type Setting<'a> = (&'a str, &'a str);
+
+impl Instance {
+    /// Starts one on free ports with these settings, and reads its start-up line.
+    pub(crate) async fn start(settings: &[Setting<'_>]) -> Self {
+        let mut process = Process::spawn(&[], &[&FREE_PORTS, settings].concat());
+        let (line, _) = eventually("the start-up line", async || process.first_line()).await;
+        let (public, admin) = addresses_in(&line).expect(&line);
+        Self { process, public, admin }
+    }
+
+    /// The number it shows, and whether it vouches for it.
+    pub(crate) async fn shown(&self) -> Result<Shown, String> {
+        let answer = http::get(self.public, "/api/count").await?;
+        serde_json::from_str(&answer.body).map_err(|error| format!("{error} in {answer:?}"))
+    }
+
+    /// The status of its readiness.
+    pub(crate) async fn readiness(&self) -> Result<u16, String> {
+        http::get(self.admin, "/readyz").await.map(|answer| answer.status)
+    }
+
+    /// Waits until it is ready.
+    pub(crate) async fn ready(&self) {
+        eventually("readiness", async || match self.readiness().await? {
+            200 => Ok(()),
+            status => Err(format!("status {status}")),
+        })
+        .await;
+    }
+
+    /// The sum of a metric over its labels.
+    pub(crate) async fn metric(&self, name: &str) -> Result<f64, String> {
+        let text = http::get(self.admin, "/metrics").await?.body;
+        let samples: Vec<f64> = text.lines().filter_map(|line| sample(line, name)).collect();
+        if samples.is_empty() {
+            Err(format!("no {name} in {text}"))
+        } else {
+            Ok(samples.iter().sum())
+        }
+    }
+
+    /// The process behind it.
+    pub(crate) fn process(&mut self) -> &mut Process {
+        &mut self.process
+    }
+}
+
+/// Ports chosen by the system, so that tests never collide.
+pub(crate) const FREE_PORTS: [Setting<'static>; 2] =
+    [("HEADCOUNT_LISTEN", "127.0.0.1:0"), ("HEADCOUNT_ADMIN_LISTEN", "127.0.0.1:0")];
+
+/// The value of one line of Prometheus' text format, if it is a sample of this metric.
+fn sample(line: &str, name: &str) -> Option<f64> {
+    let rest = line.strip_prefix(name)?;
+    if !rest.starts_with([' ', '{']) {
+        return None;
+    }
+    rest.rsplit_once(' ')?.1.parse().ok()
+}
+
+/// The two addresses of `listening public=127.0.0.1:3000 admin=127.0.0.1:9100 store=redis`.
+fn addresses_in(line: &str) -> Option<(SocketAddr, SocketAddr)> {
+    let mut words = line.strip_prefix("listening ")?.split(' ');
+    let public = words.next()?.strip_prefix("public=")?.parse().ok()?;
+    let admin = words.next()?.strip_prefix("admin=")?.parse().ok()?;
+    let store = words.next()?.strip_prefix("store=")?;
+    (words.next().is_none() && ["redis", "embedded"].contains(&store)).then_some((public, admin))
+}
+
+impl Process {
+    /// Starts the program with nothing else of `HEADCOUNT_*` in its environment.
+    pub(crate) fn spawn(arguments: &[&str], settings: &[Setting<'_>]) -> Self {
+        let output = tempfile::tempdir().expect("a directory for the output");
+        let file = |name| File::create(output.path().join(name)).expect("a file for the output");
+        let child = Command::new(program())
+            .args(arguments)
+            .env_clear()
+            .envs(settings.iter().copied())
+            .stdin(std::process::Stdio::null())
+            .stdout(file(STDOUT))
+            .stderr(file(STDERR))
+            .spawn()
+            .expect("the program starts");
+        Self { child, output }
+    }
+
+    /// Its process id.
+    pub(crate) fn id(&self) -> u32 {
+        self.child.id()
+    }
+
+    /// Sends it a signal.
+    pub(crate) fn signal(&self, signal: Signal) {
+        kill_process(Pid::from_child(&self.child), signal).expect("the process is ours");
+    }
+
+    /// Its exit status, once it has ended, and how long it took to end.
+    pub(crate) async fn ended(&mut self) -> (ExitStatus, Duration) {
+        eventually("the end of the process", async || match self.child.try_wait() {
+            Ok(status) => status.ok_or_else(|| String::from("it runs")),
+            Err(error) => Err(error.to_string()),
+        })
+        .await
+    }
+
+    /// Whether it still runs.
+    pub(crate) fn runs(&mut self) -> bool {
+        self.child.try_wait().is_ok_and(|status| status.is_none())
+    }
+
+    /// What it wrote to stdout so far.
+    pub(crate) fn stdout(&self) -> String {
+        self.written(STDOUT)
+    }
+
+    /// What it wrote to stderr so far.
+    pub(crate) fn stderr(&self) -> String {
+        self.written(STDERR)
+    }
+
+    fn written(&self, name: &str) -> String {
+        let bytes = std::fs::read(self.output.path().join(name)).unwrap_or_default();
+        String::from_utf8_lossy(&bytes).into_owned()
+    }
+
+    fn first_line(&mut self) -> Result<String, String> {
+        let stdout = self.stdout();
+        if let Some((line, _)) = stdout.split_once('\n') {
+            return Ok(line.to_owned());
+        }
+        assert!(self.runs(), "it ended before it listened: {}", self.stderr());
+        Err(format!("stdout {stdout:?}, stderr {:?}", self.stderr()))
+    }
+
+    fn end(&mut self) -> Result<ExitStatus, Error> {
+        self.child.kill()?;
+        self.child.wait()
+    }
+}
+
+impl Drop for Process {
+    fn drop(&mut self) {
+        let end = self.end();
+        if std::thread::panicking() {
+            let (id, stdout, stderr) = (self.id(), self.stdout(), self.stderr());
+            println!("headcount {id} ({end:?})\nstdout:\n{stdout}stderr:\n{stderr}");
+        }
+    }
+}
+
+const STDOUT: &str = "stdout";
+const STDERR: &str = "stderr";
+
+/// The program under test: what cargo built beside this test, or another build of it.
+fn program() -> PathBuf {
+    let built = || env!("CARGO_BIN_EXE_headcount").into();
+    std::env::var_os("HEADCOUNT_BIN").map_or_else(built, PathBuf::from)
+}

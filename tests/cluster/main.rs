@@ -1,0 +1,42 @@
+//! The cluster as its users and operators see it: real `headcount` processes, a real Redis, real clients.
+//!
+//! Every test has a Redis and instances of its own on free ports, ends them by their ids, and shows their
+//! logs only if it fails. Nothing here looks into the program: its addresses, its documented names in Redis
+//! and the wire are all it knows.
+
+#![allow(
+    clippy::print_stdout,
+    clippy::print_stderr,
+    reason = "measured times and the logs of a failed test are for the reader of the test's output"
+)]
+#![allow(
+    clippy::disallowed_methods,
+    reason = "the rules on tasks and on the environment are the program's, not its tests'"
+)]
+
+mod counting;
+mod transports;
+
+mod storm;
+
+mod crashes;
+mod farewell;
+mod outages;
+
+mod lesson;
+mod settings;
+
+mod cluster;
+mod instance;
+mod outsider;
+#[allow(dead_code, reason = "other tests use the rest of it")]
+#[path = "../support/redis_server.rs"]
+mod redis_server;
+
+mod balancer;
+mod client;
+mod node;
+
+mod http;
+mod record;
+mod waiting;

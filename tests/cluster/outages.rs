@@ -1,0 +1,199 @@
+//! Redis that dies, comes back with or without its data, or was never there; and subscriptions that break.
+
+use std::time::{Duration, Instant};
+
+use crate::{
+    client::{Client, Transport},
+    cluster::{Cluster, Machine, clients_say, records_of},
+    instance::{Instance, Shown},
+    record::{Mark, Record},
+    redis_server::RedisServer,
+    waiting::eventually,
+};
+
+/// Goal: a Redis that returns empty costs nobody a connection and shows nobody too small a number. Method:
+/// as [`an_outage_shows_no_dip`] says, on a Redis without persistence.
+#[tokio::test(flavor = "multi_thread")]
+async fn redis_killed_and_started_empty_shows_no_dip() {
+    an_outage_shows_no_dip(RedisServer::start(&[])).await;
+}
+
+/// Goal: the same for a Redis that returns with all its data. Method: an append-only file, written at every
+/// command.
+#[tokio::test(flavor = "multi_thread")]
+async fn redis_killed_and_started_from_its_append_only_file_shows_no_dip() {
+    let settings = ["--appendonly", "yes", "--appendfsync", "always"];
+    an_outage_shows_no_dip(RedisServer::start(&settings)).await;
+}
+
+/// Six clients on two instances watch while Redis is killed, stays away until both instances show an
+/// estimate, and returns: until all is exact again, no client and no instance may show less than six, and
+/// no client may lose its connection.
+async fn an_outage_shows_no_dip(redis: RedisServer) {
+    let mut cluster = Cluster::start_on(redis, Machine::shared().await, 2, &[]).await;
+    let clients = three_clients_each(&cluster);
+    let records = records_of(&clients);
+    cluster.agrees_on(6, &records).await;
+    let marks: Vec<_> = records.iter().map(Record::mark).collect();
+
+    cluster.redis.kill_9();
+    for instance in &cluster.instances {
+        shows(instance, Shown { count: 6, exact: false }).await;
+    }
+    cluster.redis.restart();
+    let least = async || {
+        for instance in &cluster.instances {
+            let shown = instance.shown().await?;
+            assert!(shown.count >= 6, "{} shows {shown:?} of six", instance.public);
+        }
+        cluster.all_say(6, &records).await
+    };
+    let ((), took) = eventually("all are exact again", least).await;
+    println!("all were exact {took:?} after the return of Redis");
+    none_below(6, &records, &marks);
+    for record in &records {
+        assert!(record.is_connected(), "{}: {:?}", record.name(), record.entries());
+    }
+    let instances = cluster.outsider.instances().await.map(|instances| instances.len());
+    assert_eq!(instances, Ok(2));
+}
+
+/// Goal: without Redis an instance goes on serving, on an estimate. Method: during an outage clients join one
+/// instance and leave it: its number follows, the other instance's stays, both say that it is an estimate
+/// and stay ready; after the return all agree on the truth, without a dip below what both knew before.
+#[tokio::test(flavor = "multi_thread")]
+async fn during_an_outage_joins_and_leaves_still_count() {
+    let mut cluster = Cluster::start(2).await;
+    let mut clients = three_clients_each(&cluster);
+    cluster.agrees_on(6, &records_of(&clients)).await;
+    cluster.redis.kill_9();
+    let [here, there] = [&cluster.instances[0], &cluster.instances[1]];
+    shows(here, Shown { count: 6, exact: false }).await;
+    clients.push(Client::open(here.public, Transport::WebSocket));
+    clients.push(Client::open(here.public, Transport::Polling));
+    shows(here, Shown { count: 8, exact: false }).await;
+    let newcomers = records_of(&clients[6..]);
+    eventually("newcomers are told 8", async || clients_say(8, &newcomers)).await;
+    clients.remove(0).leave().await;
+    shows(here, Shown { count: 7, exact: false }).await;
+    shows(there, Shown { count: 6, exact: false }).await;
+    for instance in [here, there] {
+        assert_eq!(instance.readiness().await, Ok(200), "an outage must not empty the balancer");
+        assert_eq!(instance.metric("headcount_view_exact").await, Ok(0.0));
+        assert_eq!(instance.metric("headcount_store_up").await, Ok(0.0));
+    }
+
+    let records = records_of(&clients);
+    let marks: Vec<_> = records.iter().map(Record::mark).collect();
+    cluster.redis.restart();
+    cluster.agrees_on(7, &records).await;
+    none_below(6, &records, &marks);
+}
+
+/// Panics if a client saw less than this after its mark.
+fn none_below(least: u64, records: &[Record], marks: &[Mark]) {
+    for (record, mark) in records.iter().zip(marks) {
+        let seen = record.counts_since(*mark);
+        assert!(seen.iter().all(|&users| users >= least), "{}: {seen:?}", record.name());
+    }
+}
+
+/// Goal: a store that is slow does not keep a newcomer waiting, and the first value includes it all the
+/// same. Method: Redis is stopped, which keeps its connections open; a client joins and the time to its
+/// first value is measured. Then Redis goes on, and all agree.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_newcomer_is_told_a_count_with_itself_while_redis_sleeps() {
+    let cluster = Cluster::start(2).await;
+    let mut clients = three_clients_each(&cluster);
+    cluster.agrees_on(6, &records_of(&clients)).await;
+    cluster.redis.stop();
+    clients.push(Client::open(cluster.instances[0].public, Transport::WebSocket));
+    let newcomer = clients[6].record();
+    let (first, took) = eventually("the newcomer's first value", async || {
+        newcomer.counts().first().copied().ok_or(format!("{:?}", newcomer.entries()))
+    })
+    .await;
+    println!("while Redis slept, a newcomer was told {first} after {took:?}");
+    assert_eq!(first, 7);
+    assert!(took < Duration::from_millis(250) + NOISE, "it took {took:?}");
+    cluster.redis.cont();
+    cluster.agrees_on(7, &records_of(&clients)).await;
+}
+
+/// Goal: starting before Redis is no failure. Method: an instance is pointed at a Redis that is down: it must
+/// run, say so in its log, and not be ready; when Redis comes it becomes ready by itself and counts.
+#[tokio::test(flavor = "multi_thread")]
+async fn an_instance_that_starts_before_redis_waits_for_it() {
+    let mut redis = RedisServer::start(&[]);
+    redis.kill_9();
+    let url = redis.url();
+    let mut instance = Instance::start(&[("HEADCOUNT_REDIS_URL", url.as_str())]).await;
+    eventually("it says in its log that it waits for the store", async || {
+        let log = instance.process().stderr();
+        let says = log.lines().any(|line| line.contains("WARN") && line.contains("store"));
+        if says { Ok(()) } else { Err(log) }
+    })
+    .await;
+    assert_eq!(instance.readiness().await, Ok(503));
+    let alive = crate::http::get(instance.admin, "/livez").await.map(|answer| answer.status);
+    assert_eq!(alive, Ok(200), "liveness never looks at Redis");
+    assert!(instance.process().runs());
+
+    let mut cluster = Cluster::start_on(redis, Machine::shared().await, 0, &[]).await;
+    cluster.redis.restart();
+    instance.ready().await;
+    let client = Client::open(instance.public, Transport::WebSocket);
+    cluster.instances.push(instance);
+    cluster.agrees_on(1, &records_of([&client])).await;
+}
+
+/// Goal: a subscription that is cut costs at most a second. Method: every subscriber of Redis is cut off and
+/// at once a client joins one instance; the time until the other's client sees it is measured.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_cut_subscription_is_made_good_within_a_second() {
+    let took = join_right_after_the_cut(&[]).await;
+    assert!(took < Duration::from_secs(1) + NOISE, "it took {took:?}");
+}
+
+/// Goal: it is the new subscription that brings the change, not only the next heartbeat. Method: the same
+/// with a heartbeat of 20 seconds, so that no reply comes by chance.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_cut_subscription_is_made_anew() {
+    let settings = [("HEADCOUNT_HEARTBEAT", "20s"), ("HEADCOUNT_LEASE", "60s")];
+    let took = join_right_after_the_cut(&settings).await;
+    assert!(took < Duration::from_secs(2) + NOISE, "it took {took:?}");
+}
+
+async fn join_right_after_the_cut(settings: &[(&str, &str)]) -> Duration {
+    let cluster = Cluster::start_with(2, settings).await;
+    let mut clients = three_clients_each(&cluster);
+    cluster.agrees_on(6, &records_of(&clients)).await;
+    let cut = cluster.outsider.kill_subscribers().await;
+    assert_eq!(cut, 2, "each instance subscribes once");
+    let start = Instant::now();
+    clients.push(Client::open(cluster.instances[0].public, Transport::WebSocket));
+    cluster.agrees_on(7, &records_of(&clients)).await;
+    let took = start.elapsed();
+    println!("after the subscriptions were cut, all saw the join after {took:?}");
+    let resubscribed = cluster.instances[1].metric("headcount_resubscribes_total").await;
+    assert!(resubscribed.is_ok_and(|times| times >= 1.0), "it is counted");
+    took
+}
+
+fn three_clients_each(cluster: &Cluster) -> Vec<Client> {
+    let clients_of =
+        |instance: &Instance| Transport::ALL.map(|kind| Client::open(instance.public, kind));
+    cluster.instances.iter().flat_map(clients_of).collect()
+}
+
+async fn shows(instance: &Instance, wanted: Shown) {
+    let what = format!("{} shows {wanted:?}", instance.public);
+    eventually(&what, async || match instance.shown().await? {
+        shown if shown == wanted => Ok(()),
+        shown => Err(format!("{shown:?}")),
+    })
+    .await;
+}
+
+/// What a busy machine may add to a bound.
+const NOISE: Duration = Duration::from_secs(1);

@@ -1,0 +1,117 @@
+//! Wrong settings are refused before anything listens, with an answer that says how to put them right.
+
+use crate::{
+    instance::{FREE_PORTS, Process, Setting},
+    waiting::eventually,
+};
+
+/// A wrong setting, and a word that the answer must hold of what is allowed.
+struct Wrong {
+    setting: Setting<'static>,
+    allowed: &'static str,
+}
+
+const fn wrong(name: &'static str, value: &'static str, allowed: &'static str) -> Wrong {
+    Wrong { setting: (name, value), allowed }
+}
+
+const WRONG: [Wrong; 21] = [
+    wrong("HEADCOUNT_LISTEN", "nowhere", "127.0.0.1:3000"),
+    wrong("HEADCOUNT_LISTEN", "127.0.0.1:99999", "127.0.0.1:3000"),
+    wrong("HEADCOUNT_ADMIN_LISTEN", "127.0.0.1", "a port"),
+    wrong("HEADCOUNT_REDIS_URL", "http://127.0.0.1", "redis://"),
+    wrong("HEADCOUNT_REDIS_URL", "127.0.0.1:6379", "redis://"),
+    wrong("HEADCOUNT_HEARTBEAT", "0s", "10ms"),
+    wrong("HEADCOUNT_HEARTBEAT", "soon", "500ms"),
+    wrong("HEADCOUNT_HEARTBEAT", "1s", "666ms"),
+    wrong("HEADCOUNT_LEASE", "1s", "2s"),
+    wrong("HEADCOUNT_LEASE", "1h", "5m"),
+    wrong("HEADCOUNT_EMIT_INTERVAL", "often", "10s"),
+    wrong("HEADCOUNT_PING_INTERVAL", "0s", "100ms"),
+    wrong("HEADCOUNT_PING_TIMEOUT", "-1s", "100ms"),
+    wrong("HEADCOUNT_MAX_PAYLOAD", "1023", "1024"),
+    wrong("HEADCOUNT_TRANSPORTS", "pigeon", "websocket"),
+    wrong("HEADCOUNT_TRANSPORTS", "", "websocket"),
+    wrong("HEADCOUNT_MAX_CONNECTIONS", "0", "from 1"),
+    wrong("HEADCOUNT_MAX_CONNECTIONS", "900000000", "file limit"),
+    wrong("HEADCOUNT_DRAIN", "slowly", "500ms"),
+    wrong("HEADCOUNT_LOG_FORMAT", "xml", "json"),
+    wrong("HEADCOUNT_LOG", "info,[", "info"),
+];
+
+/// Goal: each wrong value in the environment is refused with exit code 2, naming the variable, the value and
+/// what is allowed, and nothing on stdout. Method: a table; the program is started with each.
+#[tokio::test(flavor = "multi_thread")]
+async fn wrong_settings_are_refused_with_a_clear_answer() {
+    let mut complaints = Vec::new();
+    for Wrong { setting: (name, value), allowed } in WRONG {
+        match refusal(&[], &[(name, value)]).await {
+            Ok(answer) => complaints.extend(missing_in(&answer, &[name, value, allowed])),
+            Err(complaint) => complaints.push(format!("{name}={value} {complaint}")),
+        }
+    }
+    assert!(complaints.is_empty(), "{}", complaints.join("\n"));
+}
+
+/// Goal: flags and environment are one list. Method: the same table as flags; and a flag that does not
+/// exist.
+#[tokio::test(flavor = "multi_thread")]
+async fn wrong_flags_are_refused_with_a_clear_answer() {
+    let mut complaints = Vec::new();
+    for Wrong { setting: (name, value), allowed } in WRONG {
+        let flag = name.replacen("HEADCOUNT_", "--", 1).to_lowercase().replace('_', "-");
+        match refusal(&[&format!("{flag}={value}")], &[]).await {
+            Ok(answer) => complaints.extend(missing_in(&answer, &[name, value, allowed])),
+            Err(complaint) => complaints.push(format!("{flag}={value} {complaint}")),
+        }
+    }
+    assert!(complaints.is_empty(), "{}", complaints.join("\n"));
+    let answer = refusal(&["--no-such-flag"], &[]).await.expect("it is refused");
+    assert!(answer.contains("--no-such-flag"), "{answer}");
+}
+
+/// Goal: two clusters on one Redis never hear each other by accident. Method: a key of one's own with the
+/// default channel is refused; the answer names both settings.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_key_of_its_own_needs_a_channel_of_its_own() {
+    let settings = [("HEADCOUNT_REDIS_URL", "redis://127.0.0.1"), ("HEADCOUNT_KEY", "other")];
+    let answer = refusal(&[], &settings).await.expect("it is refused");
+    let missing = missing_in(&answer, &["HEADCOUNT_KEY", "HEADCOUNT_CHANNEL", "user count"]);
+    assert!(missing.is_empty(), "{missing:?}");
+}
+
+/// Goal: a password never shows. Method: an address of Redis that is refused holds one; the answer and the
+/// help must not repeat it.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_refused_address_does_not_show_its_password() {
+    let wrong = [("HEADCOUNT_REDIS_URL", "http://user:swordfish@127.0.0.1")];
+    let answer = refusal(&[], &wrong).await.expect("it is refused");
+    assert!(answer.contains("HEADCOUNT_REDIS_URL"), "{answer}");
+    assert!(!answer.contains("swordfish"), "{answer}");
+    let mut process = Process::spawn(&["--help"], &wrong);
+    let (status, _) = process.ended().await;
+    assert_eq!(status.code(), Some(0), "{}", process.stderr());
+    assert!(!process.stdout().contains("swordfish"), "{}", process.stdout());
+}
+
+/// What the program says on stderr when it refuses to start as it should, or what is wrong with the refusal.
+async fn refusal(arguments: &[&str], settings: &[Setting<'_>]) -> Result<String, String> {
+    // Free ports first, so that a setting that is taken after all collides with nobody.
+    let mut process = Process::spawn(arguments, &[&FREE_PORTS, settings].concat());
+    eventually("it ends, or listens", async || {
+        let undecided = process.runs() && process.stdout().is_empty();
+        if undecided { Err(process.stderr()) } else { Ok(()) }
+    })
+    .await;
+    if !process.stdout().is_empty() {
+        return Err(format!("was taken: {}", process.stdout()));
+    }
+    let (status, _) = process.ended().await;
+    let stderr = process.stderr();
+    if status.code() == Some(2) { Ok(stderr) } else { Err(format!("gave {status}: {stderr}")) }
+}
+
+fn missing_in(answer: &str, parts: &[&str]) -> Vec<String> {
+    let missing = parts.iter().filter(|part| !answer.contains(**part));
+    missing.map(|part| format!("no {part:?} in {answer}")).collect()
+}

@@ -1,0 +1,80 @@
+//! A rush of joins: the truth in the end, and no more frames than pacing allows.
+
+use std::time::{Duration, Instant};
+
+use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
+
+use crate::{
+    client::{Client, Transport},
+    cluster::{Cluster, Machine, records_of},
+    record::{Event, Record},
+    redis_server::RedisServer,
+};
+
+/// How many join at once.
+const JOINS: usize = 2000;
+
+/// The default of `HEADCOUNT_EMIT_INTERVAL`: the least gap between two emissions of one instance.
+const EMIT_INTERVAL: Duration = Duration::from_millis(50);
+
+/// Goal: a rush of joins ends on the truth everywhere, and costs frames in proportion to time and clients,
+/// not to joins times clients. Method: 2,000 websocket clients join two instances at once; each client's
+/// frames are held against [`frames_max`], each instance's emissions against the same pacing.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_rush_of_joins_ends_on_the_truth_within_the_bound_on_frames() {
+    raise_file_limit();
+    let machine = Machine::alone().await;
+    let redis = RedisServer::start(&[]);
+    let cluster = Cluster::start_on(redis, machine, 2, &[]).await;
+    let start = Instant::now();
+    let open =
+        |number: usize| Client::open(cluster.instances[number % 2].public, Transport::WebSocket);
+    let clients: Vec<Client> = (0..JOINS).map(open).collect();
+    let records = records_of(&clients);
+    cluster.agrees_on(JOINS as u64, &records).await;
+    let storm = start.elapsed();
+
+    let frames: u32 = records.iter().map(frames_of).sum();
+    let allowed: u32 = records.iter().map(|record| frames_max(start, record)).sum();
+    println!("{JOINS} joins settled in {storm:?}: {frames} frames, pacing allows {allowed}");
+    for record in &records {
+        let received = frames_of(record);
+        let allowed = frames_max(start, record);
+        assert!(
+            received <= allowed,
+            "{received} frames, {allowed} allowed: {:?}",
+            record.entries()
+        );
+    }
+    for instance in &cluster.instances {
+        let emissions = instance.metric("headcount_emissions_total").await.expect("it is counted");
+        let allowed = f64::from(emissions_max(storm));
+        assert!(emissions <= allowed, "{emissions} emissions, {allowed} allowed");
+    }
+}
+
+fn frames_of(record: &Record) -> u32 {
+    u32::try_from(record.counts().len()).expect("a test ends")
+}
+
+/// Frames that pacing allows one client: its own first value, and every emission of its instance between the
+/// start of the rush and its last frame.
+fn frames_max(start: Instant, record: &Record) -> u32 {
+    let entries = record.entries();
+    let last = entries.iter().rfind(|entry| matches!(entry.event, Event::Count(_)));
+    1 + emissions_max(last.map_or(Duration::ZERO, |entry| entry.at - start))
+}
+
+/// Emissions that fit into a time if none follows another within the interval: one at its very start, and
+/// one more per full interval.
+fn emissions_max(time: Duration) -> u32 {
+    let intervals = time.as_millis() / EMIT_INTERVAL.as_millis();
+    1 + u32::try_from(intervals).expect("a test ends")
+}
+
+/// A socket per client needs more open files than the soft limit of many systems.
+fn raise_file_limit() {
+    let limit = getrlimit(Resource::Nofile);
+    let raised = Rlimit { current: limit.maximum, ..limit };
+    setrlimit(Resource::Nofile, raised).expect("the soft limit may be raised to the hard one");
+}
