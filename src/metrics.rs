@@ -34,6 +34,8 @@ pub struct Metrics {
     pub disconnects: IntCounterVec,
     /// Requests and connections turned away, by reason.
     pub refused: IntCounterVec,
+    /// Open event streams of the API.
+    pub streams: IntGauge,
     /// Reports by outcome.
     pub reports: IntCounterVec,
     /// From sending a report to its answer.
@@ -100,6 +102,7 @@ impl Metrics {
                 "Requests and connections turned away.",
                 "reason",
             )?,
+            streams: make.gauge("streams", "Open event streams of the API.")?,
             reports: make.counters("reports_total", "Reports to the store.", "outcome")?,
             report_seconds: make.histogram(
                 "report_seconds",

@@ -25,6 +25,7 @@ mod outages;
 
 mod lesson;
 mod settings;
+mod web;
 
 mod cluster;
 mod instance;
@@ -35,7 +36,7 @@ mod redis_server;
 
 mod balancer;
 mod client;
-mod node;
+mod foreign;
 
 mod http;
 mod record;
