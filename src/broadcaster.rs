@@ -77,27 +77,31 @@ impl Broadcaster {
         let view = *self.view.borrow_and_update();
         let current_users = view.shown().users;
         let newcomers = self.tally.take_newcomers(view.covered(), view.estimated(), now);
-        for newcomer in &newcomers {
-            self.let_in(newcomer);
-        }
+        let (counted, impatient): (Vec<_>, Vec<_>) =
+            newcomers.iter().partition(|newcomer| newcomer.change <= view.covered());
+        self.let_in(&counted);
         let changed = self.told != Some(current_users);
         let held_back = self.pace.due().filter(|&due| due > now);
         if changed && held_back.is_none() {
             self.emit_to_all(current_users).await;
         } else {
-            self.emit_to(&newcomers, current_users);
+            self.emit_to(&counted, current_users);
         }
+        // The store may count without them yet; the estimate never does.
+        self.let_in(&impatient);
+        self.emit_to(&impatient, view.estimate());
         let next_emission = held_back.filter(|_| changed);
         let patience_ends = self.tally.patience_ends().filter(|&at| at > now);
         [next_emission, patience_ends].into_iter().flatten().min()
     }
 
-    fn let_in(&self, newcomer: &Newcomer) {
-        let Some(socket) = self.io.get_socket(newcomer.session) else {
-            return;
-        };
-        socket.leave(JOINING);
-        observe(&self.metrics.join_to_emit_seconds, newcomer.joined_at.elapsed());
+    fn let_in(&self, newcomers: &[&Newcomer]) {
+        for newcomer in newcomers {
+            if let Some(socket) = self.io.get_socket(newcomer.session) {
+                socket.leave(JOINING);
+                observe(&self.metrics.join_to_emit_seconds, newcomer.joined_at.elapsed());
+            }
+        }
     }
 
     /// One emission: everybody who has been let in is told.
@@ -115,7 +119,7 @@ impl Broadcaster {
     }
 
     /// Newcomers are told even when nobody else's number changed.
-    fn emit_to(&self, newcomers: &[Newcomer], current_users: u64) {
+    fn emit_to(&self, newcomers: &[&Newcomer], current_users: u64) {
         let sockets = newcomers.iter().filter_map(|newcomer| self.io.get_socket(newcomer.session));
         for socket in sockets {
             if let Err(error) = socket.volatile().emit(USER_COUNT, &current_users) {

@@ -72,14 +72,23 @@ pub struct Shown {
 impl View {
     /// What to show now.
     pub fn shown(&self) -> Shown {
-        let Some(base) = self.base else {
-            return Shown { users: self.local.users, revision: self.seen.revision, exact: false };
-        };
-        if self.reachable && !self.seen.recovering {
-            return Shown { users: base.users, revision: base.revision, exact: true };
+        match self.base {
+            Some(base) if self.reachable && !self.seen.recovering => {
+                Shown { users: base.users, revision: base.revision, exact: true }
+            }
+            _ => Shown { users: self.estimate(), revision: self.base_revision(), exact: false },
         }
-        let elsewhere = base.users.saturating_sub(base.local_users);
-        Shown { users: elsewhere + self.local.users, revision: base.revision, exact: false }
+    }
+
+    /// The last good count plus the change of the local count since; without one, the local count. It
+    /// includes every change up to [`View::estimated`].
+    pub fn estimate(&self) -> u64 {
+        let elsewhere = self.base.map_or(0, |base| base.users.saturating_sub(base.local_users));
+        elsewhere + self.local.users
+    }
+
+    fn base_revision(&self) -> Revision {
+        self.base.map_or_else(Revision::default, |base| base.revision)
     }
 
     /// Folds in the answer to a report that was sent at `sent_at` with this local count and sequence.
