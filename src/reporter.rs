@@ -145,6 +145,10 @@ impl Reporter {
         let report = self.report(local.users, self.kind);
         self.kind = ReportKind::Plain;
         self.pace.sent(local.change, now);
+        self.view.send_if_modified(|view| {
+            view.report_sent();
+            false
+        });
         let store = Arc::clone(&self.store);
         let sent = SentReport { sequence: report.sequence, local, at: now };
         let incarnation = self.incarnation;
@@ -163,6 +167,10 @@ impl Reporter {
     fn settle(&mut self, outcome: Outcome) {
         let now = Instant::now();
         let sent = outcome.sent;
+        self.view.send_if_modified(|view| {
+            view.report_ended();
+            false
+        });
         match outcome.result {
             Ok(reply) => {
                 observe(&self.metrics.report_seconds, now.duration_since(sent.at));
