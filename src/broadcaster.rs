@@ -90,9 +90,9 @@ impl Broadcaster {
         let shown = view.shown();
         let newcomers = self.tally.take_newcomers(view.covered(), view.estimated(), now);
         // What is shown includes everybody here while it is the estimate, else those whom the store counts.
-        let includes = |newcomer: &Newcomer| !shown.exact || newcomer.change <= view.covered();
-        let (included, impatient): (Vec<_>, Vec<_>) = newcomers.into_iter().partition(includes);
-        let corrected: Vec<_> = self.provisional.extract_if(.., |told| includes(told)).collect();
+        let counts = |newcomer: &Newcomer| !shown.exact || newcomer.change <= view.covered();
+        let (included, impatient): (Vec<_>, Vec<_>) = newcomers.into_iter().partition(counts);
+        let corrected: Vec<_> = self.provisional.extract_if(.., |told| counts(told)).collect();
         self.let_in(&included);
         let changed = self.told != Some(shown.users);
         let held_back = self.pace.due().filter(|&due| due > now);

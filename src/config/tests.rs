@@ -9,7 +9,7 @@ fn check(arguments: &[&str]) -> Result<Config, ConfigError> {
     cli.serve.check()
 }
 
-/// Goal: the defaults are allowed and are the documented ones.
+/// Goal: the defaults are allowed and are the documented ones. Method: no flag at all.
 #[test]
 fn the_defaults_are_allowed() {
     let config = check(&[]).unwrap();
@@ -58,7 +58,8 @@ fn wrong_settings_are_refused(
     assert!(message.contains(hint), "{message}");
 }
 
-/// Goal: two clusters on one Redis cannot hear each other by accident.
+/// Goal: two clusters on one Redis cannot hear each other by accident. Method: the key alone, both, the
+/// channel alone.
 #[test]
 fn a_changed_key_needs_a_changed_channel() {
     let redis = "--redis-url=redis://127.0.0.1";

@@ -109,7 +109,8 @@ fn recovery_causes_no_dip() {
     assert_eq!(story.users(), 11);
 }
 
-/// Goal: an instance that starts during recovery shows what the store has rather than itself alone.
+/// Goal: an instance that starts during recovery shows what the store has rather than itself alone. Method:
+/// the first reply is a recovering one.
 #[test]
 fn a_newcomer_among_instances_takes_a_recovering_count() {
     let mut story = Story::new();
