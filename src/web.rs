@@ -72,6 +72,8 @@ pub fn router(web: Web) -> Router {
 /// What the page is made of.
 fn page_parts() -> Router<Arc<Web>> {
     let parts = [
+        // Browsers ask for this one on their own, for documents that name none, such as the API's.
+        ("/favicon.ico", SVG, include_str!("web/favicon.svg")),
         ("/favicon.svg", SVG, include_str!("web/favicon.svg")),
         ("/public/style.css", CSS, include_str!("web/style.css")),
         ("/public/client.js", JAVASCRIPT, include_str!("web/client.js")),

@@ -63,8 +63,7 @@ impl Asset {
 
     /// Adds a content security policy.
     pub(super) fn with_policy(mut self, policy: &'static str) -> Self {
-        self.headers
-            .insert(header::CONTENT_SECURITY_POLICY, HeaderValue::from_static(policy));
+        self.headers.insert(header::CONTENT_SECURITY_POLICY, HeaderValue::from_static(policy));
         self
     }
 

@@ -75,7 +75,10 @@ impl Badge {
         let color = Color::parse(&wishes.color)?;
         let length = wishes.label.chars().count();
         let is_drawable = (1..=LABEL_CHARACTERS_MAX).contains(&length)
-            && !wishes.label.chars().any(|character| character.is_control() || is_no_xml(character));
+            && !wishes
+                .label
+                .chars()
+                .any(|character| character.is_control() || is_no_xml(character));
         is_drawable.then_some(Self { label: wishes.label, number, color })
     }
 

@@ -48,9 +48,18 @@ impl Library {
         let node = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/cluster/node");
         let python = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/cluster/python");
         let (folder, program, arguments, needed) = match self {
-            Self::Newest => (node, "node", ["client.mjs", "socket.io-client"].as_slice(), "node_modules"),
-            Self::Oldest => (node, "node", ["client.mjs", "socket.io-client-4.0"].as_slice(), "node_modules"),
-            Self::Python => (python, concat!(env!("CARGO_MANIFEST_DIR"), "/tests/cluster/python/venv/bin/python"), ["client.py"].as_slice(), "venv"),
+            Self::Newest => {
+                (node, "node", ["client.mjs", "socket.io-client"].as_slice(), "node_modules")
+            }
+            Self::Oldest => {
+                (node, "node", ["client.mjs", "socket.io-client-4.0"].as_slice(), "node_modules")
+            }
+            Self::Python => (
+                python,
+                concat!(env!("CARGO_MANIFEST_DIR"), "/tests/cluster/python/venv/bin/python"),
+                ["client.py"].as_slice(),
+                "venv",
+            ),
         };
         let needed = Path::new(folder).join(needed);
         assert!(needed.exists(), "{} is missing: scripts/test makes it", needed.display());
@@ -98,7 +107,12 @@ impl ForeignClients {
     ) -> Vec<Record> {
         let first = self.lock().len();
         let opened: Vec<Record> = (first..first + clients)
-            .map(|number| Record::new(format!("{:?} client {number} ({transport:?}) of {server}", self.library)))
+            .map(|number| {
+                Record::new(format!(
+                    "{:?} client {number} ({transport:?}) of {server}",
+                    self.library
+                ))
+            })
             .collect();
         self.lock().extend_from_slice(&opened);
         let transports: &[&str] = match transport {

@@ -9,6 +9,7 @@
 // the content security policy. The test decides what of it is allowed.
 
 import { readFile } from "node:fs/promises";
+import { createRequire } from "node:module";
 import { createInterface } from "node:readline";
 import { chromium } from "playwright-core";
 
@@ -18,7 +19,7 @@ const browser = await chromium.launch({
   // Playwright turns the back/forward cache off by default; here it is one of the things to test.
   ignoreDefaultArgs: ["--disable-back-forward-cache"],
 });
-const axe = await readFile(new URL(import.meta.resolve("axe-core/axe.min.js")), "utf8");
+const axe = await readFile(createRequire(import.meta.url).resolve("axe-core/axe.min.js"), "utf8");
 const tabs = new Map();
 
 // In the page before any script of its own: notes violations, whoever reports them.
@@ -68,7 +69,8 @@ async function follow(order) {
       await page.goto(order.url);
       return;
     case "back":
-      await page.goBack();
+      // A page that comes out of the cache is not loaded again, so there is no "load" to wait for.
+      await page.goBack({ waitUntil: "commit" });
       return;
     case "offline":
       return context.setOffline(order.offline);

@@ -19,7 +19,8 @@ async fn the_count_is_answered_in_full_only_when_it_changed() {
     let first = http::get(instance.public, "/api/count").await.expect("it answers");
     assert_eq!((first.status, first.header("cache-control")), (200, "no-cache"));
     let tag = first.header("etag").to_owned();
-    let ask = async || http::get_with(instance.public, "/api/count", &[("if-none-match", &tag)]).await;
+    let ask =
+        async || http::get_with(instance.public, "/api/count", &[("if-none-match", &tag)]).await;
     let same = ask().await.expect("it answers");
     assert_eq!((same.status, same.body.as_str(), same.header("etag")), (304, "", tag.as_str()));
     let _client = Client::open(instance.public, Transport::WebSocket);
