@@ -12,7 +12,7 @@ const ANNOUNCE_EVERY_MS = 5000;
 const WORDS = {
   connecting: ['Connecting', 'One moment, please.'],
   live: ['Live', 'You are one of them. Every change shows here at once.'],
-  reconnecting: ['Reconnecting', 'The connection is lost. This is the last number known; it comes back by itself.'],
+  reconnecting: ['Reconnecting', 'The connection is lost. This is the last number known; the page returns by itself.'],
   estimate: ['Estimate', 'The servers cannot reach their shared store, so this number may be a little off.'],
   closed: ['Closed', 'This page does not listen any more.'],
 };
