@@ -1,0 +1,155 @@
+//! An instance with 200 well-behaved clients, whom no attack may harm, and the question whether one did.
+
+use std::{net::SocketAddr, time::Duration};
+
+use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
+
+use crate::{
+    client::{Client, Transport},
+    cluster::{Cluster, records_of},
+    http,
+    instance::Setting,
+    record::{Event, Record},
+    waiting::eventually,
+};
+
+/// How many behave well.
+pub(crate) const CROWD: u64 = 200;
+
+/// Bytes an instance may have logged after an attack: some lines, not one for each message of a flood.
+const LOG_BYTES_MAX: usize = 16 * 1024;
+
+/// Bytes by which the resident memory may be greater than before the attack. An allocator does not give
+/// everything back; an attack that is kept in memory would show as far more.
+const MEMORY_GROWTH_MAX: f64 = 64.0 * 1024.0 * 1024.0;
+
+/// Descriptors that may be open beyond those of before: requests of polling clients come and go.
+const DESCRIPTORS_SLACK: f64 = 24.0;
+
+/// One instance on a Redis, and its crowd.
+#[derive(Debug)]
+pub(crate) struct Besieged {
+    /// The instance under attack is its first.
+    pub(crate) cluster: Cluster,
+    /// The well-behaved clients.
+    crowd: Vec<Client>,
+    memory_before: f64,
+    descriptors_before: f64,
+}
+
+impl Besieged {
+    /// Starts it with these settings, and waits until all of the crowd are counted.
+    pub(crate) async fn start(settings: &[Setting<'_>]) -> Self {
+        raise_file_limit();
+        let cluster = Cluster::start_with(1, settings).await;
+        Self::crowded(cluster).await
+    }
+
+    /// The same for an instance that runs already.
+    pub(crate) async fn crowded(cluster: Cluster) -> Self {
+        const MIX: [Transport; 5] = [
+            Transport::WebSocket,
+            Transport::Polling,
+            Transport::WebSocket,
+            Transport::Upgrade,
+            Transport::WebSocket,
+        ];
+        let address = cluster.instances[0].public;
+        let transports = MIX.into_iter().cycle().take(CROWD as usize);
+        let crowd = transports.map(|transport| Client::open(address, transport)).collect();
+        let mut besieged = Self { cluster, crowd, memory_before: 0.0, descriptors_before: 0.0 };
+        besieged.agrees_on(CROWD).await;
+        besieged.memory_before = besieged.sample("process_resident_memory_bytes").await;
+        besieged.descriptors_before = besieged.sample("process_open_fds").await;
+        besieged
+    }
+
+    /// Where to attack.
+    pub(crate) fn address(&self) -> SocketAddr {
+        self.cluster.instances[0].public
+    }
+
+    /// Waits until the crowd, the instance and Redis all say this number; tells how long that took.
+    pub(crate) async fn agrees_on(&self, users: u64) -> Duration {
+        self.cluster.agrees_on(users, &self.records()).await
+    }
+
+    /// What the crowd saw.
+    pub(crate) fn records(&self) -> Vec<Record> {
+        records_of(&self.crowd)
+    }
+
+    /// One sample of the metrics, its name as on the page, labels included; 0 if it is not there.
+    pub(crate) async fn sample(&self, name: &str) -> f64 {
+        let page = http::get(self.cluster.instances[0].admin, "/metrics").await;
+        let page = page.expect("the metrics are served").body;
+        let mut lines = page.lines().filter_map(|line| line.strip_prefix(name)?.strip_prefix(' '));
+        lines.next().map_or(0.0, |value| value.parse().expect("a sample is a number"))
+    }
+
+    /// Waits until a sample has this value.
+    pub(crate) async fn until(&self, name: &str, wanted: f64) {
+        eventually(&format!("{name} is {wanted}"), async || {
+            let value = self.sample(name).await;
+            if (value - wanted).abs() < 0.5 { Ok(()) } else { Err(value.to_string()) }
+        })
+        .await;
+    }
+
+    /// How many requests and connections were refused for this reason.
+    pub(crate) async fn refused(&self, reason: &str) -> f64 {
+        self.sample(&format!("headcount_refused_total{{reason=\"{reason}\"}}")).await
+    }
+
+    /// How many connections were counted out for this reason.
+    pub(crate) async fn disconnected(&self, reason: &str) -> f64 {
+        self.sample(&format!("headcount_disconnects_total{{reason=\"{reason}\"}}")).await
+    }
+
+    /// How many connections were ever counted in.
+    pub(crate) async fn joined(&self) -> u64 {
+        let joined = self.cluster.instances[0].metric("headcount_connects_total").await;
+        joined.expect("it is counted") as u64
+    }
+
+    /// Asserts that the attack is over without a trace: the count is right for all, nobody was cut, a
+    /// newcomer is served, descriptors and memory came back, and the log is short and without a panic.
+    pub(crate) async fn is_unharmed(&mut self) {
+        self.agrees_on(CROWD).await;
+        for record in self.records() {
+            let (cut, joined) =
+                (record.times(Event::is_disconnected), record.times(Event::is_connected));
+            assert_eq!((cut, joined), (0, 1), "{}: {:?}", record.name(), record.entries());
+        }
+        let newcomer = Client::open(self.address(), Transport::WebSocket);
+        let took = self.agrees_on(CROWD + 1).await;
+        newcomer.leave().await;
+        self.agrees_on(CROWD).await;
+        self.until("headcount_drift_users", 0.0).await;
+
+        let descriptors_max = self.descriptors_before + DESCRIPTORS_SLACK;
+        eventually("descriptors come back", async || {
+            let open = self.sample("process_open_fds").await;
+            if open <= descriptors_max { Ok(()) } else { Err(format!("{open} are open")) }
+        })
+        .await;
+        let grown = self.sample("process_resident_memory_bytes").await - self.memory_before;
+        assert!(grown <= MEMORY_GROWTH_MAX, "memory grew by {grown} bytes");
+        let log = self.cluster.instances[0].process().stderr();
+        assert!(!log.contains("panicked"), "{log}");
+        assert!(log.len() <= LOG_BYTES_MAX, "{} bytes of log: {}...", log.len(), &log[..2000]);
+        let kilobytes = grown / 1024.0;
+        println!(
+            "unharmed: a newcomer was seen by all after {took:?}; memory grew by {kilobytes:.0} KiB; \
+             {} bytes of log",
+            log.len()
+        );
+    }
+}
+
+/// Attackers need more open files than the soft limit of many systems.
+fn raise_file_limit() {
+    let limit = getrlimit(Resource::Nofile);
+    let raised = Rlimit { current: limit.maximum, ..limit };
+    setrlimit(Resource::Nofile, raised).expect("the soft limit may be raised to the hard one");
+}
