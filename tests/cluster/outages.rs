@@ -148,6 +148,33 @@ async fn a_newcomer_is_told_a_count_with_itself_while_redis_sleeps() {
     cluster.agrees_on(7, &records_of(&clients)).await;
 }
 
+/// Goal: a newcomer who was told the estimate is put right when somebody leaves at the same time, so that
+/// nobody else's number changes. Method: Redis is stopped; a client joins and is told 7; another leaves, so
+/// that the truth is 6 again, as all others were told before; the newcomer must be told 6 as well.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_newcomer_told_the_estimate_is_put_right() {
+    let cluster = Cluster::start(1).await;
+    let mut clients: Vec<Client> =
+        (0..6).map(|_| Client::open(cluster.instances[0].public, Transport::WebSocket)).collect();
+    cluster.agrees_on(6, &records_of(&clients)).await;
+    cluster.redis.stop();
+    clients.push(Client::open(cluster.instances[0].public, Transport::WebSocket));
+    let newcomer = clients[6].record();
+    eventually("the newcomer is told 7", async || {
+        if newcomer.counts().contains(&7) {
+            Ok(())
+        } else {
+            Err(format!("{:?}", newcomer.entries()))
+        }
+    })
+    .await;
+    clients.remove(0).leave().await;
+    let records = records_of(&clients);
+    eventually("all are told 6", async || clients_say(6, &records)).await;
+    cluster.redis.cont();
+    cluster.agrees_on(6, &records).await;
+}
+
 /// Goal: starting before Redis is no failure. Method: an instance is pointed at a Redis that is down: it must
 /// run, say so in its log, and not be ready; when Redis comes it becomes ready by itself and counts.
 #[tokio::test(flavor = "multi_thread")]

@@ -45,6 +45,8 @@ async fn a_rush_of_joins_ends_on_the_truth_within_the_bound_on_frames() {
             "{received} frames, {allowed} allowed: {:?}",
             record.entries()
         );
+        let most = record.counts().into_iter().max();
+        assert!(most <= Some(JOINS as u64), "more than joined: {:?}", record.entries());
     }
     let mut emitted = 0.0;
     for instance in &cluster.instances {
