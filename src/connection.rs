@@ -7,7 +7,7 @@ use std::{
     io,
     pin::Pin,
     sync::{
-        Arc,
+        Arc, Mutex, PoisonError,
         atomic::{AtomicBool, Ordering},
     },
     task::{Context, Poll},
@@ -45,6 +45,8 @@ pub struct Control {
     websocket: AtomicBool,
     flooded: AtomicBool,
     reader: AtomicWaker,
+    /// Given back when the connection closes, although others may hold this handle for longer.
+    permit: Mutex<Option<OwnedSemaphorePermit>>,
 }
 
 impl Connection {
@@ -97,9 +99,20 @@ impl Control {
         self.websocket.store(true, Ordering::Relaxed);
     }
 
+    /// Keeps this permit for as long as the connection is open.
+    pub fn keep(&self, permit: OwnedSemaphorePermit) {
+        *self.permit.lock().unwrap_or_else(PoisonError::into_inner) = Some(permit);
+    }
+
     /// Whether it was ended because its client sent too much.
     pub fn flooded(&self) -> bool {
         self.flooded.load(Ordering::Relaxed)
+    }
+}
+
+impl Drop for Connection {
+    fn drop(&mut self) {
+        drop(self.control.permit.lock().unwrap_or_else(PoisonError::into_inner).take());
     }
 }
 
@@ -187,6 +200,18 @@ mod tests {
         let error = reading.await.unwrap().unwrap_err();
         assert_eq!(error.kind(), io::ErrorKind::UnexpectedEof);
         assert!(!control.flooded());
+    }
+
+    /// Goal: a permit comes back with the end of the connection. Method: its handle outlives it.
+    #[tokio::test]
+    async fn a_permit_is_given_back_when_the_connection_closes() {
+        let (connection, _peer) = pair().await;
+        let (control, permits) = (connection.control(), Arc::new(Semaphore::new(1)));
+        control.keep(Arc::clone(&permits).try_acquire_owned().unwrap());
+        assert_eq!(permits.available_permits(), 0);
+        drop(connection);
+        assert_eq!(permits.available_permits(), 1);
+        drop(control);
     }
 
     /// Goal: a flood ends a websocket and nothing else. Method: twice the burst, before and after the

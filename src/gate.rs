@@ -67,7 +67,7 @@ pub struct Gate {
 struct Admission {
     /// The connection the handshake came on; for a websocket, the session's own.
     control: Arc<Control>,
-    _permit: Arc<OwnedSemaphorePermit>,
+    permit: Arc<Mutex<Option<OwnedSemaphorePermit>>>,
 }
 
 /// Which connection carries a session that began with polling and went on as a websocket. The request kept
@@ -146,7 +146,8 @@ impl Gate {
             return Err("draining");
         }
         let permit = Arc::clone(&self.permits).try_acquire_owned().map_err(|_| "full")?;
-        Ok(Admission { control: Arc::clone(control), _permit: Arc::new(permit) })
+        let permit = Arc::new(Mutex::new(Some(permit)));
+        Ok(Admission { control: Arc::clone(control), permit })
     }
 
     fn is_foreign(&self, request: &Request) -> bool {
@@ -158,6 +159,25 @@ impl Gate {
         let length = request.body().size_hint().upper().unwrap_or_default();
         let mut posts = self.posts.lock().unwrap_or_else(PoisonError::into_inner);
         posts.allow(session, POST_BYTES.saturating_add(length), Instant::now())
+    }
+
+    async fn pass_handshake(
+        &self,
+        control: &Arc<Control>,
+        mut request: Request,
+        next: Next,
+    ) -> Response {
+        let admission = match self.admit(control) {
+            Ok(admission) => admission,
+            Err(reason) => return self.refuse(reason),
+        };
+        request.extensions_mut().insert(admission.clone());
+        let response = next.run(request).await;
+        if response.status() == StatusCode::SWITCHING_PROTOCOLS {
+            control.begin_websocket();
+            admission.hand_permit_to_connection();
+        }
+        response
     }
 
     async fn pass_post(&self, session: Sid, request: Request, next: Next) -> Response {
@@ -185,6 +205,17 @@ impl Gate {
     }
 }
 
+impl Admission {
+    /// A session lives no longer than the websocket that carries it, but what waits for its client to join
+    /// holds on to it: the websocket keeps the permit, so that it comes back in time.
+    fn hand_permit_to_connection(&self) {
+        let permit = self.permit.lock().unwrap_or_else(PoisonError::into_inner).take();
+        if let Some(permit) = permit {
+            self.control.keep(permit);
+        }
+    }
+}
+
 impl Upgraded {
     fn insert(&mut self, session: Sid, control: &Arc<Control>) {
         // A second websocket on a session is turned away, as long as the first one lives.
@@ -203,7 +234,7 @@ impl Upgraded {
 pub async fn pass(
     State(gate): State<Arc<Gate>>,
     Extension(control): Extension<Arc<Control>>,
-    mut request: Request,
+    request: Request,
     next: Next,
 ) -> Response {
     if gate.is_foreign(&request) {
@@ -214,10 +245,7 @@ pub async fn pass(
         return gate.pass_post(session, request, next).await;
     }
     if kind == Kind::Handshake {
-        match gate.admit(&control) {
-            Ok(admission) => drop(request.extensions_mut().insert(admission)),
-            Err(reason) => return gate.refuse(reason),
-        }
+        return gate.pass_handshake(&control, request, next).await;
     }
     let response = next.run(request).await;
     if response.status() == StatusCode::SWITCHING_PROTOCOLS {

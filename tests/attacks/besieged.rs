@@ -16,6 +16,15 @@ use crate::{
 /// How many behave well.
 pub(crate) const CROWD: u64 = 200;
 
+/// How the crowd is connected, in turn.
+const MIX: [Transport; 5] = [
+    Transport::WebSocket,
+    Transport::Polling,
+    Transport::WebSocket,
+    Transport::Upgrade,
+    Transport::WebSocket,
+];
+
 /// Bytes an instance may have logged after an attack: some lines, not one for each message of a flood.
 const LOG_BYTES_MAX: usize = 16 * 1024;
 
@@ -42,20 +51,13 @@ impl Besieged {
     pub(crate) async fn start(settings: &[Setting<'_>]) -> Self {
         raise_file_limit();
         let cluster = Cluster::start_with(1, settings).await;
-        Self::crowded(cluster).await
+        Self::crowded(cluster, &MIX).await
     }
 
-    /// The same for an instance that runs already.
-    pub(crate) async fn crowded(cluster: Cluster) -> Self {
-        const MIX: [Transport; 5] = [
-            Transport::WebSocket,
-            Transport::Polling,
-            Transport::WebSocket,
-            Transport::Upgrade,
-            Transport::WebSocket,
-        ];
+    /// The same for an instance that runs already, with these transports in turn.
+    pub(crate) async fn crowded(cluster: Cluster, mix: &[Transport]) -> Self {
         let address = cluster.instances[0].public;
-        let transports = MIX.into_iter().cycle().take(CROWD as usize);
+        let transports = mix.iter().copied().cycle().take(CROWD as usize);
         let crowd = transports.map(|transport| Client::open(address, transport)).collect();
         let mut besieged = Self { cluster, crowd, memory_before: 0.0, descriptors_before: 0.0 };
         besieged.agrees_on(CROWD).await;

@@ -15,24 +15,24 @@
 )]
 
 mod floods;
-//mod handshakes;
+mod handshakes;
 mod malformed;
-//mod origins;
+mod origins;
 mod silent;
 mod sizes;
 mod slow;
 
-//mod descriptors;
+mod descriptors;
 
-//mod drain;
-//mod metrics;
-//mod operators;
+mod drain;
+mod metrics;
+mod operators;
 
 mod besieged;
 mod raw;
 
-//#[path = "../cluster/balancer.rs"]
-//mod balancer;
+#[path = "../cluster/balancer.rs"]
+mod balancer;
 #[allow(dead_code, reason = "other tests use the rest of it")]
 #[path = "../cluster/client.rs"]
 mod client;

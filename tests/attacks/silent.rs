@@ -16,9 +16,9 @@ use crate::{
 /// How many of each kind.
 const ATTACKERS: usize = 5;
 
-const PING: Duration = Duration::from_secs(2);
+const PING: Duration = Duration::from_secs(3);
 /// What the contract allows: ping interval + 2 × ping timeout; and what a busy machine may add.
-const BOUND: Duration = Duration::from_secs(6);
+const BOUND: Duration = Duration::from_secs(9);
 const NOISE: Duration = Duration::from_secs(2);
 
 /// What a client does before it falls silent. It returns what must be kept open meanwhile.
