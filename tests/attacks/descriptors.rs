@@ -46,20 +46,20 @@ async fn used_up_descriptors_leave_the_reserve() {
         silent.push(Raw::open(besieged.address()).await);
     }
     eventually("connections are refused", async || match besieged.refused("descriptors").await {
-        0.0 => Err(String::from("none was")),
+        0 => Err(String::from("none was")),
         refused => Ok(refused),
     })
     .await;
-    assert!(besieged.sample("headcount_store_up").await > 0.0, "Redis answers");
+    besieged.until("headcount_store_up", 1).await;
     let ready = ask(besieged.cluster.instances[0].admin, "GET", "/readyz", "").await;
     assert_eq!(ready.status, 200, "it is no outage");
-    let open = besieged.sample("process_open_fds").await;
+    let open: u16 = besieged.sample("process_open_fds").await;
     println!("{open} descriptors are open");
-    assert!(open < f64::from(OPEN_FILES - RESERVE / 2), "{open} are open");
+    assert!(open < OPEN_FILES - RESERVE / 2, "{open} are open");
     drop(silent);
     let newcomer = Client::open_faithful(besieged.address(), Transport::WebSocket);
     eventually("a newcomer is served", async || match newcomer.record().shows() {
-        Some(users) if users == CROWD + 1 => Ok(()),
+        Some(users) if users == CROWD as u64 + 1 => Ok(()),
         other => Err(format!("it is shown {other:?}")),
     })
     .await;

@@ -243,15 +243,18 @@ pub(crate) const PING: u8 = 9;
 /// A websocket frame, masked with a key that changes nothing.
 pub(crate) fn frame(first_byte: u8, payload: &[u8]) -> Vec<u8> {
     const MASKED: u8 = 0x80;
+    // Instead of a length: that two or eight bytes with the length follow.
+    const TWO_BYTES: u8 = 0x7e;
+    const EIGHT_BYTES: u8 = 0x7f;
     let mut frame = vec![first_byte];
     match (u8::try_from(payload.len()), u16::try_from(payload.len())) {
         (Ok(length @ ..126), _) => frame.push(MASKED | length),
         (_, Ok(length)) => {
-            frame.push(MASKED | 126);
+            frame.push(MASKED | TWO_BYTES);
             frame.extend(length.to_be_bytes());
         }
         _ => {
-            frame.push(MASKED | 127);
+            frame.push(MASKED | EIGHT_BYTES);
             frame.extend((payload.len() as u64).to_be_bytes());
         }
     }

@@ -49,7 +49,7 @@ async fn silent_clients_leave_the_count_in_time() {
     for (kind, attack) in KINDS {
         let start = Instant::now();
         let held = join_all((0..ATTACKERS).map(|_| attack(address))).await;
-        joined += ATTACKERS as u64;
+        joined += ATTACKERS;
         eventually("all of them were counted", async || match besieged.joined().await {
             counted if counted == joined => Ok(()),
             counted => Err(format!("{counted} were, of {joined}")),

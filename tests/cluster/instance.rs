@@ -60,6 +60,7 @@ impl Instance {
     }
 
     /// Starts one that may have no more than so many open files.
+    #[allow(dead_code, reason = "only the attacks, another test program, need it")]
     pub(crate) async fn start_limited(open_files: u64, settings: &[Setting<'_>]) -> Self {
         let limited = format!("ulimit -n {open_files} && exec \"$0\"");
         let mut command = Command::new("/bin/sh");
