@@ -24,6 +24,7 @@ use crate::{
     listener::{self, Listener},
     metrics::Metrics,
     origin::cors,
+    rate::client_bytes_burst,
     reporter::{Reporter, ReporterSettings},
     sockets::{SocketSettings, Sockets},
     store::{
@@ -99,8 +100,10 @@ impl Server {
     pub async fn run(self, stop: CancellationToken) -> anyhow::Result<()> {
         let tally = Tally::new();
         let view = Arc::new(watch::Sender::new(View::default()));
+        let burst_bytes = client_bytes_burst(self.config.payload_bytes_max);
         let gate = Arc::new(Gate::new(
             self.limits.sessions,
+            burst_bytes,
             self.config.origins.clone(),
             self.metrics.clone(),
         ));
@@ -134,7 +137,8 @@ impl Server {
         for (name, listener, router, unacknowledged_for, connections_max) in listeners {
             let places = Arc::new(Semaphore::new(connections_max.min(Semaphore::MAX_PERMITS)));
             let unserved = unserved.clone();
-            let listener = Listener { listener, router, unacknowledged_for, places, unserved };
+            let listener =
+                Listener { listener, router, unacknowledged_for, burst_bytes, places, unserved };
             tasks.spawn(name, listener.run(listening.clone()));
         }
 

@@ -154,7 +154,8 @@ fn build(settings: &SocketSettings) -> (SocketIoLayer, SocketIo) {
     let builder = SocketIo::builder()
         .ping_interval(settings.ping_interval)
         .ping_timeout(settings.ping_timeout)
-        .upgrade_timeout(CONNECT_TIMEOUT)
+        // Pings rest meanwhile, so a client that vanishes amid an upgrade must be found out by this.
+        .upgrade_timeout(CONNECT_TIMEOUT.min(settings.ping_timeout))
         .connect_timeout(CONNECT_TIMEOUT)
         .max_buffer_size(QUEUE_PACKETS)
         .max_payload(settings.payload_bytes_max as u64)
