@@ -138,7 +138,12 @@ impl Gate {
             return control.upgrade();
         }
         drop(upgraded);
-        socket.req_parts().extensions.get::<Admission>().map(|held| Arc::clone(&held.control))
+        let first_request = socket.req_parts();
+        // A session that began with polling came on a connection that may be a proxy's, shared by many.
+        if transport(first_request.uri.query().unwrap_or_default()) != Some("websocket") {
+            return None;
+        }
+        first_request.extensions.get::<Admission>().map(|held| Arc::clone(&held.control))
     }
 
     fn admit(&self, control: &Arc<Control>) -> Result<Admission, &'static str> {
@@ -259,14 +264,8 @@ pub async fn pass(
 }
 
 impl Kind {
-    /// The query is read as the Engine.IO service reads it: first of a name counts, no decoding, and a
-    /// transport ends at a second `=`. What it takes for an upgrade must be one here.
     fn of(method: &Method, query: &str) -> Self {
-        let value = |name: &str| {
-            query.split('&').find_map(|pair| pair.strip_prefix(name)?.strip_prefix('='))
-        };
-        let transport = value("transport").and_then(|value| value.split('=').next());
-        match (method, value("sid"), transport) {
+        match (method, value(query, "sid"), transport(query)) {
             (&Method::GET, None, _) => Self::Handshake,
             (&Method::GET, Some(session), Some("websocket")) => {
                 session.parse().map_or(Self::Other, Self::Upgrade)
@@ -275,6 +274,16 @@ impl Kind {
             _ => Self::Other,
         }
     }
+}
+
+/// The query is read as the Engine.IO service reads it: first of a name counts, no decoding.
+fn value<'a>(query: &'a str, name: &str) -> Option<&'a str> {
+    query.split('&').find_map(|pair| pair.strip_prefix(name)?.strip_prefix('='))
+}
+
+/// A transport ends at a second `=`: what the service takes for a websocket must be one here.
+fn transport(query: &str) -> Option<&str> {
+    value(query, "transport").and_then(|value| value.split('=').next())
 }
 
 #[cfg(test)]
