@@ -24,7 +24,7 @@ use crate::{
 /// One process and the records of its clients. Dropped, it is killed.
 #[derive(Debug)]
 pub(crate) struct ForeignClients {
-    library: Library,
+    whose: Library,
     stdin: ChildStdin,
     records: Arc<Mutex<Vec<Record>>>,
     /// Kept so that the process ends with this value.
@@ -82,8 +82,8 @@ struct Line {
 
 impl ForeignClients {
     /// Starts the process with no client yet.
-    pub(crate) fn start(library: Library) -> Self {
-        let mut child = library
+    pub(crate) fn start(whose: Library) -> Self {
+        let mut child = whose
             .command()
             .stdin(Stdio::piped())
             .stdout(Stdio::piped())
@@ -94,7 +94,7 @@ impl ForeignClients {
         let stdout = child.stdout.take().expect("stdout is piped");
         let records = Arc::default();
         tokio::spawn(listen(BufReader::new(stdout).lines(), Arc::clone(&records)));
-        Self { library, stdin, records, _child: child }
+        Self { whose, stdin, records, _child: child }
     }
 
     /// Opens clients that come back by themselves, and returns their records; their numbers count on from
@@ -108,10 +108,7 @@ impl ForeignClients {
         let first = self.lock().len();
         let opened: Vec<Record> = (first..first + clients)
             .map(|number| {
-                Record::new(format!(
-                    "{:?} client {number} ({transport:?}) of {server}",
-                    self.library
-                ))
+                Record::new(format!("{:?} client {number} ({transport:?}) of {server}", self.whose))
             })
             .collect();
         self.lock().extend_from_slice(&opened);
