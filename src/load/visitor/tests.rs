@@ -16,7 +16,7 @@ struct Script(Vec<Vec<u8>>);
 const SWITCH: &str = "HTTP/1.1 101 Switching Protocols\r\nconnection: upgrade\r\nupgrade: websocket\r\n\
     sec-websocket-accept: s3pPLMBiTxaQ9kYGzzhZRbK+xOo=\r\n\r\n";
 const OPEN: &str =
-    r#"0{"sid":"a","upgrades":[],"pingInterval":30,"pingTimeout":20,"maxPayload":1}"#;
+    r#"0{"sid":"a","upgrades":[],"pingInterval":300,"pingTimeout":200,"maxPayload":1}"#;
 
 /// A frame of text as servers send it.
 fn text(message: &str) -> Vec<u8> {
@@ -91,7 +91,7 @@ async fn refusals_are_told_apart(
 #[case::close_packet(&text("1"), "closed by the server")]
 #[case::close_frame(&[0x88, 0], "closed by the server")]
 #[case::sent_away(&text("41"), "disconnected by the server")]
-#[case::rubbish(&[0xff], "unexpected: a frame other than of whole text")]
+#[case::rubbish(&[0xff, 0], "unexpected: a frame other than of whole text")]
 #[tokio::test]
 async fn losses_are_told_apart(#[case] last: &[u8], #[case] reason: &str) {
     let mut script = Script::new(&[OPEN, "40{}", r#"42["user count",7]"#]);
