@@ -23,6 +23,10 @@ use crate::{
     view::{SentReport, View},
 };
 
+/// The least time between two lines that say the store answers: one that comes and goes with every report
+/// must not fill the log.
+const LOG_GAP: Duration = Duration::from_secs(10);
+
 /// See the module's documentation.
 #[derive(Debug)]
 pub struct Reporter {
@@ -39,6 +43,9 @@ pub struct Reporter {
     /// What the next report asks for: an audit after a wrong type, otherwise nothing special.
     kind: ReportKind,
     under_way: JoinSet<Outcome>,
+    /// The kinds of trouble that the log has told of since it last said that the store answers.
+    troubles: Vec<&'static str>,
+    rejoiced_at: Option<Instant>,
     /// Looking at the tally has a pace too, so that a rush does not wake this task for every join.
     next_look: Instant,
 }
@@ -85,6 +92,8 @@ impl Reporter {
             pace: ReportPace::new(settings.heartbeat, now),
             kind: ReportKind::Plain,
             under_way: JoinSet::new(),
+            troubles: Vec::new(),
+            rejoiced_at: None,
             next_look: now,
         }
     }
@@ -95,7 +104,7 @@ impl Reporter {
             let now = Instant::now();
             let local = self.look(now);
             if self.is_silent(now) {
-                self.lose("no answer in time");
+                self.lose("silent", "no answer in time");
             }
             let due = self.pace.due(local.change);
             if due.is_some_and(|at| at <= now) {
@@ -109,8 +118,9 @@ impl Reporter {
 
     /// Takes in the newest local count.
     fn look(&mut self, now: Instant) -> Local {
-        let changed = self.tally.has_changed().unwrap_or(false);
-        let local = *self.tally.borrow_and_update();
+        let seen = self.tally.borrow_and_update();
+        let (local, changed) = (*seen, seen.has_changed());
+        drop(seen);
         if changed {
             self.next_look = now + REPORT_GAP_MIN;
             self.view.send_modify(|view| view.observe(local));
@@ -139,6 +149,10 @@ impl Reporter {
         let report = self.report(local.users, self.kind);
         self.kind = ReportKind::Plain;
         self.pace.sent(local.change, now);
+        self.view.send_if_modified(|view| {
+            view.report_sent();
+            false
+        });
         let store = Arc::clone(&self.store);
         let sent = SentReport { sequence: report.sequence, local, at: now };
         let incarnation = self.incarnation;
@@ -157,6 +171,10 @@ impl Reporter {
     fn settle(&mut self, outcome: Outcome) {
         let now = Instant::now();
         let sent = outcome.sent;
+        self.view.send_if_modified(|view| {
+            view.report_ended();
+            false
+        });
         match outcome.result {
             Ok(reply) => {
                 observe(&self.metrics.report_seconds, now.duration_since(sent.at));
@@ -169,9 +187,11 @@ impl Reporter {
             Err(error) => {
                 self.count(error.label());
                 self.pace.failed(sent.at, now);
-                self.kind = error.remedy();
+                if matches!(error, StoreError::WrongType(_)) {
+                    self.kind = ReportKind::Audit;
+                }
                 if !self.pace.overtaken(sent.at) {
-                    self.lose(&error.to_string());
+                    self.lose(error.label(), &error.to_string());
                 }
             }
         }
@@ -188,7 +208,6 @@ impl Reporter {
         }
         self.metrics.leases_reaped.inc_by(reply.reaped.into());
         self.metrics.repairs.inc_by(reply.repaired.into());
-        let was_reachable = self.view.borrow().reachable();
         let still_silent = self.is_silent(now);
         self.view.send_modify(|view| {
             view.fold_reply(sent, reply);
@@ -196,8 +215,8 @@ impl Reporter {
                 view.lose();
             }
         });
-        if !was_reachable && !still_silent {
-            tracing::info!(count = reply.count.users, revision = %reply.count.revision, "store answers");
+        if !still_silent {
+            self.rejoice(now, reply);
         }
     }
 
@@ -213,16 +232,29 @@ impl Reporter {
         self.pace.silence().is_some_and(|at| at <= now)
     }
 
-    fn lose(&self, reason: &str) {
-        let lost = self.view.send_if_modified(|view| {
+    /// From here on the view is an estimate.
+    fn lose(&mut self, trouble: &'static str, details: &str) {
+        self.view.send_if_modified(|view| {
             let was_reachable = view.reachable();
             view.lose();
             was_reachable
         });
-        if lost || self.view.borrow().answered().is_none() {
-            tracing::warn!(reason, "store does not answer: showing the estimate until it does");
-        } else {
-            tracing::debug!(reason, "store still does not answer");
+        if self.troubles.contains(&trouble) {
+            tracing::debug!(details, "store still does not answer");
+            return;
+        }
+        self.troubles.push(trouble);
+        tracing::warn!(details, "store does not answer: showing the estimate until it does");
+    }
+
+    /// Says that the trouble is over, if there was any.
+    fn rejoice(&mut self, now: Instant, reply: &Reply) {
+        let calm = self.rejoiced_at.is_none_or(|at| now.duration_since(at) >= LOG_GAP);
+        let first = self.rejoiced_at.is_none();
+        if calm && (first || !self.troubles.is_empty()) {
+            self.troubles.clear();
+            self.rejoiced_at = Some(now);
+            tracing::info!(count = reply.count.users, revision = %reply.count.revision, "store answers");
         }
     }
 
@@ -265,14 +297,6 @@ impl StoreError {
             Self::WrongType(_) => "wrong_type",
             Self::Denied(_) => "denied",
             Self::Protocol(_) => "protocol",
-        }
-    }
-
-    /// What the next report should ask for after this error.
-    fn remedy(&self) -> ReportKind {
-        match self {
-            Self::WrongType(_) => ReportKind::Audit,
-            _ => ReportKind::Plain,
         }
     }
 }
