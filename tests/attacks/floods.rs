@@ -9,7 +9,7 @@ use futures_util::future::join_all;
 
 use crate::{
     besieged::{Besieged, CROWD},
-    raw::{BINARY, FINAL, PING, Raw, frame, polling_joined, post, text},
+    raw::{BINARY, FINAL, PING, Raw, frame, polling_alive, post, text},
     waiting::eventually,
 };
 
@@ -90,7 +90,7 @@ async fn floods_of_posts_end_the_session() {
     let address = besieged.address();
     let kinds = ["3", "40", "42[\"hello\"]", &many, &churn];
     let floods = kinds.iter().flat_map(|body| [body; ATTACKERS]).map(async |body| {
-        let path = polling_joined(address).await;
+        let path = polling_alive(address).await;
         let posts = posts_until_refused(address, &post(address, &path, body)).await;
         println!("{} bytes a post: refused after {posts}", body.len());
         posts
@@ -129,7 +129,7 @@ async fn hammering_with_requests_harms_nobody() {
     let address = besieged.address();
     let hammers: Vec<_> = (0..8).map(|_| tokio::spawn(hammer(address))).collect();
     for _ in 0..ATTACKERS {
-        let path = polling_joined(address).await;
+        let path = polling_alive(address).await;
         let poll = format!("GET {path} HTTP/1.1\r\nhost: {address}\r\n\r\n");
         // The answers of a first poll are waiting; of the two after it one comes while the other waits.
         let polls = [(); 3].map(|()| Raw::saying(address, &poll));
