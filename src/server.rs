@@ -146,7 +146,10 @@ impl Server {
             () = stop.cancelled() => {}
             ended = tasks.first_to_end() => return Err(ended),
         }
-        drain(&sockets, &tally, self.config.drain_delay, self.config.drain).await;
+        tokio::select! {
+            () = drain(&sockets, &tally, self.config.drain_delay, self.config.drain) => {}
+            ended = tasks.first_to_end() => return Err(ended),
+        }
         serving.cancel();
         listening.cancel();
         tasks.all_to_end().await
