@@ -27,6 +27,7 @@ const HELP: &[(&str, &str)] = &[
     ("connects_total", "Connections counted in, by the transport they began with."),
     ("disconnects_total", "Connections counted out."),
     ("refused_total", "Requests and connections turned away."),
+    ("streams", "Open event streams of the API."),
     ("reports_total", "Reports to the store."),
     ("report_seconds", "From sending a report to its answer."),
     ("announcements_total", "Announcements received by pub/sub."),
@@ -61,6 +62,8 @@ pub struct Metrics {
     pub disconnects: IntCounterVec,
     /// Requests and connections turned away, by reason.
     pub refused: IntCounterVec,
+    /// Open event streams of the API.
+    pub streams: IntGauge,
     /// Reports by outcome.
     pub reports: IntCounterVec,
     /// From sending a report to its answer.
@@ -112,6 +115,7 @@ impl Metrics {
             connects: make.counters("connects_total", "transport")?,
             disconnects: make.counters("disconnects_total", "reason")?,
             refused: make.counters("refused_total", "reason")?,
+            streams: make.gauge("streams")?,
             reports: make.counters("reports_total", "outcome")?,
             report_seconds: make.histogram("report_seconds", REPORT_BUCKETS)?,
             announcements: make.counter("announcements_total")?,

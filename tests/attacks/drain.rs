@@ -8,8 +8,8 @@ use crate::{
     balancer::Balancer,
     client::{Client, Transport},
     cluster::{Cluster, Machine, records_of},
+    foreign::{ForeignClients, Library},
     http,
-    node::NodeClients,
     record::{Entry, Event, Record},
     redis_server::RedisServer,
     waiting::eventually,
@@ -41,7 +41,7 @@ async fn a_drain_under_load_is_even_and_loses_nobody() {
     let machine = Machine::alone().await;
     let mut cluster = Cluster::start_on(RedisServer::start(&[]), machine, 2, &settings).await;
     let balancer = Balancer::start(&cluster.instances).await;
-    let mut node = NodeClients::start();
+    let mut node = ForeignClients::start(Library::Newest);
     let (mut clients, mut records) = (Vec::new(), Vec::new());
     for transport in Transport::ALL {
         records.extend(node.open(NODE_EACH, balancer.address, transport).await);
