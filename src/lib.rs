@@ -47,4 +47,5 @@ pub mod drain;
 pub mod server;
 
 pub mod health;
+pub mod load;
 pub mod status;
