@@ -10,8 +10,9 @@
 //! people come and go. Two rules make it right:
 //!
 //! - Every emission is volatile: each socket has one slot that holds the newest value, so a slow client
-//!   skips stale ones, and the last always arrives. A plain `emit` must never be mixed in, since its queue is
-//!   written before the slot and an older value would come after a newer one.
+//!   skips stale ones, and the last always arrives. Only a socket's very first value goes through its queue,
+//!   behind the acknowledgement of its connect, which a slot might overtake. The queue is written before the
+//!   slot, so it must never be used again: an older value would come after a newer one.
 //! - A socket joins the room [`JOINING`] before it can receive anything and leaves it here, once the count
 //!   includes it; until then emissions pass it by. So the first value a client sees includes itself.
 
@@ -93,39 +94,54 @@ impl Broadcaster {
         let counts = |newcomer: &Newcomer| !shown.exact || newcomer.change <= view.covered();
         let (included, impatient): (Vec<_>, Vec<_>) = newcomers.into_iter().partition(counts);
         let corrected: Vec<_> = self.provisional.extract_if(.., |told| counts(told)).collect();
-        self.let_in(&included);
         let changed = self.told != Some(shown.users);
         let held_back = self.pace.due().filter(|&due| due > now);
         if changed && held_back.is_none() {
-            self.emit_to_all(shown.users).await;
+            let waiting = (included.len() + impatient.len()) as u64;
+            self.emit_to_all(shown.users, self.tally.told().saturating_sub(waiting)).await;
         } else {
-            self.emit_to(&included, shown.users);
-            self.emit_to(&corrected, shown.users);
+            self.correct(&corrected, shown.users);
             if changed && !(included.is_empty() && corrected.is_empty()) {
                 // They know a number that all others do not: the emission held back must come, even if by
                 // then the number is the old one again.
                 self.told = None;
             }
         }
-        self.let_in(&impatient);
-        self.emit_to(&impatient, view.estimate());
+        self.let_in(&included, shown.users);
+        self.let_in(&impatient, view.estimate());
         self.provisional.extend(impatient);
         let next_emission = held_back.filter(|_| changed);
         let patience_ends = self.tally.patience_ends().filter(|&at| at > now);
         [next_emission, patience_ends].into_iter().flatten().min()
     }
 
-    fn let_in(&self, newcomers: &[Newcomer]) {
+    /// Gives newcomers their first value, even when nobody else's number changed; from now on emissions reach
+    /// them.
+    fn let_in(&self, newcomers: &[Newcomer], current_users: u64) {
         for newcomer in newcomers {
-            if let Some(socket) = self.io.get_socket(newcomer.session) {
-                socket.leave(JOINING);
-                observe(&self.metrics.join_to_emit_seconds, newcomer.joined_at.elapsed());
+            let Some(socket) = self.io.get_socket(newcomer.session) else { continue };
+            if let Err(error) = socket.emit(USER_COUNT, &current_users) {
+                tracing::debug!(%error, "failed to emit a first value");
             }
+            socket.leave(JOINING);
+            self.metrics.emitted_packets.inc();
+            observe(&self.metrics.join_to_emit_seconds, newcomer.joined_at.elapsed());
         }
     }
 
-    /// One emission: everybody who has been let in is told.
-    async fn emit_to_all(&mut self, current_users: u64) {
+    /// Tells those who were told an estimate what all others are told.
+    fn correct(&self, corrected: &[Newcomer], current_users: u64) {
+        for told in corrected {
+            let Some(socket) = self.io.get_socket(told.session) else { continue };
+            if let Err(error) = socket.volatile().emit(USER_COUNT, &current_users) {
+                tracing::debug!(%error, "failed to correct a first value");
+            }
+            self.metrics.emitted_packets.inc();
+        }
+    }
+
+    /// One emission: everybody who has been let in is told, so many sockets.
+    async fn emit_to_all(&mut self, current_users: u64, sockets: u64) {
         let start = Instant::now();
         let everybody = self.io.volatile().except(JOINING);
         if let Err(error) = everybody.emit(USER_COUNT, &current_users).await {
@@ -134,19 +150,8 @@ impl Broadcaster {
         self.told = Some(current_users);
         self.pace.emitted(start, Instant::now());
         self.metrics.emissions.inc();
-        self.metrics.emitted_packets.inc_by(self.tally.told());
+        self.metrics.emitted_packets.inc_by(sockets);
         observe(&self.metrics.emission_seconds, start.elapsed());
-    }
-
-    /// Some are told even when nobody else's number changed.
-    fn emit_to(&self, newcomers: &[Newcomer], current_users: u64) {
-        let sockets = newcomers.iter().filter_map(|newcomer| self.io.get_socket(newcomer.session));
-        for socket in sockets {
-            if let Err(error) = socket.volatile().emit(USER_COUNT, &current_users) {
-                tracing::debug!(%error, "failed to emit a first value");
-            }
-            self.metrics.emitted_packets.inc();
-        }
     }
 }
 

@@ -94,7 +94,7 @@ impl Tally {
         self.state().newcomers.front().map(|newcomer| newcomer.joined_at + NEWCOMER_PATIENCE)
     }
 
-    /// Connections that have been handed out as newcomers, whose first value is therefore on its way.
+    /// Connections that have been handed out by [`Tally::take_newcomers`].
     pub fn told(&self) -> u64 {
         let state = self.state();
         state.local.users.saturating_sub(state.newcomers.len() as u64)
