@@ -20,6 +20,40 @@ const EMISSION_BUCKETS: &[f64] = &[0.00005, 0.0002, 0.001, 0.005, 0.02, 0.05, 0.
 const JOIN_BUCKETS: &[f64] =
     &[0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.3, 0.5, 1.0, 2.5];
 
+/// A label and the values it takes. Every counter starts at 0 for each of them: a series that first appears
+/// with its first event shows no increase, so an alert on it would miss that event.
+type Label = (&'static str, &'static [&'static str]);
+const TRANSPORTS: Label = ("transport", &["websocket", "polling"]);
+const DISCONNECT_REASONS: Label = (
+    "reason",
+    &[
+        "transport_close",
+        "transport_error",
+        "client_left",
+        "server_left",
+        "ping_timeout",
+        "multiple_polls",
+        "bad_packet",
+        "closing",
+        "flood",
+    ],
+);
+const REFUSAL_REASONS: Label = ("reason", &["origin", "flood", "draining", "full", "descriptors"]);
+const OUTCOMES: Label = (
+    "outcome",
+    &[
+        "applied",
+        "stale",
+        "farewell",
+        "unreachable",
+        "timeout",
+        "refused",
+        "wrong_type",
+        "denied",
+        "protocol",
+    ],
+);
+
 /// All metrics; cheap to clone, all clones are one.
 #[derive(Clone, Debug)]
 pub struct Metrics {
@@ -28,6 +62,8 @@ pub struct Metrics {
     pub cluster_users: IntGauge,
     /// Open connections by transport.
     pub connections: IntGaugeVec,
+    /// Sessions this instance takes at a time.
+    pub connections_max: IntGauge,
     /// Connections counted in, by the transport they began with.
     pub connects: IntCounterVec,
     /// Connections counted out, by reason.
@@ -85,22 +121,24 @@ impl Metrics {
                 "Users online in the whole cluster, as this instance holds it.",
             )?,
             connections: make.gauges("connections", "Open connections.", "transport")?,
+            connections_max: make
+                .gauge("connections_max", "Sessions this instance takes at a time.")?,
             connects: make.counters(
                 "connects_total",
                 "Connections counted in, by the transport they began with.",
-                "transport",
+                &TRANSPORTS,
             )?,
             disconnects: make.counters(
                 "disconnects_total",
                 "Connections counted out.",
-                "reason",
+                &DISCONNECT_REASONS,
             )?,
             refused: make.counters(
                 "refused_total",
                 "Requests and connections turned away.",
-                "reason",
+                &REFUSAL_REASONS,
             )?,
-            reports: make.counters("reports_total", "Reports to the store.", "outcome")?,
+            reports: make.counters("reports_total", "Reports to the store.", &OUTCOMES)?,
             report_seconds: make.histogram(
                 "report_seconds",
                 "From sending a report to its answer.",
@@ -224,9 +262,13 @@ impl Maker {
         &self,
         name: &str,
         help: &str,
-        label: &str,
+        (label, values): &Label,
     ) -> Result<IntCounterVec, prometheus::Error> {
-        self.add(IntCounterVec::new(options(name, help), &[label])?)
+        let counters = self.add(IntCounterVec::new(options(name, help), &[label])?)?;
+        for value in *values {
+            counters.with_label_values(&[value]);
+        }
+        Ok(counters)
     }
 
     fn histogram(
