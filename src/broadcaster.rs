@@ -46,6 +46,10 @@ pub struct Broadcaster {
     pace: EmissionPace,
     /// What everybody outside [`JOINING`] was last told, or will be by their slot.
     told: Option<u64>,
+    /// Who was told the estimate because the store was slow to count them. They are told what all others
+    /// are as soon as that includes them, or the store counts as away: within [`crate::pace::ANSWER_OVERDUE`], which
+    /// bounds this list.
+    provisional: Vec<Newcomer>,
 }
 
 impl Broadcaster {
@@ -57,7 +61,15 @@ impl Broadcaster {
         metrics: Metrics,
         interval: Duration,
     ) -> Self {
-        Self { io, tally, view, metrics, pace: EmissionPace::new(interval), told: None }
+        Self {
+            io,
+            tally,
+            view,
+            metrics,
+            pace: EmissionPace::new(interval),
+            told: None,
+            provisional: Vec::new(),
+        }
     }
 
     /// Emits until `stop`.
@@ -75,29 +87,36 @@ impl Broadcaster {
     /// Does what is due now; returns when there will be something to do even if nothing changes.
     async fn act(&mut self, now: Instant) -> Option<Instant> {
         let view = *self.view.borrow_and_update();
-        let current_users = view.shown().users;
+        let shown = view.shown();
         let newcomers = self.tally.take_newcomers(view.covered(), view.estimated(), now);
-        for newcomer in &newcomers {
-            self.let_in(newcomer);
-        }
-        let changed = self.told != Some(current_users);
+        // What is shown includes everybody here while it is the estimate, else those whom the store counts.
+        let counts = |newcomer: &Newcomer| !shown.exact || newcomer.change <= view.covered();
+        let (included, impatient): (Vec<_>, Vec<_>) = newcomers.into_iter().partition(counts);
+        let corrected: Vec<_> = self.provisional.extract_if(.., |told| counts(told)).collect();
+        self.let_in(&included);
+        let changed = self.told != Some(shown.users);
         let held_back = self.pace.due().filter(|&due| due > now);
         if changed && held_back.is_none() {
-            self.emit_to_all(current_users).await;
+            self.emit_to_all(shown.users).await;
         } else {
-            self.emit_to(&newcomers, current_users);
+            self.emit_to(&included, shown.users);
+            self.emit_to(&corrected, shown.users);
         }
+        self.let_in(&impatient);
+        self.emit_to(&impatient, view.estimate());
+        self.provisional.extend(impatient);
         let next_emission = held_back.filter(|_| changed);
         let patience_ends = self.tally.patience_ends().filter(|&at| at > now);
         [next_emission, patience_ends].into_iter().flatten().min()
     }
 
-    fn let_in(&self, newcomer: &Newcomer) {
-        let Some(socket) = self.io.get_socket(newcomer.session) else {
-            return;
-        };
-        socket.leave(JOINING);
-        observe(&self.metrics.join_to_emit_seconds, newcomer.joined_at.elapsed());
+    fn let_in(&self, newcomers: &[Newcomer]) {
+        for newcomer in newcomers {
+            if let Some(socket) = self.io.get_socket(newcomer.session) {
+                socket.leave(JOINING);
+                observe(&self.metrics.join_to_emit_seconds, newcomer.joined_at.elapsed());
+            }
+        }
     }
 
     /// One emission: everybody who has been let in is told.
@@ -114,7 +133,7 @@ impl Broadcaster {
         observe(&self.metrics.emission_seconds, start.elapsed());
     }
 
-    /// Newcomers are told even when nobody else's number changed.
+    /// Some are told even when nobody else's number changed.
     fn emit_to(&self, newcomers: &[Newcomer], current_users: u64) {
         let sockets = newcomers.iter().filter_map(|newcomer| self.io.get_socket(newcomer.session));
         for socket in sockets {

@@ -22,11 +22,13 @@ use setting::{Setting, redis_url, without_credentials};
 use crate::{
     count::Incarnation,
     origin::Origins,
-    pace::ANSWER_OVERDUE,
+    pace::{ANSWER_OVERDUE, REPORT_GAP_MIN},
     sockets::Transports,
     store::{LEASE_MAX, LEASE_MIN},
 };
 
+/// The shortest heartbeat: the least gap between two reports.
+const HEARTBEAT_MIN: Duration = REPORT_GAP_MIN;
 /// The smallest payload limit: a handshake of Socket.IO with some authentication data must fit.
 const PAYLOAD_BYTES_MIN: usize = 1024;
 /// The largest: one message is held in memory per connection.
@@ -131,6 +133,10 @@ pub struct ServeArgs {
     /// For tests: begin with this incarnation id.
     #[arg(long, env = "HEADCOUNT_TEST_INCARNATION", value_name = "UUID", hide = true)]
     test_incarnation: Option<String>,
+}
+
+fn whole_millis(duration: Duration) -> u64 {
+    u64::try_from(duration.as_millis()).unwrap_or(u64::MAX)
 }
 
 /// Where the count is shared, as given, unchecked.
@@ -265,14 +271,19 @@ impl ServeArgs {
     /// The lease must outlast two reports that go unanswered and the heartbeat after them, and several
     /// heartbeats must fit into it, or a single lost report would look like a death.
     fn heartbeat_and_lease(&self) -> Result<(Duration, Duration), ConfigError> {
-        let setting = Setting("HEADCOUNT_LEASE", &self.lease);
-        let lease = setting.duration(LEASE_MIN, LEASE_MAX)?;
-        let heartbeat = Setting("HEADCOUNT_HEARTBEAT", &self.heartbeat)
-            .duration(Duration::from_millis(10), lease / 3)?;
+        let lease_setting = Setting("HEADCOUNT_LEASE", &self.lease);
+        let heartbeat_setting = Setting("HEADCOUNT_HEARTBEAT", &self.heartbeat);
+        let lease = lease_setting.duration(LEASE_MIN, LEASE_MAX)?;
+        let heartbeat = heartbeat_setting.duration(HEARTBEAT_MIN, LEASE_MAX / 3)?;
         let shortest = 2 * ANSWER_OVERDUE + heartbeat;
+        let hopeless = lease < 2 * ANSWER_OVERDUE + HEARTBEAT_MIN;
+        if heartbeat > lease / 3 && !hopeless {
+            let most = humantime::format_duration(Duration::from_millis(whole_millis(lease / 3)));
+            return Err(heartbeat_setting.refuse(format!("at most {most}: a third of the lease")));
+        }
         if lease < shortest {
             let shortest = humantime::format_duration(shortest);
-            return Err(setting.refuse(format!("at least {shortest}: 1.5s plus a heartbeat")));
+            return Err(lease_setting.refuse(format!("at least {shortest}: 1.5s plus a heartbeat")));
         }
         Ok((heartbeat, lease))
     }

@@ -20,6 +20,34 @@ const EMISSION_BUCKETS: &[f64] = &[0.00005, 0.0002, 0.001, 0.005, 0.02, 0.05, 0.
 const JOIN_BUCKETS: &[f64] =
     &[0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.3, 0.5, 1.0, 2.5];
 
+/// What each metric means, as Prometheus shows it.
+const HELP: &[(&str, &str)] = &[
+    ("cluster_users", "Users online in the whole cluster, as this instance holds it."),
+    ("connections", "Open connections."),
+    ("connections_max", "Sessions this instance takes at a time."),
+    ("connects_total", "Connections counted in, by the transport they began with."),
+    ("disconnects_total", "Connections counted out."),
+    ("refused_total", "Requests and connections turned away."),
+    ("reports_total", "Reports to the store."),
+    ("report_seconds", "From sending a report to its answer."),
+    ("announcements_total", "Announcements received by pub/sub."),
+    ("resubscribes_total", "Subscriptions made anew after the first."),
+    ("emissions_total", "Rounds of sending the count to this instance's sockets."),
+    ("emitted_packets_total", "Packets handed to sockets, first values included."),
+    ("emission_seconds", "Time one round of sending took."),
+    ("join_to_emit_seconds", "From a connect until the emission that includes it."),
+    ("view_revision", "Revision of the count this instance shows."),
+    ("view_exact", "1 while the shown count is exact, 0 while it is an estimate."),
+    ("view_age_seconds", "Time since the newest answered report was sent."),
+    ("store_up", "1 while the store answers."),
+    ("instances", "Live instances, according to the store."),
+    ("leases_reaped_total", "Expired leases removed by this instance's reports."),
+    ("repairs_total", "Values of the store put right by this instance's reports."),
+    ("drift_users", "What the store holds for this instance minus its sockets."),
+    ("draining", "1 while this instance is shutting down."),
+    ("build_info", "Always 1; what is running."),
+];
+
 /// A label and the values it takes. Every counter starts at 0 for each of them: a series that first appears
 /// with its first event shows no increase, so an alert on it would miss that event.
 type Label = (&'static str, &'static [&'static str]);
@@ -116,81 +144,29 @@ impl Metrics {
         make.build_info(store)?;
         make.process()?;
         Ok(Self {
-            cluster_users: make.gauge(
-                "cluster_users",
-                "Users online in the whole cluster, as this instance holds it.",
-            )?,
-            connections: make.gauges("connections", "Open connections.", "transport")?,
-            connections_max: make
-                .gauge("connections_max", "Sessions this instance takes at a time.")?,
-            connects: make.counters(
-                "connects_total",
-                "Connections counted in, by the transport they began with.",
-                &TRANSPORTS,
-            )?,
-            disconnects: make.counters(
-                "disconnects_total",
-                "Connections counted out.",
-                &DISCONNECT_REASONS,
-            )?,
-            refused: make.counters(
-                "refused_total",
-                "Requests and connections turned away.",
-                &REFUSAL_REASONS,
-            )?,
-            reports: make.counters("reports_total", "Reports to the store.", &OUTCOMES)?,
-            report_seconds: make.histogram(
-                "report_seconds",
-                "From sending a report to its answer.",
-                REPORT_BUCKETS,
-            )?,
-            announcements: make
-                .counter("announcements_total", "Announcements received by pub/sub.")?,
-            resubscribes: make
-                .counter("resubscribes_total", "Subscriptions made anew after the first.")?,
-            emissions: make.counter(
-                "emissions_total",
-                "Rounds of sending the count to this instance's sockets.",
-            )?,
-            emitted_packets: make.counter(
-                "emitted_packets_total",
-                "Packets handed to sockets, first values included.",
-            )?,
-            emission_seconds: make.histogram(
-                "emission_seconds",
-                "Time one round of sending took.",
-                EMISSION_BUCKETS,
-            )?,
-            join_to_emit_seconds: make.histogram(
-                "join_to_emit_seconds",
-                "From a connect until the emission that includes it.",
-                JOIN_BUCKETS,
-            )?,
-            view_revision: make
-                .gauge("view_revision", "Revision of the count this instance shows.")?,
-            view_exact: make.gauge(
-                "view_exact",
-                "1 while the shown count is exact, 0 while it is an estimate.",
-            )?,
-            view_age_seconds: make.float_gauge(
-                "view_age_seconds",
-                "Time since the newest answered report was sent.",
-            )?,
-            store_up: make.gauge("store_up", "1 while the store answers.")?,
-            instances: make.gauge("instances", "Live instances, according to the store.")?,
-            leases_reaped: make.counter(
-                "leases_reaped_total",
-                "Expired leases removed by this instance's reports.",
-            )?,
-            repairs: make.counter(
-                "repairs_total",
-                "Values of the store put right by this instance's reports.",
-            )?,
-            drift_users: make.gauge(
-                "drift_users",
-                "What the store holds for this instance minus its sockets.",
-            )?,
-            draining: make.gauge("draining", "1 while this instance is shutting down.")?,
+            cluster_users: make.gauge("cluster_users")?,
+            connections: make.gauges("connections", "transport")?,
+            connections_max: make.gauge("connections_max")?,
+            connects: make.counters("connects_total", &TRANSPORTS)?,
+            disconnects: make.counters("disconnects_total", &DISCONNECT_REASONS)?,
+            refused: make.counters("refused_total", &REFUSAL_REASONS)?,
+            reports: make.counters("reports_total", &OUTCOMES)?,
+            report_seconds: make.histogram("report_seconds", REPORT_BUCKETS)?,
+            announcements: make.counter("announcements_total")?,
+            resubscribes: make.counter("resubscribes_total")?,
+            emissions: make.counter("emissions_total")?,
+            emitted_packets: make.counter("emitted_packets_total")?,
+            emission_seconds: make.histogram("emission_seconds", EMISSION_BUCKETS)?,
+            join_to_emit_seconds: make.histogram("join_to_emit_seconds", JOIN_BUCKETS)?,
+            view_revision: make.gauge("view_revision")?,
+            view_exact: make.gauge("view_exact")?,
+            view_age_seconds: make.float_gauge("view_age_seconds")?,
+            store_up: make.gauge("store_up")?,
+            instances: make.gauge("instances")?,
+            leases_reaped: make.counter("leases_reaped_total")?,
+            repairs: make.counter("repairs_total")?,
+            drift_users: make.gauge("drift_users")?,
+            draining: make.gauge("draining")?,
             registry: make.registry,
         })
     }
@@ -216,7 +192,7 @@ struct Maker {
 impl Maker {
     fn build_info(&self, store: &str) -> Result<(), prometheus::Error> {
         let labels = ["version", "store"];
-        let info = IntGaugeVec::new(options("build_info", "Always 1; what is running."), &labels)?;
+        let info = IntGaugeVec::new(options("build_info"), &labels)?;
         info.with_label_values(&[env!("CARGO_PKG_VERSION"), store]).set(1);
         self.registry.register(Box::new(info))
     }
@@ -237,47 +213,36 @@ impl Maker {
         Ok(())
     }
 
-    fn gauge(&self, name: &str, help: &str) -> Result<IntGauge, prometheus::Error> {
-        self.add(IntGauge::with_opts(options(name, help))?)
+    fn gauge(&self, name: &str) -> Result<IntGauge, prometheus::Error> {
+        self.add(IntGauge::with_opts(options(name))?)
     }
 
-    fn float_gauge(&self, name: &str, help: &str) -> Result<Gauge, prometheus::Error> {
-        self.add(Gauge::with_opts(options(name, help))?)
+    fn float_gauge(&self, name: &str) -> Result<Gauge, prometheus::Error> {
+        self.add(Gauge::with_opts(options(name))?)
     }
 
-    fn counter(&self, name: &str, help: &str) -> Result<IntCounter, prometheus::Error> {
-        self.add(IntCounter::with_opts(options(name, help))?)
+    fn counter(&self, name: &str) -> Result<IntCounter, prometheus::Error> {
+        self.add(IntCounter::with_opts(options(name))?)
     }
 
-    fn gauges(
-        &self,
-        name: &str,
-        help: &str,
-        label: &str,
-    ) -> Result<IntGaugeVec, prometheus::Error> {
-        self.add(IntGaugeVec::new(options(name, help), &[label])?)
+    fn gauges(&self, name: &str, label: &str) -> Result<IntGaugeVec, prometheus::Error> {
+        self.add(IntGaugeVec::new(options(name), &[label])?)
     }
 
     fn counters(
         &self,
         name: &str,
-        help: &str,
         (label, values): &Label,
     ) -> Result<IntCounterVec, prometheus::Error> {
-        let counters = self.add(IntCounterVec::new(options(name, help), &[label])?)?;
+        let counters = self.add(IntCounterVec::new(options(name), &[label])?)?;
         for value in *values {
             counters.with_label_values(&[value]);
         }
         Ok(counters)
     }
 
-    fn histogram(
-        &self,
-        name: &str,
-        help: &str,
-        buckets: &[f64],
-    ) -> Result<Histogram, prometheus::Error> {
-        let options = HistogramOpts::from(options(name, help)).buckets(buckets.to_vec());
+    fn histogram(&self, name: &str, buckets: &[f64]) -> Result<Histogram, prometheus::Error> {
+        let options = HistogramOpts::from(options(name)).buckets(buckets.to_vec());
         self.add(Histogram::with_opts(options)?)
     }
 
@@ -290,6 +255,26 @@ impl Maker {
     }
 }
 
-fn options(name: &str, help: &str) -> Opts {
+fn options(name: &str) -> Opts {
+    let help = HELP.iter().find(|(described, _)| *described == name).map_or("", |(_, help)| help);
     Opts::new(name, help).namespace("headcount")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Goal: every metric says what it means. Method: the page of a new instance, in which each family that has
+    /// a type has a help text as well.
+    #[test]
+    fn every_metric_is_described() {
+        let metrics = Metrics::new("embedded").unwrap();
+        let undescribed: Vec<_> =
+            HELP.iter().filter(|(name, help)| name.is_empty() || help.is_empty()).collect();
+        assert!(undescribed.is_empty(), "{undescribed:?}");
+        let page = metrics.render().unwrap();
+        for line in page.lines().filter(|line| line.starts_with("# HELP headcount_")) {
+            assert!(line.split(' ').count() > 3, "{line}");
+        }
+    }
 }

@@ -97,7 +97,8 @@ mod tests {
 
     use super::*;
 
-    /// Goal: the default lets in pages of the same host, whatever scheme the balancer leaves, and no others.
+    /// Goal: the default lets in pages of the same host, whatever scheme the balancer leaves, and no
+    /// others. Method: pairs of headers as browsers and balancers send them, and crooked ones.
     #[rstest]
     #[case(None, Some("count.example"), true)]
     #[case(Some("https://count.example"), Some("count.example"), true)]
@@ -120,7 +121,8 @@ mod tests {
         assert!(Origins::Any.allow(origin, host));
     }
 
-    /// Goal: a list lets in what is on it, by scheme, host and port, and the same host.
+    /// Goal: a list lets in what is on it, by scheme, host and port, and the same host. Method: origins
+    /// that are on the list, nearly on it, and not.
     #[test]
     fn listed_origins() {
         let origins = Origins::parse("https://blog.example, http://shop.example:8080").unwrap();
@@ -134,7 +136,7 @@ mod tests {
         assert!(!allow("null"));
     }
 
-    /// Goal: what is not an origin is refused in the setting.
+    /// Goal: what is not an origin is refused in the setting. Method: one defect each.
     #[rstest]
     #[case("blog.example")]
     #[case("https://blog.example/path")]

@@ -83,7 +83,8 @@ mod tests {
 
     use super::*;
 
-    /// Goal: a burst is free, then the rate holds, and rest does not save up more than a burst.
+    /// Goal: a burst is free, then the rate holds, and rest does not save up more than a burst. Method: a
+    /// clock made by hand.
     #[test]
     fn burst_then_rate() {
         let start = Instant::now();

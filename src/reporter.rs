@@ -5,7 +5,7 @@
 //! late reply is still worth folding in. The reporter never emits, and never waits for one report before it
 //! looks at the clock for the next.
 
-use std::{sync::Arc, time::Duration};
+use std::{mem, sync::Arc, time::Duration};
 
 use tokio::{
     sync::{Notify, watch},
@@ -23,6 +23,9 @@ use crate::{
     view::{SentReport, View},
 };
 
+/// What the log says once the store answers.
+const ANSWERS: &str = "answers";
+
 /// See the module's documentation.
 #[derive(Debug)]
 pub struct Reporter {
@@ -39,6 +42,8 @@ pub struct Reporter {
     /// What the next report asks for: an audit after a wrong type, otherwise nothing special.
     kind: ReportKind,
     under_way: JoinSet<Outcome>,
+    /// What the log last said of the store: a kind of trouble, or [`ANSWERS`].
+    said: &'static str,
     /// Looking at the tally has a pace too, so that a rush does not wake this task for every join.
     next_look: Instant,
 }
@@ -85,6 +90,7 @@ impl Reporter {
             pace: ReportPace::new(settings.heartbeat, now),
             kind: ReportKind::Plain,
             under_way: JoinSet::new(),
+            said: "",
             next_look: now,
         }
     }
@@ -95,7 +101,7 @@ impl Reporter {
             let now = Instant::now();
             let local = self.look(now);
             if self.is_silent(now) {
-                self.lose("no answer in time");
+                self.lose("silent", "no answer in time");
             }
             let due = self.pace.due(local.change);
             if due.is_some_and(|at| at <= now) {
@@ -139,6 +145,10 @@ impl Reporter {
         let report = self.report(local.users, self.kind);
         self.kind = ReportKind::Plain;
         self.pace.sent(local.change, now);
+        self.view.send_if_modified(|view| {
+            view.report_sent();
+            false
+        });
         let store = Arc::clone(&self.store);
         let sent = SentReport { sequence: report.sequence, local, at: now };
         let incarnation = self.incarnation;
@@ -157,6 +167,10 @@ impl Reporter {
     fn settle(&mut self, outcome: Outcome) {
         let now = Instant::now();
         let sent = outcome.sent;
+        self.view.send_if_modified(|view| {
+            view.report_ended();
+            false
+        });
         match outcome.result {
             Ok(reply) => {
                 observe(&self.metrics.report_seconds, now.duration_since(sent.at));
@@ -171,7 +185,7 @@ impl Reporter {
                 self.pace.failed(sent.at, now);
                 self.kind = error.remedy();
                 if !self.pace.overtaken(sent.at) {
-                    self.lose(&error.to_string());
+                    self.lose(error.label(), &error.to_string());
                 }
             }
         }
@@ -188,7 +202,6 @@ impl Reporter {
         }
         self.metrics.leases_reaped.inc_by(reply.reaped.into());
         self.metrics.repairs.inc_by(reply.repaired.into());
-        let was_reachable = self.view.borrow().reachable();
         let still_silent = self.is_silent(now);
         self.view.send_modify(|view| {
             view.fold_reply(sent, reply);
@@ -196,7 +209,7 @@ impl Reporter {
                 view.lose();
             }
         });
-        if !was_reachable && !still_silent {
+        if !still_silent && self.is_news(ANSWERS) {
             tracing::info!(count = reply.count.users, revision = %reply.count.revision, "store answers");
         }
     }
@@ -213,17 +226,24 @@ impl Reporter {
         self.pace.silence().is_some_and(|at| at <= now)
     }
 
-    fn lose(&self, reason: &str) {
-        let lost = self.view.send_if_modified(|view| {
+    /// From here on the view is an estimate.
+    fn lose(&mut self, trouble: &'static str, details: &str) {
+        self.view.send_if_modified(|view| {
             let was_reachable = view.reachable();
             view.lose();
             was_reachable
         });
-        if lost || self.view.borrow().answered().is_none() {
-            tracing::warn!(reason, "store does not answer: showing the estimate until it does");
+        if self.is_news(trouble) {
+            tracing::warn!(details, "store does not answer: showing the estimate until it does");
         } else {
-            tracing::debug!(reason, "store still does not answer");
+            tracing::debug!(details, "store still does not answer");
         }
+    }
+
+    /// Whether the log has not just said the same of the store: trouble is told once for each kind, not once
+    /// for each attempt.
+    fn is_news(&mut self, state: &'static str) -> bool {
+        mem::replace(&mut self.said, state) != state
     }
 
     /// Takes this instance's users out of the count at once rather than when the lease ends. Nothing is

@@ -13,8 +13,8 @@
 //!                          └─────────┘
 //! ```
 //!
-//! The estimate is the last good count plus the change of the local count since: right about the users
-//! here, and the last thing known about all others.
+//! The estimate is the local count plus what was last known of all other instances. It is right about the
+//! users here, whatever has become of the reports that speak of them.
 
 use std::time::Duration;
 
@@ -33,8 +33,13 @@ pub struct View {
     incarnation: Option<Incarnation>,
     /// The highest revision heard of, recovering or not, with its number; sent along with every report.
     seen: Count,
-    /// What the estimate stands on: the last count that was not recovering.
-    base: Option<Base>,
+    /// The last count that was not recovering; what is shown while the view is exact.
+    base: Option<Count>,
+    /// Users of all other instances, as of the last moment when this was certain. While a report of ours is
+    /// under way it is not: an announcement may or may not include what that report says.
+    elsewhere: u64,
+    /// Reports under way.
+    under_way: u32,
     /// Whether the last word from the store was an answer rather than an error or silence.
     reachable: bool,
     /// The local count, at most one report gap old.
@@ -48,14 +53,6 @@ pub struct View {
     answered: Option<Instant>,
     /// Live instances.
     instances: u32,
-}
-
-#[derive(Clone, Copy, Debug, PartialEq)]
-struct Base {
-    users: u64,
-    revision: Revision,
-    /// What of it is ours.
-    local_users: u64,
 }
 
 /// The view as it is shown to people and programs.
@@ -72,48 +69,82 @@ pub struct Shown {
 impl View {
     /// What to show now.
     pub fn shown(&self) -> Shown {
-        let Some(base) = self.base else {
-            return Shown { users: self.local.users, revision: self.seen.revision, exact: false };
-        };
-        if self.reachable && !self.seen.recovering {
-            return Shown { users: base.users, revision: base.revision, exact: true };
+        match self.base {
+            Some(base) if self.reachable && !self.seen.recovering => {
+                Shown { users: base.users, revision: base.revision, exact: true }
+            }
+            _ => Shown { users: self.estimate(), revision: self.base_revision(), exact: false },
         }
-        let elsewhere = base.users.saturating_sub(base.local_users);
-        Shown { users: elsewhere + self.local.users, revision: base.revision, exact: false }
     }
 
-    /// Folds in the answer to a report that was sent at `sent_at` with this local count and sequence.
+    /// The local count plus what was last known of all others. It includes every change up to
+    /// [`View::estimated`].
+    pub fn estimate(&self) -> u64 {
+        self.elsewhere + self.local.users
+    }
+
+    fn base_revision(&self) -> Revision {
+        self.base.map_or_else(Revision::default, |base| base.revision)
+    }
+
+    /// A report went out.
+    pub fn report_sent(&mut self) {
+        self.under_way += 1;
+    }
+
+    /// A report came to its end, answered or not.
+    pub fn report_ended(&mut self) {
+        self.under_way = self.under_way.checked_sub(1).expect("a report ends once");
+    }
+
+    /// Folds in the answer to a report that has ended.
     pub fn fold_reply(&mut self, sent: SentReport, reply: &Reply) {
         self.reachable = true;
         self.instances = reply.instances;
         self.announced = reply.announced;
         self.answered = self.answered.max(Some(sent.at));
-        if reply.applied && sent.sequence > self.acknowledged_sequence {
-            self.acknowledged_sequence = sent.sequence;
-            self.acknowledged = sent.local;
-            self.claim_own_part(reply);
-        }
-        self.fold(reply.count);
-    }
-
-    /// Folds in an announcement, or the count of a reply: whatever has the greater revision.
-    pub fn fold(&mut self, count: Count) {
-        if !count.supersedes(&self.seen) {
+        let tells_of_others = !reply.count.recovering || self.base.is_none();
+        let held = self.hold(reply.count);
+        if !reply.applied || sent.sequence <= self.acknowledged_sequence {
             return;
         }
-        self.seen = count;
-        if !count.recovering || self.base.is_none() {
-            let local_users = self.acknowledged.users;
-            self.base = Some(Base { users: count.users, revision: count.revision, local_users });
+        self.acknowledged_sequence = sent.sequence;
+        self.acknowledged = sent.local;
+        if tells_of_others {
+            self.elsewhere = reply.count.users.saturating_sub(sent.local.users);
+        }
+        if !held {
+            self.reckon_others();
         }
     }
 
-    /// The base may have come by announcement, before the reply that tells which local count is in it.
-    fn claim_own_part(&mut self, reply: &Reply) {
-        if let Some(base) = &mut self.base
-            && reply.count.revision <= base.revision
+    /// Folds in an announcement.
+    pub fn fold(&mut self, count: Count) {
+        if self.hold(count) {
+            self.reckon_others();
+        }
+    }
+
+    /// Takes over what has the greater revision; whether the base is a new one.
+    fn hold(&mut self, count: Count) -> bool {
+        if !count.supersedes(&self.seen) {
+            return false;
+        }
+        self.seen = count;
+        let becomes_base = !count.recovering || self.base.is_none();
+        if becomes_base {
+            self.base = Some(count);
+        }
+        becomes_base
+    }
+
+    /// What is in the base beside our own users, if it is certain which of ours are.
+    fn reckon_others(&mut self) {
+        if let Some(base) = self.base
+            && self.under_way == 0
+            && !self.seen.recovering
         {
-            base.local_users = self.acknowledged.users;
+            self.elsewhere = base.users.saturating_sub(self.acknowledged.users);
         }
     }
 
@@ -131,6 +162,7 @@ impl View {
     pub fn begin_incarnation(&mut self, incarnation: Incarnation) {
         self.incarnation = Some(incarnation);
         self.acknowledged_sequence = Sequence::default();
+        self.acknowledged = Local::default();
     }
 
     /// Under which name this instance reports; `None` before it began.

@@ -112,6 +112,7 @@ fn count(revision: u64) -> Count {
 }
 
 /// Goal: announcements reach the view, and subscribing asks for a report that closes the gap before it.
+/// Method: subscribe, then announce out of order.
 #[tokio::test(start_paused = true)]
 async fn announcements_reach_the_view() {
     let stage = Stage::new().await;
@@ -152,7 +153,8 @@ async fn a_refused_subscription_is_tried_for_ever() {
 }
 
 /// Goal: a published announcement that does not arrive within a second drops the subscription; one that
-/// arrives in time does not.
+/// arrives in time does not. Method: replies that speak of announcements, delivered in time, late and
+/// never.
 #[tokio::test(start_paused = true)]
 async fn deafness_is_found_out() {
     let stage = Stage::new().await;

@@ -9,7 +9,7 @@ fn check(arguments: &[&str]) -> Result<Config, ConfigError> {
     cli.serve.check()
 }
 
-/// Goal: the defaults are allowed and are the documented ones.
+/// Goal: the defaults are allowed and are the documented ones. Method: no flag at all.
 #[test]
 fn the_defaults_are_allowed() {
     let config = check(&[]).unwrap();
@@ -32,7 +32,7 @@ fn the_defaults_are_allowed() {
 #[case("--redis-url", "redis://127.0.0.1/nought", "HEADCOUNT_REDIS_URL", "redis://")]
 #[case("--key", "a{b}", "HEADCOUNT_KEY", "braces")]
 #[case("--channel", "", "HEADCOUNT_CHANNEL", "1 to 200 bytes")]
-#[case("--heartbeat", "1h", "HEADCOUNT_HEARTBEAT", "to 666ms")]
+#[case("--heartbeat", "1h", "HEADCOUNT_HEARTBEAT", "from 10ms to 1m 40s")]
 #[case("--heartbeat", "0.5", "HEADCOUNT_HEARTBEAT", "such as 500ms")]
 #[case("--lease", "1999ms", "HEADCOUNT_LEASE", "at least 2s")]
 #[case("--emit-interval", "0s", "HEADCOUNT_EMIT_INTERVAL", "from 1ms to 10s")]
@@ -58,7 +58,8 @@ fn wrong_settings_are_refused(
     assert!(message.contains(hint), "{message}");
 }
 
-/// Goal: two clusters on one Redis cannot hear each other by accident.
+/// Goal: two clusters on one Redis cannot hear each other by accident. Method: the key alone, both, the
+/// channel alone.
 #[test]
 fn a_changed_key_needs_a_changed_channel() {
     let redis = "--redis-url=redis://127.0.0.1";
@@ -85,4 +86,15 @@ fn secrets_are_not_shown(#[case] address: &str) {
         Err(error) => format!("{error} {error:?}"),
     };
     assert!(!shown.contains("sesame") && !shown.contains("alice"), "{shown}");
+}
+
+/// Goal: several heartbeats fit into a lease. Method: both settings, allowed one by one, not together.
+#[test]
+fn a_heartbeat_fits_into_the_lease_three_times() {
+    let message = check(&["--heartbeat=1s", "--lease=2700ms"]).unwrap_err().to_string();
+    assert!(
+        message.contains("HEADCOUNT_HEARTBEAT") && message.contains("at most 900ms"),
+        "{message}"
+    );
+    assert!(check(&["--heartbeat=900ms", "--lease=2700ms"]).is_ok());
 }

@@ -22,6 +22,7 @@ fn started() -> (ReportPace, Instant) {
 }
 
 /// Goal: quiet instances report once a heartbeat; the first change goes out as soon as the gap is over.
+/// Method: ask when the next is due, for one instance and for a hundred.
 #[test]
 fn leading_edge_then_gap_then_heartbeat() {
     let (mut pace, start) = started();
@@ -38,7 +39,8 @@ fn leading_edge_then_gap_then_heartbeat() {
     );
 }
 
-/// Goal: the gap never exceeds a heartbeat, however many instances there are.
+/// Goal: the gap never exceeds a heartbeat, however many instances there are. Method: a reply that speaks
+/// of 100,000 instances.
 #[test]
 fn a_heartbeat_is_never_late() {
     let (mut pace, start) = started();
@@ -47,7 +49,8 @@ fn a_heartbeat_is_never_late() {
     assert_eq!(pace.due(Change(9)), Some(start + 2 * HEARTBEAT));
 }
 
-/// Goal: at most two reports are under way, the second not before the first is overdue.
+/// Goal: at most two reports are under way, the second not before the first is overdue. Method: leave the
+/// first unanswered, answer the second.
 #[test]
 fn a_second_report_waits_until_the_first_is_overdue() {
     let (mut pace, start) = started();
@@ -70,7 +73,7 @@ fn a_second_report_waits_until_the_first_is_overdue() {
 }
 
 /// Goal: a store that is away is tried at 50, 100, 200 ms, then at each heartbeat, never slower; news does
-/// not hurry it; an answer ends the backing off.
+/// not hurry it; an answer ends the backing off. Method: seven failures in a row, then an answer.
 #[test]
 fn retries_back_off_up_to_the_heartbeat() {
     let (mut pace, mut now) = started();
@@ -109,7 +112,8 @@ fn follow_ups_come_before_the_heartbeat() {
     assert_eq!(pace.due(Change(0)), Some(fourth + ms(10)));
 }
 
-/// Goal: emissions keep their interval, and take at most half of the time when they are slow.
+/// Goal: emissions keep their interval, and take at most half of the time when they are slow. Method: a
+/// fast one and a slow one.
 #[test]
 fn emissions_take_at_most_half_of_the_time() {
     let start = Instant::now();

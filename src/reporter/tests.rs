@@ -150,7 +150,8 @@ impl Stage {
     }
 }
 
-/// Goal: a quiet instance renews its lease once a heartbeat, with a fresh sequence each time.
+/// Goal: a quiet instance renews its lease once a heartbeat, with a fresh sequence each time. Method: 1.6 s
+/// without a join.
 #[tokio::test(start_paused = true)]
 async fn a_quiet_instance_sends_heartbeats() {
     let stage = Stage::new(&[Rule::Answer]);
@@ -200,6 +201,7 @@ async fn a_hanging_store_is_noticed_and_its_late_reply_folded() {
 }
 
 /// Goal: a store that is away is tried again soon, then at least once a heartbeat, with fresh sequences.
+/// Method: 2 s of refusals.
 #[tokio::test(start_paused = true)]
 async fn a_store_that_is_away_is_tried_each_heartbeat() {
     let stage = Stage::new(&[Rule::Refuse]);
@@ -209,7 +211,7 @@ async fn a_store_that_is_away_is_tried_each_heartbeat() {
     assert_eq!(stage.view.borrow().answered(), None);
 }
 
-/// Goal: a wrong type asks for one audit.
+/// Goal: a wrong type asks for one audit. Method: one such error, then answers.
 #[tokio::test(start_paused = true)]
 async fn a_wrong_type_asks_for_an_audit() {
     let stage = Stage::new(&[Rule::Answer, Rule::WrongType, Rule::Answer]);
@@ -248,7 +250,7 @@ async fn follow_ups_come_soon() {
     assert_eq!(stage.store.millis(), [0, 10, 20, 100]);
 }
 
-/// Goal: stopping ends with a farewell, which takes all users along.
+/// Goal: stopping ends with a farewell, which takes all users along. Method: one user, then stop.
 #[tokio::test(start_paused = true)]
 async fn stopping_says_farewell() {
     let stage = Stage::new(&[Rule::Answer]);

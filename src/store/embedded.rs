@@ -1,6 +1,6 @@
 //! The count of a single instance, in its own memory: the default store, which needs no server.
 //!
-//! [`State`] is the machine, without clock or I/O: it follows the steps of `report.lua` as far as they
+//! `State` is the machine, without clock or I/O: it follows the steps of `report.lua` as far as they
 //! have a meaning where no key can be lost or edited. [`EmbeddedStore`] gives it the time and publishes what
 //! it announces.
 

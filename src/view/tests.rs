@@ -44,11 +44,17 @@ impl Story {
 
     fn answered(&mut self, users: u64, count: Count) {
         let sent = self.send(users);
-        self.view.fold_reply(sent, &reply(count));
+        self.receive(sent, reply(count));
+    }
+
+    fn receive(&mut self, sent: SentReport, reply: Reply) {
+        self.view.report_ended();
+        self.view.fold_reply(sent, &reply);
     }
 
     fn send(&mut self, users: u64) -> SentReport {
         self.view.observe(local(users));
+        self.view.report_sent();
         self.sequence = self.sequence.next();
         SentReport { sequence: self.sequence, local: local(users), at: self.now }
     }
@@ -103,7 +109,8 @@ fn recovery_causes_no_dip() {
     assert_eq!(story.users(), 11);
 }
 
-/// Goal: an instance that starts during recovery shows what the store has rather than itself alone.
+/// Goal: an instance that starts during recovery shows what the store has rather than itself alone. Method:
+/// the first reply is a recovering one.
 #[test]
 fn a_newcomer_among_instances_takes_a_recovering_count() {
     let mut story = Story::new();
@@ -119,9 +126,26 @@ fn an_announcement_may_overtake_the_reply() {
     story.answered(4, count(10, 7));
     let sent = story.send(5);
     story.view.fold(count(11, 8));
-    story.view.fold_reply(sent, &reply(count(11, 8)));
+    story.receive(sent, reply(count(11, 8)));
     story.view.lose();
     assert_eq!(story.users(), 11);
+}
+
+/// Goal: when the announcement of our own report arrives and its reply never does, the estimate does not
+/// count our users twice. Method: a report that fails after its announcement; then others' news.
+#[test]
+fn a_lost_reply_counts_nobody_twice() {
+    let mut story = Story::new();
+    story.answered(0, count(10, 7));
+    let _lost = story.send(1000);
+    story.view.fold(count(1010, 8));
+    assert_eq!(story.view.estimate(), 1010);
+    story.view.report_ended();
+    story.view.lose();
+    assert_eq!(story.users(), 1010);
+    story.answered(1000, count(1012, 9));
+    story.view.lose();
+    assert_eq!(story.users(), 1012);
 }
 
 /// Goal: replies that cross cannot take back what a later one acknowledged. Method: answer two reports in the
@@ -131,8 +155,8 @@ fn crossed_replies_keep_the_newest_acknowledgement() {
     let mut story = Story::new();
     let first = story.send(1);
     let second = story.send(2);
-    story.view.fold_reply(second, &reply(count(2, 2)));
-    story.view.fold_reply(first, &Reply { applied: false, ..reply(count(2, 2)) });
+    story.receive(second, reply(count(2, 2)));
+    story.receive(first, Reply { applied: false, ..reply(count(2, 2)) });
     assert_eq!(story.view.covered(), Change(2));
     assert_eq!(story.view.acknowledged_users(), 2);
 }

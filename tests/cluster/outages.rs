@@ -98,6 +98,34 @@ fn none_below(least: u64, records: &[Record], marks: &[Mark]) {
     }
 }
 
+/// Goal: while an empty store recovers, people still come and go in the number that is shown. Method: with a
+/// lease of ten seconds, which recovery lasts, Redis returns empty; once the store answers again a client
+/// joins: it must be told seven, and its instance must not vouch for it.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_join_during_recovery_counts_at_once() {
+    let mut cluster = Cluster::start_with(2, &[("HEADCOUNT_LEASE", "10s")]).await;
+    let mut clients = three_clients_each(&cluster);
+    cluster.agrees_on(6, &records_of(&clients)).await;
+    cluster.redis.kill_9();
+    for instance in &cluster.instances {
+        shows(instance, Shown { count: 6, exact: false }).await;
+    }
+    cluster.redis.restart();
+    for instance in &cluster.instances {
+        eventually("the store answers", async || {
+            let up = instance.metric("headcount_store_up").await?;
+            if up > 0.0 { Ok(()) } else { Err(format!("store_up {up}")) }
+        })
+        .await;
+    }
+    let instance = &cluster.instances[0];
+    clients.push(Client::open(instance.public, Transport::WebSocket));
+    let newcomer = records_of(&clients[6..]);
+    eventually("the newcomer is told 7", async || clients_say(7, &newcomer)).await;
+    assert_eq!(newcomer[0].counts()[0], 7, "its first value includes it");
+    shows(instance, Shown { count: 7, exact: false }).await;
+}
+
 /// Goal: a store that is slow does not keep a newcomer waiting, and the first value includes it all the
 /// same. Method: Redis is stopped, which keeps its connections open; a client joins and the time to its
 /// first value is measured. Then Redis goes on, and all agree.
@@ -118,6 +146,33 @@ async fn a_newcomer_is_told_a_count_with_itself_while_redis_sleeps() {
     assert!(took < Duration::from_millis(250) + NOISE, "it took {took:?}");
     cluster.redis.cont();
     cluster.agrees_on(7, &records_of(&clients)).await;
+}
+
+/// Goal: a newcomer who was told the estimate is put right when somebody leaves at the same time, so that
+/// nobody else's number changes. Method: Redis is stopped; a client joins and is told 7; another leaves, so
+/// that the truth is 6 again, as all others were told before; the newcomer must be told 6 as well.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_newcomer_told_the_estimate_is_put_right() {
+    let cluster = Cluster::start(1).await;
+    let mut clients: Vec<Client> =
+        (0..6).map(|_| Client::open(cluster.instances[0].public, Transport::WebSocket)).collect();
+    cluster.agrees_on(6, &records_of(&clients)).await;
+    cluster.redis.stop();
+    clients.push(Client::open(cluster.instances[0].public, Transport::WebSocket));
+    let newcomer = clients[6].record();
+    eventually("the newcomer is told 7", async || {
+        if newcomer.counts().contains(&7) {
+            Ok(())
+        } else {
+            Err(format!("{:?}", newcomer.entries()))
+        }
+    })
+    .await;
+    clients.remove(0).leave().await;
+    let records = records_of(&clients);
+    eventually("all are told 6", async || clients_say(6, &records)).await;
+    cluster.redis.cont();
+    cluster.agrees_on(6, &records).await;
 }
 
 /// Goal: starting before Redis is no failure. Method: an instance is pointed at a Redis that is down: it must

@@ -45,12 +45,17 @@ async fn a_rush_of_joins_ends_on_the_truth_within_the_bound_on_frames() {
             "{received} frames, {allowed} allowed: {:?}",
             record.entries()
         );
+        let most = record.counts().into_iter().max();
+        assert!(most <= Some(JOINS as u64), "more than joined: {:?}", record.entries());
     }
+    let mut emitted = 0.0;
     for instance in &cluster.instances {
         let emissions = instance.metric("headcount_emissions_total").await.expect("it is counted");
         let allowed = f64::from(emissions_max(storm));
         assert!(emissions <= allowed, "{emissions} emissions, {allowed} allowed");
+        emitted += instance.metric("headcount_emitted_packets_total").await.expect("it is counted");
     }
+    assert!(f64::from(frames) <= emitted, "{frames} frames, of {emitted} that were emitted");
 }
 
 fn frames_of(record: &Record) -> u32 {

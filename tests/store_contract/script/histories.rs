@@ -239,9 +239,10 @@ impl<'a, 'b> World<'a, 'b> {
         player.applied = player.instance.sequence + 1;
         let (seen_revision, seen_count) =
             (player.instance.seen_revision, player.instance.seen_count);
-        let answer = match reply_lost {
-            true => player.instance.say_deaf("report", self.stage)?,
-            false => player.instance.report(self.stage)?,
+        let answer = if reply_lost {
+            player.instance.say_deaf("report", self.stage)?
+        } else {
+            player.instance.report(self.stage)?
         };
         ensure("a report that is newer is applied", answer.applied)?;
         ensure("no revision below one that was seen", answer.revision >= seen_revision)?;
