@@ -4,6 +4,7 @@
 //! Every raw value is a string here, so that a refusal can name the variable, the value and what is allowed,
 //! whether it came from a flag or from the environment.
 
+mod load;
 mod setting;
 
 use std::{
@@ -16,6 +17,8 @@ use clap::{Args, Parser, Subcommand};
 use url::Url;
 use uuid::Uuid;
 
+pub(crate) use load::POLLING_LEAVES_AT_ONCE;
+pub use load::{LoadArgs, LoadConfig, Target, Transport};
 pub use setting::ConfigError;
 use setting::{Setting, redis_url, without_credentials};
 
@@ -60,6 +63,8 @@ pub enum Command {
     Status(StatusArgs),
     /// Ask an instance on this machine whether it is ready; exit code 1 if not. For container health checks.
     Health(HealthArgs),
+    /// Send many simulated visitors to a server and check that each is told the right count.
+    Load(Box<LoadArgs>),
 }
 
 /// The settings of `headcount serve` as given, unchecked.

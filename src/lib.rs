@@ -24,6 +24,7 @@ pub mod drain;
 pub mod gate;
 pub mod health;
 pub mod listener;
+pub mod load;
 pub mod metrics;
 pub mod origin;
 pub mod pace;

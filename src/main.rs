@@ -9,13 +9,16 @@ use std::{
 use anyhow::{Context, anyhow};
 use clap::Parser;
 use headcount::{
-    config::{Cli, Command, ConfigError, HealthArgs, LogConfig, ServeArgs, StatusArgs},
-    health,
+    config::{Cli, Command, ConfigError, HealthArgs, LoadArgs, LogConfig, ServeArgs, StatusArgs},
+    health, load,
     server::{Server, redis_store},
     status::{self, Status},
     store::Store,
 };
-use tokio::signal::unix::{Signal, SignalKind, signal};
+use tokio::{
+    runtime,
+    signal::unix::{Signal, SignalKind, signal},
+};
 use tokio_util::sync::CancellationToken;
 use tracing_subscriber::EnvFilter;
 
@@ -23,6 +26,8 @@ use tracing_subscriber::EnvFilter;
 const BAD_SETTINGS: u8 = 2;
 /// Exit code when a second signal cuts the shutdown short: 128 + SIGTERM, as shells show it.
 const CUT_SHORT: i32 = 143;
+/// Threads that look names up for `headcount load`: each has a stack of its own, and answers come from a cache.
+const NAME_LOOKUPS_AT_ONCE: usize = 4;
 
 fn main() -> ExitCode {
     let cli = Cli::parse();
@@ -31,6 +36,7 @@ fn main() -> ExitCode {
         Some(Command::Serve(settings)) => serve(&settings),
         Some(Command::Status(settings)) => status(&settings),
         Some(Command::Health(settings)) => health(&settings),
+        Some(Command::Load(settings)) => load(&settings),
     };
     done.unwrap_or_else(|error| {
         complain(&error);
@@ -72,6 +78,24 @@ async fn health(settings: &HealthArgs) -> anyhow::Result<ExitCode> {
     let answer = health::ask(address, path).await?;
     say(&answer.text.trim_end())?;
     Ok(if answer.healthy { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+}
+
+/// Simulated visitors share one thread: a generator of load should leave the machine to what it loads.
+fn load(settings: &LoadArgs) -> anyhow::Result<ExitCode> {
+    let config = settings.check()?;
+    let json = config.json;
+    let runtime = runtime::Builder::new_current_thread()
+        .enable_all()
+        .max_blocking_threads(NAME_LOOKUPS_AT_ONCE)
+        .build()
+        .context("failed to start the runtime")?;
+    let report = runtime.block_on(async { load::run(config, stop_on_signals()?).await })?;
+    if json {
+        say(&serde_json::to_string_pretty(&report)?)?;
+    } else {
+        say(&report)?;
+    }
+    Ok(if report.right { ExitCode::SUCCESS } else { ExitCode::FAILURE })
 }
 
 /// TLS needs to be told which cryptography to use, before the first connection.

@@ -24,6 +24,7 @@ mod farewell;
 mod outages;
 
 mod lesson;
+mod load;
 mod settings;
 
 mod cluster;

@@ -1,0 +1,227 @@
+//! How many visitors should join or leave now. Pure: the time is passed in.
+
+use std::{f64::consts::TAU, time::Duration};
+
+use crate::config::LoadConfig;
+
+/// Visitors that a generator which was held up may catch up with at once, as time at the given rate.
+const CATCH_UP: Duration = Duration::from_millis(100);
+
+/// See the module's documentation.
+#[derive(Debug)]
+pub(super) struct Schedule {
+    connections: usize,
+    wave: Option<Duration>,
+    joins: Credit,
+    /// Leaves because a wave falls; as fast as joins, so that it falls as it rises.
+    ebb: Credit,
+    /// Leaves for the sake of leaving.
+    churn: Credit,
+    asked_at: Duration,
+}
+
+/// What is the case when the schedule is asked.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Standing {
+    /// Visitors who are there or on their way, and those who will not come.
+    pub(super) taken: usize,
+    /// Whether everybody has joined for once: the time of churn.
+    pub(super) is_full: bool,
+}
+
+/// What is to be done now.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(super) struct Due {
+    pub(super) joins: usize,
+    pub(super) leaves: usize,
+}
+
+impl Schedule {
+    pub(super) fn new(config: &LoadConfig) -> Self {
+        Self {
+            connections: config.connections,
+            wave: config.vary,
+            joins: Credit::new(config.rate),
+            ebb: Credit::new(config.rate),
+            churn: Credit::new(config.leave_rate),
+            asked_at: Duration::ZERO,
+        }
+    }
+
+    /// How many visitors there should be, so long after the start. A wave starts at its lowest.
+    pub(super) fn goal(&self, at: Duration) -> usize {
+        let Some(wave) = self.wave else {
+            return self.connections;
+        };
+        let phase = at.as_secs_f64() / wave.as_secs_f64() * TAU;
+        let share = 0.75 - 0.25 * phase.cos();
+        #[allow(
+            clippy::cast_possible_truncation,
+            clippy::cast_sign_loss,
+            clippy::cast_precision_loss,
+            reason = "a share of a number of connections is one"
+        )]
+        let goal = (self.connections as f64 * share).round() as usize;
+        goal.clamp(1, self.connections)
+    }
+
+    /// Joins alone, at most so many, so long after the start: for the end, when nobody leaves any more.
+    pub(super) fn joins(&mut self, at: Duration, wanted: usize) -> usize {
+        self.joins.earn(at.saturating_sub(self.asked_at));
+        self.asked_at = at;
+        self.joins.spend(wanted)
+    }
+
+    /// What is due, so long after the start.
+    pub(super) fn due(&mut self, at: Duration, standing: Standing) -> Due {
+        let passed = at.saturating_sub(self.asked_at);
+        self.asked_at = at;
+        for credit in [&mut self.joins, &mut self.ebb, &mut self.churn] {
+            credit.earn(passed);
+        }
+        let goal = self.goal(at);
+        let joins = self.joins.spend(goal.saturating_sub(standing.taken));
+        let ebb = self.ebb.spend(standing.taken.saturating_sub(goal));
+        let churn = self.churn.spend(if standing.is_full { standing.taken } else { 0 });
+        Due { joins, leaves: ebb + churn }
+    }
+}
+
+/// What may be done at a rate.
+#[derive(Debug)]
+struct Credit {
+    per_second: f64,
+    saved: f64,
+    saved_max: f64,
+}
+
+impl Credit {
+    fn new(per_second: f64) -> Self {
+        let saved_max = (per_second * CATCH_UP.as_secs_f64()).max(1.0);
+        Self { per_second, saved: 0.0, saved_max }
+    }
+
+    fn earn(&mut self, passed: Duration) {
+        let earned = self.saved + self.per_second * passed.as_secs_f64();
+        self.saved = earned.min(self.saved_max);
+    }
+
+    /// As many of these as may be done now.
+    fn spend(&mut self, wanted: usize) -> usize {
+        #[allow(
+            clippy::cast_possible_truncation,
+            clippy::cast_sign_loss,
+            clippy::cast_precision_loss,
+            reason = "what is saved lies between nothing and a tenth of the highest rate"
+        )]
+        let (spent, cost) = {
+            let spent = (self.saved.floor() as usize).min(wanted);
+            (spent, spent as f64)
+        };
+        self.saved -= cost;
+        spent
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::Parser;
+    use proptest::prelude::*;
+
+    use super::*;
+    use crate::config::{Cli, Command};
+
+    fn schedule(flags: &[&str]) -> Schedule {
+        let cli = Cli::try_parse_from(["headcount", "load"].iter().chain(flags)).unwrap();
+        let Some(Command::Load(load)) = cli.command else { panic!("not load: {cli:?}") };
+        Schedule::new(&load.check().unwrap())
+    }
+
+    /// Visitors who follow a schedule at once, asked every 10 ms; the joins and leaves of the whole time.
+    fn follow(schedule: &mut Schedule, from: Duration, time: Duration, taken: &mut usize) -> Due {
+        let mut sum = Due::default();
+        for step in 1..=time.as_millis() / 10 {
+            let at = from + Duration::from_millis(10) * u32::try_from(step).unwrap();
+            let is_full = *taken >= schedule.goal(at);
+            let due = schedule.due(at, Standing { taken: *taken, is_full });
+            sum = Due { joins: sum.joins + due.joins, leaves: sum.leaves + due.leaves };
+            *taken = *taken + due.joins - due.leaves;
+        }
+        sum
+    }
+
+    const SECOND: Duration = Duration::from_secs(1);
+
+    /// Goal: joins come at their rate, and no more of them than wanted. Method: 30 a second up to 100.
+    #[test]
+    fn joins_keep_to_their_rate() {
+        let mut schedule = schedule(&["--connections=100", "--rate=30"]);
+        let mut taken = 0;
+        let first = follow(&mut schedule, Duration::ZERO, 2 * SECOND, &mut taken);
+        assert!((58..=60).contains(&first.joins), "{first:?}");
+        follow(&mut schedule, 2 * SECOND, 10 * SECOND, &mut taken);
+        assert_eq!(taken, 100);
+    }
+
+    /// Goal: churn begins when everybody is there, keeps to its rate, and is made good. Method: 5 leaves a
+    /// second among 20.
+    #[test]
+    fn leaves_are_replaced() {
+        let mut schedule = schedule(&["--connections=20", "--rate=50", "--leave-rate=5"]);
+        let mut taken = 0;
+        let joining = follow(&mut schedule, Duration::ZERO, SECOND / 5, &mut taken);
+        assert_eq!(joining.leaves, 0);
+        let after = follow(&mut schedule, SECOND / 5, 10 * SECOND, &mut taken);
+        assert!((47..=51).contains(&after.leaves), "{after:?}");
+        assert!((19..=20).contains(&taken), "{taken}");
+    }
+
+    /// Goal: a generator that was held up does not make a storm of it. Method: ten minutes without a question.
+    #[test]
+    fn lost_time_is_not_caught_up_with() {
+        let mut schedule = schedule(&["--connections=10000", "--rate=100"]);
+        let due = schedule.due(600 * SECOND, Standing { taken: 0, is_full: false });
+        assert_eq!(due, Due { joins: 10, leaves: 0 });
+    }
+
+    /// Goal: a slow rate is not rounded to nothing. Method: one visitor in ten seconds.
+    #[test]
+    fn slow_rates_add_up() {
+        let mut schedule = schedule(&["--rate=0.1"]);
+        let mut taken = 0;
+        assert_eq!(follow(&mut schedule, Duration::ZERO, 9 * SECOND, &mut taken).joins, 0);
+        assert_eq!(follow(&mut schedule, 9 * SECOND, 2 * SECOND, &mut taken).joins, 1);
+    }
+
+    /// Goal: waves swing between half and all, and visitors follow. Method: the goal at both turns, and a
+    /// count of visitors there.
+    #[test]
+    fn waves_swing_between_half_and_all() {
+        let mut schedule = schedule(&["--connections=80", "--rate=50", "--vary=1min"]);
+        for (at, goal) in [(0, 40), (15, 60), (30, 80), (45, 60), (60, 40)] {
+            assert_eq!(schedule.goal(at * SECOND), goal);
+        }
+        let mut taken = 0;
+        follow(&mut schedule, Duration::ZERO, 30 * SECOND, &mut taken);
+        assert_eq!(taken, 80);
+        let ebb = follow(&mut schedule, 30 * SECOND, 30 * SECOND, &mut taken);
+        assert_eq!((taken, ebb), (40, Due { joins: 0, leaves: 40 }));
+    }
+
+    proptest! {
+        /// Goal: never more visitors than asked for, never more leaves than visitors. Method: any flags and
+        /// any times of asking.
+        #[test]
+        fn bounds_hold(rate in 1_u32..5000, leaves in 0_u32..5000, gaps in prop::collection::vec(0_u64..3000, 1..50)) {
+            let flags = ["--connections=300".into(), format!("--rate={rate}"), format!("--leave-rate={}", leaves.min(rate)), "--vary=10s".into()];
+            let mut schedule = schedule(&flags.each_ref().map(|flag: &String| flag.as_str()));
+            let (mut at, mut taken) = (Duration::ZERO, 0);
+            for gap in gaps {
+                at += Duration::from_millis(gap);
+                let due = schedule.due(at, Standing { taken, is_full: true });
+                prop_assert!(taken + due.joins <= 300);
+                taken = (taken + due.joins).saturating_sub(due.leaves);
+            }
+        }
+    }
+}

@@ -1,0 +1,156 @@
+//! Frames of RFC 6455, as far as short messages of text need them. Pure.
+//!
+//! Servers of Socket.IO send each message in one frame; fragments, compression and binary are refused.
+
+use crate::load::{fault::Fault, wire::Found};
+
+/// A handshake is the longest message there is; a longer one is not meant for a visitor.
+const PAYLOAD_BYTES_MAX: usize = 16 * 1024;
+/// What fits beside a length of seven bits; visitors have no more to say, and control frames may not.
+const SHORT_BYTES_MAX: usize = 125;
+/// Clients must mask what they send, against caches that would take it for a request. No cache is fooled by
+/// what a visitor has to say, so the mask need not be a secret.
+const MASK: [u8; 4] = [0x5a, 0xa5, 0x3c, 0xc3];
+
+const FINAL: u8 = 0x80;
+const MASKED: u8 = 0x80;
+const LENGTH_OF_16_BITS: u8 = 126;
+
+/// What a frame is for; the numbers are those of the wire.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[repr(u8)]
+pub(super) enum Kind {
+    /// A message.
+    Text = 1,
+    /// The end.
+    Close = 8,
+    /// Wants its payload back.
+    Ping = 9,
+    /// Brings it back.
+    Pong = 10,
+}
+
+/// Looks for a whole frame from a server at the beginning of `bytes`, and hands it to `read`.
+pub(super) fn find<T>(
+    bytes: &[u8],
+    read: impl FnOnce(Kind, &[u8]) -> Result<T, Fault>,
+) -> Found<T> {
+    let &[first, second, ref rest @ ..] = bytes else {
+        return Ok(None);
+    };
+    let kind = match first {
+        0x81 => Kind::Text,
+        0x88 => Kind::Close,
+        0x89 => Kind::Ping,
+        0x8a => Kind::Pong,
+        _ => return Err(Fault::Strange("a frame other than of whole text")),
+    };
+    let (header_bytes, payload_bytes) = match (second, rest) {
+        (0..=125, _) => (2, usize::from(second)),
+        (LENGTH_OF_16_BITS, &[high, low, ..]) => (4, usize::from(u16::from_be_bytes([high, low]))),
+        (LENGTH_OF_16_BITS, _) => return Ok(None),
+        _ => return Err(Fault::Strange("a frame that is masked or huge")),
+    };
+    if payload_bytes > PAYLOAD_BYTES_MAX || (kind != Kind::Text && payload_bytes > SHORT_BYTES_MAX)
+    {
+        return Err(Fault::Strange("a frame that is too long"));
+    }
+    let end = header_bytes + payload_bytes;
+    match bytes.get(header_bytes..end) {
+        Some(payload) => read(kind, payload).map(|found| Some((found, end))),
+        None => Ok(None),
+    }
+}
+
+/// A whole frame from a client.
+pub(super) fn encode(kind: Kind, payload: &[u8]) -> Vec<u8> {
+    assert!(payload.len() <= SHORT_BYTES_MAX, "visitors have little to say");
+    let length = u8::try_from(payload.len()).expect("it was just compared");
+    let mut frame = vec![FINAL | kind as u8, MASKED | length];
+    frame.extend(MASK);
+    frame.extend(payload.iter().zip(MASK.iter().cycle()).map(|(byte, mask)| byte ^ mask));
+    frame
+}
+
+#[cfg(test)]
+mod tests {
+    use std::io::Cursor;
+
+    use proptest::prelude::*;
+    use tokio_tungstenite::tungstenite::{
+        Message, WebSocket,
+        protocol::{Role, WebSocketConfig},
+    };
+
+    use super::*;
+
+    fn found(bytes: &[u8]) -> Found<(Kind, Vec<u8>)> {
+        find(bytes, |kind, payload| Ok((kind, payload.to_vec())))
+    }
+
+    /// What a server of another make sends for these messages.
+    fn sent_by_a_server(messages: &[Message]) -> Vec<u8> {
+        let mut socket = WebSocket::from_raw_socket(Cursor::new(Vec::new()), Role::Server, None);
+        for message in messages {
+            socket.send(message.clone()).unwrap();
+        }
+        socket.get_ref().get_ref().clone()
+    }
+
+    /// Goal: what must not come is refused before it is held in memory. Method: binary, fragments,
+    /// compression, masks, lengths of 64 bits, too long, long pings.
+    #[test]
+    fn other_frames_are_refused() {
+        for start in [
+            [0x82, 1, 0, 0],
+            [0x01, 1, 0, 0],
+            [0x80, 1, 0, 0],
+            [0xc1, 1, 0, 0],
+            [0x81, 0x81, 0, 0],
+            [0x81, 127, 0, 0],
+            [0x81, 126, 0x40, 0x01],
+            [0x89, 126, 0, 126],
+        ] {
+            assert!(found(&start).is_err(), "{start:x?}");
+        }
+        assert_eq!(found(&[0x81, 126, 0x40, 0x00]), Ok(None), "this is just short enough");
+    }
+
+    proptest! {
+        /// Goal: nothing that a server sends ends the program. Method: any bytes, and such as begin well.
+        #[test]
+        fn any_bytes_are_survived(start in prop::sample::select(vec![vec![], vec![0x81], vec![0x88, 2]]), rest: Vec<u8>) {
+            let bytes = [start, rest].concat();
+            if let Ok(Some((_, length))) = found(&bytes) {
+                prop_assert!(length <= bytes.len());
+            }
+        }
+
+        /// Goal: what a real server writes is read as it was meant, however it is cut. Method: tungstenite
+        /// writes texts and pings, which are found one after the other, and not before they are whole.
+        #[test]
+        fn a_real_server_is_understood(texts in prop::collection::vec("\\PC{0,300}", 1..5), ping in prop::collection::vec(any::<u8>(), 0..126)) {
+            let mut messages: Vec<Message> = texts.iter().map(|text| Message::text(text.as_str())).collect();
+            messages.push(Message::Ping(ping.into()));
+            let bytes = sent_by_a_server(&messages);
+            let mut rest = &bytes[..];
+            for message in messages {
+                let kind = if message.is_ping() { Kind::Ping } else { Kind::Text };
+                let (frame, length) = found(rest)?.expect("a whole frame");
+                prop_assert_eq!(frame, (kind, message.into_data().to_vec()));
+                prop_assert_eq!(found(&rest[..length - 1])?, None);
+                rest = &rest[length..];
+            }
+            prop_assert!(rest.is_empty());
+        }
+
+        /// Goal: a real server understands visitors. Method: tungstenite reads what is encoded here.
+        #[test]
+        fn a_real_server_understands(text in "[ -~]{0,125}") {
+            let bytes = encode(Kind::Text, text.as_bytes());
+            let config = WebSocketConfig::default();
+            let mut socket = WebSocket::from_raw_socket(Cursor::new(bytes), Role::Server, Some(config));
+            prop_assert_eq!(socket.read().unwrap(), Message::text(text));
+        }
+    }
+}
