@@ -4,7 +4,7 @@
 //! the gap in which announcements may have been missed. A subscription that looks alive but delivers
 //! nothing is found out by comparing what arrives with what replies say was published.
 
-use std::{sync::Arc, time::Duration};
+use std::{mem, sync::Arc, time::Duration};
 
 use backon::{BackoffBuilder, ExponentialBuilder};
 use futures_util::StreamExt;
@@ -57,16 +57,25 @@ impl Listener {
     async fn listen_for_ever(&self) {
         let mut delays = resubscribe_delays();
         let mut subscriptions = 0u64;
+        let mut refused = false;
         loop {
+            let started = Instant::now();
             match self.store.subscribe().await {
                 Ok(announcements) => {
                     subscriptions += 1;
                     self.metrics.resubscribes.inc_by(u64::from(subscriptions > 1));
-                    delays = resubscribe_delays();
                     let reason = self.listen(announcements).await;
                     tracing::warn!(reason, "subscription lost: subscribing anew");
+                    refused = false;
                 }
-                Err(error) => tracing::debug!(%error, "failed to subscribe to announcements"),
+                // What keeps reports from being answered is told by the reporter; this may be another reason.
+                Err(error) if !mem::replace(&mut refused, true) => {
+                    tracing::warn!(%error, "failed to subscribe to announcements: trying on");
+                }
+                Err(error) => tracing::debug!(%error, "failed again to subscribe"),
+            }
+            if started.elapsed() > RESUBSCRIBE_MAX {
+                delays = resubscribe_delays();
             }
             sleep(delays.next().unwrap_or(RESUBSCRIBE_MAX)).await;
         }

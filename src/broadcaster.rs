@@ -101,6 +101,11 @@ impl Broadcaster {
         } else {
             self.emit_to(&included, shown.users);
             self.emit_to(&corrected, shown.users);
+            if changed && !(included.is_empty() && corrected.is_empty()) {
+                // They know a number that all others do not: the emission held back must come, even if by
+                // then the number is the old one again.
+                self.told = None;
+            }
         }
         self.let_in(&impatient);
         self.emit_to(&impatient, view.estimate());
@@ -144,3 +149,7 @@ impl Broadcaster {
         }
     }
 }
+
+#[cfg(test)]
+#[path = "broadcaster/tests.rs"]
+mod tests;

@@ -7,7 +7,7 @@ use std::{
     io,
     pin::Pin,
     sync::{
-        Arc,
+        Arc, Mutex, PoisonError,
         atomic::{AtomicBool, Ordering},
     },
     task::{Context, Poll},
@@ -23,12 +23,7 @@ use tokio::{
     time::Instant,
 };
 
-use crate::rate::Bucket;
-
-/// What a websocket client may send, sustained. It needs to answer a ping now and then: 7 bytes.
-const BYTES_PER_SECOND: u64 = 4096;
-/// What it may send in one go: four messages of the default largest size.
-const BYTES_BURST: u64 = 64 * 1024;
+use crate::rate::{Bucket, CLIENT_BYTES_PER_SECOND};
 
 /// An accepted socket. Reads end once its [`Control`] is closed, so whatever protocol runs on it sees the
 /// peer go away and cleans up as it always does.
@@ -50,6 +45,8 @@ pub struct Control {
     websocket: AtomicBool,
     flooded: AtomicBool,
     reader: AtomicWaker,
+    /// Given back when the connection closes, although others may hold this handle for longer.
+    permit: Mutex<Option<OwnedSemaphorePermit>>,
 }
 
 impl Connection {
@@ -57,20 +54,21 @@ impl Connection {
     ///
     /// `unacknowledged_for` bounds how long sent data may stay unacknowledged, or unread by a peer whose
     /// window is closed, before the kernel ends the connection. Without it a peer that stops reading blocks
-    /// the writer for ever, and with it everything that waits for the writer. `place` is one of as many as
-    /// there are descriptors for.
+    /// the writer for ever, and with it everything that waits for the writer. `burst_bytes` is what a
+    /// websocket client may send in one go. `place` is one of as many as there are descriptors for.
     ///
     /// # Errors
     /// If the socket is dead already.
     pub fn new(
         stream: TcpStream,
         unacknowledged_for: Duration,
+        burst_bytes: u64,
         place: OwnedSemaphorePermit,
     ) -> io::Result<Self> {
         stream.set_nodelay(true)?;
         #[cfg(target_os = "linux")]
         SockRef::from(&stream).set_tcp_user_timeout(Some(unacknowledged_for))?;
-        let budget = Bucket::new(BYTES_BURST, BYTES_PER_SECOND, Instant::now());
+        let budget = Bucket::new(burst_bytes, CLIENT_BYTES_PER_SECOND, Instant::now());
         Ok(Self { stream, control: Arc::default(), budget, _place: place })
     }
 
@@ -101,9 +99,20 @@ impl Control {
         self.websocket.store(true, Ordering::Relaxed);
     }
 
+    /// Keeps this permit for as long as the connection is open.
+    pub fn keep(&self, permit: OwnedSemaphorePermit) {
+        *self.permit.lock().unwrap_or_else(PoisonError::into_inner) = Some(permit);
+    }
+
     /// Whether it was ended because its client sent too much.
     pub fn flooded(&self) -> bool {
         self.flooded.load(Ordering::Relaxed)
+    }
+}
+
+impl Drop for Connection {
+    fn drop(&mut self) {
+        drop(self.control.permit.lock().unwrap_or_else(PoisonError::into_inner).take());
     }
 }
 
@@ -169,12 +178,14 @@ mod tests {
 
     use super::*;
 
+    const BURST_BYTES: u64 = 64 * 1024;
+
     async fn pair() -> (Connection, TcpStream) {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let peer = TcpStream::connect(listener.local_addr().unwrap()).await.unwrap();
         let (accepted, _) = listener.accept().await.unwrap();
         let place = Arc::new(Semaphore::new(1)).try_acquire_owned().unwrap();
-        (Connection::new(accepted, Duration::from_secs(20), place).unwrap(), peer)
+        (Connection::new(accepted, Duration::from_secs(20), BURST_BYTES, place).unwrap(), peer)
     }
 
     /// Goal: closing ends a read that waits, and every later one. Method: a read on an idle socket, closed
@@ -191,11 +202,23 @@ mod tests {
         assert!(!control.flooded());
     }
 
+    /// Goal: a permit comes back with the end of the connection. Method: its handle outlives it.
+    #[tokio::test]
+    async fn a_permit_is_given_back_when_the_connection_closes() {
+        let (connection, _peer) = pair().await;
+        let (control, permits) = (connection.control(), Arc::new(Semaphore::new(1)));
+        control.keep(Arc::clone(&permits).try_acquire_owned().unwrap());
+        assert_eq!(permits.available_permits(), 0);
+        drop(connection);
+        assert_eq!(permits.available_permits(), 1);
+        drop(control);
+    }
+
     /// Goal: a flood ends a websocket and nothing else. Method: twice the burst, before and after the
     /// connection becomes a websocket.
     #[tokio::test]
     async fn a_flood_ends_a_websocket_only() {
-        let flood = vec![0u8; 2 * usize::try_from(BYTES_BURST).unwrap()];
+        let flood = vec![0u8; 2 * usize::try_from(BURST_BYTES).unwrap()];
         for websocket in [false, true] {
             let (mut connection, mut peer) = pair().await;
             let control = connection.control();

@@ -1,6 +1,6 @@
 //! What may reach Socket.IO: the layer in front of `/socket.io/`. It admits handshakes up to the limit and
-//! none while draining, turns foreign pages away, and bounds how often a polling session may post. It
-//! remembers which connection carries a session that was upgraded.
+//! none while draining, turns foreign pages away, and bounds how much and how slowly a polling session may
+//! post. It remembers which connection carries a session that was upgraded.
 //!
 //! It looks at requests, never at what flows inside them.
 
@@ -10,11 +10,12 @@ use std::{
         Arc, Mutex, PoisonError, Weak,
         atomic::{AtomicBool, Ordering},
     },
+    time::Duration,
 };
 
 use axum::{
     Extension,
-    body::Body,
+    body::{Body, HttpBody},
     extract::{Request, State},
     middleware::Next,
     response::{IntoResponse, Response},
@@ -23,15 +24,22 @@ use http::{Method, StatusCode, header};
 use socketioxide::{TransportType, extract::SocketRef, socket::Sid};
 use tokio::{
     sync::{OwnedSemaphorePermit, Semaphore},
-    time::Instant,
+    time::{Instant, timeout},
 };
 
-use crate::{connection::Control, metrics::Metrics, origin::Origins, rate::Rates};
+use crate::{
+    connection::Control,
+    listener::HEAD_TIMEOUT,
+    metrics::Metrics,
+    origin::Origins,
+    rate::{CLIENT_BYTES_PER_SECOND, Rates},
+};
 
-/// Posts of one polling session: it needs one to connect and one per ping.
-const POSTS_BURST: u32 = 20;
-/// Sustained posts a second.
-const POSTS_PER_SECOND: u32 = 2;
+/// Bytes that a post of a polling session counts for beside its own: a request is work, however short. So a
+/// session may post twice a second sustained; it needs one post to connect and one per ping.
+const POST_BYTES: u64 = CLIENT_BYTES_PER_SECOND / 2;
+/// How long a post may take to arrive, as long as the head of a request may.
+const POST_TIMEOUT: Duration = HEAD_TIMEOUT;
 
 /// What refused clients are asked to wait, in seconds: longer than a balancer takes to notice that this
 /// instance is leaving.
@@ -48,7 +56,7 @@ pub struct Gate {
     closed: AtomicBool,
     origins: Origins,
     upgraded: Mutex<Upgraded>,
-    /// How often each polling session posted lately.
+    /// How much each polling session posted lately.
     posts: Mutex<Rates<Sid>>,
     metrics: Metrics,
 }
@@ -59,7 +67,7 @@ pub struct Gate {
 struct Admission {
     /// The connection the handshake came on; for a websocket, the session's own.
     control: Arc<Control>,
-    _permit: Arc<OwnedSemaphorePermit>,
+    permit: Arc<Mutex<Option<OwnedSemaphorePermit>>>,
 }
 
 /// Which connection carries a session that began with polling and went on as a websocket. The request kept
@@ -85,15 +93,21 @@ enum Kind {
 }
 
 impl Gate {
-    /// A gate for at most `connections_max` sessions at a time, from pages of these origins.
-    pub fn new(connections_max: usize, origins: Origins, metrics: Metrics) -> Self {
+    /// A gate for at most `connections_max` sessions at a time, from pages of these origins. A polling client
+    /// may send `burst_bytes` in one go.
+    pub fn new(
+        connections_max: usize,
+        burst_bytes: u64,
+        origins: Origins,
+        metrics: Metrics,
+    ) -> Self {
         Self {
             permits: Arc::new(Semaphore::new(connections_max.min(Semaphore::MAX_PERMITS))),
             leaving: AtomicBool::new(false),
             closed: AtomicBool::new(false),
             origins,
             upgraded: Mutex::default(),
-            posts: Mutex::new(Rates::new(POSTS_BURST, POSTS_PER_SECOND)),
+            posts: Mutex::new(Rates::new(burst_bytes, CLIENT_BYTES_PER_SECOND)),
             metrics,
         }
     }
@@ -124,7 +138,12 @@ impl Gate {
             return control.upgrade();
         }
         drop(upgraded);
-        socket.req_parts().extensions.get::<Admission>().map(|held| Arc::clone(&held.control))
+        let first_request = socket.req_parts();
+        // A session that began with polling came on a connection that may be a proxy's, shared by many.
+        if transport(first_request.uri.query().unwrap_or_default()) != Some("websocket") {
+            return None;
+        }
+        first_request.extensions.get::<Admission>().map(|held| Arc::clone(&held.control))
     }
 
     fn admit(&self, control: &Arc<Control>) -> Result<Admission, &'static str> {
@@ -132,16 +151,50 @@ impl Gate {
             return Err("draining");
         }
         let permit = Arc::clone(&self.permits).try_acquire_owned().map_err(|_| "full")?;
-        Ok(Admission { control: Arc::clone(control), _permit: Arc::new(permit) })
+        let permit = Arc::new(Mutex::new(Some(permit)));
+        Ok(Admission { control: Arc::clone(control), permit })
     }
 
     fn is_foreign(&self, request: &Request) -> bool {
         !self.origins.allow_headers(request.headers())
     }
 
-    fn may_post(&self, session: Sid) -> bool {
+    fn may_post(&self, session: Sid, request: &Request) -> bool {
+        // A body of unknown length is bounded by the payload limit, which a burst is at least four times.
+        let length = request.body().size_hint().upper().unwrap_or_default();
         let mut posts = self.posts.lock().unwrap_or_else(PoisonError::into_inner);
-        posts.allow(session, Instant::now())
+        posts.allow(session, POST_BYTES.saturating_add(length), Instant::now())
+    }
+
+    async fn pass_handshake(
+        &self,
+        control: &Arc<Control>,
+        mut request: Request,
+        next: Next,
+    ) -> Response {
+        let admission = match self.admit(control) {
+            Ok(admission) => admission,
+            Err(reason) => return self.refuse(reason),
+        };
+        request.extensions_mut().insert(admission.clone());
+        let response = next.run(request).await;
+        if response.status() == StatusCode::SWITCHING_PROTOCOLS {
+            control.begin_websocket();
+            admission.hand_permit_to_connection();
+        }
+        response
+    }
+
+    async fn pass_post(&self, session: Sid, request: Request, next: Next) -> Response {
+        if !self.may_post(session, &request) {
+            // What the client said is replaced by a close packet, which ends the session.
+            next.run(request.map(|_| Body::from("1"))).await;
+            return self.refuse("flood");
+        }
+        match timeout(POST_TIMEOUT, next.run(request)).await {
+            Ok(response) => response,
+            Err(_) => self.refuse("slow"),
+        }
     }
 
     fn refuse(&self, reason: &'static str) -> Response {
@@ -149,6 +202,7 @@ impl Gate {
         let (status, why) = match reason {
             "origin" => (StatusCode::FORBIDDEN, "pages of this origin may not connect\n"),
             "flood" => (StatusCode::TOO_MANY_REQUESTS, "too many messages\n"),
+            "slow" => (StatusCode::REQUEST_TIMEOUT, "the message did not arrive in time\n"),
             _ => (StatusCode::SERVICE_UNAVAILABLE, "no more connections here: try again later\n"),
         };
         let headers = [(header::RETRY_AFTER, RETRY_AFTER_SECONDS), (header::CONNECTION, "close")];
@@ -156,8 +210,23 @@ impl Gate {
     }
 }
 
+impl Admission {
+    /// A session lives no longer than the websocket that carries it, but what waits for its client to join
+    /// holds on to it: the websocket keeps the permit, so that it comes back in time.
+    fn hand_permit_to_connection(&self) {
+        let permit = self.permit.lock().unwrap_or_else(PoisonError::into_inner).take();
+        if let Some(permit) = permit {
+            self.control.keep(permit);
+        }
+    }
+}
+
 impl Upgraded {
     fn insert(&mut self, session: Sid, control: &Arc<Control>) {
+        // A second websocket on a session is turned away, as long as the first one lives.
+        if self.controls.get(&session).is_some_and(|held| held.strong_count() > 0) {
+            return;
+        }
         if self.controls.len() >= self.sweep_at {
             self.controls.retain(|_, held| held.strong_count() > 0);
             self.sweep_at = 2 * self.controls.len() + 64;
@@ -170,25 +239,18 @@ impl Upgraded {
 pub async fn pass(
     State(gate): State<Arc<Gate>>,
     Extension(control): Extension<Arc<Control>>,
-    mut request: Request,
+    request: Request,
     next: Next,
 ) -> Response {
     if gate.is_foreign(&request) {
         return gate.refuse("origin");
     }
     let kind = Kind::of(request.method(), request.uri().query().unwrap_or_default());
-    if let Kind::Post(session) = kind
-        && !gate.may_post(session)
-    {
-        // What the client said is replaced by a close packet, which ends the session.
-        next.run(request.map(|_| Body::from("1"))).await;
-        return gate.refuse("flood");
+    if let Kind::Post(session) = kind {
+        return gate.pass_post(session, request, next).await;
     }
     if kind == Kind::Handshake {
-        match gate.admit(&control) {
-            Ok(admission) => drop(request.extensions_mut().insert(admission)),
-            Err(reason) => return gate.refuse(reason),
-        }
+        return gate.pass_handshake(&control, request, next).await;
     }
     let response = next.run(request).await;
     if response.status() == StatusCode::SWITCHING_PROTOCOLS {
@@ -202,12 +264,8 @@ pub async fn pass(
 }
 
 impl Kind {
-    /// The query is read as the Engine.IO service reads it: first of a name counts, no decoding.
     fn of(method: &Method, query: &str) -> Self {
-        let value = |name: &str| {
-            query.split('&').find_map(|pair| pair.strip_prefix(name)?.strip_prefix('='))
-        };
-        match (method, value("sid"), value("transport")) {
+        match (method, value(query, "sid"), transport(query)) {
             (&Method::GET, None, _) => Self::Handshake,
             (&Method::GET, Some(session), Some("websocket")) => {
                 session.parse().map_or(Self::Other, Self::Upgrade)
@@ -216,6 +274,16 @@ impl Kind {
             _ => Self::Other,
         }
     }
+}
+
+/// The query is read as the Engine.IO service reads it: first of a name counts, no decoding.
+fn value<'a>(query: &'a str, name: &str) -> Option<&'a str> {
+    query.split('&').find_map(|pair| pair.strip_prefix(name)?.strip_prefix('='))
+}
+
+/// A transport ends at a second `=`: what the service takes for a websocket must be one here.
+fn transport(query: &str) -> Option<&str> {
+    value(query, "transport").and_then(|value| value.split('=').next())
 }
 
 #[cfg(test)]
@@ -232,11 +300,28 @@ mod tests {
         assert_eq!(of(Method::GET, ""), Kind::Handshake);
         let upgrade = format!("EIO=4&transport=websocket&sid={session}");
         assert_eq!(of(Method::GET, &upgrade), Kind::Upgrade(session));
+        assert_eq!(
+            of(Method::GET, &format!("transport=websocket=&sid={session}")),
+            Kind::Upgrade(session)
+        );
         assert_eq!(of(Method::GET, "EIO=4&transport=websocket&sid=rubbish"), Kind::Other);
         assert_eq!(of(Method::GET, &format!("EIO=4&transport=polling&sid={session}")), Kind::Other);
         assert_eq!(of(Method::POST, "EIO=4&transport=polling"), Kind::Other);
         let post = format!("EIO=4&transport=polling&sid={session}");
         assert_eq!(of(Method::POST, &post), Kind::Post(session));
+    }
+
+    /// Goal: a second websocket on a session does not hide the one that carries it. Method: two of them.
+    #[test]
+    fn the_first_websocket_of_a_session_stays_its_own() {
+        let (mut upgraded, session) = (Upgraded::default(), Sid::new());
+        let (first, second) = (Arc::new(Control::default()), Arc::new(Control::default()));
+        upgraded.insert(session, &first);
+        upgraded.insert(session, &second);
+        assert!(Weak::ptr_eq(&upgraded.controls[&session], &Arc::downgrade(&first)));
+        drop(first);
+        upgraded.insert(session, &second);
+        assert!(Weak::ptr_eq(&upgraded.controls[&session], &Arc::downgrade(&second)));
     }
 
     /// Goal: the map of upgraded sessions does not grow with sessions that ended. Method: many short ones.

@@ -14,26 +14,38 @@
 //! events. The modules are listed in reading order: first the pure heart, which knows no clock and no I/O, then
 //! the store, the tasks of the ring, what touches the network, and last what puts everything together.
 
-pub mod admin;
-pub mod announcements;
-pub mod broadcaster;
-pub mod config;
-pub mod connection;
 pub mod count;
-pub mod drain;
-pub mod gate;
-pub mod health;
-pub mod listener;
-pub mod load;
-pub mod metrics;
+pub mod tally;
+pub mod view;
+
 pub mod origin;
 pub mod pace;
 pub mod rate;
-pub mod reporter;
-pub mod server;
-pub mod sockets;
-pub mod status;
+
 pub mod store;
-pub mod tally;
-pub mod view;
+
+pub mod reporter;
+
+pub mod announcements;
+
+pub mod broadcaster;
+
+pub mod connection;
+pub mod listener;
+
+pub mod gate;
+pub mod sockets;
+
 pub mod web;
+
+pub mod admin;
+pub mod metrics;
+
+pub mod config;
+
+pub mod drain;
+pub mod server;
+
+pub mod health;
+pub mod load;
+pub mod status;

@@ -16,7 +16,7 @@ use socket2::{Domain, Socket, Type};
 use tokio::{
     net::{TcpListener, TcpStream},
     sync::Semaphore,
-    time::sleep,
+    time::{Instant, sleep},
 };
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 use tower::Layer;
@@ -25,12 +25,14 @@ use crate::connection::Connection;
 
 /// How long a request head may take to arrive, and how long a connection may stay idle between requests. A
 /// browser sends its head at once; balancers keep idle connections for about as long.
-const HEAD_TIMEOUT: Duration = Duration::from_secs(10);
+pub const HEAD_TIMEOUT: Duration = Duration::from_secs(10);
 /// Bytes of one request head: generous for cookies, small against memory.
 const HEAD_BYTES_MAX: usize = 16 * 1024;
 /// How long to pause when accepting fails for want of descriptors or memory: connections that end meanwhile
 /// give some back.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
+/// Between two lines in the log that say so.
+const COMPLAINT_GAP: Duration = Duration::from_secs(10);
 /// Connections the kernel holds ready for us; a rush of a few thousand must not see resets.
 const BACKLOG: i32 = 4096;
 
@@ -57,6 +59,8 @@ pub struct Listener {
     pub router: Router,
     /// See [`Connection::new`].
     pub unacknowledged_for: Duration,
+    /// See [`Connection::new`].
+    pub burst_bytes: u64,
     /// Connections at a time. Beyond it they are closed unserved, so that descriptors remain for the store
     /// and the admin pages.
     pub places: Arc<Semaphore>,
@@ -68,6 +72,7 @@ impl Listener {
     /// Accepts until `stop`. Connections that are open then go on; whoever stops the listener ends them.
     pub async fn run(self, stop: CancellationToken) {
         let connections = TaskTracker::new();
+        let mut complaint = Complaint::default();
         loop {
             let accepted = tokio::select! {
                 () = stop.cancelled() => return,
@@ -79,7 +84,7 @@ impl Listener {
                 }
                 Ok(None) => self.unserved.inc(),
                 Err(error) if is_shortage(&error) => {
-                    tracing::warn!(%error, "failed to accept a connection: pausing");
+                    complaint.make(&error, Instant::now());
                     sleep(ACCEPT_PAUSE).await;
                 }
                 Err(error) => tracing::debug!(%error, "a connection died while it was accepted"),
@@ -89,7 +94,7 @@ impl Listener {
 
     fn admit(&self, stream: TcpStream) -> io::Result<Option<Connection>> {
         let Ok(place) = Arc::clone(&self.places).try_acquire_owned() else { return Ok(None) };
-        Connection::new(stream, self.unacknowledged_for, place).map(Some)
+        Connection::new(stream, self.unacknowledged_for, self.burst_bytes, place).map(Some)
     }
 }
 
@@ -105,6 +110,22 @@ async fn serve(connection: Connection, router: Router) {
         .await;
     if let Err(error) = served {
         tracing::debug!(%error, "a connection ended with an error");
+    }
+}
+
+/// Says that connections cannot be accepted, and not again for a while: a shortage may last, and is tried
+/// many times a second.
+#[derive(Debug, Default)]
+struct Complaint {
+    made_at: Option<Instant>,
+}
+
+impl Complaint {
+    fn make(&mut self, error: &io::Error, now: Instant) {
+        if self.made_at.is_none_or(|at| now.duration_since(at) >= COMPLAINT_GAP) {
+            self.made_at = Some(now);
+            tracing::warn!(%error, "failed to accept connections: trying again every {ACCEPT_PAUSE:?}");
+        }
     }
 }
 

@@ -115,7 +115,9 @@ impl Load {
         self.crowd.notice();
         let at = self.start.elapsed();
         let taken = self.crowd.taken();
-        if self.full_at.is_none() && taken >= self.schedule.goal(at) && self.crowd.on_the_way() == 0
+        if self.full_at.is_none()
+            && taken >= self.schedule.goal(at)
+            && self.tally.totals().on_the_way() == 0
         {
             self.full_at = Some(Instant::now());
         }
@@ -144,7 +146,7 @@ impl Load {
             let told = self.crowd.told().collect();
             let verdict = Verdict::of(Evidence { told, servers, alone: self.config.alone });
             let is_over = start.elapsed() >= self.config.settle;
-            let is_complete = self.crowd.on_the_way() == 0 && self.crowd.returning() == 0;
+            let is_complete = self.tally.totals().on_the_way() == 0 && self.crowd.returning() == 0;
             if is_over || (is_complete && verdict.is_right()) {
                 self.crowd.give_up_on_the_way();
                 return (verdict, start.elapsed());

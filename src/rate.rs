@@ -4,6 +4,16 @@ use std::{collections::HashMap, hash::Hash, time::Duration};
 
 use tokio::time::Instant;
 
+/// What a client may send, sustained: it needs to answer a ping now and then, which takes a few bytes.
+pub const CLIENT_BYTES_PER_SECOND: u64 = 4096;
+/// What it may send in one go at least: four messages of the default largest size.
+const CLIENT_BYTES_BURST_MIN: u64 = 64 * 1024;
+
+/// What a client may send in one go: four messages of the largest size.
+pub fn client_bytes_burst(payload_bytes_max: usize) -> u64 {
+    CLIENT_BYTES_BURST_MIN.max(4 * payload_bytes_max as u64)
+}
+
 /// A bucket of tokens: a burst at once, and so many a second sustained.
 #[derive(Clone, Copy, Debug)]
 pub struct Bucket {
@@ -60,20 +70,19 @@ pub struct Rates<K> {
 
 impl<K: Eq + Hash> Rates<K> {
     /// The same bucket for every key.
-    pub fn new(burst: u32, per_second: u32) -> Self {
-        let (burst, per_second) = (burst.into(), per_second.into());
+    pub fn new(burst: u64, per_second: u64) -> Self {
         Self { burst, per_second, buckets: HashMap::new(), sweep_at: 0 }
     }
 
-    /// Whether `key` may do it once more.
-    pub fn allow(&mut self, key: K, now: Instant) -> bool {
+    /// Whether `key` may have so many tokens more.
+    pub fn allow(&mut self, key: K, tokens: u64, now: Instant) -> bool {
         if self.buckets.len() >= self.sweep_at {
             self.buckets.retain(|_, bucket| !bucket.is_full(now));
             self.sweep_at = 2 * self.buckets.len() + 64;
         }
         let (burst, per_second) = (self.burst, self.per_second);
         let bucket = self.buckets.entry(key).or_insert_with(|| Bucket::new(burst, per_second, now));
-        bucket.spend(1, now)
+        bucket.spend(tokens, now)
     }
 }
 
@@ -105,7 +114,7 @@ mod tests {
         let start = Instant::now();
         let mut rates = Rates::new(2, 1);
         for key in 0..10_000u32 {
-            assert!(rates.allow(key, start + Duration::from_secs(key.into())));
+            assert!(rates.allow(key, 1, start + Duration::from_secs(key.into())));
         }
         assert!(rates.buckets.len() < 200, "{}", rates.buckets.len());
     }

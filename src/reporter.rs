@@ -5,7 +5,7 @@
 //! late reply is still worth folding in. The reporter never emits, and never waits for one report before it
 //! looks at the clock for the next.
 
-use std::{mem, sync::Arc, time::Duration};
+use std::{sync::Arc, time::Duration};
 
 use tokio::{
     sync::{Notify, watch},
@@ -23,8 +23,9 @@ use crate::{
     view::{SentReport, View},
 };
 
-/// What the log says once the store answers.
-const ANSWERS: &str = "answers";
+/// The least time between two lines that say the store answers: one that comes and goes with every report
+/// must not fill the log.
+const LOG_GAP: Duration = Duration::from_secs(10);
 
 /// See the module's documentation.
 #[derive(Debug)]
@@ -42,8 +43,9 @@ pub struct Reporter {
     /// What the next report asks for: an audit after a wrong type, otherwise nothing special.
     kind: ReportKind,
     under_way: JoinSet<Outcome>,
-    /// What the log last said of the store: a kind of trouble, or [`ANSWERS`].
-    said: &'static str,
+    /// The kinds of trouble that the log has told of since it last said that the store answers.
+    troubles: Vec<&'static str>,
+    rejoiced_at: Option<Instant>,
     /// Looking at the tally has a pace too, so that a rush does not wake this task for every join.
     next_look: Instant,
 }
@@ -90,7 +92,8 @@ impl Reporter {
             pace: ReportPace::new(settings.heartbeat, now),
             kind: ReportKind::Plain,
             under_way: JoinSet::new(),
-            said: "",
+            troubles: Vec::new(),
+            rejoiced_at: None,
             next_look: now,
         }
     }
@@ -115,8 +118,9 @@ impl Reporter {
 
     /// Takes in the newest local count.
     fn look(&mut self, now: Instant) -> Local {
-        let changed = self.tally.has_changed().unwrap_or(false);
-        let local = *self.tally.borrow_and_update();
+        let seen = self.tally.borrow_and_update();
+        let (local, changed) = (*seen, seen.has_changed());
+        drop(seen);
         if changed {
             self.next_look = now + REPORT_GAP_MIN;
             self.view.send_modify(|view| view.observe(local));
@@ -183,7 +187,9 @@ impl Reporter {
             Err(error) => {
                 self.count(error.label());
                 self.pace.failed(sent.at, now);
-                self.kind = error.remedy();
+                if matches!(error, StoreError::WrongType(_)) {
+                    self.kind = ReportKind::Audit;
+                }
                 if !self.pace.overtaken(sent.at) {
                     self.lose(error.label(), &error.to_string());
                 }
@@ -209,8 +215,8 @@ impl Reporter {
                 view.lose();
             }
         });
-        if !still_silent && self.is_news(ANSWERS) {
-            tracing::info!(count = reply.count.users, revision = %reply.count.revision, "store answers");
+        if !still_silent {
+            self.rejoice(now, reply);
         }
     }
 
@@ -233,17 +239,23 @@ impl Reporter {
             view.lose();
             was_reachable
         });
-        if self.is_news(trouble) {
-            tracing::warn!(details, "store does not answer: showing the estimate until it does");
-        } else {
+        if self.troubles.contains(&trouble) {
             tracing::debug!(details, "store still does not answer");
+            return;
         }
+        self.troubles.push(trouble);
+        tracing::warn!(details, "store does not answer: showing the estimate until it does");
     }
 
-    /// Whether the log has not just said the same of the store: trouble is told once for each kind, not once
-    /// for each attempt.
-    fn is_news(&mut self, state: &'static str) -> bool {
-        mem::replace(&mut self.said, state) != state
+    /// Says that the trouble is over, if there was any.
+    fn rejoice(&mut self, now: Instant, reply: &Reply) {
+        let calm = self.rejoiced_at.is_none_or(|at| now.duration_since(at) >= LOG_GAP);
+        let first = self.rejoiced_at.is_none();
+        if calm && (first || !self.troubles.is_empty()) {
+            self.troubles.clear();
+            self.rejoiced_at = Some(now);
+            tracing::info!(count = reply.count.users, revision = %reply.count.revision, "store answers");
+        }
     }
 
     /// Takes this instance's users out of the count at once rather than when the lease ends. Nothing is
@@ -285,14 +297,6 @@ impl StoreError {
             Self::WrongType(_) => "wrong_type",
             Self::Denied(_) => "denied",
             Self::Protocol(_) => "protocol",
-        }
-    }
-
-    /// What the next report should ask for after this error.
-    fn remedy(&self) -> ReportKind {
-        match self {
-            Self::WrongType(_) => ReportKind::Audit,
-            _ => ReportKind::Plain,
         }
     }
 }

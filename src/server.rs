@@ -24,6 +24,7 @@ use crate::{
     listener::{self, Listener},
     metrics::Metrics,
     origin::cors,
+    rate::client_bytes_burst,
     reporter::{Reporter, ReporterSettings},
     sockets::{SocketSettings, Sockets},
     store::{
@@ -100,8 +101,10 @@ impl Server {
     pub async fn run(self, stop: CancellationToken) -> anyhow::Result<()> {
         let tally = Tally::new();
         let view = Arc::new(watch::Sender::new(View::default()));
+        let burst_bytes = client_bytes_burst(self.config.payload_bytes_max);
         let gate = Arc::new(Gate::new(
             self.limits.sessions,
+            burst_bytes,
             self.config.origins.clone(),
             self.metrics.clone(),
         ));
@@ -121,21 +124,17 @@ impl Server {
             gate,
             metrics: self.metrics.clone(),
         });
-        let unserved = self.metrics.refused.with_label_values(&["descriptors"]);
+        let timeouts = [self.config.ping_timeout, ADMIN_UNACKNOWLEDGED];
+        let places = [self.limits.connections, ADMIN_CONNECTIONS_MAX];
         let listeners = [
-            (
-                "public listener",
-                self.public,
-                public,
-                self.config.ping_timeout,
-                self.limits.connections,
-            ),
-            ("admin listener", self.admin, admin, ADMIN_UNACKNOWLEDGED, ADMIN_CONNECTIONS_MAX),
+            ("public listener", "descriptors", self.public, public, timeouts[0], places[0]),
+            ("admin listener", "admin", self.admin, admin, timeouts[1], places[1]),
         ];
-        for (name, listener, router, unacknowledged_for, connections_max) in listeners {
+        for (name, reason, listener, router, unacknowledged_for, connections_max) in listeners {
             let places = Arc::new(Semaphore::new(connections_max.min(Semaphore::MAX_PERMITS)));
-            let unserved = unserved.clone();
-            let listener = Listener { listener, router, unacknowledged_for, places, unserved };
+            let unserved = self.metrics.refused.with_label_values(&[reason]);
+            let listener =
+                Listener { listener, router, unacknowledged_for, burst_bytes, places, unserved };
             tasks.spawn(name, listener.run(listening.clone()));
         }
 
@@ -143,7 +142,10 @@ impl Server {
             () = stop.cancelled() => {}
             ended = tasks.first_to_end() => return Err(ended),
         }
-        drain(&sockets, &tally, self.config.drain_delay, self.config.drain).await;
+        tokio::select! {
+            () = drain(&sockets, &tally, self.config.drain_delay, self.config.drain) => {}
+            ended = tasks.first_to_end() => return Err(ended),
+        }
         serving.cancel();
         listening.cancel();
         tasks.all_to_end().await

@@ -3,10 +3,16 @@
 //! Messages from clients are not listened to; their size is bounded here and their rate in
 //! [`crate::connection`].
 
-use std::{convert::Infallible, fmt, sync::Arc, time::Duration};
+use std::{
+    convert::Infallible,
+    fmt,
+    sync::{Arc, OnceLock},
+    time::Duration,
+};
 
 use axum::{Router, body::Body, middleware};
 use http::{Method, Request};
+use prometheus::IntCounterVec;
 use socketioxide::{
     ParserConfig, SocketIo, TransportType, extract::SocketRef, handler::ConnectHandler,
     layer::SocketIoLayer, service::SocketIoService, socket::DisconnectReason,
@@ -18,7 +24,7 @@ use crate::{
     broadcaster::JOINING,
     gate::{self, Gate},
     metrics::Metrics,
-    tally::Tally,
+    tally::{Presence, Tally},
 };
 
 /// Where Socket.IO clients connect.
@@ -154,7 +160,8 @@ fn build(settings: &SocketSettings) -> (SocketIoLayer, SocketIo) {
     let builder = SocketIo::builder()
         .ping_interval(settings.ping_interval)
         .ping_timeout(settings.ping_timeout)
-        .upgrade_timeout(CONNECT_TIMEOUT)
+        // Pings rest meanwhile, so a client that vanishes amid an upgrade must be found out by this.
+        .upgrade_timeout(CONNECT_TIMEOUT.min(settings.ping_timeout))
         .connect_timeout(CONNECT_TIMEOUT)
         .max_buffer_size(QUEUE_PACKETS)
         .max_payload(settings.payload_bytes_max as u64)
@@ -170,19 +177,37 @@ fn build(settings: &SocketSettings) -> (SocketIoLayer, SocketIo) {
     builder.build_layer()
 }
 
-/// The place in the count lives in the disconnect handler. If the socket is closed before the handler is
-/// set, the handler goes with the socket, and the place with it: no order of events counts anybody for ever.
+/// The stay lives in the disconnect handler. If the socket is closed before the handler is set, the handler
+/// goes with the socket, and the stay with it: no order of events counts anybody for ever.
 fn count_in(socket: &SocketRef, tally: &Arc<Tally>, gate: &Arc<Gate>, metrics: &Metrics) {
     let transport = transport_label(socket.transport_type());
     metrics.connects.with_label_values(&[transport]).inc();
-    let presence = Arc::new(tally.join(socket.id, Instant::now()));
-    let (gate, disconnects) = (Arc::clone(gate), metrics.disconnects.clone());
+    let stay = Arc::new(Stay {
+        _presence: tally.join(socket.id, Instant::now()),
+        disconnects: metrics.disconnects.clone(),
+        reason: OnceLock::new(),
+    });
+    let gate = Arc::clone(gate);
     socket.on_disconnect(async move |socket: SocketRef, reason: DisconnectReason| {
         let flooded = gate.control(&socket).is_some_and(|control| control.flooded());
         let reason = if flooded { "flood" } else { reason_label(reason) };
-        disconnects.with_label_values(&[reason]).inc();
-        drop(presence);
+        stay.reason.get_or_init(|| reason);
     });
+}
+
+/// A socket's stay: its place in the count, and at its end one disconnect for the one connect.
+#[derive(Debug)]
+struct Stay {
+    _presence: Presence,
+    disconnects: IntCounterVec,
+    reason: OnceLock<&'static str>,
+}
+
+impl Drop for Stay {
+    fn drop(&mut self) {
+        let reason = self.reason.get().copied().unwrap_or("while_connecting");
+        self.disconnects.with_label_values(&[reason]).inc();
+    }
 }
 
 fn transport_label(transport: TransportType) -> &'static str {

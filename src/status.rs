@@ -11,6 +11,9 @@ use crate::store::{Roster, RosterEntry};
 /// How long the store may take to answer an operator.
 pub const PATIENCE: Duration = Duration::from_secs(5);
 
+/// Seconds from 1970 to the year 10000; an id that claims to be later is no clock's.
+const YEAR_10000: u64 = 253_402_300_800;
+
 /// What operators see.
 #[derive(Clone, Debug, Serialize)]
 pub struct Status {
@@ -61,7 +64,8 @@ impl Instance {
         let started_at = Uuid::parse_str(&entry.incarnation)
             .ok()
             .and_then(|id| id.get_timestamp())
-            .map(|timestamp| timestamp.to_unix().0);
+            .map(|timestamp| timestamp.to_unix().0)
+            .filter(|&seconds| seconds < YEAR_10000);
         let lease_left_ms =
             entry.lease_left.map(|left| u64::try_from(left.as_millis()).unwrap_or(u64::MAX));
         Self {

@@ -1,6 +1,6 @@
 //! The shared count, behind one trait: what an instance says to the store and what it hears back.
 //!
-//! Two implementations pass one contract suite (`tests/store_contract.rs`): [`embedded`], in this process,
+//! Two implementations pass one contract suite (`tests/store_contract`): [`embedded`], in this process,
 //! and [`redis`], shared by a cluster. Nothing here decides when to report or what to show.
 
 pub mod embedded;

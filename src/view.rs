@@ -138,10 +138,12 @@ impl View {
         becomes_base
     }
 
-    /// What is in the base beside our own users, if it is certain which of ours are.
+    /// What is in the base beside our own users, if it is certain which of ours are: not while a report is
+    /// under way, nor after one that failed, which may have run all the same.
     fn reckon_others(&mut self) {
+        let certain = self.under_way == 0 && (self.reachable || self.answered.is_none());
         if let Some(base) = self.base
-            && self.under_way == 0
+            && certain
             && !self.seen.recovering
         {
             self.elsewhere = base.users.saturating_sub(self.acknowledged.users);

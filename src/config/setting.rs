@@ -4,7 +4,7 @@ use std::{net::SocketAddr, str::FromStr, time::Duration};
 
 use url::Url;
 
-use crate::sockets::Transports;
+use crate::{sockets::Transports, store::redis::check_url};
 
 /// A setting that was refused.
 #[derive(Debug, thiserror::Error)]
@@ -84,10 +84,7 @@ pub(super) fn redis_url(text: &str) -> Result<Url, ConfigError> {
     let url = Url::parse(text).map_err(|_| {
         refuse(if text.is_empty() { String::new() } else { "(not shown: no address)".to_owned() })
     })?;
-    let database = url.path().trim_start_matches('/');
-    let plausible = matches!(url.scheme(), "redis" | "rediss")
-        && url.host_str().is_some_and(|host| !host.is_empty())
-        && (database.is_empty() || database.parse::<u32>().is_ok());
+    let plausible = url.has_host() && check_url(text).is_ok();
     if plausible { Ok(url) } else { Err(refuse(without_credentials(&url).to_string())) }
 }
 

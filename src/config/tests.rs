@@ -30,6 +30,7 @@ fn the_defaults_are_allowed() {
 #[case("--redis-url", "http://127.0.0.1/", "HEADCOUNT_REDIS_URL", "redis://")]
 #[case("--redis-url", "", "HEADCOUNT_REDIS_URL", "unset it")]
 #[case("--redis-url", "redis://127.0.0.1/nought", "HEADCOUNT_REDIS_URL", "redis://")]
+#[case("--redis-url", "rediss://127.0.0.1/#insecure", "HEADCOUNT_REDIS_URL", "rediss://")]
 #[case("--key", "a{b}", "HEADCOUNT_KEY", "braces")]
 #[case("--channel", "", "HEADCOUNT_CHANNEL", "1 to 200 bytes")]
 #[case("--heartbeat", "1h", "HEADCOUNT_HEARTBEAT", "from 10ms to 1m 40s")]

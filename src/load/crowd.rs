@@ -130,11 +130,6 @@ impl Crowd {
         if self.reconnect { missing.min(goal.saturating_sub(self.seats.len())) } else { missing }
     }
 
-    /// Those who have been told no count yet.
-    pub(super) fn on_the_way(&self) -> usize {
-        self.seats.len() - self.told().count()
-    }
-
     /// What everybody who is connected was told last.
     pub(super) fn told(&self) -> impl Iterator<Item = u64> {
         self.seats.values().filter_map(|seat| seat.told())

@@ -109,6 +109,11 @@ impl Totals {
         }
     }
 
+    /// Visitors who set out and have neither been told a count nor been refused.
+    pub(super) fn on_the_way(&self) -> u64 {
+        self.started - self.connected - self.refused_sum()
+    }
+
     /// Visitors who could not connect.
     pub(super) fn refused_sum(&self) -> u64 {
         self.refused.values().sum()

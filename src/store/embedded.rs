@@ -18,13 +18,13 @@ use super::{
     Announcements, REAPED_MAX, Reply, Report, ReportKind, Roster, RosterEntry, Store, StoreError,
     StoreFuture,
 };
-use crate::count::{Count, Incarnation, Revision, Sequence};
+use crate::{
+    count::{Count, Incarnation, Revision, Sequence},
+    pace::ANNOUNCEMENT_GAP_PER_INSTANCE,
+};
 
 /// Announcements a slow subscriber may fall behind. It then misses the oldest, which newer ones supersede.
 const ANNOUNCEMENTS_HELD: usize = 16;
-
-/// The least time between announcements, for each instance: a message costs work for each of them.
-const ANNOUNCEMENT_GAP: Duration = Duration::from_micros(250);
 
 /// The count in this process.
 pub struct EmbeddedStore {
@@ -206,7 +206,7 @@ impl State {
     }
 
     fn announce(&mut self) -> Option<Count> {
-        let gap = ANNOUNCEMENT_GAP * self.instances();
+        let gap = ANNOUNCEMENT_GAP_PER_INSTANCE * self.instances();
         let too_early = self.announced_at.is_some_and(|at| self.clock.saturating_sub(at) < gap);
         if self.announced == self.revision || too_early {
             return None;

@@ -23,6 +23,10 @@ use tokio::time::{Instant, timeout, timeout_at};
 use super::{Announcements, Reply, Report, ReportKind, Roster, Store, StoreError, StoreFuture};
 use fault::Secrets;
 
+/// The longest a call may wait, however long the lease is: a server that has not answered by then is tried on
+/// another connection, and the fence makes a late execution harmless.
+pub const CALL_MAX: Duration = Duration::from_secs(3);
+
 /// Connections for reports. The reporter has at most two reports under way; the others are for the roster
 /// and for a connection that is just being found out to be dead.
 const POOL_SIZE: usize = 4;
@@ -42,7 +46,7 @@ pub struct RedisSettings {
     pub key: String,
     /// The channel of the announcements.
     pub channel: String,
-    /// The lease of reports: no call waits longer.
+    /// The lease of reports: no call waits longer, nor longer than [`CALL_MAX`].
     pub lease: Duration,
 }
 
@@ -77,7 +81,8 @@ pub struct RedisStore {
     roster: Script,
     keys: Keys,
     channel: String,
-    lease: Duration,
+    /// How long a call may take.
+    patience: Duration,
 }
 
 impl RedisStore {
@@ -89,7 +94,8 @@ impl RedisStore {
             reason: secrets.redact(&error.to_string()),
         };
         let client = Client::open(info.clone()).map_err(|error| refuse(&error))?;
-        let waits = Waits::within(settings.lease);
+        let patience = settings.lease.min(CALL_MAX);
+        let waits = Waits::within(patience);
         // The response timeout is off: a waiter that gave up would lose the reply, and the command may run
         // nevertheless. The whole call is bounded instead, and its connection dropped.
         let config = AsyncConnectionConfig::new()
@@ -99,7 +105,7 @@ impl RedisStore {
         let pool = Pool::builder(manager)
             .max_size(POOL_SIZE)
             .runtime(Runtime::Tokio1)
-            .wait_timeout(Some(settings.lease))
+            .wait_timeout(Some(patience))
             .create_timeout(Some(waits.connect))
             .recycle_timeout(Some(waits.recycle))
             .build()
@@ -112,7 +118,7 @@ impl RedisStore {
             roster: Script::new(include_str!("roster.lua")),
             keys: Keys::of(&settings.key),
             channel: settings.channel,
-            lease: settings.lease,
+            patience,
         })
     }
 
@@ -151,15 +157,15 @@ impl RedisStore {
         &self,
         script: impl AsyncFnOnce(&mut Connection) -> RedisResult<Value>,
     ) -> Result<Value, StoreError> {
-        let deadline = Instant::now() + self.lease;
+        let deadline = Instant::now() + self.patience;
         let mut connection = match timeout_at(deadline, self.pool.get()).await {
             Ok(Ok(connection)) => connection,
             Ok(Err(error)) => return Err(self.no_connection(error)),
-            Err(_) => return Err(StoreError::Timeout(self.lease)),
+            Err(_) => return Err(StoreError::Timeout(self.patience)),
         };
         let Ok(outcome) = timeout_at(deadline, script(&mut connection)).await else {
             drop(Connection::take(connection));
-            return Err(StoreError::Timeout(self.lease));
+            return Err(StoreError::Timeout(self.patience));
         };
         outcome.map_err(|error| {
             if fault::spoils_connection(&error) {
@@ -174,7 +180,7 @@ impl RedisStore {
             PoolError::Backend(error) => fault::classify(&error, &self.secrets),
             // Every connection is in use by a call that has not been answered yet.
             PoolError::Timeout(deadpool_redis::TimeoutType::Wait) => {
-                StoreError::Timeout(self.lease)
+                StoreError::Timeout(self.patience)
             }
             other => StoreError::Unreachable(self.secrets.redact(&other.to_string())),
         }
@@ -187,12 +193,12 @@ impl RedisStore {
             RedisResult::Ok(subscription.into_on_message())
         };
         // `get_async_pubsub` has no timeout of its own.
-        match timeout(self.lease, subscribed).await {
+        match timeout(self.patience, subscribed).await {
             Ok(Ok(messages)) => {
                 Ok(messages.map(|message| parse::announcement(message.get_payload_bytes())).boxed())
             }
             Ok(Err(error)) => Err(fault::classify(&error, &self.secrets)),
-            Err(_) => Err(StoreError::Timeout(self.lease)),
+            Err(_) => Err(StoreError::Timeout(self.patience)),
         }
     }
 }
@@ -221,7 +227,7 @@ impl fmt::Debug for RedisStore {
             .field("address", &self.client.get_connection_info().addr().to_string())
             .field("key", &self.keys.public)
             .field("channel", &self.channel)
-            .field("lease", &self.lease)
+            .field("patience", &self.patience)
             .finish_non_exhaustive()
     }
 }
@@ -262,6 +268,14 @@ impl Waits {
     fn within(lease: Duration) -> Self {
         Self { connect: lease * 3 / 4, recycle: lease / 3 }
     }
+}
+
+/// Checks an address without connecting.
+///
+/// # Errors
+/// If no store can be made of it.
+pub fn check_url(url: &str) -> Result<(), InvalidRedisUrl> {
+    connection_info(url).map(drop)
 }
 
 fn connection_info(url: &str) -> Result<ConnectionInfo, InvalidRedisUrl> {

@@ -2,8 +2,12 @@
 //!
 //! It never mends what the server does: anything outside the contract becomes a violation in the record.
 
+// The paths are written out since the attacks, another test program, use this file as well.
+#[path = "client/link.rs"]
 mod link;
+#[path = "client/polling.rs"]
 mod polling;
+#[path = "client/websocket.rs"]
 mod websocket;
 
 use std::{net::SocketAddr, time::Duration};

@@ -80,3 +80,40 @@ async fn first_value(record: &Record) -> u64 {
     let first = async || record.counts().first().copied().ok_or(format!("{:?}", record.entries()));
     eventually("the newcomer's first value", first).await.0
 }
+
+/// Rounds of coming and going, each of which may fall anywhere in an emission interval.
+const ROUNDS: usize = 300;
+
+/// Goal: the last value arrives, however the number went up and down just before. Method: clients join and
+/// leave two instances in a random order without waiting for anything, so that numbers return within one
+/// emission interval; then all who are left, told individually or by an emission, must end on the truth.
+#[tokio::test(flavor = "multi_thread")]
+async fn coming_and_going_at_random_ends_on_the_truth() {
+    let cluster = Cluster::start(2).await;
+    let mut clients: Vec<Client> = Vec::new();
+    let mut dice = Dice(0x5EED);
+    for round in 0..ROUNDS {
+        if clients.len() > 20 || (clients.len() > 5 && dice.roll(2) == 0) {
+            let leaver = dice.roll(clients.len());
+            clients.swap_remove(leaver).leave().await;
+        } else {
+            let instance = cluster.instances[dice.roll(2)].public;
+            clients.push(Client::open(instance, Transport::ALL[dice.roll(3)]));
+        }
+        if round % 50 == 49 {
+            cluster.agrees_on(clients.len() as u64, &records_of(&clients)).await;
+        }
+    }
+}
+
+/// Random enough, and the same in every run: a linear congruential generator with the constants of Knuth's
+/// MMIX, of which the upper bits are used.
+struct Dice(u64);
+
+impl Dice {
+    fn roll(&mut self, sides: usize) -> usize {
+        self.0 =
+            self.0.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+        usize::try_from(self.0 >> 33).expect("31 bits fit") % sides
+    }
+}

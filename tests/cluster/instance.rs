@@ -49,10 +49,23 @@ pub(crate) type Setting<'a> = (&'a str, &'a str);
 impl Instance {
     /// Starts one on free ports with these settings, and reads its start-up line.
     pub(crate) async fn start(settings: &[Setting<'_>]) -> Self {
-        let mut process = Process::spawn(&[], &[&FREE_PORTS, settings].concat());
+        Self::started_by(&mut Command::new(program()), settings).await
+    }
+
+    async fn started_by(command: &mut Command, settings: &[Setting<'_>]) -> Self {
+        let mut process = Process::spawned_by(command, &[&FREE_PORTS, settings].concat());
         let (line, _) = eventually("the start-up line", async || process.first_line()).await;
         let (public, admin) = addresses_in(&line).expect(&line);
         Self { process, public, admin }
+    }
+
+    /// Starts one that may have no more than so many open files.
+    #[allow(dead_code, reason = "only the attacks, another test program, need it")]
+    pub(crate) async fn start_limited(open_files: u64, settings: &[Setting<'_>]) -> Self {
+        let limited = format!("ulimit -n {open_files} && exec \"$0\"");
+        let mut command = Command::new("/bin/sh");
+        command.arg("-c").arg(limited).arg(program());
+        Self::started_by(&mut command, settings).await
     }
 
     /// The number it shows, and whether it vouches for it.
@@ -117,10 +130,13 @@ fn addresses_in(line: &str) -> Option<(SocketAddr, SocketAddr)> {
 impl Process {
     /// Starts the program with nothing else of `HEADCOUNT_*` in its environment.
     pub(crate) fn spawn(arguments: &[&str], settings: &[Setting<'_>]) -> Self {
+        Self::spawned_by(Command::new(program()).args(arguments), settings)
+    }
+
+    fn spawned_by(command: &mut Command, settings: &[Setting<'_>]) -> Self {
         let output = tempfile::tempdir().expect("a directory for the output");
         let file = |name| File::create(output.path().join(name)).expect("a file for the output");
-        let child = Command::new(program())
-            .args(arguments)
+        let child = command
             .env_clear()
             .envs(settings.iter().copied())
             .stdin(std::process::Stdio::null())

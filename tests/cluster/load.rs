@@ -90,7 +90,7 @@ async fn refusals_are_reported() {
     let pointers = ["/connected", "/refused/status 503", "/missing", "/end/disagreeing"];
     assert_eq!(numbers(&report, pointers), [10, 15, 15, 0], "{report}");
 
-    cluster.instances[0].process().signal(Signal::Kill);
+    cluster.instances[0].process().signal(Signal::KILL);
     cluster.instances[0].process().ended().await;
     let flags = ["--connections=3", "--rate=200", "--hold=10ms", "--settle=0s"];
     let (code, report) = ended(&mut load(&cluster.instances, &flags)).await;
@@ -145,7 +145,7 @@ async fn a_signal_ends_it_early_with_the_report() {
     let cluster = Cluster::start(1).await;
     let mut load = load(&cluster.instances, &["--connections=12", "--hold=0s"]);
     cluster.agrees_on(12, &[]).await;
-    load.signal(Signal::Int);
+    load.signal(Signal::INT);
     let (code, report) = ended(&mut load).await;
     assert_eq!(code, Some(0), "{report}");
     assert_eq!(numbers(&report, ["/connected", "/end/count"]), [12, 12], "{report}");
@@ -164,9 +164,9 @@ async fn losses_are_reported_or_made_good() {
     let mut faithless = load(&cluster.instances, &["--connections=8", "--hold=0s"]);
     cluster.agrees_on(8, &[]).await;
     let mut killed = cluster.instances.pop().expect("there are two");
-    killed.process().signal(Signal::Kill);
+    killed.process().signal(Signal::KILL);
     cluster.agrees_on(4, &[]).await;
-    faithless.signal(Signal::Int);
+    faithless.signal(Signal::INT);
     let (code, report) = ended(&mut faithless).await;
     assert_eq!((code, numbers(&report, ["/missing", "/left"])), (Some(1), [4, 0]), "{report}");
 
@@ -186,7 +186,7 @@ async fn losses_are_reported_or_made_good() {
         other.leave().await;
     }
     cluster.agrees_on(8, &[]).await;
-    faithful.signal(Signal::Int);
+    faithful.signal(Signal::INT);
     let (code, report) = ended(&mut faithful).await;
     assert_eq!((code, numbers(&report, ["/missing", "/end/count"])), (Some(0), [0, 8]), "{report}");
 }

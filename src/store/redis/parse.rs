@@ -80,6 +80,11 @@ pub(super) fn roster(value: &Value) -> Result<Roster, StoreError> {
     Ok(Roster { users: whole_or_zero(public)?, count, instances })
 }
 
+/// The highest revision believed of a message. The store goes on from the highest revision that anybody has
+/// seen, so one message near the end of the range would leave it no room; a thousand changes a second take
+/// longer than a hundred thousand years to get here.
+const REVISION_MAX: u64 = 1 << 52;
+
 /// Reads one message of the channel. Others may publish there too.
 pub(super) fn announcement(payload: &[u8]) -> Result<Count, StoreError> {
     if payload.len() > ANNOUNCEMENT_BYTES_MAX {
@@ -87,7 +92,7 @@ pub(super) fn announcement(payload: &[u8]) -> Result<Count, StoreError> {
     }
     let count: Count =
         serde_json::from_slice(payload).map_err(|_| unexpected("announcement that is no count"))?;
-    if count.users > WHOLE_MAX || count.revision.0 > WHOLE_MAX {
+    if count.users > WHOLE_MAX || count.revision.0 > REVISION_MAX {
         return Err(unexpected("announcement out of range"));
     }
     Ok(count)

@@ -1,0 +1,129 @@
+//! Tests of when the broadcaster emits, on instants made by hand. No socket is there to receive anything; what
+//! arrives is tested with real clients.
+
+use socketioxide::socket::Sid;
+
+use super::*;
+use crate::{
+    count::{Count, Revision, Sequence},
+    store::Reply,
+    tally::{Local, Presence},
+    view::SentReport,
+};
+
+const INTERVAL: Duration = Duration::from_millis(50);
+
+struct Stage {
+    broadcaster: Broadcaster,
+    tally: Arc<Tally>,
+    view: watch::Sender<View>,
+    metrics: Metrics,
+    sequence: Sequence,
+    start: Instant,
+}
+
+impl Stage {
+    fn new() -> Self {
+        let (_, io) = SocketIo::new_layer();
+        io.ns("/", async || {});
+        let (tally, view) = (Tally::new(), watch::Sender::new(View::default()));
+        let metrics = Metrics::new("none").unwrap();
+        let broadcaster =
+            Broadcaster::new(io, Arc::clone(&tally), view.subscribe(), metrics.clone(), INTERVAL);
+        let (sequence, start) = (Sequence::default(), Instant::now());
+        Self { broadcaster, tally, view, metrics, sequence, start }
+    }
+
+    fn join(&self, at_millis: u64) -> Presence {
+        self.tally.join(Sid::new(), self.at(at_millis))
+    }
+
+    fn at(&self, millis: u64) -> Instant {
+        self.start + Duration::from_millis(millis)
+    }
+
+    fn observed(&self) -> Local {
+        let local = *self.tally.subscribe().borrow();
+        self.view.send_modify(|view| view.observe(local));
+        local
+    }
+
+    /// The store acknowledges the local count of now.
+    fn acknowledged(&mut self, users: u64) {
+        let local = self.observed();
+        self.sequence = self.sequence.next();
+        let sent = SentReport { sequence: self.sequence, local, at: self.start };
+        let count = Count { users, revision: Revision(self.sequence.0), recovering: false };
+        let reply = Reply {
+            applied: true,
+            count,
+            announced: count.revision,
+            instances: 2,
+            stored_sequence: Sequence::default(),
+            reaped: 0,
+            repaired: 0,
+        };
+        self.view.send_modify(|view| view.fold_reply(sent, &reply));
+    }
+
+    async fn act(&mut self, at_millis: u64) -> Option<Duration> {
+        let wake = self.broadcaster.act(self.at(at_millis)).await;
+        wake.map(|at| at - self.start)
+    }
+
+    fn emissions(&self) -> u64 {
+        self.metrics.emissions.get()
+    }
+}
+
+/// Goal: the leading edge is at once, what follows merges into one emission an interval later. Method: three
+/// changes within the interval.
+#[tokio::test]
+async fn changes_merge_within_the_interval() {
+    let mut stage = Stage::new();
+    stage.acknowledged(5);
+    assert_eq!(stage.act(0).await, None);
+    for users in [6, 7] {
+        stage.acknowledged(users);
+        assert!(stage.act(10).await.is_some_and(|wake| wake >= INTERVAL));
+    }
+    assert_eq!(stage.emissions(), 1);
+    stage.act(200).await;
+    assert_eq!(stage.emissions(), 2);
+    stage.act(400).await;
+    assert_eq!(stage.emissions(), 2, "nothing has changed");
+}
+
+/// Goal: a newcomer who was told a number while the emission of it was held back does not keep it when the old
+/// number returns. Method: 5, then 6 with a newcomer, then 5 again, all within the interval.
+#[tokio::test]
+async fn a_number_that_returns_is_told_again() {
+    let mut stage = Stage::new();
+    stage.acknowledged(5);
+    stage.act(0).await;
+    let newcomer = stage.join(10);
+    stage.acknowledged(6);
+    stage.act(10).await;
+    drop(newcomer);
+    stage.acknowledged(5);
+    assert!(stage.act(20).await.is_some(), "an emission is due");
+    stage.act(200).await;
+    assert_eq!(stage.emissions(), 2);
+}
+
+/// Goal: whoever loses patience is put right once the store counts them. Method: a join that is observed and
+/// not acknowledged for longer than the patience, then its acknowledgement, with nobody else's number changed.
+#[tokio::test]
+async fn the_impatient_are_put_right() {
+    let mut stage = Stage::new();
+    stage.acknowledged(5);
+    stage.act(0).await;
+    let _newcomer = stage.join(100);
+    stage.observed();
+    assert_eq!(stage.act(101).await, Some(Duration::from_millis(350)));
+    stage.act(350).await;
+    assert_eq!(stage.broadcaster.provisional.len(), 1);
+    stage.acknowledged(5);
+    stage.act(360).await;
+    assert!(stage.broadcaster.provisional.is_empty());
+}

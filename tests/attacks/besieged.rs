@@ -1,0 +1,160 @@
+//! An instance with 200 well-behaved clients, whom no attack may harm, and the question whether one did.
+
+use std::{net::SocketAddr, str::FromStr, time::Duration};
+
+use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
+
+use crate::{
+    client::{Client, Transport},
+    cluster::{Cluster, records_of},
+    http,
+    instance::Setting,
+    record::{Event, Record},
+    waiting::eventually,
+};
+
+/// How many behave well.
+pub(crate) const CROWD: usize = 200;
+
+/// How the crowd is connected, in turn.
+const MIX: [Transport; 5] = [
+    Transport::WebSocket,
+    Transport::Polling,
+    Transport::WebSocket,
+    Transport::Upgrade,
+    Transport::WebSocket,
+];
+
+/// Bytes an instance may have logged after an attack: some lines, not one for each message of a flood.
+const LOG_BYTES_MAX: usize = 16 * 1024;
+
+/// Bytes by which the resident memory may be greater than before the attack. An allocator does not give
+/// everything back; an attack that is kept in memory would show as far more.
+const MEMORY_GROWTH_MAX: u64 = 64 * 1024 * 1024;
+
+/// Descriptors that may be open beyond those of before: requests of polling clients come and go.
+const DESCRIPTORS_SLACK: usize = 24;
+
+/// One instance on a Redis, and its crowd.
+#[derive(Debug)]
+pub(crate) struct Besieged {
+    /// The instance under attack is its first.
+    pub(crate) cluster: Cluster,
+    /// The well-behaved clients.
+    crowd: Vec<Client>,
+    memory_before: u64,
+    descriptors_before: usize,
+}
+
+impl Besieged {
+    /// Starts it with these settings, and waits until all of the crowd are counted.
+    pub(crate) async fn start(settings: &[Setting<'_>]) -> Self {
+        raise_file_limit();
+        let cluster = Cluster::start_with(1, settings).await;
+        Self::crowded(cluster, &MIX).await
+    }
+
+    /// The same for an instance that runs already, with these transports in turn.
+    pub(crate) async fn crowded(cluster: Cluster, mix: &[Transport]) -> Self {
+        let address = cluster.instances[0].public;
+        let transports = mix.iter().copied().cycle().take(CROWD);
+        let crowd = transports.map(|transport| Client::open(address, transport)).collect();
+        let mut besieged = Self { cluster, crowd, memory_before: 0, descriptors_before: 0 };
+        besieged.agrees_on(CROWD).await;
+        besieged.memory_before = besieged.sample("process_resident_memory_bytes").await;
+        besieged.descriptors_before = besieged.sample("process_open_fds").await;
+        besieged
+    }
+
+    /// Where to attack.
+    pub(crate) fn address(&self) -> SocketAddr {
+        self.cluster.instances[0].public
+    }
+
+    /// Waits until the crowd, the instance and Redis all say this number; tells how long that took.
+    pub(crate) async fn agrees_on(&self, users: usize) -> Duration {
+        self.cluster.agrees_on(users as u64, &self.records()).await
+    }
+
+    /// What the crowd saw.
+    pub(crate) fn records(&self) -> Vec<Record> {
+        records_of(&self.crowd)
+    }
+
+    /// One sample of the metrics, its name as on the page, labels included; zero if it is not there.
+    pub(crate) async fn sample<T: FromStr + Default>(&self, name: &str) -> T {
+        let page = http::get(self.cluster.instances[0].admin, "/metrics").await;
+        let page = page.expect("the metrics are served").body;
+        let mut lines = page.lines().filter_map(|line| line.strip_prefix(name)?.strip_prefix(' '));
+        let value = lines.next().map(str::parse::<T>);
+        value.map_or_else(T::default, |value| value.ok().expect("it is a whole number"))
+    }
+
+    /// Waits until a sample has this value.
+    pub(crate) async fn until(&self, name: &str, wanted: i64) {
+        eventually(&format!("{name} is {wanted}"), async || {
+            let value: i64 = self.sample(name).await;
+            if value == wanted { Ok(()) } else { Err(value.to_string()) }
+        })
+        .await;
+    }
+
+    /// How many requests and connections were refused for this reason.
+    pub(crate) async fn refused(&self, reason: &str) -> usize {
+        self.sample(&format!("headcount_refused_total{{reason=\"{reason}\"}}")).await
+    }
+
+    /// How many connections were counted out for this reason.
+    pub(crate) async fn disconnected(&self, reason: &str) -> usize {
+        self.sample(&format!("headcount_disconnects_total{{reason=\"{reason}\"}}")).await
+    }
+
+    /// How many connections were ever counted in.
+    pub(crate) async fn joined(&self) -> usize {
+        let by_websocket = "headcount_connects_total{transport=\"websocket\"}";
+        let by_polling = "headcount_connects_total{transport=\"polling\"}";
+        self.sample::<usize>(by_websocket).await + self.sample::<usize>(by_polling).await
+    }
+
+    /// Asserts that the attack is over without a trace: the count is right for all, nobody was cut, a
+    /// newcomer is served, descriptors and memory came back, and the log is short and without a panic.
+    pub(crate) async fn is_unharmed(&mut self) {
+        self.agrees_on(CROWD).await;
+        for record in self.records() {
+            let (cut, joined) =
+                (record.times(Event::is_disconnected), record.times(Event::is_connected));
+            assert_eq!((cut, joined), (0, 1), "{}: {:?}", record.name(), record.entries());
+        }
+        let newcomer = Client::open(self.address(), Transport::WebSocket);
+        let took = self.agrees_on(CROWD + 1).await;
+        newcomer.leave().await;
+        self.agrees_on(CROWD).await;
+        self.until("headcount_drift_users", 0).await;
+
+        let descriptors_max = self.descriptors_before + DESCRIPTORS_SLACK;
+        eventually("descriptors come back", async || {
+            let open: usize = self.sample("process_open_fds").await;
+            if open <= descriptors_max { Ok(()) } else { Err(format!("{open} are open")) }
+        })
+        .await;
+        let memory: u64 = self.sample("process_resident_memory_bytes").await;
+        let grown = memory.saturating_sub(self.memory_before);
+        assert!(grown <= MEMORY_GROWTH_MAX, "memory grew by {grown} bytes");
+        let log = self.cluster.instances[0].process().stderr();
+        assert!(!log.contains("panicked"), "{log}");
+        assert!(log.len() <= LOG_BYTES_MAX, "{} bytes of log: {}...", log.len(), &log[..2000]);
+        let kilobytes = grown / 1024;
+        println!(
+            "unharmed: a newcomer was seen by all after {took:?}; memory grew by {kilobytes} KiB; \
+             {} bytes of log",
+            log.len()
+        );
+    }
+}
+
+/// Attackers need more open files than the soft limit of many systems.
+fn raise_file_limit() {
+    let limit = getrlimit(Resource::Nofile);
+    let raised = Rlimit { current: limit.maximum, ..limit };
+    setrlimit(Resource::Nofile, raised).expect("the soft limit may be raised to the hard one");
+}

@@ -1,0 +1,153 @@
+//! Shutting down under load: nobody is lost, nobody sees a number that is off by more than those on the move.
+
+use std::time::{Duration, Instant};
+
+use rustix::process::Signal;
+
+use crate::{
+    balancer::Balancer,
+    client::{Client, Transport},
+    cluster::{Cluster, records_of},
+    http,
+    node::NodeClients,
+    record::{Entry, Event, Record},
+    waiting::eventually,
+};
+
+/// Clients of each transport, in Rust and in Node.
+const RUST_EACH: usize = 50;
+const NODE_EACH: usize = 10;
+/// All of them, on three transports.
+const ALL: usize = 3 * (RUST_EACH + NODE_EACH);
+
+const DELAY: Duration = Duration::from_secs(2);
+const WINDOW: Duration = Duration::from_secs(4);
+
+/// A client notes a loss a little after the server has counted it out, and shows a number a little after others
+/// have seen it come back.
+const NOTICE: Duration = Duration::from_millis(500);
+
+/// How long the news of a move may take to everybody, on a busy machine.
+const NEWS: Duration = Duration::from_secs(1);
+
+/// Goal: an instance that is asked to end goes on serving for the delay, then refuses handshakes and sends its
+/// clients away evenly over the window; all return elsewhere by themselves, none for good, and nobody sees a
+/// number that is off by more than those on the move. Method: 180 clients of every kind reach the first of
+/// two instances through a balancer that prefers it, and it is asked to end; their records tell the rest.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_drain_under_load_is_even_and_loses_nobody() {
+    let settings = [("HEADCOUNT_DRAIN_DELAY", "2s"), ("HEADCOUNT_DRAIN", "4s")];
+    let mut cluster = Cluster::start_with(2, &settings).await;
+    let balancer = Balancer::start(&cluster.instances).await;
+    let mut node = NodeClients::start();
+    let (mut clients, mut records) = (Vec::new(), Vec::new());
+    for transport in Transport::ALL {
+        records.extend(node.open(NODE_EACH, balancer.address, transport).await);
+        let open = |_| Client::open_faithful(balancer.address, transport);
+        let opened: Vec<_> = (0..RUST_EACH).map(open).collect();
+        records.extend(records_of(&opened));
+        clients.extend(opened);
+        // A few at a time, since the balancer asks whether the first is ready before each.
+        cluster.agrees_on(records.len() as u64, &records).await;
+    }
+    let elsewhere = cluster.instances[1].metric("headcount_connections").await;
+    assert_eq!(elsewhere, Ok(0.0), "the balancer prefers the first instance");
+
+    let mut leaving = cluster.instances.remove(0);
+    leaving.process().signal(Signal::TERM);
+    let start = Instant::now();
+    eventually("it is not ready", async || match leaving.readiness().await? {
+        503 => Ok(()),
+        status => Err(status.to_string()),
+    })
+    .await;
+    assert_eq!(leaving.metric("headcount_draining").await, Ok(1.0));
+    let handshake = "/socket.io/?EIO=4&transport=polling";
+    let early = http::get(leaving.public, handshake).await.expect("it still serves");
+    let at = start.elapsed();
+    assert!(early.status == 200 || at > DELAY, "{early:?} after {at:?}");
+    eventually("handshakes are refused", async || {
+        match http::get(leaving.public, handshake).await?.status {
+            503 => Ok(()),
+            status => Err(status.to_string()),
+        }
+    })
+    .await;
+    let refused_at = start.elapsed();
+    println!("handshakes were refused {refused_at:?} after the signal");
+    assert!(refused_at + NEWS >= DELAY, "{refused_at:?}");
+
+    let (status, took) = leaving.process().ended().await;
+    assert_eq!(status.code(), Some(0), "{}", leaving.process().stderr());
+    println!("it ended {took:?} later");
+    let settled = cluster.agrees_on(ALL as u64, &records).await;
+    println!("all were back and right {settled:?} later");
+    for record in &records {
+        let connects = record.times(Event::is_connected);
+        assert!(connects >= 2, "{}: {:?}", record.name(), record.entries());
+    }
+    assert_even(&records, start);
+    assert_off_by_those_on_the_move(&records);
+}
+
+/// Each quarter of the window sent about a quarter of them away.
+fn assert_even(records: &[Record], start: Instant) {
+    let first_loss = |record: &Record| {
+        let entries = record.entries();
+        entries.iter().find(|entry| is_loss(entry)).map(|entry| entry.at.duration_since(start))
+    };
+    let mut losses: Vec<Duration> = records.iter().filter_map(first_loss).collect();
+    losses.sort_unstable();
+    let (first, last) = (losses[0], losses[losses.len() - 1]);
+    println!("clients were sent away between {first:?} and {last:?} after the signal");
+    assert!(first + NEWS >= DELAY, "nobody is sent away during the delay");
+    assert!(last <= DELAY + WINDOW + 2 * NEWS, "all are sent away in time");
+    let quarter = |part: u32| {
+        let (from, to) = (DELAY + WINDOW * part / 4, DELAY + WINDOW * (part + 1) / 4);
+        losses.iter().filter(|&&at| (from..to).contains(&at)).count()
+    };
+    let quarters: Vec<usize> = (0..4).map(quarter).collect();
+    println!("in each quarter of the window: {quarters:?}");
+    assert!(quarters.iter().all(|&gone| (ALL / 8..=ALL * 3 / 8).contains(&gone)), "{quarters:?}");
+}
+
+fn is_loss(entry: &Entry) -> bool {
+    matches!(entry.event, Event::Disconnected(_))
+}
+
+/// A number that somebody saw may differ from the truth by as many as were on the move a moment before.
+fn assert_off_by_those_on_the_move(records: &[Record]) {
+    let histories: Vec<Vec<Entry>> = records.iter().map(Record::entries).collect();
+    let moves: Vec<(Instant, Instant)> =
+        histories.iter().flat_map(|entries| moves_in(entries)).collect();
+    let begin = moves.iter().map(|(lost, _)| *lost).min().expect("all moved");
+    let mut widest = 0;
+    for entry in histories.iter().flatten().filter(|entry| entry.at >= begin) {
+        let Event::Count(users) = entry.event else { continue };
+        let is_on_the_move = |(lost, back): &&(Instant, Instant)| {
+            *lost <= entry.at + NOTICE && *back + NOTICE >= entry.at
+        };
+        let on_the_move = moves.iter().filter(is_on_the_move).count();
+        let off = users.abs_diff(ALL as u64);
+        widest = widest.max(off);
+        assert!(off <= on_the_move as u64, "{users} of {ALL} with {on_the_move} on the move");
+    }
+    println!("no number was off by more than {widest}");
+}
+
+/// From each loss to the first number on the new connection.
+fn moves_in(entries: &[Entry]) -> Vec<(Instant, Instant)> {
+    let mut moves = Vec::new();
+    let mut lost = None;
+    for entry in entries {
+        match (&entry.event, lost) {
+            (Event::Disconnected(_), None) => lost = Some(entry.at),
+            (Event::Count(_), Some(at)) => {
+                moves.push((at, entry.at));
+                lost = None;
+            }
+            _ => {}
+        }
+    }
+    moves
+}

@@ -1,0 +1,165 @@
+//! Clients that say too much: each kind is cut, told apart in the metrics, and costs nobody else anything.
+
+use std::{
+    net::SocketAddr,
+    time::{Duration, Instant},
+};
+
+use futures_util::future::join_all;
+
+use crate::{
+    besieged::{Besieged, CROWD},
+    raw::{BINARY, FINAL, PING, Raw, frame, polling_joined, post, text},
+    waiting::eventually,
+};
+
+/// How many of each kind.
+const ATTACKERS: usize = 3;
+
+/// Goal: a flood of anything that is well-formed ends the connection, is counted as a flood, and leaves no
+/// line in the log for each message. Method: joined websockets send one kind of packet without a pause until
+/// they are cut.
+#[tokio::test(flavor = "multi_thread")]
+async fn floods_of_well_formed_packets_are_cut() {
+    let kinds = [
+        ("pongs", text("3")),
+        ("pings", text("2")),
+        ("acknowledgements", text("431[]")),
+        ("requests for the namespace", text("40")),
+        ("unknown namespaces", text("40/nowhere,")),
+        ("events", text("42[\"hello\"]")),
+        ("large events", text(&format!("42[\"hello\",\"{}\"]", "x".repeat(16_000)))),
+        ("events for an unknown namespace", text("42/nowhere,[\"hello\"]")),
+        (
+            "binary events",
+            [text("451-[\"x\",{\"_placeholder\":true,\"num\":0}]"), binary(8)].concat(),
+        ),
+        ("websocket pings", frame(FINAL | PING, &[0; 100])),
+    ];
+    let mut besieged = Besieged::start(&[]).await;
+    let address = besieged.address();
+    let floods = kinds.iter().flat_map(|(kind, bytes)| [(kind, bytes); ATTACKERS]).map(
+        async |(kind, bytes)| {
+            let raw = Raw::alive(address).await;
+            let start = Instant::now();
+            // Many at a time, so that the attacker is not slower than its victim.
+            raw.flood(&bytes.repeat(1 + 4096 / bytes.len())).await;
+            println!("{kind}: cut after {:?}", start.elapsed());
+        },
+    );
+    join_all(floods).await;
+    besieged.agrees_on(CROWD).await;
+    assert_eq!(besieged.disconnected("flood").await, kinds.len() * ATTACKERS);
+    besieged.is_unharmed().await;
+}
+
+fn binary(length: usize) -> Vec<u8> {
+    frame(FINAL | BINARY, &vec![0; length])
+}
+
+/// Goal: a flood of what is not even well-formed is cut at its first packet. Method: joined websockets send
+/// bytes nobody announced, empty messages, packets of no known kind, and joins and leaves by
+/// turns, without a pause.
+#[tokio::test(flavor = "multi_thread")]
+async fn floods_of_rubbish_are_cut_at_once() {
+    let kinds = [binary(1), binary(16_000), text(""), text("9"), text("4"), text("4rubbish")];
+    // The second leave comes before the second join is done, and so from nobody.
+    let churn = [text("41"), text("40")].concat();
+    let mut besieged = Besieged::start(&[]).await;
+    let address = besieged.address();
+    let floods = kinds.iter().flat_map(|bytes| [bytes; ATTACKERS]).map(async |bytes| {
+        Raw::alive(address).await.flood(&bytes.repeat(1 + 4096 / bytes.len())).await;
+    });
+    join_all(floods).await;
+    Raw::alive(address).await.flood(&churn.repeat(300)).await;
+    besieged.agrees_on(CROWD).await;
+    let (bad, floods) =
+        (besieged.disconnected("bad_packet").await, besieged.disconnected("flood").await);
+    println!("{bad} were cut for a bad packet, {floods} as floods");
+    assert_eq!(bad + floods, kinds.len() * ATTACKERS);
+    besieged.is_unharmed().await;
+}
+
+/// Goal: a polling client that posts without a pause is ended and told so; so is one that posts a lot at a
+/// time. Method: joined polling sessions post on one connection until the answer is not 200.
+#[tokio::test(flavor = "multi_thread")]
+async fn floods_of_posts_end_the_session() {
+    let many = vec!["3"; 4000].join("\x1e");
+    let churn = ["41", "40"].repeat(2000).join("\x1e");
+    let mut besieged = Besieged::start(&[]).await;
+    let address = besieged.address();
+    let kinds = ["3", "40", "42[\"hello\"]", &many, &churn];
+    let floods = kinds.iter().flat_map(|body| [body; ATTACKERS]).map(async |body| {
+        let path = polling_joined(address).await;
+        let posts = posts_until_refused(address, &post(address, &path, body)).await;
+        println!("{} bytes a post: refused after {posts}", body.len());
+        posts
+    });
+    let posts = join_all(floods).await;
+    assert!(posts.iter().all(|&posts| posts <= 60), "{posts:?}");
+    let (small, large) = posts.split_at(3 * ATTACKERS);
+    assert!(small.iter().all(|&posts| posts >= 10), "a client may say something: {small:?}");
+    assert!(large.iter().all(|&posts| posts <= 10), "bytes count as well: {large:?}");
+    let refused = besieged.refused("flood").await;
+    assert!(refused >= small.len() - ATTACKERS, "{refused} were refused");
+    besieged.is_unharmed().await;
+}
+
+async fn posts_until_refused(server: SocketAddr, request: &str) -> usize {
+    let mut raw = Raw::open(server).await;
+    for posts in 0..10_000 {
+        raw.send(request.as_bytes()).await.expect("the connection is open");
+        let answer = raw.answer().await.expect("an answer");
+        match answer.status {
+            200 => {}
+            // The session ended by itself, since what it was sent did not fit into its queue, or as a flood.
+            400 | 429 => return posts,
+            _ => panic!("{answer:?}"),
+        }
+    }
+    panic!("10,000 posts were taken");
+}
+
+/// Goal: hammering with polls ends the session; hammering the API slows nobody down for long. Method: two
+/// polls at a time on joined sessions, and eight connections that ask for the count without a pause for some
+/// seconds, while a newcomer must be counted by everybody.
+#[tokio::test(flavor = "multi_thread")]
+async fn hammering_with_requests_harms_nobody() {
+    let mut besieged = Besieged::start(&[]).await;
+    let address = besieged.address();
+    let hammers: Vec<_> = (0..8).map(|_| tokio::spawn(hammer(address))).collect();
+    for _ in 0..ATTACKERS {
+        let path = polling_joined(address).await;
+        let poll = format!("GET {path} HTTP/1.1\r\nhost: {address}\r\n\r\n");
+        // The answers of a first poll are waiting; of the two after it one comes while the other waits.
+        let polls = [(); 3].map(|()| Raw::saying(address, &poll));
+        let polls = join_all(polls).await;
+        let polls = polls.into_iter().map(async |mut raw| raw.answer().await.map(|got| got.status));
+        let answers = join_all(polls).await;
+        assert!(answers.contains(&Ok(400)), "{answers:?}");
+    }
+    let what = "everybody sees who joins and who leaves under fire";
+    let ((), took) = eventually(what, async || {
+        besieged.cluster.all_say(CROWD as u64, &besieged.records()).await
+    })
+    .await;
+    println!("{what}: {took:?}");
+    for hammer in hammers {
+        println!("one hammer got {} answers", hammer.await.expect("it does not panic"));
+    }
+    assert_eq!(besieged.disconnected("multiple_polls").await, ATTACKERS);
+    besieged.is_unharmed().await;
+}
+
+async fn hammer(server: SocketAddr) -> usize {
+    let request = format!("GET /api/count HTTP/1.1\r\nhost: {server}\r\n\r\n");
+    let mut raw = Raw::open(server).await;
+    let start = Instant::now();
+    let mut answers = 0;
+    while start.elapsed() < Duration::from_secs(3) {
+        raw.send(request.as_bytes()).await.expect("the connection is open");
+        assert_eq!(raw.answer().await.expect("an answer").status, 200);
+        answers += 1;
+    }
+    answers
+}

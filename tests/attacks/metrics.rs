@@ -1,0 +1,128 @@
+//! What the metrics say in situations that are known.
+
+use std::{
+    io::Write,
+    process::{Command, Stdio},
+};
+
+use crate::{
+    besieged::{Besieged, CROWD},
+    client::{Client, Transport},
+    cluster::{Cluster, records_of},
+    http,
+    instance::Instance,
+    waiting::eventually,
+};
+
+/// Goal: Prometheus' own linter finds nothing on the page, whatever has happened. Method: a crowd, a client that
+/// left, and a refusal, so that every kind of metric has a value; then `promtool check metrics`.
+#[tokio::test(flavor = "multi_thread")]
+async fn promtool_finds_nothing() {
+    let besieged = Besieged::start(&[]).await;
+    let client = Client::open(besieged.address(), Transport::WebSocket);
+    besieged.agrees_on(CROWD + 1).await;
+    client.leave().await;
+    besieged.agrees_on(CROWD).await;
+    let page = page(&besieged.cluster.instances[0]).await;
+    let mut promtool = Command::new("promtool")
+        .args(["check", "metrics"])
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn()
+        .expect("promtool is installed; scripts/test does it");
+    let mut stdin = promtool.stdin.take().expect("it is piped");
+    stdin.write_all(page.as_bytes()).expect("promtool reads");
+    drop(stdin);
+    let output = promtool.wait_with_output().expect("promtool ends");
+    let said = [output.stdout, output.stderr].concat();
+    let said = String::from_utf8_lossy(&said);
+    assert!(output.status.success() && said.trim().is_empty(), "{said}");
+    println!("{} lines are well-formed", page.lines().count());
+}
+
+/// Goal: connections are shown by the transport they use now, joins by the one they began with, and every
+/// join is observed once. Method: some clients of each kind, one of which upgrades.
+#[tokio::test(flavor = "multi_thread")]
+async fn transports_are_counted_as_they_are() {
+    let cluster = Cluster::start(1).await;
+    let instance = &cluster.instances[0];
+    let kinds = [(Transport::WebSocket, 2), (Transport::Polling, 3), (Transport::Upgrade, 4)];
+    let open = |(transport, clients)| {
+        (0..clients).map(move |_| Client::open(instance.public, transport)).collect::<Vec<_>>()
+    };
+    let clients: Vec<Client> = kinds.into_iter().flat_map(open).collect();
+    cluster.agrees_on(9, &records_of(&clients)).await;
+    is(instance, "headcount_connections{transport=\"websocket\"}", 6.0).await;
+    is(instance, "headcount_connections{transport=\"polling\"}", 3.0).await;
+    is(instance, "headcount_connects_total{transport=\"websocket\"}", 2.0).await;
+    is(instance, "headcount_connects_total{transport=\"polling\"}", 7.0).await;
+    is(instance, "headcount_join_to_emit_seconds_count", 9.0).await;
+    is(instance, "headcount_cluster_users", 9.0).await;
+    is(instance, "headcount_instances", 1.0).await;
+    is(instance, "headcount_drift_users", 0.0).await;
+    is(instance, "headcount_view_exact", 1.0).await;
+    for client in clients {
+        client.leave().await;
+    }
+    is(instance, "headcount_connections{transport=\"websocket\"}", 0.0).await;
+    is(instance, "headcount_connections{transport=\"polling\"}", 0.0).await;
+    let left = instance.metric("headcount_disconnects_total").await;
+    assert_eq!(left, Ok(9.0));
+}
+
+/// Goal: an outage shows: the age of the view grows, the store is down, the view is an estimate, and the drift
+/// is what joined meanwhile; afterwards all is as before. Method: Redis is stopped, clients join, it goes on.
+#[tokio::test(flavor = "multi_thread")]
+async fn an_outage_shows_in_the_metrics() {
+    let cluster = Cluster::start(1).await;
+    let instance = &cluster.instances[0];
+    let first = Client::open(instance.public, Transport::WebSocket);
+    cluster.agrees_on(1, &records_of([&first])).await;
+    is(instance, "headcount_store_up", 1.0).await;
+    let age = "headcount_view_age_seconds";
+    assert!(sample(instance, age).await.is_some_and(|age| age < 3.0), "a heartbeat old at most");
+
+    cluster.redis.stop();
+    let _joined = [(); 3].map(|()| Client::open(instance.public, Transport::WebSocket));
+    is(instance, "headcount_store_up", 0.0).await;
+    is(instance, "headcount_view_exact", 0.0).await;
+    is(instance, "headcount_drift_users", -3.0).await;
+    is(instance, "headcount_cluster_users", 4.0).await;
+    eventually("the view grows old", async || match sample(instance, age).await {
+        Some(4.0..) => Ok(()),
+        other => Err(format!("{other:?}")),
+    })
+    .await;
+
+    cluster.redis.cont();
+    is(instance, "headcount_store_up", 1.0).await;
+    is(instance, "headcount_view_exact", 1.0).await;
+    is(instance, "headcount_drift_users", 0.0).await;
+    is(instance, "headcount_join_to_emit_seconds_count", 4.0).await;
+    eventually("the view is young again", async || match sample(instance, age).await {
+        Some(..3.0) => Ok(()),
+        other => Err(format!("{other:?}")),
+    })
+    .await;
+}
+
+/// Waits until a sample has this value.
+async fn is(instance: &Instance, name: &str, wanted: f64) {
+    eventually(&format!("{name} is {wanted}"), async || match sample(instance, name).await {
+        Some(value) if (value - wanted).abs() < 1e-9 => Ok(()),
+        other => Err(format!("{other:?}")),
+    })
+    .await;
+}
+
+/// A sample, its name as on the page, labels included.
+async fn sample(instance: &Instance, name: &str) -> Option<f64> {
+    let page = page(instance).await;
+    let mut values = page.lines().filter_map(|line| line.strip_prefix(name)?.strip_prefix(' '));
+    values.next()?.parse().ok()
+}
+
+async fn page(instance: &Instance) -> String {
+    http::get(instance.admin, "/metrics").await.expect("the metrics are served").body
+}

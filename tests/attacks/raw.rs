@@ -1,0 +1,264 @@
+//! An attacker's connection: bytes out, bytes in, and when it ended. It keeps to no protocol.
+
+use std::{
+    io,
+    net::SocketAddr,
+    time::{Duration, Instant},
+};
+
+use socket2::SockRef;
+use tokio::{
+    io::{AsyncReadExt, AsyncWriteExt},
+    net::TcpStream,
+    time::timeout,
+};
+
+use crate::waiting::PATIENCE;
+
+/// A connection that does what the test says.
+#[derive(Debug)]
+pub(crate) struct Raw {
+    stream: TcpStream,
+    /// Received beyond the last head or body that was asked for.
+    rest: Vec<u8>,
+}
+
+/// An HTTP answer as it came.
+#[derive(Debug)]
+pub(crate) struct Answer {
+    /// The status code.
+    pub(crate) status: u16,
+    /// Everything up to the blank line.
+    pub(crate) head: String,
+    /// As long as its head said.
+    pub(crate) body: String,
+}
+
+impl Raw {
+    /// Connects and says nothing.
+    pub(crate) async fn open(server: SocketAddr) -> Self {
+        let stream = TcpStream::connect(server).await.expect("the server accepts");
+        stream.set_nodelay(true).expect("the connection lives");
+        Self { stream, rest: Vec::new() }
+    }
+
+    /// Connects and sends this.
+    pub(crate) async fn saying(server: SocketAddr, bytes: impl AsRef<[u8]>) -> Self {
+        let mut raw = Self::open(server).await;
+        raw.send(bytes.as_ref()).await.expect("a new connection takes a few bytes");
+        raw
+    }
+
+    /// A websocket that has its handshake behind it, with a new session or on the one given.
+    pub(crate) async fn websocket(server: SocketAddr, session: Option<&str>) -> Self {
+        let mut raw = Self::saying(server, upgrade(server, session)).await;
+        let answer = raw.answer().await.expect("an answer");
+        assert_eq!(answer.status, 101, "{answer:?}");
+        raw
+    }
+
+    /// A websocket that has asked for the namespace. It has read only the answer to its first request.
+    pub(crate) async fn joined(server: SocketAddr) -> Self {
+        let mut raw = Self::websocket(server, None).await;
+        raw.send(&text("40")).await.expect("a new websocket takes a frame");
+        raw
+    }
+
+    /// A websocket that has been let into the namespace and has answered its first ping.
+    pub(crate) async fn alive(server: SocketAddr) -> Self {
+        const PING_FRAME: &[u8] = &[FINAL | TEXT, 1, b'2'];
+        let mut raw = Self::joined(server).await;
+        for awaited in [PING_FRAME, b"40{\"sid\""] {
+            while !raw.rest.windows(awaited.len()).any(|bytes| bytes == awaited) {
+                raw.read_more().await.expect("a ping and a welcome come");
+            }
+        }
+        raw.send(&text("3")).await.expect("a new websocket takes a frame");
+        raw
+    }
+
+    /// Whether sending this is answered with something that contains that.
+    pub(crate) async fn is_answered_after(&mut self, bytes: &[u8], wanted: &str) -> bool {
+        let wanted = wanted.as_bytes();
+        let asking = async {
+            self.stream.write_all(bytes).await.map_err(|error| error.to_string())?;
+            while !self.rest.windows(wanted.len()).any(|received| received == wanted) {
+                self.read_more().await?;
+            }
+            Ok::<(), String>(())
+        };
+        matches!(timeout(PATIENCE, asking).await, Ok(Ok(())))
+    }
+
+    /// Sends bytes as they are.
+    pub(crate) async fn send(&mut self, bytes: &[u8]) -> io::Result<()> {
+        let sent = timeout(PATIENCE, self.stream.write_all(bytes)).await;
+        sent.unwrap_or_else(|_| Err(io::ErrorKind::TimedOut.into()))
+    }
+
+    /// Sends this again and again until the server ends the connection; what comes back is thrown away.
+    pub(crate) async fn flood(self, bytes: &[u8]) {
+        let (mut reader, mut writer) = self.stream.into_split();
+        let writing = async { while writer.write_all(bytes).await.is_ok() {} };
+        let mut chunk = [0; 4096];
+        let reading = async { while matches!(reader.read(&mut chunk).await, Ok(1..)) {} };
+        let flood = async { tokio::join!(writing, reading) };
+        timeout(PATIENCE, flood).await.expect("the server ends a flood");
+    }
+
+    /// Says that nothing more will come, and goes on listening.
+    pub(crate) async fn half_close(&mut self) {
+        // It may have been closed by the server already, which is as good.
+        let _ = self.stream.shutdown().await;
+    }
+
+    /// Makes the window small, so that little of what is not read fits into it.
+    pub(crate) fn shrink_window(&self) {
+        let shrunk = SockRef::from(&self.stream).set_recv_buffer_size(1024);
+        shrunk.expect("the size of a buffer may be set");
+    }
+
+    /// The next HTTP answer.
+    pub(crate) async fn answer(&mut self) -> Result<Answer, String> {
+        let reading = timeout(PATIENCE, self.read_answer()).await;
+        reading.map_err(|_| String::from("no answer"))?
+    }
+
+    async fn read_answer(&mut self) -> Result<Answer, String> {
+        let end = loop {
+            if let Some(start) = self.rest.windows(4).position(|bytes| bytes == b"\r\n\r\n") {
+                break start + 4;
+            }
+            self.read_more().await?;
+        };
+        let head: Vec<u8> = self.rest.drain(..end).collect();
+        let head = String::from_utf8_lossy(&head).to_lowercase();
+        let status = head.split(' ').nth(1).and_then(|code| code.parse().ok());
+        let status = status.ok_or_else(|| format!("no status in {head:?}"))?;
+        let length = header(&head, "content-length").and_then(|text| text.parse().ok());
+        let length: usize = length.unwrap_or(0);
+        while self.rest.len() < length {
+            self.read_more().await?;
+        }
+        let body: Vec<u8> = self.rest.drain(..length).collect();
+        Ok(Answer { status, head, body: String::from_utf8_lossy(&body).into_owned() })
+    }
+
+    async fn read_more(&mut self) -> Result<(), String> {
+        match self.stream.read_buf(&mut self.rest).await {
+            Ok(0) => Err(format!("the connection ended after {:?}", self.rest)),
+            Ok(_) => Ok(()),
+            Err(error) => Err(error.to_string()),
+        }
+    }
+
+    /// Waits for the server to end the connection, whatever it says before, and tells how long that took.
+    pub(crate) async fn ended(mut self) -> Duration {
+        let start = Instant::now();
+        let mut chunk = [0; 4096];
+        let reading = async { while matches!(self.stream.read(&mut chunk).await, Ok(1..)) {} };
+        timeout(PATIENCE, reading).await.expect("the server ends the connection");
+        start.elapsed()
+    }
+}
+
+impl Answer {
+    /// The value of a header; its name in small letters.
+    pub(crate) fn header(&self, name: &str) -> Option<&str> {
+        header(&self.head, name)
+    }
+}
+
+fn header<'a>(head: &'a str, name: &str) -> Option<&'a str> {
+    head.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(": "))
+}
+
+/// Sends a request on a connection of its own; each header ends with a line break.
+pub(crate) async fn ask(server: SocketAddr, method: &str, path: &str, headers: &str) -> Answer {
+    let request = format!("{method} {path} HTTP/1.1\r\nhost: {server}\r\n{headers}\r\n");
+    Raw::saying(server, request).await.answer().await.expect("an answer")
+}
+
+/// The request that asks for a websocket.
+pub(crate) fn upgrade(server: SocketAddr, session: Option<&str>) -> String {
+    let session = session.map(|session| format!("&sid={session}")).unwrap_or_default();
+    format!(
+        "GET /socket.io/?EIO=4&transport=websocket{session} HTTP/1.1\r\nhost: {server}\r\n\
+         connection: upgrade\r\nupgrade: websocket\r\nsec-websocket-version: 13\r\n\
+         sec-websocket-key: dGhlIHNhbXBsZSBub25jZQ==\r\n\r\n"
+    )
+}
+
+/// A polling session that has not asked for the namespace: the path of its requests.
+pub(crate) async fn polling_session(server: SocketAddr) -> String {
+    let answer = ask(server, "GET", "/socket.io/?EIO=4&transport=polling", "").await;
+    format!("/socket.io/?EIO=4&transport=polling&sid={}", session_in(&answer.body))
+}
+
+/// A polling session that has asked for the namespace.
+pub(crate) async fn polling_joined(server: SocketAddr) -> String {
+    let path = polling_session(server).await;
+    let answer = Raw::saying(server, post(server, &path, "40")).await.answer().await;
+    assert_eq!(answer.expect("an answer").status, 200);
+    path
+}
+
+/// A joined polling session that has answered its first ping.
+pub(crate) async fn polling_alive(server: SocketAddr) -> String {
+    let path = polling_joined(server).await;
+    while !ask(server, "GET", &path, "").await.body.split('\x1e').any(|packet| packet == "2") {}
+    let answer = Raw::saying(server, post(server, &path, "3")).await.answer().await;
+    assert_eq!(answer.expect("an answer").status, 200);
+    path
+}
+
+/// The session id in the first packet.
+pub(crate) fn session_in(body: &str) -> String {
+    let session = body.split("\"sid\":\"").nth(1).and_then(|rest| rest.split('"').next());
+    session.unwrap_or_else(|| panic!("no session in {body:?}")).to_owned()
+}
+
+/// A request that posts this.
+pub(crate) fn post(server: SocketAddr, path: &str, body: &str) -> String {
+    let length = body.len();
+    format!("POST {path} HTTP/1.1\r\nhost: {server}\r\ncontent-length: {length}\r\n\r\n{body}")
+}
+
+/// A websocket frame with a text.
+pub(crate) fn text(text: &str) -> Vec<u8> {
+    frame(FINAL | TEXT, text.as_bytes())
+}
+
+/// The bit that says that a frame is its message's last.
+pub(crate) const FINAL: u8 = 0x80;
+/// More of the same message.
+pub(crate) const CONTINUATION: u8 = 0;
+/// A message of text.
+pub(crate) const TEXT: u8 = 1;
+/// A message of bytes.
+pub(crate) const BINARY: u8 = 2;
+/// A ping of the websocket protocol, which is not Engine.IO's.
+pub(crate) const PING: u8 = 9;
+
+/// A websocket frame, masked with a key that changes nothing.
+pub(crate) fn frame(first_byte: u8, payload: &[u8]) -> Vec<u8> {
+    const MASKED: u8 = 0x80;
+    // Instead of a length: that two or eight bytes with the length follow.
+    const TWO_BYTES: u8 = 0x7e;
+    const EIGHT_BYTES: u8 = 0x7f;
+    let mut frame = vec![first_byte];
+    match (u8::try_from(payload.len()), u16::try_from(payload.len())) {
+        (Ok(length @ ..126), _) => frame.push(MASKED | length),
+        (_, Ok(length)) => {
+            frame.push(MASKED | TWO_BYTES);
+            frame.extend(length.to_be_bytes());
+        }
+        _ => {
+            frame.push(MASKED | EIGHT_BYTES);
+            frame.extend((payload.len() as u64).to_be_bytes());
+        }
+    }
+    frame.extend([0; 4]);
+    frame.extend(payload);
+    frame
+}

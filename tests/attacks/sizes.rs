@@ -1,0 +1,159 @@
+//! Clients that say something too large, or something that has no end.
+
+use std::net::SocketAddr;
+
+use futures_util::future::join_all;
+
+use crate::{
+    besieged::{Besieged, CROWD},
+    raw::{BINARY, CONTINUATION, FINAL, Raw, TEXT, ask, frame, polling_alive, post, text},
+};
+
+/// How many of each kind.
+const ATTACKERS: usize = 5;
+
+/// The default of `HEADCOUNT_MAX_PAYLOAD`, and so the largest message that is taken.
+const PAYLOAD: usize = 16_384;
+
+/// Goal: a websocket client may send as much as the setting says and not a byte more, in however many
+/// frames. Method: messages of the largest size, then messages beyond it, whole, in fragments, and merely
+/// announced.
+#[tokio::test(flavor = "multi_thread")]
+async fn oversized_websocket_messages_end_the_connection() {
+    let mut besieged = Besieged::start(&[]).await;
+    let address = besieged.address();
+    let largest = frame(FINAL | TEXT, &event(PAYLOAD));
+    let fragments = |pieces: usize| {
+        let rest = frame(CONTINUATION, &[b'x'; 1000]).repeat(pieces);
+        [frame(TEXT, b"42[\"hello\",\""), rest].concat()
+    };
+    let announced = [&[FINAL | TEXT, 0xff][..], &u64::MAX.to_be_bytes()[..], &[0; 4]].concat();
+    let attacks = [
+        ("one byte too many", frame(FINAL | TEXT, &event(PAYLOAD + 1))),
+        ("bytes, one too many", frame(FINAL | BINARY, &vec![0; PAYLOAD + 1])),
+        ("too many in fragments", fragments(17)),
+        ("endless, as announced", announced),
+        ("a reserved bit", frame(FINAL | 0x40 | TEXT, b"3")),
+        ("a frame of no known kind", frame(FINAL | 0x0b, b"")),
+        ("a continuation of nothing", frame(FINAL | CONTINUATION, b"3")),
+        ("not UTF-8", frame(FINAL | TEXT, &[b'4', b'2', 0xff, 0xfe])),
+        ("a long ping", frame(FINAL | 9, &[0; 126])),
+        ("not masked", vec![FINAL | TEXT, 1, b'3']),
+    ];
+
+    let mut content = Vec::new();
+    for _ in 0..ATTACKERS {
+        let mut raw = Raw::alive(address).await;
+        raw.send(&largest).await.expect("the connection is open");
+        raw.send(&fragments(15)).await.expect("the connection is open");
+        raw.send(&frame(FINAL | CONTINUATION, b"\"]")).await.expect("the connection is open");
+        assert!(raw.is_answered_after(&text("40/nowhere,"), "44/nowhere,").await);
+        content.push(raw);
+    }
+    besieged.agrees_on(CROWD + ATTACKERS).await;
+    drop(content);
+    besieged.agrees_on(CROWD).await;
+
+    let errors_before = besieged.disconnected("transport_error").await;
+    for (kind, bytes) in &attacks {
+        let attackers = (0..ATTACKERS).map(async |_| {
+            let mut raw = Raw::alive(address).await;
+            raw.send(bytes).await.expect("the connection is open");
+            raw.ended().await
+        });
+        let took = join_all(attackers).await;
+        println!("{kind}: ended after {:?}", took.iter().max());
+    }
+    besieged.agrees_on(CROWD).await;
+    let errors = besieged.disconnected("transport_error").await - errors_before;
+    assert_eq!(errors, attacks.len() * ATTACKERS, "each was counted as an error");
+    besieged.is_unharmed().await;
+}
+
+fn event(length: usize) -> Vec<u8> {
+    let (start, end) = ("42[\"hello\",\"", "\"]");
+    let filling = "x".repeat(length - start.len() - end.len());
+    format!("{start}{filling}{end}").into_bytes()
+}
+
+/// Goal: messages that never become whole cost no more than themselves, and the connection not even that.
+/// Method: joined websockets begin a fragmented message, or an event with one or with 1,000 binary parts,
+/// and leave it at that; the events with too many parts are refused, the others end with their clients.
+#[tokio::test(flavor = "multi_thread")]
+async fn messages_that_never_end_are_not_waited_for() {
+    let settings = [("HEADCOUNT_PING_INTERVAL", "3s"), ("HEADCOUNT_PING_TIMEOUT", "3s")];
+    let mut besieged = Besieged::start(&settings).await;
+    let address = besieged.address();
+    let kinds = [
+        ("a message in fragments", frame(TEXT, &[b'4'; 10_000])),
+        ("half a frame", frame(FINAL | TEXT, &[b'4'; 10_000])[..5000].to_vec()),
+        ("an event with a part", text("451-[\"x\",{\"_placeholder\":true,\"num\":0}]")),
+        ("an event with parts", text("451000-[\"x\",{\"_placeholder\":true,\"num\":0}]")),
+        ("an event with endless parts", text("4599999999999999999999-[\"x\"]")),
+    ];
+    for (kind, bytes) in &kinds {
+        let attackers = (0..ATTACKERS).map(async |_| {
+            let mut raw = Raw::alive(address).await;
+            raw.send(bytes).await.expect("the connection is open");
+            raw.ended().await
+        });
+        println!("{kind}: ended after {:?}", join_all(attackers).await.iter().max());
+    }
+    besieged.is_unharmed().await;
+}
+
+/// Goal: what a polling client posts is bounded as well, whether it says how long it is or not. Method: the
+/// largest body is taken; longer ones, announced, in chunks, and in chunks without end, are not.
+#[tokio::test(flavor = "multi_thread")]
+async fn oversized_posts_are_refused() {
+    let mut besieged = Besieged::start(&[]).await;
+    let address = besieged.address();
+    for _ in 0..ATTACKERS {
+        let path = polling_alive(address).await;
+        let largest = String::from_utf8(event(PAYLOAD)).expect("it is text");
+        assert_eq!(status_of(address, &post(address, &path, &largest)).await, 200);
+        assert_eq!(status_of(address, &post(address, &path, &(largest + "x"))).await, 413);
+        assert_eq!(ask(address, "GET", &path, "").await.status, 400, "the session has ended");
+
+        let path = polling_alive(address).await;
+        let head = format!("POST {path} HTTP/1.1\r\nhost: {address}\r\ntransfer-encoding: chunked");
+        let endless =
+            format!("{head}\r\n\r\n{}", format!("400\r\n{}\r\n", "x".repeat(1024)).repeat(40));
+        assert_eq!(status_of(address, &endless).await, 413);
+        let lying = format!(
+            "POST {path} HTTP/1.1\r\nhost: {address}\r\ncontent-length: 9999999999\r\n\r\n1"
+        );
+        assert!([400, 413, 429].contains(&status_of(address, &lying).await), "it is too long");
+    }
+    besieged.agrees_on(CROWD).await;
+    besieged.is_unharmed().await;
+}
+
+async fn status_of(server: SocketAddr, request: &str) -> u16 {
+    let mut raw = Raw::open(server).await;
+    // The server may answer and close before all of it is sent.
+    let _ = raw.send(request.as_bytes()).await;
+    raw.answer().await.expect("an answer").status
+}
+
+/// Goal: heads of requests are bounded in size and number of headers. Method: a long path, a long header,
+/// many headers, and a header without end.
+#[tokio::test(flavor = "multi_thread")]
+async fn oversized_heads_are_refused() {
+    let mut besieged = Besieged::start(&[]).await;
+    let address = besieged.address();
+    let heads = [
+        format!("GET /{} HTTP/1.1\r\nhost: {address}\r\n\r\n", "x".repeat(70_000)),
+        format!("GET / HTTP/1.1\r\nhost: {address}\r\ncookie: {}\r\n\r\n", "x".repeat(20_000)),
+        format!("GET / HTTP/1.1\r\nhost: {address}\r\n{}\r\n", "a: b\r\n".repeat(1000)),
+        format!("GET / HTTP/1.1\r\nhost: {address}\r\nx: {}", "x".repeat(1_000_000)),
+    ];
+    for head in &heads {
+        let attackers = (0..ATTACKERS).map(async |_| {
+            let status = status_of(address, head).await;
+            assert!([414, 431].contains(&status), "{status} for {}", &head[..60]);
+        });
+        join_all(attackers).await;
+    }
+    besieged.is_unharmed().await;
+}

@@ -1,0 +1,134 @@
+//! Clients that are slow to say what they want, or never do.
+
+use std::{
+    net::SocketAddr,
+    time::{Duration, Instant},
+};
+
+use futures_util::future::join_all;
+use tokio::time::sleep;
+
+use crate::{
+    besieged::Besieged,
+    raw::{Raw, polling_session, post},
+};
+
+/// How many of each kind.
+const ATTACKERS: usize = 20;
+
+/// How long a head or a body may take, and an idle connection may wait; and what a busy machine may add.
+const LIMIT: Duration = Duration::from_secs(10);
+const NOISE: Duration = Duration::from_secs(4);
+
+/// Goal: nobody keeps a connection by saying nothing, or something slowly. Method: silent connections on
+/// both listeners, half a head, a head byte by byte, silence after a request, and a body that never comes,
+/// on a session that is known; each must be closed after the limit, and not long before it.
+#[tokio::test(flavor = "multi_thread")]
+async fn slow_and_idle_connections_end_with_the_limit() {
+    let mut besieged = Besieged::start(&[]).await;
+    let (public, admin) = (besieged.address(), besieged.cluster.instances[0].admin);
+    let each = || 0..ATTACKERS;
+    let took = tokio::join!(
+        join_all(each().map(|_| silence_after(public, String::new()))),
+        join_all(each().map(|_| silence_after(admin, String::new()))),
+        join_all(each().map(|_| silence_after(public, half_a_head(public)))),
+        join_all(each().map(|_| byte_by_byte(public))),
+        join_all(each().map(|_| idle_after_a_request(public))),
+        join_all(each().map(|_| body_that_never_comes(public))),
+    );
+    let (silent, on_admin, half, trickled, idle, bodies) = took;
+    let kinds = [
+        ("silent", silent),
+        ("silent on the admin listener", on_admin),
+        ("half a head", half),
+        ("byte by byte", trickled),
+        ("idle", idle),
+        ("no body", bodies),
+    ];
+    for (kind, took) in kinds {
+        let (least, most) = (took.iter().min(), took.iter().max());
+        println!("{kind}: closed after {least:?} to {most:?}");
+        let in_time =
+            |&took: &Duration| took + Duration::from_secs(1) > LIMIT && took < LIMIT + NOISE;
+        assert!(took.iter().all(in_time), "{kind}: {took:?}");
+    }
+    besieged.is_unharmed().await;
+}
+
+fn half_a_head(server: SocketAddr) -> String {
+    format!("GET /api/count HTTP/1.1\r\nhost: {server}\r\nx-more: ")
+}
+
+async fn silence_after(server: SocketAddr, start: String) -> Duration {
+    Raw::saying(server, start).await.ended().await
+}
+
+async fn byte_by_byte(server: SocketAddr) -> Duration {
+    let mut raw = Raw::saying(server, half_a_head(server)).await;
+    let start = Instant::now();
+    while raw.send(b"x").await.is_ok() {
+        assert!(start.elapsed() < LIMIT + NOISE, "it goes on");
+        sleep(Duration::from_millis(200)).await;
+    }
+    start.elapsed()
+}
+
+async fn idle_after_a_request(server: SocketAddr) -> Duration {
+    let request = format!("GET /api/count HTTP/1.1\r\nhost: {server}\r\n\r\n");
+    let mut raw = Raw::saying(server, request).await;
+    assert_eq!(raw.answer().await.expect("an answer").status, 200);
+    raw.ended().await
+}
+
+async fn body_that_never_comes(server: SocketAddr) -> Duration {
+    let path = polling_session(server).await;
+    let mut request = post(server, &path, &"3".repeat(100));
+    request.truncate(request.len() - 99);
+    silence_after(server, request).await
+}
+
+/// Goal: a request that is only half there when its sender says that nothing more will come is given up at
+/// once. Method: half a head and half a body, then the end of the stream.
+#[tokio::test(flavor = "multi_thread")]
+async fn half_closed_requests_end_at_once() {
+    let mut besieged = Besieged::start(&[]).await;
+    let address = besieged.address();
+    let attackers = (0..2 * ATTACKERS).map(async |number| {
+        let start = if number % 2 == 0 {
+            half_a_head(address)
+        } else {
+            let path = polling_session(address).await;
+            post(address, &path, "3333").trim_end_matches('3').to_owned()
+        };
+        let mut raw = Raw::saying(address, start).await;
+        raw.half_close().await;
+        raw.ended().await
+    });
+    for took in join_all(attackers).await {
+        assert!(took < Duration::from_secs(5), "{took:?}");
+    }
+    besieged.is_unharmed().await;
+}
+
+/// Goal: who asks for pages and never reads them ends with the ping timeout, which bounds how long sent data
+/// may go unread. Method: requests in a row for far more than fits into the buffers, and nobody reads; the
+/// descriptors must come back, which they do when the server has closed its ends.
+#[tokio::test(flavor = "multi_thread")]
+async fn answers_that_nobody_reads_end_the_connection() {
+    let settings = [("HEADCOUNT_PING_INTERVAL", "5s"), ("HEADCOUNT_PING_TIMEOUT", "5s")];
+    let mut besieged = Besieged::start(&settings).await;
+    let address = besieged.address();
+    let request = format!("GET /_api/server.js HTTP/1.1\r\nhost: {address}\r\n\r\n");
+    let requests = request.repeat(4000);
+    let attackers = (0..ATTACKERS).map(async |_| {
+        let mut raw = Raw::open(address).await;
+        raw.shrink_window();
+        // The server stops reading requests while its answers are not read, so some of these may not go out.
+        let sending = raw.send(requests.as_bytes());
+        let _ = tokio::time::timeout(Duration::from_secs(1), sending).await;
+        raw
+    });
+    let attackers = join_all(attackers).await;
+    besieged.is_unharmed().await;
+    drop(attackers);
+}
