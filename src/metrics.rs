@@ -66,7 +66,8 @@ const DISCONNECT_REASONS: Label = (
         "flood",
     ],
 );
-const REFUSAL_REASONS: Label = ("reason", &["origin", "flood", "draining", "full", "descriptors"]);
+const REFUSAL_REASONS: Label =
+    ("reason", &["full", "draining", "origin", "flood", "slow", "descriptors", "admin"]);
 const OUTCOMES: Label = (
     "outcome",
     &[
