@@ -100,7 +100,17 @@ def check_selectors(overlay):
                 overlay.expect(port["targetPort"] in ports, f"Service {name}: no port {port['targetPort']}")
     for policy in overlay.of_kind("NetworkPolicy"):
         found = selected(policy["spec"]["podSelector"]["matchLabels"])
-        overlay.expect(found, f"NetworkPolicy {policy['metadata']['name']} selects nothing")
+        name = policy["metadata"]["name"]
+        overlay.expect(found, f"NetworkPolicy {name} selects nothing")
+        ports = {port["name"] for pod in found for each in pod["spec"]["containers"] for port in each["ports"]}
+        for rule in policy["spec"].get("ingress", []):
+            for port in rule["ports"]:
+                overlay.expect(port["port"] in ports, f"NetworkPolicy {name}: no port {port['port']}")
+        for rule in policy["spec"].get("ingress", []) + policy["spec"].get("egress", []):
+            for peer in rule.get("from", []) + rule.get("to", []):
+                if "podSelector" in peer and "namespaceSelector" not in peer:
+                    labels = peer["podSelector"]["matchLabels"]
+                    overlay.expect(selected(labels), f"NetworkPolicy {name} lets {labels} in or out: there is none")
     for budget in overlay.of_kind("PodDisruptionBudget"):
         overlay.expect(selected(budget["spec"]["selector"]["matchLabels"]), "the PodDisruptionBudget selects nothing")
     for monitor in overlay.of_kind("ServiceMonitor"):
