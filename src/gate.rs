@@ -26,6 +26,7 @@ use tokio::{
     sync::{OwnedSemaphorePermit, Semaphore},
     time::{Instant, timeout},
 };
+use tokio_util::sync::CancellationToken;
 
 use crate::{
     connection::Control,
@@ -52,8 +53,8 @@ pub struct Gate {
     permits: Arc<Semaphore>,
     /// Set at the first signal to stop: no longer ready, still serving.
     leaving: AtomicBool,
-    /// Set when clients begin to be sent away: no handshakes any more.
-    closed: AtomicBool,
+    /// Cancelled when clients begin to be sent away: no handshakes any more.
+    closing: CancellationToken,
     origins: Origins,
     upgraded: Mutex<Upgraded>,
     /// How much each polling session posted lately.
@@ -104,7 +105,7 @@ impl Gate {
         Self {
             permits: Arc::new(Semaphore::new(connections_max.min(Semaphore::MAX_PERMITS))),
             leaving: AtomicBool::new(false),
-            closed: AtomicBool::new(false),
+            closing: CancellationToken::new(),
             origins,
             upgraded: Mutex::default(),
             posts: Mutex::new(Rates::new(burst_bytes, CLIENT_BYTES_PER_SECOND)),
@@ -125,7 +126,12 @@ impl Gate {
 
     /// From now on no session begins here; those that are open go on.
     pub fn close(&self) {
-        self.closed.store(true, Ordering::Relaxed);
+        self.closing.cancel();
+    }
+
+    /// Cancelled by [`Gate::close`]: for whatever else should send its clients elsewhere then.
+    pub fn closing(&self) -> CancellationToken {
+        self.closing.clone()
     }
 
     /// The connection that carries this socket's websocket; `None` for a polling socket.
@@ -147,7 +153,7 @@ impl Gate {
     }
 
     fn admit(&self, control: &Arc<Control>) -> Result<Admission, &'static str> {
-        if self.closed.load(Ordering::Relaxed) {
+        if self.closing.is_cancelled() {
             return Err("draining");
         }
         let permit = Arc::clone(&self.permits).try_acquire_owned().map_err(|_| "full")?;

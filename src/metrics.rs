@@ -28,6 +28,7 @@ const HELP: &[(&str, &str)] = &[
     ("connects_total", "Connections counted in, by the transport they began with."),
     ("disconnects_total", "Connections counted out."),
     ("refused_total", "Requests and connections turned away."),
+    ("streams", "Open event streams of the API."),
     ("reports_total", "Reports to the store."),
     ("report_seconds", "From sending a report to its answer."),
     ("announcements_total", "Announcements received by pub/sub."),
@@ -67,7 +68,7 @@ const DISCONNECT_REASONS: Label = (
     ],
 );
 const REFUSAL_REASONS: Label =
-    ("reason", &["full", "draining", "origin", "flood", "slow", "descriptors", "admin"]);
+    ("reason", &["full", "draining", "origin", "flood", "slow", "descriptors", "admin", "streams"]);
 const OUTCOMES: Label = (
     "outcome",
     &[
@@ -99,6 +100,8 @@ pub struct Metrics {
     pub disconnects: IntCounterVec,
     /// Requests and connections turned away, by reason.
     pub refused: IntCounterVec,
+    /// Open event streams of the API.
+    pub streams: IntGauge,
     /// Reports by outcome.
     pub reports: IntCounterVec,
     /// From sending a report to its answer.
@@ -151,6 +154,7 @@ impl Metrics {
             connects: make.counters("connects_total", &TRANSPORTS)?,
             disconnects: make.counters("disconnects_total", &DISCONNECT_REASONS)?,
             refused: make.counters("refused_total", &REFUSAL_REASONS)?,
+            streams: make.gauge("streams")?,
             reports: make.counters("reports_total", &OUTCOMES)?,
             report_seconds: make.histogram("report_seconds", REPORT_BUCKETS)?,
             announcements: make.counter("announcements_total")?,

@@ -60,6 +60,7 @@ pub fn cors(origins: Origins) -> CorsLayer {
         .allow_credentials(true)
         .allow_methods([Method::GET, Method::POST])
         .allow_headers(AllowHeaders::mirror_request())
+        .expose_headers([header::ETAG])
 }
 
 /// An entry of the list: scheme, host and port, nothing else.

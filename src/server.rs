@@ -34,13 +34,17 @@ use crate::{
     },
     tally::Tally,
     view::View,
-    web,
+    web::{self, Web},
 };
 
 /// How long the admin listener lets a scrape's bytes go unacknowledged.
 const ADMIN_UNACKNOWLEDGED: Duration = Duration::from_secs(10);
 /// Connections of the admin listener at a time: some scrapers, some probes.
 const ADMIN_CONNECTIONS_MAX: usize = 64;
+/// Event streams at a time: for dashboards and backends, of which a site has some; visitors have sockets.
+const STREAMS_MAX: usize = 1000;
+/// Where descriptors are few, streams take at most one of so many connections.
+const STREAMS_SHARE: usize = 4;
 
 /// An instance whose addresses are bound and whose tasks have not begun.
 #[derive(Debug)]
@@ -115,7 +119,7 @@ impl Server {
         let mut tasks = Tasks::default();
         let serving = self.spawn_ring(&mut tasks, &tally, &view, &sockets);
         let listening = CancellationToken::new();
-        let public = web::router(view.subscribe())
+        let public = web::router(self.web(view.subscribe(), &gate))
             .merge(sockets.router())
             .layer(cors(self.config.origins.clone()));
         let admin = admin::router(Admin {
@@ -189,6 +193,17 @@ impl Server {
         tasks.spawn("announcements", listener.run(stop.clone()));
         tasks.spawn("broadcaster", broadcaster.run(stop.clone()));
         stop
+    }
+
+    fn web(&self, view: watch::Receiver<View>, gate: &Gate) -> Web {
+        Web {
+            view,
+            origins: self.config.origins.clone(),
+            metrics: self.metrics.clone(),
+            places: Arc::new(Semaphore::new(self.limits.streams)),
+            pace: self.config.emit_interval,
+            closing: gate.closing(),
+        }
     }
 
     fn socket_settings(&self) -> SocketSettings {
@@ -271,6 +286,8 @@ struct Limits {
     connections: usize,
     /// Socket.IO sessions.
     sessions: usize,
+    /// Event streams of the API.
+    streams: usize,
 }
 
 impl Limits {
@@ -281,6 +298,7 @@ impl Limits {
         let descriptors = usize::try_from(descriptors).unwrap_or(usize::MAX);
         let connections = descriptors.saturating_sub(DESCRIPTORS_RESERVED).max(1);
         let sessions = sessions.unwrap_or(connections.min(CONNECTIONS_MAX));
-        Ok(Self { connections, sessions })
+        let streams = (connections / STREAMS_SHARE).clamp(1, STREAMS_MAX);
+        Ok(Self { connections, sessions, streams })
     }
 }

@@ -1,95 +1,120 @@
 //! The public pages and the HTTP API. They read the view and never write anything.
 
+mod asset;
+mod badge;
+mod count;
+mod stream;
+
 use std::{sync::Arc, time::Duration};
 
 use axum::{
-    Json, Router,
-    extract::State,
-    http::{HeaderName, HeaderValue, header},
-    response::{Html, IntoResponse},
+    Router,
+    http::{HeaderValue, header},
+    middleware::map_response,
+    response::Response,
     routing::get,
 };
-use serde::Serialize;
-use tokio::{sync::watch, time::Instant};
+use tokio::sync::{Semaphore, watch};
+use tokio_util::sync::CancellationToken;
 
-use crate::view::View;
+use crate::{metrics::Metrics, origin::Origins, view::View};
+use asset::{Asset, Caching};
 
-/// Everything the pages need comes from here, nothing is inline, nothing may frame them.
-const CONTENT_SECURITY_POLICY: &str = "default-src 'none'; script-src 'self'; style-src 'self'; \
-    connect-src 'self'; img-src 'self'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'";
-/// Short enough that a deploy is seen soon, long enough to spare a server in a rush.
-const SCRIPT_CACHE: &str = "public, max-age=300";
+/// Everything the page needs comes from here, nothing is inline, nothing may frame it, and no text can
+/// become markup.
+const PAGE_POLICY: &str = "default-src 'none'; script-src 'self'; style-src 'self'; \
+    connect-src 'self'; img-src 'self'; base-uri 'none'; form-action 'none'; \
+    frame-ancestors 'none'; require-trusted-types-for 'script'; trusted-types 'none'";
+const HTML: &str = "text/html; charset=utf-8";
+const CSS: &str = "text/css; charset=utf-8";
 const JAVASCRIPT: &str = "text/javascript; charset=utf-8";
+const SVG: &str = "image/svg+xml";
+const TEXT: &str = "text/plain; charset=utf-8";
 
-const PAGE: &str = include_str!("web/index.html");
-const STYLE: &str = include_str!("web/style.css");
-const CLIENT: &str = include_str!("web/client.js");
+/// The function that both forms of the embeddable client consist of.
 const EMBED: &str = include_str!("web/headcount.js");
 /// The module that emits is served as it is: whoever learns from the lesson can read what runs.
 const EMITTER: &str = include_str!("broadcaster.rs");
 
+/// What the public routes look at.
+#[derive(Debug)]
+pub struct Web {
+    /// The view.
+    pub view: watch::Receiver<View>,
+    /// Which pages may read event streams.
+    pub origins: Origins,
+    /// For counting streams, and refused ones.
+    pub metrics: Metrics,
+    /// One place per event stream.
+    pub places: Arc<Semaphore>,
+    /// Least time between two events of a stream.
+    pub pace: Duration,
+    /// Ends all streams when clients are sent elsewhere.
+    pub closing: CancellationToken,
+}
+
 /// Routes of the public listener, but for Socket.IO.
-pub fn router(view: watch::Receiver<View>) -> Router {
+pub fn router(web: Web) -> Router {
+    let page = include_str!("web/index.html");
     Router::new()
-        .route("/", get(page))
-        .route("/style.css", get(async || script(STYLE, "text/css; charset=utf-8")))
-        .route("/public/client.js", get(async || script(CLIENT, JAVASCRIPT)))
-        .route("/headcount.js", get(async || script(EMBED, JAVASCRIPT)))
-        .route("/_api/server.js", get(async || script(EMITTER, "text/plain; charset=utf-8")))
-        .route("/api/count", get(count))
-        .with_state(Arc::new(view))
+        .route("/", Asset::new(HTML, Caching::Checked, page).with_policy(PAGE_POLICY).route())
+        .merge(page_parts())
+        .route("/headcount.js", Asset::new(JAVASCRIPT, Caching::Brief, classic_script()).route())
+        .route("/headcount.mjs", Asset::new(JAVASCRIPT, Caching::Brief, module()).route())
+        .route("/_api/server.js", Asset::new(TEXT, Caching::Checked, EMITTER).route())
+        .route("/api/count", get(count::answer))
+        .route("/api/count/stream", get(stream::answer))
+        .route("/badge.svg", get(badge::answer))
+        .layer(map_response(guard))
+        .with_state(Arc::new(web))
 }
 
-async fn page() -> impl IntoResponse {
-    let headers = [
-        (header::CONTENT_SECURITY_POLICY, CONTENT_SECURITY_POLICY),
-        (header::X_CONTENT_TYPE_OPTIONS, "nosniff"),
-        (header::REFERRER_POLICY, "no-referrer"),
-        (header::CACHE_CONTROL, "no-cache"),
+/// What the page is made of.
+fn page_parts() -> Router<Arc<Web>> {
+    let parts = [
+        // Browsers ask for this one on their own, for documents that name none, such as the API's.
+        ("/favicon.ico", SVG, include_str!("web/favicon.svg")),
+        ("/favicon.svg", SVG, include_str!("web/favicon.svg")),
+        ("/public/style.css", CSS, include_str!("web/style.css")),
+        ("/public/client.js", JAVASCRIPT, include_str!("web/client.js")),
+        ("/public/line.js", JAVASCRIPT, include_str!("web/line.js")),
+        ("/public/copy.js", JAVASCRIPT, include_str!("web/copy.js")),
     ];
-    (headers, Html(PAGE))
+    parts.into_iter().fold(Router::new(), |router, (path, media_type, text)| {
+        router.route(path, Asset::new(media_type, Caching::Checked, text).route())
+    })
 }
 
-fn script(text: &'static str, media_type: &'static str) -> impl IntoResponse {
-    let headers: [(HeaderName, HeaderValue); 3] = [
-        (header::CONTENT_TYPE, HeaderValue::from_static(media_type)),
-        (header::X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff")),
-        (header::CACHE_CONTROL, HeaderValue::from_static(SCRIPT_CACHE)),
-    ];
-    (headers, text)
+/// For `<script src>`: defines `headcount` for all scripts of the page.
+fn classic_script() -> String {
+    let home = "document.currentScript && document.currentScript.src";
+    format!("{}globalThis.headcount = {}({home});\n", head_line(), without_comments(EMBED))
 }
 
-/// The answer of `/api/count`.
-#[derive(Debug, Serialize)]
-struct CountAnswer {
-    /// Users online in the whole cluster.
-    count: u64,
-    /// Grows with every change of the count.
-    revision: u64,
-    /// False while this is an estimate.
-    exact: bool,
-    /// How old the store's last word is, in milliseconds.
-    age_ms: u64,
-    /// Which instance answers.
-    instance: Option<String>,
-    /// How many instances there are.
-    instances: u32,
+/// For `import` and `<script type="module" src>`: the same function, exported.
+fn module() -> String {
+    let body = without_comments(EMBED);
+    format!(
+        "{}const headcount = {body}(import.meta.url);\nexport default headcount;\nexport {{ headcount }};\n",
+        head_line()
+    )
 }
 
-async fn count(State(view): State<Arc<watch::Receiver<View>>>) -> impl IntoResponse {
-    let view = *view.borrow();
-    let shown = view.shown();
-    let answer = CountAnswer {
-        count: shown.users,
-        revision: shown.revision.0,
-        exact: shown.exact,
-        age_ms: millis(view.age(Instant::now())),
-        instance: view.incarnation().map(|id| id.to_string()),
-        instances: view.instances(),
-    };
-    ([(header::CACHE_CONTROL, "no-store")], Json(answer))
+/// The first line of the source, which says what the script is and where to read more.
+fn head_line() -> String {
+    EMBED.lines().next().map(|line| format!("{line}\n")).unwrap_or_default()
 }
 
-fn millis(duration: Duration) -> u64 {
-    u64::try_from(duration.as_millis()).unwrap_or(u64::MAX)
+/// Comments have lines of their own, so that they can stay at home: visitors of other sites pay for each byte.
+fn without_comments(source: &str) -> String {
+    let kept = source.lines().filter(|line| !line.trim_start().starts_with("//"));
+    kept.collect::<Vec<_>>().join("\n")
+}
+
+/// What holds for every answer: its media type is what it says, and links do not tell where they were.
+async fn guard(mut response: Response) -> Response {
+    let headers = response.headers_mut();
+    headers.insert(header::X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff"));
+    headers.insert(header::REFERRER_POLICY, HeaderValue::from_static("no-referrer"));
+    response
 }

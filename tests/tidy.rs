@@ -22,7 +22,7 @@ const FILE_LINES_MAX: usize = 400;
 /// A function that is longer does more than one thing.
 const FUNCTION_LINES_MAX: usize = 60;
 /// Folders that are made, not written.
-const MADE: [&str; 3] = [".git", "node_modules", "target"];
+const MADE: [&str; 4] = [".git", "node_modules", "target", "venv"];
 /// Names that say nothing about what is inside.
 const EMPTY_NAMES: [&str; 8] =
     ["common", "helper", "helpers", "manager", "misc", "mod", "util", "utils"];

@@ -1,106 +1,179 @@
-// A small client for one thing: the live count. Speaks Engine.IO 4 and Socket.IO 5 over a websocket, and
-// reconnects by itself. For anything more, use socket.io-client, which works against this server unchanged.
-(function (global) {
+// Headcount's embeddable client: the number of people online, live. How to use it: docs/embed.md of the project.
+//
+// It speaks Engine.IO 4 and Socket.IO 5 over a websocket, for one event. For anything more use socket.io-client.
+// This is one function: `home` is the address this script was loaded from, the answer is `headcount`.
+(function (home) {
   'use strict';
-  // Waits between attempts: doubling from the first to the longest, and anywhere in the upper half of it, so
-  // that the visitors of a restarted server do not all come back at one moment.
+  // Waits between attempts double up to the longest, and are cut at random by up to half, so that the visitors
+  // of a server that went away do not all return at one moment.
   const FIRST_WAIT_MS = 500;
   const LONGEST_WAIT_MS = 30000;
+  // For the server's first words; what it says then bounds every later silence.
+  const OPENING_MS = 20000;
+  const page = globalThis.document;
+  let isUsed = false;
 
   function headcount(url) {
-    const address = new URL(url || global.location.href, global.location.href);
-    const scheme = address.protocol === 'https:' || address.protocol === 'wss:' ? 'wss:' : 'ws:';
-    const endpoint = scheme + '//' + address.host + '/socket.io/?EIO=4&transport=websocket';
-    const listeners = { 'user count': [], state: [] };
-    let connection = null;
-    let silence = 0;
-    let patienceMs = 0;
-    let retry = 0;
+    // Elements show the number of the page's first connection, so that spans and code together count once.
+    const fillsPage = page && !isUsed;
+    const listeners = { __proto__: null };
+    const latest = { __proto__: null };
+    let endpoint;
+    let socket;
+    let patienceMs;
+    let deadline;
+    let timer;
     let attempts = 0;
-    let closed = false;
+    // Left for good, or for as long as the page is in the back/forward cache.
+    let isClosed = false;
+    let isAway = false;
+    isUsed = true;
 
-    function tell(event, value) {
-      listeners[event].forEach(function (listener) {
-        try {
-          listener(value);
-        } catch (error) {
-          console.error(error);
-        }
-      });
+    function call(listener, value) {
+      try {
+        listener(value);
+      } catch (error) {
+        console.error(error);
+      }
     }
 
-    // The server pings; when its pings stay away, the connection is dead even if nobody says so.
-    function expectAnotherPing() {
-      clearTimeout(silence);
-      silence = setTimeout(lost, patienceMs);
+    function tell(event, value) {
+      if (event === 'state' && latest.state === value) return;
+      latest[event] = value;
+      if (fillsPage) {
+        for (const element of page.querySelectorAll('[data-headcount]')) {
+          if (event === 'state') element.dataset.headcount = value;
+          else element.textContent = value.toLocaleString();
+        }
+      }
+      (listeners[event] || []).forEach((listener) => call(listener, value));
+    }
+
+    function wait(ms, then) {
+      clearTimeout(timer);
+      // A listener may have closed this meanwhile.
+      if (isClosed || isAway) return;
+      deadline = Date.now() + ms;
+      timer = setTimeout(then, ms);
     }
 
     function receive(packet) {
-      if (packet[0] === '0') {
-        const open = JSON.parse(packet.slice(1));
-        patienceMs = open.pingInterval + open.pingTimeout;
-        expectAnotherPing();
-        connection.send('40');
+      const opening = packet[0] === '0' && JSON.parse(packet.slice(1));
+      if (opening) patienceMs = opening.pingInterval + opening.pingTimeout;
+      // Whatever comes proves that the connection lives; pings come even if nothing else does.
+      wait(patienceMs, lose);
+      if (opening) {
+        socket.send('40');
       } else if (packet === '2') {
-        expectAnotherPing();
-        connection.send('3');
+        socket.send('3');
+      } else if (/^(1|41|44)/.test(packet)) {
+        lose();
       } else if (packet.startsWith('40')) {
-        attempts = 0;
         tell('state', 'live');
       } else if (packet.startsWith('42')) {
-        const event = JSON.parse(packet.slice(2));
-        if (event[0] === 'user count' && Number.isFinite(event[1])) tell('user count', event[1]);
+        const [event, users] = JSON.parse(packet.slice(2));
+        if (event === 'user count' && Number.isFinite(users)) {
+          attempts = 0;
+          tell(event, users);
+        }
       }
     }
 
     function connect() {
-      clearTimeout(retry);
-      const mine = new WebSocket(endpoint);
-      connection = mine;
-      mine.onmessage = function (message) {
-        if (connection !== mine || typeof message.data !== 'string') return;
-        try {
-          receive(message.data);
-        } catch {
-          lost();
-        }
-      };
-      mine.onclose = function () {
-        if (connection === mine) lost();
-      };
+      drop();
+      wait((patienceMs = OPENING_MS), lose);
+      try {
+        const mine = (socket = new WebSocket(endpoint));
+        mine.onmessage = ({ data }) => {
+          if (socket === mine) {
+            try {
+              receive(data);
+            } catch {
+              lose();
+            }
+          }
+        };
+        mine.onclose = () => socket === mine && lose();
+      } catch {
+        lose();
+      }
     }
 
     function drop() {
-      clearTimeout(silence);
-      const former = connection;
-      connection = null;
+      clearTimeout(timer);
+      const former = socket;
+      socket = null;
       if (former) former.close();
     }
 
-    function lost() {
+    function lose() {
       drop();
-      if (closed) return;
       tell('state', 'reconnecting');
-      const most = Math.min(LONGEST_WAIT_MS, FIRST_WAIT_MS * 2 ** attempts);
-      attempts += 1;
-      clearTimeout(retry);
-      retry = setTimeout(connect, most * (0.5 + Math.random() / 2));
+      const most = Math.min(LONGEST_WAIT_MS, FIRST_WAIT_MS * 2 ** attempts++);
+      wait(most * (1 - Math.random() / 2), connect);
     }
 
-    connect();
-    return {
-      on: function (event, listener) {
-        if (listeners[event]) listeners[event].push(listener);
-        return this;
+    // Timers of hidden pages and sleeping machines are late; back in sight there is no reason to wait.
+    function wake() {
+      if (isClosed || isAway || page?.hidden || (socket && Date.now() < deadline)) return;
+      attempts = 0;
+      connect();
+    }
+
+    function leave() {
+      isAway = true;
+      drop();
+      tell('state', 'reconnecting');
+    }
+
+    function comeBack() {
+      if (!isAway) return;
+      isAway = false;
+      wake();
+    }
+
+    const signals = [
+      [globalThis, 'online', wake],
+      [page, 'visibilitychange', wake],
+      [globalThis, 'pagehide', leave],
+      [globalThis, 'pageshow', comeBack],
+    ];
+
+    const handle = {
+      // A listener is told the latest value at once, if there is one.
+      on(event, listener) {
+        (listeners[event] ||= []).push(listener);
+        if (event in latest) call(listener, latest[event]);
+        return handle;
       },
-      close: function () {
-        closed = true;
-        clearTimeout(retry);
+      close() {
+        isClosed = true;
         drop();
+        signals.forEach(([target, name, react]) => target?.removeEventListener(name, react));
         tell('state', 'closed');
       },
     };
+
+    try {
+      endpoint = new URL(url || home || '/', globalThis.location);
+      endpoint = new URL('socket.io/?EIO=4&transport=websocket', endpoint);
+      endpoint.protocol = endpoint.protocol.replace('http', 'ws');
+      signals.forEach(([target, name, react]) => target?.addEventListener(name, react));
+      tell('state', 'connecting');
+      connect();
+    } catch (error) {
+      console.error(error);
+      handle.close();
+    }
+    return handle;
   }
 
-  global.headcount = headcount;
-})(globalThis);
+  // Elements are served without any code of the page's own, unless that has connected already.
+  function fill() {
+    if (!isUsed && page.querySelector('[data-headcount]')) headcount();
+  }
+
+  if (page?.readyState === 'loading') page.addEventListener('DOMContentLoaded', fill);
+  else if (page) setTimeout(fill);
+  return headcount;
+})

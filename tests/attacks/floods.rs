@@ -9,12 +9,16 @@ use futures_util::future::join_all;
 
 use crate::{
     besieged::{Besieged, CROWD},
-    raw::{BINARY, FINAL, PING, Raw, frame, polling_joined, post, text},
+    raw::{BINARY, FINAL, PING, Raw, frame, polling_alive, post, text},
     waiting::eventually,
 };
 
 /// How many of each kind.
 const ATTACKERS: usize = 3;
+
+/// Who was counted out for saying too much, and for saying what cannot be read.
+const FLOODED: &str = "headcount_disconnects_total{reason=\"flood\"}";
+const BAD: &str = "headcount_disconnects_total{reason=\"bad_packet\"}";
 
 /// Goal: a flood of anything that is well-formed ends the connection, is counted as a flood, and leaves no
 /// line in the log for each message. Method: joined websockets send one kind of packet without a pause until
@@ -49,7 +53,7 @@ async fn floods_of_well_formed_packets_are_cut() {
     );
     join_all(floods).await;
     besieged.agrees_on(CROWD).await;
-    assert_eq!(besieged.disconnected("flood").await, kinds.len() * ATTACKERS);
+    besieged.until(FLOODED, (kinds.len() * ATTACKERS).try_into().expect("they are few")).await;
     besieged.is_unharmed().await;
 }
 
@@ -73,10 +77,7 @@ async fn floods_of_rubbish_are_cut_at_once() {
     join_all(floods).await;
     Raw::alive(address).await.flood(&churn.repeat(300)).await;
     besieged.agrees_on(CROWD).await;
-    let (bad, floods) =
-        (besieged.disconnected("bad_packet").await, besieged.disconnected("flood").await);
-    println!("{bad} were cut for a bad packet, {floods} as floods");
-    assert_eq!(bad + floods, kinds.len() * ATTACKERS);
+    besieged.until(BAD, (kinds.len() * ATTACKERS).try_into().expect("they are few")).await;
     besieged.is_unharmed().await;
 }
 
@@ -90,19 +91,27 @@ async fn floods_of_posts_end_the_session() {
     let address = besieged.address();
     let kinds = ["3", "40", "42[\"hello\"]", &many, &churn];
     let floods = kinds.iter().flat_map(|body| [body; ATTACKERS]).map(async |body| {
-        let path = polling_joined(address).await;
+        let path = polling_alive(address).await;
+        let start = Instant::now();
         let posts = posts_until_refused(address, &post(address, &path, body)).await;
-        println!("{} bytes a post: refused after {posts}", body.len());
+        let allowed = posts_max(body.len(), start.elapsed());
+        println!("{} bytes a post: refused after {posts}, {allowed} are allowed", body.len());
+        assert!(posts <= allowed, "{posts} posts of {} bytes, {allowed} are allowed", body.len());
         posts
     });
     let posts = join_all(floods).await;
-    assert!(posts.iter().all(|&posts| posts <= 60), "{posts:?}");
-    let (small, large) = posts.split_at(3 * ATTACKERS);
+    let small = &posts[..3 * ATTACKERS];
     assert!(small.iter().all(|&posts| posts >= 10), "a client may say something: {small:?}");
-    assert!(large.iter().all(|&posts| posts <= 10), "bytes count as well: {large:?}");
     let refused = besieged.refused("flood").await;
-    assert!(refused >= small.len() - ATTACKERS, "{refused} were refused");
+    assert!(refused >= small.len(), "{refused} were refused");
     besieged.is_unharmed().await;
+}
+
+/// What the limits allow in this time: 64 KiB at once and 4 KiB a second, of which a post costs half of that
+/// beside its own bytes. One more may be on its way when the time is taken.
+fn posts_max(bytes: usize, time: Duration) -> usize {
+    let seconds = usize::try_from(time.as_secs()).expect("a test ends") + 1;
+    (64 * 1024 + 4096 * seconds) / (2048 + bytes) + 1
 }
 
 async fn posts_until_refused(server: SocketAddr, request: &str) -> usize {
@@ -129,7 +138,7 @@ async fn hammering_with_requests_harms_nobody() {
     let address = besieged.address();
     let hammers: Vec<_> = (0..8).map(|_| tokio::spawn(hammer(address))).collect();
     for _ in 0..ATTACKERS {
-        let path = polling_joined(address).await;
+        let path = polling_alive(address).await;
         let poll = format!("GET {path} HTTP/1.1\r\nhost: {address}\r\n\r\n");
         // The answers of a first poll are waiting; of the two after it one comes while the other waits.
         let polls = [(); 3].map(|()| Raw::saying(address, &poll));

@@ -40,14 +40,14 @@ mod client;
 #[path = "../cluster/cluster.rs"]
 mod cluster;
 #[allow(dead_code, reason = "other tests use the rest of it")]
+#[path = "../cluster/foreign.rs"]
+mod foreign;
+#[allow(dead_code, reason = "other tests use the rest of it")]
 #[path = "../cluster/http.rs"]
 mod http;
 #[allow(dead_code, reason = "other tests use the rest of it")]
 #[path = "../cluster/instance.rs"]
 mod instance;
-#[allow(dead_code, reason = "other tests use the rest of it")]
-#[path = "../cluster/node.rs"]
-mod node;
 #[allow(dead_code, reason = "other tests use the rest of it")]
 #[path = "../cluster/outsider.rs"]
 mod outsider;

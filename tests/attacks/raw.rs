@@ -203,10 +203,15 @@ pub(crate) async fn polling_joined(server: SocketAddr) -> String {
     path
 }
 
-/// A joined polling session that has answered its first ping.
+/// A polling session that has been let into the namespace and has answered its first ping.
 pub(crate) async fn polling_alive(server: SocketAddr) -> String {
     let path = polling_joined(server).await;
-    while !ask(server, "GET", &path, "").await.body.split('\x1e').any(|packet| packet == "2") {}
+    let (mut pinged, mut welcomed) = (false, false);
+    while !(pinged && welcomed) {
+        let body = ask(server, "GET", &path, "").await.body;
+        pinged |= body.split('\x1e').any(|packet| packet == "2");
+        welcomed |= body.split('\x1e').any(|packet| packet.starts_with("40{"));
+    }
     let answer = Raw::saying(server, post(server, &path, "3")).await.answer().await;
     assert_eq!(answer.expect("an answer").status, 200);
     path

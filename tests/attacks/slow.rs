@@ -52,6 +52,7 @@ async fn slow_and_idle_connections_end_with_the_limit() {
             |&took: &Duration| took + Duration::from_secs(1) > LIMIT && took < LIMIT + NOISE;
         assert!(took.iter().all(in_time), "{kind}: {took:?}");
     }
+    assert_eq!(besieged.refused("slow").await, ATTACKERS, "bodies that do not come are counted");
     besieged.is_unharmed().await;
 }
 

@@ -3,7 +3,7 @@
 use crate::{
     client::{Client, Transport},
     cluster::{Cluster, records_of},
-    node::NodeClients,
+    foreign::{ForeignClients, Library},
     record::Record,
     waiting::eventually,
 };
@@ -15,7 +15,7 @@ use crate::{
 async fn sixty_clients_on_three_instances_agree() {
     let cluster = Cluster::start(3).await;
     let listener = cluster.outsider.listen().await;
-    let mut node = NodeClients::start();
+    let mut node = ForeignClients::start(Library::Newest);
     let mut in_node = Vec::new();
     let mut in_rust = Vec::new();
     for (index, instance) in cluster.instances.iter().enumerate() {

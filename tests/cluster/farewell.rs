@@ -6,7 +6,7 @@ use crate::{
     balancer::Balancer,
     client::{Client, Transport},
     cluster::{Cluster, records_of},
-    node::NodeClients,
+    foreign::{ForeignClients, Library},
     record::{Event, Record},
     waiting::eventually,
 };
@@ -28,7 +28,7 @@ async fn an_interrupt_is_as_polite() {
 async fn ends_politely(signal: Signal) {
     let mut cluster = Cluster::start_with(2, &[("HEADCOUNT_DRAIN", "2s")]).await;
     let balancer = Balancer::start(&cluster.instances).await;
-    let mut node = NodeClients::start();
+    let mut node = ForeignClients::start(Library::Newest);
     let mut clients = Vec::new();
     let mut records = Vec::new();
     for transport in Transport::ALL {

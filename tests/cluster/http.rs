@@ -5,7 +5,7 @@
 use std::net::SocketAddr;
 
 use http_body_util::{BodyExt, Full};
-use hyper::{Method, Request, body::Bytes, client::conn::http1, header};
+use hyper::{HeaderMap, Method, Request, body::Bytes, client::conn::http1, header};
 use hyper_util::rt::TokioIo;
 use tokio::net::TcpStream;
 
@@ -14,18 +14,36 @@ use tokio::net::TcpStream;
 pub(crate) struct Answer {
     /// The status code.
     pub(crate) status: u16,
+    /// The head.
+    pub(crate) headers: HeaderMap,
     /// The body; whatever is not UTF-8 in it is replaced.
     pub(crate) body: String,
 }
 
 /// Fetches a path.
 pub(crate) async fn get(server: SocketAddr, path: &str) -> Result<Answer, String> {
-    send(server, Method::GET, path, String::new()).await
+    get_with(server, path, &[]).await
+}
+
+/// Fetches a path, with some headers.
+pub(crate) async fn get_with(
+    server: SocketAddr,
+    path: &str,
+    headers: &[(&str, &str)],
+) -> Result<Answer, String> {
+    send(server, Method::GET, path, String::new(), headers).await
+}
+
+impl Answer {
+    /// A header's value, empty if it is not there.
+    pub(crate) fn header(&self, name: &str) -> &str {
+        self.headers.get(name).and_then(|value| value.to_str().ok()).unwrap_or_default()
+    }
 }
 
 /// Posts a text.
 pub(crate) async fn post(server: SocketAddr, path: &str, body: String) -> Result<Answer, String> {
-    send(server, Method::POST, path, body).await
+    send(server, Method::POST, path, body, &[]).await
 }
 
 async fn send(
@@ -33,13 +51,17 @@ async fn send(
     method: Method,
     path: &str,
     body: String,
+    headers: &[(&str, &str)],
 ) -> Result<Answer, String> {
     let attempt = async {
         let stream = TcpStream::connect(server).await?;
         stream.set_nodelay(true)?;
         let (mut sender, connection) = http1::handshake(TokioIo::new(stream)).await?;
         let connection = tokio::spawn(connection);
-        let request = Request::builder()
+        let request = headers
+            .iter()
+            .fold(Request::builder(), |request, (name, value)| request.header(*name, *value));
+        let request = request
             .method(&method)
             .uri(path)
             .header(header::HOST, server.to_string())
@@ -47,10 +69,12 @@ async fn send(
             .body(Full::new(Bytes::from(body)))?;
         let response = sender.send_request(request).await?;
         let status = response.status().as_u16();
+        let headers = response.headers().clone();
         let body = response.into_body().collect().await?.to_bytes();
         connection.abort();
         Ok::<_, Box<dyn std::error::Error + Send + Sync>>(Answer {
             status,
+            headers,
             body: String::from_utf8_lossy(&body).into_owned(),
         })
     };

@@ -26,6 +26,7 @@ mod outages;
 mod lesson;
 mod load;
 mod settings;
+mod web;
 
 mod cluster;
 mod instance;
@@ -36,7 +37,7 @@ mod redis_server;
 
 mod balancer;
 mod client;
-mod node;
+mod foreign;
 
 mod http;
 mod record;

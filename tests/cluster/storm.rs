@@ -78,7 +78,7 @@ fn emissions_max(time: Duration) -> u32 {
 }
 
 /// A socket per client needs more open files than the soft limit of many systems.
-fn raise_file_limit() {
+pub(crate) fn raise_file_limit() {
     let limit = getrlimit(Resource::Nofile);
     let raised = Rlimit { current: limit.maximum, ..limit };
     setrlimit(Resource::Nofile, raised).expect("the soft limit may be raised to the hard one");

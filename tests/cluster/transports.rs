@@ -5,7 +5,7 @@ use std::time::Duration;
 use crate::{
     client::{Client, Transport},
     cluster::{Cluster, records_of},
-    node::NodeClients,
+    foreign::{ForeignClients, Library},
     record::{Event, Record},
     waiting::eventually,
 };
@@ -40,7 +40,7 @@ async fn an_upgrade_keeps_the_order_and_the_last_value() {
 /// the rise, on both instances. Returns their records.
 async fn counts_rise_then_fall(transport: Transport) -> Vec<Record> {
     let cluster = Cluster::start(2).await;
-    let mut node = NodeClients::start();
+    let mut node = ForeignClients::start(Library::Newest);
     let mut watching = Vec::new();
     let mut passing = Vec::new();
     let mut records = Vec::new();

@@ -7,7 +7,9 @@
 // "violation", "value": 5, "reason": "transport close"}. It ends when stdin ends.
 
 import { createInterface } from "node:readline";
-import { io } from "socket.io-client";
+
+// Which version is told on the command line.
+const { io } = await import(process.argv[2]);
 
 const clients = new Map();
 

@@ -1,9 +1,10 @@
-//! A Node process full of real socket.io-clients, driven over JSON lines.
+//! A process full of real clients that others wrote, driven over JSON lines.
 //!
 //! It only passes orders on and files what comes back into a [`Record`] per client.
 
 use std::{
     net::SocketAddr,
+    path::Path,
     process::Stdio,
     sync::{Arc, Mutex},
 };
@@ -20,16 +21,55 @@ use crate::{
     record::{Event, Record},
 };
 
-/// One Node process and the records of its clients. Dropped, it is killed.
+/// One process and the records of its clients. Dropped, it is killed.
 #[derive(Debug)]
-pub(crate) struct NodeClients {
+pub(crate) struct ForeignClients {
+    whose: Library,
     stdin: ChildStdin,
     records: Arc<Mutex<Vec<Record>>>,
     /// Kept so that the process ends with this value.
     _child: Child,
 }
 
-/// One line from Node.
+/// Whose clients they are.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Library {
+    /// The newest socket.io-client of npm.
+    Newest,
+    /// The first socket.io-client that speaks this protocol.
+    Oldest,
+    /// python-socketio.
+    Python,
+}
+
+impl Library {
+    /// How to start it. Panics if what it needs is not installed.
+    fn command(self) -> Command {
+        let node = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/cluster/node");
+        let python = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/cluster/python");
+        let (folder, program, arguments, needed) = match self {
+            Self::Newest => {
+                (node, "node", ["client.mjs", "socket.io-client"].as_slice(), "node_modules")
+            }
+            Self::Oldest => {
+                (node, "node", ["client.mjs", "socket.io-client-4.0"].as_slice(), "node_modules")
+            }
+            Self::Python => (
+                python,
+                concat!(env!("CARGO_MANIFEST_DIR"), "/tests/cluster/python/venv/bin/python"),
+                ["client.py"].as_slice(),
+                "venv",
+            ),
+        };
+        let needed = Path::new(folder).join(needed);
+        assert!(needed.exists(), "{} is missing: scripts/test makes it", needed.display());
+        let mut command = Command::new(program);
+        command.args(arguments).current_dir(folder);
+        command
+    }
+}
+
+/// One line from the process.
 #[derive(Debug, Deserialize)]
 struct Line {
     client: usize,
@@ -40,25 +80,21 @@ struct Line {
     reason: String,
 }
 
-impl NodeClients {
-    /// Starts Node with no client yet.
-    pub(crate) fn start() -> Self {
-        let folder = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/cluster/node");
-        let installed = std::path::Path::new(folder).join("node_modules/socket.io-client");
-        assert!(installed.exists(), "run `npm ci` in {folder}, or scripts/test, which does it");
-        let mut child = Command::new("node")
-            .arg("client.mjs")
-            .current_dir(folder)
+impl ForeignClients {
+    /// Starts the process with no client yet.
+    pub(crate) fn start(whose: Library) -> Self {
+        let mut child = whose
+            .command()
             .stdin(Stdio::piped())
             .stdout(Stdio::piped())
             .kill_on_drop(true)
             .spawn()
-            .expect("node starts");
+            .expect("the process starts");
         let stdin = child.stdin.take().expect("stdin is piped");
         let stdout = child.stdout.take().expect("stdout is piped");
         let records = Arc::default();
         tokio::spawn(listen(BufReader::new(stdout).lines(), Arc::clone(&records)));
-        Self { stdin, records, _child: child }
+        Self { whose, stdin, records, _child: child }
     }
 
     /// Opens clients that come back by themselves, and returns their records; their numbers count on from
@@ -71,7 +107,9 @@ impl NodeClients {
     ) -> Vec<Record> {
         let first = self.lock().len();
         let opened: Vec<Record> = (first..first + clients)
-            .map(|number| Record::new(format!("node client {number} ({transport:?}) of {server}")))
+            .map(|number| {
+                Record::new(format!("{:?} client {number} ({transport:?}) of {server}", self.whose))
+            })
             .collect();
         self.lock().extend_from_slice(&opened);
         let transports: &[&str] = match transport {
@@ -94,7 +132,7 @@ impl NodeClients {
 
     async fn order(&mut self, order: &serde_json::Value) {
         let line = format!("{order}\n");
-        self.stdin.write_all(line.as_bytes()).await.expect("node reads its orders");
+        self.stdin.write_all(line.as_bytes()).await.expect("the process reads its orders");
     }
 
     fn lock(&self) -> std::sync::MutexGuard<'_, Vec<Record>> {

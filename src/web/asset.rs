@@ -1,0 +1,158 @@
+//! A file that is compiled into the program: served as it is or compressed, and checked for changes.
+//!
+//! It knows nothing of what is inside; everything is prepared once, when the program starts.
+
+use std::{
+    borrow::Cow,
+    hash::{DefaultHasher, Hash, Hasher},
+    io::Write,
+    sync::Arc,
+};
+
+use axum::{
+    body::Bytes,
+    http::{HeaderMap, HeaderName, HeaderValue, StatusCode, header},
+    response::{IntoResponse, Response},
+    routing::{MethodRouter, get},
+};
+use flate2::{Compression, write::GzEncoder};
+
+/// How long whoever fetched a file may use it without asking again.
+#[derive(Clone, Copy, Debug)]
+pub(super) enum Caching {
+    /// Not at all: parts of the page change together with it, and asking costs an empty answer.
+    Checked,
+    /// For some minutes: a deploy is seen soon, and a server in a rush is spared.
+    Brief,
+}
+
+/// See the module's documentation.
+#[derive(Debug)]
+pub(super) struct Asset {
+    headers: HeaderMap,
+    plain: Bytes,
+    gzip: Bytes,
+    tag: String,
+}
+
+impl Asset {
+    pub(super) fn new(
+        media_type: &'static str,
+        caching: Caching,
+        text: impl Into<Cow<'static, str>>,
+    ) -> Self {
+        let text = text.into();
+        let tag = tag(&text);
+        let caching = match caching {
+            Caching::Checked => "no-cache",
+            Caching::Brief => "public, max-age=300",
+        };
+        let mut headers: HeaderMap = [
+            (header::CONTENT_TYPE, media_type),
+            (header::CACHE_CONTROL, caching),
+            (header::VARY, "accept-encoding"),
+            // Pages that isolate themselves from other sites may embed these all the same.
+            (HeaderName::from_static("cross-origin-resource-policy"), "cross-origin"),
+        ]
+        .map(|(name, value)| (name, HeaderValue::from_static(value)))
+        .into_iter()
+        .collect();
+        headers.insert(header::ETAG, HeaderValue::try_from(&tag).expect("a tag is plain ASCII"));
+        Self { headers, gzip: compressed(&text), plain: Bytes::from(text.into_owned()), tag }
+    }
+
+    /// Adds a content security policy.
+    pub(super) fn with_policy(mut self, policy: &'static str) -> Self {
+        self.headers.insert(header::CONTENT_SECURITY_POLICY, HeaderValue::from_static(policy));
+        self
+    }
+
+    /// Serves it.
+    pub(super) fn route<S: Clone + Send + Sync + 'static>(self) -> MethodRouter<S> {
+        let asset = Arc::new(self);
+        get(async move |headers: HeaderMap| asset.answer(&headers))
+    }
+
+    fn answer(&self, request: &HeaderMap) -> Response {
+        if matches(request, &self.tag) {
+            return (StatusCode::NOT_MODIFIED, self.headers.clone()).into_response();
+        }
+        if takes_gzip(request) {
+            let encoding = [(header::CONTENT_ENCODING, "gzip")];
+            return (self.headers.clone(), encoding, self.gzip.clone()).into_response();
+        }
+        (self.headers.clone(), self.plain.clone()).into_response()
+    }
+}
+
+/// Whether the client has what this tag stands for (`If-None-Match`, by weak comparison).
+pub(super) fn matches(request: &HeaderMap, tag: &str) -> bool {
+    let opaque = |tag: &str| tag.trim().trim_start_matches("W/").to_owned();
+    let held = request.get_all(header::IF_NONE_MATCH).iter();
+    held.filter_map(|value| value.to_str().ok())
+        .flat_map(|tags| tags.split(','))
+        .any(|held| held.trim() == "*" || opaque(held) == opaque(tag))
+}
+
+/// Weak, since it stands for both encodings. The hash is the same in every process of one build, so it does
+/// not matter which instance answers.
+fn tag(text: &str) -> String {
+    let mut hasher = DefaultHasher::new();
+    text.hash(&mut hasher);
+    format!("W/\"{:016x}\"", hasher.finish())
+}
+
+fn takes_gzip(request: &HeaderMap) -> bool {
+    let encodings = request.get_all(header::ACCEPT_ENCODING).iter();
+    encodings
+        .filter_map(|value| value.to_str().ok())
+        .flat_map(|encodings| encodings.split(','))
+        .any(|encoding| {
+            let mut parts = encoding.split(';').map(str::trim);
+            let is_gzip = parts.next().is_some_and(|name| name.eq_ignore_ascii_case("gzip"));
+            let refused = |part: &str| {
+                part.strip_prefix("q=").and_then(|weight| weight.parse().ok()) == Some(0.0)
+            };
+            is_gzip && !parts.any(refused)
+        })
+}
+
+fn compressed(text: &str) -> Bytes {
+    let mut encoder = GzEncoder::new(Vec::new(), Compression::best());
+    let written = encoder.write_all(text.as_bytes()).and_then(|()| encoder.finish());
+    Bytes::from(written.expect("writing to memory does not fail"))
+}
+
+#[cfg(test)]
+mod tests {
+    use rstest::rstest;
+
+    use super::*;
+
+    fn request(name: HeaderName, value: &'static str) -> HeaderMap {
+        [(name, HeaderValue::from_static(value))].into_iter().collect()
+    }
+
+    /// Goal: compressed is sent to those who take it, and only to them. Method: what clients send.
+    #[rstest]
+    #[case("gzip, deflate, br, zstd", true)]
+    #[case("GZIP;q=0.5", true)]
+    #[case("br, gzip;q=0", false)]
+    #[case("identity", false)]
+    #[case("", false)]
+    fn encodings(#[case] accepted: &'static str, #[case] expected: bool) {
+        assert_eq!(takes_gzip(&request(header::ACCEPT_ENCODING, accepted)), expected);
+    }
+
+    /// Goal: a client that has it is told so, whatever else it has. Method: tags in all notations.
+    #[rstest]
+    #[case("W/\"1\"", true)]
+    #[case("\"1\"", true)]
+    #[case("\"0\", W/\"1\"", true)]
+    #[case("*", true)]
+    #[case("\"11\"", false)]
+    #[case("", false)]
+    fn tags(#[case] held: &'static str, #[case] expected: bool) {
+        assert_eq!(matches(&request(header::IF_NONE_MATCH, held), "W/\"1\""), expected);
+    }
+}

@@ -1,0 +1,125 @@
+//! `/api/count/stream`: server-sent events with the same JSON as `/api/count`, one per change. Readers are
+//! not counted as users.
+//!
+//! Every reader holds only what it was last told: one that is slow skips changes and gets the newest.
+
+use std::{sync::Arc, time::Duration};
+
+use axum::{
+    extract::State,
+    http::{HeaderMap, StatusCode, header},
+    response::{
+        IntoResponse, Response,
+        sse::{Event, KeepAlive, Sse},
+    },
+};
+use futures_util::stream;
+use prometheus::IntGauge;
+use tokio::{
+    sync::{OwnedSemaphorePermit, watch},
+    time::{Instant, sleep_until},
+};
+use tokio_util::sync::CancellationToken;
+
+use super::{Web, count::CountAnswer};
+use crate::view::{Shown, View};
+
+/// A comment this often keeps proxies from taking a quiet stream for a dead one; their usual patience is a
+/// minute or half of it.
+const KEEP_ALIVE: Duration = Duration::from_secs(15);
+/// What browsers are asked to wait before they return, and refused clients as well.
+const RETRY: Duration = Duration::from_secs(5);
+
+/// The handler.
+pub(super) async fn answer(State(web): State<Arc<Web>>, request: HeaderMap) -> Response {
+    if !web.origins.allow_headers(&request) {
+        web.metrics.refused.with_label_values(&["origin"]).inc();
+        return (StatusCode::FORBIDDEN, "pages of this origin may not read this\n").into_response();
+    }
+    let place = Arc::clone(&web.places).try_acquire_owned();
+    let (Ok(place), false) = (place, web.closing.is_cancelled()) else {
+        web.metrics.refused.with_label_values(&["streams"]).inc();
+        let headers = [
+            (header::RETRY_AFTER, RETRY.as_secs().to_string()),
+            (header::CONNECTION, "close".to_owned()),
+        ];
+        let why = "no more streams here: try again later, or ask /api/count now and then\n";
+        return (StatusCode::SERVICE_UNAVAILABLE, headers, why).into_response();
+    };
+    let events = stream::unfold(Reader::new(&web, place), Reader::next_event);
+    // Some proxies hold back answers until they are complete, unless told not to.
+    let unbuffered = [("x-accel-buffering", "no")];
+    let keep_alive = KeepAlive::new().interval(KEEP_ALIVE).text("nothing new");
+    (unbuffered, Sse::new(events).keep_alive(keep_alive)).into_response()
+}
+
+/// One open stream.
+#[derive(Debug)]
+struct Reader {
+    view: watch::Receiver<View>,
+    /// What its client knows.
+    told: Option<(Shown, u32)>,
+    /// No event before this.
+    due: Instant,
+    pace: Duration,
+    closing: CancellationToken,
+    _place: Place,
+}
+
+/// Given back when the client is gone.
+#[derive(Debug)]
+struct Place {
+    _permit: OwnedSemaphorePermit,
+    open: IntGauge,
+}
+
+impl Reader {
+    fn new(web: &Web, permit: OwnedSemaphorePermit) -> Self {
+        let open = web.metrics.streams.clone();
+        open.inc();
+        Self {
+            view: web.view.clone(),
+            told: None,
+            due: Instant::now(),
+            pace: web.pace,
+            closing: web.closing.clone(),
+            _place: Place { _permit: permit, open },
+        }
+    }
+
+    /// For [`stream::unfold`]: the next event, or the end.
+    async fn next_event(mut self) -> Option<(Result<Event, axum::Error>, Self)> {
+        let is_first = self.told.is_none();
+        let closing = self.closing.clone();
+        let answer = tokio::select! {
+            biased;
+            () = closing.cancelled() => None,
+            answer = self.change() => answer,
+        }?;
+        let event = Event::default().json_data(answer);
+        let event = if is_first { event.map(|event| event.retry(RETRY)) } else { event };
+        Some((event, self))
+    }
+
+    /// The newest state once it differs from what was told; `None` if there will be no more.
+    async fn change(&mut self) -> Option<CountAnswer> {
+        loop {
+            sleep_until(self.due).await;
+            let view = *self.view.borrow_and_update();
+            let news = Some((view.shown(), view.instances()));
+            if self.told != news {
+                let now = Instant::now();
+                self.told = news;
+                self.due = now + self.pace;
+                return Some(CountAnswer::new(&view, now));
+            }
+            self.view.changed().await.ok()?;
+        }
+    }
+}
+
+impl Drop for Place {
+    fn drop(&mut self) {
+        self.open.dec();
+    }
+}

@@ -1,0 +1,111 @@
+// A real Chromium, driven by the cluster tests over JSON lines: one order, one answer, in any order.
+//
+//   {"id": 1, "tab": 0, "do": "open", "url": "http://…", "options": {"colorScheme": "dark"}}
+//   {"id": 2, "tab": 0, "do": "evaluate", "script": "document.title"}
+//   … "go" (url), "back", "hide", "show", "press" (key), "axe", "screenshot" (path), "problems", "close"
+// gives {"id": 1, "value": …} or {"id": 1, "error": "…"}. It ends when stdin ends.
+//
+// What a page complains about is collected per tab: exceptions, console errors and warnings, violations of
+// the content security policy. The test decides what of it is allowed.
+
+import { readFile } from "node:fs/promises";
+import { createRequire } from "node:module";
+import { createInterface } from "node:readline";
+import { chromium } from "playwright-core";
+
+const browser = await chromium.launch({
+  executablePath: process.argv[2],
+  args: ["--no-sandbox", "--disable-background-networking", "--disable-component-update", "--no-first-run"],
+  // Playwright turns the back/forward cache off by default; here it is one of the things to test.
+  ignoreDefaultArgs: ["--disable-back-forward-cache"],
+});
+const axe = await readFile(createRequire(import.meta.url).resolve("axe-core/axe.min.js"), "utf8");
+const tabs = new Map();
+
+// In the page before any script of its own: notes violations, whoever reports them.
+function listen() {
+  globalThis.violations = [];
+  addEventListener("securitypolicyviolation", (event) =>
+    globalThis.violations.push(`${event.violatedDirective}: ${event.blockedURI}`),
+  );
+}
+
+async function open({ tab, url, options = {} }) {
+  const context = await browser.newContext(options);
+  if (options.permissions) await context.grantPermissions(options.permissions);
+  const page = await context.newPage();
+  const problems = [];
+  page.on("pageerror", (error) => problems.push(`exception: ${error}`));
+  page.on("console", (message) => {
+    if (["error", "warning"].includes(message.type())) problems.push(`${message.type()}: ${message.text()}`);
+  });
+  await page.addInitScript(listen);
+  tabs.set(tab, { context, page, problems });
+  await page.goto(url);
+}
+
+// Rules are those of WCAG 2.2, levels A and AA, and what axe holds to be good practice.
+async function check(page) {
+  await page.evaluate(axe);
+  const { violations } = await page.evaluate(() => globalThis.axe.run());
+  return violations.map(({ id, nodes }) => `${id}: ${nodes.map((node) => node.html).join(" ")}`);
+}
+
+// A tab in the background, as the page is told: for what pages do when they are shown again.
+async function setHidden(page, hidden) {
+  await page.evaluate((hidden) => {
+    Object.defineProperty(document, "hidden", { configurable: true, get: () => hidden });
+    document.dispatchEvent(new Event("visibilitychange"));
+  }, hidden);
+}
+
+async function follow(order) {
+  if (order.do === "open") return open(order);
+  const { context, page, problems } = tabs.get(order.tab);
+  switch (order.do) {
+    case "evaluate":
+      return page.evaluate(order.script);
+    case "go":
+      await page.goto(order.url);
+      return;
+    case "back":
+      // A page that comes out of the cache is not loaded again, so there is no "load" to wait for.
+      await page.goBack({ waitUntil: "commit" });
+      return;
+    case "offline":
+      return context.setOffline(order.offline);
+    case "hidden":
+      return setHidden(page, order.hidden);
+    case "press":
+      return page.keyboard.press(order.key);
+    case "axe":
+      return check(page);
+    case "screenshot":
+      await page.screenshot({ path: order.path, fullPage: true });
+      return;
+    case "problems":
+      return [...problems, ...(await page.evaluate("globalThis.violations"))];
+    case "close":
+      tabs.delete(order.tab);
+      return context.close({ runBeforeUnload: false });
+    default:
+      throw new Error(`no such order: ${order.do}`);
+  }
+}
+
+async function answer(line) {
+  const order = JSON.parse(line);
+  try {
+    const value = (await follow(order)) ?? null;
+    process.stdout.write(`${JSON.stringify({ id: order.id, value })}\n`);
+  } catch (error) {
+    process.stdout.write(`${JSON.stringify({ id: order.id, error: String(error) })}\n`);
+  }
+}
+
+createInterface({ input: process.stdin })
+  .on("line", answer)
+  .on("close", async () => {
+    await browser.close();
+    process.exit(0);
+  });

@@ -1,0 +1,75 @@
+"""The real python-socketio, many clients at a time, driven by the cluster tests over JSON lines.
+
+It takes the same orders and gives the same answers as client.mjs in the folder beside; see there.
+"""
+
+import asyncio
+import json
+import sys
+
+import socketio
+
+clients = {}
+
+
+def tell(client, event, **detail):
+    print(json.dumps({"client": client, "event": event, **detail}), flush=True)
+
+
+class Client:
+    """One client that comes back by itself, as the library does it, only faster than by default."""
+
+    def __init__(self, number, url, transports):
+        self.number = number
+        self.url = url
+        self.transports = transports
+        self.socket = socketio.AsyncClient(
+            reconnection_delay=0.1, reconnection_delay_max=0.5, handle_sigint=False
+        )
+        self.socket.on("connect", self.connected)
+        self.socket.on("disconnect", self.disconnected)
+        self.socket.on("user count", self.counted)
+        self.task = asyncio.create_task(self.run())
+
+    async def run(self):
+        await self.socket.connect(self.url, transports=self.transports, retry=True)
+        await self.socket.wait()
+
+    async def connected(self):
+        tell(self.number, "connected")
+        # The library upgrades before it says that it is connected.
+        if "polling" in self.transports and self.socket.transport() == "websocket":
+            tell(self.number, "upgraded")
+
+    async def disconnected(self, reason=""):
+        tell(self.number, "disconnected", reason=str(reason))
+
+    async def counted(self, *values):
+        if len(values) == 1 and type(values[0]) is int:
+            tell(self.number, "count", value=values[0])
+        else:
+            tell(self.number, "violation", reason=f"user count with {values!r}")
+
+    async def close(self):
+        await self.socket.disconnect()
+        self.task.cancel()
+
+
+async def follow(order):
+    if "open" in order:
+        wanted = order["open"]
+        for number in range(wanted["first"], wanted["first"] + wanted["clients"]):
+            clients[number] = Client(number, wanted["url"], wanted["transports"])
+    if "close" in order:
+        await clients.pop(order["close"]).close()
+
+
+async def main():
+    loop = asyncio.get_running_loop()
+    while line := await loop.run_in_executor(None, sys.stdin.readline):
+        await follow(json.loads(line))
+    for client in clients.values():
+        await client.close()
+
+
+asyncio.run(main())

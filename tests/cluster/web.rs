@@ -1,0 +1,16 @@
+//! What people and site owners use: the page, the embeddable client, the HTTP API, and clients of others.
+//!
+//! The pages run in a real Chromium, on a real cluster.
+
+mod embed;
+mod page;
+
+mod badge;
+mod count;
+mod stream;
+
+mod clients;
+mod docs;
+
+mod browser;
+mod site;

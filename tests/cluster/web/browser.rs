@@ -1,0 +1,194 @@
+//! A real Chromium for a test, driven over JSON lines through `browser.mjs`.
+//!
+//! It passes orders on and hands back what the browser saw; tests judge.
+
+use std::{
+    collections::HashMap,
+    fmt::Display,
+    path::Path,
+    process::Stdio,
+    sync::{
+        Arc, Mutex, PoisonError,
+        atomic::{AtomicU64, Ordering},
+    },
+};
+
+use serde::Deserialize;
+use serde_json::{Value, json};
+use tokio::{
+    io::{AsyncBufReadExt, AsyncWriteExt, BufReader, Lines},
+    process::{Child, ChildStdin, ChildStdout, Command},
+    sync::{Mutex as AsyncMutex, Semaphore, SemaphorePermit, oneshot},
+    time::timeout,
+};
+
+use crate::waiting::{PATIENCE, eventually};
+
+/// Where pictures of the pages go: for people to look at, never compared by a machine.
+const SCREENSHOTS: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/target/screenshots");
+/// Browsers at a time: each keeps a core busy while it starts.
+static PLACES: Semaphore = Semaphore::const_new(1);
+
+/// One browser. Dropped, it is ended.
+#[derive(Debug)]
+pub(super) struct Browser {
+    stdin: AsyncMutex<ChildStdin>,
+    /// Who waits for which answer.
+    waiting: Waiting,
+    next: AtomicU64,
+    _child: Child,
+    _place: SemaphorePermit<'static>,
+}
+
+type Waiting = Arc<Mutex<HashMap<u64, oneshot::Sender<Answer>>>>;
+
+/// One line from the browser.
+#[derive(Debug, Deserialize)]
+struct Answer {
+    id: u64,
+    #[serde(default)]
+    value: Value,
+    error: Option<String>,
+}
+
+/// A tab with a context of its own, so that tabs share no cache and no cookies.
+#[derive(Debug)]
+pub(super) struct Tab<'a> {
+    browser: &'a Browser,
+    number: u64,
+}
+
+impl Browser {
+    /// Starts one, when no other is running.
+    pub(super) async fn start() -> Self {
+        let place = PLACES.acquire().await.expect("nobody closes it");
+        let folder = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/cluster/node");
+        let chromium = std::env::var_os("CHROMIUM").unwrap_or_else(|| "/usr/bin/chromium".into());
+        assert!(
+            Path::new(&chromium).exists() && Path::new(folder).join("node_modules").exists(),
+            "Chromium or node modules are missing: scripts/test installs them"
+        );
+        let mut child = Command::new("node")
+            .arg("browser.mjs")
+            .arg(chromium)
+            .current_dir(folder)
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped())
+            .kill_on_drop(true)
+            .spawn()
+            .expect("node starts");
+        let stdin = AsyncMutex::new(child.stdin.take().expect("stdin is piped"));
+        let stdout = child.stdout.take().expect("stdout is piped");
+        let waiting = Waiting::default();
+        tokio::spawn(listen(BufReader::new(stdout).lines(), Arc::clone(&waiting)));
+        Self { stdin, waiting, next: AtomicU64::new(0), _child: child, _place: place }
+    }
+
+    /// Opens a tab; `options` are those of Playwright's `newContext`.
+    pub(super) async fn open(&self, url: impl Display, options: Value) -> Tab<'_> {
+        let number = self.next.fetch_add(1, Ordering::Relaxed);
+        let tab = Tab { browser: self, number };
+        tab.order(json!({ "do": "open", "url": url.to_string(), "options": options })).await;
+        tab
+    }
+
+    async fn follow(&self, mut order: Value) -> Result<Value, String> {
+        let id = self.next.fetch_add(1, Ordering::Relaxed);
+        order["id"] = json!(id);
+        let (tx, rx) = oneshot::channel();
+        self.waiting.lock().unwrap_or_else(PoisonError::into_inner).insert(id, tx);
+        let line = format!("{order}\n");
+        let written = self.stdin.lock().await.write_all(line.as_bytes()).await;
+        written.map_err(|error| format!("the browser is gone: {error}"))?;
+        let answer = timeout(PATIENCE, rx).await.map_err(|_| format!("no answer to {order}"))?;
+        let answer = answer.map_err(|_| format!("the browser ended at {order}"))?;
+        answer.error.map_or(Ok(answer.value), Err)
+    }
+}
+
+impl Tab<'_> {
+    /// What a script gives.
+    pub(super) async fn evaluate(&self, script: &str) -> Result<Value, String> {
+        self.try_order(json!({ "do": "evaluate", "script": script })).await
+    }
+
+    /// The text of an element.
+    pub(super) async fn text(&self, selector: &str) -> Result<String, String> {
+        let script = format!("document.querySelector({})?.textContent ?? null", json!(selector));
+        match self.evaluate(&script).await? {
+            Value::String(text) => Ok(text),
+            other => Err(format!("{selector}: {other}")),
+        }
+    }
+
+    /// Waits until an element says this.
+    pub(super) async fn says(&self, selector: &str, wanted: &str) {
+        let what = format!("{selector} says {wanted:?}");
+        eventually(&what, async || match self.text(selector).await? {
+            text if text == wanted => Ok(()),
+            text => Err(text),
+        })
+        .await;
+    }
+
+    /// Navigates to another page.
+    pub(super) async fn go(&self, url: impl Display) {
+        self.order(json!({ "do": "go", "url": url.to_string() })).await;
+    }
+
+    /// Goes back, as with the browser's button.
+    pub(super) async fn back(&self) {
+        self.order(json!({ "do": "back" })).await;
+    }
+
+    /// Takes the network from the browser, or gives it back.
+    pub(super) async fn set_offline(&self, offline: bool) {
+        self.order(json!({ "do": "offline", "offline": offline })).await;
+    }
+
+    /// Presses a key.
+    pub(super) async fn press(&self, key: &str) {
+        self.order(json!({ "do": "press", "key": key })).await;
+    }
+
+    /// What axe-core objects to.
+    pub(super) async fn barriers(&self) -> Value {
+        self.order(json!({ "do": "axe" })).await
+    }
+
+    /// Exceptions, errors and warnings of the console, and violations of content security policies so far.
+    pub(super) async fn problems(&self) -> Vec<String> {
+        let problems = self.order(json!({ "do": "problems" })).await;
+        serde_json::from_value(problems).expect("a list of texts")
+    }
+
+    /// Takes a picture of the whole page.
+    pub(super) async fn screenshot(&self, name: &str) {
+        let path = format!("{SCREENSHOTS}/{name}.png");
+        self.order(json!({ "do": "screenshot", "path": path })).await;
+    }
+
+    /// Closes it, as people do.
+    pub(super) async fn close(self) {
+        self.order(json!({ "do": "close" })).await;
+    }
+
+    async fn order(&self, order: Value) -> Value {
+        self.try_order(order).await.unwrap_or_else(|error| panic!("{error}"))
+    }
+
+    async fn try_order(&self, mut order: Value) -> Result<Value, String> {
+        order["tab"] = json!(self.number);
+        self.browser.follow(order).await
+    }
+}
+
+async fn listen(mut lines: Lines<BufReader<ChildStdout>>, waiting: Waiting) {
+    while let Ok(Some(line)) = lines.next_line().await {
+        let answer: Answer = serde_json::from_str(&line).expect(&line);
+        let waiter = waiting.lock().unwrap_or_else(PoisonError::into_inner).remove(&answer.id);
+        // A test that has failed no longer waits.
+        let _ = waiter.map(|waiter| waiter.send(answer));
+    }
+    waiting.lock().unwrap_or_else(PoisonError::into_inner).clear();
+}

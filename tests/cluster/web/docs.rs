@@ -1,0 +1,79 @@
+//! The examples of docs/api.md and docs/embed.md, run as they stand.
+//!
+//! A block of `sh`, `js` or `python` is run with the address of a real instance in place of the one in the
+//! text; the block after it, if it is `text` or `json`, is what has to come out. In it `…` stands for
+//! anything.
+
+use regex::{Regex, RegexBuilder};
+use tokio::{process::Command, time::timeout};
+
+use crate::{
+    client::{Client, Transport},
+    cluster::clients_say,
+    instance::Instance,
+    waiting::{PATIENCE, eventually},
+};
+
+/// The server of the texts.
+const EXAMPLE: &str = "https://count.example";
+
+/// Goal: the examples of the API's page are true. Method: as the module says, with two clients connected.
+#[tokio::test(flavor = "multi_thread")]
+async fn the_examples_of_the_api_are_true() {
+    assert!(run_examples(include_str!("../../../docs/api.md")).await >= 6);
+}
+
+/// Goal: the examples of how to read the count from a backend are true. Method: as the module says.
+#[tokio::test(flavor = "multi_thread")]
+async fn the_examples_of_embedding_are_true() {
+    assert!(run_examples(include_str!("../../../docs/embed.md")).await >= 3);
+}
+
+/// Runs all examples that say what comes out, and returns how many.
+async fn run_examples(text: &str) -> usize {
+    let settings = [("HEADCOUNT_ALLOWED_ORIGINS", "https://blog.example")];
+    let instance = Instance::start(&settings).await;
+    let clients = [(); 2].map(|()| Client::open(instance.public, Transport::WebSocket));
+    let records = clients.each_ref().map(|client| client.record().clone());
+    eventually("both are counted", async || clients_say(2, &records)).await;
+    let blocks = blocks(text);
+    let mut examples = 0;
+    for pair in blocks.windows(2) {
+        let [(language, example), (kind, expected)] = pair else { continue };
+        let (Some(mut command), "text" | "json") = (interpreter(language), *kind) else { continue };
+        command.arg(example.replace(EXAMPLE, &format!("http://{}", instance.public)));
+        let output = timeout(PATIENCE, command.kill_on_drop(true).output()).await;
+        let output = output.expect("it ends").expect("it runs");
+        let stdout = String::from_utf8_lossy(&output.stdout).replace('\r', "");
+        let stderr = String::from_utf8_lossy(&output.stderr);
+        let is_so = pattern(expected).is_match(stdout.trim());
+        assert!(is_so, "{example}\ngave\n{stdout}{stderr}\nnot\n{expected}");
+        examples += 1;
+    }
+    examples
+}
+
+/// Fenced blocks: language and content.
+fn blocks(text: &str) -> Vec<(&str, &str)> {
+    let fenced = Regex::new(r"(?ms)^```(\w+)\n(.*?)^```$").expect("it is valid");
+    let found = fenced.captures_iter(text);
+    found.map(|block| block.extract()).map(|(_, [language, content])| (language, content)).collect()
+}
+
+fn interpreter(language: &str) -> Option<Command> {
+    let (program, arguments) = match language {
+        "sh" => ("sh", ["-c"].as_slice()),
+        "js" => ("node", ["--input-type=module", "--eval"].as_slice()),
+        "python" => ("python3", ["-c"].as_slice()),
+        _ => return None,
+    };
+    let mut command = Command::new(program);
+    command.args(arguments);
+    Some(command)
+}
+
+fn pattern(expected: &str) -> Regex {
+    let parts: Vec<String> = expected.trim().split('…').map(regex::escape).collect();
+    let pattern = format!("^{}$", parts.join(".*"));
+    RegexBuilder::new(&pattern).dot_matches_new_line(true).build().expect("it is valid")
+}
