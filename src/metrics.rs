@@ -24,6 +24,7 @@ const JOIN_BUCKETS: &[f64] =
 const HELP: &[(&str, &str)] = &[
     ("cluster_users", "Users online in the whole cluster, as this instance holds it."),
     ("connections", "Open connections."),
+    ("connections_max", "Sessions this instance takes at a time."),
     ("connects_total", "Connections counted in, by the transport they began with."),
     ("disconnects_total", "Connections counted out."),
     ("refused_total", "Requests and connections turned away."),
@@ -48,6 +49,41 @@ const HELP: &[(&str, &str)] = &[
     ("build_info", "Always 1; what is running."),
 ];
 
+/// A label and the values it takes. Every counter starts at 0 for each of them: a series that first appears
+/// with its first event shows no increase, so an alert on it would miss that event.
+type Label = (&'static str, &'static [&'static str]);
+const TRANSPORTS: Label = ("transport", &["websocket", "polling"]);
+const DISCONNECT_REASONS: Label = (
+    "reason",
+    &[
+        "transport_close",
+        "transport_error",
+        "client_left",
+        "server_left",
+        "ping_timeout",
+        "multiple_polls",
+        "bad_packet",
+        "closing",
+        "flood",
+    ],
+);
+const REFUSAL_REASONS: Label =
+    ("reason", &["full", "draining", "origin", "flood", "slow", "descriptors", "admin", "streams"]);
+const OUTCOMES: Label = (
+    "outcome",
+    &[
+        "applied",
+        "stale",
+        "farewell",
+        "unreachable",
+        "timeout",
+        "refused",
+        "wrong_type",
+        "denied",
+        "protocol",
+    ],
+);
+
 /// All metrics; cheap to clone, all clones are one.
 #[derive(Clone, Debug)]
 pub struct Metrics {
@@ -56,6 +92,8 @@ pub struct Metrics {
     pub cluster_users: IntGauge,
     /// Open connections by transport.
     pub connections: IntGaugeVec,
+    /// Sessions this instance takes at a time.
+    pub connections_max: IntGauge,
     /// Connections counted in, by the transport they began with.
     pub connects: IntCounterVec,
     /// Connections counted out, by reason.
@@ -112,11 +150,12 @@ impl Metrics {
         Ok(Self {
             cluster_users: make.gauge("cluster_users")?,
             connections: make.gauges("connections", "transport")?,
-            connects: make.counters("connects_total", "transport")?,
-            disconnects: make.counters("disconnects_total", "reason")?,
-            refused: make.counters("refused_total", "reason")?,
+            connections_max: make.gauge("connections_max")?,
+            connects: make.counters("connects_total", &TRANSPORTS)?,
+            disconnects: make.counters("disconnects_total", &DISCONNECT_REASONS)?,
+            refused: make.counters("refused_total", &REFUSAL_REASONS)?,
             streams: make.gauge("streams")?,
-            reports: make.counters("reports_total", "outcome")?,
+            reports: make.counters("reports_total", &OUTCOMES)?,
             report_seconds: make.histogram("report_seconds", REPORT_BUCKETS)?,
             announcements: make.counter("announcements_total")?,
             resubscribes: make.counter("resubscribes_total")?,
@@ -195,8 +234,16 @@ impl Maker {
         self.add(IntGaugeVec::new(options(name), &[label])?)
     }
 
-    fn counters(&self, name: &str, label: &str) -> Result<IntCounterVec, prometheus::Error> {
-        self.add(IntCounterVec::new(options(name), &[label])?)
+    fn counters(
+        &self,
+        name: &str,
+        (label, values): &Label,
+    ) -> Result<IntCounterVec, prometheus::Error> {
+        let counters = self.add(IntCounterVec::new(options(name), &[label])?)?;
+        for value in *values {
+            counters.with_label_values(&[value]);
+        }
+        Ok(counters)
     }
 
     fn histogram(&self, name: &str, buckets: &[f64]) -> Result<Histogram, prometheus::Error> {

@@ -83,6 +83,7 @@ impl Server {
         let limits = Limits::raise(config.connections_max)?;
         let store = store(&config)?;
         let metrics = Metrics::new(store.kind()).context("failed to set up metrics")?;
+        metrics.connections_max.set(i64::try_from(limits.sessions).unwrap_or(i64::MAX));
         let public = bind(config.listen)?;
         let admin = bind(config.admin_listen)?;
         Ok(Self { config, store, metrics, public, admin, limits })
