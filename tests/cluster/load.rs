@@ -42,9 +42,9 @@ fn numbers<const N: usize>(report: &Value, pointers: [&str; N]) -> [u64; N] {
 #[case("polling")]
 #[tokio::test(flavor = "multi_thread")]
 async fn a_good_run_is_reported(#[case] transport: &str) {
-    let cluster = Cluster::start_with(2, &[("HEADCOUNT_PING_INTERVAL", "300ms")]).await;
+    let cluster = Cluster::start_with(2, &[("HEADCOUNT_PING_INTERVAL", "1s")]).await;
     let transport_flag = format!("--transport={transport}");
-    let flags = ["--connections=40", "--rate=200", "--hold=700ms", "--alone", &transport_flag];
+    let flags = ["--connections=40", "--rate=200", "--hold=2s", "--alone", &transport_flag];
     let mut load = load(&cluster.instances, &flags);
     let (code, report) = ended(&mut load).await;
     assert_eq!(code, Some(0), "{report}");
