@@ -25,7 +25,7 @@ use setting::{Setting, redis_url, without_credentials};
 use crate::{
     count::Incarnation,
     origin::Origins,
-    pace::{ANSWER_OVERDUE, REPORT_GAP_MIN},
+    pace::{ANSWER_OVERDUE, REPORT_GAP_MIN, whole_millis},
     sockets::Transports,
     store::{LEASE_MAX, LEASE_MIN},
 };
@@ -143,10 +143,6 @@ pub struct ServeArgs {
     /// For tests: begin with this incarnation id.
     #[arg(long, env = "HEADCOUNT_TEST_INCARNATION", value_name = "UUID", hide = true)]
     test_incarnation: Option<String>,
-}
-
-fn whole_millis(duration: Duration) -> u64 {
-    u64::try_from(duration.as_millis()).unwrap_or(u64::MAX)
 }
 
 /// Where the count is shared, as given, unchecked.

@@ -196,6 +196,11 @@ impl EmissionPace {
     }
 }
 
+/// A duration in whole milliseconds, rounded down, as settings, reports and answers carry it.
+pub(crate) fn whole_millis(duration: Duration) -> u64 {
+    u64::try_from(duration.as_millis()).unwrap_or(u64::MAX)
+}
+
 #[cfg(test)]
 #[path = "pace/tests.rs"]
 mod tests;

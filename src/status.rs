@@ -6,7 +6,10 @@ use std::{fmt, time::Duration};
 use serde::Serialize;
 use uuid::Uuid;
 
-use crate::store::{Roster, RosterEntry};
+use crate::{
+    pace::whole_millis,
+    store::{Roster, RosterEntry},
+};
 
 /// How long the store may take to answer an operator.
 pub const PATIENCE: Duration = Duration::from_secs(5);
@@ -66,8 +69,7 @@ impl Instance {
             .and_then(|id| id.get_timestamp())
             .map(|timestamp| timestamp.to_unix().0)
             .filter(|&seconds| seconds < YEAR_10000);
-        let lease_left_ms =
-            entry.lease_left.map(|left| u64::try_from(left.as_millis()).unwrap_or(u64::MAX));
+        let lease_left_ms = entry.lease_left.map(whole_millis);
         Self {
             incarnation: entry.incarnation.clone(),
             started_at,

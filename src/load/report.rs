@@ -9,7 +9,10 @@ use super::{
     tally::Totals,
     verdict::{ServerSays, Verdict},
 };
-use crate::config::{LoadConfig, Target};
+use crate::{
+    config::{LoadConfig, Target},
+    pace::whole_millis,
+};
 
 /// The report of one run. Durations are in the unit of their names.
 #[derive(Clone, Debug, Serialize)]
@@ -116,7 +119,7 @@ impl Report {
             join_to_count: Latency::of(&totals.join_to_count),
             right: missing == 0 && verdict.is_right(),
             end: verdict,
-            settled_ms: u64::try_from(settled.as_millis()).unwrap_or(u64::MAX),
+            settled_ms: whole_millis(settled),
         }
     }
 }

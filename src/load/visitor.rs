@@ -22,7 +22,10 @@ use super::{
     tally::Tally,
     websocket::Websocket,
 };
-use crate::config::{Target, Transport};
+use crate::{
+    config::{Target, Transport},
+    pace::whole_millis,
+};
 
 /// A newcomer that is told no count for so long counts as refused. The server's own limit for joining is 10 s;
 /// a rush may take longer than that to be answered.
@@ -227,7 +230,7 @@ impl LastHeard {
     }
 
     fn note(&self) {
-        let passed = u64::try_from(self.start.elapsed().as_millis()).unwrap_or(u64::MAX);
+        let passed = whole_millis(self.start.elapsed());
         self.last_ms.store(passed, Ordering::Relaxed);
     }
 

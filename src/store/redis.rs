@@ -21,6 +21,7 @@ use futures_util::StreamExt;
 use tokio::time::{Instant, timeout, timeout_at};
 
 use super::{Announcements, Reply, Report, ReportKind, Roster, Store, StoreError, StoreFuture};
+use crate::pace::whole_millis;
 use fault::Secrets;
 
 /// The longest a call may wait, however long the lease is: a server that has not answered by then is tried on
@@ -131,7 +132,7 @@ impl RedisStore {
         call.arg(report.incarnation.to_string())
             .arg(report.sequence.0)
             .arg(report.users)
-            .arg(u64::try_from(report.lease.as_millis()).unwrap_or(u64::MAX))
+            .arg(whole_millis(report.lease))
             .arg(report.seen.revision.0)
             .arg(report.seen.users)
             .arg(kind_word(report.kind))

@@ -1,6 +1,6 @@
 //! `/api/count`: the count for programs, as one JSON object. Reads the view as it is at that moment.
 
-use std::{sync::Arc, time::Duration};
+use std::sync::Arc;
 
 use axum::{
     Json,
@@ -12,7 +12,7 @@ use serde::Serialize;
 use tokio::time::Instant;
 
 use super::{Web, asset::matches};
-use crate::view::View;
+use crate::{pace::whole_millis, view::View};
 
 /// What is answered, here and in every event of the stream.
 #[derive(Debug, Serialize)]
@@ -38,7 +38,7 @@ impl CountAnswer {
             count: shown.users,
             revision: shown.revision.0,
             exact: shown.exact,
-            age_ms: millis(view.age(now)),
+            age_ms: whole_millis(view.age(now)),
             instance: view.incarnation().map(|id| id.to_string()),
             instances: view.instances(),
         }
@@ -62,8 +62,4 @@ pub(super) async fn answer(State(web): State<Arc<Web>>, request: HeaderMap) -> R
         return (StatusCode::NOT_MODIFIED, headers).into_response();
     }
     (headers, Json(answer)).into_response()
-}
-
-fn millis(duration: Duration) -> u64 {
-    u64::try_from(duration.as_millis()).unwrap_or(u64::MAX)
 }
