@@ -23,17 +23,18 @@ use crate::{http, instance::Instance};
 pub(crate) struct Balancer {
     /// Where clients connect.
     pub(crate) address: SocketAddr,
+    routes: Arc<Routes>,
     task: JoinHandle<()>,
 }
 
 /// Where to send connections: the instances in order of preference, and where each session lives.
 #[derive(Debug)]
 struct Routes {
-    backends: Vec<Backend>,
+    backends: Mutex<Vec<Backend>>,
     sessions: Mutex<HashMap<String, SocketAddr>>,
 }
 
-#[derive(Debug)]
+#[derive(Clone, Copy, Debug)]
 struct Backend {
     public: SocketAddr,
     admin: SocketAddr,
@@ -44,19 +45,24 @@ const HEAD_BYTES_MAX: usize = 8192;
 
 impl Balancer {
     /// Starts one in front of these, the preferred first.
-    pub(crate) async fn start(instances: &[Instance]) -> Self {
-        let backend =
-            |instance: &Instance| Backend { public: instance.public, admin: instance.admin };
-        let backends = instances.iter().map(backend).collect();
+    pub(crate) async fn start<'a>(instances: impl IntoIterator<Item = &'a Instance>) -> Self {
+        let backends = Mutex::new(instances.into_iter().map(Backend::of).collect());
         let routes = Arc::new(Routes { backends, sessions: Mutex::default() });
         let listener = TcpListener::bind("127.0.0.1:0").await.expect("a free port");
         let address = listener.local_addr().expect("it is bound");
+        let shared = Arc::clone(&routes);
         let task = tokio::spawn(async move {
             while let Ok((client, _)) = listener.accept().await {
-                tokio::spawn(forward(client, Arc::clone(&routes)));
+                tokio::spawn(forward(client, Arc::clone(&shared)));
             }
         });
-        Self { address, task }
+        Self { address, routes, task }
+    }
+
+    /// One more instance, the least preferred.
+    #[allow(dead_code, reason = "only the faults, another test program, need it")]
+    pub(crate) fn add(&self, instance: &Instance) {
+        self.routes.backends().push(Backend::of(instance));
     }
 }
 
@@ -104,18 +110,29 @@ fn between(text: &str, start: &str, is_end: impl Fn(char) -> bool) -> Option<Str
     rest.split_once(is_end).map(|(found, _)| found.to_owned())
 }
 
+impl Backend {
+    fn of(instance: &Instance) -> Self {
+        Self { public: instance.public, admin: instance.admin }
+    }
+}
+
 impl Routes {
     async fn address_for(&self, session: Option<&str>) -> Option<SocketAddr> {
         if let Some(address) = session.and_then(|session| self.lock().get(session).copied()) {
             return Some(address);
         }
-        for backend in &self.backends {
+        let backends = self.backends().clone();
+        for backend in backends {
             let ready = http::get(backend.admin, "/readyz").await;
             if ready.is_ok_and(|answer| answer.status == 200) {
                 return Some(backend.public);
             }
         }
         None
+    }
+
+    fn backends(&self) -> std::sync::MutexGuard<'_, Vec<Backend>> {
+        self.backends.lock().expect("nothing panics while it holds this lock")
     }
 
     fn lock(&self) -> std::sync::MutexGuard<'_, HashMap<String, SocketAddr>> {

@@ -6,7 +6,7 @@ use std::{
     fs::File,
     io::Error,
     net::SocketAddr,
-    path::PathBuf,
+    path::{Path, PathBuf},
     process::{Child, Command, ExitStatus},
     time::Duration,
 };
@@ -50,6 +50,12 @@ impl Instance {
     /// Starts one on free ports with these settings, and reads its start-up line.
     pub(crate) async fn start(settings: &[Setting<'_>]) -> Self {
         Self::started_by(&mut Command::new(program()), settings).await
+    }
+
+    /// Starts another program, one that takes the same settings.
+    #[allow(dead_code, reason = "only the faults, another test program, need it")]
+    pub(crate) async fn start_program(program: &Path, settings: &[Setting<'_>]) -> Self {
+        Self::started_by(&mut Command::new(program), settings).await
     }
 
     async fn started_by(command: &mut Command, settings: &[Setting<'_>]) -> Self {

@@ -6,7 +6,9 @@ use std::{
     sync::{Arc, Mutex},
 };
 
-use deadpool_redis::redis::{AsyncCommands, Client, RedisError, aio::MultiplexedConnection};
+use deadpool_redis::redis::{
+    AsyncCommands, AsyncConnectionConfig, Client, RedisError, Value, aio::MultiplexedConnection,
+};
 use futures_util::StreamExt;
 use serde::Deserialize;
 use tokio::task::JoinHandle;
@@ -55,6 +57,45 @@ impl Outsider {
     pub(crate) async fn instances(&self) -> Result<HashMap<String, u64>, String> {
         let mut redis = self.connection().await?;
         redis.hgetall(CONNECTIONS).await.map_err(|error| error.to_string())
+    }
+
+    /// Sends any command, as an operator does by hand, and waits for as long as it takes.
+    #[allow(dead_code, reason = "only the faults, another test program, need it")]
+    pub(crate) async fn send(&self, words: &[&str]) -> Result<Value, String> {
+        let patient = AsyncConnectionConfig::new().set_response_timeout(None);
+        let connection = self.0.get_multiplexed_async_connection_with_config(&patient).await;
+        let mut redis = connection.map_err(|error| error.to_string())?;
+        let mut command = deadpool_redis::redis::cmd(words[0]);
+        command.arg(&words[1..]).query_async(&mut redis).await.map_err(|error| error.to_string())
+    }
+
+    /// Sends some commands that nothing comes between.
+    #[allow(dead_code, reason = "only the faults, another test program, need it")]
+    pub(crate) async fn transact(&self, commands: &[&[&str]]) -> Result<(), String> {
+        let mut redis = self.connection().await?;
+        let mut transaction = deadpool_redis::redis::pipe();
+        transaction.atomic();
+        for words in commands {
+            transaction.cmd(words[0]).arg(&words[1..]).ignore();
+        }
+        transaction.query_async(&mut redis).await.map_err(|error| error.to_string())
+    }
+
+    /// Whether a key is there.
+    #[allow(dead_code, reason = "only the faults, another test program, need it")]
+    pub(crate) async fn has(&self, key: &str) -> Result<bool, String> {
+        let mut redis = self.connection().await?;
+        redis.exists(key).await.map_err(|error| error.to_string())
+    }
+
+    /// How many listen on the channel.
+    #[allow(dead_code, reason = "only the faults, another test program, need it")]
+    pub(crate) async fn subscribers(&self) -> Result<usize, String> {
+        let mut redis = self.connection().await?;
+        let mut command = deadpool_redis::redis::cmd("PUBSUB");
+        let answer = command.arg("NUMSUB").arg(CHANNEL).query_async(&mut redis).await;
+        let (_, subscribers): (String, usize) = answer.map_err(|error| error.to_string())?;
+        Ok(subscribers)
     }
 
     /// Ends every subscriber's connection, as an operator or a failing network does. Says how many.

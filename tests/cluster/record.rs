@@ -55,9 +55,13 @@ impl Record {
 
     /// Appends what was just seen. A count before the acknowledgement is a violation of its own.
     pub(crate) fn push(&self, event: Event) {
+        self.push_at(event, Instant::now());
+    }
+
+    /// The same for what was seen at another time.
+    pub(crate) fn push_at(&self, event: Event, at: Instant) {
         let early = matches!(event, Event::Count(_)) && !self.is_connected();
         let mut entries = self.lock();
-        let at = Instant::now();
         if early {
             let event = Event::Violation("a count before the acknowledgement".into());
             entries.push(Entry { at, event });

@@ -67,9 +67,12 @@ impl WebSocket {
         sent.map_err(|error| format!("failed to send {packet}: {error}"))
     }
 
-    /// Leaves the namespace and closes the websocket.
+    /// Leaves the namespace and closes the websocket, and returns when the server has closed it too: then it
+    /// knows.
     pub(super) async fn leave(&mut self) -> Result<(), String> {
         self.send("41").await?;
-        self.0.close().await.map_err(|error| error.to_string())
+        self.0.close().await.map_err(|error| error.to_string())?;
+        while let Some(Ok(_)) = self.0.next().await {}
+        Ok(())
     }
 }

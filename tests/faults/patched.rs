@@ -1,0 +1,140 @@
+//! The program with a few lines changed: one build, in which the environment chooses what is changed.
+//!
+//! Clock jumps of Redis need a script whose time can be moved, and the checker must be shown programs that are
+//! wrong. The sources of the program itself hold no hook for either: a copy of them is patched here.
+
+use std::{
+    fs,
+    path::{Path, PathBuf},
+    process::Command,
+    sync::OnceLock,
+};
+
+/// What is changed.
+#[derive(Clone, Copy, Debug)]
+pub(crate) enum Patch {
+    /// Nothing but the clock: the script adds [`CLOCK_OFFSET`] to the time.
+    Clock,
+    /// The script, by replacing a part of its text.
+    ScriptPart {
+        /// What must be in it.
+        from: &'static str,
+        /// What comes in its place.
+        to: &'static str,
+    },
+    /// The whole script.
+    Script(&'static str),
+    /// A part of the program: see [`PATCHES`].
+    Program(&'static str),
+}
+
+/// Milliseconds that the patched script adds to the time, as long as this key is there.
+pub(crate) const CLOCK_OFFSET: &str = "test:clock-offset";
+
+/// The script as it is.
+const SCRIPT: &str = include_str!("../../src/store/report.lua");
+
+const TIME: &str = "local now = time[1] * 1000 + math.floor(time[2] / 1000)";
+const TIME_WITH_OFFSET: &str = "local now = time[1] * 1000 + math.floor(time[2] / 1000) + \
+                                tonumber(redis.call('GET', 'test:clock-offset') or '0')";
+
+/// File, what must be in it, and what comes in its place.
+const PATCHES: [(&str, &str, &str); 5] = [
+    ("Cargo.toml", "name = \"headcount\"", "name = \"headcount-patched\""),
+    // The library keeps its name, and the tests are not copied.
+    ("Cargo.toml", "[[test]]\nname = \"faults\"\nharness = false\n", "[lib]\nname = \"headcount\"\n"),
+    (
+        "src/store/redis.rs",
+        "Script::new(include_str!(\"report.lua\"))",
+        "Script::new(&std::env::var(\"PATCH_SCRIPT\").unwrap_or(include_str!(\"report.lua\").into()))",
+    ),
+    (
+        "src/announcements.rs",
+        "self.resync.notify_one();",
+        "if std::env::var_os(\"PATCH_PROGRAM\").is_none_or(|patch| patch != \"no resync\") { self.resync.notify_one(); }",
+    ),
+    (
+        "src/broadcaster.rs",
+        "fn let_in(&self, newcomers: &[Newcomer], current_users: u64) {",
+        "fn let_in(&self, newcomers: &[Newcomer], current_users: u64) {
+        if std::env::var_os(\"PATCH_PROGRAM\").is_some_and(|patch| patch == \"no welcome\") {
+            for newcomer in newcomers {
+                if let Some(socket) = self.io.get_socket(newcomer.session) { socket.leave(JOINING); }
+            }
+            return;
+        }",
+    ),
+];
+
+impl Patch {
+    /// What the environment of the patched program must hold.
+    pub(crate) fn settings(&self) -> Vec<(&'static str, String)> {
+        match *self {
+            Self::Clock => vec![("PATCH_SCRIPT", patched(SCRIPT, TIME, TIME_WITH_OFFSET))],
+            Self::ScriptPart { from, to } => vec![("PATCH_SCRIPT", patched(SCRIPT, from, to))],
+            Self::Script(script) => vec![("PATCH_SCRIPT", script.to_owned())],
+            Self::Program(patch) => vec![("PATCH_PROGRAM", patch.to_owned())],
+        }
+    }
+}
+
+/// The patched program; the first who asks builds it.
+pub(crate) fn program() -> PathBuf {
+    static PROGRAM: OnceLock<PathBuf> = OnceLock::new();
+    PROGRAM.get_or_init(build).clone()
+}
+
+/// Copies the sources and builds them beside the program itself, so that all dependencies are there already.
+fn build() -> PathBuf {
+    let project = Path::new(env!("CARGO_MANIFEST_DIR"));
+    let made = Path::new(env!("CARGO_TARGET_TMPDIR"));
+    let copy = made.join("patched");
+    let target = made.parent().expect("it lies in the target folder");
+    for name in ["Cargo.toml", "Cargo.lock", "rust-toolchain.toml"] {
+        copy_file(&project.join(name), &copy.join(name), name);
+    }
+    copy_folder(&project.join("src"), &copy.join("src"), "src");
+    // A test makes cargo choose the same features of the dependencies as it did for these tests.
+    write_if_new(&copy.join("tests/empty.rs"), "//! Nothing.\n");
+    let output = Command::new(env!("CARGO"))
+        .args(["test", "--no-run", "--test", "empty", "--target-dir"])
+        .arg(target)
+        .current_dir(&copy)
+        .output()
+        .expect("cargo runs");
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    target.join("debug/headcount-patched")
+}
+
+fn copy_folder(from: &Path, to: &Path, name: &str) {
+    for entry in fs::read_dir(from).expect("a folder of the sources") {
+        let entry = entry.expect("a file of the sources");
+        let file = entry.file_name();
+        let name = format!("{name}/{}", file.display());
+        let (from, to) = (entry.path(), to.join(&file));
+        if from.is_dir() { copy_folder(&from, &to, &name) } else { copy_file(&from, &to, &name) }
+    }
+}
+
+fn copy_file(from: &Path, to: &Path, name: &str) {
+    let mut text = fs::read_to_string(from).expect("a file of the sources");
+    for (_, from, to) in PATCHES.iter().filter(|(file, ..)| *file == name) {
+        text = patched(&text, from, to);
+    }
+    write_if_new(to, &text);
+}
+
+/// Cargo builds anew what was written anew.
+fn write_if_new(path: &Path, text: &str) {
+    if fs::read_to_string(path).is_ok_and(|old| old == text) {
+        return;
+    }
+    fs::create_dir_all(path.parent().expect("it lies in a folder")).expect("a folder");
+    fs::write(path, text).expect("a file");
+}
+
+/// The text with one part of it replaced, which must be there.
+fn patched(text: &str, from: &str, to: &str) -> String {
+    assert!(text.contains(from), "not found: {from}");
+    text.replacen(from, to, 1)
+}

@@ -1,0 +1,257 @@
+//! Faults between instances and Redis, and of subscriptions.
+
+use std::time::Duration;
+
+use tokio::time::sleep;
+
+use super::{instances::live_instances, row};
+use crate::{
+    checker::Sees,
+    client::Transport,
+    outsider::CHANNEL,
+    proxy::Mode,
+    row::{Bound, HEARTBEAT, Row},
+    stage::{CROWD, INSTANCES, Setup, Stage},
+    waiting::eventually,
+};
+
+/// All of them.
+pub(super) fn rows() -> Vec<Row> {
+    [reports(), links(), subscriptions()].concat()
+}
+
+fn reports() -> Vec<Row> {
+    vec![
+        Row {
+            sees: Sees::Nothing,
+            ..row(
+                "replies-lost",
+                "every third reply lost after its report ran",
+                Bound::ONE_SECOND,
+                |stage| Box::pin(meanwhile_people_come(stage, Mode::DropReplies)),
+            )
+        },
+        Row {
+            sees: Sees::Nothing,
+            ..row("repeats", "every report runs again 2.5 s later", Bound::ONE_SECOND, |stage| {
+                Box::pin(repeats(stage))
+            })
+        },
+        row("latency", "200 ms to Redis, each way", Bound::TWO_HEARTBEATS, |stage| {
+            Box::pin(meanwhile_people_come(stage, Mode::Delay(Duration::from_millis(200))))
+        }),
+    ]
+}
+
+fn links() -> Vec<Row> {
+    let gone = || Sees::Without(vec![0]);
+    vec![
+        Row {
+            sees: gone(),
+            ..row(
+                "cut-off",
+                "an instance cut off from Redis, its clients stay",
+                Bound::TWO_HEARTBEATS,
+                |stage| Box::pin(cut_off(stage, Mode::Cut)),
+            )
+        },
+        Row {
+            sees: gone(),
+            ..row(
+                "half-open",
+                "the same, its connections half open",
+                Bound::TWO_HEARTBEATS,
+                |stage| Box::pin(cut_off(stage, Mode::Hold)),
+            )
+        },
+        Row {
+            sees: gone(),
+            ..row(
+                "forgotten",
+                "a firewall forgets an instance's connections",
+                Bound::LEASE_AND_2_HEARTBEATS,
+                |stage| Box::pin(forgotten(stage)),
+            )
+        },
+        row(
+            "all-cut-off",
+            "all instances cut off for 5 s, half open",
+            Bound::TWO_HEARTBEATS,
+            |stage| Box::pin(all_cut_off(stage)),
+        ),
+    ]
+}
+
+fn subscriptions() -> Vec<Row> {
+    let seen = |name, fault, play| Row {
+        sees: Sees::Nothing,
+        ..row(name, fault, Bound::ONE_SECOND, play)
+    };
+    let with = |row, setup| Row { setup, ..row };
+    let slow = Setup {
+        settings: &[("HEADCOUNT_HEARTBEAT", "20s"), ("HEADCOUNT_LEASE", "60s")],
+        ..Setup::default()
+    };
+    let small_buffers =
+        Setup { redis: &["--client-output-buffer-limit", "pubsub 1mb 1mb 1"], ..Setup::default() };
+    vec![
+        seen("pubsub-killed", "all subscriptions killed, three times", |stage| {
+            Box::pin(subscriptions_killed(stage))
+        }),
+        seen("deaf", "subscriptions stay open and deliver nothing", |stage| Box::pin(deaf(stage))),
+        with(
+            seen("overflow", "the subscribers' output buffers overflow", |stage| {
+                Box::pin(overflow(stage))
+            }),
+            small_buffers,
+        ),
+        with(
+            Row {
+                sees: Sees::Truth,
+                ..seen("gap", "a change nobody hears of (heartbeat 20 s)", |stage| {
+                    Box::pin(gap(stage))
+                })
+            },
+            slow,
+        ),
+        seen("rubbish", "rubbish published on our channel", |stage| Box::pin(rubbish(stage))),
+    ]
+}
+
+/// Goal: what the network does to reports changes nothing that is shown. Method: it does so at all instances
+/// while many people come and go.
+async fn meanwhile_people_come(stage: &mut Stage, mode: Mode) {
+    stage.begin();
+    stage.set_all(mode);
+    stage.visits_pass(40).await;
+    stage.set_all(Mode::Pass);
+}
+
+/// Goal: a report that runs late, and a second time, changes nothing. Method: each does while people come and
+/// go; then many leave one instance, so that the late reports are far from the truth, until the last has run.
+async fn repeats(stage: &mut Stage) {
+    let late = Duration::from_millis(2500);
+    meanwhile_people_come(stage, Mode::Repeat(late)).await;
+    for guest in stage.crowd.drain(..CROWD) {
+        guest.leave().await;
+    }
+    sleep(late).await;
+}
+
+/// Goal: an instance without Redis goes on serving its clients; the others know better after a lease, and all
+/// is well when it is back. Method: one proxy, until the store has dropped the instance.
+async fn cut_off(stage: &mut Stage, mode: Mode) {
+    stage.begin();
+    stage.seats[0].proxy.set(mode);
+    live_instances(stage, INSTANCES - 1).await;
+    stage.seats[0].proxy.set(Mode::Pass);
+}
+
+/// Goal: connections that died without a word are found out. Method: those of one instance carry nothing any
+/// more, for good, while new ones work.
+async fn forgotten(stage: &mut Stage) {
+    stage.begin();
+    stage.seats[0].proxy.set(Mode::Forget);
+}
+
+/// Goal: nobody dies of a network that is down for all. Method: no byte passes for longer than two leases; the
+/// instances come back one after the other, within a heartbeat.
+async fn all_cut_off(stage: &mut Stage) {
+    stage.begin();
+    stage.set_all(Mode::Hold);
+    sleep(Duration::from_secs(5)).await;
+    for seat in &stage.seats {
+        seat.proxy.set(Mode::Pass);
+        sleep(HEARTBEAT / 3).await;
+    }
+}
+
+/// Goal: a lost subscription costs nothing that is seen. Method: kill all of them, three times, each time once
+/// all are there again.
+async fn subscriptions_killed(stage: &mut Stage) {
+    stage.begin();
+    for _ in 0..3 {
+        eventually("all have subscribed", async || match stage.outsider.subscribers().await? {
+            INSTANCES => Ok(()),
+            some => Err(format!("{some} of {INSTANCES}")),
+        })
+        .await;
+        stage.outsider.kill_subscribers().await;
+    }
+}
+
+/// Goal: a subscription that delivers nothing is found out. Method: no subscription does, until each instance
+/// has subscribed anew.
+async fn deaf(stage: &mut Stage) {
+    stage.begin();
+    stage.set_all(Mode::Deaf);
+    all_subscribe_anew(stage).await;
+    stage.set_all(Mode::Pass);
+}
+
+/// Goal: Redis throwing out a slow subscriber costs nothing that is seen. Method: a message greater than the
+/// limit of their buffers.
+async fn overflow(stage: &mut Stage) {
+    stage.begin();
+    let huge = "x".repeat(8 << 20);
+    stage.outsider.send(&["PUBLISH", CHANNEL, &huge]).await.expect("Redis runs");
+    all_subscribe_anew(stage).await;
+}
+
+/// Goal: it is the new subscription that closes the gap, not only the next heartbeat, which is far away here.
+/// Method: somebody joins while no subscription delivers; then all connections are cut, and may come back.
+async fn gap(stage: &mut Stage) {
+    stage.stop_churn().await;
+    stage.begin();
+    stage.set_all(Mode::Deaf);
+    let server = stage.instance(0).public;
+    stage.crowd.push(stage.visits.open(0, server, Transport::WebSocket));
+    let users = stage.crowd.len() as u64;
+    eventually("Redis has counted the newcomer", async || match stage.outsider.users().await? {
+        counted if counted == users => Ok(()),
+        counted => Err(format!("{counted} of {users}")),
+    })
+    .await;
+    stage.set_all(Mode::Cut);
+    eventually("nobody subscribes", async || match stage.outsider.subscribers().await? {
+        0 => Ok(()),
+        some => Err(format!("{some} do")),
+    })
+    .await;
+    stage.set_all(Mode::Pass);
+}
+
+async fn all_subscribe_anew(stage: &Stage) {
+    for instance in stage.seats.iter().filter_map(|seat| seat.instance.as_ref()) {
+        eventually("it subscribes anew", async || {
+            match instance.metric("headcount_resubscribes_total").await? {
+                times if times >= 1.0 => Ok(()),
+                times => Err(format!("{times} times")),
+            }
+        })
+        .await;
+    }
+}
+
+/// Goal: anybody may publish on the channel, and nobody is misled for long by what is no announcement.
+/// Method: messages that are not quite announcements, again and again while people come and go.
+async fn rubbish(stage: &mut Stage) {
+    stage.begin();
+    for _ in 0..3 {
+        for message in RUBBISH {
+            stage.outsider.send(&["PUBLISH", CHANNEL, message]).await.expect("Redis runs");
+        }
+        stage.visits_pass(8).await;
+    }
+}
+
+const RUBBISH: [&str; 8] = [
+    "",
+    "5",
+    "{\"count\":5}",
+    "{\"count\":-5,\"revision\":99999}",
+    "{\"count\":99999,\"revision\":-1}",
+    "{\"count\":99999,\"revision\":18446744073709551615}",
+    "{\"count\":99999,\"revision\":1e15}",
+    "{\"count\":\"99999\",\"revision\":99999}",
+];

@@ -1,0 +1,261 @@
+//! Faults of Redis: it ends, forgets, sleeps, is full, or is busy with something else.
+
+use std::time::{Duration, Instant};
+
+use tokio::time::sleep;
+
+use super::{estimates, row};
+use crate::{
+    checker::Sees,
+    patched::{CLOCK_OFFSET, Patch},
+    row::{Bound, Row},
+    stage::{INSTANCES, Setup, Stage},
+    waiting::eventually,
+};
+
+const APPEND_ONLY: Setup = Setup {
+    redis: &["--appendonly", "yes", "--appendfsync", "always"],
+    settings: &[],
+    patch: None,
+};
+
+/// All of them.
+pub(super) fn rows() -> Vec<Row> {
+    [restarts(), sleeps(), trouble()].concat()
+}
+
+fn restarts() -> Vec<Row> {
+    vec![
+        Row {
+            setup: APPEND_ONLY,
+            ..row(
+                "aof",
+                "Redis killed, back with all its data (AOF)",
+                Bound::TWO_HEARTBEATS,
+                |stage| Box::pin(outage(stage)),
+            )
+        },
+        row(
+            "rdb",
+            "Redis killed, back with an old snapshot (RDB)",
+            Bound::LEASE_AND_2_HEARTBEATS,
+            |stage| Box::pin(old_snapshot(stage)),
+        ),
+        row(
+            "empty",
+            "Redis killed, back empty (no persistence)",
+            Bound::LEASE_AND_2_HEARTBEATS,
+            |stage| Box::pin(outage(stage)),
+        ),
+        row(
+            "twice",
+            "Redis killed twice in a row, back empty",
+            Bound::LEASE_AND_2_HEARTBEATS,
+            |stage| Box::pin(two_outages(stage)),
+        ),
+        row("flushall", "FLUSHALL under load", Bound::LEASE_AND_2_HEARTBEATS, |stage| {
+            Box::pin(flush(stage))
+        }),
+        row(
+            "flushall-quiet",
+            "FLUSHALL in a quiet moment",
+            Bound::LEASE_AND_2_HEARTBEATS,
+            |stage| Box::pin(flush_in_a_quiet_moment(stage)),
+        ),
+    ]
+}
+
+fn sleeps() -> Vec<Row> {
+    vec![
+        row("redis-sigstop", "SIGSTOP of Redis for 5 s", Bound::TWO_HEARTBEATS, |stage| {
+            Box::pin(stop(stage, Duration::from_secs(5)))
+        }),
+        row("pause-5", "CLIENT PAUSE of 5 s", Bound::TWO_HEARTBEATS, |stage| {
+            Box::pin(pause(stage, Duration::from_secs(5)))
+        }),
+        row("pause-60", "CLIENT PAUSE of 60 s", Bound::TWO_HEARTBEATS, |stage| {
+            Box::pin(pause(stage, Duration::from_secs(60)))
+        }),
+        Row {
+            setup: Setup { redis: &["--lua-time-limit", "100"], ..Setup::default() },
+            ..row(
+                "busy",
+                "a script of somebody else runs for ever, SCRIPT KILL",
+                Bound::TWO_HEARTBEATS,
+                |stage| Box::pin(busy(stage)),
+            )
+        },
+    ]
+}
+
+fn trouble() -> Vec<Row> {
+    let clock = || Setup { patch: Some(Patch::Clock), ..Setup::default() };
+    vec![
+        Row {
+            setup: clock(),
+            sees: Sees::Nothing,
+            ..row(
+                "clock-forward",
+                "the clock of Redis jumps an hour forward",
+                Bound::HEARTBEAT,
+                |stage| Box::pin(clock_jumps(stage, 3_600_000)),
+            )
+        },
+        Row {
+            setup: clock(),
+            sees: Sees::Nothing,
+            ..row(
+                "clock-back",
+                "the clock of Redis jumps an hour back",
+                Bound::HEARTBEAT,
+                |stage| Box::pin(clock_jumps(stage, -3_600_000)),
+            )
+        },
+        Row {
+            sees: Sees::Nothing,
+            ..row("oom", "Redis out of memory, noeviction", Bound::TWO_HEARTBEATS, |stage| {
+                Box::pin(out_of_memory(stage))
+            })
+        },
+        row(
+            "eviction",
+            "Redis full of other things, allkeys-random evicts our keys",
+            Bound::LEASE_AND_2_HEARTBEATS,
+            |stage| Box::pin(eviction(stage)),
+        ),
+    ]
+}
+
+/// Goal: an outage costs nobody a right number. Method: kill -9 of Redis, and its start once all instances
+/// have noticed.
+async fn outage(stage: &mut Stage) {
+    stage.begin();
+    stage.redis.kill_9();
+    estimates(stage, INSTANCES).await;
+    stage.redis.restart();
+}
+
+/// Goal: old data is found out. Method: a snapshot; then people come and go; Redis is killed and returns with
+/// the snapshot.
+async fn old_snapshot(stage: &mut Stage) {
+    stage.outsider.send(&["SAVE"]).await.expect("a snapshot");
+    stage.visits_pass(15).await;
+    outage(stage).await;
+}
+
+/// Goal: an outage during the recovery from another. Method: Redis is killed again as soon as it has answered
+/// a report.
+async fn two_outages(stage: &mut Stage) {
+    outage(stage).await;
+    eventually("Redis counts again", async || match stage.outsider.instances().await?.len() {
+        0 => Err(String::from("nobody has reported")),
+        _ => Ok(()),
+    })
+    .await;
+    stage.redis.kill_9();
+    estimates(stage, INSTANCES).await;
+    stage.redis.restart();
+}
+
+/// Goal: an operator's mistake shows nobody too small a number. Method: FLUSHALL.
+async fn flush(stage: &mut Stage) {
+    stage.begin();
+    stage.outsider.send(&["FLUSHALL"]).await.expect("Redis runs");
+}
+
+/// Goal: the same when instances report a heartbeat apart, and so at different times after it. Method: nobody
+/// comes or goes.
+async fn flush_in_a_quiet_moment(stage: &mut Stage) {
+    stage.stop_churn().await;
+    flush(stage).await;
+}
+
+/// Goal: a Redis that answers nothing for a while is nobody's death. Method: SIGSTOP, which leaves all
+/// connections open.
+async fn stop(stage: &mut Stage, length: Duration) {
+    stage.begin();
+    stage.redis.stop();
+    sleep(length).await;
+    stage.redis.cont();
+}
+
+/// Goal: the same for a Redis that holds its clients up by itself. Method: CLIENT PAUSE; the fault is over
+/// when Redis answers somebody again.
+async fn pause(stage: &mut Stage, length: Duration) {
+    let milliseconds = length.as_millis().to_string();
+    stage.begin();
+    let started = Instant::now();
+    stage.outsider.send(&["CLIENT", "PAUSE", &milliseconds, "ALL"]).await.expect("Redis runs");
+    sleep(length.saturating_sub(started.elapsed())).await;
+}
+
+/// Goal: somebody else's endless script is an outage like any other. Method: run one, wait until all have
+/// noticed, kill it.
+async fn busy(stage: &mut Stage) {
+    stage.begin();
+    let endless = stage.outsider.clone();
+    let endless =
+        tokio::spawn(async move { endless.send(&["EVAL", "while true do end", "0"]).await });
+    estimates(stage, INSTANCES).await;
+    let outsider = &stage.outsider;
+    eventually("the script is killed", async || outsider.send(&["SCRIPT", "KILL"]).await).await;
+    let killed = endless.await.expect("it does not panic");
+    assert!(killed.is_err(), "{killed:?}");
+}
+
+/// Goal: a Redis that is out of memory goes on counting. Method: the least limit there is, while people come
+/// and go.
+async fn out_of_memory(stage: &mut Stage) {
+    stage.begin();
+    let set = async |limit| stage.outsider.send(&["CONFIG", "SET", "maxmemory", limit]).await;
+    set("1").await.expect("a limit");
+    let refused = stage.outsider.send(&["SET", "something", "else"]).await;
+    assert!(refused.as_ref().is_err_and(|error| error.contains("OOM")), "{refused:?}");
+    stage.visits_pass(30).await;
+    set("0").await.expect("no limit");
+}
+
+/// Goal: no jump of the clock is anybody's death or makes ghosts immortal. Method: the script adds an offset to
+/// TIME; it jumps twice while people come and go.
+async fn clock_jumps(stage: &mut Stage, milliseconds: i64) {
+    stage.begin();
+    for jumps in 1..=2 {
+        let offset = (jumps * milliseconds).to_string();
+        stage.outsider.send(&["SET", CLOCK_OFFSET, &offset]).await.expect("Redis runs");
+        stage.visits_pass(10).await;
+    }
+}
+
+/// Goal: evicted keys are made good like lost ones. Method: others fill Redis under allkeys-random until each
+/// of our keys was evicted at least once.
+async fn eviction(stage: &mut Stage) {
+    stage.begin();
+    let send = async |words: &[&str]| stage.outsider.send(words).await.expect("Redis runs");
+    send(&["CONFIG", "SET", "maxmemory-policy", "allkeys-random"]).await;
+    send(&["CONFIG", "SET", "maxmemory", "3mb"]).await;
+    let fill =
+        "for n = 1, 40 do redis.call('SET', 'other:' .. ARGV[1] .. n, string.rep('x', 9000)) end";
+    let mut missing: Vec<String> = ours().into();
+    for round in 0..2000 {
+        send(&["EVAL", fill, "0", &format!("{round}:")]).await;
+        let mut left = Vec::new();
+        for key in missing {
+            if stage.outsider.has(&key).await.expect("Redis runs") {
+                left.push(key);
+            }
+        }
+        missing = left;
+        if missing.is_empty() {
+            break;
+        }
+    }
+    assert!(missing.is_empty(), "never evicted: {missing:?}");
+    send(&["CONFIG", "SET", "maxmemory", "0"]).await;
+}
+
+/// The names of the keys.
+fn ours() -> [String; 5] {
+    let part = |name| format!("{{{}}}:{name}", crate::outsider::KEY);
+    let key = crate::outsider::KEY.to_owned();
+    [key, part("connections"), part("sequence"), part("leases"), part("meta")]
+}

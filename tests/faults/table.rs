@@ -1,0 +1,95 @@
+//! The table of promises with what was measured.
+
+use std::{
+    fmt::Write as _,
+    sync::{Mutex, MutexGuard},
+    time::Duration,
+};
+
+use crate::row::{Measured, Row};
+
+/// Collects the outcomes of all runs, row by row.
+#[derive(Debug)]
+pub(crate) struct Table(Mutex<Vec<Line>>);
+
+#[derive(Debug)]
+struct Line {
+    name: &'static str,
+    fault: &'static str,
+    bound: String,
+    runs: Vec<Measured>,
+    failed: usize,
+}
+
+impl Table {
+    /// An empty line for each row.
+    pub(crate) fn new(rows: &[Row]) -> Self {
+        let line = |row: &Row| Line {
+            name: row.name,
+            fault: row.fault,
+            bound: row.bound.to_string(),
+            runs: Vec::new(),
+            failed: 0,
+        };
+        Self(Mutex::new(rows.iter().map(line).collect()))
+    }
+
+    /// One run of a row has ended.
+    pub(crate) fn note(&self, name: &str, outcome: &Result<Measured, String>) {
+        let mut lines = self.lock();
+        let line = lines.iter_mut().find(|line| line.name == name).expect("every row has a line");
+        match outcome {
+            Ok(measured) => line.runs.push(*measured),
+            Err(_) => line.failed += 1,
+        }
+    }
+
+    /// Prints the table, and writes it to the file that `HEADCOUNT_FAULTS_TABLE` names.
+    pub(crate) fn publish(&self) {
+        let table = self.to_markdown();
+        println!("{table}");
+        if let Some(path) = std::env::var_os("HEADCOUNT_FAULTS_TABLE") {
+            let written = std::fs::write(&path, &table);
+            written.unwrap_or_else(|error| panic!("failed to write {}: {error}", path.display()));
+        }
+    }
+
+    fn to_markdown(&self) -> String {
+        let mut text = String::from(
+            "| fault | right again within | median | worst | largest error | runs | wrong |\n\
+             |---|---|---|---|---|---|---|\n",
+        );
+        let lines = self.lock();
+        for line in lines.iter().filter(|line| line.runs.len() + line.failed > 0) {
+            line.write_to(&mut text);
+        }
+        text
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Vec<Line>> {
+        self.0.lock().expect("nothing panics while it holds this lock")
+    }
+}
+
+impl Line {
+    fn write_to(&self, text: &mut String) {
+        let mut times: Vec<Duration> = self.runs.iter().map(|run| run.right_after).collect();
+        times.sort_unstable();
+        let seconds = |time: Option<&Duration>| match time {
+            Some(time) => format!("{:.2} s", time.as_secs_f64()),
+            None => String::from("–"),
+        };
+        let error = self.runs.iter().map(|run| run.largest_error).max().unwrap_or_default();
+        let runs = self.runs.len() + self.failed;
+        let written = writeln!(
+            text,
+            "| {} | {} | {} | {} | {error} | {runs} | {} |",
+            self.fault,
+            self.bound,
+            seconds(times.get(times.len() / 2)),
+            seconds(times.last()),
+            self.failed,
+        );
+        written.expect("a string takes anything");
+    }
+}
