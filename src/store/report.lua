@@ -84,6 +84,7 @@ local shown = not damaged and store.total or nil -- the count that the stored re
 local reaped, repaired = 0, 0
 local audit_due = damaged or kind == 'audit'
 local parts_lost = false -- counts of other instances are known to be missing
+local leases_lost = false
 
 -- The lease clock runs while reports come in. A silence says that the store was away, or everybody was, not
 -- who died meanwhile, so it counts for little; it counts for something, so that instances which die after a
@@ -121,7 +122,8 @@ local function read_parts(fence)
   if meta_unreadable then
     redis.call('DEL', meta)
   end
-  audit_due = audit_due or leased == 0 -- the first report of all, or the leases were lost
+  leases_lost = is_error(leased) or leased == 0 -- or this is the first report of all
+  audit_due = audit_due or leases_lost
   if type(stored) == 'string' then
     return stored
   end
@@ -187,13 +189,14 @@ local function clamp_leases()
 end
 
 -- Step 5. Recount the total from its parts. A part with a sequence and no lease belongs to an instance whose
--- lease was lost: it gets a new one, and if the instance is dead that ends too. A part with neither is nobody's.
+-- lease was lost: it gets a new one, and if the instance is dead that ends too. A part with neither is nobody's,
+-- unless all leases were lost: then there is no telling, and the sequences may be lost as well.
 local function audit()
   local leased, sum = clamp_leases(), 0
   local parts = redis.call('HGETALL', connections)
   for index = 1, #parts, 2 do
     local owner, count = parts[index], tonumber(parts[index + 1])
-    local known = leased[owner] or redis.call('HEXISTS', sequences, owner) == 1
+    local known = leases_lost or leased[owner] or redis.call('HEXISTS', sequences, owner) == 1
     if known and is_whole(count, LOCAL_MAX) then
       sum = sum + count
       if not leased[owner] then

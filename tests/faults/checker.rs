@@ -21,8 +21,8 @@ use crate::{
     truth::{Span, Truth},
 };
 
-/// How old news may be in quiet times. A report gap and an emission interval are 60 ms; the rest is for a
-/// machine that is busy with several such clusters.
+/// How old news may be in quiet times, beside what the machine adds. A report gap and an emission interval are
+/// 60 ms; the rest is for several such clusters on one machine.
 pub(crate) const QUIET: Duration = Duration::from_secs(1);
 /// Within what time a newcomer must be told a count: its patience is 250 ms, the rest is for the machine.
 const WELCOME: Duration = Duration::from_millis(250 + 1000);
@@ -62,6 +62,8 @@ pub(crate) struct Histories {
     pub(crate) visits: Vec<Visit>,
     /// What each instance showed, one history for each life of an instance.
     pub(crate) streams: Vec<Vec<Showing>>,
+    /// What the machine may have added to the time that news take.
+    pub(crate) lateness: Duration,
     /// When watching ended.
     pub(crate) end: Instant,
 }
@@ -78,7 +80,7 @@ pub(crate) struct Verdict {
 /// Judges a run.
 pub(crate) fn judge(histories: &Histories, fault: &Fault) -> Verdict {
     let truth = Truth::of(&histories.visits);
-    let judge = Judge { truth, fault, end: histories.end };
+    let judge = Judge { truth, fault, lateness: histories.lateness, end: histories.end };
     let mut verdict = Verdict::default();
     for visit in &histories.visits {
         judge.client(visit, &mut verdict);
@@ -93,6 +95,7 @@ pub(crate) fn judge(histories: &Histories, fault: &Fault) -> Verdict {
 struct Judge<'a> {
     truth: Truth,
     fault: &'a Fault,
+    lateness: Duration,
     end: Instant,
 }
 
@@ -104,7 +107,7 @@ impl Judge<'_> {
             match &entry.event {
                 Event::Violation(what) => verdict.violations.push(format!("{name}: {what}")),
                 Event::Count(users) => {
-                    let error = distance(*users, &self.truth.within(before(entry.at, QUIET), &[]));
+                    let error = distance(*users, &self.truth.within(self.quiet(entry.at), &[]));
                     verdict.largest_error = verdict.largest_error.max(error);
                     self.count(*users, entry.at, name, &mut verdict.violations);
                 }
@@ -130,11 +133,11 @@ impl Judge<'_> {
 
     /// What may be shown at this moment; `None` for anything.
     fn allowed(&self, at: Instant) -> Option<RangeInclusive<u64>> {
-        let quiet = before(at, QUIET);
+        let quiet = self.quiet(at);
         if at < self.fault.began || at > self.fault.over {
             return Some(self.truth.within(quiet, &[]));
         }
-        let from = before(self.fault.began, QUIET).from.max(self.fault.agreed);
+        let from = self.quiet(self.fault.began).from.max(self.fault.agreed);
         let span = Span { from, to: at };
         match &self.fault.sees {
             Sees::Nothing => Some(self.truth.within(quiet, &[])),
@@ -142,6 +145,11 @@ impl Judge<'_> {
             Sees::Without(absent) => Some(self.truth.within(span, absent)),
             Sees::Anything => None,
         }
+    }
+
+    /// Whatever was true within this span may be shown at its end in quiet times.
+    fn quiet(&self, at: Instant) -> Span {
+        Span { from: at.checked_sub(QUIET + self.lateness).unwrap_or(at), to: at }
     }
 
     /// Rule 2.
@@ -157,7 +165,7 @@ impl Judge<'_> {
             let first = later.iter().find(|entry| entry.event.count().is_some());
             let first = first.filter(|first| first.at <= ended);
             let waited = first.map_or(ended, |first| first.at).duration_since(entry.at);
-            if waited > WELCOME {
+            if waited > WELCOME + self.lateness {
                 violations.push(format!("{name} was told nothing for {waited:?}"));
             }
             if first.and_then(|first| first.event.count()) == Some(0) {
@@ -199,10 +207,6 @@ impl Judge<'_> {
             }
         }
     }
-}
-
-fn before(at: Instant, length: Duration) -> Span {
-    Span { from: at.checked_sub(length).unwrap_or(at), to: at }
 }
 
 fn distance(users: u64, allowed: &RangeInclusive<u64>) -> u64 {

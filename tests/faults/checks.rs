@@ -74,6 +74,7 @@ fn violations(told: &[Told], shown: &[Shown]) -> Vec<String> {
     let histories = Histories {
         visits: vec![visit(told), visit(&[(1.1, 2)])],
         streams: vec![shown.iter().map(showing).collect()],
+        lateness: Duration::ZERO,
         end: at(10.0),
     };
     let fault = Fault { agreed: at(2.0), began: at(2.5), over: at(6.0), sees: Sees::Truth };

@@ -14,6 +14,7 @@
     reason = "the rules on tasks and on the environment are the program's, not its tests'"
 )]
 
+mod canary;
 mod history;
 mod proxy;
 mod stage;
@@ -95,7 +96,9 @@ fn number_of_runs() -> usize {
     const VARIABLE: &str = "HEADCOUNT_FAULTS_RUNS";
     let Some(text) = std::env::var_os(VARIABLE) else { return 1 };
     let number = text.to_str().and_then(|text| text.parse().ok()).filter(|&runs| runs > 0);
-    number.unwrap_or_else(|| panic!("{VARIABLE}={text:?}: it must be a whole number above 0"))
+    number.unwrap_or_else(|| {
+        panic!("{VARIABLE}={}: it must be a whole number above 0", text.display())
+    })
 }
 
 fn on_a_runtime<T>(work: impl Future<Output = T>) -> T {

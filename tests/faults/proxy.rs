@@ -192,7 +192,9 @@ impl Wire {
         }
         let number = self.reports.fetch_add(1, Relaxed);
         match mode {
-            Mode::DropReplies if number % DROPPED_ONE_IN == 0 => self.doomed.store(true, Relaxed),
+            Mode::DropReplies if number.is_multiple_of(DROPPED_ONE_IN) => {
+                self.doomed.store(true, Relaxed);
+            }
             Mode::Repeat(after) => {
                 late.retain(|task| !task.is_finished());
                 late.push_back(tokio::spawn(repeat(self.redis, request.to_vec(), after)));

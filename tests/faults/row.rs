@@ -119,7 +119,7 @@ pub(crate) async fn run(row: &Row) -> Result<Measured, String> {
     let over = ended + right_after;
     let fault = Fault { agreed, began: stage.began(), over, sees: row.sees.clone() };
     let mut verdict = judge(&stage.histories(), &fault);
-    if right_after > row.bound.time + NOISE {
+    if right_after > row.bound.time + NOISE + stage.lateness() {
         verdict
             .violations
             .push(format!("right after {right_after:?}: the bound is {:?}", row.bound.time));

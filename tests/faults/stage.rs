@@ -18,6 +18,7 @@ use tokio::{
 
 use crate::{
     balancer::Balancer,
+    canary::Canary,
     checker::Histories,
     client::Transport,
     history::{Guest, Place, Showing, Visits, Watcher},
@@ -56,6 +57,7 @@ pub(crate) struct Stage {
     pub(crate) redis: RedisServer,
     setup: Setup,
     balancer: Option<Balancer>,
+    canary: Canary,
     churn: Option<Churn>,
     /// Where the people who come and go may go to.
     open: Arc<Mutex<Vec<(Place, SocketAddr)>>>,
@@ -93,6 +95,7 @@ impl Stage {
             redis,
             setup,
             balancer: None,
+            canary: Canary::start(),
             churn: None,
             open: Arc::default(),
             began: None,
@@ -257,11 +260,17 @@ impl Stage {
         Err(format!("{users} are there, the public key holds {public}, its parts are {parts:?}"))
     }
 
+    /// What the machine may have added so far to any time that news take.
+    pub(crate) fn lateness(&self) -> Duration {
+        self.canary.allowance()
+    }
+
     /// Everything that was written down so far.
     pub(crate) fn histories(&self) -> Histories {
         let streams: Vec<Vec<Showing>> =
             self.seats.iter().map(|seat| seat.watcher.showings()).collect();
-        Histories { visits: self.visits.all(), streams, end: Instant::now() }
+        let (visits, lateness) = (self.visits.all(), self.lateness());
+        Histories { visits, streams, lateness, end: Instant::now() }
     }
 
     fn open(&self) -> std::sync::MutexGuard<'_, Vec<(Place, SocketAddr)>> {

@@ -14,7 +14,7 @@ use crate::{
 };
 
 const APPEND_ONLY: Setup = Setup {
-    redis: &["--appendonly", "yes", "--appendfsync", "always"],
+    redis: &["--appendonly", "yes", "--appendfsync", "everysec"],
     settings: &[],
     patch: None,
 };
@@ -74,7 +74,7 @@ fn sleeps() -> Vec<Row> {
             Box::pin(pause(stage, Duration::from_secs(5)))
         }),
         row("pause-60", "CLIENT PAUSE of 60 s", Bound::TWO_HEARTBEATS, |stage| {
-            Box::pin(pause(stage, Duration::from_secs(60)))
+            Box::pin(pause(stage, Duration::from_mins(1)))
         }),
         Row {
             setup: Setup { redis: &["--lua-time-limit", "100"], ..Setup::default() },

@@ -45,6 +45,9 @@ fn lost_parts() -> Vec<Row> {
         lost("leases-del", "the set of leases deleted", |stage| {
             Box::pin(write(stage, &[&["DEL", LEASES]]))
         }),
+        lost("fences-del", "the sequences and the leases deleted", |stage| {
+            Box::pin(write(stage, &[&["DEL", SEQUENCE], &["DEL", LEASES]]))
+        }),
         lost("meta-del", "the hash of meta data deleted", |stage| {
             Box::pin(write(stage, &[&["DEL", META]]))
         }),

@@ -45,6 +45,8 @@ pub(super) const CASES: &[Case] = cases![
         audit_on_demand,
         connections_deleted,
         leases_deleted,
+        one_lease_deleted,
+        leases_and_sequences_deleted,
     },
     publishing::{
         public_edited,

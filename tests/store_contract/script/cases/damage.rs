@@ -207,3 +207,21 @@ pub(super) fn leases_deleted(stage: &mut Stage<'_>) -> Outcome {
     same("sequences", stage.redis::<u64>("HLEN", SEQUENCE)?, 1)?;
     same("public", stage.redis::<String>("GET", PUBLIC)?.as_str(), "5")
 }
+
+/// Goal: whose lease alone is lost is not dead. Method: remove the latest and audit.
+pub(super) fn one_lease_deleted(stage: &mut Stage<'_>) -> Outcome {
+    let (mut a, _) = pair(stage)?;
+    stage.redis::<()>("ZREMRANGEBYRANK", (LEASES, -1, -1))?;
+    same("count", a.say("audit", stage)?.count, 8)?;
+    same("leases", stage.redis::<u64>("ZCARD", LEASES)?, 2)
+}
+
+/// Goal: nobody is taken for a stranger because leases and sequences are lost together, as an eviction may do.
+/// Method: delete both; a report of one instance must not cost the other its users.
+pub(super) fn leases_and_sequences_deleted(stage: &mut Stage<'_>) -> Outcome {
+    let (mut a, _) = pair(stage)?;
+    stage.redis::<()>("DEL", LEASES)?;
+    stage.redis::<()>("DEL", SEQUENCE)?;
+    same("count", a.report(stage)?.count, 8)?;
+    same("leases", stage.redis::<u64>("ZCARD", LEASES)?, 2)
+}
