@@ -17,6 +17,10 @@ use crate::{
 
 /// All of them.
 pub(super) fn rows() -> Vec<Row> {
+    [ends(), silences()].concat()
+}
+
+fn ends() -> Vec<Row> {
     vec![
         row("nothing", "nothing; somebody joins in a quiet moment", Bound::AT_ONCE, |stage| {
             Box::pin(nothing(stage))
@@ -24,15 +28,6 @@ pub(super) fn rows() -> Vec<Row> {
         row("kill-9", "kill -9 of an instance", Bound::LEASE_AND_HEARTBEAT, |stage| {
             Box::pin(kill_9(stage))
         }),
-        Row {
-            sees: Sees::Without(vec![0]),
-            ..row(
-                "sigstop",
-                "SIGSTOP of an instance for longer than the lease, SIGCONT",
-                Bound::HEARTBEAT,
-                |stage| Box::pin(sigstop(stage)),
-            )
-        },
         Row {
             setup: Setup { settings: &[("HEADCOUNT_DRAIN", "1s")], ..Setup::default() },
             ..row("sigterm", "SIGTERM of an instance under load", Bound::AT_ONCE, |stage| {
@@ -51,6 +46,20 @@ pub(super) fn rows() -> Vec<Row> {
         row("all-die", "all instances die, others start", Bound::LEASE_AND_2_HEARTBEATS, |stage| {
             Box::pin(all_die(stage))
         }),
+    ]
+}
+
+fn silences() -> Vec<Row> {
+    vec![
+        Row {
+            sees: Sees::Without(vec![0]),
+            ..row(
+                "sigstop",
+                "SIGSTOP of an instance for longer than the lease, SIGCONT",
+                Bound::HEARTBEAT,
+                |stage| Box::pin(sigstop(stage)),
+            )
+        },
         Row {
             setup: Setup {
                 redis: &["--appendonly", "yes", "--appendfsync", "everysec"],
