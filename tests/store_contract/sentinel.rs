@@ -26,6 +26,11 @@ fn users_on(server: &RedisServer) -> Option<u64> {
     count.unwrap()
 }
 
+fn cut_connections(server: &RedisServer) {
+    let mut kill = deadpool_redis::redis::cmd("CLIENT");
+    kill.arg(&["KILL", "TYPE", "normal"]).exec(&mut server.connection()).unwrap();
+}
+
 fn pause_writes(server: &RedisServer) {
     let mut pause = deadpool_redis::redis::cmd("CLIENT");
     pause.arg(&["PAUSE", "60000", "WRITE"]).exec(&mut server.connection()).unwrap();
@@ -48,23 +53,32 @@ async fn report(store: &RedisStore, instance: &mut Instance) {
 }
 
 /// Goal: a sentinel that missed a failover leads nobody back. Method: two servers that both are primaries; the
-/// sentinel with the older configuration names one, and the one with the newer the other. Whichever is listed
-/// first, the newer must win.
+/// sentinel with the older configuration, listed first, names one, and the one with the newer the other. Once at
+/// the newer's, all connections are cut again and again, at last with only the stale sentinel left.
 #[tokio::test]
 async fn the_newer_configuration_wins() {
     let [old, new] = [RedisServer::start(&[]), RedisServer::start(&[])];
     let stale = Sentinel::naming(NAME, old.port(), 3);
-    let current = Sentinel::naming(NAME, new.port(), 4);
-    // Both must be up: otherwise the only one to answer is right.
-    for sentinel in [&stale, &current] {
-        let mut lone = Instance::new(0);
-        report(&store_by(&[sentinel]), &mut lone).await;
+    let mut current = Sentinel::naming(NAME, new.port(), 4);
+    let store = store_by(&[&stale, &current]);
+    let mut a = Instance::new(3);
+    let deadline = Instant::now() + SOON;
+    // While one of them is still starting, the other's word is all there is.
+    while users_on(&new) != Some(3) {
+        assert!(Instant::now() < deadline, "the newer configuration is not believed");
+        a.report_until_answered(&store).await;
+        cut_connections(&old);
     }
-    for (users, listed) in [(3, [&stale, &current]), (4, [&current, &stale])] {
-        let store = store_by(&listed);
-        Instance::new(users).report(&store).await;
+    let before = users_on(&old);
+    for users in 4..9 {
+        if users == 6 {
+            current.kill_9();
+        }
+        cut_connections(&new);
+        a.users = users;
+        a.report_until_answered(&store).await;
+        assert_eq!((users_on(&old), users_on(&new)), (before, Some(users)));
     }
-    assert_eq!((users_on(&old), users_on(&new)), (Some(0), Some(7)));
 }
 
 /// Goal: when another primary is named, a call that waits for the old one is given up, a subscription to it ends,
