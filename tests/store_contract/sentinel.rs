@@ -201,3 +201,25 @@ async fn sentinels_and_servers_have_passwords_of_their_own() {
         }
     }
 }
+
+/// Goal: the permissions that the README names are enough. Method: a user of the servers and one of the sentinels
+/// who have no others do everything a store does.
+#[tokio::test]
+async fn the_documented_permissions_are_enough() {
+    let set = tokio::task::spawn_blocking(SentinelSet::start).await.unwrap();
+    let server = "ACL SETUSER ann on >pw -@all +@read +@write +@pubsub +@connection +@scripting +time +role \
+        ~currentUsers ~{currentUsers}:* &currentUsers?changed";
+    let sentinel = "ACL SETUSER sentry on >pw -@all +@connection +sentinel|get-master-addr-by-name \
+        +sentinel|master";
+    let words = |line: &'static str| line.split_whitespace().collect::<Vec<_>>();
+    set.ask::<()>(0, &words(server)).unwrap();
+    set.tell_sentinels(&words(sentinel));
+    set.tell_sentinels(&["ACL", "SETUSER", "default", "off"]);
+    let url = set.url().replace("//", "//ann:pw@");
+    let url = format!("{url}?sentinel_username=sentry&sentinel_password=pw");
+    let store = redis_store(&url, "currentUsers", LEASE);
+    let mut announcements = store.subscribe().await.unwrap();
+    let count = Instance::new(3).report(&store).await.count;
+    assert_eq!(next(&mut announcements).await.unwrap().unwrap(), count);
+    assert_eq!(store.roster().await.unwrap().users, 3);
+}

@@ -153,6 +153,14 @@ impl SentinelSet {
         connection.and_then(|mut to| query(&mut to, words)).map_err(|error| error.to_string())
     }
 
+    /// Gives these words to every sentinel.
+    pub(crate) fn tell_sentinels(&self, words: &[&str]) {
+        for sentinel in &self.sentinels {
+            let mut connection = self.to_sentinel(sentinel).expect("a sentinel answers");
+            query::<()>(&mut connection, words).expect("a sentinel obeys");
+        }
+    }
+
     /// A planned failover, as an operator orders it.
     pub(crate) fn order_failover(&self) {
         let mut connection = self.to_sentinel(&self.sentinels[0]).expect("a sentinel answers");
