@@ -7,6 +7,7 @@
 mod sentinel;
 
 use std::{
+    collections::HashMap,
     fmt::Write,
     sync::atomic::{AtomicUsize, Ordering},
     time::{Duration, Instant},
@@ -115,16 +116,15 @@ impl SentinelSet {
         connect(self.servers[place].port(), self.passwords.servers)
     }
 
-    /// The place of the server that enough sentinels name, or if none runs the last they named, and that says
-    /// itself that it is the primary; while there is none, why not.
+    /// The place of the server that the newest configuration of a sentinel names, or if none runs the last that was
+    /// named, and that says itself that it is the primary; while there is none, why not.
     pub(crate) fn primary(&self) -> Result<usize, String> {
         let running: Vec<&Sentinel> = self.sentinels.iter().filter(|each| each.runs()).collect();
-        let named: Vec<_> = running.iter().map(|sentinel| self.named_by(sentinel)).collect();
-        let enough_name = |port| named.iter().filter(|&&name| name == Some(port)).count() >= QUORUM;
-        let place = self.servers.iter().position(|server| enough_name(server.port()));
+        let named = running.iter().filter_map(|sentinel| self.named_by(sentinel)).max();
+        let place_of = |port| self.servers.iter().position(|server| server.port() == port);
+        let place = named.and_then(|(_, port)| place_of(port));
         let last = || running.is_empty().then(|| self.last.load(Ordering::Relaxed));
-        let place = place.or_else(last);
-        let place = place.ok_or_else(|| format!("the sentinels name {named:?}"))?;
+        let place = place.or_else(last).ok_or("no sentinel names a server of the set")?;
         match self.role(place)?.as_str() {
             "master" => {
                 self.last.store(place, Ordering::Relaxed);
@@ -210,11 +210,14 @@ impl SentinelSet {
         connect(sentinel.port(), self.passwords.sentinels)
     }
 
-    fn named_by(&self, sentinel: &Sentinel) -> Option<u16> {
+    /// The epoch of a sentinel's configuration, and the port of the server that it names.
+    fn named_by(&self, sentinel: &Sentinel) -> Option<(u64, u16)> {
         let mut connection = self.to_sentinel(sentinel).ok()?;
         let named = query(&mut connection, &["SENTINEL", "GET-MASTER-ADDR-BY-NAME", NAME]);
-        let named: Option<(String, u16)> = named.ok()?;
-        named.map(|(_, port)| port)
+        let (_, port): (String, u16) = named.ok()?;
+        let state = query(&mut connection, &["SENTINEL", "MASTER", NAME]);
+        let state: HashMap<String, String> = state.ok()?;
+        Some((state.get("config-epoch")?.parse().ok()?, port))
     }
 
     /// Whether every sentinel sees all others, and replicas that could be promoted.
@@ -229,7 +232,7 @@ impl SentinelSet {
                 return Err(quorum);
             }
             let replicas = query(&mut connection, &["SENTINEL", "REPLICAS", NAME]);
-            let replicas: Vec<std::collections::HashMap<String, String>> =
+            let replicas: Vec<HashMap<String, String>> =
                 replicas.map_err(|error| error.to_string())?;
             let state = |name: &'static str| replicas.iter().map(move |replica| &replica[name]);
             let ready = replicas.len() == SERVERS - 1
