@@ -115,6 +115,24 @@ async fn calls_and_subscriptions_leave_a_primary_that_is_replaced() {
     assert_eq!(next(&mut announcements).await.unwrap().unwrap(), count);
 }
 
+/// Goal: sentinels that are set up anew, and so count their configurations anew, are believed, although the former
+/// primary lives and takes writes. Method: the sentinel names another server by an older epoch.
+#[tokio::test]
+async fn sentinels_that_begin_anew_are_believed() {
+    let [old, new] = [RedisServer::start(&[]), RedisServer::start(&[])];
+    let mut sentinel = Sentinel::naming(NAME, old.port(), 3);
+    let store = store_by(&[&sentinel]);
+    let mut a = Instance::new(5);
+    report(&store, &mut a).await;
+    let mut announcements = store.subscribe().await.unwrap();
+    sentinel.rename(NAME, new.port(), 0);
+    assert!(within(next(&mut announcements)).await.is_none(), "the subscription ends");
+    let _announcements = within(store.subscribe()).await.unwrap();
+    a.users = 6;
+    a.report(&store).await;
+    assert_eq!((users_on(&old), users_on(&new)), (Some(5), Some(6)));
+}
+
 /// Goal: idle connections to a former primary are not used again, although it takes writes still. Method: its
 /// sentinel names another server, and a subscription finds that; then a report must go there.
 #[tokio::test]

@@ -14,6 +14,7 @@
 //! It never decides what is done on a connection, and never waits without a limit.
 
 use std::{
+    cmp::Reverse,
     collections::HashMap,
     fmt,
     sync::{
@@ -155,8 +156,8 @@ impl Sentinels {
         }
     }
 
-    /// Looks from time to time, until the sentinels have a newer configuration with another primary. Asking
-    /// costs less than it takes to trust a subscription to their messages, which could be deaf.
+    /// Looks from time to time, until the sentinels name another primary. Asking costs less than it takes to
+    /// trust a subscription to their messages, which could be deaf.
     async fn replaced(&self, primary: &Primary) {
         loop {
             sleep(self.waits.look).await;
@@ -164,18 +165,32 @@ impl Sentinels {
             let newer = |answer: &Primary| {
                 answer.epoch > primary.epoch && !answer.is_at_the_same_address_as(primary)
             };
-            if answers.iter().any(newer) {
+            if answers.iter().any(newer) || self.is_disowned(primary, &answers) {
                 return;
             }
         }
     }
 
+    /// Whether most sentinels answer, and none of them names this server. Then its epoch means nothing any more,
+    /// however great: sentinels that are set up anew begin to count anew.
+    fn is_disowned(&self, primary: &Primary, answers: &[Primary]) -> bool {
+        let most_answer = 2 * answers.len() > self.all.len();
+        most_answer && !answers.iter().any(|answer| answer.is_at_the_same_address_as(primary))
+    }
+
     /// Whom to try, newest configuration first. The last primary is among them: a sentinel that missed a
     /// failover must not lead back to the server before it.
     async fn candidates(&self) -> Result<Vec<Primary>, StoreError> {
-        let (mut candidates, failures) = self.ask_all().await;
-        candidates.extend(self.last.borrow().clone());
-        candidates.sort_by_key(|candidate| std::cmp::Reverse(candidate.epoch));
+        let (answers, failures) = self.ask_all().await;
+        let last = self.last.borrow().clone();
+        let disowned = last.as_ref().is_some_and(|last| self.is_disowned(last, &answers));
+        let mut candidates = answers;
+        candidates.extend(last.clone());
+        candidates.sort_by_key(|candidate| Reverse(candidate.epoch));
+        if disowned {
+            candidates.retain(|candidate| Some(candidate) != last.as_ref());
+            candidates.extend(last);
+        }
         let mut distinct: Vec<Primary> = Vec::new();
         for candidate in candidates {
             if !distinct.iter().any(|other| other.is_at_the_same_address_as(&candidate)) {
