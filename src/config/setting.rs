@@ -77,7 +77,8 @@ pub(super) fn redis_url(text: &str) -> Result<String, ConfigError> {
     let Err(error) = check_url(text) else {
         return Ok(text.to_owned());
     };
-    let hidden = || if text.is_empty() { "" } else { "(not shown: no address)" }.to_owned();
+    let hidden =
+        || if text.is_empty() { "" } else { "(not shown: it may hold a password)" }.to_owned();
     Err(ConfigError {
         variable: "HEADCOUNT_REDIS_URL",
         value: shown_url(text).unwrap_or_else(hidden),

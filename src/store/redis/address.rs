@@ -55,12 +55,13 @@ impl Address {
         if let Some(parts) = SentinelParts::of(text) {
             return parts?.address().map(Self::Sentinels);
         }
-        let url = Url::parse(text).map_err(|error| invalid(error.to_string()))?;
-        if !matches!(url.scheme(), "redis" | "rediss") {
+        let scheme = text.split_once("://").map(|(scheme, _)| scheme.to_ascii_lowercase());
+        if !matches!(scheme.as_deref(), Some("redis" | "rediss")) {
             return Err(invalid(
                 "the scheme is none of redis, rediss, redis+sentinel and rediss+sentinel",
             ));
         }
+        let url = Url::parse(text).map_err(|error| invalid(error.to_string()))?;
         if !url.has_host() {
             return Err(invalid("it has no host"));
         }
