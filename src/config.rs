@@ -14,20 +14,19 @@ use std::{
 };
 
 use clap::{Args, Parser, Subcommand};
-use url::Url;
 use uuid::Uuid;
 
 pub(crate) use load::POLLING_LEAVES_AT_ONCE;
 pub use load::{LoadArgs, LoadConfig, Target, Transport};
 pub use setting::ConfigError;
-use setting::{Setting, redis_url, without_credentials};
+use setting::{Setting, redis_url};
 
 use crate::{
     count::Incarnation,
     origin::Origins,
     pace::{ANSWER_OVERDUE, REPORT_GAP_MIN, whole_millis},
     sockets::Transports,
-    store::{LEASE_MAX, LEASE_MIN},
+    store::{LEASE_MAX, LEASE_MIN, redis::shown_url},
 };
 
 /// The shortest ping interval and timeout: a polling client posts once for each ping, which is within what
@@ -148,8 +147,8 @@ pub struct ServeArgs {
 /// Where the count is shared, as given, unchecked.
 #[derive(Args, Clone, Debug)]
 pub struct StoreArgs {
-    /// Redis that the cluster shares, redis:// or rediss://, with user and password if needed. Without it
-    /// one instance counts for itself (the embedded store).
+    /// Redis that the cluster shares: redis:// or rediss://, or redis+sentinel:// with a list of sentinels,
+    /// with user and password if needed. Without it one instance counts for itself (the embedded store).
     #[arg(long, env = "HEADCOUNT_REDIS_URL", value_name = "URL", hide_env_values = true)]
     redis_url: Option<String>,
     /// Redis key of the count; a cluster of its own needs a key and a channel of its own.
@@ -214,16 +213,15 @@ pub struct Config {
 #[derive(Clone)]
 #[allow(missing_docs, reason = "each is documented as a flag, above")]
 pub struct RedisConfig {
-    pub url: Url,
+    pub url: String,
     pub key: String,
     pub channel: String,
 }
 
 impl fmt::Debug for RedisConfig {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let url = without_credentials(&self.url);
         f.debug_struct("RedisConfig")
-            .field("url", &url.as_str())
+            .field("url", &shown_url(&self.url).unwrap_or_default())
             .field("key", &self.key)
             .field("channel", &self.channel)
             .finish()

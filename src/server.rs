@@ -271,7 +271,7 @@ fn store(config: &Config) -> anyhow::Result<Arc<dyn Store>> {
 /// If the address cannot be used.
 pub fn redis_store(redis: &RedisConfig, lease: Duration) -> anyhow::Result<RedisStore> {
     let settings = RedisSettings {
-        url: redis.url.to_string(),
+        url: redis.url.clone(),
         key: redis.key.clone(),
         channel: redis.channel.clone(),
         lease,

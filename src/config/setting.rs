@@ -2,9 +2,10 @@
 
 use std::{net::SocketAddr, str::FromStr, time::Duration};
 
-use url::Url;
-
-use crate::{sockets::Transports, store::redis::check_url};
+use crate::{
+    sockets::Transports,
+    store::redis::{check_url, shown_url},
+};
 
 /// A setting that was refused.
 #[derive(Debug, thiserror::Error)]
@@ -72,27 +73,19 @@ impl Setting<'_> {
 }
 
 /// An address of Redis. The value of a refused one is shown without its credentials, or not at all.
-pub(super) fn redis_url(text: &str) -> Result<Url, ConfigError> {
-    let refuse = |value: String| ConfigError {
-        variable: "HEADCOUNT_REDIS_URL",
-        value,
-        allowed:
-            "an address such as redis://127.0.0.1:6379 or rediss://user:password@host:6379/0; \
-            unset it to count without Redis"
-                .to_owned(),
+pub(super) fn redis_url(text: &str) -> Result<String, ConfigError> {
+    let Err(error) = check_url(text) else {
+        return Ok(text.to_owned());
     };
-    let url = Url::parse(text).map_err(|_| {
-        refuse(if text.is_empty() { String::new() } else { "(not shown: no address)".to_owned() })
-    })?;
-    let plausible = url.has_host() && check_url(text).is_ok();
-    if plausible { Ok(url) } else { Err(refuse(without_credentials(&url).to_string())) }
-}
-
-/// The address as it may be shown.
-pub(super) fn without_credentials(url: &Url) -> Url {
-    let mut shown = url.clone();
-    // These fail only for addresses that cannot carry credentials.
-    let _ = shown.set_username("");
-    let _ = shown.set_password(None);
-    shown
+    let hidden =
+        || if text.is_empty() { "" } else { "(not shown: it may hold a password)" }.to_owned();
+    Err(ConfigError {
+        variable: "HEADCOUNT_REDIS_URL",
+        value: shown_url(text).unwrap_or_else(hidden),
+        allowed: format!(
+            "an address such as redis://127.0.0.1:6379, rediss://user:password@host:6379/0 or \
+            redis+sentinel://user:password@host1:26379,host2:26379/mymaster ({}); unset it to count without Redis",
+            error.reason
+        ),
+    })
 }

@@ -31,6 +31,8 @@ fn the_defaults_are_allowed() {
 #[case("--redis-url", "", "HEADCOUNT_REDIS_URL", "unset it")]
 #[case("--redis-url", "redis://127.0.0.1/nought", "HEADCOUNT_REDIS_URL", "redis://")]
 #[case("--redis-url", "rediss://127.0.0.1/#insecure", "HEADCOUNT_REDIS_URL", "rediss://")]
+#[case("--redis-url", "redis+sentinel://a,b", "HEADCOUNT_REDIS_URL", "the primary is missing")]
+#[case("--redis-url", "redis-sentinel://a/b", "HEADCOUNT_REDIS_URL", "redis+sentinel://")]
 #[case("--key", "a{b}", "HEADCOUNT_KEY", "braces")]
 #[case("--channel", "", "HEADCOUNT_CHANNEL", "1 to 200 bytes")]
 #[case("--heartbeat", "1h", "HEADCOUNT_HEARTBEAT", "from 10ms to 1m 40s")]
@@ -80,6 +82,11 @@ fn a_changed_key_needs_a_changed_channel() {
 #[case("redis//alice:open-sesame@127.0.0.1")]
 #[case("redis://alice:open-sesame@")]
 #[case("redis://alice:open-sesame@127.0.0.1/zero")]
+#[case("redis+sentinel://alice:open-sesame@a,b/main?sentinel_password=sesame")]
+#[case("redis+sentinel://alice:open-sesame@a,b/?sentinel_password=sesame")]
+#[case("redis+sentinel://alice:open-sesame@a/main?password=sesame")]
+#[case("redis+sentinel://alice:open/sesame@a/main")]
+#[case("redis+sentinel://alice:sesame/main")]
 fn secrets_are_not_shown(#[case] address: &str) {
     let checked = check(&[&format!("--redis-url={address}")]);
     let shown = match checked {

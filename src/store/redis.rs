@@ -1,28 +1,35 @@
-//! The store shared by a cluster: four connections for reports, and one of its own for each subscription.
+//! The store shared by a cluster: four connections for reports, and one of its own for each subscription. With
+//! sentinels in between, all of them lead to the primary of the moment.
 //!
 //! What a report does is written in `report.lua` and nowhere else; this module sends it, bounds every wait,
 //! and says in [`StoreError`]'s words what went wrong. It never decides when to report or to retry, and no
 //! credential leaves it: not in an error, not in its `Debug` output.
 
+mod address;
 mod fault;
 mod parse;
 
-use std::{fmt, time::Duration};
+mod sentinel;
 
-use deadpool_redis::{
-    Connection, Manager, Pool, PoolError, Runtime,
-    redis::{
-        AsyncConnectionConfig, Client, ConnectionInfo, IntoConnectionInfo, RedisResult, Script,
-        Value,
-        io::tcp::{TcpSettings, socket2::TcpKeepalive},
-    },
+mod connector;
+
+use std::{fmt, sync::Arc, time::Duration};
+
+use deadpool::{
+    Runtime,
+    managed::{Object, Pool, PoolError, TimeoutType},
 };
+use deadpool_redis::redis::{RedisResult, Script, Value, aio::MultiplexedConnection};
 use futures_util::StreamExt;
-use tokio::time::{Instant, timeout, timeout_at};
+use tokio::time::{Instant, timeout_at};
 
 use super::{Announcements, Reply, Report, ReportKind, Roster, Store, StoreError, StoreFuture};
 use crate::pace::whole_millis;
+use address::Address;
+pub use address::{InvalidRedisUrl, check_url, shown_url};
+use connector::{Connector, Server};
 use fault::Secrets;
+use sentinel::SentinelWaits;
 
 /// The longest a call may wait, however long the lease is: a server that has not answered by then is tried on
 /// another connection, and the fence makes a late execution harmless.
@@ -41,7 +48,7 @@ const KEEPALIVE_PROBES: u32 = 3;
 /// Where the shared store is and what it is called there.
 #[derive(Clone)]
 pub struct RedisSettings {
-    /// `redis://` or `rediss://` (TLS), with user and password if need be.
+    /// `redis://`, or `redis+sentinel://` if sentinels know the server; with user and password if need be.
     pub url: String,
     /// The public key's name; the other keys are derived from it.
     pub key: String,
@@ -62,22 +69,11 @@ impl fmt::Debug for RedisSettings {
     }
 }
 
-/// Settings that no store can be made of. It never quotes the URL, which holds the password.
-#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-#[error(
-    "failed to read the redis url: {reason}; allowed is redis[s]://[user:password@]host[:port][/database]"
-)]
-pub struct InvalidRedisUrl {
-    reason: String,
-}
-
 /// The count in Redis.
 pub struct RedisStore {
-    pool: Pool,
-    /// Makes the connections for subscriptions.
-    client: Client,
+    pool: Pool<Connector>,
     /// What errors must not say.
-    secrets: Secrets,
+    secrets: Arc<Secrets>,
     report: Script,
     roster: Script,
     keys: Keys,
@@ -89,21 +85,15 @@ pub struct RedisStore {
 impl RedisStore {
     /// Prepares a store; nothing is connected before the first call.
     pub fn new(settings: RedisSettings) -> Result<Self, InvalidRedisUrl> {
-        let info = connection_info(&settings.url)?;
-        let secrets = Secrets::of(info.redis_settings());
+        let address = Address::parse(&settings.url)?;
+        let secrets = Arc::new(Secrets::of(&address));
         let refuse = |error: &dyn fmt::Display| InvalidRedisUrl {
             reason: secrets.redact(&error.to_string()),
         };
-        let client = Client::open(info.clone()).map_err(|error| refuse(&error))?;
         let patience = settings.lease.min(CALL_MAX);
         let waits = Waits::within(patience);
-        // The response timeout is off: a waiter that gave up would lose the reply, and the command may run
-        // nevertheless. The whole call is bounded instead, and its connection dropped.
-        let config = AsyncConnectionConfig::new()
-            .set_connection_timeout(Some(waits.connect))
-            .set_response_timeout(None);
-        let manager = Manager::new_with_config(info, config).map_err(|error| refuse(&error))?;
-        let pool = Pool::builder(manager)
+        let connector = Connector::new(address, &waits, Arc::clone(&secrets));
+        let pool = Pool::builder(connector.map_err(|error| refuse(&error))?)
             .max_size(POOL_SIZE)
             .runtime(Runtime::Tokio1)
             .wait_timeout(Some(patience))
@@ -113,7 +103,6 @@ impl RedisStore {
             .map_err(|error| refuse(&error))?;
         Ok(Self {
             pool,
-            client,
             secrets,
             report: Script::new(include_str!("report.lua")),
             roster: Script::new(include_str!("roster.lua")),
@@ -152,55 +141,79 @@ impl RedisStore {
     }
 
     /// Runs one script on a pooled connection, within one lease from start to end. A connection that failed
-    /// is taken out of the pool, so that the next call resolves the address anew: after a failover the old
+    /// is taken out of the pool, so that the next call finds the server anew: after a failover the old
     /// one keeps answering `READONLY`, and passes every health check.
     async fn run(
         &self,
-        script: impl AsyncFnOnce(&mut Connection) -> RedisResult<Value>,
+        script: impl AsyncFnOnce(&mut MultiplexedConnection) -> RedisResult<Value>,
     ) -> Result<Value, StoreError> {
         let deadline = Instant::now() + self.patience;
-        let mut connection = match timeout_at(deadline, self.pool.get()).await {
-            Ok(Ok(connection)) => connection,
+        let mut link = match timeout_at(deadline, self.pool.get()).await {
+            Ok(Ok(link)) => link,
             Ok(Err(error)) => return Err(self.no_connection(error)),
             Err(_) => return Err(StoreError::Timeout(self.patience)),
         };
-        let Ok(outcome) = timeout_at(deadline, script(&mut connection)).await else {
-            drop(Connection::take(connection));
-            return Err(StoreError::Timeout(self.patience));
-        };
-        outcome.map_err(|error| {
-            if fault::spoils_connection(&error) {
-                drop(Connection::take(connection));
+        let server = Arc::clone(&link.server);
+        match self.answer(deadline, &server, script(&mut link.connection)).await {
+            Ok(Ok(value)) => Ok(value),
+            Ok(Err(error)) => {
+                if fault::spoils_connection(&error) {
+                    drop(Object::take(link));
+                }
+                Err(fault::classify(&error, &self.secrets))
             }
-            fault::classify(&error, &self.secrets)
-        })
+            Err(error) => {
+                drop(Object::take(link));
+                Err(error)
+            }
+        }
     }
 
-    fn no_connection(&self, error: PoolError) -> StoreError {
-        match error {
-            PoolError::Backend(error) => fault::classify(&error, &self.secrets),
-            // Every connection is in use by a call that has not been answered yet.
-            PoolError::Timeout(deadpool_redis::TimeoutType::Wait) => {
-                StoreError::Timeout(self.patience)
+    /// What a server answers, for as long as it is the primary: what a former one would still say is about
+    /// data that nobody will read again.
+    async fn answer<T>(
+        &self,
+        deadline: Instant,
+        server: &Server,
+        answer: impl Future<Output = RedisResult<T>>,
+    ) -> Result<RedisResult<T>, StoreError> {
+        tokio::select! {
+            biased;
+            outcome = timeout_at(deadline, answer) => {
+                outcome.map_err(|_| StoreError::Timeout(self.patience))
             }
+            () = self.pool.manager().left(server) => {
+                Err(StoreError::Unreachable("there is another primary".to_owned()))
+            }
+        }
+    }
+
+    fn no_connection(&self, error: PoolError<StoreError>) -> StoreError {
+        match error {
+            PoolError::Backend(error) => error,
+            // Every connection is in use by a call that has not been answered yet.
+            PoolError::Timeout(TimeoutType::Wait) => StoreError::Timeout(self.patience),
             other => StoreError::Unreachable(self.secrets.redact(&other.to_string())),
         }
     }
 
     async fn open_subscription(&self) -> Result<Announcements, StoreError> {
+        let deadline = Instant::now() + self.patience;
+        let connector = self.pool.manager();
+        let server = timeout_at(deadline, connector.server()).await;
+        let server = server.unwrap_or(Err(StoreError::Timeout(self.patience)))?;
         let subscribed = async {
-            let mut subscription = self.client.get_async_pubsub().await?;
+            let mut subscription = server.client.get_async_pubsub().await?;
             subscription.subscribe(&self.channel).await?;
             RedisResult::Ok(subscription.into_on_message())
         };
         // `get_async_pubsub` has no timeout of its own.
-        match timeout(self.patience, subscribed).await {
-            Ok(Ok(messages)) => {
-                Ok(messages.map(|message| parse::announcement(message.get_payload_bytes())).boxed())
-            }
-            Ok(Err(error)) => Err(fault::classify(&error, &self.secrets)),
-            Err(_) => Err(StoreError::Timeout(self.patience)),
-        }
+        let messages = self.answer(deadline, &server, subscribed).await?;
+        let messages = messages.map_err(|error| fault::classify(&error, &self.secrets))?;
+        // A former primary, now a replica, would still deliver what is published, but late or never.
+        let connector = connector.clone();
+        let messages = messages.take_until(Box::pin(async move { connector.left(&server).await }));
+        Ok(messages.map(|message| parse::announcement(message.get_payload_bytes())).boxed())
     }
 }
 
@@ -225,7 +238,7 @@ impl Store for RedisStore {
 impl fmt::Debug for RedisStore {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("RedisStore")
-            .field("address", &self.client.get_connection_info().addr().to_string())
+            .field("address", &self.pool.manager().to_string())
             .field("key", &self.keys.public)
             .field("channel", &self.channel)
             .field("patience", &self.patience)
@@ -263,39 +276,23 @@ struct Waits {
     /// The check of a pooled connection. A third of a lease, so that one call finds out two dead ones and
     /// still has time for a third.
     recycle: Duration,
+    /// The first answer of a sentinel. A third of a lease leaves as much and more for the connection itself.
+    sentinel: Duration,
+    /// Between two looks whether the sentinels name another primary. A quarter of a lease, so that after a
+    /// failover all instances move within the time in which all must have reported anew.
+    look: Duration,
 }
 
 impl Waits {
     fn within(lease: Duration) -> Self {
-        Self { connect: lease * 3 / 4, recycle: lease / 3 }
+        Self { connect: lease * 3 / 4, recycle: lease / 3, sentinel: lease / 3, look: lease / 4 }
     }
-}
 
-/// Checks an address without connecting.
-///
-/// # Errors
-/// If no store can be made of it.
-pub fn check_url(url: &str) -> Result<(), InvalidRedisUrl> {
-    connection_info(url).map(drop)
-}
-
-fn connection_info(url: &str) -> Result<ConnectionInfo, InvalidRedisUrl> {
-    let invalid = |reason: &str| InvalidRedisUrl { reason: reason.to_owned() };
-    let url = url::Url::parse(url).map_err(|error| invalid(&error.to_string()))?;
-    if !matches!(url.scheme(), "redis" | "rediss") {
-        return Err(invalid("the scheme is neither redis nor rediss"));
+    /// What a connection may take if sentinels are asked first.
+    fn for_sentinels(&self) -> SentinelWaits {
+        let connect = self.connect.saturating_sub(self.sentinel);
+        SentinelWaits { answer: self.sentinel, connect, look: self.look }
     }
-    if url.fragment().is_some() {
-        return Err(invalid("it has a fragment"));
-    }
-    // The category is a fixed text; the full message may quote parts of the URL.
-    let info = url.into_connection_info().map_err(|error| invalid(error.category()))?;
-    let keepalive = TcpKeepalive::new()
-        .with_time(KEEPALIVE_IDLE)
-        .with_interval(KEEPALIVE_INTERVAL)
-        .with_retries(KEEPALIVE_PROBES);
-    let tcp = TcpSettings::default().set_nodelay(true).set_keepalive(keepalive);
-    Ok(info.set_tcp_settings(tcp))
 }
 
 fn kind_word(kind: ReportKind) -> &'static str {
@@ -331,6 +328,17 @@ mod tests {
             assert!(!shown.contains(secret), "{secret} in {shown}");
         }
         assert!(shown.contains("localhost:6390"), "{shown}");
+    }
+
+    /// Goal: nor of an address of sentinels. Method: the same, with credentials for both.
+    #[test]
+    fn debug_output_of_sentinels_holds_no_credential() {
+        let settings =
+            settings("redis+sentinel://margaret:hunter2@one,two/main?sentinel_password=hunter3");
+        let store = RedisStore::new(settings.clone()).unwrap();
+        let shown = format!("{settings:?} {store:?}");
+        assert!(!shown.contains("margaret") && !shown.contains("hunter"), "{shown}");
+        assert!(shown.contains("main according to one:26379,two:26379"), "{shown}");
     }
 
     /// Goal: a bad URL is refused at once, without quoting it. Method: one of each kind.

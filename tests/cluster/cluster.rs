@@ -96,20 +96,30 @@ impl Cluster {
     /// Whether all say `users` at this moment; if not, who says what.
     pub(crate) async fn all_say(&self, users: u64, records: &[Record]) -> Result<(), String> {
         clients_say(users, records)?;
-        for instance in &self.instances {
-            let shown = instance.shown().await?;
-            if shown != (Shown { count: users, exact: true }) {
-                return Err(format!("the instance at {}: {shown:?}", instance.public));
-            }
-        }
-        let parts = self.outsider.instances().await?;
-        let sum: u64 = parts.values().sum();
-        let public = self.outsider.users().await?;
-        if (sum, public) == (users, users) {
-            return Ok(());
-        }
-        Err(format!("the public key: {public}, its parts: {parts:?}"))
+        store_and_instances_say(users, &self.outsider, &self.instances).await
     }
+}
+
+/// Whether these instances show `users` as exact, and the public key and its parts say the same; if not, who
+/// says what.
+pub(crate) async fn store_and_instances_say(
+    users: u64,
+    outsider: &Outsider,
+    instances: &[Instance],
+) -> Result<(), String> {
+    for instance in instances {
+        let shown = instance.shown().await?;
+        if shown != (Shown { count: users, exact: true }) {
+            return Err(format!("the instance at {}: {shown:?}", instance.public));
+        }
+    }
+    let parts = outsider.instances().await?;
+    let sum: u64 = parts.values().sum();
+    let public = outsider.users().await?;
+    if (sum, public) == (users, users) {
+        return Ok(());
+    }
+    Err(format!("the public key: {public}, its parts: {parts:?}"))
 }
 
 /// Whether these clients all show `users`; if not, what the others show.

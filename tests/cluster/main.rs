@@ -22,6 +22,7 @@ mod storm;
 mod crashes;
 mod farewell;
 mod outages;
+mod sentinel;
 
 mod lesson;
 mod load;
@@ -34,6 +35,9 @@ mod outsider;
 #[allow(dead_code, reason = "other tests use the rest of it")]
 #[path = "../support/redis_server.rs"]
 mod redis_server;
+#[path = "../support/sentinel_set.rs"]
+#[allow(dead_code, reason = "other tests use the rest of it")]
+mod sentinel_set;
 
 mod balancer;
 mod client;

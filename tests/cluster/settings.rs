@@ -15,12 +15,18 @@ const fn wrong(name: &'static str, value: &'static str, allowed: &'static str) -
     Wrong { setting: (name, value), allowed }
 }
 
-const WRONG: [Wrong; 22] = [
+const WRONG: [Wrong; 24] = [
     wrong("HEADCOUNT_LISTEN", "nowhere", "127.0.0.1:3000"),
     wrong("HEADCOUNT_LISTEN", "127.0.0.1:99999", "127.0.0.1:3000"),
     wrong("HEADCOUNT_ADMIN_LISTEN", "127.0.0.1", "a port"),
     wrong("HEADCOUNT_REDIS_URL", "http://127.0.0.1", "redis://"),
     wrong("HEADCOUNT_REDIS_URL", "127.0.0.1:6379", "redis://"),
+    wrong(
+        "HEADCOUNT_REDIS_URL",
+        "redis+sentinel://a,b:26380",
+        "the name of the primary is missing",
+    ),
+    wrong("HEADCOUNT_REDIS_URL", "redis-sentinel://a/mymaster", "redis+sentinel://"),
     wrong("HEADCOUNT_HEARTBEAT", "0s", "10ms"),
     wrong("HEADCOUNT_HEARTBEAT", "soon", "500ms"),
     wrong("HEADCOUNT_HEARTBEAT", "1s", "666ms"),
@@ -81,14 +87,17 @@ async fn a_key_of_its_own_needs_a_channel_of_its_own() {
     assert!(missing.is_empty(), "{missing:?}");
 }
 
-/// Goal: a password never shows. Method: an address of Redis that is refused holds one; the answer and the
+/// Goal: a password never shows. Method: addresses that are refused hold one; the answers and the
 /// help must not repeat it.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_refused_address_does_not_show_its_password() {
     let wrong = [("HEADCOUNT_REDIS_URL", "http://user:swordfish@127.0.0.1")];
-    let answer = refusal(&[], &wrong).await.expect("it is refused");
-    assert!(answer.contains("HEADCOUNT_REDIS_URL"), "{answer}");
-    assert!(!answer.contains("swordfish"), "{answer}");
+    let of_sentinels = "redis+sentinel://user:swordfish@one,two?sentinel_password=swordfish";
+    for wrong in [wrong, [("HEADCOUNT_REDIS_URL", of_sentinels)]] {
+        let answer = refusal(&[], &wrong).await.expect("it is refused");
+        assert!(answer.contains("HEADCOUNT_REDIS_URL"), "{answer}");
+        assert!(!answer.contains("swordfish"), "{answer}");
+    }
     let mut process = Process::spawn(&["--help"], &wrong);
     let (status, _) = process.ended().await;
     assert_eq!(status.code(), Some(0), "{}", process.stderr());

@@ -3,6 +3,7 @@
 
 #![allow(
     clippy::unwrap_used,
+    clippy::print_stdout,
     clippy::print_stderr,
     clippy::disallowed_methods,
     reason = "a test may panic, print, sleep between two looks, and read the environment"
@@ -12,8 +13,13 @@
 #[allow(dead_code, reason = "shared with other test binaries, and none uses all of it")]
 mod redis_server;
 
+#[path = "../support/sentinel_set.rs"]
+#[allow(dead_code, reason = "shared with other test binaries, and none uses all of it")]
+mod sentinel_set;
+
 mod contract;
 mod faults;
 mod script;
+mod sentinel;
 mod setup;
 mod tls;

@@ -12,19 +12,23 @@ use headcount::store::{Store, StoreError};
 
 use crate::{
     redis_server::{RedisServer, free_port},
+    sentinel_set::{NAME, Sentinel},
     setup::{Instance, LONG, next, redis_store},
 };
 
 /// Set for the child: the port of the server.
 const PORT: &str = "HEADCOUNT_TEST_TLS_PORT";
+/// Set for the child: the port of a sentinel that names the server.
+const SENTINEL_PORT: &str = "HEADCOUNT_TEST_TLS_SENTINEL_PORT";
 /// Set for the child if it does not know the certificate.
 const STRANGER: &str = "HEADCOUNT_TEST_TLS_STRANGER";
 
 /// As written in a URL; the password is `hunter#2`.
 const CREDENTIALS: &str = "margaret:hunter%232";
 
-/// Goal: `rediss://` with user and password works, and only with a trusted certificate. Method: a server with
-/// a certificate made for the test, tried by a child that trusts it and by one that does not.
+/// Goal: `rediss://` with user and password works, and only with a trusted certificate; so does
+/// `rediss+sentinel://`. Method: a server and a sentinel with a certificate made for the test, tried by a child
+/// that trusts it and by one that does not.
 #[tokio::test]
 async fn tls_with_user_and_password() {
     if let Ok(port) = env::var(PORT) {
@@ -50,21 +54,41 @@ async fn tls_with_user_and_password() {
     user.arg(&["SETUSER", "margaret", "on", ">hunter#2", "~*", "&*", "+@all"]);
     user.exec(&mut server.connection()).unwrap();
 
-    let trusting = child(&tls_port, |command| command.env("SSL_CERT_FILE", path("authority.pem")));
+    let sentinel = sentinel_with_tls(&tls_port, &path);
+    let of = |command: &mut Command, authority: &str| {
+        command
+            .env("SSL_CERT_FILE", path(authority))
+            .env(PORT, &tls_port)
+            .env(SENTINEL_PORT, sentinel.port().to_string());
+    };
+    let trusting = child(|command| of(command, "authority.pem"));
     assert!(trusting.status.success(), "{trusting:?}");
-    let stranger = child(&tls_port, |command| {
-        command.env("SSL_CERT_FILE", path("stranger.pem")).env(STRANGER, "yes")
+    let stranger = child(|command| {
+        of(command, "stranger.pem");
+        command.env(STRANGER, "yes");
     });
     assert!(stranger.status.success(), "{stranger:?}");
 }
 
-fn child(port: &str, settings: impl FnOnce(&mut Command) -> &mut Command) -> Output {
+/// One that speaks TLS alone and names the server.
+fn sentinel_with_tls(server: &str, path: &impl Fn(&str) -> String) -> Sentinel {
+    let tls_port = free_port();
+    let lines = format!(
+        "tls-cert-file {}\ntls-key-file {}\ntls-ca-cert-file {}\ntls-auth-clients no\n\
+        tls-replication yes\nsentinel monitor {NAME} 127.0.0.1 {server} 9\n\
+        sentinel auth-user {NAME} margaret\nsentinel auth-pass {NAME} hunter#2\n",
+        path("server.pem"),
+        path("server.key"),
+        path("authority.pem")
+    );
+    Sentinel::start_on_tls(tls_port, &lines)
+}
+
+fn child(settings: impl FnOnce(&mut Command)) -> Output {
     let mut command = Command::new(env::current_exe().unwrap());
-    command
-        .args(["--exact", "tls::tls_with_user_and_password"])
-        .env(PORT, port)
-        .env_remove("SSL_CERT_DIR");
-    settings(&mut command).output().unwrap()
+    command.args(["--exact", "tls::tls_with_user_and_password"]).env_remove("SSL_CERT_DIR");
+    settings(&mut command);
+    command.output().unwrap()
 }
 
 async fn try_server(port: &str) {
@@ -84,6 +108,13 @@ async fn try_server(port: &str) {
     let count = a.report(&store).await.count;
     assert_eq!(next(&mut announcements).await.unwrap().unwrap(), count);
     assert_eq!(store.roster().await.unwrap().users, 3);
+
+    let sentinel = env::var(SENTINEL_PORT).unwrap();
+    let url = format!("rediss+sentinel://{CREDENTIALS}@127.0.0.1:{sentinel}/{NAME}");
+    let by_sentinel = redis_store(&url, "currentUsers", LONG);
+    a.report_until_answered(&by_sentinel).await;
+    assert_eq!(by_sentinel.roster().await.unwrap().users, 3);
+    let _announcements = by_sentinel.subscribe().await.unwrap();
 
     let wrong = with("margaret:hunter3");
     let error = a.try_report(&wrong).await.unwrap_err();

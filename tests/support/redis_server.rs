@@ -2,6 +2,7 @@
 //! passed or panicked. Its log is shown only if it panicked.
 
 use std::{
+    ffi::OsString,
     net::TcpListener,
     path::Path,
     process::{Child, Command, Stdio},
@@ -138,7 +139,7 @@ fn connect(url: &str) -> redis::RedisResult<Connection> {
 }
 
 fn spawn(port: u16, arguments: &[String], directory: &Path) -> Child {
-    Command::new("redis-server")
+    Command::new(program())
         .args(["--port", &port.to_string(), "--bind", "127.0.0.1", "--logfile", "redis.log"])
         .args(["--save", "", "--appendonly", "no", "--dir"])
         .arg(directory)
@@ -148,6 +149,11 @@ fn spawn(port: u16, arguments: &[String], directory: &Path) -> Child {
         .stderr(Stdio::null())
         .spawn()
         .expect("redis-server is installed")
+}
+
+/// The server that the tests run on: Redis as it is installed, or another that speaks its language.
+pub(crate) fn program() -> OsString {
+    std::env::var_os("HEADCOUNT_REDIS_SERVER").unwrap_or_else(|| "redis-server".into())
 }
 
 /// A port that was free a moment ago.

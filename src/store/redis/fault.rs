@@ -2,8 +2,9 @@
 //!
 //! Texts from outside pass through [`Secrets::redact`] here; nothing else turns them into errors.
 
-use deadpool_redis::redis::{ErrorKind, RedisConnectionInfo, RedisError};
+use deadpool_redis::redis::{ConnectionInfo, ErrorKind, RedisConnectionInfo, RedisError};
 
+use super::address::Address;
 use crate::store::StoreError;
 
 /// What a server says while it takes no writes, and will again by itself or by an operator's hand.
@@ -28,20 +29,25 @@ const CROWDED: &str = "max number of clients";
 /// The start of what a server that wants a password says to a command as long as ours.
 const UNAUTHENTICATED: &str = "Protocol error: unauthenticated";
 
-/// User and password, kept to be taken out of whatever others say.
+/// Answers of a server that is not, or no longer, the one its name stands for. A replica that does not serve
+/// stale data says so before it says that it is read-only, and a primary without replicas may be one that a
+/// failover has passed by.
+const NO_PRIMARY: [&str; 3] = ["READONLY", "MASTERDOWN", "NOREPLICAS"];
+
+/// Users and passwords, kept to be taken out of whatever others say.
 pub(super) struct Secrets(Vec<String>);
 
 impl Secrets {
-    pub(super) fn of(settings: &RedisConnectionInfo) -> Self {
-        let secrets = [settings.password(), settings.username()];
-        Self(
-            secrets
-                .into_iter()
-                .flatten()
-                .filter(|text| !text.is_empty())
-                .map(str::to_owned)
-                .collect(),
-        )
+    pub(super) fn of(address: &Address) -> Self {
+        let settings: Vec<&RedisConnectionInfo> = match address {
+            Address::Server(server) => vec![server.redis_settings()],
+            Address::Sentinels(address) => {
+                let all = address.sentinels.iter().chain([&address.primary]);
+                all.map(ConnectionInfo::redis_settings).collect()
+            }
+        };
+        let words = settings.into_iter().flat_map(|each| [each.password(), each.username()]);
+        Self(words.flatten().filter(|word| !word.is_empty()).map(str::to_owned).collect())
     }
 
     pub(super) fn redact(&self, text: &str) -> String {
@@ -50,7 +56,12 @@ impl Secrets {
 }
 
 pub(super) fn classify(error: &RedisError, secrets: &Secrets) -> StoreError {
-    let text = secrets.redact(&error.to_string());
+    classify_of("", error, secrets)
+}
+
+/// The same for an error of one server among several: `whom` comes before the words of the error.
+pub(super) fn classify_of(whom: &str, error: &RedisError, secrets: &Secrets) -> StoreError {
+    let text = secrets.redact(&format!("{whom}{error}"));
     let code = error.code().unwrap_or_default();
     let detail = error.detail().unwrap_or_default();
     if REFUSALS.contains(&code) || detail.starts_with(CROWDED) {
@@ -73,7 +84,11 @@ pub(super) fn classify(error: &RedisError, secrets: &Secrets) -> StoreError {
 /// True if the next call must not use this connection: it broke, or answers for a server that is no longer
 /// the one its name stands for.
 pub(super) fn spoils_connection(error: &RedisError) -> bool {
-    error.is_io_error() || error.is_unrecoverable_error() || error.code() == Some("READONLY")
+    error.is_io_error() || error.is_unrecoverable_error() || is_no_primary(error)
+}
+
+fn is_no_primary(error: &RedisError) -> bool {
+    error.code().is_some_and(|code| NO_PRIMARY.contains(&code))
 }
 
 #[cfg(test)]
@@ -100,8 +115,8 @@ mod tests {
     #[case("LOADING Redis is loading the dataset in memory", "refuses", false)]
     #[case("BUSY Redis is busy running a script.", "refuses", false)]
     #[case("OOM command not allowed when used memory > 'maxmemory'.", "refuses", false)]
-    #[case("MASTERDOWN Link with MASTER is down", "refuses", false)]
-    #[case("NOREPLICAS Not enough good replicas to write.", "refuses", false)]
+    #[case("MASTERDOWN Link with MASTER is down", "refuses", true)]
+    #[case("NOREPLICAS Not enough good replicas to write.", "refuses", true)]
     #[case("MISCONF Redis is configured to save RDB snapshots", "refuses", false)]
     #[case("ERR max number of clients reached", "refuses", false)]
     #[case("WRONGTYPE Operation against a key", "wrong type", false)]

@@ -1,0 +1,132 @@
+//! Tests of the addresses: what is read out of them, what is refused, and that credentials stay inside.
+
+use deadpool_redis::redis::ConnectionAddr;
+use rstest::rstest;
+
+use super::*;
+
+fn sentinels(text: &str) -> SentinelAddress {
+    match Address::parse(text) {
+        Ok(Address::Sentinels(address)) => address,
+        Ok(Address::Server(_)) => panic!("{text} is read as the address of a server"),
+        Err(error) => panic!("{text} is refused: {error}"),
+    }
+}
+
+fn refusal(text: &str) -> String {
+    Address::parse(text).err().unwrap_or_else(|| panic!("{text} is allowed")).to_string()
+}
+
+/// Goal: a list of sentinels is read in order. Method: with and without ports, names and both kinds of IP.
+#[test]
+fn sentinels_are_read_in_order() {
+    let address = sentinels("redis+sentinel://one,two.example:7,10.0.0.3,[::1]:9/mymaster");
+    let expected = [("one", 26379), ("two.example", 7), ("10.0.0.3", 26379), ("::1", 9)];
+    let found: Vec<_> = address.sentinels.iter().map(|info| info.addr().clone()).collect();
+    let expected = expected.map(|(host, port)| ConnectionAddr::Tcp(host.to_owned(), port));
+    assert_eq!(found, expected);
+    assert_eq!(address.name, "mymaster");
+}
+
+/// Goal: user, password and database are those of the primary, and the sentinels have a user of their own.
+/// Method: each differs, and each has a character that must be written as a code.
+#[test]
+fn sentinels_and_servers_have_users_of_their_own() {
+    let address = sentinels(
+        "redis+sentinel://ann%40x:a%23%2Fb+c@one,two/main-1/3\
+        ?sentinel_username=sen%3Atry&sentinel_password=p%26w+%2Fx",
+    );
+    let primary = address.primary.redis_settings();
+    assert_eq!((primary.username(), primary.password()), (Some("ann@x"), Some("a#/b+c")));
+    assert_eq!(primary.db(), 3);
+    for sentinel in &address.sentinels {
+        let settings = sentinel.redis_settings();
+        assert_eq!((settings.username(), settings.password()), (Some("sen:try"), Some("p&w+/x")));
+        assert_eq!(settings.db(), 0);
+    }
+}
+
+/// Goal: what the primary is told is not told to the sentinels. Method: a password in the usual place alone.
+#[test]
+fn a_password_of_the_servers_is_not_shown_to_the_sentinels() {
+    let address = sentinels("redis+sentinel://:secret@one/mymaster");
+    assert_eq!(address.primary.redis_settings().password(), Some("secret"));
+    assert_eq!(address.sentinels[0].redis_settings().password(), None);
+}
+
+/// Goal: TLS is for sentinels and servers alike. Method: the other scheme.
+#[test]
+fn tls_is_for_both() {
+    let address = sentinels("rediss+sentinel://one,two/mymaster");
+    for info in address.sentinels.iter().chain([&address.primary]) {
+        assert!(matches!(info.addr(), ConnectionAddr::TcpTls { insecure: false, .. }), "{info:?}");
+    }
+}
+
+/// Goal: what is wrong is said, and no credential with it. Method: one of each kind, all with a password.
+#[rstest]
+#[case::no_name("redis+sentinel://u:pass@one,two", "the name of the primary is missing")]
+#[case::empty_name("redis+sentinel://u:pass@one,two/", "the name of the primary is missing")]
+#[case::odd_name("redis+sentinel://u:pass@one/my%20master", "letters, digits")]
+#[case::no_database("redis+sentinel://u:pass@one/mymaster/pass", "no number")]
+#[case::too_deep("redis+sentinel://u:pass@one/mymaster/1/pass", "no number")]
+#[case::no_host("redis+sentinel://u:pass@/mymaster", "host:port")]
+#[case::empty_host("redis+sentinel://u:pass@one,,two/mymaster", "host:port")]
+#[case::bad_port("redis+sentinel://u:pass@one:pass/mymaster", "host:port")]
+#[case::wildcard("redis+sentinel://u:pass@0.0.0.0/mymaster", "host")]
+#[case::fragment("redis+sentinel://u:pass@one/0#mymaster", "fragment")]
+#[case::bare_slash("redis+sentinel://u:pa/ss@one/mymaster", "%2F")]
+#[case::bare_question("redis+sentinel://u:pa?ss@one/mymaster", "%3F")]
+#[case::parameter("redis+sentinel://u:pass@one/mymaster?db=pass", "a parameter other than")]
+#[case::twice(
+    "redis+sentinel://one/m?sentinel_password=pass&sentinel_password=pass",
+    "a parameter twice"
+)]
+#[case::user_alone("redis+sentinel://one/m?sentinel_username=pass", "without a sentinel_password")]
+#[case::other_scheme("redis-sentinel://u:pass@one/mymaster", "redis+sentinel")]
+fn what_is_wrong_is_said_without_credentials(#[case] text: &str, #[case] why: &str) {
+    let message = refusal(text);
+    assert!(message.contains(why), "{text}: {message}");
+    assert!(!message.replace("password", "").contains("pass"), "{text}: {message}");
+    let shown = shown_url(text).unwrap_or_default();
+    assert!(!shown.contains("u:") && !shown.contains("ss@"), "{text} is shown as {shown}");
+}
+
+/// Goal: a list has an end. Method: one more than allowed.
+#[test]
+fn there_are_not_too_many_sentinels() {
+    let list = |count| vec!["one"; count].join(",");
+    assert_eq!(
+        sentinels(&format!("redis+sentinel://{}/m", list(SENTINELS_MAX))).sentinels.len(),
+        16
+    );
+    let message = refusal(&format!("redis+sentinel://{}/m", list(SENTINELS_MAX + 1)));
+    assert!(message.contains("more than 16"), "{message}");
+}
+
+/// Goal: an address is recognised when shown, without its credentials. Method: one of each kind, and some of
+/// which it is not clear where the password ends.
+#[rstest]
+#[case("redis://ann:secret@host:1/2", Some("redis://host:1/2"))]
+#[case(
+    "rediss+sentinel://ann:secret@one,two:7/main/2?sentinel_password=secret",
+    Some("rediss+sentinel://one,two:7/main/2")
+)]
+#[case("redis+sentinel://ann:secret/mymaster", None)]
+#[case("redis+sentinel://ann:se/cret@one/mymaster", None)]
+#[case("redis+sentinel://ann:se#cret@one/mymaster", None)]
+#[case("ann:secret@host", None)]
+fn addresses_are_shown_without_credentials(#[case] text: &str, #[case] shown: Option<&str>) {
+    assert_eq!(shown_url(text).as_deref(), shown);
+}
+
+/// Goal: messages name the sentinels and the primary. Method: the text of an address of each kind.
+#[test]
+fn an_address_has_a_name() {
+    let name = |text| Address::parse(text).unwrap_or_else(|error| panic!("{error}")).to_string();
+    assert_eq!(name("redis://ann:secret@host"), "host:6379");
+    assert_eq!(
+        name("redis+sentinel://ann:secret@one,two:7/main"),
+        "main according to one:26379,two:7"
+    );
+}

@@ -1,0 +1,136 @@
+//! Makes the connections of the pool, to the one server or to the primary that sentinels name, and says when one
+//! of them leads to a server that is no longer the primary.
+//!
+//! It never sends a report, and nothing of it waits longer than its caller allows.
+
+use std::{fmt, sync::Arc};
+
+use deadpool::managed::{self, Metrics, RecycleError, RecycleResult};
+use deadpool_redis::redis::{
+    self, AsyncConnectionConfig, Client, RedisError, RedisResult, aio::MultiplexedConnection,
+};
+
+use super::{
+    Waits,
+    address::Address,
+    fault::{self, Secrets},
+    sentinel::{Primary, Sentinels},
+};
+use crate::store::StoreError;
+
+/// A connection of the pool.
+pub(super) struct Link {
+    pub(super) connection: MultiplexedConnection,
+    /// Whom it leads to.
+    pub(super) server: Arc<Server>,
+}
+
+/// A server that may be connected to again, for as long as it is the primary.
+pub(super) struct Server {
+    pub(super) client: Client,
+    /// `None` if there are no sentinels: then it is the primary for ever.
+    primary: Option<Primary>,
+}
+
+/// See the module's documentation. Clones share what they know of the sentinels.
+#[derive(Clone)]
+pub(super) struct Connector {
+    target: Target,
+    config: AsyncConnectionConfig,
+    secrets: Arc<Secrets>,
+    /// For messages; without credentials.
+    name: Arc<str>,
+}
+
+#[derive(Clone)]
+enum Target {
+    Server(Arc<Server>),
+    Sentinels(Arc<Sentinels>),
+}
+
+impl Connector {
+    pub(super) fn new(address: Address, waits: &Waits, secrets: Arc<Secrets>) -> RedisResult<Self> {
+        // The response timeout is off: a waiter that gave up would lose the reply, and the command may run
+        // nevertheless. The whole call is bounded instead, and its connection dropped.
+        let config = AsyncConnectionConfig::new()
+            .set_connection_timeout(Some(waits.connect))
+            .set_response_timeout(None);
+        let name = address.to_string().into();
+        let target = match address {
+            Address::Server(info) => {
+                Target::Server(Arc::new(Server { client: Client::open(info)?, primary: None }))
+            }
+            Address::Sentinels(address) => {
+                let (config, waits) = (config.clone(), waits.for_sentinels());
+                let sentinels = Sentinels::new(address, config, waits, Arc::clone(&secrets))?;
+                Target::Sentinels(Arc::new(sentinels))
+            }
+        };
+        Ok(Self { target, config, secrets, name })
+    }
+
+    /// The server that is the primary now. Only where sentinels have to be asked is it connected to for this.
+    pub(super) async fn server(&self) -> Result<Arc<Server>, StoreError> {
+        match &self.target {
+            Target::Server(server) => Ok(Arc::clone(server)),
+            Target::Sentinels(sentinels) => Ok(self.link_to_primary(sentinels).await?.server),
+        }
+    }
+
+    async fn link_to_primary(&self, sentinels: &Sentinels) -> Result<Link, StoreError> {
+        let (connection, primary) = sentinels.connect().await?;
+        let client = sentinels.client(&primary).map_err(|error| self.classify(&error))?;
+        Ok(Link { connection, server: Arc::new(Server { client, primary: Some(primary) }) })
+    }
+
+    async fn link_to(&self, server: &Arc<Server>) -> Result<Link, StoreError> {
+        let connecting = server.client.get_multiplexed_async_connection_with_config(&self.config);
+        let connection = connecting.await.map_err(|error| self.classify(&error))?;
+        Ok(Link { connection, server: Arc::clone(server) })
+    }
+
+    /// Ends when this server is no longer the primary; never if there are no sentinels.
+    pub(super) async fn left(&self, server: &Server) {
+        match (&self.target, &server.primary) {
+            (Target::Sentinels(sentinels), Some(primary)) => sentinels.left(primary).await,
+            _ => std::future::pending().await,
+        }
+    }
+
+    fn classify(&self, error: &RedisError) -> StoreError {
+        fault::classify(error, &self.secrets)
+    }
+
+    fn leads_to_the_primary(&self, link: &Link) -> bool {
+        match (&self.target, &link.server.primary) {
+            (Target::Sentinels(sentinels), Some(primary)) => sentinels.is_last(primary),
+            _ => true,
+        }
+    }
+}
+
+impl managed::Manager for Connector {
+    type Type = Link;
+    type Error = StoreError;
+
+    async fn create(&self) -> Result<Link, StoreError> {
+        match &self.target {
+            Target::Server(server) => self.link_to(server).await,
+            Target::Sentinels(sentinels) => self.link_to_primary(sentinels).await,
+        }
+    }
+
+    async fn recycle(&self, link: &mut Link, _: &Metrics) -> RecycleResult<StoreError> {
+        if !self.leads_to_the_primary(link) {
+            return Err(RecycleError::message("there is another primary"));
+        }
+        let pong: RedisResult<()> = redis::cmd("PING").query_async(&mut link.connection).await;
+        pong.map_err(|error| RecycleError::Backend(self.classify(&error)))
+    }
+}
+
+impl fmt::Display for Connector {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.name)
+    }
+}

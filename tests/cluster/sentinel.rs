@@ -1,0 +1,280 @@
+//! Redis with replicas and sentinels: failovers with clients that watch, and sentinels that are away or asked for
+//! the wrong thing.
+
+mod deployment;
+
+use std::time::{Duration, Instant};
+
+use rustix::process::Signal;
+
+use crate::{
+    client::{Client, Transport},
+    cluster::{Machine, records_of},
+    instance::{Instance, Process},
+    record::{Mark, Record},
+    redis_server::free_port,
+    sentinel_set::{NAME, SentinelSet},
+    waiting::eventually,
+};
+use deployment::{Churn, Deployment};
+
+/// After a failover: a lease in which all report anew, and a heartbeat at either end.
+const RIGHT_WITHIN: Duration = Duration::from_secs(3);
+
+/// What a busy machine may add to a bound.
+const NOISE: Duration = Duration::from_secs(1);
+
+/// Goal: the primary dies under load, and nobody is told less than those who stay. Method: twelve clients on three
+/// instances watch while others come and go; the primary is killed. Until all is exact again nobody may see
+/// fewer than twelve, or more than twelve and those who come and go, and nobody may lose the connection. Then
+/// the old primary returns as a replica, which must change nothing.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_primary_that_dies_is_followed_by_a_replica() {
+    let mut deployment = Deployment::start(3, Machine::shared().await).await;
+    let watchers = deployment.four_clients_each();
+    let records = records_of(&watchers);
+    deployment.agrees_on(12, &records).await;
+    let churns: Vec<_> =
+        deployment.instances.iter().map(|each| Churn::start(each.public)).collect();
+    eventually("the others come and go", async || Churn::all_are_busy(&churns)).await;
+    let marks = marks_of(&records);
+
+    let killed = Instant::now();
+    deployment.set.server_mut(0).kill_9();
+    let failover = deployment.successor_takes_over(0, killed).await;
+    for churn in churns {
+        churn.end().await;
+    }
+    deployment.agrees_on(12, &records).await;
+    let right = killed.elapsed();
+    println!(
+        "primary killed: another was named after {failover:?}, all were right after {right:?}"
+    );
+    assert!(right < failover + RIGHT_WITHIN + NOISE, "{right:?} after a failover of {failover:?}");
+    let most = 12 + 2 * Churn::CLIENTS * 3;
+    nobody_saw_other_than(12..=most, &records, &marks);
+    deployment.all_listen_to_the_primary(3).await;
+
+    let marks = marks_of(&records);
+    deployment.set.server_mut(0).restart();
+    eventually("the old primary is a replica", async || deployment.set.follows(0)).await;
+    deployment.agrees_on(12, &records).await;
+    nobody_saw_other_than(12..=12, &records, &marks);
+    assert!(records.iter().all(Record::is_connected));
+}
+
+/// Goal: a replica that missed the last seconds takes over, and nothing comes back from the past. Method: the
+/// replicas are cut off; then an instance is killed and its four clients with it, three more come and one
+/// leaves; then the primary is killed. The store must be marked as recovering, nobody may be told fewer than
+/// the ten there are or more than ten and the four of the past, and all must be right in time.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_replica_that_lags_brings_nothing_back() {
+    let mut deployment = Deployment::start(3, Machine::shared().await).await;
+    let mut clients = deployment.clients_on_each(4);
+    deployment.agrees_on(12, &records_of(&clients)).await;
+    deployment.set.hold_replicas_back(0);
+
+    drop(deployment.instances.pop());
+    clients.truncate(8);
+    clients.remove(0).leave().await;
+    let there = deployment.instances[1].public;
+    clients.extend((0..3).map(|_| Client::open(there, Transport::WebSocket)));
+    let records = records_of(&clients);
+    deployment.agrees_on(10, &records).await;
+    let missed: u64 = deployment.set.ask(1, &["GET", "currentUsers"]).expect("a replica answers");
+    assert_eq!(missed, 12, "the replicas lag");
+    let marks = marks_of(&records);
+
+    let killed = Instant::now();
+    deployment.set.server_mut(0).kill_9();
+    let failover = deployment.successor_takes_over(0, killed).await;
+    deployment.is_recovering().await;
+    deployment.agrees_on(10, &records).await;
+    let right = killed.elapsed();
+    println!("lagging replica: it was named after {failover:?}, all were right after {right:?}");
+    assert!(right < failover + RIGHT_WITHIN + NOISE, "{right:?} after a failover of {failover:?}");
+    nobody_saw_other_than(10..=14, &records, &marks);
+    assert!(records.iter().all(Record::is_connected));
+}
+
+/// Goal: a planned failover is not noticed, although the old primary takes writes for seconds after it. Method: it
+/// is ordered while twelve clients watch; then one joins each instance. All must be right in time, nobody may
+/// see fewer, and in the end all must listen to the new primary alone.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_planned_failover_is_not_noticed() {
+    let deployment = Deployment::start(3, Machine::shared().await).await;
+    let mut clients = deployment.four_clients_each();
+    let records = records_of(&clients);
+    deployment.agrees_on(12, &records).await;
+    let marks = marks_of(&records);
+
+    let ordered = Instant::now();
+    deployment.set.order_failover();
+    let failover = deployment.successor_takes_over(0, ordered).await;
+    let old = deployment.set.role(0);
+    for instance in &deployment.instances {
+        clients.push(Client::open(instance.public, Transport::WebSocket));
+    }
+    deployment.agrees_on(15, &records_of(&clients)).await;
+    let right = ordered.elapsed();
+    println!(
+        "planned failover: done after {failover:?}, all were right after {right:?}; the old primary: {old:?}"
+    );
+    assert!(right < failover + RIGHT_WITHIN + NOISE, "{right:?} after a failover of {failover:?}");
+    nobody_saw_other_than(12..=15, &records, &marks);
+    deployment.all_listen_to_the_primary(3).await;
+    let moved = ordered.elapsed();
+    assert!(moved < failover + RIGHT_WITHIN + NOISE, "all listen to it only after {moved:?}");
+
+    let marks = marks_of(&records);
+    eventually("the old primary is a replica", async || deployment.set.follows(0)).await;
+    deployment.agrees_on(15, &records_of(&clients)).await;
+    nobody_saw_other_than(15..=15, &records, &marks);
+    assert!(records.iter().all(Record::is_connected));
+}
+
+/// Goal: without sentinels the primary serves on, also on new connections. Method: all sentinels are killed; a
+/// client joins and is counted; all connections to the primary are cut; another client joins and is counted. An
+/// instance that never knew the primary is not ready and says why; it becomes ready when sentinels return.
+#[tokio::test(flavor = "multi_thread")]
+async fn sentinels_that_are_all_away_change_nothing() {
+    let mut deployment = Deployment::start(2, Machine::shared().await).await;
+    let mut clients = deployment.four_clients_each();
+    deployment.agrees_on(8, &records_of(&clients)).await;
+    for index in 0..3 {
+        deployment.set.kill_sentinel(index);
+    }
+    let here = deployment.instances[0].public;
+    clients.push(Client::open(here, Transport::WebSocket));
+    deployment.agrees_on(9, &records_of(&clients)).await;
+    for kind in ["normal", "pubsub"] {
+        let cut: u64 = deployment.set.ask(0, &["CLIENT", "KILL", "TYPE", kind]).expect("it runs");
+        assert!(cut > 0, "there are connections of the kind {kind}");
+    }
+    clients.push(Client::open(here, Transport::WebSocket));
+    deployment.agrees_on(10, &records_of(&clients)).await;
+    says_in_its_log(&mut deployment.instances[0], "no sentinel names a primary").await;
+
+    let url = deployment.set.url();
+    let mut late = Instance::start(&[("HEADCOUNT_REDIS_URL", url.as_str())]).await;
+    says_in_its_log(&mut late, "the sentinel at 127.0.0.1:").await;
+    assert_eq!(late.readiness().await, Ok(503));
+    for index in 0..3 {
+        deployment.set.restart_sentinel(index);
+    }
+    late.ready().await;
+    deployment.instances.push(late);
+    deployment.agrees_on(10, &records_of(&clients)).await;
+}
+
+/// Goal: one sentinel is enough to begin, whatever the others do. Method: of the sentinels listed the first two do
+/// not exist, and two hang; an instance must be ready in time, and follow a failover.
+#[tokio::test(flavor = "multi_thread")]
+async fn dead_and_hanging_sentinels_cost_little_time() {
+    let mut set = SentinelSet::start();
+    let hangs = set.sentinel_ports()[0];
+    let mut ports = vec![free_port(), free_port()];
+    ports.extend(set.sentinel_ports());
+    let url = set.url_by(&ports);
+    set.stop_sentinel(0);
+    let mut deployment = Deployment::start_on(set, &url, 0, Machine::shared().await).await;
+    let started = Instant::now();
+    deployment.add(&url).await;
+    let ready = started.elapsed();
+    println!("with {hangs} hanging and two dead sentinels, an instance was ready after {ready:?}");
+    assert!(ready < Duration::from_secs(1) + NOISE, "it took {ready:?}");
+    let clients = deployment.four_clients_each();
+    let records = records_of(&clients);
+    deployment.agrees_on(4, &records).await;
+
+    let killed = Instant::now();
+    deployment.set.server_mut(0).kill_9();
+    let failover = deployment.successor_takes_over(0, killed).await;
+    deployment.agrees_on(4, &records).await;
+    let right = killed.elapsed();
+    println!("with those, a failover took {failover:?}, and all were right after {right:?}");
+    assert!(right < failover + RIGHT_WITHIN + NOISE, "{right:?} after a failover of {failover:?}");
+}
+
+/// Goal: a primary that hangs, with all its connections open, holds nobody up once another is named. Method: it is
+/// stopped, not killed; the same bound.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_primary_that_hangs_is_left() {
+    let deployment = Deployment::start(2, Machine::shared().await).await;
+    let clients = deployment.four_clients_each();
+    let records = records_of(&clients);
+    deployment.agrees_on(8, &records).await;
+    let marks = marks_of(&records);
+    let stopped = Instant::now();
+    deployment.set.server(0).stop();
+    let failover = deployment.successor_takes_over(0, stopped).await;
+    deployment.agrees_on(8, &records).await;
+    let right = stopped.elapsed();
+    println!(
+        "primary stopped: another was named after {failover:?}, all were right after {right:?}"
+    );
+    assert!(right < failover + RIGHT_WITHIN + NOISE, "{right:?} after a failover of {failover:?}");
+    nobody_saw_other_than(8..=8, &records, &marks);
+    deployment.all_listen_to_the_primary(2).await;
+
+    let marks = marks_of(&records);
+    deployment.set.server(0).cont();
+    eventually("the old primary is a replica", async || deployment.set.follows(0)).await;
+    deployment.agrees_on(8, &records).await;
+    nobody_saw_other_than(8..=8, &records, &marks);
+}
+
+/// Goal: a wrong name of the primary is found out by its log, and `headcount status` works with the right one.
+/// Method: an instance and the command, with either name.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_wrong_name_of_the_primary_is_said() {
+    let deployment = Deployment::start(1, Machine::shared().await).await;
+    let client = Client::open(deployment.instances[0].public, Transport::WebSocket);
+    deployment.agrees_on(1, &records_of([&client])).await;
+    let right = deployment.set.url();
+    let wrong = right.replace(NAME, "nosuch");
+
+    let mut instance = Instance::start(&[("HEADCOUNT_REDIS_URL", wrong.as_str())]).await;
+    says_in_its_log(&mut instance, "no sentinel knows a primary named nosuch").await;
+    assert_eq!(instance.readiness().await, Ok(503));
+    let (code, said) = status(&wrong).await;
+    assert_eq!(code, Some(1), "{said}");
+    assert!(said.contains("no sentinel knows a primary named nosuch"), "{said}");
+    let (code, said) = status(&right).await;
+    assert_eq!(code, Some(0), "{said}");
+    assert!(said.contains("sum 1, count 1") && said.contains("they agree"), "{said}");
+    instance.process().signal(Signal::TERM);
+    assert_eq!(instance.process().ended().await.0.code(), Some(0));
+}
+
+/// The exit code of `headcount status`, and all it says.
+async fn status(url: &str) -> (Option<i32>, String) {
+    let mut process = Process::spawn(&["status"], &[("HEADCOUNT_REDIS_URL", url)]);
+    let (status, _) = process.ended().await;
+    (status.code(), process.stdout() + &process.stderr())
+}
+
+async fn says_in_its_log(instance: &mut Instance, words: &str) {
+    eventually(&format!("it says {words:?} in its log"), async || {
+        let log = instance.process().stderr();
+        if log.contains(words) { Ok(()) } else { Err(log) }
+    })
+    .await;
+}
+
+fn marks_of(records: &[Record]) -> Vec<Mark> {
+    records.iter().map(Record::mark).collect()
+}
+
+/// Panics if a client saw another number after its mark.
+fn nobody_saw_other_than(
+    allowed: std::ops::RangeInclusive<u64>,
+    records: &[Record],
+    marks: &[Mark],
+) {
+    for (record, mark) in records.iter().zip(marks) {
+        let seen = record.counts_since(*mark);
+        let fits = seen.iter().all(|users| allowed.contains(users));
+        assert!(fits, "{} saw {seen:?}, and not only {allowed:?}", record.name());
+    }
+}

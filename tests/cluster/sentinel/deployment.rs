@@ -1,0 +1,176 @@
+//! Instances on a Redis with replicas and sentinels, and whether all of them agree; and clients that come and go.
+
+use std::{
+    net::SocketAddr,
+    sync::{
+        Arc,
+        atomic::{AtomicUsize, Ordering},
+    },
+    time::{Duration, Instant},
+};
+
+use tokio::{task::JoinHandle, time::sleep};
+use tokio_util::sync::CancellationToken;
+
+use crate::{
+    client::{Client, Transport},
+    cluster::{Machine, clients_say, store_and_instances_say},
+    instance::Instance,
+    outsider::{CHANNEL, Outsider},
+    record::Record,
+    sentinel_set::SentinelSet,
+    waiting::eventually,
+};
+
+/// Where the store keeps whether it is recovering.
+const META: &str = "{currentUsers}:meta";
+
+/// Between two looks whether a visitor has been told a count.
+const LOOK_GAP: Duration = Duration::from_millis(10);
+
+/// A set of servers and the instances on it.
+#[derive(Debug)]
+pub(super) struct Deployment {
+    pub(super) instances: Vec<Instance>,
+    pub(super) set: SentinelSet,
+    _machine: Machine,
+}
+
+impl Deployment {
+    /// A set, and as many instances, all ready.
+    pub(super) async fn start(instances: usize, machine: Machine) -> Self {
+        let set = SentinelSet::start();
+        let url = set.url();
+        Self::start_on(set, &url, instances, machine).await
+    }
+
+    /// The same on a set that runs already, at this address.
+    pub(super) async fn start_on(
+        set: SentinelSet,
+        url: &str,
+        instances: usize,
+        machine: Machine,
+    ) -> Self {
+        let mut deployment = Self { instances: Vec::new(), set, _machine: machine };
+        for _ in 0..instances {
+            deployment.add(url).await;
+        }
+        deployment
+    }
+
+    /// Starts one more instance and waits until it is ready.
+    pub(super) async fn add(&mut self, url: &str) {
+        let instance = Instance::start(&[("HEADCOUNT_REDIS_URL", url)]).await;
+        instance.ready().await;
+        self.instances.push(instance);
+    }
+
+    /// Clients on each instance, of all makes; those of one instance follow each other.
+    pub(super) fn clients_on_each(&self, clients: usize) -> Vec<Client> {
+        let makes = || Transport::ALL.into_iter().cycle().take(clients);
+        let of = |instance: &Instance| {
+            let server = instance.public;
+            makes().map(move |make| Client::open(server, make))
+        };
+        self.instances.iter().flat_map(of).collect()
+    }
+
+    pub(super) fn four_clients_each(&self) -> Vec<Client> {
+        self.clients_on_each(4)
+    }
+
+    /// Waits until these clients, every instance and the primary of the moment all say `users`.
+    pub(super) async fn agrees_on(&self, users: u64, records: &[Record]) -> Duration {
+        let agree = async || {
+            clients_say(users, records)?;
+            let primary = Outsider::new(&self.set.server(self.set.primary()?).url());
+            store_and_instances_say(users, &primary, &self.instances).await
+        };
+        eventually(&format!("everybody says {users}"), agree).await.1
+    }
+
+    /// Waits until another server than `former` is the primary, and says how long after `since` that was.
+    pub(super) async fn successor_takes_over(&self, former: usize, since: Instant) -> Duration {
+        let takes_over = async || self.set.successor_of(former);
+        eventually("another server is the primary", takes_over).await;
+        since.elapsed()
+    }
+
+    /// Waits until the primary of the moment is marked as recovering.
+    pub(super) async fn is_recovering(&self) {
+        eventually("the primary is marked as recovering", async || {
+            let until: Option<u64> =
+                self.set.ask(self.set.primary()?, &["HGET", META, "recovering"])?;
+            if until > Some(0) { Ok(()) } else { Err(format!("until {until:?}")) }
+        })
+        .await;
+    }
+
+    /// Waits until the primary has this many listeners and no other server has any.
+    pub(super) async fn all_listen_to_the_primary(&self, listeners: u64) {
+        eventually("all listen to the primary alone", async || {
+            let primary = self.set.primary()?;
+            for place in 0..3 {
+                let numbers = self.set.ask(place, &["PUBSUB", "NUMSUB", CHANNEL]);
+                let Ok((_, found)): Result<(String, u64), String> = numbers else {
+                    // It is down, and nobody listens to it.
+                    continue;
+                };
+                let expected = if place == primary { listeners } else { 0 };
+                if found != expected {
+                    return Err(format!("{found} listen to {place}, the primary is {primary}"));
+                }
+            }
+            Ok(())
+        })
+        .await;
+    }
+}
+
+/// Clients that come to an instance and leave it again, without end.
+#[derive(Debug)]
+pub(super) struct Churn {
+    stop: CancellationToken,
+    visits: Arc<AtomicUsize>,
+    tasks: Vec<JoinHandle<()>>,
+}
+
+impl Churn {
+    /// How many are there at a time.
+    pub(super) const CLIENTS: u64 = 3;
+
+    pub(super) fn start(server: SocketAddr) -> Self {
+        let (stop, visits) = (CancellationToken::new(), Arc::<AtomicUsize>::default());
+        let come_and_go = |make| {
+            let (stop, visits) = (stop.clone(), Arc::clone(&visits));
+            tokio::spawn(async move {
+                while !stop.is_cancelled() {
+                    let client = Client::open(server, make);
+                    while client.record().shows().is_none() {
+                        sleep(LOOK_GAP).await;
+                    }
+                    client.leave().await;
+                    visits.fetch_add(1, Ordering::Relaxed);
+                }
+            })
+        };
+        let tasks = Transport::ALL.map(come_and_go).into();
+        Self { stop, visits, tasks }
+    }
+
+    /// Whether everywhere some have come and gone.
+    pub(super) fn all_are_busy(churns: &[Self]) -> Result<(), String> {
+        let visits: Vec<_> =
+            churns.iter().map(|churn| churn.visits.load(Ordering::Relaxed)).collect();
+        let busy = visits.iter().all(|&visits| visits >= 10);
+        if busy { Ok(()) } else { Err(format!("visits: {visits:?}")) }
+    }
+
+    /// Lets the last ones leave.
+    pub(super) async fn end(self) {
+        self.stop.cancel();
+        for task in self.tasks {
+            task.await.expect("a visitor does not panic");
+        }
+    }
+}

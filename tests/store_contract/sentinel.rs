@@ -1,0 +1,243 @@
+//! The Redis store behind sentinels, each of which is alone and made to name a certain server: whom it believes,
+//! what it tells them, and what it does when they change their mind.
+
+use std::time::{Duration, Instant};
+
+use headcount::store::{Store, StoreError, redis::RedisStore};
+
+use crate::{
+    redis_server::{RedisServer, free_port},
+    sentinel_set::{NAME, Passwords, Sentinel, SentinelSet},
+    setup::{Instance, SOON, next, redis_store, within},
+};
+
+/// Short enough for the store to look for another primary several times a second.
+const LEASE: Duration = Duration::from_secs(2);
+
+fn store_by(sentinels: &[&Sentinel]) -> RedisStore {
+    let hosts: Vec<String> =
+        sentinels.iter().map(|each| format!("127.0.0.1:{}", each.port())).collect();
+    redis_store(&format!("redis+sentinel://{}/{NAME}", hosts.join(",")), "currentUsers", LEASE)
+}
+
+fn users_on(server: &RedisServer) -> Option<u64> {
+    let count =
+        deadpool_redis::redis::cmd("GET").arg("currentUsers").query(&mut server.connection());
+    count.unwrap()
+}
+
+fn cut_connections(server: &RedisServer) {
+    let mut kill = deadpool_redis::redis::cmd("CLIENT");
+    kill.arg(&["KILL", "TYPE", "normal"]).exec(&mut server.connection()).unwrap();
+}
+
+fn pause_writes(server: &RedisServer) {
+    let mut pause = deadpool_redis::redis::cmd("CLIENT");
+    pause.arg(&["PAUSE", "60000", "WRITE"]).exec(&mut server.connection()).unwrap();
+}
+
+/// Waits until a command is held back by a pause.
+async fn until_one_is_held(server: &RedisServer) {
+    let deadline = Instant::now() + SOON;
+    let mut clients = deadpool_redis::redis::cmd("INFO");
+    clients.arg("clients");
+    while clients.query::<String>(&mut server.connection()).unwrap().contains("blocked_clients:0") {
+        assert!(Instant::now() < deadline, "nothing is held back");
+        tokio::time::sleep(Duration::from_millis(5)).await;
+    }
+}
+
+/// Reports until the sentinels have started to answer.
+async fn report(store: &RedisStore, instance: &mut Instance) {
+    instance.report_until_answered(store).await;
+}
+
+/// Goal: a sentinel that missed a failover leads nobody back. Method: two servers that both are primaries; the
+/// sentinel with the older configuration, listed first, names one, and the one with the newer the other. Once at
+/// the newer's, all connections are cut again and again, at last with only the stale sentinel left.
+#[tokio::test]
+async fn the_newer_configuration_wins() {
+    let [old, new] = [RedisServer::start(&[]), RedisServer::start(&[])];
+    let stale = Sentinel::naming(NAME, old.port(), 3);
+    let mut current = Sentinel::naming(NAME, new.port(), 4);
+    let store = store_by(&[&stale, &current]);
+    let mut a = Instance::new(3);
+    let deadline = Instant::now() + SOON;
+    // While one of them is still starting, the other's word is all there is.
+    while users_on(&new) != Some(3) {
+        assert!(Instant::now() < deadline, "the newer configuration is not believed");
+        a.report_until_answered(&store).await;
+        cut_connections(&old);
+    }
+    let before = users_on(&old);
+    for users in 4..9 {
+        if users == 6 {
+            current.kill_9();
+        }
+        cut_connections(&new);
+        a.users = users;
+        a.report_until_answered(&store).await;
+        assert_eq!((users_on(&old), users_on(&new)), (before, Some(users)));
+    }
+}
+
+/// Goal: when another primary is named, a call that waits for the old one is given up, a subscription to it ends,
+/// and everything goes on at the new one. Method: the old primary holds a report back; then its sentinel names
+/// another server.
+#[tokio::test]
+async fn calls_and_subscriptions_leave_a_primary_that_is_replaced() {
+    let [old, new] = [RedisServer::start(&[]), RedisServer::start(&[])];
+    let mut sentinel = Sentinel::naming(NAME, old.port(), 3);
+    let store = store_by(&[&sentinel]);
+    let mut a = Instance::new(5);
+    report(&store, &mut a).await;
+    let mut announcements = store.subscribe().await.unwrap();
+
+    // A pause that spares PING: the report gets through to the server and is held there.
+    pause_writes(&old);
+    let rename_meanwhile = async {
+        until_one_is_held(&old).await;
+        sentinel.rename(NAME, new.port(), 4);
+        Instant::now()
+    };
+    let (outcome, renamed) = tokio::join!(a.try_report(&store), rename_meanwhile);
+    let took = renamed.elapsed();
+    println!("a report to the former primary was given up {took:?} after another was named");
+    let given_up =
+        matches!(&outcome, Err(StoreError::Unreachable(text)) if text.contains("another"));
+    assert!(given_up && took < LEASE * 3 / 4, "{outcome:?} after {took:?}");
+    assert!(within(next(&mut announcements)).await.is_none(), "the subscription ends");
+    report(&store, &mut a).await;
+    assert_eq!(users_on(&new), Some(5));
+    let mut announcements = store.subscribe().await.unwrap();
+    a.users = 6;
+    let count = a.report(&store).await.count;
+    assert_eq!(next(&mut announcements).await.unwrap().unwrap(), count);
+}
+
+/// Goal: sentinels that are set up anew, and so count their configurations anew, are believed, although the former
+/// primary lives and takes writes. Method: the sentinel names another server by an older epoch.
+#[tokio::test]
+async fn sentinels_that_begin_anew_are_believed() {
+    let [old, new] = [RedisServer::start(&[]), RedisServer::start(&[])];
+    let mut sentinel = Sentinel::naming(NAME, old.port(), 3);
+    let store = store_by(&[&sentinel]);
+    let mut a = Instance::new(5);
+    report(&store, &mut a).await;
+    let mut announcements = store.subscribe().await.unwrap();
+    sentinel.rename(NAME, new.port(), 0);
+    assert!(within(next(&mut announcements)).await.is_none(), "the subscription ends");
+    let _announcements = within(store.subscribe()).await.unwrap();
+    a.users = 6;
+    a.report(&store).await;
+    assert_eq!((users_on(&old), users_on(&new)), (Some(5), Some(6)));
+}
+
+/// Goal: idle connections to a former primary are not used again, although it takes writes still. Method: its
+/// sentinel names another server, and a subscription finds that; then a report must go there.
+#[tokio::test]
+async fn idle_connections_to_a_former_primary_are_dropped() {
+    let [old, new] = [RedisServer::start(&[]), RedisServer::start(&[])];
+    let mut sentinel = Sentinel::naming(NAME, old.port(), 3);
+    let store = store_by(&[&sentinel]);
+    let mut a = Instance::new(5);
+    report(&store, &mut a).await;
+    let mut announcements = store.subscribe().await.unwrap();
+    sentinel.rename(NAME, new.port(), 4);
+    assert!(within(next(&mut announcements)).await.is_none(), "the subscription ends");
+    let _announcements = within(store.subscribe()).await.unwrap();
+    a.users = 6;
+    a.report(&store).await;
+    assert_eq!((users_on(&old), users_on(&new)), (Some(5), Some(6)));
+}
+
+/// Goal: nothing is written to a server that is a replica, and the error says which. Method: a sentinel that names
+/// one.
+#[tokio::test]
+async fn a_replica_is_no_primary() {
+    let primary = RedisServer::start(&[]);
+    let replica = RedisServer::start(&["--replicaof", "127.0.0.1", &primary.port().to_string()]);
+    let sentinel = Sentinel::naming(NAME, replica.port(), 3);
+    let store = store_by(&[&sentinel]);
+    let port = replica.port().to_string();
+    let deadline = Instant::now() + SOON;
+    loop {
+        let error = Instance::new(1).try_report(&store).await.unwrap_err();
+        if let StoreError::Refused(text) = &error {
+            assert!(text.contains(&port) && text.contains("is a replica"), "{text}");
+            break;
+        }
+        assert!(Instant::now() < deadline, "{error}");
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
+    let refused = store.subscribe().await.err().unwrap();
+    assert!(matches!(refused, StoreError::Refused(_)), "{refused}");
+}
+
+/// Goal: what is wrong with the sentinels is said, in time. Method: none is there; what is there is a server; one
+/// hangs.
+#[tokio::test]
+async fn sentinels_that_do_not_answer_are_told_apart() {
+    let by = |port: u16| {
+        redis_store(&format!("redis+sentinel://127.0.0.1:{port}/{NAME}"), "currentUsers", LEASE)
+    };
+    let nobody = Instance::new(1).try_report(&by(free_port())).await.unwrap_err();
+    assert!(matches!(&nobody, StoreError::Unreachable(text) if text.contains("the sentinel at")));
+    let server = RedisServer::start(&[]);
+    let no_sentinel = Instance::new(1).try_report(&by(server.port())).await.unwrap_err();
+    let said =
+        matches!(&no_sentinel, StoreError::Protocol(text) if text.contains("unknown command"));
+    assert!(said, "{no_sentinel}");
+    server.stop();
+    let asked = Instant::now();
+    let hangs = Instance::new(1).try_report(&by(server.port())).await.unwrap_err();
+    assert!(matches!(hangs, StoreError::Unreachable(_)), "{hangs}");
+    assert!(asked.elapsed() < LEASE, "{:?}", asked.elapsed());
+    server.cont();
+}
+
+/// Goal: sentinels and servers have passwords of their own, and no error shows one. Method: a set that wants both;
+/// then one wrong at a time.
+#[tokio::test]
+async fn sentinels_and_servers_have_passwords_of_their_own() {
+    let passwords = Passwords { servers: "open-sesame", sentinels: "open-barley" };
+    let set = tokio::task::spawn_blocking(move || SentinelSet::protected(passwords)).await.unwrap();
+    let url = set.url();
+    let store = redis_store(&url, "currentUsers", LEASE);
+    Instance::new(3).report(&store).await;
+    assert_eq!(store.roster().await.unwrap().users, 3);
+    let _announcements = within(store.subscribe()).await.unwrap();
+    for wrong in [url.replace("sesame", "rice"), url.replace("barley", "rice")] {
+        let store = redis_store(&wrong, "currentUsers", LEASE);
+        for error in [
+            Instance::new(3).try_report(&store).await.unwrap_err(),
+            store.subscribe().await.err().unwrap(),
+        ] {
+            assert!(matches!(error, StoreError::Denied(_)), "{error:?}");
+            let text = format!("{error} {error:?} {store:?}");
+            assert!(!text.contains("open-"), "{text}");
+        }
+    }
+}
+
+/// Goal: the permissions that the README names are enough. Method: a user of the servers and one of the sentinels
+/// who have no others do everything a store does.
+#[tokio::test]
+async fn the_documented_permissions_are_enough() {
+    let set = tokio::task::spawn_blocking(SentinelSet::start).await.unwrap();
+    let server = "ACL SETUSER ann on >pw -@all +@read +@write +@pubsub +@connection +@scripting +time +role \
+        ~currentUsers ~{currentUsers}:* &currentUsers?changed";
+    let sentinel = "ACL SETUSER sentry on >pw -@all +@connection +sentinel|get-master-addr-by-name \
+        +sentinel|master";
+    let words = |line: &'static str| line.split_whitespace().collect::<Vec<_>>();
+    set.ask::<()>(0, &words(server)).unwrap();
+    set.tell_sentinels(&words(sentinel));
+    set.tell_sentinels(&["ACL", "SETUSER", "default", "off"]);
+    let url = set.url().replace("//", "//ann:pw@");
+    let url = format!("{url}?sentinel_username=sentry&sentinel_password=pw");
+    let store = redis_store(&url, "currentUsers", LEASE);
+    let mut announcements = store.subscribe().await.unwrap();
+    let count = Instance::new(3).report(&store).await.count;
+    assert_eq!(next(&mut announcements).await.unwrap().unwrap(), count);
+    assert_eq!(store.roster().await.unwrap().users, 3);
+}

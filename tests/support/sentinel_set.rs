@@ -1,0 +1,326 @@
+//! A primary, two replicas and three sentinels for a test, on ports and in directories of their own, all gone when
+//! the test is. Their logs are shown only if it panicked.
+//!
+//! Servers are known by their place in the set, since their roles change: at the start the first is the primary.
+
+#[path = "sentinel.rs"]
+mod sentinel;
+
+use std::{
+    collections::HashMap,
+    fmt::Write,
+    sync::atomic::{AtomicUsize, Ordering},
+    time::{Duration, Instant},
+};
+
+use deadpool_redis::redis::{self, Connection, FromRedisValue, RedisResult};
+
+use crate::redis_server::{RedisServer, free_port};
+pub(crate) use sentinel::Sentinel;
+
+/// The name that the sentinels know the primary by.
+pub(crate) const NAME: &str = "mymaster";
+
+/// How long a server must be silent to count as down. Short, since every test waits for it; a stopped process
+/// is silent for good.
+pub(crate) const DOWN_AFTER: Duration = Duration::from_secs(1);
+
+const SERVERS: usize = 3;
+const SENTINELS: usize = 3;
+
+/// How many sentinels must agree.
+const QUORUM: usize = 2;
+
+/// How long the set may take to find together; nothing waits for it when all is well.
+const TOGETHER_WITHIN: Duration = Duration::from_secs(40);
+
+/// How long one of them may take to answer a question: short, since a stopped one must not hold up the test, which
+/// asks again.
+const ANSWER_WITHIN: Duration = Duration::from_millis(300);
+
+/// Between two looks.
+const LOOK_GAP: Duration = Duration::from_millis(20);
+
+/// What is to be said to be let in; empty for nothing.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct Passwords {
+    /// To the servers.
+    pub(crate) servers: &'static str,
+    /// To the sentinels.
+    pub(crate) sentinels: &'static str,
+}
+
+/// A running set.
+#[derive(Debug)]
+pub(crate) struct SentinelSet {
+    servers: Vec<RedisServer>,
+    sentinels: Vec<Sentinel>,
+    passwords: Passwords,
+    /// The primary that was found last.
+    last: AtomicUsize,
+}
+
+impl SentinelSet {
+    /// Starts a set that lets everybody in, and waits until all know each other.
+    pub(crate) fn start() -> Self {
+        Self::protected(Passwords::default())
+    }
+
+    /// Starts a set that wants passwords.
+    pub(crate) fn protected(passwords: Passwords) -> Self {
+        let servers = start_servers(passwords.servers);
+        let wiring = Wiring {
+            primary: servers[0].port(),
+            replicas: servers[1..].iter().map(RedisServer::port).collect(),
+            sentinels: (0..SENTINELS).map(|_| free_port()).collect(),
+            passwords,
+        };
+        let sentinels = (0..SENTINELS).map(|index| wiring.start(index)).collect();
+        let set = Self { servers, sentinels, passwords, last: AtomicUsize::new(0) };
+        until("the set finds together", || set.is_together());
+        set
+    }
+
+    /// The address for `HEADCOUNT_REDIS_URL`.
+    pub(crate) fn url(&self) -> String {
+        self.url_by(&self.sentinel_ports())
+    }
+
+    /// The same by way of other ports, where sentinels are or are not.
+    pub(crate) fn url_by(&self, ports: &[u16]) -> String {
+        let Passwords { servers, sentinels } = self.passwords;
+        let user = if servers.is_empty() { String::new() } else { format!(":{servers}@") };
+        let query = format!("?sentinel_password={sentinels}");
+        let query = if sentinels.is_empty() { "" } else { &query };
+        let hosts: Vec<String> = ports.iter().map(|port| format!("127.0.0.1:{port}")).collect();
+        format!("redis+sentinel://{user}{}/{NAME}{query}", hosts.join(","))
+    }
+
+    /// Where the sentinels listen.
+    pub(crate) fn sentinel_ports(&self) -> Vec<u16> {
+        self.sentinels.iter().map(Sentinel::port).collect()
+    }
+
+    /// One of the servers.
+    pub(crate) fn server(&self, place: usize) -> &RedisServer {
+        &self.servers[place]
+    }
+
+    /// One of the servers, to kill it or to start it again.
+    pub(crate) fn server_mut(&mut self, place: usize) -> &mut RedisServer {
+        &mut self.servers[place]
+    }
+
+    /// A connection to one of the servers.
+    pub(crate) fn connection(&self, place: usize) -> RedisResult<Connection> {
+        connect(self.servers[place].port(), self.passwords.servers)
+    }
+
+    /// The place of the server that the newest configuration of a sentinel names, or if none runs the last that was
+    /// named, and that says itself that it is the primary; while there is none, why not.
+    pub(crate) fn primary(&self) -> Result<usize, String> {
+        let running: Vec<&Sentinel> = self.sentinels.iter().filter(|each| each.runs()).collect();
+        let named = running.iter().filter_map(|sentinel| self.named_by(sentinel)).max();
+        let place_of = |port| self.servers.iter().position(|server| server.port() == port);
+        let place = named.and_then(|(_, port)| place_of(port));
+        let last = || running.is_empty().then(|| self.last.load(Ordering::Relaxed));
+        let place = place.or_else(last).ok_or("no sentinel names a server of the set")?;
+        match self.role(place)?.as_str() {
+            "master" => {
+                self.last.store(place, Ordering::Relaxed);
+                Ok(place)
+            }
+            role => Err(format!("server {place}, which the sentinels name, is a {role}")),
+        }
+    }
+
+    /// The place of a primary that is not `former`; while there is none, why not.
+    pub(crate) fn successor_of(&self, former: usize) -> Result<usize, String> {
+        let place = self.primary()?;
+        if place == former { Err(format!("{former} is the primary still")) } else { Ok(place) }
+    }
+
+    /// Whether this server follows another, and has caught up with it.
+    pub(crate) fn follows(&self, place: usize) -> Result<(), String> {
+        let info = self.ask::<String>(place, &["INFO", "replication"])?;
+        let follows = info.contains("role:slave") && info.contains("master_link_status:up");
+        if follows { Ok(()) } else { Err(info) }
+    }
+
+    /// What a server answers to these words.
+    pub(crate) fn ask<T: FromRedisValue>(&self, place: usize, words: &[&str]) -> Result<T, String> {
+        let connection = self.connection(place);
+        connection.and_then(|mut to| query(&mut to, words)).map_err(|error| error.to_string())
+    }
+
+    /// Gives these words to every sentinel.
+    pub(crate) fn tell_sentinels(&self, words: &[&str]) {
+        for sentinel in &self.sentinels {
+            let mut connection = self.to_sentinel(sentinel).expect("a sentinel answers");
+            query::<()>(&mut connection, words).expect("a sentinel obeys");
+        }
+    }
+
+    /// A planned failover, as an operator orders it.
+    pub(crate) fn order_failover(&self) {
+        let mut connection = self.to_sentinel(&self.sentinels[0]).expect("a sentinel answers");
+        let done: RedisResult<()> = query(&mut connection, &["SENTINEL", "FAILOVER", NAME]);
+        done.expect("there is a replica to promote");
+    }
+
+    /// From here on no replica of this primary gets anything more, for as long as it stays one. It is not far
+    /// enough behind to be passed by in a failover, if that comes within ten times [`DOWN_AFTER`].
+    pub(crate) fn hold_replicas_back(&self, primary: usize) {
+        for replica in (0..SERVERS).filter(|&place| place != primary) {
+            // A user whom the primary does not know: it will not let the replica in again.
+            let stranger = ["CONFIG", "SET", "masteruser", "stranger", "masterauth", "wrong"];
+            self.ask::<()>(replica, &stranger).expect("a replica takes settings");
+        }
+        self.ask::<()>(primary, &["CLIENT", "KILL", "TYPE", "replica"]).expect("the primary runs");
+        let left = || self.ask::<String>(primary, &["INFO", "replication"]);
+        until("the replicas are cut off", || match left()? {
+            info if info.contains("connected_slaves:0") => Ok(()),
+            info => Err(info),
+        });
+    }
+
+    /// Ends a sentinel at once, as a crash would.
+    pub(crate) fn kill_sentinel(&mut self, index: usize) {
+        self.sentinels[index].kill_9();
+    }
+
+    /// Starts it again, with what it knew.
+    pub(crate) fn restart_sentinel(&mut self, index: usize) {
+        self.sentinels[index].restart();
+    }
+
+    /// Stops its process, which keeps its connections open and answers nothing. For good: it is killed at the end.
+    pub(crate) fn stop_sentinel(&mut self, index: usize) {
+        self.sentinels[index].stop();
+    }
+
+    /// The role a server says it has: `master` or `slave`.
+    pub(crate) fn role(&self, place: usize) -> Result<String, String> {
+        let role = self.ask::<Vec<redis::Value>>(place, &["ROLE"])?;
+        let word = role.into_iter().next().ok_or("an empty role")?;
+        redis::from_redis_value(word).map_err(|error| error.to_string())
+    }
+
+    fn to_sentinel(&self, sentinel: &Sentinel) -> RedisResult<Connection> {
+        connect(sentinel.port(), self.passwords.sentinels)
+    }
+
+    /// The epoch of a sentinel's configuration, and the port of the server that it names.
+    fn named_by(&self, sentinel: &Sentinel) -> Option<(u64, u16)> {
+        let mut connection = self.to_sentinel(sentinel).ok()?;
+        let named = query(&mut connection, &["SENTINEL", "GET-MASTER-ADDR-BY-NAME", NAME]);
+        let (_, port): (String, u16) = named.ok()?;
+        let state = query(&mut connection, &["SENTINEL", "MASTER", NAME]);
+        let state: HashMap<String, String> = state.ok()?;
+        Some((state.get("config-epoch")?.parse().ok()?, port))
+    }
+
+    /// Whether every sentinel sees all others, and replicas that could be promoted.
+    fn is_together(&self) -> Result<(), String> {
+        for sentinel in &self.sentinels {
+            let mut connection = self
+                .to_sentinel(sentinel)
+                .map_err(|error| format!("{error}: {}", sentinel.log()))?;
+            let quorum = query::<String>(&mut connection, &["SENTINEL", "CKQUORUM", NAME]);
+            let quorum = quorum.map_err(|error| error.to_string())?;
+            if !quorum.contains(&format!("OK {SENTINELS} usable")) {
+                return Err(quorum);
+            }
+            let replicas = query(&mut connection, &["SENTINEL", "REPLICAS", NAME]);
+            let replicas: Vec<HashMap<String, String>> =
+                replicas.map_err(|error| error.to_string())?;
+            let state = |name: &'static str| replicas.iter().map(move |replica| &replica[name]);
+            let ready = replicas.len() == SERVERS - 1
+                && state("flags").all(|flags| flags == "slave")
+                && state("master-link-status").all(|status| status == "ok");
+            if !ready {
+                return Err(format!("{replicas:?}"));
+            }
+        }
+        Ok(())
+    }
+}
+
+/// Who is where; the sentinels are told, which is quicker than to let them find out.
+struct Wiring {
+    primary: u16,
+    replicas: Vec<u16>,
+    sentinels: Vec<u16>,
+    passwords: Passwords,
+}
+
+impl Wiring {
+    fn start(&self, index: usize) -> Sentinel {
+        Sentinel::start(self.sentinels[index], &self.configuration(index))
+    }
+
+    fn configuration(&self, index: usize) -> String {
+        let Passwords { servers, sentinels } = self.passwords;
+        let own = self.sentinels[index];
+        let mut lines = format!(
+            "sentinel myid {}\n\
+            sentinel monitor {NAME} 127.0.0.1 {} {QUORUM}\n\
+            sentinel down-after-milliseconds {NAME} {}\nsentinel failover-timeout {NAME} 6000\n",
+            id_of(own),
+            self.primary,
+            DOWN_AFTER.as_millis(),
+        );
+        if !servers.is_empty() {
+            let _ = writeln!(lines, "sentinel auth-pass {NAME} {servers}");
+        }
+        if !sentinels.is_empty() {
+            let _ = writeln!(lines, "requirepass {sentinels}");
+        }
+        for replica in &self.replicas {
+            let _ = writeln!(lines, "sentinel known-replica {NAME} 127.0.0.1 {replica}");
+        }
+        for other in self.sentinels.iter().filter(|&&port| port != own) {
+            let id = id_of(*other);
+            let _ = writeln!(lines, "sentinel known-sentinel {NAME} 127.0.0.1 {other} {id}");
+        }
+        lines
+    }
+}
+
+/// Forty digits, as sentinels have them.
+fn id_of(port: u16) -> String {
+    format!("{port:040x}")
+}
+
+fn start_servers(password: &str) -> Vec<RedisServer> {
+    let mut arguments = vec!["--repl-diskless-sync-delay", "0", "--repl-timeout", "60"];
+    if !password.is_empty() {
+        arguments.extend(["--requirepass", password, "--masterauth", password]);
+    }
+    let primary = RedisServer::start(&arguments);
+    let port = primary.port().to_string();
+    arguments.extend(["--replicaof", "127.0.0.1", &port]);
+    let mut servers = vec![primary];
+    servers.extend((1..SERVERS).map(|_| RedisServer::start(&arguments)));
+    servers
+}
+
+fn connect(port: u16, password: &str) -> RedisResult<Connection> {
+    let url = format!("redis://:{password}@127.0.0.1:{port}");
+    let url = if password.is_empty() { url.replace(":@", "") } else { url };
+    let connection = redis::Client::open(url)?.get_connection_with_timeout(ANSWER_WITHIN)?;
+    connection.set_read_timeout(Some(ANSWER_WITHIN))?;
+    Ok(connection)
+}
+
+fn query<T: FromRedisValue>(connection: &mut Connection, words: &[&str]) -> RedisResult<T> {
+    redis::cmd(words[0]).arg(&words[1..]).query(connection)
+}
+
+fn until(what: &str, look: impl Fn() -> Result<(), String>) {
+    let deadline = Instant::now() + TOGETHER_WITHIN;
+    while let Err(seen) = look() {
+        assert!(Instant::now() < deadline, "not in time: {what}; last seen: {seen}");
+        std::thread::sleep(LOOK_GAP);
+    }
+}
