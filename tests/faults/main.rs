@@ -54,6 +54,9 @@ mod record;
 #[path = "../support/redis_server.rs"]
 mod redis_server;
 #[allow(dead_code, reason = "other tests use the rest of it")]
+#[path = "../support/sentinel_set.rs"]
+mod sentinel_set;
+#[allow(dead_code, reason = "other tests use the rest of it")]
 #[path = "../cluster/waiting.rs"]
 mod waiting;
 

@@ -28,6 +28,7 @@ use crate::{
     proxy::{Mode, Proxy},
     record::Record,
     redis_server::RedisServer,
+    sentinel_set::SentinelSet,
     waiting::eventually,
 };
 
@@ -38,6 +39,8 @@ pub(crate) struct Setup {
     pub(crate) redis: &'static [&'static str],
     /// Settings of all instances.
     pub(crate) settings: &'static [Setting<'static>],
+    /// Whether Redis has replicas, and sentinels that choose the primary.
+    pub(crate) sentinels: bool,
     /// What is changed in the program itself, if anything.
     pub(crate) patch: Option<Patch>,
 }
@@ -45,7 +48,7 @@ pub(crate) struct Setup {
 /// See the module's documentation.
 #[derive(Debug)]
 pub(crate) struct Stage {
-    /// The store. Last to be dropped would be first to be missed: instances go before it.
+    /// The instances, living and dead.
     pub(crate) seats: Vec<Seat>,
     /// People who stay, whatever happens.
     pub(crate) crowd: Vec<Guest>,
@@ -53,8 +56,7 @@ pub(crate) struct Stage {
     pub(crate) visits: Visits,
     /// Another program on the same Redis.
     pub(crate) outsider: Outsider,
-    /// The store itself.
-    pub(crate) redis: RedisServer,
+    store: Store,
     setup: Setup,
     balancer: Option<Balancer>,
     canary: Canary,
@@ -62,6 +64,14 @@ pub(crate) struct Stage {
     /// Where the people who come and go may go to.
     open: Arc<Mutex<Vec<(Place, SocketAddr)>>>,
     began: Option<Instant>,
+}
+
+/// What the instances report to.
+#[derive(Debug)]
+enum Store {
+    Alone(RedisServer),
+    /// Instances find the primary themselves: there is no proxy between.
+    Set(Box<SentinelSet>),
 }
 
 /// A place for an instance, and what it showed.
@@ -86,13 +96,17 @@ const LOOK_GAP: Duration = Duration::from_millis(5);
 impl Stage {
     /// Everything running, everybody there and all agreed.
     pub(crate) async fn start(setup: Setup) -> Self {
-        let redis = RedisServer::start(setup.redis);
+        let store = if setup.sentinels {
+            Store::Set(Box::new(SentinelSet::start()))
+        } else {
+            Store::Alone(RedisServer::start(setup.redis))
+        };
         let mut stage = Self {
             seats: Vec::new(),
             crowd: Vec::new(),
             visits: Visits::default(),
-            outsider: Outsider::new(&redis.url()),
-            redis,
+            outsider: Outsider::new(&store.first_server().url()),
+            store,
             setup,
             balancer: None,
             canary: Canary::start(),
@@ -109,9 +123,12 @@ impl Stage {
 
     /// One more instance, ready.
     pub(crate) async fn add_instance(&mut self) -> Place {
-        let redis = SocketAddr::from((Ipv4Addr::LOCALHOST, self.redis.port()));
+        let redis = SocketAddr::from((Ipv4Addr::LOCALHOST, self.store.first_server().port()));
         let proxy = Proxy::start(redis).await;
-        let url = proxy.url();
+        let url = match &self.store {
+            Store::Alone(_) => proxy.url(),
+            Store::Set(set) => set.url(),
+        };
         let patch = self.setup.patch.as_ref().map(Patch::settings);
         let mut settings = vec![("HEADCOUNT_REDIS_URL", url.as_str())];
         settings.extend(self.setup.settings);
@@ -126,6 +143,22 @@ impl Stage {
         let watcher = Watcher::start(instance.public);
         self.seats.push(Seat { proxy, instance: Some(instance), watcher });
         place
+    }
+
+    /// The only Redis.
+    pub(crate) fn redis(&mut self) -> &mut RedisServer {
+        match &mut self.store {
+            Store::Alone(redis) => redis,
+            Store::Set(_) => panic!("there are several"),
+        }
+    }
+
+    /// The Redis with replicas and sentinels.
+    pub(crate) fn set(&mut self) -> &mut SentinelSet {
+        match &mut self.store {
+            Store::Set(set) => set,
+            Store::Alone(_) => panic!("there is only one"),
+        }
     }
 
     /// The people who stay come to this instance.
@@ -275,6 +308,16 @@ impl Stage {
 
     fn open(&self) -> std::sync::MutexGuard<'_, Vec<(Place, SocketAddr)>> {
         self.open.lock().expect("nothing panics while it holds this lock")
+    }
+}
+
+impl Store {
+    /// The primary, before anything happens.
+    fn first_server(&self) -> &RedisServer {
+        match self {
+            Self::Alone(redis) => redis,
+            Self::Set(set) => set.server(0),
+        }
     }
 }
 

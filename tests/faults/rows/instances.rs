@@ -174,10 +174,10 @@ async fn all_die(stage: &mut Stage) {
 /// Redis is killed, keeping its data; an instance is killed; Redis returns.
 async fn dies_unseen(stage: &mut Stage) {
     stage.begin();
-    stage.redis.kill_9();
+    stage.redis().kill_9();
     estimates(stage, INSTANCES).await;
     stage.kill(2).await;
-    stage.redis.restart();
+    stage.redis().restart();
 }
 
 /// Goal: somebody who is gone without a word is found out, whatever the transport. Method: two clients of each

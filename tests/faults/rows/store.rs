@@ -2,11 +2,12 @@
 
 use std::time::{Duration, Instant};
 
-use tokio::time::sleep;
+use tokio::{task::block_in_place, time::sleep};
 
 use super::{estimates, row};
 use crate::{
     checker::Sees,
+    outsider::Outsider,
     patched::{CLOCK_OFFSET, Patch},
     row::{Bound, Row},
     stage::{INSTANCES, Setup, Stage},
@@ -16,12 +17,13 @@ use crate::{
 const APPEND_ONLY: Setup = Setup {
     redis: &["--appendonly", "yes", "--appendfsync", "everysec"],
     settings: &[],
+    sentinels: false,
     patch: None,
 };
 
 /// All of them.
 pub(super) fn rows() -> Vec<Row> {
-    [restarts(), sleeps(), trouble()].concat()
+    [restarts(), failovers(), sleeps(), trouble()].concat()
 }
 
 fn restarts() -> Vec<Row> {
@@ -62,6 +64,24 @@ fn restarts() -> Vec<Row> {
             Bound::LEASE_AND_2_HEARTBEATS,
             |stage| Box::pin(flush_in_a_quiet_moment(stage)),
         ),
+    ]
+}
+
+fn failovers() -> Vec<Row> {
+    let failover = |name, fault, play| Row {
+        setup: Setup { sentinels: true, ..Setup::default() },
+        ..row(name, fault, Bound::LEASE_AND_2_HEARTBEATS, play)
+    };
+    vec![
+        failover("failover", "the primary killed, sentinels choose a replica", |stage| {
+            Box::pin(failover_after_a_death(stage))
+        }),
+        failover("failover-lagging", "the same, the replica missed the last changes", |stage| {
+            Box::pin(failover_to_the_past(stage))
+        }),
+        failover("failover-planned", "a failover is ordered, the old primary lives", |stage| {
+            Box::pin(planned_failover(stage))
+        }),
     ]
 }
 
@@ -130,9 +150,9 @@ fn trouble() -> Vec<Row> {
 /// have noticed.
 async fn outage(stage: &mut Stage) {
     stage.begin();
-    stage.redis.kill_9();
+    stage.redis().kill_9();
     estimates(stage, INSTANCES).await;
-    stage.redis.restart();
+    stage.redis().restart();
 }
 
 /// Goal: old data is found out. Method: a snapshot; then people come and go; Redis is killed and returns with
@@ -152,9 +172,42 @@ async fn two_outages(stage: &mut Stage) {
         _ => Ok(()),
     })
     .await;
-    stage.redis.kill_9();
+    stage.redis().kill_9();
     estimates(stage, INSTANCES).await;
-    stage.redis.restart();
+    stage.redis().restart();
+}
+
+/// Goal: a replica takes over, and nobody's number is lost. Method: kill -9 of the primary; the fault is over when
+/// the sentinels name another.
+async fn failover_after_a_death(stage: &mut Stage) {
+    stage.begin();
+    stage.set().server_mut(0).kill_9();
+    another_is_named(stage).await;
+}
+
+/// Goal: a replica that has missed something is found out like old data. Method: people come and go while the
+/// replicas hear nothing, then the same.
+async fn failover_to_the_past(stage: &mut Stage) {
+    stage.set().hold_replicas_back(0);
+    stage.visits_pass(15).await;
+    failover_after_a_death(stage).await;
+}
+
+/// Goal: the old primary, which takes reports for a while, misleads nobody. Method: order a failover.
+async fn planned_failover(stage: &mut Stage) {
+    stage.begin();
+    stage.set().order_failover();
+    another_is_named(stage).await;
+}
+
+/// The times of the rows begin here: how long sentinels take is their setting.
+async fn another_is_named(stage: &mut Stage) {
+    let set = stage.set();
+    let (new, _) = eventually("the sentinels name another primary", async || {
+        block_in_place(|| set.successor_of(0))
+    })
+    .await;
+    stage.outsider = Outsider::new(&set.server(new).url());
 }
 
 /// Goal: an operator's mistake shows nobody too small a number. Method: FLUSHALL.
@@ -174,9 +227,9 @@ async fn flush_in_a_quiet_moment(stage: &mut Stage) {
 /// connections open.
 async fn stop(stage: &mut Stage, length: Duration) {
     stage.begin();
-    stage.redis.stop();
+    stage.redis().stop();
     sleep(length).await;
-    stage.redis.cont();
+    stage.redis().cont();
 }
 
 /// Goal: the same for a Redis that holds its clients up by itself. Method: CLIENT PAUSE; the fault is over
