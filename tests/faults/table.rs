@@ -8,6 +8,10 @@ use std::{
 
 use crate::row::{Measured, Row};
 
+/// What stands above the rows.
+const HEAD: &str = "| fault | right again within | median | worst | largest error | runs | wrong |\n\
+                    |---|---|---|---|---|---|---|\n";
+
 /// Collects the outcomes of all runs, row by row.
 #[derive(Debug)]
 pub(crate) struct Table(Mutex<Vec<Line>>);
@@ -47,6 +51,9 @@ impl Table {
     /// Prints the table, and writes it to the file that `HEADCOUNT_FAULTS_TABLE` names.
     pub(crate) fn publish(&self) {
         let table = self.to_markdown();
+        if table.lines().count() == HEAD.lines().count() {
+            return;
+        }
         println!("{table}");
         if let Some(path) = std::env::var_os("HEADCOUNT_FAULTS_TABLE") {
             let written = std::fs::write(&path, &table);
@@ -55,10 +62,7 @@ impl Table {
     }
 
     fn to_markdown(&self) -> String {
-        let mut text = String::from(
-            "| fault | right again within | median | worst | largest error | runs | wrong |\n\
-             |---|---|---|---|---|---|---|\n",
-        );
+        let mut text = String::from(HEAD);
         let lines = self.lock();
         for line in lines.iter().filter(|line| line.runs.len() + line.failed > 0) {
             line.write_to(&mut text);
