@@ -7,45 +7,60 @@
 //! ```
 //!
 //! with `currentUsers` being what the whole cluster counts, emitted at most once an interval however many
-//! people come and go. Two rules make it right:
+//! people come and go. Three rules make it right:
 //!
-//! - Every emission is volatile: each socket has one slot that holds the newest value, so a slow client
-//!   skips stale ones, and the last always arrives. Only a socket's very first value goes through its queue,
-//!   behind the acknowledgement of its connect, which a slot might overtake. The queue is written before the
-//!   slot, so it must never be used again: an older value would come after a newer one.
-//! - A socket joins the room [`JOINING`] before it can receive anything and leaves it here, once the count
-//!   includes it; until then emissions pass it by. So the first value a client sees includes itself.
+//! - A socket hears nothing until the count includes it. So the first value a client sees includes itself. It goes
+//!   through the socket's queue, behind the acknowledgement of its connect.
+//! - Every later value goes one of two ways, each of which has one slot that holds the newest value, so that a slow
+//!   client skips stale ones, and the last always arrives. A websocket is written to directly, the same frame to
+//!   all ([`crate::outlet`]); whatever else there is is in the room [`QUEUED`], to which emissions are volatile.
+//!   The queue is written before the slot, so it must never be used again: an older value would come after a newer
+//!   one.
+//! - A socket that went from polling to a websocket goes from the room to the direct way, and never back.
 
-use std::{sync::Arc, time::Duration};
+use std::{
+    sync::{Arc, Weak},
+    time::Duration,
+};
 
-use socketioxide::SocketIo;
+use socketioxide::{SocketIo, extract::SocketRef};
 use tokio::{
     sync::watch,
+    task::yield_now,
     time::{Instant, sleep_until},
 };
 use tokio_util::sync::CancellationToken;
 
 use crate::{
+    connection::Control,
+    frame::{CountFrame, USER_COUNT},
+    gate::Gate,
     metrics::{Metrics, observe},
     pace::EmissionPace,
     tally::{Newcomer, Tally},
     view::View,
 };
 
-/// The event's name, as every client of the lesson knows it.
-pub const USER_COUNT: &str = "user count";
-/// The room of sockets that have not been shown a count.
-pub const JOINING: &str = "joining";
+/// The room of sockets that have been shown a count and are told further ones by Socket.IO itself.
+const QUEUED: &str = "queued";
+/// After so many direct writes, a few milliseconds, it is the turn of other tasks.
+const WRITES_AT_ONCE: usize = 256;
 
 /// See the module's documentation.
 #[derive(Debug)]
 pub struct Broadcaster {
     io: SocketIo,
+    gate: Arc<Gate>,
     tally: Arc<Tally>,
     view: watch::Receiver<View>,
     metrics: Metrics,
     pace: EmissionPace,
-    /// What everybody outside [`JOINING`] was last told, or will be by their slot.
+    /// Whether websockets are written to directly.
+    direct: bool,
+    /// Those that are. Closed ones are swept when the list has doubled, and by every emission.
+    listeners: Vec<Weak<Control>>,
+    sweep_at: usize,
+    /// What everybody who has been shown a count was last told, or will be by their slot.
     told: Option<u64>,
     /// Who was told the estimate because the store was slow to count them. They are told what all others
     /// are as soon as that includes them, or the store counts as away: within [`crate::pace::ANSWER_OVERDUE`], which
@@ -53,21 +68,35 @@ pub struct Broadcaster {
     provisional: Vec<Newcomer>,
 }
 
+/// How emissions go.
+#[derive(Clone, Copy, Debug)]
+pub struct BroadcastSettings {
+    /// The least time between two.
+    pub interval: Duration,
+    /// Whether websockets are written to directly, which costs half of what Socket.IO's own way does.
+    pub direct: bool,
+}
+
 impl Broadcaster {
     /// Sets it up; [`Broadcaster::run`] does the work.
     pub fn new(
         io: SocketIo,
+        gate: Arc<Gate>,
         tally: Arc<Tally>,
         view: watch::Receiver<View>,
         metrics: Metrics,
-        interval: Duration,
+        settings: BroadcastSettings,
     ) -> Self {
         Self {
             io,
+            gate,
             tally,
             view,
             metrics,
-            pace: EmissionPace::new(interval),
+            pace: EmissionPace::new(settings.interval),
+            direct: settings.direct,
+            listeners: Vec::new(),
+            sweep_at: 0,
             told: None,
             provisional: Vec::new(),
         }
@@ -117,23 +146,49 @@ impl Broadcaster {
 
     /// Gives newcomers their first value, even when nobody else's number changed; from now on emissions reach
     /// them.
-    fn let_in(&self, newcomers: &[Newcomer], current_users: u64) {
+    fn let_in(&mut self, newcomers: &[Newcomer], current_users: u64) {
         for newcomer in newcomers {
             let Some(socket) = self.io.get_socket(newcomer.session) else { continue };
-            if let Err(error) = socket.emit(USER_COUNT, &current_users) {
+            let listener = self.listener(&socket);
+            if let Some(control) = &listener {
+                self.listen(control);
+            }
+            let emitted = socket.emit(USER_COUNT, &current_users);
+            if listener.is_none() || emitted.is_err() {
+                socket.join(QUEUED);
+            }
+            if let Err(error) = emitted {
                 tracing::debug!(%error, "failed to emit a first value");
             }
-            socket.leave(JOINING);
             self.metrics.emitted_packets.inc();
             observe(&self.metrics.join_to_emit_seconds, newcomer.joined_at.elapsed());
         }
     }
 
+    /// The connection by which a socket can be written to directly.
+    fn listener(&self, socket: &SocketRef) -> Option<Arc<Control>> {
+        self.gate.control(socket).filter(|_| self.direct)
+    }
+
+    /// The direct way opens when the next count has been written; what is told before that waits.
+    fn listen(&mut self, control: &Arc<Control>) {
+        if !control.expect_count() {
+            return;
+        }
+        if self.listeners.len() >= self.sweep_at {
+            self.listeners.retain(|listener| listener.strong_count() > 0);
+            self.sweep_at = 2 * self.listeners.len() + 64;
+        }
+        self.listeners.push(Arc::downgrade(control));
+    }
+
     /// Tells those who were told an estimate what all others are told.
     fn correct(&self, corrected: &[Newcomer], current_users: u64) {
+        let frame = CountFrame::new(current_users);
         for told in corrected {
             let Some(socket) = self.io.get_socket(told.session) else { continue };
-            if let Err(error) = socket.volatile().emit(USER_COUNT, &current_users) {
+            let listens = self.listener(&socket).is_some_and(|control| control.tell(&frame));
+            if !listens && let Err(error) = socket.volatile().emit(USER_COUNT, &current_users) {
                 tracing::debug!(%error, "failed to correct a first value");
             }
             self.metrics.emitted_packets.inc();
@@ -143,8 +198,10 @@ impl Broadcaster {
     /// One emission: everybody who has been let in is told, so many sockets.
     async fn emit_to_all(&mut self, current_users: u64, sockets: u64) {
         let start = Instant::now();
-        let everybody = self.io.volatile().except(JOINING);
-        if let Err(error) = everybody.emit(USER_COUNT, &current_users).await {
+        self.tell_listeners(&CountFrame::new(current_users)).await;
+        self.take_upgraded(current_users);
+        let queued = self.io.volatile().to(QUEUED);
+        if let Err(error) = queued.emit(USER_COUNT, &current_users).await {
             tracing::error!(%error, "failed to emit the count");
         }
         self.told = Some(current_users);
@@ -152,6 +209,38 @@ impl Broadcaster {
         self.metrics.emissions.inc();
         self.metrics.emitted_packets.inc_by(sockets);
         observe(&self.metrics.emission_seconds, start.elapsed());
+    }
+
+    /// Takes those who went from polling to a websocket out of the room. Their slot is used for the last time: the
+    /// direct way opens when this count, or one before it, has been written.
+    fn take_upgraded(&mut self, current_users: u64) {
+        if !self.direct {
+            return;
+        }
+        for socket in self.io.to(QUEUED).sockets() {
+            let Some(control) = self.listener(&socket) else { continue };
+            socket.leave(QUEUED);
+            self.listen(&control);
+            if let Err(error) = socket.volatile().emit(USER_COUNT, &current_users) {
+                tracing::debug!(%error, "failed to emit a last queued value");
+            }
+        }
+    }
+
+    /// The list is gone through backwards, so that what takes the place of a connection taken off has been told.
+    async fn tell_listeners(&mut self, frame: &CountFrame) {
+        for index in (0..self.listeners.len()).rev() {
+            let listener = self.listeners[index].upgrade();
+            if !listener.as_ref().is_some_and(|control| control.tell(frame)) {
+                self.listeners.swap_remove(index);
+                if let Some(control) = listener {
+                    control.unlist();
+                }
+            }
+            if index % WRITES_AT_ONCE == 0 {
+                yield_now().await;
+            }
+        }
     }
 }
 

@@ -17,7 +17,7 @@ use tokio_util::sync::CancellationToken;
 use crate::{
     admin::{self, Admin},
     announcements::Listener as AnnouncementListener,
-    broadcaster::Broadcaster,
+    broadcaster::{BroadcastSettings, Broadcaster},
     config::{CONNECTIONS_MAX, Config, DESCRIPTORS_RESERVED, RedisConfig},
     drain::drain,
     gate::Gate,
@@ -32,6 +32,7 @@ use crate::{
         embedded::EmbeddedStore,
         redis::{RedisSettings, RedisStore},
     },
+    stragglers::Stragglers,
     tally::Tally,
     view::View,
     web::{self, Web},
@@ -119,6 +120,8 @@ impl Server {
         let mut tasks = Tasks::default();
         let serving = self.spawn_ring(&mut tasks, &tally, &view, &sockets);
         let listening = CancellationToken::new();
+        let stragglers = Stragglers::default();
+        tasks.spawn("stragglers", stragglers.clone().run(serving.clone()));
         let public = web::router(self.web(view.subscribe(), &gate))
             .merge(sockets.router())
             .layer(cors(self.config.origins.clone()));
@@ -137,8 +140,16 @@ impl Server {
         for (name, reason, listener, router, unacknowledged_for, connections_max) in listeners {
             let places = Arc::new(Semaphore::new(connections_max.min(Semaphore::MAX_PERMITS)));
             let unserved = self.metrics.refused.with_label_values(&[reason]);
-            let listener =
-                Listener { listener, router, unacknowledged_for, burst_bytes, places, unserved };
+            let stragglers = stragglers.clone();
+            let listener = Listener {
+                listener,
+                router,
+                unacknowledged_for,
+                burst_bytes,
+                places,
+                stragglers,
+                unserved,
+            };
             tasks.spawn(name, listener.run(listening.clone()));
         }
 
@@ -184,10 +195,11 @@ impl Server {
             AnnouncementListener::new(Arc::clone(store), Arc::clone(view), resync, metrics.clone());
         let broadcaster = Broadcaster::new(
             sockets.io().clone(),
+            Arc::clone(sockets.gate()),
             Arc::clone(tally),
             view.subscribe(),
             metrics.clone(),
-            config.emit_interval,
+            BroadcastSettings { interval: config.emit_interval, direct: config.direct_writes },
         );
         tasks.spawn("reporter", reporter.run(stop.clone()));
         tasks.spawn("announcements", listener.run(stop.clone()));

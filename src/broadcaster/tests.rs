@@ -6,6 +6,7 @@ use socketioxide::socket::Sid;
 use super::*;
 use crate::{
     count::{Count, Revision, Sequence},
+    origin::Origins,
     store::Reply,
     tally::{Local, Presence},
     view::SentReport,
@@ -28,8 +29,11 @@ impl Stage {
         io.ns("/", async || {});
         let (tally, view) = (Tally::new(), watch::Sender::new(View::default()));
         let metrics = Metrics::new("none").unwrap();
+        let gate = Arc::new(Gate::new(1, 1, Origins::Same, metrics.clone()));
+        let settings = BroadcastSettings { interval: INTERVAL, direct: true };
+        let tallied = Arc::clone(&tally);
         let broadcaster =
-            Broadcaster::new(io, Arc::clone(&tally), view.subscribe(), metrics.clone(), INTERVAL);
+            Broadcaster::new(io, gate, tallied, view.subscribe(), metrics.clone(), settings);
         let (sequence, start) = (Sequence::default(), Instant::now());
         Self { broadcaster, tally, view, metrics, sequence, start }
     }
