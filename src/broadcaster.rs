@@ -19,12 +19,14 @@
 //! - A socket that went from polling to a websocket goes from the room to the direct way, and never back.
 
 use std::{
+    hint,
     sync::{Arc, Weak},
     time::Duration,
 };
 
 use socketioxide::{SocketIo, extract::SocketRef};
 use tokio::{
+    net::TcpStream,
     sync::watch,
     task::yield_now,
     time::{Instant, sleep_until},
@@ -45,6 +47,10 @@ use crate::{
 const QUEUED: &str = "queued";
 /// After so many direct writes, a few milliseconds, it is the turn of other tasks.
 const WRITES_AT_ONCE: usize = 256;
+/// So many connections are read ahead of being written to. With many of them each is far away in memory, and so
+/// their ways overlap.
+const READ_AHEAD: usize = 16;
+const _: () = assert!(WRITES_AT_ONCE.is_multiple_of(READ_AHEAD));
 
 /// See the module's documentation.
 #[derive(Debug)]
@@ -58,7 +64,7 @@ pub struct Broadcaster {
     /// Whether websockets are written to directly.
     direct: bool,
     /// Those that are. Closed ones are swept when the list has doubled, and by every emission.
-    listeners: Vec<Weak<Control>>,
+    listeners: Vec<Listener>,
     sweep_at: usize,
     /// What everybody who has been shown a count was last told, or will be by their slot.
     told: Option<u64>,
@@ -66,6 +72,13 @@ pub struct Broadcaster {
     /// are as soon as that includes them, or the store counts as away: within [`crate::pace::ANSWER_OVERDUE`], which
     /// bounds this list.
     provisional: Vec<Newcomer>,
+}
+
+/// A connection that is written to directly.
+#[derive(Debug)]
+struct Listener {
+    control: Weak<Control>,
+    stream: Weak<TcpStream>,
 }
 
 /// How emissions go.
@@ -176,10 +189,10 @@ impl Broadcaster {
             return;
         }
         if self.listeners.len() >= self.sweep_at {
-            self.listeners.retain(|listener| listener.strong_count() > 0);
+            self.listeners.retain(Listener::is_open);
             self.sweep_at = 2 * self.listeners.len() + 64;
         }
-        self.listeners.push(Arc::downgrade(control));
+        self.listeners.extend(Listener::new(control));
     }
 
     /// Tells those who were told an estimate what all others are told.
@@ -229,18 +242,46 @@ impl Broadcaster {
 
     /// The list is gone through backwards, so that what takes the place of a connection taken off has been told.
     async fn tell_listeners(&mut self, frame: &CountFrame) {
-        for index in (0..self.listeners.len()).rev() {
-            let listener = self.listeners[index].upgrade();
-            if !listener.as_ref().is_some_and(|control| control.tell(frame)) {
-                self.listeners.swap_remove(index);
-                if let Some(control) = listener {
-                    control.unlist();
+        let mut left = self.listeners.len();
+        while left > 0 {
+            let group = left.saturating_sub(READ_AHEAD)..left;
+            self.listeners[group.clone()].iter().for_each(Listener::read_ahead);
+            for index in group.clone().rev() {
+                if !self.listeners[index].tell(frame) {
+                    self.listeners.swap_remove(index);
                 }
             }
-            if index % WRITES_AT_ONCE == 0 {
+            left = group.start;
+            if left % WRITES_AT_ONCE < READ_AHEAD {
                 yield_now().await;
             }
         }
+    }
+}
+
+impl Listener {
+    fn new(control: &Arc<Control>) -> Option<Self> {
+        let stream = Arc::downgrade(&control.stream()?);
+        Some(Self { control: Arc::downgrade(control), stream })
+    }
+
+    fn is_open(&self) -> bool {
+        self.stream.strong_count() > 0
+    }
+
+    /// Brings what [`Listener::tell`] needs near.
+    fn read_ahead(&self) {
+        hint::black_box((self.control.strong_count(), self.stream.strong_count()));
+    }
+
+    /// Returns false if it is to be taken off the list.
+    fn tell(&self, frame: &CountFrame) -> bool {
+        let Some(control) = self.control.upgrade() else { return false };
+        let listens = control.tell(frame);
+        if !listens {
+            control.unlist();
+        }
+        listens
     }
 }
 

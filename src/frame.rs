@@ -73,13 +73,14 @@ enum Position {
     #[default]
     Http,
     /// The answer that begins the websocket is about to be written: so much of its first words has passed.
-    Answer { matched: usize },
+    Answer { matched: u8 },
     /// Its head is being written: so much of the head's end has passed.
-    Head { matched: usize },
+    Head { matched: u8 },
     /// So much of a frame's header has passed; at 0 one frame has ended and none has begun.
-    Header { bytes: [u8; HEADER_BYTES_MAX], length: usize },
-    /// So much of a frame's payload is left, and so much of it was as a count's payload begins.
-    Payload { left: u64, matched: usize, header: Header },
+    Header { bytes: [u8; HEADER_BYTES_MAX], length: u8 },
+    /// So much of a frame's payload is left, and so much of it was as a count's payload begins. There is one of
+    /// these for each connection, so it is small.
+    Payload { left: u64, matched: u8, first: u8 },
 }
 
 /// The boundary between two frames.
@@ -133,22 +134,23 @@ impl Scan {
                     None => BOUNDARY,
                 },
                 Position::Header { bytes: mut header, length } => {
-                    header[length] = byte;
-                    match Header::parse(&header[..=length]) {
+                    header[usize::from(length)] = byte;
+                    match Header::parse(&header[..=usize::from(length)]) {
                         None => Position::Header { bytes: header, length: length + 1 },
                         Some(header) => header.payload_begins(),
                     }
                 }
-                Position::Payload { left, matched, header } => {
+                Position::Payload { left, matched, first } => {
                     taken = bytes.len().min(usize::try_from(left).unwrap_or(usize::MAX));
                     let matched = also_matched(matched, &bytes[..taken]);
                     match left - taken as u64 {
                         0 => {
-                            passed.count |= header.first == TEXT && matched == COUNT_START.len();
-                            passed.close |= header.first & 0x0f == CLOSE;
+                            passed.count |=
+                                first == TEXT && usize::from(matched) == COUNT_START.len();
+                            passed.close |= first & 0x0f == CLOSE;
                             BOUNDARY
                         }
-                        left => Position::Payload { left, matched, header },
+                        left => Position::Payload { left, matched, first },
                     }
                 }
             };
@@ -163,12 +165,13 @@ impl Scan {
             Position::Payload { left, .. } => usize::try_from(*left).ok()?,
             Position::Header { length: 0, .. } => 0,
             Position::Header { bytes: begun, length } => {
+                let length = usize::from(*length);
                 let mut whole = *begun;
                 let more = bytes.len().min(HEADER_BYTES_MAX - length);
-                whole[*length..length + more].copy_from_slice(&bytes[..more]);
+                whole[length..length + more].copy_from_slice(&bytes[..more]);
                 let header = Header::parse(&whole[..length + more])?;
                 let end = header.length.checked_add(usize::try_from(header.payload).ok()?)?;
-                end.saturating_sub(*length)
+                end.saturating_sub(length)
             }
             _ => return None,
         };
@@ -214,31 +217,31 @@ impl Header {
     fn payload_begins(self) -> Position {
         match self.payload {
             0 => BOUNDARY,
-            left => Position::Payload { left, matched: 0, header: self },
+            left => Position::Payload { left, matched: 0, first: self.first },
         }
     }
 }
 
 /// How much of `pattern` has passed after `byte`; `None` once all of it has. It starts over wherever it does not
 /// go on, which finds patterns in which the first byte can only begin them anew.
-fn step(pattern: &[u8], matched: usize, byte: u8) -> Option<usize> {
-    let matched =
-        if pattern[matched] == byte { matched + 1 } else { usize::from(pattern[0] == byte) };
-    (matched < pattern.len()).then_some(matched)
+fn step(pattern: &[u8], matched: u8, byte: u8) -> Option<u8> {
+    let goes_on = pattern[usize::from(matched)] == byte;
+    let matched = if goes_on { matched + 1 } else { u8::from(pattern[0] == byte) };
+    (usize::from(matched) < pattern.len()).then_some(matched)
 }
 
 /// How much of a count's payload has passed after these bytes of a payload of which so much had.
-fn also_matched(matched: usize, bytes: &[u8]) -> usize {
-    let expected = &COUNT_START[matched.min(COUNT_START.len())..];
+fn also_matched(matched: u8, bytes: &[u8]) -> u8 {
+    let Some(expected) = COUNT_START.get(usize::from(matched)..) else { return NO_COUNT };
     let compared = expected.len().min(bytes.len());
-    if matched == NO_COUNT || expected[..compared] != bytes[..compared] {
+    if expected[..compared] != bytes[..compared] {
         return NO_COUNT;
     }
-    matched + compared
+    matched + u8::try_from(compared).unwrap_or(NO_COUNT)
 }
 
 /// The payload is another's: nothing to come makes it a count's.
-const NO_COUNT: usize = usize::MAX;
+const NO_COUNT: u8 = u8::MAX;
 
 #[cfg(test)]
 #[path = "frame/tests.rs"]

@@ -92,7 +92,7 @@ enum Counts {
 #[derive(Clone, Copy, Debug)]
 struct Rest {
     users: u64,
-    written: usize,
+    written: u8,
 }
 
 /// Numbers the stays of one connection's client in the namespace, which it may leave and join again.
@@ -259,7 +259,7 @@ impl<S: Sink> Outlet<S> {
         match self.try_write(bytes) {
             Ok(written) if written == bytes.len() => {}
             Ok(0) | Err(None) => self.newest = Some(users),
-            Ok(written) => self.rest = Some(Rest { users, written }),
+            Ok(written) => self.rest = Some(Rest { users, written: short(written) }),
             Err(Some(_)) => self.end(),
         }
     }
@@ -268,12 +268,13 @@ impl<S: Sink> Outlet<S> {
     fn finish_rest(&mut self) -> io::Result<()> {
         while let Some(rest) = self.rest {
             let frame = CountFrame::new(rest.users);
-            let left = &frame.bytes()[rest.written..];
+            let left = &frame.bytes()[usize::from(rest.written)..];
             match self.try_write(left) {
                 Ok(written) if written == left.len() => self.rest = None,
                 Ok(0) | Err(None) => return Err(io::ErrorKind::WouldBlock.into()),
                 Ok(written) => {
-                    self.rest = Some(Rest { written: rest.written + written, ..rest });
+                    let written = rest.written + short(written);
+                    self.rest = Some(Rest { written, ..rest });
                 }
                 Err(Some(error)) => {
                     self.end();
@@ -292,6 +293,11 @@ impl<S: Sink> Outlet<S> {
             (!full).then_some(error)
         })
     }
+}
+
+/// A number of bytes of one frame that tells a count.
+fn short(bytes: usize) -> u8 {
+    u8::try_from(bytes).expect("such a frame is shorter than a hundred bytes")
 }
 
 impl<S> Default for Outlet<S> {

@@ -7,6 +7,7 @@
 use std::{fmt, net::SocketAddr, sync::Arc, time::Duration};
 
 use anyhow::{Context, anyhow};
+use axum::Router;
 use tokio::{
     net::TcpListener,
     sync::{Notify, Semaphore, watch},
@@ -120,8 +121,6 @@ impl Server {
         let mut tasks = Tasks::default();
         let serving = self.spawn_ring(&mut tasks, &tally, &view, &sockets);
         let listening = CancellationToken::new();
-        let stragglers = Stragglers::default();
-        tasks.spawn("stragglers", stragglers.clone().run(serving.clone()));
         let public = web::router(self.web(view.subscribe(), &gate))
             .merge(sockets.router())
             .layer(cors(self.config.origins.clone()));
@@ -131,6 +130,32 @@ impl Server {
             gate,
             metrics: self.metrics.clone(),
         });
+        let (drain_delay, drain_window) = (self.config.drain_delay, self.config.drain);
+        self.spawn_listeners(&mut tasks, [public, admin], &serving, &listening);
+
+        tokio::select! {
+            () = stop.cancelled() => {}
+            ended = tasks.first_to_end() => return Err(ended),
+        }
+        tokio::select! {
+            () = drain(&sockets, &tally, drain_delay, drain_window) => {}
+            ended = tasks.first_to_end() => return Err(ended),
+        }
+        serving.cancel();
+        listening.cancel();
+        tasks.all_to_end().await
+    }
+
+    /// Both listeners, and who looks after slow connections of theirs.
+    fn spawn_listeners(
+        self,
+        tasks: &mut Tasks,
+        [public, admin]: [Router; 2],
+        serving: &CancellationToken,
+        listening: &CancellationToken,
+    ) {
+        let stragglers = Stragglers::default();
+        tasks.spawn("stragglers", stragglers.clone().run(serving.clone()));
         let timeouts = [self.config.ping_timeout, ADMIN_UNACKNOWLEDGED];
         let places = [self.limits.connections, ADMIN_CONNECTIONS_MAX];
         let listeners = [
@@ -145,25 +170,13 @@ impl Server {
                 listener,
                 router,
                 unacknowledged_for,
-                burst_bytes,
+                burst_bytes: client_bytes_burst(self.config.payload_bytes_max),
                 places,
                 stragglers,
                 unserved,
             };
             tasks.spawn(name, listener.run(listening.clone()));
         }
-
-        tokio::select! {
-            () = stop.cancelled() => {}
-            ended = tasks.first_to_end() => return Err(ended),
-        }
-        tokio::select! {
-            () = drain(&sockets, &tally, self.config.drain_delay, self.config.drain) => {}
-            ended = tasks.first_to_end() => return Err(ended),
-        }
-        serving.cancel();
-        listening.cancel();
-        tasks.all_to_end().await
     }
 
     /// The tasks of the ring: tally → reporter → store → announcements → view → broadcaster.
