@@ -7,69 +7,135 @@
 //! ```
 //!
 //! with `currentUsers` being what the whole cluster counts, emitted at most once an interval however many
-//! people come and go. Two rules make it right:
+//! people come and go. Three rules make it right:
 //!
-//! - Every emission is volatile: each socket has one slot that holds the newest value, so a slow client
-//!   skips stale ones, and the last always arrives. Only a socket's very first value goes through its queue,
-//!   behind the acknowledgement of its connect, which a slot might overtake. The queue is written before the
-//!   slot, so it must never be used again: an older value would come after a newer one.
-//! - A socket joins the room [`JOINING`] before it can receive anything and leaves it here, once the count
-//!   includes it; until then emissions pass it by. So the first value a client sees includes itself.
+//! - A socket hears nothing until the count includes it. So the first value a client sees includes itself. It goes
+//!   through the socket's queue, behind the acknowledgement of its connect.
+//! - Every later value goes one of two ways, each of which has one slot that holds the newest value, so that a slow
+//!   client skips stale ones, and the last always arrives. A websocket is written to directly, the same frame to
+//!   all ([`crate::outlet`]); whatever else there is is in the room [`QUEUED`], to which emissions are volatile.
+//!   The queue is written before the slot, so it must never be used again: an older value would come after a newer
+//!   one.
+//! - Before that a socket is for a moment in the room [`YOUNG`], to which emissions go through the queue as well.
+//!   Whoever carries packets to the client looks at the queue first and then at the slot. Held up between the two,
+//!   it would find a slot that was filled meanwhile and pass by the acknowledgement in the queue.
+//! - A socket that went from polling to a websocket goes from the room to the direct way, and never back.
 
-use std::{sync::Arc, time::Duration};
+use std::{
+    collections::VecDeque,
+    hint,
+    sync::{Arc, Weak},
+    time::Duration,
+};
 
-use socketioxide::SocketIo;
+use socketioxide::{SocketIo, extract::SocketRef, socket::Sid};
 use tokio::{
+    net::TcpStream,
     sync::watch,
+    task::yield_now,
     time::{Instant, sleep_until},
 };
 use tokio_util::sync::CancellationToken;
 
 use crate::{
+    connection::Control,
+    frame::{CountFrame, USER_COUNT},
+    gate::Gate,
     metrics::{Metrics, observe},
     pace::EmissionPace,
     tally::{Newcomer, Tally},
     view::View,
 };
 
-/// The event's name, as every client of the lesson knows it.
-pub const USER_COUNT: &str = "user count";
-/// The room of sockets that have not been shown a count.
-pub const JOINING: &str = "joining";
+/// The room of sockets that have been shown a count and are told further ones by Socket.IO itself.
+const QUEUED: &str = "queued";
+/// The room of those who will be in [`QUEUED`] in a moment.
+const YOUNG: &str = "young";
+/// Nobody is held up for so long between looking at the queue and at the slot, unless the whole process is.
+const YOUTH: Duration = Duration::from_millis(500);
+/// The queue has room for 128 packets, and nothing else uses it; so many are left to it at most.
+const YOUNG_EMISSIONS_MAX: u64 = 32;
+/// After so many direct writes, a few milliseconds, it is the turn of other tasks.
+const WRITES_AT_ONCE: usize = 256;
+/// So many connections are read ahead of being written to. With many of them each is far away in memory, and so
+/// their ways overlap.
+const READ_AHEAD: usize = 16;
+const _: () = assert!(WRITES_AT_ONCE.is_multiple_of(READ_AHEAD));
 
 /// See the module's documentation.
 #[derive(Debug)]
 pub struct Broadcaster {
     io: SocketIo,
+    gate: Arc<Gate>,
     tally: Arc<Tally>,
     view: watch::Receiver<View>,
     metrics: Metrics,
     pace: EmissionPace,
-    /// What everybody outside [`JOINING`] was last told, or will be by their slot.
+    /// Whether websockets are written to directly.
+    direct: bool,
+    /// Those that are. Closed ones are swept when the list has doubled, and by every emission.
+    listeners: Vec<Listener>,
+    sweep_at: usize,
+    /// What everybody who has been shown a count was last told, or will be by their slot.
     told: Option<u64>,
     /// Who was told the estimate because the store was slow to count them. They are told what all others
     /// are as soon as that includes them, or the store counts as away: within [`crate::pace::ANSWER_OVERDUE`], which
     /// bounds this list.
     provisional: Vec<Newcomer>,
+    /// Who is in [`YOUNG`], in the order of coming. At most one entry per connection made within [`YOUTH`].
+    young: VecDeque<Young>,
+    /// Emissions so far.
+    emissions: u64,
+}
+
+/// A socket in [`YOUNG`], until a moment or an emission, whichever is first.
+#[derive(Clone, Copy, Debug)]
+struct Young {
+    session: Sid,
+    until: Instant,
+    until_emission: u64,
+}
+
+/// A connection that is written to directly.
+#[derive(Debug)]
+struct Listener {
+    control: Weak<Control>,
+    stream: Weak<TcpStream>,
+}
+
+/// How emissions go.
+#[derive(Clone, Copy, Debug)]
+pub struct BroadcastSettings {
+    /// The least time between two.
+    pub interval: Duration,
+    /// Whether websockets are written to directly, which costs half of what Socket.IO's own way does.
+    pub direct: bool,
 }
 
 impl Broadcaster {
     /// Sets it up; [`Broadcaster::run`] does the work.
     pub fn new(
         io: SocketIo,
+        gate: Arc<Gate>,
         tally: Arc<Tally>,
         view: watch::Receiver<View>,
         metrics: Metrics,
-        interval: Duration,
+        settings: BroadcastSettings,
     ) -> Self {
         Self {
             io,
+            gate,
             tally,
             view,
             metrics,
-            pace: EmissionPace::new(interval),
+            pace: EmissionPace::new(settings.interval),
+            direct: settings.direct,
+            listeners: Vec::new(),
+            sweep_at: 0,
             told: None,
             provisional: Vec::new(),
+            young: VecDeque::new(),
+            emissions: 0,
         }
     }
 
@@ -87,6 +153,7 @@ impl Broadcaster {
 
     /// Does what is due now; returns when there will be something to do even if nothing changes.
     async fn act(&mut self, now: Instant) -> Option<Instant> {
+        self.let_grow_up(now);
         let view = *self.view.borrow_and_update();
         let shown = view.shown();
         let newcomers = self.tally.take_newcomers(view.covered(), view.estimated(), now);
@@ -107,8 +174,8 @@ impl Broadcaster {
                 self.told = None;
             }
         }
-        self.let_in(&included, shown.users);
-        self.let_in(&impatient, view.estimate());
+        self.let_in(&included, shown.users, now);
+        self.let_in(&impatient, view.estimate(), now);
         self.provisional.extend(impatient);
         let next_emission = held_back.filter(|_| changed);
         let patience_ends = self.tally.patience_ends().filter(|&at| at > now);
@@ -117,23 +184,69 @@ impl Broadcaster {
 
     /// Gives newcomers their first value, even when nobody else's number changed; from now on emissions reach
     /// them.
-    fn let_in(&self, newcomers: &[Newcomer], current_users: u64) {
+    fn let_in(&mut self, newcomers: &[Newcomer], current_users: u64, now: Instant) {
         for newcomer in newcomers {
             let Some(socket) = self.io.get_socket(newcomer.session) else { continue };
-            if let Err(error) = socket.emit(USER_COUNT, &current_users) {
+            let listener = self.listener(&socket);
+            if let Some(control) = &listener {
+                self.listen(control);
+            }
+            let emitted = socket.emit(USER_COUNT, &current_users);
+            if listener.is_none() || emitted.is_err() {
+                socket.join(YOUNG);
+                let (until, until_emission) = (now + YOUTH, self.emissions + YOUNG_EMISSIONS_MAX);
+                self.young.push_back(Young { session: newcomer.session, until, until_emission });
+            }
+            if let Err(error) = emitted {
                 tracing::debug!(%error, "failed to emit a first value");
             }
-            socket.leave(JOINING);
             self.metrics.emitted_packets.inc();
             observe(&self.metrics.join_to_emit_seconds, newcomer.joined_at.elapsed());
         }
     }
 
+    /// Those who have been in the one room for long enough go to the other.
+    fn let_grow_up(&mut self, now: Instant) {
+        let emissions = self.emissions;
+        let is_grown_up = |young: &Young| young.until <= now || young.until_emission <= emissions;
+        while let Some(young) = self.young.pop_front_if(|young| is_grown_up(young)) {
+            let Some(socket) = self.io.get_socket(young.session) else { continue };
+            socket.leave(YOUNG);
+            socket.join(QUEUED);
+        }
+    }
+
+    /// The connection by which a socket can be written to directly.
+    fn listener(&self, socket: &SocketRef) -> Option<Arc<Control>> {
+        self.gate.control(socket).filter(|_| self.direct)
+    }
+
+    /// The direct way opens when the next count has been written; what is told before that waits.
+    fn listen(&mut self, control: &Arc<Control>) {
+        if !control.expect_count() {
+            return;
+        }
+        if self.listeners.len() >= self.sweep_at {
+            self.listeners.retain(Listener::is_open);
+            self.sweep_at = 2 * self.listeners.len() + 64;
+        }
+        self.listeners.extend(Listener::new(control));
+    }
+
     /// Tells those who were told an estimate what all others are told.
     fn correct(&self, corrected: &[Newcomer], current_users: u64) {
+        let frame = CountFrame::new(current_users);
         for told in corrected {
             let Some(socket) = self.io.get_socket(told.session) else { continue };
-            if let Err(error) = socket.volatile().emit(USER_COUNT, &current_users) {
+            let listens = self.listener(&socket).is_some_and(|control| control.tell(&frame));
+            let emitted = match listens {
+                true => Ok(()),
+                false if socket.rooms().iter().any(|room| room == YOUNG) => {
+                    socket.emit(USER_COUNT, &current_users)
+                }
+                false => socket.volatile().emit(USER_COUNT, &current_users),
+            };
+            if let Err(error) = emitted {
                 tracing::debug!(%error, "failed to correct a first value");
             }
             self.metrics.emitted_packets.inc();
@@ -143,15 +256,79 @@ impl Broadcaster {
     /// One emission: everybody who has been let in is told, so many sockets.
     async fn emit_to_all(&mut self, current_users: u64, sockets: u64) {
         let start = Instant::now();
-        let everybody = self.io.volatile().except(JOINING);
-        if let Err(error) = everybody.emit(USER_COUNT, &current_users).await {
-            tracing::error!(%error, "failed to emit the count");
+        self.tell_listeners(&CountFrame::new(current_users)).await;
+        self.take_upgraded(current_users);
+        let young = self.io.to(YOUNG).emit(USER_COUNT, &current_users).await;
+        let queued = self.io.volatile().to(QUEUED).emit(USER_COUNT, &current_users).await;
+        if let Err(error) = young.and(queued) {
+            tracing::debug!(%error, "failed to emit the count to a socket that is closing");
         }
+        self.emissions += 1;
         self.told = Some(current_users);
         self.pace.emitted(start, Instant::now());
         self.metrics.emissions.inc();
         self.metrics.emitted_packets.inc_by(sockets);
         observe(&self.metrics.emission_seconds, start.elapsed());
+    }
+
+    /// Takes those who went from polling to a websocket out of the room. Their slot is used for the last time: the
+    /// direct way opens when this count, or one before it, has been written.
+    fn take_upgraded(&mut self, current_users: u64) {
+        if !self.direct {
+            return;
+        }
+        for socket in self.io.to(QUEUED).sockets() {
+            let Some(control) = self.listener(&socket) else { continue };
+            socket.leave(QUEUED);
+            self.listen(&control);
+            if let Err(error) = socket.volatile().emit(USER_COUNT, &current_users) {
+                tracing::debug!(%error, "failed to emit a last queued value");
+            }
+        }
+    }
+
+    /// The list is gone through backwards, so that what takes the place of a connection taken off has been told.
+    async fn tell_listeners(&mut self, frame: &CountFrame) {
+        let mut left = self.listeners.len();
+        while left > 0 {
+            let group = left.saturating_sub(READ_AHEAD)..left;
+            self.listeners[group.clone()].iter().for_each(Listener::read_ahead);
+            for index in group.clone().rev() {
+                if !self.listeners[index].tell(frame) {
+                    self.listeners.swap_remove(index);
+                }
+            }
+            left = group.start;
+            if left % WRITES_AT_ONCE < READ_AHEAD {
+                yield_now().await;
+            }
+        }
+    }
+}
+
+impl Listener {
+    fn new(control: &Arc<Control>) -> Option<Self> {
+        let stream = Arc::downgrade(&control.stream()?);
+        Some(Self { control: Arc::downgrade(control), stream })
+    }
+
+    fn is_open(&self) -> bool {
+        self.stream.strong_count() > 0
+    }
+
+    /// Brings what [`Listener::tell`] needs near.
+    fn read_ahead(&self) {
+        hint::black_box((self.control.strong_count(), self.stream.strong_count()));
+    }
+
+    /// Returns false if it is to be taken off the list.
+    fn tell(&self, frame: &CountFrame) -> bool {
+        let Some(control) = self.control.upgrade() else { return false };
+        let listens = control.tell(frame);
+        if !listens {
+            control.unlist();
+        }
+        listens
     }
 }
 

@@ -1,35 +1,49 @@
-//! One accepted socket, owned by us: its options, the switch that ends it from outside, and the budget of
-//! bytes a websocket client may send.
+//! One accepted socket, owned by us: its options, the switch that ends it from outside, the budget of bytes a
+//! websocket client may send, and the direct way by which counts reach it.
 //!
-//! It moves bytes and counts them; it knows nothing of HTTP or Socket.IO.
+//! It moves bytes and counts them; it knows nothing of HTTP or Socket.IO. What may be written when is decided in
+//! [`crate::outlet`].
 
 use std::{
-    io,
+    io::{self, Read},
+    net::Shutdown,
     pin::Pin,
     sync::{
-        Arc, Mutex, PoisonError,
+        Arc, Mutex, MutexGuard, PoisonError,
         atomic::{AtomicBool, Ordering},
     },
-    task::{Context, Poll},
+    task::{Context, Poll, ready},
     time::Duration,
 };
 
 use futures_util::task::AtomicWaker;
 use socket2::SockRef;
 use tokio::{
-    io::{AsyncRead, AsyncWrite, ReadBuf},
+    io::{AsyncRead, AsyncWrite, Interest, ReadBuf},
     net::TcpStream,
     sync::OwnedSemaphorePermit,
     time::Instant,
 };
 
-use crate::rate::{Bucket, CLIENT_BYTES_PER_SECOND};
+use crate::{
+    frame::CountFrame,
+    outlet::{Outlet, StayNumber, Told},
+    rate::{Bucket, CLIENT_BYTES_PER_SECOND},
+    stragglers::Stragglers,
+};
+
+/// Bytes the kernel may hold that have not been sent yet, before it takes no more: some hundred counts are
+/// stale for a client that reads slowly, rather than some ten thousand.
+const UNSENT_BYTES_MAX: u32 = 4096;
+
+/// Bytes read at once: most clients say less, and memory that is not written to costs nothing.
+const READ_BYTES_MAX: usize = 2048;
 
 /// An accepted socket. Reads end once its [`Control`] is closed, so whatever protocol runs on it sees the
 /// peer go away and cleans up as it always does.
 #[derive(Debug)]
 pub struct Connection {
-    stream: TcpStream,
+    stream: Arc<TcpStream>,
     control: Arc<Control>,
     budget: Bucket,
     /// Given back when the socket is closed, whatever has become of it meanwhile.
@@ -45,6 +59,9 @@ pub struct Control {
     websocket: AtomicBool,
     flooded: AtomicBool,
     reader: AtomicWaker,
+    outlet: Mutex<Outlet<Arc<TcpStream>>>,
+    /// Who comes back when the kernel takes more.
+    stragglers: Stragglers,
     /// Given back when the connection closes, although others may hold this handle for longer.
     permit: Mutex<Option<OwnedSemaphorePermit>>,
 }
@@ -56,6 +73,7 @@ impl Connection {
     /// window is closed, before the kernel ends the connection. Without it a peer that stops reading blocks
     /// the writer for ever, and with it everything that waits for the writer. `burst_bytes` is what a
     /// websocket client may send in one go. `place` is one of as many as there are descriptors for.
+    /// `stragglers` are told when a count waits for the kernel to take it.
     ///
     /// # Errors
     /// If the socket is dead already.
@@ -64,12 +82,16 @@ impl Connection {
         unacknowledged_for: Duration,
         burst_bytes: u64,
         place: OwnedSemaphorePermit,
+        stragglers: Stragglers,
     ) -> io::Result<Self> {
         stream.set_nodelay(true)?;
         #[cfg(target_os = "linux")]
         SockRef::from(&stream).set_tcp_user_timeout(Some(unacknowledged_for))?;
         let budget = Bucket::new(burst_bytes, CLIENT_BYTES_PER_SECOND, Instant::now());
-        Ok(Self { stream, control: Arc::default(), budget, _place: place })
+        let stream = Arc::new(stream);
+        let outlet = Mutex::new(Outlet::new(Arc::clone(&stream)));
+        let control = Arc::new(Control { outlet, stragglers, ..Control::default() });
+        Ok(Self { stream, control, budget, _place: place })
     }
 
     /// The handle to it.
@@ -94,9 +116,63 @@ impl Control {
         self.reader.wake();
     }
 
-    /// From now on the connection carries a websocket, whose client has a budget.
+    /// From now on the connection carries a websocket, whose client has a budget. The answer that begins it has
+    /// not been written.
     pub fn begin_websocket(&self) {
         self.websocket.store(true, Ordering::Relaxed);
+        let mut outlet = self.outlet();
+        outlet.begin_websocket();
+        #[cfg(target_os = "linux")]
+        if let Some(stream) = outlet.sink() {
+            // A dead socket shows when it is read.
+            let _ = SockRef::from(stream).set_tcp_notsent_lowat(UNSENT_BYTES_MAX);
+        }
+    }
+
+    /// The client joined the namespace.
+    pub fn begin_stay(&self) -> StayNumber {
+        self.outlet().begin_stay()
+    }
+
+    /// The client left the namespace, if that is its present stay there.
+    pub fn end_stay(&self, stay: StayNumber) {
+        self.outlet().end_stay(stay);
+    }
+
+    /// A first count is about to be emitted; when it has been written, those of [`Control::tell`] follow. Returns
+    /// whether this is new: if not, it has been on the broadcaster's list.
+    pub fn expect_count(&self) -> bool {
+        self.outlet().expect()
+    }
+
+    /// Tells the client this count, newer than all before, as soon as it can be written; unless a still newer one
+    /// comes before that. Returns false if the client is to be told no counts any more.
+    pub fn tell(self: &Arc<Self>, frame: &CountFrame) -> bool {
+        let told = self.outlet().tell(frame);
+        if told == Told::Stuck {
+            self.stragglers.report(self);
+        }
+        told != Told::Gone
+    }
+
+    /// This is on the broadcaster's list no more.
+    pub fn unlist(&self) {
+        self.outlet().unlist();
+    }
+
+    /// Writes what waits, now that the kernel takes more. Returns whether nothing is left to come back for.
+    pub fn flush(&self) -> bool {
+        self.outlet().flush()
+    }
+
+    /// The socket, to wait for; `None` if it is closed.
+    pub fn stream(&self) -> Option<Arc<TcpStream>> {
+        self.outlet().sink().cloned()
+    }
+
+    /// Every critical section leaves the outlet whole.
+    fn outlet(&self) -> MutexGuard<'_, Outlet<Arc<TcpStream>>> {
+        self.outlet.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Keeps this permit for as long as the connection is open.
@@ -113,6 +189,10 @@ impl Control {
 impl Drop for Connection {
     fn drop(&mut self) {
         drop(self.control.permit.lock().unwrap_or_else(PoisonError::into_inner).take());
+        if self.control.outlet().close() {
+            // Whoever waits for this socket holds it open, and this wakes them up. A dead socket is as good.
+            let _ = SockRef::from(&self.stream).shutdown(Shutdown::Both);
+        }
     }
 }
 
@@ -124,15 +204,60 @@ impl AsyncRead for Connection {
     ) -> Poll<io::Result<()>> {
         let this = self.get_mut();
         this.control.reader.register(context.waker());
-        if this.control.closed.load(Ordering::Acquire) {
-            return Poll::Ready(Ok(()));
+        loop {
+            if this.control.closed.load(Ordering::Acquire) {
+                return Poll::Ready(Ok(()));
+            }
+            ready!(this.stream.poll_read_ready(context))?;
+            match read(&this.stream, buffer) {
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
+                Err(error) => return Poll::Ready(Err(error)),
+                Ok(bytes) => {
+                    this.charge(bytes);
+                    return Poll::Ready(Ok(()));
+                }
+            }
         }
-        let before = buffer.filled().len();
-        let polled = Pin::new(&mut this.stream).poll_read(context, buffer);
-        if matches!(polled, Poll::Ready(Ok(()))) {
-            this.charge(buffer.filled().len() - before);
+    }
+}
+
+/// Reads once. What comes back less than full has emptied the kernel's buffer, so that the socket counts as not
+/// ready at once, which saves asking it in vain; the runtime drops that mark if more has come meanwhile.
+fn read(stream: &TcpStream, buffer: &mut ReadBuf<'_>) -> io::Result<usize> {
+    let space = buffer.initialize_unfilled_to(buffer.remaining().min(READ_BYTES_MAX));
+    let mut read = 0;
+    let tried = stream.try_io(Interest::READABLE, || {
+        read = (&*SockRef::from(stream)).read(space)?;
+        if 0 < read && read < space.len() { Err(io::ErrorKind::WouldBlock.into()) } else { Ok(()) }
+    });
+    if read == 0 {
+        tried?;
+    }
+    buffer.advance(read);
+    Ok(read)
+}
+
+impl Connection {
+    /// Writes once the kernel takes something, by whichever way `write` does it.
+    fn poll_writing(
+        &self,
+        context: &mut Context<'_>,
+        mut write: impl FnMut(&mut Outlet<Arc<TcpStream>>) -> io::Result<usize>,
+    ) -> Poll<io::Result<usize>> {
+        loop {
+            ready!(self.stream.poll_write_ready(context))?;
+            let mut outlet = self.control.outlet();
+            let written = write(&mut outlet);
+            let stuck = outlet.becomes_stuck();
+            drop(outlet);
+            if stuck {
+                self.control.stragglers.report(&self.control);
+            }
+            match written {
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
+                done => return Poll::Ready(done),
+            }
         }
-        polled
     }
 }
 
@@ -142,7 +267,7 @@ impl AsyncWrite for Connection {
         context: &mut Context<'_>,
         bytes: &[u8],
     ) -> Poll<io::Result<usize>> {
-        Pin::new(&mut self.get_mut().stream).poll_write(context, bytes)
+        self.poll_writing(context, |outlet| outlet.write(bytes))
     }
 
     fn poll_write_vectored(
@@ -150,95 +275,41 @@ impl AsyncWrite for Connection {
         context: &mut Context<'_>,
         slices: &[io::IoSlice<'_>],
     ) -> Poll<io::Result<usize>> {
-        Pin::new(&mut self.get_mut().stream).poll_write_vectored(context, slices)
+        let this = self.get_mut();
+        let stream = Arc::clone(&this.stream);
+        this.poll_writing(context, |outlet| {
+            if !outlet.is_http() {
+                let first = slices.iter().find(|slice| !slice.is_empty());
+                return first.map_or(Ok(0), |bytes| outlet.write(bytes));
+            }
+            let written = stream.try_write_vectored(slices)?;
+            let mut left = written;
+            for slice in slices {
+                let taken = left.min(slice.len());
+                outlet.wrote(&slice[..taken]);
+                left -= taken;
+            }
+            Ok(written)
+        })
     }
 
     fn is_write_vectored(&self) -> bool {
-        self.stream.is_write_vectored()
+        true
     }
 
-    fn poll_flush(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.get_mut().stream).poll_flush(context)
+    /// The kernel sends what it has by itself.
+    fn poll_flush(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Poll::Ready(Ok(()))
     }
 
-    fn poll_shutdown(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.get_mut().stream).poll_shutdown(context)
+    fn poll_shutdown(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Poll::Ready(match SockRef::from(&self.stream).shutdown(Shutdown::Write) {
+            Err(error) if error.kind() == io::ErrorKind::NotConnected => Ok(()),
+            done => done,
+        })
     }
 }
 
 #[cfg(test)]
-mod tests {
-    #![allow(clippy::disallowed_methods, reason = "a test ends its tasks with its runtime")]
-
-    use tokio::{
-        io::{AsyncReadExt, AsyncWriteExt},
-        net::TcpListener,
-        sync::Semaphore,
-    };
-
-    use super::*;
-
-    const BURST_BYTES: u64 = 64 * 1024;
-
-    async fn pair() -> (Connection, TcpStream) {
-        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
-        let peer = TcpStream::connect(listener.local_addr().unwrap()).await.unwrap();
-        let (accepted, _) = listener.accept().await.unwrap();
-        let place = Arc::new(Semaphore::new(1)).try_acquire_owned().unwrap();
-        (Connection::new(accepted, Duration::from_secs(20), BURST_BYTES, place).unwrap(), peer)
-    }
-
-    /// Goal: closing ends a read that waits, and every later one. Method: a read on an idle socket, closed
-    /// from another task.
-    #[tokio::test]
-    async fn closing_ends_a_waiting_read() {
-        let (mut connection, _peer) = pair().await;
-        let control = connection.control();
-        let reading = tokio::task::spawn(async move { connection.read_u8().await });
-        tokio::task::yield_now().await;
-        control.close();
-        let error = reading.await.unwrap().unwrap_err();
-        assert_eq!(error.kind(), io::ErrorKind::UnexpectedEof);
-        assert!(!control.flooded());
-    }
-
-    /// Goal: a permit comes back with the end of the connection. Method: its handle outlives it.
-    #[tokio::test]
-    async fn a_permit_is_given_back_when_the_connection_closes() {
-        let (connection, _peer) = pair().await;
-        let (control, permits) = (connection.control(), Arc::new(Semaphore::new(1)));
-        control.keep(Arc::clone(&permits).try_acquire_owned().unwrap());
-        assert_eq!(permits.available_permits(), 0);
-        drop(connection);
-        assert_eq!(permits.available_permits(), 1);
-        drop(control);
-    }
-
-    /// Goal: a flood ends a websocket and nothing else. Method: twice the burst, before and after the
-    /// connection becomes a websocket.
-    #[tokio::test]
-    async fn a_flood_ends_a_websocket_only() {
-        let flood = vec![0u8; 2 * usize::try_from(BURST_BYTES).unwrap()];
-        for websocket in [false, true] {
-            let (mut connection, mut peer) = pair().await;
-            let control = connection.control();
-            if websocket {
-                control.begin_websocket();
-            }
-            let bytes = flood.clone();
-            let writing = tokio::task::spawn(async move { peer.write_all(&bytes).await });
-            let (mut received, mut chunk) = (0, [0u8; 4096]);
-            while received < flood.len() {
-                let read = connection.read(&mut chunk).await.unwrap();
-                received += read;
-                if read == 0 {
-                    break;
-                }
-            }
-            drop(connection);
-            let _either_way = writing.await.unwrap();
-            assert_eq!(control.flooded(), websocket);
-            assert_eq!(received < flood.len(), websocket, "{received}");
-        }
-    }
-}
+#[path = "connection/tests.rs"]
+mod tests;

@@ -18,7 +18,9 @@ pub mod count;
 pub mod tally;
 pub mod view;
 
+pub mod frame;
 pub mod origin;
+pub mod outlet;
 pub mod pace;
 pub mod rate;
 
@@ -28,12 +30,13 @@ pub mod reporter;
 
 pub mod announcements;
 
-pub mod broadcaster;
-
 pub mod connection;
 pub mod listener;
+pub mod stragglers;
 
 pub mod gate;
+
+pub mod broadcaster;
 pub mod sockets;
 
 pub mod web;

@@ -21,7 +21,7 @@ use tokio::{
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 use tower::Layer;
 
-use crate::connection::Connection;
+use crate::{connection::Connection, stragglers::Stragglers};
 
 /// How long a request head may take to arrive, and how long a connection may stay idle between requests. A
 /// browser sends its head at once; balancers keep idle connections for about as long.
@@ -64,6 +64,8 @@ pub struct Listener {
     /// Connections at a time. Beyond it they are closed unserved, so that descriptors remain for the store
     /// and the admin pages.
     pub places: Arc<Semaphore>,
+    /// See [`Connection::new`].
+    pub stragglers: Stragglers,
     /// Counts connections closed unserved.
     pub unserved: IntCounter,
 }
@@ -94,7 +96,9 @@ impl Listener {
 
     fn admit(&self, stream: TcpStream) -> io::Result<Option<Connection>> {
         let Ok(place) = Arc::clone(&self.places).try_acquire_owned() else { return Ok(None) };
-        Connection::new(stream, self.unacknowledged_for, self.burst_bytes, place).map(Some)
+        let stragglers = self.stragglers.clone();
+        Connection::new(stream, self.unacknowledged_for, self.burst_bytes, place, stragglers)
+            .map(Some)
     }
 }
 

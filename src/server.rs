@@ -7,6 +7,7 @@
 use std::{fmt, net::SocketAddr, sync::Arc, time::Duration};
 
 use anyhow::{Context, anyhow};
+use axum::Router;
 use tokio::{
     net::TcpListener,
     sync::{Notify, Semaphore, watch},
@@ -17,7 +18,7 @@ use tokio_util::sync::CancellationToken;
 use crate::{
     admin::{self, Admin},
     announcements::Listener as AnnouncementListener,
-    broadcaster::Broadcaster,
+    broadcaster::{BroadcastSettings, Broadcaster},
     config::{CONNECTIONS_MAX, Config, DESCRIPTORS_RESERVED, RedisConfig},
     drain::drain,
     gate::Gate,
@@ -32,6 +33,7 @@ use crate::{
         embedded::EmbeddedStore,
         redis::{RedisSettings, RedisStore},
     },
+    stragglers::Stragglers,
     tally::Tally,
     view::View,
     web::{self, Web},
@@ -128,6 +130,32 @@ impl Server {
             gate,
             metrics: self.metrics.clone(),
         });
+        let (drain_delay, drain_window) = (self.config.drain_delay, self.config.drain);
+        self.spawn_listeners(&mut tasks, [public, admin], &serving, &listening);
+
+        tokio::select! {
+            () = stop.cancelled() => {}
+            ended = tasks.first_to_end() => return Err(ended),
+        }
+        tokio::select! {
+            () = drain(&sockets, &tally, drain_delay, drain_window) => {}
+            ended = tasks.first_to_end() => return Err(ended),
+        }
+        serving.cancel();
+        listening.cancel();
+        tasks.all_to_end().await
+    }
+
+    /// Both listeners, and who looks after slow connections of theirs.
+    fn spawn_listeners(
+        self,
+        tasks: &mut Tasks,
+        [public, admin]: [Router; 2],
+        serving: &CancellationToken,
+        listening: &CancellationToken,
+    ) {
+        let stragglers = Stragglers::default();
+        tasks.spawn("stragglers", stragglers.clone().run(serving.clone()));
         let timeouts = [self.config.ping_timeout, ADMIN_UNACKNOWLEDGED];
         let places = [self.limits.connections, ADMIN_CONNECTIONS_MAX];
         let listeners = [
@@ -137,22 +165,18 @@ impl Server {
         for (name, reason, listener, router, unacknowledged_for, connections_max) in listeners {
             let places = Arc::new(Semaphore::new(connections_max.min(Semaphore::MAX_PERMITS)));
             let unserved = self.metrics.refused.with_label_values(&[reason]);
-            let listener =
-                Listener { listener, router, unacknowledged_for, burst_bytes, places, unserved };
+            let stragglers = stragglers.clone();
+            let listener = Listener {
+                listener,
+                router,
+                unacknowledged_for,
+                burst_bytes: client_bytes_burst(self.config.payload_bytes_max),
+                places,
+                stragglers,
+                unserved,
+            };
             tasks.spawn(name, listener.run(listening.clone()));
         }
-
-        tokio::select! {
-            () = stop.cancelled() => {}
-            ended = tasks.first_to_end() => return Err(ended),
-        }
-        tokio::select! {
-            () = drain(&sockets, &tally, self.config.drain_delay, self.config.drain) => {}
-            ended = tasks.first_to_end() => return Err(ended),
-        }
-        serving.cancel();
-        listening.cancel();
-        tasks.all_to_end().await
     }
 
     /// The tasks of the ring: tally → reporter → store → announcements → view → broadcaster.
@@ -184,10 +208,11 @@ impl Server {
             AnnouncementListener::new(Arc::clone(store), Arc::clone(view), resync, metrics.clone());
         let broadcaster = Broadcaster::new(
             sockets.io().clone(),
+            Arc::clone(sockets.gate()),
             Arc::clone(tally),
             view.subscribe(),
             metrics.clone(),
-            config.emit_interval,
+            BroadcastSettings { interval: config.emit_interval, direct: config.direct_writes },
         );
         tasks.spawn("reporter", reporter.run(stop.clone()));
         tasks.spawn("announcements", listener.run(stop.clone()));

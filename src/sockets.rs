@@ -4,7 +4,6 @@
 //! [`crate::connection`].
 
 use std::{
-    convert::Infallible,
     fmt,
     sync::{Arc, OnceLock},
     time::Duration,
@@ -14,14 +13,13 @@ use axum::{Router, body::Body, middleware};
 use http::{Method, Request};
 use prometheus::IntCounterVec;
 use socketioxide::{
-    ParserConfig, SocketIo, TransportType, extract::SocketRef, handler::ConnectHandler,
-    layer::SocketIoLayer, service::SocketIoService, socket::DisconnectReason,
+    ParserConfig, SocketIo, TransportType, extract::SocketRef, layer::SocketIoLayer,
+    service::SocketIoService, socket::DisconnectReason,
 };
 use tokio::time::Instant;
 use tower::{Layer, ServiceExt};
 
 use crate::{
-    broadcaster::JOINING,
     gate::{self, Gate},
     metrics::Metrics,
     tally::{Presence, Tally},
@@ -94,13 +92,7 @@ impl Sockets {
             count_in(&socket, &tally, &at_the_gate, &metrics);
             async {}
         };
-        io.ns(
-            "/",
-            count_in.with(async |socket: SocketRef| {
-                socket.join(JOINING);
-                Ok::<(), Infallible>(())
-            }),
-        );
+        io.ns("/", count_in);
         Self { io, service: layer.layer(Router::new()), gate }
     }
 
@@ -182,6 +174,8 @@ fn build(settings: &SocketSettings) -> (SocketIoLayer, SocketIo) {
 fn count_in(socket: &SocketRef, tally: &Arc<Tally>, gate: &Arc<Gate>, metrics: &Metrics) {
     let transport = transport_label(socket.transport_type());
     metrics.connects.with_label_values(&[transport]).inc();
+    // Before anybody can hear of it: from then on the broadcaster may tell it a first value.
+    let number = gate.control(socket).map(|control| control.begin_stay()).unwrap_or_default();
     let stay = Arc::new(Stay {
         _presence: tally.join(socket.id, Instant::now()),
         disconnects: metrics.disconnects.clone(),
@@ -189,8 +183,12 @@ fn count_in(socket: &SocketRef, tally: &Arc<Tally>, gate: &Arc<Gate>, metrics: &
     });
     let gate = Arc::clone(gate);
     socket.on_disconnect(async move |socket: SocketRef, reason: DisconnectReason| {
-        let flooded = gate.control(&socket).is_some_and(|control| control.flooded());
+        let control = gate.control(&socket);
+        let flooded = control.as_ref().is_some_and(|control| control.flooded());
         let reason = if flooded { "flood" } else { reason_label(reason) };
+        if let Some(control) = control {
+            control.end_stay(number);
+        }
         stay.reason.get_or_init(|| reason);
     });
 }

@@ -1,11 +1,16 @@
 //! Tests of when the broadcaster emits, on instants made by hand. No socket is there to receive anything; what
 //! arrives is tested with real clients.
 
+use axum::Router;
+use http::Request;
+use http_body_util::BodyExt;
 use socketioxide::socket::Sid;
+use tower::ServiceExt;
 
 use super::*;
 use crate::{
     count::{Count, Revision, Sequence},
+    origin::Origins,
     store::Reply,
     tally::{Local, Presence},
     view::SentReport,
@@ -14,6 +19,7 @@ use crate::{
 const INTERVAL: Duration = Duration::from_millis(50);
 
 struct Stage {
+    router: Router,
     broadcaster: Broadcaster,
     tally: Arc<Tally>,
     view: watch::Sender<View>,
@@ -24,18 +30,51 @@ struct Stage {
 
 impl Stage {
     fn new() -> Self {
-        let (_, io) = SocketIo::new_layer();
+        let (layer, io) = SocketIo::new_layer();
         io.ns("/", async || {});
         let (tally, view) = (Tally::new(), watch::Sender::new(View::default()));
         let metrics = Metrics::new("none").unwrap();
+        let gate = Arc::new(Gate::new(1, 1, Origins::Same, metrics.clone()));
+        let settings = BroadcastSettings { interval: INTERVAL, direct: true };
+        let tallied = Arc::clone(&tally);
         let broadcaster =
-            Broadcaster::new(io, Arc::clone(&tally), view.subscribe(), metrics.clone(), INTERVAL);
+            Broadcaster::new(io, gate, tallied, view.subscribe(), metrics.clone(), settings);
         let (sequence, start) = (Sequence::default(), Instant::now());
-        Self { broadcaster, tally, view, metrics, sequence, start }
+        Self {
+            router: Router::new().layer(layer),
+            broadcaster,
+            tally,
+            view,
+            metrics,
+            sequence,
+            start,
+        }
     }
 
     fn join(&self, at_millis: u64) -> Presence {
         self.tally.join(Sid::new(), self.at(at_millis))
+    }
+
+    /// A client that connects by polling: its path, and its place in the count.
+    async fn poller_joins(&self, at_millis: u64) -> (String, Presence) {
+        const PATH: &str = "/socket.io/?EIO=4&transport=polling";
+        let opening = self.request(Request::get(PATH).body(String::new())).await;
+        let session = opening.split('"').nth(3).expect("the session comes first");
+        let path = format!("{PATH}&sid={session}");
+        self.request(Request::post(&path).body(String::from("40"))).await;
+        loop {
+            // Connecting goes on in a task of its own.
+            yield_now().await;
+            if let Some(socket) = self.broadcaster.io.sockets().pop() {
+                return (path, self.tally.join(socket.id, self.at(at_millis)));
+            }
+        }
+    }
+
+    async fn request(&self, request: http::Result<Request<String>>) -> String {
+        let answer = self.router.clone().oneshot(request.unwrap()).await.unwrap();
+        let body = answer.into_body().collect().await.unwrap().to_bytes();
+        String::from_utf8(body.into()).unwrap()
     }
 
     fn at(&self, millis: u64) -> Instant {
@@ -92,6 +131,24 @@ async fn changes_merge_within_the_interval() {
     assert_eq!(stage.emissions(), 2);
     stage.act(400).await;
     assert_eq!(stage.emissions(), 2, "nothing has changed");
+}
+
+/// Goal: what a newcomer on polling is told at first cannot come before the acknowledgement, however its poll is
+/// held up: it goes through the same queue. Method: three emissions in its first moments and two much later,
+/// before it polls; the three are there one by one, of the later only the newest.
+#[tokio::test]
+async fn at_first_a_poller_is_told_through_its_queue() {
+    let mut stage = Stage::new();
+    let (path, _presence) = stage.poller_joins(0).await;
+    for (at_millis, users) in [(0, 1), (100, 2), (200, 3), (700, 4), (800, 5)] {
+        stage.acknowledged(users);
+        stage.act(at_millis).await;
+    }
+    let told = stage.request(Request::get(&path).body(String::new())).await;
+    let packets: Vec<&str> = told.split('\x1e').collect();
+    assert!(packets[0].starts_with("40{"), "{told}");
+    let counts = [1, 2, 3, 5].map(|users| format!("42[\"user count\",{users}]"));
+    assert_eq!(packets[1..], counts);
 }
 
 /// Goal: a newcomer who was told a number while the emission of it was held back does not keep it when the old

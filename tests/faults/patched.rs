@@ -55,14 +55,9 @@ const PATCHES: [(&str, &str, &str); 5] = [
     ),
     (
         "src/broadcaster.rs",
-        "fn let_in(&self, newcomers: &[Newcomer], current_users: u64) {",
-        "fn let_in(&self, newcomers: &[Newcomer], current_users: u64) {
-        if std::env::var_os(\"PATCH_PROGRAM\").is_some_and(|patch| patch == \"no welcome\") {
-            for newcomer in newcomers {
-                if let Some(socket) = self.io.get_socket(newcomer.session) { socket.leave(JOINING); }
-            }
-            return;
-        }",
+        "let emitted = socket.emit(USER_COUNT, &current_users);",
+        "let welcome = std::env::var_os(\"PATCH_PROGRAM\").is_none_or(|patch| patch != \"no welcome\");
+            let emitted = if welcome { socket.emit(USER_COUNT, &current_users) } else { Ok(()) };",
     ),
 ];
 

@@ -1,0 +1,320 @@
+//! The one way out of a connection, shared by two writers: the ordinary one (HTTP and Socket.IO, which writes
+//! through [`crate::connection::Connection`]) and the direct one, by which the broadcaster writes a count
+//! straight to the socket. It owns what may be written when, and never waits.
+//!
+//! Where the bytes are, and who may write next:
+//!
+//! ```text
+//!                        ┌─────────────── ordinary bytes ────────────────┐
+//!                        ▼                                               │
+//!  HTTP ──101's head──▶ boundary ──an ordinary frame has begun──▶ within it
+//!                        │   ▲
+//!           direct frame,│   │its rest, before anything else
+//!           in part      ▼   │
+//!                       within the direct frame
+//! ```
+//!
+//! What becomes of counts; a count that cannot be written at once waits in a slot for the newest one, and goes
+//! out at the next boundary at which the kernel takes it:
+//!
+//! ```text
+//!           expect()               an ordinary count passed
+//!  silent ───────────▶ expecting ───────────────────────────▶ open
+//!    ▲  ▲  all counts   │  tell() fills the slot                │ tell() writes, or fills the slot;
+//!    │  └───── end() ───┘                                       │ ordinary counts are swallowed
+//!    └───────────────── end() ──────────────────────────────────┘
+//!
+//!  closed: a close frame passed, writing failed, or the connection is gone; from any state, for good
+//! ```
+//!
+//! A first value takes the ordinary way, behind the acknowledgement of its connect, and opens the direct one
+//! when it has been written. After that an older count may still come the ordinary way, if the session was a
+//! polling one before; it must not follow a newer one, so it is swallowed.
+
+use std::{io, sync::Arc};
+
+use socket2::SockRef;
+use tokio::net::TcpStream;
+
+use crate::frame::{CountFrame, Scan};
+
+/// What takes bytes without waiting, as many as it has room for.
+pub trait Sink {
+    /// Writes what fits.
+    ///
+    /// # Errors
+    /// [`io::ErrorKind::WouldBlock`] if nothing does; anything else is the end of the sink.
+    fn try_write(&self, bytes: &[u8]) -> io::Result<usize>;
+}
+
+impl Sink for Arc<TcpStream> {
+    /// The kernel is asked without asking the runtime first whether the socket is ready, which is one memory access
+    /// less that misses every cache when there are many sockets. Only if nothing fits the runtime must know.
+    fn try_write(&self, bytes: &[u8]) -> io::Result<usize> {
+        match SockRef::from(&**self).send(bytes) {
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
+                TcpStream::try_write(self, bytes)
+            }
+            done => done,
+        }
+    }
+}
+
+/// See the module's documentation.
+#[derive(Debug)]
+pub struct Outlet<S> {
+    /// `None` once the connection is gone.
+    sink: Option<S>,
+    /// Where the ordinary writer is.
+    scan: Scan,
+    counts: Counts,
+    /// A direct frame of which the kernel took only a part.
+    rest: Option<Rest>,
+    /// The newest count, if it has not been written; newer than anything written directly.
+    newest: Option<u64>,
+    stay: StayNumber,
+    /// Whether the broadcaster has this connection on its list.
+    listed: bool,
+    /// Whether somebody has been asked to come back when the kernel takes more.
+    awaited: bool,
+}
+
+/// How counts go out.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Counts {
+    Silent,
+    Expecting,
+    Open,
+    Closed,
+}
+
+/// How much of the frame with this count has been written: some of it, not all.
+#[derive(Clone, Copy, Debug)]
+struct Rest {
+    users: u64,
+    written: u8,
+}
+
+/// Numbers the stays of one connection's client in the namespace, which it may leave and join again.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct StayNumber(u32);
+
+/// What became of a count.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Told {
+    /// It was written or waits, and somebody who will write it knows.
+    Taken,
+    /// It waits, and nobody will write it unless the caller sees to it that [`Outlet::flush`] is called when
+    /// the kernel takes more.
+    Stuck,
+    /// Nobody is to be told counts here: the caller takes the connection off the list.
+    Gone,
+}
+
+impl<S: Sink> Outlet<S> {
+    /// The way out to this sink.
+    pub fn new(sink: S) -> Self {
+        Self { sink: Some(sink), ..Self::default() }
+    }
+
+    /// The sink, while the connection is there.
+    pub fn sink(&self) -> Option<&S> {
+        self.sink.as_ref()
+    }
+
+    /// The next answer begins a websocket.
+    pub fn begin_websocket(&mut self) {
+        self.scan.begin_websocket();
+    }
+
+    /// Whether what is written are not frames yet.
+    pub fn is_http(&self) -> bool {
+        self.scan.is_http()
+    }
+
+    /// A client joined the namespace; whatever an earlier stay was still to be told is not for this one.
+    pub fn begin_stay(&mut self) -> StayNumber {
+        self.silence();
+        self.stay.0 = self.stay.0.wrapping_add(1);
+        self.stay
+    }
+
+    /// A client left the namespace. Nothing happens if it has joined again meanwhile.
+    pub fn end_stay(&mut self, stay: StayNumber) {
+        if stay == self.stay {
+            self.silence();
+        }
+    }
+
+    /// The first value is about to be handed to the ordinary writer. Returns whether this connection is new to
+    /// the broadcaster's list.
+    pub fn expect(&mut self) -> bool {
+        if self.counts == Counts::Closed {
+            return false;
+        }
+        self.silence();
+        self.counts = Counts::Expecting;
+        !std::mem::replace(&mut self.listed, true)
+    }
+
+    /// The broadcaster took this connection off its list.
+    pub fn unlist(&mut self) {
+        self.listed = false;
+    }
+
+    fn silence(&mut self) {
+        self.newest = None;
+        if self.counts != Counts::Closed {
+            self.counts = Counts::Silent;
+        }
+    }
+
+    /// The connection is gone. Returns whether somebody waits for it.
+    pub fn close(&mut self) -> bool {
+        self.end();
+        self.sink = None;
+        self.awaited
+    }
+
+    fn end(&mut self) {
+        (self.counts, self.newest, self.rest) = (Counts::Closed, None, None);
+    }
+
+    /// The broadcaster's way: tells the client this count, which is newer than any before.
+    pub fn tell(&mut self, frame: &CountFrame) -> Told {
+        let free = self.rest.is_none() && self.newest.is_none() && self.scan.at_boundary();
+        match self.counts {
+            Counts::Silent | Counts::Closed => return Told::Gone,
+            Counts::Open if free => self.write_direct(frame),
+            Counts::Open | Counts::Expecting => self.newest = Some(frame.users()),
+        }
+        if self.becomes_stuck() { Told::Stuck } else { Told::Taken }
+    }
+
+    /// The ordinary writer's way: writes as much of its bytes as may and can be written now.
+    ///
+    /// # Errors
+    /// [`io::ErrorKind::WouldBlock`] if that is nothing, or whatever the sink says.
+    pub fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        self.finish_rest()?;
+        let mut allowed = bytes;
+        if self.counts == Counts::Open
+            && let Some(count) = self.scan.first_count(bytes)
+        {
+            if count.start == 0 {
+                return Ok(count.end);
+            }
+            allowed = &bytes[..count.start];
+        }
+        let sink = self.sink.as_ref().ok_or(io::ErrorKind::NotConnected)?;
+        let written = sink.try_write(allowed)?;
+        self.wrote(&allowed[..written]);
+        Ok(written)
+    }
+
+    /// The ordinary writer wrote these bytes without asking, which it may do while they are HTTP.
+    pub fn wrote(&mut self, bytes: &[u8]) {
+        let passed = self.scan.advance(bytes);
+        if passed.close {
+            self.end();
+        }
+        if passed.count && self.counts == Counts::Expecting {
+            self.counts = Counts::Open;
+        }
+        self.flush_newest();
+    }
+
+    /// Writes what waits, as far as the kernel takes it. Returns whether nothing is left that only a further call
+    /// could write.
+    pub fn flush(&mut self) -> bool {
+        self.awaited = false;
+        if self.finish_rest().is_ok() {
+            self.flush_newest();
+        }
+        !self.becomes_stuck()
+    }
+
+    /// Whether something waits that nobody will write: from now on the caller will. What waits for the end of an
+    /// ordinary frame goes out with that.
+    pub fn becomes_stuck(&mut self) -> bool {
+        let waits = self.counts == Counts::Open && self.newest.is_some() && self.scan.at_boundary();
+        let stuck = (self.rest.is_some() || waits) && !self.awaited;
+        self.awaited |= stuck;
+        stuck
+    }
+
+    fn flush_newest(&mut self) {
+        if self.counts == Counts::Open
+            && self.rest.is_none()
+            && self.scan.at_boundary()
+            && let Some(users) = self.newest
+        {
+            self.write_direct(&CountFrame::new(users));
+        }
+    }
+
+    fn write_direct(&mut self, frame: &CountFrame) {
+        let (users, bytes) = (frame.users(), frame.bytes());
+        self.newest = None;
+        match self.try_write(bytes) {
+            Ok(written) if written == bytes.len() => {}
+            Ok(0) | Err(None) => self.newest = Some(users),
+            Ok(written) => self.rest = Some(Rest { users, written: short(written) }),
+            Err(Some(_)) => self.end(),
+        }
+    }
+
+    /// Finishes a direct frame of which a part has been written.
+    fn finish_rest(&mut self) -> io::Result<()> {
+        while let Some(rest) = self.rest {
+            let frame = CountFrame::new(rest.users);
+            let left = &frame.bytes()[usize::from(rest.written)..];
+            match self.try_write(left) {
+                Ok(written) if written == left.len() => self.rest = None,
+                Ok(0) | Err(None) => return Err(io::ErrorKind::WouldBlock.into()),
+                Ok(written) => {
+                    let written = rest.written + short(written);
+                    self.rest = Some(Rest { written, ..rest });
+                }
+                Err(Some(error)) => {
+                    self.end();
+                    return Err(error);
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// As [`Sink::try_write`], with `None` for an error that is none: nothing fits now.
+    fn try_write(&self, bytes: &[u8]) -> Result<usize, Option<io::Error>> {
+        let Some(sink) = &self.sink else { return Err(Some(io::ErrorKind::NotConnected.into())) };
+        sink.try_write(bytes).map_err(|error| {
+            let full = error.kind() == io::ErrorKind::WouldBlock;
+            (!full).then_some(error)
+        })
+    }
+}
+
+/// A number of bytes of one frame that tells a count.
+fn short(bytes: usize) -> u8 {
+    u8::try_from(bytes).expect("such a frame is shorter than a hundred bytes")
+}
+
+impl<S> Default for Outlet<S> {
+    fn default() -> Self {
+        Self {
+            sink: None,
+            scan: Scan::default(),
+            counts: Counts::Silent,
+            rest: None,
+            newest: None,
+            stay: StayNumber::default(),
+            listed: false,
+            awaited: false,
+        }
+    }
+}
+
+#[cfg(test)]
+#[path = "outlet/tests.rs"]
+mod tests;
