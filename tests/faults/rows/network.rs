@@ -128,10 +128,12 @@ async fn meanwhile_people_come(stage: &mut Stage, mode: Mode) {
 }
 
 /// Goal: a report that runs late, and a second time, changes nothing. Method: each does while people come and
-/// go; then many leave one instance, so that the late reports are far from the truth, until the last has run.
+/// go; then many leave one instance and nobody moves any more, so that the late reports are far from the truth
+/// and nothing puts them right at once, until the last has run.
 async fn repeats(stage: &mut Stage) {
     let late = Duration::from_millis(3500);
     meanwhile_people_come(stage, Mode::Repeat(late)).await;
+    stage.stop_churn().await;
     for guest in stage.crowd.drain(..CROWD) {
         guest.leave().await;
     }
