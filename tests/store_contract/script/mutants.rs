@@ -25,6 +25,7 @@ pub(super) const MUTANTS: &[Mutant] = &[
 
     mutant("no fence", "if last and sequence <= last then", "if false then", "late_report"),
     mutant("repeats pass the fence", "sequence <= last", "sequence < last", "repeated_report"),
+    mutant("anything fences", "last = is_whole(last, WHOLE_MAX) and last or nil", "", "spoilt_sequence"),
     mutant("stale renews", "  return reply('STALE'", "  redis.call('ZADD', leases, 1e9, incarnation)\n  return reply('STALE'", "stale_changes_nothing"),
 
     mutant("silence counts wholly", "gap = math.floor(lease / 8)", "gap = gap + 0", "newcomer_first"),
@@ -37,9 +38,16 @@ pub(super) const MUTANTS: &[Mutant] = &[
     mutant("no reaping", "'LIMIT', 0, REAPED_MAX", "'LIMIT', 0, 0", "dead_are_reaped"),
     mutant("reaping unbounded", "local REAPED_MAX = 128", "local REAPED_MAX = 1000", "many_dead"),
 
-    mutant("no audit", "if audit_due or store.total < 0 then", "if false then", "edited_part"),
+    mutant("no audit", "if audit_due or not is_whole(store.total, WHOLE_MAX) then", "if false then", "edited_part"),
     mutant("audit never due", "  if store.clock - store.audited >= lease / 3 then", "  if false then", "edited_part"),
     mutant("audit not on demand", "damaged or kind == 'audit'", "damaged", "audit_on_demand"),
+    mutant("total unchecked", "if audit_due or not is_whole(store.total, WHOLE_MAX) then", "if audit_due then", "impossible_total"),
+    mutant("impossible times believed", "damaged = damaged or not is_possible(store)\n", "", "impossible_meta"),
+    mutant("audits to come", "store.audited <= store.clock and ", "", "impossible_meta"),
+    mutant("announcements to come", "store.announced_at <= store.clock", "true", "impossible_meta"),
+    mutant("mark without end", "store.recovering <= store.clock + LEASE_MAX", "true", "impossible_meta"),
+    mutant("revisions used up", "(store.revision <= REVISION_MAX or seen_revision > REVISION_MAX)", "true", "impossible_meta"),
+    mutant("revisions kept used up", "is_whole(store.revision, believed)", "is_whole(store.revision, WHOLE_MAX)", "impossible_meta"),
     mutant("leases unclamped", "(damaged and lease or LEASE_MAX)", "1e15", "meta_lost"),
     mutant("leases clamped late", "(damaged and lease or LEASE_MAX)", "LEASE_MAX", "meta_lost"),
     mutant("strange parts count", "redis.call('HEXISTS', sequences, owner) == 1", "true", "edited_part"),
