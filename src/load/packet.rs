@@ -187,6 +187,7 @@ mod tests {
                 Ok(Packet::Count(users)) => {
                     let text = String::from_utf8(text).unwrap();
                     let digits = text.trim_start_matches("42[\"user count\",").trim_end_matches(']');
+                    prop_assert!(digits.bytes().all(|byte| byte.is_ascii_digit()));
                     prop_assert_eq!(digits.parse(), Ok(users));
                 }
                 Ok(_) | Err(_) => {}

@@ -199,11 +199,12 @@ mod tests {
         "",
     ];
 
+    const ESCAPES: &[(&str, &str)] =
+        &[("&lt;", "<"), ("&gt;", ">"), ("&quot;", "\""), ("&#39;", "'"), ("&amp;", "&")];
+
     /// What a reader of XML makes of it.
     fn unescaped(text: &str) -> String {
-        let marks =
-            [("&lt;", "<"), ("&gt;", ">"), ("&quot;", "\""), ("&#39;", "'"), ("&amp;", "&")];
-        marks.iter().fold(text.to_owned(), |text, (escape, mark)| text.replace(escape, mark))
+        ESCAPES.iter().fold(text.to_owned(), |text, (escape, mark)| text.replace(escape, mark))
     }
 
     fn badge(label: &str, color: &str) -> Option<Badge> {
@@ -268,6 +269,8 @@ mod tests {
             let drawn = badge.draw();
             let title = drawn.split_once("<title>").unwrap().1.split_once(": 7</title>").unwrap().0;
             prop_assert_eq!(unescaped(title), label);
+            let is_escape = |rest: &str| ESCAPES.iter().any(|(escape, _)| rest.starts_with(&escape[1..]));
+            prop_assert!(title.split('&').skip(1).all(is_escape), "{}", title);
             let is_xml = |c: char| c == '\n' || (!c.is_control() && !is_no_xml(c));
             prop_assert!(drawn.chars().all(is_xml));
         }
