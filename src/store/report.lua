@@ -227,13 +227,14 @@ end
 
 -- Step 6. Revisions grow even when Redis forgets. A reporter that knows more than the store has found it
 -- rolled back or empty. Until every instance has had the time to report, the count is marked as recovering and
--- instances show their estimates. The end of the mark is a revision too, so that "accept only a greater
--- revision" is all that a view needs.
+-- instances show their estimates. It outlasts every lease that came back with old data, or their ghosts would be
+-- counted for a moment. The end of the mark is a revision too, so that "accept only a greater revision" is all
+-- that a view needs.
 local function revise()
   local reused = seen_revision == store.revision and seen_count ~= shown
   local forgot = seen_revision > 0 and (seen_revision > store.revision or reused)
   local lost = forgot or parts_lost
-  local recovered = store.recovering > 0 and store.clock >= store.recovering
+  local recovered = store.recovering > 0 and store.clock > store.recovering
   if lost then
     store.recovering = store.clock + lease
   elseif recovered then

@@ -81,9 +81,9 @@ pub(super) fn roster(value: &Value) -> Result<Roster, StoreError> {
 }
 
 /// The highest revision believed of a message. The store goes on from the highest revision that anybody has
-/// seen, so one message near the end of the range would leave it no room; a thousand changes a second take
-/// longer than a hundred thousand years to get here.
-const REVISION_MAX: u64 = 1 << 52;
+/// seen, so one message near the end of the range would leave it no room; this is half of what the script
+/// believes of its own keys. A thousand changes a second take seventy thousand years to get here.
+const REVISION_MAX: u64 = 1 << 51;
 
 /// Reads one message of the channel. Others may publish there too.
 pub(super) fn announcement(payload: &[u8]) -> Result<Count, StoreError> {

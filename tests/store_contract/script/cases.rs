@@ -37,6 +37,7 @@ pub(super) const CASES: &[Case] = cases![
         rolled_back,
         emptied,
         end_of_recovery_is_a_revision,
+        mark_outlasts_ghosts,
         meta_lost,
         wrong_types,
         wrong_type_is_marked,

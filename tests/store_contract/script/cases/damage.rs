@@ -99,6 +99,28 @@ pub(super) fn end_of_recovery_is_a_revision(stage: &mut Stage<'_>) -> Outcome {
     ensure("a greater revision", last.revision > marked.revision)
 }
 
+/// Goal: whoever comes back with old data, but is dead, is never part of an exact count. Method: a snapshot with
+/// somebody who dies, restored by a server whose clock was set back, so that no time has passed for its lease.
+pub(super) fn mark_outlasts_ghosts(stage: &mut Stage<'_>) -> Outcome {
+    let (mut a, mut dead) = (Instance::new("a", 1), Instance::new("dead", 4));
+    a.report(stage)?;
+    dead.report(stage)?;
+    let (old, then) = (stage.snapshot()?, stage.now);
+    for _ in 0..6 {
+        stage.wait(500);
+        a.report(stage)?;
+    }
+    stage.restore(&old)?;
+    stage.now = then;
+    ensure("marked", a.report(stage)?.recovering)?;
+    for _ in 0..5 {
+        stage.wait(500);
+        let answer = a.report(stage)?;
+        ensure("marked, or right", answer.recovering || answer.count == 1)?;
+    }
+    ensure("the mark is gone", !a.report(stage)?.recovering)
+}
+
 /// Goal: the loss of the clock kills nobody and keeps no ghost. Method: delete meta after twenty seconds,
 /// when all leases are far above a clock that begins anew.
 pub(super) fn meta_lost(stage: &mut Stage<'_>) -> Outcome {
