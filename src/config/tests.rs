@@ -51,6 +51,7 @@ fn the_defaults_are_allowed() {
 #[case("--drain-delay", "2h", "HEADCOUNT_DRAIN_DELAY", "to 1h")]
 #[case("--drain", "x", "HEADCOUNT_DRAIN", "such as")]
 #[case("--log", "a=b=c", "HEADCOUNT_LOG", "filter")]
+#[case("--log", "\u{b}a¡=", "HEADCOUNT_LOG", "filter")]
 #[case("--log-format", "xml", "HEADCOUNT_LOG_FORMAT", "text or json")]
 fn wrong_settings_are_refused(
     #[case] flag: &str,
