@@ -317,9 +317,7 @@ impl ServeArgs {
     }
 
     fn log(&self) -> Result<LogConfig, ConfigError> {
-        let filter = Setting("HEADCOUNT_LOG", &self.log);
-        let allowed = "a tracing filter such as info, or headcount=debug,warn";
-        filter.parse::<tracing_subscriber::EnvFilter>(allowed)?;
+        Setting("HEADCOUNT_LOG", &self.log).log_filter()?;
         let json = match self.log_format.as_str() {
             "json" => true,
             "text" => false,

@@ -293,56 +293,5 @@ fn transport(query: &str) -> Option<&str> {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    /// Goal: only a GET without a session id begins a session. Method: the queries clients send, and odd ones.
-    #[test]
-    fn requests_are_told_apart() {
-        let session = Sid::new();
-        let of = |method, query: &str| Kind::of(&method, query);
-        assert_eq!(of(Method::GET, "EIO=4&transport=polling&t=x"), Kind::Handshake);
-        assert_eq!(of(Method::GET, "EIO=4&transport=websocket"), Kind::Handshake);
-        assert_eq!(of(Method::GET, ""), Kind::Handshake);
-        let upgrade = format!("EIO=4&transport=websocket&sid={session}");
-        assert_eq!(of(Method::GET, &upgrade), Kind::Upgrade(session));
-        assert_eq!(
-            of(Method::GET, &format!("transport=websocket=&sid={session}")),
-            Kind::Upgrade(session)
-        );
-        assert_eq!(of(Method::GET, "EIO=4&transport=websocket&sid=rubbish"), Kind::Other);
-        assert_eq!(of(Method::GET, &format!("EIO=4&transport=polling&sid={session}")), Kind::Other);
-        assert_eq!(of(Method::POST, "EIO=4&transport=polling"), Kind::Other);
-        let post = format!("EIO=4&transport=polling&sid={session}");
-        assert_eq!(of(Method::POST, &post), Kind::Post(session));
-    }
-
-    /// Goal: a second websocket on a session does not hide the one that carries it. Method: two of them.
-    #[test]
-    fn the_first_websocket_of_a_session_stays_its_own() {
-        let (mut upgraded, session) = (Upgraded::default(), Sid::new());
-        let (first, second) = (Arc::new(Control::default()), Arc::new(Control::default()));
-        upgraded.insert(session, &first);
-        upgraded.insert(session, &second);
-        assert!(Weak::ptr_eq(&upgraded.controls[&session], &Arc::downgrade(&first)));
-        drop(first);
-        upgraded.insert(session, &second);
-        assert!(Weak::ptr_eq(&upgraded.controls[&session], &Arc::downgrade(&second)));
-    }
-
-    /// Goal: the map of upgraded sessions does not grow with sessions that ended. Method: many short ones.
-    #[test]
-    fn ended_upgrades_are_swept() {
-        let mut upgraded = Upgraded::default();
-        let living: Vec<_> = (0..10).map(|_| Arc::new(Control::default())).collect();
-        for control in &living {
-            upgraded.insert(Sid::new(), control);
-        }
-        for _ in 0..10_000 {
-            upgraded.insert(Sid::new(), &Arc::new(Control::default()));
-        }
-        assert!(upgraded.controls.len() < 200, "{}", upgraded.controls.len());
-        let alive = upgraded.controls.values().filter(|held| held.strong_count() > 0).count();
-        assert_eq!(alive, 10);
-    }
-}
+#[path = "gate/tests.rs"]
+mod tests;

@@ -52,3 +52,6 @@ pub mod server;
 pub mod health;
 pub mod load;
 pub mod status;
+
+#[cfg(test)]
+mod mangled;

@@ -97,6 +97,7 @@ mod tests {
     use rstest::rstest;
 
     use super::*;
+    use crate::mangled::{mangled, mangled_text};
 
     /// Goal: the default lets in pages of the same host, whatever scheme the balancer leaves, and no
     /// others. Method: pairs of headers as browsers and balancers send them, and crooked ones.
@@ -149,12 +150,75 @@ mod tests {
         assert_eq!(Origins::parse(text), None);
     }
 
+    /// Hosts as pages have them.
+    fn any_host() -> impl Strategy<Value = String> {
+        "([a-z]{1,8}\\.){0,2}[a-z]{2,8}|127\\.0\\.0\\.[1-9][0-9]?|\\[::1\\]"
+    }
+
+    fn any_origin() -> impl Strategy<Value = String> {
+        let scheme = prop_oneof![Just("http"), Just("https")];
+        (scheme, any_host(), proptest::option::of(1_u16..)).prop_map(|(scheme, host, port)| {
+            let port = port.map_or_else(String::new, |port| format!(":{port}"));
+            format!("{scheme}://{host}{port}")
+        })
+    }
+
     proptest! {
-        /// Goal: no header can make it panic. Method: arbitrary text on both sides.
+        /// Goal: no header can make it panic, and none that is no origin is let in. Method: any bytes that a
+        /// header may hold, and origins mangled.
         #[test]
-        fn any_header_is_survived(origin in ".*", host in ".*") {
-            Origins::Same.allow(Some(&origin), Some(&host));
-            let _ = Origins::parse(&origin);
+        fn any_header_is_survived(
+            origin in prop_oneof![mangled(any_origin().prop_map(String::into_bytes)), any::<Vec<u8>>()],
+            host in mangled(any_host().prop_map(String::into_bytes)),
+        ) {
+            let mut headers = HeaderMap::new();
+            let values = [(header::ORIGIN, origin), (header::HOST, host)];
+            for (name, value) in values {
+                headers.extend(HeaderValue::from_bytes(&value).ok().map(|value| (name, value)));
+            }
+            let is_allowed = Origins::Same.allow_headers(&headers);
+            let origin = headers.get(header::ORIGIN).map(HeaderValue::to_str);
+            if let Some(origin) = origin {
+                let is_address = origin.is_ok_and(|origin| Url::parse(origin).is_ok_and(|url| url.has_host()));
+                prop_assert!(!is_allowed || is_address);
+            }
+        }
+
+        /// Goal: pages of the same host and port are let in, and no others. Method: pairs of origins.
+        #[test]
+        fn only_the_same_host_is_same(page in any_origin(), host in any_host(), port in 1_u16..) {
+            let target = format!("{host}:{port}");
+            let url = Url::parse(&page).unwrap();
+            let is_same = url.host_str() == Some(&host) && url.port_or_known_default() == Some(port);
+            prop_assert_eq!(Origins::Same.allow(Some(&page), Some(&target)), is_same);
+            let itself = page.split_once("://").map(|(_, host)| host);
+            prop_assert!(Origins::Same.allow(Some(&page), itself));
+        }
+
+        /// Goal: a list lets in what is on it, however it is written, and is read again as it is printed. Method:
+        /// lists of origins, in capitals or not.
+        #[test]
+        fn lists_are_read(origins in proptest::collection::vec(any_origin(), 1..4), other in any_origin()) {
+            let list = origins.join(", ");
+            let read = Origins::parse(&list.to_uppercase()).unwrap();
+            prop_assert_eq!(Origins::parse(&list), Some(read.clone()));
+            let Origins::Listed(normal) = &read else { panic!("a list: {read:?}") };
+            prop_assert_eq!(Origins::parse(&normal.join(",")), Some(read.clone()));
+            prop_assert!(origins.iter().all(|origin| read.allow(Some(origin), None)));
+            let is_listed = normal.contains(&Url::parse(&other).unwrap().origin().ascii_serialization());
+            prop_assert_eq!(read.allow(Some(&other), None), is_listed);
+        }
+
+        /// Goal: of a mangled list either everything is an origin, or nothing is taken. Method: lists, mangled.
+        #[test]
+        fn mangled_lists_are_read_or_refused(
+            list in mangled_text(proptest::collection::vec(any_origin(), 1..3).prop_map(|list| list.join(","))),
+        ) {
+            if let Some(Origins::Listed(normal)) = Origins::parse(&list) {
+                prop_assert_eq!(normal.len(), list.split(',').count());
+                let is_origin = |entry: &String| listed(entry).as_ref() == Some(entry);
+                prop_assert!(normal.iter().all(is_origin), "{:?}", normal);
+            }
         }
     }
 }

@@ -224,10 +224,14 @@ fn connections(setting: &Setting<'_>, transport: Transport) -> Result<usize, Con
 #[cfg(test)]
 mod tests {
     use clap::Parser;
+    use proptest::prelude::*;
     use rstest::rstest;
 
     use super::*;
-    use crate::config::{Cli, Command};
+    use crate::{
+        config::{Cli, Command},
+        mangled::mangled_text,
+    };
 
     fn check(arguments: &[&str]) -> Result<LoadConfig, ConfigError> {
         let cli = Cli::try_parse_from(["headcount", "load"].iter().chain(arguments)).unwrap();
@@ -275,5 +279,39 @@ mod tests {
         let message = check(&[&format!("{flag}={value}")]).unwrap_err().to_string();
         assert!(message.starts_with(&format!("{flag} is {value:?}, but must be ")), "{message}");
         assert!(message.contains(hint), "{message}");
+    }
+
+    proptest! {
+        /// Goal: any address of a server is taken or refused, and what is taken can be written into a request.
+        /// Method: good ones, mangled; what is read is printed and read again.
+        #[test]
+        fn servers_are_read_as_printed(text in mangled_text(proptest::sample::select(&[
+            "http://127.0.0.1:3000",
+            "ws://[::1]:80/",
+            "http://count.example",
+        ][..]).prop_map(str::to_owned))) {
+            if let Some(target) = Target::parse(&text) {
+                prop_assert_eq!(Target::parse(&target.to_string()), Some(target.clone()));
+                let authority = target.authority();
+                prop_assert!(authority.is_ascii() && !authority.contains(['/', '@', ' ', '\r', '\n']));
+            }
+        }
+
+        /// Goal: any value of any flag is taken, or refused by its name. Method: values of all flags in all places.
+        #[test]
+        fn any_flag_is_taken_or_refused(
+            flag in proptest::sample::select(&[
+                "--url", "--connections", "--rate", "--hold", "--transport", "--leave-rate", "--vary", "--settle",
+            ][..]),
+            value in mangled_text(proptest::sample::select(&[
+                "http://127.0.0.1:3000", "100", "0.5", "10s", "polling", "1min",
+            ][..]).prop_map(str::to_owned)),
+        ) {
+            if let Err(error) = check(&[&format!("{flag}={value}")]) {
+                // Too few joins a second are told by what leaves are compared with.
+                let message = error.to_string();
+                prop_assert!(message.starts_with(flag) && message.contains(", but must be "), "{}", message);
+            }
+        }
     }
 }

@@ -60,6 +60,15 @@ impl Setting<'_> {
         Err(self.refuse("1 to 200 bytes without braces or control characters"))
     }
 
+    /// The parser of filters panics at some that are not ASCII.
+    pub(super) fn log_filter(&self) -> Result<(), ConfigError> {
+        let allowed = "a tracing filter such as info, or headcount=debug,warn";
+        if !self.1.is_ascii() {
+            return Err(self.refuse(allowed));
+        }
+        self.parse::<tracing_subscriber::EnvFilter>(allowed).map(drop)
+    }
+
     pub(super) fn transports(&self) -> Result<Transports, ConfigError> {
         let mut names: Vec<&str> = self.1.split(',').map(str::trim).collect();
         names.sort_unstable();

@@ -1,8 +1,10 @@
 //! Tests of the settings: what is refused, in which words, and that secrets stay out of them.
 
+use proptest::prelude::*;
 use rstest::rstest;
 
 use super::*;
+use crate::mangled::mangled_text;
 
 fn check(arguments: &[&str]) -> Result<Config, ConfigError> {
     let cli = Cli::try_parse_from(["headcount"].iter().chain(arguments)).unwrap();
@@ -50,6 +52,7 @@ fn the_defaults_are_allowed() {
 #[case("--drain-delay", "2h", "HEADCOUNT_DRAIN_DELAY", "to 1h")]
 #[case("--drain", "x", "HEADCOUNT_DRAIN", "such as")]
 #[case("--log", "a=b=c", "HEADCOUNT_LOG", "filter")]
+#[case("--log", "\u{b}a¡=", "HEADCOUNT_LOG", "filter")]
 #[case("--log-format", "xml", "HEADCOUNT_LOG_FORMAT", "text or json")]
 fn wrong_settings_are_refused(
     #[case] flag: &str,
@@ -88,6 +91,13 @@ fn a_changed_key_needs_a_changed_channel() {
 #[case("redis+sentinel://alice:open-sesame@a/main?password=sesame")]
 #[case("redis+sentinel://alice:open/sesame@a/main")]
 #[case("redis+sentinel://alice:sesame/main")]
+#[case("redis:alice:open-sesame@127.0.0.1")]
+#[case("redis:/alice:open-sesame@127.0.0.1")]
+#[case("redis:///alice:open-sesame@127.0.0.1")]
+#[case("redis://127.0.0.1/0?password=open-sesame")]
+#[case("redis://127.0.0.1#alice:open-sesame@127.0.0.1")]
+#[case("redis://127.0.0.1/alice:open-sesame@127.0.0.1")]
+#[case("alice:open-sesame@127.0.0.1")]
 fn secrets_are_not_shown(#[case] address: &str) {
     let checked = check(&[&format!("--redis-url={address}")]);
     let shown = match checked {
@@ -106,4 +116,138 @@ fn a_heartbeat_fits_into_the_lease_three_times() {
         "{message}"
     );
     assert!(check(&["--heartbeat=900ms", "--lease=2700ms"]).is_ok());
+}
+
+/// Every flag that takes a value, and the variable it is called by in refusals.
+const FLAGS: &[(&str, &str)] = &[
+    ("--listen", "HEADCOUNT_LISTEN"),
+    ("--admin-listen", "HEADCOUNT_ADMIN_LISTEN"),
+    ("--redis-url", "HEADCOUNT_REDIS_URL"),
+    ("--key", "HEADCOUNT_KEY"),
+    ("--channel", "HEADCOUNT_CHANNEL"),
+    ("--heartbeat", "HEADCOUNT_HEARTBEAT"),
+    ("--lease", "HEADCOUNT_LEASE"),
+    ("--emit-interval", "HEADCOUNT_EMIT_INTERVAL"),
+    ("--ping-interval", "HEADCOUNT_PING_INTERVAL"),
+    ("--ping-timeout", "HEADCOUNT_PING_TIMEOUT"),
+    ("--max-payload", "HEADCOUNT_MAX_PAYLOAD"),
+    ("--transports", "HEADCOUNT_TRANSPORTS"),
+    ("--allowed-origins", "HEADCOUNT_ALLOWED_ORIGINS"),
+    ("--max-connections", "HEADCOUNT_MAX_CONNECTIONS"),
+    ("--drain-delay", "HEADCOUNT_DRAIN_DELAY"),
+    ("--drain", "HEADCOUNT_DRAIN"),
+    ("--log", "HEADCOUNT_LOG"),
+    ("--log-format", "HEADCOUNT_LOG_FORMAT"),
+    ("--test-incarnation", "HEADCOUNT_TEST_INCARNATION"),
+];
+
+/// Values that some flag takes, whole and mangled, and any text.
+fn any_setting() -> impl Strategy<Value = String> {
+    const VALID: &[&str] = &[
+        "127.0.0.1:3000",
+        "[::1]:9100",
+        "redis://127.0.0.1:6379/0",
+        "rediss://[::1]/",
+        "currentUsers",
+        "user count",
+        "500ms",
+        "2s",
+        "1min 30s",
+        "16384",
+        "websocket,polling",
+        "https://blog.example,http://127.0.0.1:8080",
+        "*",
+        "headcount=debug,warn",
+        "json",
+        "01a2011c-f814-765a-8ed8-cd16f884d799",
+    ];
+    let valid = proptest::sample::select(VALID).prop_map(str::to_owned);
+    prop_oneof![3 => mangled_text(valid), 1 => ".{0,40}"]
+}
+
+proptest! {
+    /// Goal: any value of any setting is taken, or refused in words that name it and what is allowed. Method:
+    /// values of all settings in all places, whole and mangled.
+    #[test]
+    fn any_setting_is_taken_or_refused(flag in proptest::sample::select(FLAGS), value in any_setting()) {
+        let (flag, variable) = flag;
+        if let Err(error) = check(&[&format!("{flag}={value}")]) {
+            let message = error.to_string();
+            // A lease or heartbeat may be refused for what the other is.
+            prop_assert!(message.starts_with(variable) || flag == "--lease" || flag == "--heartbeat", "{}", message);
+            prop_assert!(message.contains(", but must be "), "{}", message);
+            let is_quoted = message.contains(&format!("{:?}", error.value));
+            prop_assert!(is_quoted && !error.allowed.is_empty(), "{}", message);
+        }
+    }
+
+    /// Goal: exactly the numbers in range are taken, and others are told the range. Method: numbers of all sizes.
+    #[test]
+    fn numbers_are_held_to_their_range(number in prop_oneof![0_u64..3000, 1_000_000_u64..1_100_000, any::<u64>()]) {
+        let checked = check(&[&format!("--max-payload={number}")]);
+        match checked {
+            Ok(config) => {
+                prop_assert_eq!(config.payload_bytes_max as u64, number);
+                prop_assert!((1024..=1_048_576).contains(&number));
+            }
+            Err(error) => {
+                prop_assert!(error.to_string().contains("from 1024 to 1048576"));
+                prop_assert!(!(1024..=1_048_576).contains(&number));
+            }
+        }
+    }
+
+    /// Goal: the same of times, in every unit. Method: numbers of all sizes with units.
+    #[test]
+    fn durations_are_held_to_their_range(
+        number in prop_oneof![0_u64..100, 0_u64..20_000, any::<u64>()],
+        unit in proptest::sample::select(&[("us", 1), ("ms", 1000), ("s", 1_000_000), ("min", 60_000_000)][..]),
+    ) {
+        let (unit, micros) = unit;
+        let is_allowed = number.checked_mul(micros).is_some_and(|all| (1000..=10_000_000).contains(&all));
+        match check(&[&format!("--emit-interval={number}{unit}")]) {
+            Ok(config) => {
+                prop_assert!(is_allowed);
+                prop_assert_eq!(config.emit_interval, Duration::from_micros(number * micros));
+            }
+            Err(error) => {
+                prop_assert!(!is_allowed && error.to_string().contains("from 1ms to 10s"), "{}", error);
+            }
+        }
+    }
+
+    /// Goal: heartbeat and lease are taken together exactly if they fit. Method: pairs around all limits.
+    #[test]
+    fn heartbeats_fit_into_leases(
+        heartbeat in prop_oneof![0_u64..30, 300_u64..1000, 99_000_u64..101_000],
+        lease in prop_oneof![0_u64..4000, 298_000_u64..302_000],
+    ) {
+        let checked = check(&[&format!("--heartbeat={heartbeat}ms"), &format!("--lease={lease}ms")]);
+        let fits = (10..=100_000).contains(&heartbeat)
+            && lease <= 300_000
+            && heartbeat * 3 <= lease
+            && lease >= 1500 + heartbeat;
+        prop_assert_eq!(checked.is_ok(), fits, "{:?}", checked.err().map(|error| error.to_string()));
+    }
+
+    /// Goal: no mistake in an address puts its password into the log. Method: good addresses, mangled, as long as
+    /// the password stands before the sign that ends the credentials.
+    #[test]
+    fn no_mistake_shows_a_secret(address in mangled_text(proptest::sample::select(&[
+        "redis://alice:sesame@127.0.0.1:6379/0",
+        "rediss://:sesame@redis.example",
+        "redis://sesame@[::1]:6379?protocol=resp3",
+    ][..]).prop_map(str::to_owned))) {
+        let secret_in_its_place = address
+            .rsplit_once('@')
+            .is_some_and(|(before, after)| before.contains("sesame") && !after.contains("sesame"));
+        if !secret_in_its_place {
+            return Ok(());
+        }
+        let shown = match check(&[&format!("--redis-url={address}")]) {
+            Ok(config) => format!("{config:?}"),
+            Err(error) => format!("{error} {error:?}"),
+        };
+        prop_assert!(!shown.contains("sesame"), "{} became {}", address, shown);
+    }
 }

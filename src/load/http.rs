@@ -35,8 +35,10 @@ pub(super) struct Answer {
     pub(super) accept: Option<String>,
     /// No other request may follow on this connection.
     pub(super) is_last: bool,
-    /// How long the body is; `None` if it is not said, or in pieces.
+    /// How long the body is; `None` if it is not said.
     body_bytes: Option<usize>,
+    /// It comes in pieces, whatever else is said of its length.
+    is_in_pieces: bool,
 }
 
 impl Request<'_> {
@@ -64,7 +66,10 @@ pub(super) fn answer(bytes: &[u8]) -> Found<Answer> {
     let Some((mut answer, head_bytes)) = head(bytes)? else {
         return Ok(None);
     };
-    let body_bytes = answer.body_bytes.ok_or(Fault::Strange("an answer of unknown length"))?;
+    let body_bytes = answer
+        .body_bytes
+        .filter(|_| !answer.is_in_pieces)
+        .ok_or(Fault::Strange("an answer of unknown length"))?;
     let end = head_bytes + body_bytes;
     Ok(bytes.get(head_bytes..end).map(|body| {
         answer.body = body.to_vec();
@@ -97,9 +102,17 @@ impl Answer {
         let value = str::from_utf8(header.value).unwrap_or_default().trim();
         match header.name.to_ascii_lowercase().as_str() {
             "content-length" => {
-                let length = value.parse().ok().filter(|&length| length <= BODY_BYTES_MAX);
-                self.body_bytes = Some(length.ok_or(Fault::Strange("an answer that is too long"))?);
+                // `parse` takes a leading plus sign.
+                let digits = Some(value).filter(|value| value.bytes().all(|b| b.is_ascii_digit()));
+                let length = digits.and_then(|digits| digits.parse().ok());
+                let length = length.filter(|&length| length <= BODY_BYTES_MAX);
+                let length = length.ok_or(Fault::Strange("an answer that is too long"))?;
+                if self.body_bytes.is_some_and(|other| other != length) {
+                    return Err(Fault::Strange("an answer of two lengths"));
+                }
+                self.body_bytes = Some(length);
             }
+            "transfer-encoding" => self.is_in_pieces = true,
             "connection" => self.is_last = value.eq_ignore_ascii_case("close"),
             "sec-websocket-accept" => self.accept = Some(value.to_owned()),
             "set-cookie" if self.cookie.is_none() => {
@@ -116,6 +129,13 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
+    use crate::mangled::mangled;
+
+    const ANSWERS: &[&[u8]] = &[
+        b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\nSet-Cookie: server=one; path=/\r\n\r\n40",
+        b"HTTP/1.1 101 Switching Protocols\r\nSec-WebSocket-Accept: s3pPLM=\r\n\r\n\x81\x01",
+        b"HTTP/1.0 503 x\r\nconnection: close\r\ncontent-length: 0\r\n\r\n",
+    ];
 
     /// Goal: a poll's answer is read, with what a balancer adds. Method: one such answer, cut everywhere.
     #[test]
@@ -138,6 +158,11 @@ mod tests {
         assert!(refused("HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n"));
         assert!(refused("HTTP/1.1 200 OK\r\nContent-Length: 65537\r\n\r\n"));
         assert!(refused("HTTP/1.1 200 OK\r\nContent-Length: many\r\n\r\n"));
+        assert!(refused("HTTP/1.1 200 OK\r\nContent-Length: +2\r\n\r\n40"));
+        assert!(refused("HTTP/1.1 200 OK\r\nContent-Length: 2\r\nContent-Length: 1\r\n\r\n40"));
+        assert!(refused(
+            "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\nContent-Length: 2\r\n\r\n40"
+        ));
         assert!(refused("220 mail.example ESMTP\r\n"));
         assert!(refused(&format!("HTTP/1.1 200 OK\r\nX: {}", "x".repeat(HEAD_BYTES_MAX))));
     }
@@ -165,6 +190,32 @@ mod tests {
             let bytes = [start.as_bytes(), &rest].concat();
             if let Ok(Some((_, length))) = answer(&bytes) {
                 prop_assert!(length <= bytes.len());
+            }
+        }
+
+        /// Goal: it does not matter where the network cuts an answer. Method: good answers, mangled, and each
+        /// looked at twice: cut, and whole. What is found early stays, and so does a refusal.
+        #[test]
+        fn cuts_do_not_matter(
+            bytes in mangled(proptest::sample::select(ANSWERS).prop_map(<[u8]>::to_vec)),
+            cut: prop::sample::Index,
+        ) {
+            let part = &bytes[..cut.index(bytes.len() + 1)];
+            match answer(part) {
+                Ok(None) => {}
+                Ok(found) => prop_assert_eq!(answer(&bytes), Ok(found)),
+                Err(_) => prop_assert!(answer(&bytes).is_err()),
+            }
+            match head(part) {
+                Ok(None) => {}
+                Ok(found) => {
+                    let (answer, length) = found.as_ref().expect("it was just looked at");
+                    prop_assert!(*length <= part.len() && answer.body.is_empty());
+                    let cookie = answer.cookie.as_deref().unwrap_or_default();
+                    prop_assert!(!cookie.contains(['\r', '\n', ';']), "it becomes a part of requests");
+                    prop_assert_eq!(head(&bytes), Ok(found));
+                }
+                Err(_) => prop_assert!(head(&bytes).is_err()),
             }
         }
     }

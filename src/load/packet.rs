@@ -102,6 +102,13 @@ mod tests {
     use rstest::rstest;
 
     use super::*;
+    use crate::mangled::mangled;
+
+    const PACKETS: &[&[u8]] = &[
+        br#"0{"sid":"a-B_9","upgrades":[],"pingInterval":25000,"pingTimeout":20000,"maxPayload":1}"#,
+        br#"40{"sid":"x"}"#,
+        br#"42["user count",12]"#,
+    ];
 
     /// Goal: every packet of the contract is understood. Method: one of each.
     #[rstest]
@@ -163,6 +170,28 @@ mod tests {
         fn counts_are_exact(users: u64) {
             let text = format!("42[\"user count\",{users}]");
             prop_assert_eq!(Packet::parse(text.as_bytes()), Ok(Packet::Count(users)));
+        }
+
+        /// Goal: whatever a handshake says, its session id can be written into a request, and only a packet to the
+        /// letter is a count. Method: good packets, mangled.
+        #[test]
+        fn mangled_packets_are_read_or_refused(
+            text in mangled(proptest::sample::select(PACKETS).prop_map(<[u8]>::to_vec)),
+        ) {
+            match Packet::parse(&text) {
+                Ok(Packet::Open(opening)) => {
+                    let is_plain = |byte: u8| byte.is_ascii_alphanumeric() || b"-_".contains(&byte);
+                    prop_assert!(!opening.sid.is_empty() && opening.sid.bytes().all(is_plain));
+                    prop_assert!(opening.silence_max <= Duration::from_millis(2 * u64::from(u32::MAX)));
+                }
+                Ok(Packet::Count(users)) => {
+                    let text = String::from_utf8(text).unwrap();
+                    let digits = text.trim_start_matches("42[\"user count\",").trim_end_matches(']');
+                    prop_assert!(digits.bytes().all(|byte| byte.is_ascii_digit()));
+                    prop_assert_eq!(digits.parse(), Ok(users));
+                }
+                Ok(_) | Err(_) => {}
+            }
         }
     }
 }

@@ -17,7 +17,7 @@ use crate::config::Target;
 /// A server answers from memory; one that takes so long is as good as silent.
 const PATIENCE: Duration = Duration::from_secs(2);
 
-#[derive(Deserialize)]
+#[derive(Debug, Deserialize, PartialEq, Eq)]
 struct Said {
     count: u64,
     exact: bool,
@@ -45,5 +45,34 @@ async fn fetch(target: &Target) -> Result<Said, Fault> {
     if answer.status != 200 {
         return Err(Fault::Status(answer.status));
     }
-    serde_json::from_slice(&answer.body).map_err(|_| Fault::Strange("a count in other words"))
+    said(&answer.body)
+}
+
+fn said(body: &[u8]) -> Result<Said, Fault> {
+    serde_json::from_slice(body).map_err(|_| Fault::Strange("a count in other words"))
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+    use crate::mangled::mangled;
+
+    proptest! {
+        /// Goal: what a server says is read to the letter, or not at all. Method: good answers, whole and mangled.
+        #[test]
+        fn answers_are_read_or_refused(
+            count: u64,
+            exact: bool,
+            other in mangled(Just(br#"{"count":5,"exact":true,"age_ms":3}"#.to_vec())),
+        ) {
+            let good = format!(r#"{{"count":{count},"revision":1,"exact":{exact},"instance":null}}"#);
+            prop_assert_eq!(said(good.as_bytes()), Ok(Said { count, exact }));
+            if let Ok(Said { count, .. }) = said(&other) {
+                let value: serde_json::Value = serde_json::from_slice(&other).unwrap();
+                prop_assert_eq!(value["count"].as_u64(), Some(count));
+            }
+        }
+    }
 }

@@ -193,7 +193,7 @@ impl State {
         let seen = report.seen;
         let reused = seen.revision == self.revision && Some(seen.users) != self.total;
         let forgot = seen.revision > Revision(0) && (seen.revision > self.revision || reused);
-        let recovered = self.recovering.is_some_and(|end| self.clock >= end);
+        let recovered = self.recovering.is_some_and(|end| self.clock > end);
         if forgot {
             self.recovering = Some(self.clock + report.lease);
         } else if recovered {

@@ -26,6 +26,7 @@ local META_FIELDS =
 local KINDS = { report = true, farewell = true, audit = true }
 
 local WHOLE_MAX = 2 ^ 53 - 2 -- exact in a Lua number, and so is one more
+local REVISION_MAX = 2 ^ 52 -- beyond it there would be no room to go on; no store gets there by counting
 local LOCAL_MAX = 1e9
 local LEASE_MIN, LEASE_MAX = 100, 300000
 local NAME_BYTES_MAX = 128
@@ -68,6 +69,13 @@ if meta_unreadable and not string.find(first_write.err, '^WRONGTYPE') then
   return first_write
 end
 
+-- A time to come does not pass. A revision beyond the limit is believed of nobody but a reporter who is there.
+local function is_possible(store)
+  return store.audited <= store.clock and store.announced_at <= store.clock
+    and store.recovering <= store.clock + LEASE_MAX
+    and (store.revision <= REVISION_MAX or seen_revision > REVISION_MAX)
+end
+
 -- Damaged: the first report ever, flushed, expired, or edited by hand. What can still be read is kept.
 local store, damaged = {}, meta_unreadable
 local values = meta_unreadable and {} or redis.call('HMGET', meta, unpack(META_FIELDS))
@@ -75,8 +83,10 @@ for index, field in ipairs(META_FIELDS) do
   store[field] = tonumber(values[index] or '')
   damaged = damaged or not is_whole(store[field], WHOLE_MAX)
 end
+damaged = damaged or not is_possible(store)
 if damaged then
-  local revision = is_whole(store.revision, WHOLE_MAX) and store.revision or 0
+  local believed = seen_revision > REVISION_MAX and WHOLE_MAX or REVISION_MAX
+  local revision = is_whole(store.revision, believed) and store.revision or 0
   store = { total = 0, revision = revision, announced = 0, announced_at = -math.huge, audited = 0,
     recovering = 0, clock = 0, heard = now }
 end
@@ -217,13 +227,14 @@ end
 
 -- Step 6. Revisions grow even when Redis forgets. A reporter that knows more than the store has found it
 -- rolled back or empty. Until every instance has had the time to report, the count is marked as recovering and
--- instances show their estimates. The end of the mark is a revision too, so that "accept only a greater
--- revision" is all that a view needs.
+-- instances show their estimates. It outlasts every lease that came back with old data, or their ghosts would be
+-- counted for a moment. The end of the mark is a revision too, so that "accept only a greater revision" is all
+-- that a view needs.
 local function revise()
   local reused = seen_revision == store.revision and seen_count ~= shown
   local forgot = seen_revision > 0 and (seen_revision > store.revision or reused)
   local lost = forgot or parts_lost
-  local recovered = store.recovering > 0 and store.clock >= store.recovering
+  local recovered = store.recovering > 0 and store.clock > store.recovering
   if lost then
     store.recovering = store.clock + lease
   elseif recovered then
@@ -284,9 +295,11 @@ local function reply(outcome, instances, last)
     store.recovering > 0 and 1 or 0, reaped, repaired }
 end
 
--- Step 2, the fence: a report that is not newer than the last one changes nothing and renews nothing.
+-- Step 2, the fence: a report that is not newer than the last one changes nothing and renews nothing. What is
+-- no sequence fences nobody.
 local fence = redis.pcall('HGET', sequences, incarnation)
 local last = not is_error(fence) and tonumber(fence or '') or nil
+last = is_whole(last, WHOLE_MAX) and last or nil
 if last and sequence <= last then
   local instances = redis.pcall('HLEN', connections)
   return reply('STALE', is_error(instances) and 0 or instances, last)
@@ -295,7 +308,7 @@ end
 run_lease_clock()
 apply(read_parts(fence))
 reap()
-if audit_due or store.total < 0 then
+if audit_due or not is_whole(store.total, WHOLE_MAX) then
   audit()
 end
 revise()

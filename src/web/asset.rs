@@ -125,9 +125,11 @@ fn compressed(text: &str) -> Bytes {
 
 #[cfg(test)]
 mod tests {
+    use proptest::prelude::*;
     use rstest::rstest;
 
     use super::*;
+    use crate::mangled::mangled;
 
     fn request(name: HeaderName, value: &'static str) -> HeaderMap {
         [(name, HeaderValue::from_static(value))].into_iter().collect()
@@ -154,5 +156,33 @@ mod tests {
     #[case("", false)]
     fn tags(#[case] held: &'static str, #[case] expected: bool) {
         assert_eq!(matches(&request(header::IF_NONE_MATCH, held), "W/\"1\""), expected);
+    }
+
+    proptest! {
+        /// Goal: a tag is found in any list, and only there. Method: lists of tags, mangled as headers may be.
+        #[test]
+        fn any_list_of_tags_is_read(
+            held in proptest::collection::vec("(W/)?\"[0-9a-f]{1,3}\"", 0..5),
+            tag in "W/\"[0-9a-f]{1,3}\"",
+            separator in "[ \t]{0,2},[ \t]{0,2}",
+        ) {
+            let opaque = tag.trim_start_matches("W/");
+            let expected = held.iter().any(|held| held.trim_start_matches("W/") == opaque);
+            let value = HeaderValue::try_from(held.join(&separator)).unwrap();
+            let request: HeaderMap = [(header::IF_NONE_MATCH, value)].into_iter().collect();
+            prop_assert_eq!(matches(&request, &tag), expected);
+        }
+
+        /// Goal: no header ends anything, and none that does not say gzip is taken to. Method: good ones, mangled.
+        #[test]
+        fn any_encodings_are_read(value in mangled(Just(b"gzip;q=0.5, br, *;q=0".to_vec()))) {
+            let Ok(value) = HeaderValue::from_bytes(&value) else { return Ok(()) };
+            let says_gzip = value.as_bytes().to_ascii_lowercase().windows(4).any(|part| part == b"gzip");
+            let names = [header::ACCEPT_ENCODING, header::IF_NONE_MATCH];
+            let request: HeaderMap = names.map(|name| (name, value.clone())).into_iter().collect();
+            prop_assert!(!takes_gzip(&request) || says_gzip);
+            let says_any = value.as_bytes().split(|&byte| byte == b',').any(|part| part.trim_ascii() == b"*");
+            prop_assert!(!matches(&request, "W/\"1\"") || says_any);
+        }
     }
 }

@@ -189,6 +189,23 @@ mod tests {
     use rstest::rstest;
 
     use super::*;
+    use crate::mangled::mangled_text;
+
+    const QUERIES: &[&str] = &[
+        "label=online&color=green",
+        "label=%E6%97%A5%E6%9C%AC%20%3C%26%3E&color=4c1",
+        "color=0011fF",
+        "label=it%27s+%22us%22",
+        "",
+    ];
+
+    const ESCAPES: &[(&str, &str)] =
+        &[("&lt;", "<"), ("&gt;", ">"), ("&quot;", "\""), ("&#39;", "'"), ("&amp;", "&")];
+
+    /// What a reader of XML makes of it.
+    fn unescaped(text: &str) -> String {
+        ESCAPES.iter().fold(text.to_owned(), |text, (escape, mark)| text.replace(escape, mark))
+    }
 
     fn badge(label: &str, color: &str) -> Option<Badge> {
         let wishes = Wishes { label: label.to_owned(), color: color.to_owned() };
@@ -237,6 +254,33 @@ mod tests {
             if let Some(badge) = badge(&label, &color) {
                 prop_assert_eq!(marks(&badge.draw()), marks(&plain));
             }
+        }
+
+        /// Goal: any query is answered with a picture or refused, and the label stands in it as it was given.
+        /// Method: good queries, mangled; what is drawn is read back.
+        #[test]
+        fn any_query_is_drawn_or_refused(
+            query in mangled_text(proptest::sample::select(QUERIES).prop_map(str::to_owned)),
+        ) {
+            let Ok(uri) = format!("/badge.svg?{query}").parse::<http::Uri>() else { return Ok(()) };
+            let Ok(Query(wishes)) = Query::<Wishes>::try_from_uri(&uri) else { return Ok(()) };
+            let label = wishes.label.clone();
+            let Some(badge) = Badge::new(wishes, grouped(7)) else { return Ok(()) };
+            let drawn = badge.draw();
+            let title = drawn.split_once("<title>").unwrap().1.split_once(": 7</title>").unwrap().0;
+            prop_assert_eq!(unescaped(title), label);
+            let is_escape = |rest: &str| ESCAPES.iter().any(|(escape, _)| rest.starts_with(&escape[1..]));
+            prop_assert!(title.split('&').skip(1).all(is_escape), "{}", title);
+            let is_xml = |c: char| c == '\n' || (!c.is_control() && !is_no_xml(c));
+            prop_assert!(drawn.chars().all(is_xml));
+        }
+
+        /// Goal: numbers are the same without their commas. Method: any number.
+        #[test]
+        fn grouped_numbers_are_the_same(number: u64) {
+            let text = grouped(number);
+            prop_assert_eq!(text.replace(',', "").parse(), Ok(number));
+            prop_assert!(text.split(',').skip(1).all(|group| group.len() == 3));
         }
     }
 }

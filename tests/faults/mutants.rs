@@ -31,7 +31,12 @@ pub(crate) const MUTANTS: [Mutant; 7] = [
     script("no fence", "if last and sequence <= last then", "if false then", "repeats"),
     script("no lease clock", "gap = math.floor(lease / 8)", "gap = gap + 0", "all-cut-off"),
     script("no recovery", "    store.recovering = store.clock + lease\n", "", "flushall-quiet"),
-    script("no audit", "if audit_due or store.total < 0 then", "if false then", "stranger"),
+    script(
+        "no audit",
+        "if audit_due or not is_whole(store.total, WHOLE_MAX) then",
+        "if false then",
+        "stranger",
+    ),
     Mutant { name: "plain increments", patch: Patch::Script(INCREMENTS), caught_by: "kill-9" },
     program("no welcome", "nothing"),
     program("no resync", "gap"),

@@ -2,7 +2,7 @@
 //! fails without the rule, and a table of scripts with one rule changed each proves it.
 
 mod cases;
-mod histories;
+mod machine;
 mod mutants;
 mod stage;
 

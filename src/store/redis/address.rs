@@ -84,6 +84,12 @@ pub fn shown_url(text: &str) -> Option<String> {
     }
     // Without a host there is no place for credentials, and they may stand anywhere.
     let mut url = Url::parse(text).ok().filter(Url::has_host)?;
+    // Nor can they be told from the rest where the sign that ends them stands in another place.
+    let rest = [url.path(), url.query().unwrap_or_default(), url.fragment().unwrap_or_default()];
+    if rest.iter().any(|part| part.contains('@')) {
+        return None;
+    }
+    url.set_query(None);
     // These fail only for addresses that cannot carry credentials.
     let _ = url.set_username("");
     let _ = url.set_password(None);

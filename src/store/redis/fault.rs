@@ -96,9 +96,11 @@ mod tests {
     use std::io;
 
     use deadpool_redis::redis::parse_redis_value;
+    use proptest::prelude::*;
     use rstest::rstest;
 
     use super::*;
+    use crate::mangled::mangled_text;
 
     fn from_server(line: &str) -> RedisError {
         let value = parse_redis_value(format!("-{line}\r\n").as_bytes()).unwrap();
@@ -155,5 +157,24 @@ mod tests {
         let error = from_server("ERR user margaret with hunter2 may not");
         let text = classify(&error, &secrets(&["hunter2", "margaret"])).to_string();
         assert!(!text.contains("hunter2") && !text.contains("margaret"), "{text}");
+    }
+
+    proptest! {
+        /// Goal: whatever a server says, nothing ends, and no secret passes. Method: lines of servers with a
+        /// secret in them, mangled.
+        #[test]
+        fn any_line_of_a_server_is_classified(line in mangled_text(proptest::sample::select(&[
+            "READONLY You can't write, margaret, against a read only replica.",
+            "WRONGPASS invalid pair margaret:hunter2",
+            "ERR max number of clients reached by margaret with hunter2",
+            "-hunter2",
+        ][..]).prop_map(str::to_owned))) {
+            let line = line.replace(['\r', '\n'], " ");
+            let Ok(value) = parse_redis_value(format!("-{line}\r\n").as_bytes()) else { return Ok(()) };
+            let Err(error) = value.extract_error() else { return Ok(()) };
+            let text = classify(&error, &secrets(&["hunter2", "margaret"])).to_string();
+            prop_assert!(!text.contains("hunter2") && !text.contains("margaret"), "{}", text);
+            spoils_connection(&error);
+        }
     }
 }

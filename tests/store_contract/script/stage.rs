@@ -1,5 +1,7 @@
 //! Where the cases are played: a server, a script, a time that only they move, and instances that report.
 
+use std::collections::BTreeMap;
+
 use deadpool_redis::redis::{self, Connection, FromRedisValue, ToRedisArgs, Value};
 
 use crate::redis_server::RedisServer;
@@ -15,6 +17,9 @@ pub(super) const LEASE: u64 = 2000;
 
 /// For commands without arguments.
 pub(super) const NO_ARGUMENTS: &[&str] = &[];
+
+/// All that is stored, key by key, as `DUMP` gives it.
+pub(super) type Snapshot = [Option<Vec<u8>>; KEYS.len()];
 
 /// What a case says: nothing, or what was wrong.
 pub(super) type Outcome = Result<(), String>;
@@ -76,12 +81,16 @@ impl<'a> Stage<'a> {
     }
 
     /// All that is stored, as of now.
-    pub(super) fn snapshot(&mut self) -> Result<Vec<Option<Vec<u8>>>, String> {
-        KEYS.iter().map(|key| self.redis("DUMP", key)).collect()
+    pub(super) fn snapshot(&mut self) -> Result<Snapshot, String> {
+        let mut pipe = redis::pipe();
+        for key in KEYS {
+            pipe.cmd("DUMP").arg(key);
+        }
+        pipe.query(&mut self.connection).map_err(|error| error.to_string())
     }
 
     /// Goes back to a former state, as a server does that restarts with an old file.
-    pub(super) fn restore(&mut self, snapshot: &[Option<Vec<u8>>]) -> Outcome {
+    pub(super) fn restore(&mut self, snapshot: &Snapshot) -> Outcome {
         self.redis::<()>("FLUSHALL", NO_ARGUMENTS)?;
         for (key, value) in KEYS.iter().zip(snapshot) {
             if let Some(value) = value {
@@ -93,22 +102,60 @@ impl<'a> Stage<'a> {
 
     /// Sends a report, and holds the script to its invariants.
     pub(super) fn send(&mut self, report: &[String]) -> Result<Answer, String> {
-        let (value, parts, public): (Value, Vec<i64>, Option<i64>) = redis::pipe()
-            .cmd("EVALSHA")
-            .arg((&self.script_hash, KEYS.len(), &KEYS, report, self.now))
-            .cmd("HVALS")
-            .arg(CONNECTIONS)
-            .cmd("GET")
-            .arg(PUBLIC)
-            .query(&mut self.connection)
-            .map_err(|error| error.to_string())?;
-        let answer = Answer::read(value)?;
-        if answer.applied && self.sums {
-            let sum: i64 = parts.iter().sum();
-            same("the public key is the sum", public, Some(sum))?;
-            same("the reply is the sum", answer.count.cast_signed(), sum)?;
+        let looks = if self.sums { Looks::AtWhatIsLeft } else { Looks::Away };
+        let (answer, left) = self.evaluate(report, looks, None)?;
+        if let Some(left) = left.filter(|_| answer.applied) {
+            let sum = left.sum()?;
+            same("the public key is the sum", left.public, Some(sum.to_string()))?;
+            same("the reply is the sum", answer.count, sum)?;
         }
         Ok(answer)
+    }
+
+    /// Sends a report, then a message to the channel if one is given, and looks at what is left or not: all in
+    /// one go.
+    pub(super) fn evaluate(
+        &mut self,
+        report: &[String],
+        looks: Looks,
+        message: Option<&str>,
+    ) -> Result<(Answer, Option<Left>), String> {
+        let mut pipe = redis::pipe();
+        pipe.cmd("EVALSHA").arg((&self.script_hash, KEYS.len(), &KEYS, report, self.now));
+        if let Some(message) = message {
+            pipe.cmd("PUBLISH").arg((CHANNEL, message)).ignore();
+        }
+        let text = |error: redis::RedisError| error.to_string();
+        if looks == Looks::Away {
+            let (value,): (Value,) = pipe.query(&mut self.connection).map_err(text)?;
+            return Ok((Answer::read(value)?, None));
+        }
+        // MGET shows nothing where something of another type stands, instead of failing.
+        pipe.cmd("HGETALL").arg(CONNECTIONS).cmd("MGET").arg(PUBLIC);
+        let (value, parts, [public]): (Value, _, [Option<String>; 1]) =
+            pipe.query(&mut self.connection).map_err(text)?;
+        Ok((Answer::read(value)?, Some(Left { parts, public })))
+    }
+}
+
+/// Whether to look at what a report left behind.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(super) enum Looks {
+    AtWhatIsLeft,
+    Away,
+}
+
+/// What a report left behind: the parts by the names of their owners, and the public key.
+pub(super) struct Left {
+    pub(super) parts: BTreeMap<String, String>,
+    pub(super) public: Option<String>,
+}
+
+impl Left {
+    /// What the parts add up to.
+    pub(super) fn sum(&self) -> Result<u64, String> {
+        let number = |part: &String| part.parse::<u64>().map_err(|_| format!("a part is {part:?}"));
+        self.parts.values().map(number).sum()
     }
 }
 

@@ -99,6 +99,28 @@ pub(super) fn end_of_recovery_is_a_revision(stage: &mut Stage<'_>) -> Outcome {
     ensure("a greater revision", last.revision > marked.revision)
 }
 
+/// Goal: whoever comes back with old data, but is dead, is never part of an exact count. Method: a snapshot with
+/// somebody who dies, restored by a server whose clock was set back, so that no time has passed for its lease.
+pub(super) fn mark_outlasts_ghosts(stage: &mut Stage<'_>) -> Outcome {
+    let (mut a, mut dead) = (Instance::new("a", 1), Instance::new("dead", 4));
+    a.report(stage)?;
+    dead.report(stage)?;
+    let (old, then) = (stage.snapshot()?, stage.now);
+    for _ in 0..6 {
+        stage.wait(500);
+        a.report(stage)?;
+    }
+    stage.restore(&old)?;
+    stage.now = then;
+    ensure("marked", a.report(stage)?.recovering)?;
+    for _ in 0..5 {
+        stage.wait(500);
+        let answer = a.report(stage)?;
+        ensure("marked, or right", answer.recovering || answer.count == 1)?;
+    }
+    ensure("the mark is gone", !a.report(stage)?.recovering)
+}
+
 /// Goal: the loss of the clock kills nobody and keeps no ghost. Method: delete meta after twenty seconds,
 /// when all leases are far above a clock that begins anew.
 pub(super) fn meta_lost(stage: &mut Stage<'_>) -> Outcome {
@@ -165,6 +187,21 @@ pub(super) fn spoilt_part(stage: &mut Stage<'_>) -> Outcome {
     same("count again", b.report(stage)?.count, 8)
 }
 
+/// Goal: a sequence that is none fences nobody, for no reporter could ever get above it. Method: spoil one by
+/// hand.
+pub(super) fn spoilt_sequence(stage: &mut Stage<'_>) -> Outcome {
+    let (mut a, _) = pair(stage)?;
+    for spoilt in ["inf", "1e300", "9007199254740991", "nan", "-5", "1.5", "x", ""] {
+        stage.redis::<()>("HSET", (SEQUENCE, "a", spoilt))?;
+        let answer = a.report(stage)?;
+        ensure(&format!("applied in spite of {spoilt:?}"), answer.applied)?;
+        same("the sequence before", answer.stored_sequence, 0)?;
+        let fenced = a.sequence;
+        same("stored", stage.redis("HGET", (SEQUENCE, "a"))?, fenced)?;
+    }
+    Ok(())
+}
+
 /// Goal: an audit recounts when asked. Method: edit a part by hand, then ask at once.
 pub(super) fn audit_on_demand(stage: &mut Stage<'_>) -> Outcome {
     let (mut a, _) = pair(stage)?;
@@ -174,6 +211,50 @@ pub(super) fn audit_on_demand(stage: &mut Stage<'_>) -> Outcome {
     let answer = a.say("audit", stage)?;
     same("count after", answer.count, 9)?;
     same("repaired", answer.repaired, 1)
+}
+
+/// Goal: what stands in meta and cannot be is put right in time, though each is a whole number. Method: marks,
+/// audits and announcements of a time to come, a clock of long ago, and revisions beyond all use.
+pub(super) fn impossible_meta(stage: &mut Stage<'_>) -> Outcome {
+    let (mut a, mut b) = pair(stage)?;
+    for (field, value) in [
+        ("recovering", "1000000000"),
+        ("audited", "1000000000"),
+        ("announced_at", "1000000000"),
+        ("clock", "0"),
+        ("revision", "9007199254740990"),
+        ("revision", "4503599627370497"),
+    ] {
+        stage.redis::<()>("HSET", (META, field, value))?;
+        stage.redis::<()>("HSET", (CONNECTIONS, "ghost", 7))?;
+        a.users += 1;
+        stage.sums = false;
+        for _ in 0..6 {
+            stage.wait(500);
+            a.report(stage)?;
+            b.report(stage)?;
+        }
+        stage.sums = true;
+        let last = a.report(stage)?;
+        let what = |what: &str| format!("{what} after {field} was {value}");
+        same(&what("count"), last.count, a.users + b.users)?;
+        same(&what("announced"), last.announced, last.revision)?;
+        ensure(&what("no mark"), !last.recovering)?;
+        ensure(&what("room for more revisions"), last.revision < 1 << 52)?;
+    }
+    Ok(())
+}
+
+/// Goal: a total that cannot be is recounted at once. Method: one below zero after the next leave, and one beyond
+/// the range after the next join.
+pub(super) fn impossible_total(stage: &mut Stage<'_>) -> Outcome {
+    let (mut a, _) = pair(stage)?;
+    for (total, users) in [("1", 0), ("9007199254740990", 9)] {
+        stage.redis::<()>("HSET", (META, "total", total))?;
+        a.users = users;
+        same("count", a.report(stage)?.count, users + 3)?;
+    }
+    Ok(())
 }
 
 /// Goal: the loss of all parts is marked at once. Method: delete the connections under two instances.

@@ -1,0 +1,136 @@
+//! An instance as the machine plays it: it reports with what the product's view has seen, and shows what that
+//! view shows.
+
+use std::{collections::VecDeque, time::Duration};
+
+use headcount::{
+    count::{Count, Incarnation, Revision, Sequence},
+    store::Reply,
+    tally::{Change, Local},
+    view::{SentReport, View},
+};
+use tokio::time::Instant;
+
+use super::super::stage::{Answer, CHANNEL, LEASE, Outcome, ensure};
+
+pub(super) struct Member {
+    pub(super) name: Incarnation,
+    pub(super) view: View,
+    /// Announcements that it will hear later.
+    pub(super) unheard: VecDeque<Count>,
+    sequence: Sequence,
+    /// The sequence of the newest report that was answered.
+    answered: Sequence,
+    local: Local,
+    last_shown: Revision,
+}
+
+/// A report that was made.
+#[derive(Clone)]
+pub(super) struct Made {
+    pub(super) arguments: Vec<String>,
+    pub(super) sent: SentReport,
+    /// What its sender had seen.
+    pub(super) seen: Count,
+    pub(super) name: Incarnation,
+}
+
+impl Member {
+    pub(super) fn new(name: Incarnation) -> Self {
+        let mut view = View::default();
+        view.begin_incarnation(name);
+        Self {
+            name,
+            view,
+            unheard: VecDeque::new(),
+            sequence: Sequence::default(),
+            answered: Sequence::default(),
+            local: Local::default(),
+            last_shown: Revision::default(),
+        }
+    }
+
+    pub(super) fn observe(&mut self, users: u64) {
+        if users != self.local.users {
+            self.local = Local { users, change: Change(self.local.change.0 + 1) };
+            self.view.observe(self.local);
+        }
+    }
+
+    pub(super) fn make_report(&mut self, farewell: bool, now: u64, base: Instant) -> Made {
+        self.sequence = self.sequence.next();
+        self.view.report_sent();
+        let seen = self.view.seen();
+        let (users, kind) = if farewell { (0, "farewell") } else { (self.local.users, "report") };
+        let numbers = [self.sequence.0, users, LEASE, seen.revision.0, seen.users];
+        let mut arguments = vec![self.name.to_string()];
+        arguments.extend(numbers.iter().map(u64::to_string));
+        arguments.extend([kind.to_owned(), CHANNEL.to_owned()]);
+        let at = base + Duration::from_millis(now);
+        let sent = SentReport { sequence: self.sequence, local: self.local, at };
+        Made { arguments, sent, seen, name: self.name }
+    }
+
+    /// The report was lost, or has taken too long.
+    pub(super) fn give_up(&mut self, made: &Made) {
+        self.view.report_ended();
+        if made.name == self.name && made.sent.sequence > self.answered {
+            self.view.lose();
+        }
+    }
+
+    /// The reply arrives. Says whether another process reports under the same name.
+    pub(super) fn hear_reply(&mut self, made: &Made, answer: &Answer) -> bool {
+        self.view.report_ended();
+        if made.name != self.name {
+            return false;
+        }
+        let sequence = made.sent.sequence;
+        let stored = Sequence(answer.stored_sequence);
+        if !answer.applied && (stored == sequence || stored > self.sequence) {
+            return true;
+        }
+        self.answered = self.answered.max(sequence);
+        self.view.fold_reply(made.sent, &reply(answer));
+        false
+    }
+
+    pub(super) fn rename(&mut self, name: Incarnation) {
+        self.name = name;
+        self.sequence = Sequence::default();
+        self.answered = Sequence::default();
+        self.view.begin_incarnation(name);
+    }
+
+    pub(super) fn hear_all(&mut self) {
+        while let Some(count) = self.unheard.pop_front() {
+            self.view.fold(count);
+        }
+    }
+
+    /// What it shows never goes back.
+    pub(super) fn check(&mut self) -> Outcome {
+        let shown = self.view.shown().revision;
+        ensure("no shown revision goes back", shown >= self.last_shown)?;
+        self.last_shown = shown;
+        Ok(())
+    }
+}
+
+fn reply(answer: &Answer) -> Reply {
+    let count = Count {
+        users: answer.count,
+        revision: Revision(answer.revision),
+        recovering: answer.recovering,
+    };
+    let small = |number: u64| u32::try_from(number).expect("few instances");
+    Reply {
+        applied: answer.applied,
+        count,
+        announced: Revision(answer.announced),
+        instances: small(answer.instances),
+        stored_sequence: Sequence(answer.stored_sequence),
+        reaped: small(answer.reaped),
+        repaired: small(answer.repaired),
+    }
+}
