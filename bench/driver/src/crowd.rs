@@ -114,6 +114,17 @@ impl Crowd {
     /// # Errors
     /// If one of them was lost, or it takes too long.
     pub fn join_many(&mut self, server: SocketAddr, visitors: usize, window: usize) -> Result<()> {
+        match self.rush(server, visitors, window)? {
+            0 => Ok(()),
+            lost => bail!("of {visitors} visitors {lost} were lost"),
+        }
+    }
+
+    /// So many visitors set out, `window` at a time, until each was told a count or lost; how many were lost.
+    ///
+    /// # Errors
+    /// If it takes too long.
+    pub fn rush(&mut self, server: SocketAddr, visitors: usize, window: usize) -> Result<u64> {
         let (deadline, lost) = (Instant::now() + PATIENCE, self.heard.lost);
         let mut to_come = visitors;
         while to_come > 0 || self.joining > 0 {
@@ -122,12 +133,11 @@ impl Crowd {
                 to_come -= 1;
             }
             self.poll(GLANCE)?;
-            if self.heard.lost > lost || Instant::now() > deadline {
-                let (told, lost) = (self.told, self.heard.lost - lost);
-                bail!("of {visitors} visitors {told} were told a count, {lost} were lost");
+            if Instant::now() > deadline {
+                bail!("{} visitors were told nothing within {PATIENCE:?}", to_come + self.joining);
             }
         }
-        Ok(())
+        Ok(self.heard.lost - lost)
     }
 
     /// A visitor leaves.

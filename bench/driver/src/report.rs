@@ -33,6 +33,7 @@ const STORM: &[Column] = &[
     Times("cpu_s", "epoll", "× epoll"),
     Times("cpu_s", "node", "× node"),
     Median("until_quiet_s", "s until quiet"),
+    Median("lost", "lost connections"),
     Median("wrong_at_the_end", "wrong at the end"),
 ];
 const LATENCY: &[Column] = &[

@@ -48,13 +48,14 @@ fn storm(bench: &Bench, contender: &Contender, joins: u64) -> Result<Vec<(&'stat
     let mut crowd = Crowd::new()?;
     crowd.join_many(server.address, 1, 1)?;
     let (counts, cpu, start) = (crowd.heard.counts, server.process.cpu()?, Instant::now());
-    crowd.join_many(server.address, usize::try_from(joins)? - 1, WINDOW)?;
+    let lost = crowd.rush(server.address, usize::try_from(joins)? - 1, WINDOW)?;
     let last = crowd.until_quiet(QUIET, PATIENCE)?;
     let used = server.process.cpu()?.total.saturating_sub(cpu.total);
     Ok(vec![
         ("counts", as_float(crowd.heard.counts - counts)),
         ("cpu_s", used.as_secs_f64()),
         ("until_quiet_s", last.saturating_duration_since(start).as_secs_f64()),
-        ("wrong_at_the_end", as_float(crowd.disagreeing(joins) as u64)),
+        ("lost", as_float(lost)),
+        ("wrong_at_the_end", as_float(crowd.disagreeing(crowd.told() as u64) as u64)),
     ])
 }
