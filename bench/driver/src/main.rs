@@ -102,7 +102,8 @@ struct ReportArgs {
     plots: PathBuf,
 }
 
-const SECTIONS: [&str; 5] = [clients::NAME, storm::NAME, latency::NAME, shared::NAME, idle::NAME];
+const SECTIONS: [&str; 6] =
+    [clients::NAME, storm::NAME, latency::NAME, shared::NAME, idle::NAME, scale::NAME];
 
 fn main() -> Result<()> {
     ctrlc::set_handler(|| process::end_everything()).context("failed to watch for signals")?;

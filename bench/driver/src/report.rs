@@ -133,7 +133,8 @@ pub fn update(results: &Results, document: &Path) -> Result<()> {
         let Some(from) = text.find(&start) else { continue };
         let from = from + start.len();
         let Some(to) = text[from..].find(&end) else { bail!("{document:?} has no {end}") };
-        text.replace_range(from..from + to, &generated(results, section));
+        // A mark right behind a table would be a row of it.
+        text.replace_range(from..from + to, &(generated(results, section) + "\n"));
         found = true;
     }
     if !found {
