@@ -13,7 +13,7 @@ use std::{
 };
 
 use headcount::{
-    broadcaster::Broadcaster,
+    broadcaster::{BroadcastSettings, Broadcaster},
     count::{Count, Revision, Sequence},
     gate::Gate,
     listener::{self, Listener},
@@ -22,6 +22,7 @@ use headcount::{
     rate::client_bytes_burst,
     sockets::{SocketSettings, Sockets, Transports},
     store::Reply,
+    stragglers::Stragglers,
     tally::Tally,
     view::{SentReport, View},
 };
@@ -100,21 +101,25 @@ impl Stage {
         let sockets = Sockets::new(&settings, gate, Arc::clone(&tally), metrics.clone());
         let bound = listener::bind(([127, 0, 0, 1], 0).into()).expect("a free port");
         let address = bound.local_addr().expect("it is bound");
+        let stragglers = Stragglers::default();
         let listener = Listener {
             listener: bound,
             router: sockets.router(),
             unacknowledged_for: PING,
             burst_bytes,
             places: Arc::new(Semaphore::new(places)),
+            stragglers: stragglers.clone(),
             unserved: metrics.refused.with_label_values(&["descriptors"]),
         };
         let broadcaster = Broadcaster::new(
             sockets.io().clone(),
+            Arc::clone(sockets.gate()),
             Arc::clone(&tally),
             view.subscribe(),
             metrics,
-            INTERVAL,
+            BroadcastSettings { interval: INTERVAL, direct: true },
         );
+        tasks.spawn(stragglers.run(CancellationToken::new()));
         tasks.spawn(listener.run(CancellationToken::new()));
         tasks.spawn(broadcaster.run(CancellationToken::new()));
         Self { tally, view, address }
