@@ -1,0 +1,138 @@
+//! Section `clients`: what a connection and a delivered count cost one server, by the number of clients.
+//!
+//! Two lives of each server. In the first it stays quiet while clients come, so that handshakes and the
+//! memory of idle connections can be seen; in the second one more client joins and leaves again and again,
+//! and everybody is told each time.
+
+use std::time::{Duration, Instant};
+
+use anyhow::Result;
+
+use crate::{
+    bench::Bench,
+    crowd::Crowd,
+    process::own_cpu,
+    server::{Contender, Program, Server, Terms},
+};
+
+/// The section's name.
+pub const NAME: &str = "clients";
+/// Handshakes under way at a time: enough to keep a server busy.
+const WINDOW: usize = 128;
+/// As long as the product allows: nothing is emitted meanwhile but first values.
+const QUIET: Duration = Duration::from_secs(10);
+/// Joins and leaves that are not counted, for caches and allocators to settle.
+const WARM_UP: u64 = 2;
+/// Before memory is read, so that what goes on in the background is done.
+const SETTLE: Duration = Duration::from_secs(2);
+
+/// One round over all sizes and contenders.
+///
+/// # Errors
+/// If a server fails.
+pub fn run(bench: &mut Bench) -> Result<()> {
+    for clients in bench.plan.clients.clone() {
+        let peers = [Program::Epoll, Program::Uring, Program::Socketioxide, Program::Node];
+        for contender in bench.contenders(peers.map(Contender::merged).to_vec()) {
+            bench.say(&format!("{clients} clients of {}", contender.name()));
+            let figures = come_and_go(bench, &contender, clients).and_then(|mut figures| {
+                figures.extend(emissions(bench, &contender, clients)?);
+                Ok(figures)
+            });
+            bench.keep(NAME, &contender, &[("clients", clients)], figures)?;
+        }
+    }
+    Ok(())
+}
+
+/// The quiet life.
+fn come_and_go(
+    bench: &Bench,
+    contender: &Contender,
+    clients: u64,
+) -> Result<Vec<(&'static str, f64)>> {
+    let server = Server::start(contender, &bench.places, Terms { interval: QUIET, redis: None })?;
+    let mut crowd = Crowd::new()?;
+    // The first client makes a server do what it does once.
+    crowd.join_many(server.address, 1, 1)?;
+    let (empty, cpu, start) =
+        (server.process.resident_bytes()?, server.process.cpu()?, Instant::now());
+    crowd.join_many(server.address, usize::try_from(clients)?, WINDOW)?;
+    let (joined, took) = (server.process.cpu()?, start.elapsed());
+    crowd.stay(SETTLE)?;
+    let idle = server.process.resident_bytes()?;
+    let before_leaving = server.process.cpu()?;
+    crowd.leave_all();
+    crowd.stay(SETTLE)?;
+    let leaving = server.process.cpu()?.total.saturating_sub(before_leaving.total);
+    Ok(vec![
+        ("handshake_us", micros(joined.total.saturating_sub(cpu.total)) / as_float(clients)),
+        ("handshakes_per_s", as_float(clients) / took.as_secs_f64()),
+        ("idle_kb", growth_kb(empty, idle) / as_float(clients)),
+        ("leave_us", micros(leaving) / as_float(clients)),
+    ])
+}
+
+/// The busy life.
+fn emissions(
+    bench: &Bench,
+    contender: &Contender,
+    clients: u64,
+) -> Result<Vec<(&'static str, f64)>> {
+    let interval = busy_interval(clients);
+    let server = Server::start(contender, &bench.places, Terms { interval, redis: None })?;
+    let mut crowd = Crowd::new()?;
+    crowd.join_many(server.address, 1, 1)?;
+    let empty = server.process.resident_bytes()?;
+    crowd.join_many(server.address, usize::try_from(clients)? - 1, WINDOW)?;
+    crowd.agree_on(clients)?;
+    drive(&mut crowd, &server, clients, WARM_UP)?;
+    let (counts, cpu, own) = (crowd.heard.counts, server.process.cpu()?, own_cpu()?);
+    let start = Instant::now();
+    drive(&mut crowd, &server, clients, bench.plan.emissions)?;
+    let took = start.elapsed();
+    let used = server.process.cpu()?.total.saturating_sub(cpu.total);
+    let generator = own_cpu()?.total.saturating_sub(own.total);
+    let counts = as_float(crowd.heard.counts - counts);
+    crowd.stay(SETTLE)?;
+    let after = server.process.resident_bytes()?;
+    crowd.leave_all();
+    crowd.stay(Duration::from_secs(bench.plan.rest_seconds))?;
+    let left = server.process.resident_bytes()?;
+    Ok(vec![
+        ("count_us", micros(used) / counts),
+        ("generator_us", micros(generator) / counts),
+        ("emission_ms", took.as_secs_f64() * 1e3 / as_float(bench.plan.emissions)),
+        ("emitted_kb", growth_kb(empty, after) / as_float(clients)),
+        ("left_kb", growth_kb(empty, left) / as_float(clients)),
+    ])
+}
+
+/// One more client joins, everybody is told; it leaves, everybody is told: two emissions to all.
+fn drive(crowd: &mut Crowd, server: &Server, clients: u64, emissions: u64) -> Result<()> {
+    for _ in 0..emissions / 2 {
+        let guest = crowd.join(server.address)?;
+        crowd.agree_on(clients + 1)?;
+        crowd.leave(guest);
+        crowd.agree_on(clients)?;
+    }
+    Ok(())
+}
+
+/// Short against the time that one emission takes, and long enough that few go out while clients come.
+fn busy_interval(clients: u64) -> Duration {
+    Duration::from_micros(clients * 10).max(Duration::from_millis(10))
+}
+
+fn growth_kb(from: u64, to: u64) -> f64 {
+    (as_float(to) - as_float(from)) / 1024.0
+}
+
+fn micros(time: Duration) -> f64 {
+    time.as_secs_f64() * 1e6
+}
+
+/// Sizes and sums here are far below 2⁵³.
+pub fn as_float(number: u64) -> f64 {
+    number as f64
+}

@@ -1,0 +1,329 @@
+//! Many visitors on one epoll, in one thread: they join and leave when told to, and what they hear is added
+//! up. It never measures a server.
+
+use std::{
+    net::{Ipv4Addr, SocketAddr, SocketAddrV4, TcpStream},
+    os::fd::OwnedFd,
+    time::{Duration, Instant},
+};
+
+use anyhow::{Context, Result, bail};
+use rustix::{
+    event::{Timespec, epoll},
+    io::Errno,
+};
+use socket2::{Domain, Socket, Type};
+
+use crate::visitor::{Heard, Stage, Visitor};
+
+/// Events taken at once.
+const EVENTS_MAX: usize = 1024;
+/// Connections made from one source address before the next is taken: the 28,000 ports of an address must
+/// also do for those that closed within the last minute.
+const PER_SOURCE: u32 = 5000;
+/// What a poll waits at most when the caller only wants to look around.
+const GLANCE: Duration = Duration::from_millis(5);
+/// How long a server may take for one step of the benchmark before the run counts as failed.
+pub const PATIENCE: Duration = Duration::from_secs(120);
+
+/// Names a visitor.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct VisitorId(usize);
+
+/// See the module's documentation.
+#[derive(Debug)]
+pub struct Crowd {
+    epoll: OwnedFd,
+    visitors: Vec<Option<Visitor>>,
+    free: Vec<usize>,
+    /// Connections made since the beginning, which says the source address.
+    made: u32,
+    /// Which part of 127.0.0.0/8 the connections come from.
+    subnet: u8,
+    /// What was heard since the beginning.
+    pub heard: Totals,
+    /// Those who set out and were told nothing yet.
+    joining: usize,
+    /// Those who were told a count and are still there.
+    told: usize,
+    expected: u64,
+    /// How many visitors were last told what is expected.
+    agreeing: usize,
+    /// How long each took from asking to join to its first count, since [`Crowd::take_waits`].
+    waits: Vec<Duration>,
+    /// Who was told a first count, since [`Crowd::take_arrivals`].
+    arrivals: Vec<VisitorId>,
+    buffer: Vec<u8>,
+}
+
+/// Sums over all visitors.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Totals {
+    /// Counts.
+    pub counts: u64,
+    /// Pings.
+    pub pings: u64,
+    /// Visitors whose connection ended though they stayed, or never came about.
+    pub lost: u64,
+}
+
+impl Crowd {
+    /// Nobody yet.
+    ///
+    /// # Errors
+    /// If the system has no epoll.
+    pub fn new() -> Result<Self> {
+        Ok(Self {
+            epoll: epoll::create(epoll::CreateFlags::CLOEXEC)?,
+            visitors: Vec::new(),
+            free: Vec::new(),
+            made: 0,
+            // Two crowds of one machine must not share the ports of one source address.
+            subnet: u8::try_from(std::process::id() % 250).unwrap_or_default() + 1,
+            heard: Totals::default(),
+            joining: 0,
+            told: 0,
+            expected: 0,
+            agreeing: 0,
+            waits: Vec::new(),
+            arrivals: Vec::new(),
+            buffer: vec![0; 64 * 1024],
+        })
+    }
+
+    /// One more visitor sets out.
+    ///
+    /// # Errors
+    /// If no socket is to be had.
+    pub fn join(&mut self, server: SocketAddr) -> Result<VisitorId> {
+        let stream = connect(server, self.source()).context("failed to connect")?;
+        let index = self.free.pop().unwrap_or_else(|| {
+            self.visitors.push(None);
+            self.visitors.len() - 1
+        });
+        let data = epoll::EventData::new_u64(index as u64);
+        epoll::add(&self.epoll, &stream, data, epoll::EventFlags::OUT)?;
+        self.visitors[index] = Some(Visitor::new(stream));
+        self.joining += 1;
+        self.made += 1;
+        Ok(VisitorId(index))
+    }
+
+    /// So many visitors set out, `window` at a time, until all were told a count.
+    ///
+    /// # Errors
+    /// If one of them was lost, or it takes too long.
+    pub fn join_many(&mut self, server: SocketAddr, visitors: usize, window: usize) -> Result<()> {
+        match self.rush(server, visitors, window)? {
+            0 => Ok(()),
+            lost => bail!("of {visitors} visitors {lost} were lost"),
+        }
+    }
+
+    /// So many visitors set out, `window` at a time, until each was told a count or lost; how many were lost.
+    ///
+    /// # Errors
+    /// If it takes too long.
+    pub fn rush(&mut self, server: SocketAddr, visitors: usize, window: usize) -> Result<u64> {
+        let (deadline, lost) = (Instant::now() + PATIENCE, self.heard.lost);
+        let mut to_come = visitors;
+        while to_come > 0 || self.joining > 0 {
+            while to_come > 0 && self.joining < window {
+                self.join(server)?;
+                to_come -= 1;
+            }
+            self.poll(GLANCE)?;
+            if Instant::now() > deadline {
+                bail!("{} visitors were told nothing within {PATIENCE:?}", to_come + self.joining);
+            }
+        }
+        Ok(self.heard.lost - lost)
+    }
+
+    /// A visitor leaves.
+    pub fn leave(&mut self, id: VisitorId) {
+        if let Some(visitor) = self.take(id.0) {
+            visitor.leave();
+        }
+    }
+
+    /// All leave.
+    pub fn leave_all(&mut self) {
+        for index in 0..self.visitors.len() {
+            self.leave(VisitorId(index));
+        }
+    }
+
+    /// Takes in what happens within this time, or at once if something has happened.
+    ///
+    /// # Errors
+    /// If epoll fails.
+    pub fn poll(&mut self, timeout: Duration) -> Result<()> {
+        let timeout = Timespec {
+            tv_sec: timeout.as_secs().try_into().context("a timeout is short")?,
+            tv_nsec: timeout.subsec_nanos().into(),
+        };
+        let mut events = Vec::with_capacity(EVENTS_MAX);
+        match epoll::wait(&self.epoll, rustix::buffer::spare_capacity(&mut events), Some(&timeout))
+        {
+            Ok(_) | Err(Errno::INTR) => {}
+            Err(error) => return Err(error).context("failed to wait for events"),
+        }
+        for event in &events {
+            self.act(usize::try_from(event.data.u64()).context("a visitor's number")?);
+        }
+        Ok(())
+    }
+
+    /// Takes in what happens for all this time.
+    ///
+    /// # Errors
+    /// If epoll fails.
+    pub fn stay(&mut self, time: Duration) -> Result<()> {
+        let end = Instant::now() + time;
+        loop {
+            let left = end.saturating_duration_since(Instant::now());
+            if left.is_zero() {
+                return Ok(());
+            }
+            self.poll(left)?;
+        }
+    }
+
+    /// Takes in what happens until everybody was last told this number.
+    ///
+    /// # Errors
+    /// If that takes too long.
+    pub fn agree_on(&mut self, expected: u64) -> Result<()> {
+        self.expected = expected;
+        let visitors = self.visitors.iter().flatten();
+        self.agreeing = visitors.filter(|visitor| visitor.last() == Some(expected)).count();
+        let deadline = Instant::now() + PATIENCE;
+        while self.agreeing < self.told || self.joining > 0 {
+            self.poll(GLANCE)?;
+            if Instant::now() > deadline {
+                bail!("{} of {} were told {expected}", self.agreeing, self.told);
+            }
+        }
+        Ok(())
+    }
+
+    /// Takes in what happens until no count has come for `quiet`; how many visitors were then last told
+    /// something else than this number, and when the last count came.
+    ///
+    /// # Errors
+    /// If it does not become quiet within `patience`.
+    pub fn until_quiet(&mut self, quiet: Duration, patience: Duration) -> Result<Instant> {
+        let deadline = Instant::now() + patience;
+        let (mut counts, mut since) = (self.heard.counts, Instant::now());
+        while since.elapsed() < quiet {
+            self.poll(GLANCE)?;
+            if self.heard.counts > counts {
+                (counts, since) = (self.heard.counts, Instant::now());
+            }
+            if Instant::now() > deadline {
+                bail!("counts still come after {patience:?}");
+            }
+        }
+        Ok(since)
+    }
+
+    /// Visitors who were last told something else than this number.
+    pub fn disagreeing(&self, number: u64) -> usize {
+        self.visitors.iter().flatten().filter(|visitor| visitor.last() != Some(number)).count()
+    }
+
+    /// Those who set out and were told nothing yet.
+    pub fn joining(&self) -> usize {
+        self.joining
+    }
+
+    /// Those who were told a count and are still there.
+    pub fn told(&self) -> usize {
+        self.told
+    }
+
+    /// How long each newcomer took from asking to join to its first count, since the last look.
+    pub fn take_waits(&mut self) -> Vec<Duration> {
+        std::mem::take(&mut self.waits)
+    }
+
+    /// Who was told a first count, since the last look.
+    pub fn take_arrivals(&mut self) -> Vec<VisitorId> {
+        std::mem::take(&mut self.arrivals)
+    }
+
+    fn act(&mut self, index: usize) {
+        let Some(visitor) = self.visitors.get_mut(index).and_then(Option::as_mut) else { return };
+        if visitor.stage() == Stage::Connecting {
+            let data = epoll::EventData::new_u64(index as u64);
+            let asked = visitor.request().is_ok()
+                && epoll::modify(&self.epoll, visitor.stream(), data, epoll::EventFlags::IN)
+                    .is_ok();
+            if !asked {
+                self.lose(index);
+            }
+            return;
+        }
+        let before = visitor.last();
+        let Ok(heard) = visitor.read(&mut self.buffer) else { return self.lose(index) };
+        let after = visitor.last();
+        self.agreeing += usize::from(after == Some(self.expected));
+        self.agreeing -= usize::from(before == Some(self.expected));
+        self.add(index, &heard);
+        if heard.ended {
+            self.lose(index);
+        }
+    }
+
+    fn add(&mut self, index: usize, heard: &Heard) {
+        self.heard.counts += heard.counts;
+        self.heard.pings += heard.pings;
+        if let Some(wait) = heard.joined_after {
+            self.joining -= 1;
+            self.told += 1;
+            self.waits.push(wait);
+            self.arrivals.push(VisitorId(index));
+        }
+    }
+
+    fn lose(&mut self, index: usize) {
+        if self.take(index).is_some() {
+            self.heard.lost += 1;
+        }
+    }
+
+    fn take(&mut self, index: usize) -> Option<Visitor> {
+        let visitor = self.visitors.get_mut(index)?.take()?;
+        if visitor.stage() == Stage::Told {
+            self.told -= 1
+        } else {
+            self.joining -= 1
+        }
+        self.agreeing -= usize::from(visitor.last() == Some(self.expected));
+        self.free.push(index);
+        Some(visitor)
+    }
+
+    fn source(&self) -> Ipv4Addr {
+        let block = self.made / PER_SOURCE;
+        let [.., high, low] = (block % 60_000).to_be_bytes();
+        Ipv4Addr::new(127, self.subnet, high, low.max(1))
+    }
+}
+
+/// A connection that is being made; it shows as writable when it is.
+fn connect(server: SocketAddr, source: Ipv4Addr) -> Result<TcpStream> {
+    let socket = Socket::new(Domain::IPV4, Type::STREAM, None)?;
+    socket.set_nonblocking(true)?;
+    socket.set_tcp_nodelay(true)?;
+    if server.ip().is_loopback() {
+        socket.bind(&SocketAddrV4::new(source, 0).into())?;
+    }
+    match socket.connect(&server.into()) {
+        Ok(()) => {}
+        Err(error) if error.raw_os_error() == Some(Errno::INPROGRESS.raw_os_error()) => {}
+        Err(error) => return Err(error.into()),
+    }
+    Ok(socket.into())
+}

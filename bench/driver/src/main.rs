@@ -1,0 +1,193 @@
+//! The benchmark: starts servers, brings clients, measures, and writes tables and plots.
+//!
+//! `scripts/bench` builds everything and runs this; what is measured and how is in `docs/benchmarks.md`.
+
+mod visitor;
+
+mod crowd;
+
+mod churn;
+
+mod process;
+mod redis;
+mod server;
+
+mod circumstances;
+mod results;
+mod statistics;
+
+mod chart;
+mod tables;
+
+mod bench;
+
+mod clients;
+mod idle;
+mod latency;
+mod scale;
+mod shared;
+mod storm;
+
+mod report;
+
+use std::{net::SocketAddr, path::PathBuf, time::Instant};
+
+use anyhow::{Context, Result, bail};
+use clap::{Args, Parser, Subcommand};
+
+use bench::{Bench, Plan};
+use results::{Circumstances, Results};
+use server::{Contender, Places, Program};
+
+/// Measures the product beside its peers.
+#[derive(Debug, Parser)]
+struct Cli {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// Measure sections and write the figures to a file.
+    Run(RunArgs),
+    /// Write tables and plots of figures that were measured.
+    Report(ReportArgs),
+    /// Hold clients on a server until standard input ends; the section `idle` starts it.
+    Hold {
+        /// The server.
+        server: SocketAddr,
+        /// How many.
+        clients: u64,
+    },
+}
+
+#[derive(Args, Debug)]
+struct RunArgs {
+    /// The sections; all if none is named.
+    sections: Vec<String>,
+    /// A few minutes, for trying out.
+    #[arg(long)]
+    quick: bool,
+    /// Rounds, instead of the plan's.
+    #[arg(long)]
+    rounds: Option<u32>,
+    /// Sizes of the section `clients`, instead of the plan's.
+    #[arg(long, value_delimiter = ',')]
+    clients: Vec<u64>,
+    /// Take part only: contenders by name. Repeatable.
+    #[arg(long)]
+    only: Vec<String>,
+    /// Another build of the product that takes part: NAME=PATH. Repeatable.
+    #[arg(long, value_parser = variant)]
+    also: Vec<Contender>,
+    /// The folder of release builds.
+    #[arg(long, default_value = "target/release")]
+    release: PathBuf,
+    /// Where figures go; sections that are there already are replaced.
+    #[arg(long, default_value = "target/bench/results.json")]
+    out: PathBuf,
+}
+
+#[derive(Args, Debug)]
+struct ReportArgs {
+    /// The figures.
+    #[arg(long, default_value = "target/bench/results.json")]
+    from: PathBuf,
+    /// Documents whose parts between marks are written anew; the tables go to standard output without one.
+    /// Repeatable.
+    #[arg(long)]
+    document: Vec<PathBuf>,
+    /// The folder for plots.
+    #[arg(long, default_value = "target/bench")]
+    plots: PathBuf,
+}
+
+const SECTIONS: [&str; 6] =
+    [clients::NAME, storm::NAME, latency::NAME, shared::NAME, idle::NAME, scale::NAME];
+
+fn main() -> Result<()> {
+    ctrlc::set_handler(|| process::end_everything()).context("failed to watch for signals")?;
+    rlimit::increase_nofile_limit(u64::MAX).context("failed to raise the file limit")?;
+    match Cli::parse().command {
+        Command::Run(arguments) => run(arguments),
+        Command::Report(arguments) => report(&arguments),
+        Command::Hold { server, clients } => idle::hold(server, clients),
+    }
+}
+
+fn run(arguments: RunArgs) -> Result<()> {
+    let sections = chosen(&arguments.sections)?;
+    let mut plan = if arguments.quick { Plan::quick() } else { Plan::full() };
+    plan.rounds = arguments.rounds.unwrap_or(plan.rounds);
+    if !arguments.clients.is_empty() {
+        plan.clients = arguments.clients;
+    }
+    let places = Places { release: arguments.release, peers: PathBuf::from("bench/peers") };
+    let mut bench = Bench {
+        plan,
+        places,
+        variants: arguments.also,
+        only: arguments.only,
+        results: Results::default(),
+        round: 0,
+        started: Instant::now(),
+    };
+    let mut circumstances = Circumstances::now(arguments.quick, 0);
+    for round in 0..bench.plan.rounds {
+        bench.round = round;
+        for section in &sections {
+            measure(section, &mut bench).with_context(|| format!("section {section}"))?;
+        }
+        circumstances.rounds = round + 1;
+        circumstances.load.1 = circumstances::load();
+        let described = sections.iter().map(|name| ((*name).to_owned(), circumstances.clone()));
+        bench.results.sections = described.collect();
+        let mut all = Results::read(&arguments.out)?;
+        all.merge(&bench.results);
+        all.write(&arguments.out)?;
+    }
+    Ok(())
+}
+
+fn report(arguments: &ReportArgs) -> Result<()> {
+    let results = Results::read(&arguments.from)?;
+    for document in &arguments.document {
+        report::update(&results, document)?;
+    }
+    if arguments.document.is_empty() {
+        for section in results.sections.keys() {
+            println!("## {section}\n\n{}", report::generated(&results, section));
+        }
+    }
+    report::draw(&results, &arguments.plots)
+}
+
+fn measure(section: &str, bench: &mut Bench) -> Result<()> {
+    match section {
+        clients::NAME => clients::run(bench),
+        storm::NAME => storm::run(bench),
+        latency::NAME => latency::run(bench),
+        shared::NAME => shared::run(bench),
+        idle::NAME => idle::run(bench),
+        scale::NAME => scale::run(bench),
+        other => bail!("no section is named {other}"),
+    }
+}
+
+fn chosen(named: &[String]) -> Result<Vec<&'static str>> {
+    if named.is_empty() {
+        return Ok(SECTIONS.to_vec());
+    }
+    let known = |name: &String| {
+        let section = SECTIONS.into_iter().find(|section| section == name);
+        section.with_context(|| {
+            format!("no section is named {name}; there are {}", SECTIONS.join(", "))
+        })
+    };
+    named.iter().map(known).collect()
+}
+
+fn variant(argument: &str) -> Result<Contender, String> {
+    let (name, path) = argument.split_once('=').ok_or("it is not NAME=PATH")?;
+    Ok(Contender::merged(Program::Variant(name.to_owned(), PathBuf::from(path))))
+}

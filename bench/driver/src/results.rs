@@ -1,0 +1,141 @@
+//! What was measured, as it is kept: one sample per section, server, size and round. It does no arithmetic.
+
+use std::{collections::BTreeMap, fs, path::Path};
+
+use anyhow::{Context, Result};
+use serde::{Deserialize, Serialize};
+
+/// A whole run, or several that were merged.
+#[derive(Clone, Debug, Default, Serialize, Deserialize)]
+pub struct Results {
+    /// Where, when and how each section was measured.
+    pub sections: BTreeMap<String, Circumstances>,
+    /// Everything measured.
+    pub samples: Vec<Sample>,
+}
+
+/// How a section was measured.
+#[derive(Clone, Debug, Default, Serialize, Deserialize)]
+pub struct Circumstances {
+    /// The processor and how many of its cores.
+    pub machine: String,
+    /// The kernel.
+    pub kernel: String,
+    /// The day and time, UTC.
+    pub date: String,
+    /// The commit that was built.
+    pub commit: String,
+    /// Whether this was a quick run, good for trying out but not for quoting.
+    pub quick: bool,
+    /// Rounds.
+    pub rounds: u32,
+    /// How many processes wanted to run, on average over a minute, at the start and the end.
+    pub load: (f64, f64),
+}
+
+/// One server's figures in one round.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct Sample {
+    /// The section.
+    pub section: String,
+    /// The contender's name.
+    pub server: String,
+    /// What the section was run with: clients, instances, joins per second.
+    pub size: BTreeMap<String, u64>,
+    /// The round: figures of one round were measured close to each other.
+    pub round: u32,
+    /// The figures, by a name that ends in their unit.
+    pub figures: BTreeMap<String, f64>,
+}
+
+impl Results {
+    /// Reads a file; nothing measured yet if there is none.
+    ///
+    /// # Errors
+    /// If it is there and cannot be understood.
+    pub fn read(path: &Path) -> Result<Self> {
+        if !path.exists() {
+            return Ok(Self::default());
+        }
+        let text = fs::read_to_string(path).with_context(|| format!("failed to read {path:?}"))?;
+        serde_json::from_str(&text).with_context(|| format!("{path:?} holds no results"))
+    }
+
+    /// Writes a file.
+    ///
+    /// # Errors
+    /// If that fails.
+    pub fn write(&self, path: &Path) -> Result<()> {
+        if let Some(folder) = path.parent() {
+            fs::create_dir_all(folder)?;
+        }
+        let mut lines = Vec::new();
+        for sample in &self.samples {
+            lines.push(format!("    {}", serde_json::to_string(sample)?));
+        }
+        let sections = serde_json::to_string_pretty(&self.sections)?.replace('\n', "\n  ");
+        let samples = lines.join(",\n");
+        let text =
+            format!("{{\n  \"sections\": {sections},\n  \"samples\": [\n{samples}\n  ]\n}}\n");
+        fs::write(path, text).with_context(|| format!("failed to write {path:?}"))
+    }
+
+    /// Takes over the sections of a later run in place of its own.
+    pub fn merge(&mut self, later: &Self) {
+        self.samples.retain(|sample| !later.sections.contains_key(&sample.section));
+        self.samples.extend(later.samples.iter().cloned());
+        self.sections.extend(later.sections.clone());
+    }
+
+    /// The samples of one section.
+    pub fn of<'a>(&'a self, section: &'a str) -> impl Iterator<Item = &'a Sample> + Clone {
+        self.samples.iter().filter(move |sample| sample.section == section)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn sample(section: &str, value: f64) -> Sample {
+        Sample {
+            section: section.to_owned(),
+            server: "epoll".to_owned(),
+            size: BTreeMap::from([("clients".to_owned(), 1000)]),
+            round: 0,
+            figures: BTreeMap::from([("count_us".to_owned(), value)]),
+        }
+    }
+
+    fn results(sections: &[&str], value: f64) -> Results {
+        Results {
+            sections: sections
+                .iter()
+                .map(|name| ((*name).to_owned(), Circumstances::default()))
+                .collect(),
+            samples: sections.iter().map(|name| sample(name, value)).collect(),
+        }
+    }
+
+    /// Goal: a section measured anew replaces the old one and no other. Method: merge one of two.
+    #[test]
+    fn a_section_replaces_itself() {
+        let mut all = results(&["idle", "storm"], 1.0);
+        all.merge(&results(&["storm"], 2.0));
+        assert_eq!(all.of("idle").count(), 1);
+        assert_eq!(
+            all.of("storm").map(|sample| sample.figures["count_us"]).collect::<Vec<_>>(),
+            [2.0]
+        );
+    }
+
+    /// Goal: what is written can be read. Method: write to a file of this test, read it again.
+    #[test]
+    fn files_are_read_back() {
+        let path = std::env::temp_dir().join(format!("bench-results-{}.json", std::process::id()));
+        results(&["idle"], 1.5).write(&path).unwrap();
+        let read = Results::read(&path).unwrap();
+        std::fs::remove_file(&path).unwrap();
+        assert_eq!(read.of("idle").next().unwrap().figures["count_us"], 1.5);
+    }
+}

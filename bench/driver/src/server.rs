@@ -1,0 +1,188 @@
+//! The servers that are compared, and how each is started. It never measures them.
+
+use std::{
+    io::{BufRead, BufReader},
+    net::{Ipv4Addr, SocketAddr, TcpListener},
+    path::{Path, PathBuf},
+    process::Command,
+    time::Duration,
+};
+
+use anyhow::{Context, Result, bail};
+
+use crate::process::Process;
+
+/// One of the programs that are compared, in one way of emitting.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Contender {
+    /// Which program.
+    pub program: Program,
+    /// When it tells everybody.
+    pub emit: Emit,
+}
+
+/// The programs.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Program {
+    /// The product.
+    Headcount,
+    /// Another build of the product, for comparing changes.
+    Variant(String, PathBuf),
+    /// An epoll loop with one `send()` per client.
+    Epoll,
+    /// The same with `io_uring`.
+    Uring,
+    /// socketioxide without anything else.
+    Socketioxide,
+    /// socket.io in Node.
+    Node,
+}
+
+/// When everybody is told the count.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Emit {
+    /// At each join and each leave.
+    Each,
+    /// At most once an interval.
+    Merged,
+}
+
+impl Contender {
+    /// Emitting at most once an interval.
+    pub fn merged(program: Program) -> Self {
+        Self { program, emit: Emit::Merged }
+    }
+
+    /// Emitting at each join and leave.
+    pub fn each(program: Program) -> Self {
+        Self { program, emit: Emit::Each }
+    }
+
+    /// How it is called in the results.
+    pub fn name(&self) -> String {
+        let name = match &self.program {
+            Program::Headcount => "headcount",
+            Program::Variant(name, _) => name,
+            Program::Epoll => "epoll",
+            Program::Uring => "io_uring",
+            Program::Socketioxide => "socketioxide",
+            Program::Node => "node",
+        };
+        match self.emit {
+            Emit::Merged => name.to_owned(),
+            Emit::Each => format!("{name}, each"),
+        }
+    }
+
+    /// Whether it is the product, in whatever build.
+    pub fn is_product(&self) -> bool {
+        matches!(self.program, Program::Headcount | Program::Variant(..))
+    }
+}
+
+/// Where things are.
+#[derive(Clone, Debug)]
+pub struct Places {
+    /// The folder of release builds.
+    pub release: PathBuf,
+    /// The folder of the peers that are not built.
+    pub peers: PathBuf,
+}
+
+/// How a server is to be run.
+#[derive(Clone, Copy, Debug)]
+pub struct Terms {
+    /// The least time between two emissions, where they are merged.
+    pub interval: Duration,
+    /// The shared Redis, for a cluster.
+    pub redis: Option<SocketAddr>,
+}
+
+/// A server that accepts connections.
+#[derive(Debug)]
+pub struct Server {
+    /// The process.
+    pub process: Process,
+    /// Where it listens.
+    pub address: SocketAddr,
+}
+
+impl Server {
+    /// Starts it and waits until it listens.
+    ///
+    /// # Errors
+    /// If it does not.
+    pub fn start(contender: &Contender, places: &Places, terms: Terms) -> Result<Self> {
+        let address = free_address()?;
+        let mut command = command(contender, places, terms, address)?;
+        let mut process = Process::start(&mut command, &contender.name())?;
+        let output = process.take_output().context("its output is piped")?;
+        let mut line = String::new();
+        BufReader::new(output).read_line(&mut line).context("failed to read its first line")?;
+        if !line.starts_with("listening") {
+            process.check()?;
+            bail!("{} does not listen: {line}", contender.name());
+        }
+        Ok(Self { process, address })
+    }
+}
+
+/// A port that was free a moment ago.
+///
+/// # Errors
+/// If none is.
+pub fn free_address() -> Result<SocketAddr> {
+    let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).context("no port is free")?;
+    Ok(listener.local_addr()?)
+}
+
+fn command(
+    contender: &Contender,
+    places: &Places,
+    terms: Terms,
+    address: SocketAddr,
+) -> Result<Command> {
+    let interval = terms.interval.as_millis().to_string();
+    let listen = address.to_string();
+    let mut command = match &contender.program {
+        Program::Headcount => return product(&places.release.join("headcount"), terms, &listen),
+        Program::Variant(_, path) => return product(path, terms, &listen),
+        Program::Epoll => Command::new(places.release.join("peer-epoll")),
+        Program::Uring => Command::new(places.release.join("peer-uring")),
+        Program::Socketioxide => Command::new(places.release.join("peer-socketioxide")),
+        Program::Node => {
+            let mut command = Command::new("node");
+            command.arg(places.peers.join("node/server.mjs"));
+            command
+        }
+    };
+    let emit = match contender.emit {
+        Emit::Each => "each",
+        Emit::Merged => "merged",
+    };
+    command.args(["--listen", &listen, "--emit", emit, "--interval-ms", &interval]);
+    match (terms.redis, &contender.program) {
+        (None, _) => {}
+        (Some(redis), Program::Node) => {
+            command.arg("--redis").arg(format!("redis://{redis}"));
+        }
+        (Some(_), _) => bail!("{} knows no Redis", contender.name()),
+    }
+    Ok(command)
+}
+
+fn product(path: &Path, terms: Terms, listen: &str) -> Result<Command> {
+    let mut command = Command::new(path);
+    // What whoever runs the benchmark has set must not change it.
+    let ours = |name: &std::ffi::OsStr| name.to_string_lossy().starts_with("HEADCOUNT_");
+    for (name, _) in std::env::vars_os().filter(|(name, _)| ours(name)) {
+        command.env_remove(name);
+    }
+    let interval = format!("{}ms", terms.interval.as_millis());
+    command.args(["--listen", listen, "--admin-listen", "127.0.0.1:0", "--log", "error"]);
+    command.args(["--emit-interval", &interval]);
+    if let Some(redis) = terms.redis {
+        command.arg("--redis-url").arg(format!("redis://{redis}"));
+    }
+    Ok(command)
+}

@@ -1,0 +1,121 @@
+//! Times of the pure parts that run for every join, report, announcement or message. No clock is read inside
+//! what is measured, and nothing does I/O.
+
+use std::{hint::black_box, time::Duration};
+
+use criterion::{Criterion, criterion_group, criterion_main};
+use headcount::{
+    count::{Count, Incarnation, Revision, Sequence},
+    origin::Origins,
+    pace::{Answer, EmissionPace, ReportPace},
+    rate::Rates,
+    store::Reply,
+    tally::{Change, Local, Tally},
+    view::{SentReport, View},
+};
+use http::{HeaderMap, HeaderValue, header};
+use socketioxide::socket::Sid;
+use tokio::time::Instant;
+
+criterion_group!(heart, tally, view, pace, edge);
+criterion_main!(heart);
+
+fn tally(criterion: &mut Criterion) {
+    let (tally, now) = (Tally::new(), Instant::now());
+    let _others: Vec<_> = (0..1000).map(|_| tally.join(Sid::new(), now)).collect();
+    let session = Sid::new();
+    criterion.bench_function("tally: join and leave", |bencher| {
+        bencher.iter(|| {
+            drop(tally.join(black_box(session), now));
+            // The broadcaster takes newcomers out, or the line of them would grow for ever.
+            tally.take_newcomers(Change(u64::MAX), Change::default(), now)
+        });
+    });
+}
+
+fn view(criterion: &mut Criterion) {
+    let now = Instant::now();
+    let mut view = View::default();
+    view.begin_incarnation(Incarnation::random());
+    let mut number = 0;
+    criterion.bench_function("view: observe, report, fold the reply, show", |bencher| {
+        bencher.iter(|| {
+            number += 1;
+            let local = Local { users: number % 1000, change: Change(number) };
+            view.observe(local);
+            view.report_sent();
+            view.report_ended();
+            let sent = SentReport { sequence: Sequence(number), local, at: now };
+            view.fold_reply(sent, black_box(&reply(number)));
+            view.shown()
+        });
+    });
+    criterion.bench_function("view: fold an announcement, show", |bencher| {
+        bencher.iter(|| {
+            number += 1;
+            view.fold(black_box(count(number)));
+            view.shown()
+        });
+    });
+    let text = serde_json::to_vec(&count(12)).expect("a count is JSON");
+    criterion.bench_function("count: read an announcement", |bencher| {
+        bencher.iter(|| serde_json::from_slice::<Count>(black_box(&text)));
+    });
+}
+
+fn pace(criterion: &mut Criterion) {
+    let start = Instant::now();
+    let mut pace = ReportPace::new(Duration::from_millis(500), start);
+    let answer = Answer { instances: 3, unannounced: true, more_to_reap: false };
+    let mut number = 0;
+    criterion.bench_function("pace: due, sent, answered", |bencher| {
+        bencher.iter(|| {
+            number += 1;
+            let now = start + Duration::from_millis(number);
+            let due = pace.due(black_box(Change(number)));
+            pace.sent(Change(number), now);
+            pace.answered(now, answer, now);
+            due
+        });
+    });
+    let mut emissions = EmissionPace::new(Duration::from_millis(50));
+    criterion.bench_function("pace: an emission", |bencher| {
+        bencher.iter(|| {
+            emissions.emitted(black_box(start), start + Duration::from_millis(1));
+            emissions.due()
+        });
+    });
+}
+
+fn edge(criterion: &mut Criterion) {
+    let now = Instant::now();
+    let mut rates = Rates::new(64 * 1024, 4096);
+    let sessions: Vec<Sid> = (0..1000).map(|_| Sid::new()).collect();
+    let mut turns = sessions.iter().cycle();
+    criterion.bench_function("rate: one message of a thousand clients", |bencher| {
+        bencher.iter(|| rates.allow(*turns.next().expect("it goes round"), black_box(6), now));
+    });
+    let origins = Origins::parse("https://a.example,https://b.example").expect("they are origins");
+    let mut headers = HeaderMap::new();
+    headers.insert(header::HOST, HeaderValue::from_static("count.example"));
+    headers.insert(header::ORIGIN, HeaderValue::from_static("https://b.example"));
+    criterion.bench_function("origin: one handshake", |bencher| {
+        bencher.iter(|| origins.allow_headers(black_box(&headers)));
+    });
+}
+
+fn count(number: u64) -> Count {
+    Count { users: number % 100_000, revision: Revision(number), recovering: false }
+}
+
+fn reply(number: u64) -> Reply {
+    Reply {
+        applied: true,
+        count: count(number),
+        announced: Revision(number),
+        instances: 3,
+        stored_sequence: Sequence(number - 1),
+        reaped: 0,
+        repaired: 0,
+    }
+}

@@ -1,0 +1,194 @@
+//! One emission to a thousand sockets, for counting instructions: `scripts/test instructions` runs it under
+//! callgrind, which counts those in [`measured`] alone.
+//!
+//! The sockets are real ones on the loopback, since how a frame is written is what is counted; the kernel's
+//! part is not counted. All runs in one thread, and while it is counted nobody reads, and the clock stands
+//! still until there is nothing left to do, so that two runs count the same.
+
+use std::{
+    io::{ErrorKind, Read},
+    net::SocketAddr,
+    sync::Arc,
+    time::Duration,
+};
+
+use headcount::{
+    broadcaster::{BroadcastSettings, Broadcaster},
+    count::{Count, Revision, Sequence},
+    gate::Gate,
+    listener::{self, Listener},
+    metrics::Metrics,
+    origin::Origins,
+    rate::client_bytes_burst,
+    sockets::{SocketSettings, Sockets, Transports},
+    store::Reply,
+    stragglers::Stragglers,
+    tally::Tally,
+    view::{SentReport, View},
+};
+use tokio::{
+    io::{AsyncReadExt, AsyncWriteExt},
+    net::TcpStream,
+    runtime::{Builder, Runtime},
+    sync::{Semaphore, watch},
+    task::JoinSet,
+    time::{Instant, sleep},
+};
+use tokio_util::sync::CancellationToken;
+
+const SOCKETS: u64 = 1000;
+const EMISSIONS: u64 = 10;
+const PAYLOAD_BYTES_MAX: usize = 16 * 1024;
+/// Longer than everything here: no ping is counted by chance.
+const PING: Duration = Duration::from_mins(10);
+/// Between two emissions.
+const INTERVAL: Duration = Duration::from_millis(50);
+const HANDSHAKE: &[u8] =
+    b"GET /socket.io/?EIO=4&transport=websocket HTTP/1.1\r\nHost: localhost\r\n\
+Connection: Upgrade\r\nUpgrade: websocket\r\nSec-WebSocket-Version: 13\r\n\
+Sec-WebSocket-Key: aGVhZGNvdW50LWJlbmNoIQ==\r\n\r\n";
+/// `40`, masked with zeros.
+const JOIN: &[u8] = b"\x81\x82\0\0\0\x0040";
+
+fn main() {
+    let runtime = Builder::new_current_thread().enable_all().build().expect("a runtime");
+    let mut tasks = JoinSet::new();
+    let (stage, mut clients) = runtime.block_on(async {
+        let stage = Stage::set_up(&mut tasks);
+        let clients = stage.let_in().await;
+        tokio::time::pause();
+        (stage, clients)
+    });
+    measured(&runtime, &stage);
+    for client in &mut clients {
+        assert_eq!(told(client), (1..=EMISSIONS).collect::<Vec<_>>(), "each emission arrived once");
+    }
+}
+
+/// What is counted: from the change of the view to the last frame handed to the kernel.
+#[inline(never)]
+fn measured(runtime: &Runtime, stage: &Stage) {
+    runtime.block_on(async {
+        for number in 1..=EMISSIONS {
+            stage.show(number);
+            // The clock is stopped: this ends when no task has anything left to do.
+            sleep(INTERVAL * 2).await;
+        }
+    });
+}
+
+/// A server without reporter and store: the view is set by hand.
+struct Stage {
+    tally: Arc<Tally>,
+    view: watch::Sender<View>,
+    address: SocketAddr,
+}
+
+impl Stage {
+    fn set_up(tasks: &mut JoinSet<()>) -> Self {
+        let tally = Tally::new();
+        let view = watch::Sender::new(View::default());
+        let metrics = Metrics::new("none").expect("metrics");
+        let burst_bytes = client_bytes_burst(PAYLOAD_BYTES_MAX);
+        let places = usize::try_from(SOCKETS).expect("a small number") + 1;
+        let gate = Arc::new(Gate::new(places, burst_bytes, Origins::default(), metrics.clone()));
+        let settings = SocketSettings {
+            ping_interval: PING,
+            ping_timeout: PING,
+            payload_bytes_max: PAYLOAD_BYTES_MAX,
+            transports: Transports::Both,
+        };
+        let sockets = Sockets::new(&settings, gate, Arc::clone(&tally), metrics.clone());
+        let bound = listener::bind(([127, 0, 0, 1], 0).into()).expect("a free port");
+        let address = bound.local_addr().expect("it is bound");
+        let stragglers = Stragglers::default();
+        let listener = Listener {
+            listener: bound,
+            router: sockets.router(),
+            unacknowledged_for: PING,
+            burst_bytes,
+            places: Arc::new(Semaphore::new(places)),
+            stragglers: stragglers.clone(),
+            unserved: metrics.refused.with_label_values(&["descriptors"]),
+        };
+        let broadcaster = Broadcaster::new(
+            sockets.io().clone(),
+            Arc::clone(sockets.gate()),
+            Arc::clone(&tally),
+            view.subscribe(),
+            metrics,
+            BroadcastSettings { interval: INTERVAL, direct: true },
+        );
+        tasks.spawn(stragglers.run(CancellationToken::new()));
+        tasks.spawn(listener.run(CancellationToken::new()));
+        tasks.spawn(broadcaster.run(CancellationToken::new()));
+        Self { tally, view, address }
+    }
+
+    /// Brings all clients, each of which was told its first value.
+    async fn let_in(&self) -> Vec<std::net::TcpStream> {
+        let mut clients = Vec::new();
+        for _ in 0..SOCKETS {
+            let mut client = TcpStream::connect(self.address).await.expect("it listens");
+            client.write_all(HANDSHAKE).await.expect("it reads");
+            until(&mut client, b"\"sid\"").await;
+            client.write_all(JOIN).await.expect("it reads");
+            until(&mut client, b"40{").await;
+            clients.push(client);
+        }
+        let local = *self.tally.subscribe().borrow();
+        assert_eq!(local.users, SOCKETS, "all are counted");
+        self.view.send_modify(|view| {
+            view.observe(local);
+            let sent = SentReport { sequence: Sequence(1), local, at: Instant::now() };
+            view.fold_reply(sent, &reply(count(0)));
+        });
+        for client in &mut clients {
+            until(client, b"user count").await;
+        }
+        clients.into_iter().map(|client| client.into_std().expect("it is a socket")).collect()
+    }
+
+    /// The store's count is now so many more than there are sockets.
+    fn show(&self, more: u64) {
+        self.view.send_modify(|view| view.fold(count(more)));
+    }
+}
+
+fn count(more: u64) -> Count {
+    Count { users: SOCKETS + more, revision: Revision(more + 1), recovering: false }
+}
+
+fn reply(count: Count) -> Reply {
+    Reply {
+        applied: true,
+        count,
+        announced: count.revision,
+        instances: 1,
+        stored_sequence: Sequence::default(),
+        reaped: 0,
+        repaired: 0,
+    }
+}
+
+/// Reads until these bytes have come.
+async fn until(client: &mut TcpStream, wanted: &[u8]) {
+    let mut heard = Vec::new();
+    while !heard.windows(wanted.len()).any(|bytes| bytes == wanted) {
+        let read = client.read_buf(&mut heard).await.expect("the connection lasts");
+        assert!(read > 0, "the server closed instead of saying {:?}", wanted.escape_ascii());
+    }
+}
+
+/// By how much each count that has arrived exceeds the sockets.
+fn told(client: &mut std::net::TcpStream) -> Vec<u64> {
+    let mut heard = Vec::new();
+    match client.read_to_end(&mut heard) {
+        Err(error) if error.kind() == ErrorKind::WouldBlock => {}
+        other => panic!("the connection should be open and quiet: {other:?}"),
+    }
+    let text = String::from_utf8_lossy(&heard).into_owned();
+    let numbers = text.split("user count\",").skip(1);
+    let numbers = numbers.filter_map(|rest| rest.split(']').next()?.parse::<u64>().ok());
+    numbers.map(|users| users - SOCKETS).collect()
+}

@@ -1,0 +1,133 @@
+//! One instance without sockets: the product's tasks between tally and view, and a task that stands where the
+//! broadcaster would, noting when news came. It never emits.
+
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use anyhow::{Context, Result};
+use headcount::{
+    announcements::Listener,
+    count::{Incarnation, Revision},
+    metrics::Metrics,
+    reporter::{Reporter, ReporterSettings},
+    store::{
+        Store,
+        redis::{RedisSettings, RedisStore},
+    },
+    tally::{Change, Presence, Tally},
+    view::View,
+};
+use socketioxide::socket::Sid;
+use tokio::{
+    sync::{Notify, watch},
+    task::JoinSet,
+    time::Instant,
+};
+use tokio_util::sync::CancellationToken;
+
+use crate::cluster::{HEARTBEAT, LEASE};
+
+/// See the module's documentation.
+#[derive(Debug)]
+pub struct Instance {
+    /// Its local count.
+    pub tally: Arc<Tally>,
+    /// What it holds the count to be.
+    pub view: Arc<watch::Sender<View>>,
+    /// What it noted.
+    notes: Arc<Mutex<Notes>>,
+    /// Those who are here.
+    present: Vec<Presence>,
+}
+
+/// What an instance noted.
+#[derive(Debug, Default)]
+pub struct Notes {
+    /// Each revision that was new to it, and when it came.
+    pub revisions: Vec<(Revision, Instant)>,
+    /// Each newcomer whom the store acknowledged: when it joined, when that was, and the highest revision
+    /// known then, which is not below the one that includes it.
+    pub acknowledged: Vec<(Instant, Instant, Revision)>,
+}
+
+impl Notes {
+    /// When a revision that is not below this one came; `None` if none has.
+    pub fn known_since(&self, revision: Revision) -> Option<Instant> {
+        let after = self.revisions.partition_point(|(known, _)| *known < revision);
+        self.revisions.get(after).map(|(_, since)| *since)
+    }
+}
+
+impl Instance {
+    /// Starts its tasks.
+    ///
+    /// # Errors
+    /// If the URL is not one.
+    pub fn start(redis_url: &str, tasks: &mut JoinSet<()>) -> Result<Self> {
+        let store: Arc<dyn Store> = Arc::new(RedisStore::new(RedisSettings {
+            url: redis_url.to_owned(),
+            key: "currentUsers".to_owned(),
+            channel: "user count".to_owned(),
+            lease: LEASE,
+        })?);
+        let metrics = Metrics::new(store.kind()).context("failed to set up metrics")?;
+        let tally = Tally::new();
+        let view = Arc::new(watch::Sender::new(View::default()));
+        let resync = Arc::new(Notify::new());
+        let settings = ReporterSettings {
+            incarnation: Incarnation::random(),
+            lease: LEASE,
+            heartbeat: HEARTBEAT,
+        };
+        let reporter = Reporter::new(
+            &settings,
+            Arc::clone(&store),
+            &tally,
+            Arc::clone(&view),
+            Arc::clone(&resync),
+            metrics.clone(),
+        );
+        let listener = Listener::new(store, Arc::clone(&view), resync, metrics);
+        let notes = Arc::new(Mutex::default());
+        tasks.spawn(reporter.run(CancellationToken::new()));
+        tasks.spawn(listener.run(CancellationToken::new()));
+        tasks.spawn(take_notes(Arc::clone(&tally), view.subscribe(), Arc::clone(&notes)));
+        Ok(Self { tally, view, notes, present: Vec::new() })
+    }
+
+    /// One joins.
+    pub fn join(&mut self) {
+        self.present.push(self.tally.join(Sid::new(), Instant::now()));
+    }
+
+    /// One joins or leaves, as the coin says unless that led too far away from `present`: the count wanders,
+    /// as it would not if each who comes were one who goes.
+    pub fn wander(&mut self, heads: bool, present: usize) {
+        let few = self.present.len() <= present / 2;
+        let many = self.present.len() >= present * 2;
+        if few || (heads && !many) {
+            self.join();
+        } else {
+            self.present.swap_remove(0);
+        }
+    }
+
+    /// What it noted.
+    pub fn notes(&self) -> MutexGuard<'_, Notes> {
+        self.notes.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+async fn take_notes(tally: Arc<Tally>, mut view: watch::Receiver<View>, notes: Arc<Mutex<Notes>>) {
+    while view.changed().await.is_ok() {
+        let seen = *view.borrow_and_update();
+        let (now, revision) = (Instant::now(), seen.seen().revision);
+        // Nobody loses patience here: what is wanted is when the store acknowledged.
+        let newcomers = tally.take_newcomers(seen.covered(), Change::default(), now);
+        let mut notes = notes.lock().unwrap_or_else(PoisonError::into_inner);
+        if notes.revisions.last().is_none_or(|(last, _)| revision > *last) {
+            notes.revisions.push((revision, now));
+        }
+        let acknowledged = newcomers.iter().map(|newcomer| (newcomer.joined_at, now, revision));
+        notes.acknowledged.extend(acknowledged);
+    }
+}
