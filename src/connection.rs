@@ -16,6 +16,7 @@ use std::{
     time::Duration,
 };
 
+use bytes::Bytes;
 use futures_util::task::AtomicWaker;
 use socket2::SockRef;
 use tokio::{
@@ -46,6 +47,8 @@ pub struct Connection {
     stream: Arc<TcpStream>,
     control: Arc<Control>,
     budget: Bucket,
+    /// What was read already, by whoever had this connection before.
+    unread: Bytes,
     /// Given back when the socket is closed, whatever has become of it meanwhile.
     _place: OwnedSemaphorePermit,
 }
@@ -91,12 +94,23 @@ impl Connection {
         let stream = Arc::new(stream);
         let outlet = Mutex::new(Outlet::new(Arc::clone(&stream)));
         let control = Arc::new(Control { outlet, stragglers, ..Control::default() });
-        Ok(Self { stream, control, budget, _place: place })
+        Ok(Self { stream, control, budget, unread: Bytes::new(), _place: place })
     }
 
     /// The handle to it.
     pub fn control(&self) -> Arc<Control> {
         Arc::clone(&self.control)
+    }
+
+    /// Gives back what was read and not used: it is read next. Little of it is copied rather than a whole buffer kept.
+    pub fn unread(&mut self, bytes: Bytes) {
+        self.unread = if bytes.is_empty() { Bytes::new() } else { Bytes::copy_from_slice(&bytes) };
+    }
+
+    fn read_again(&mut self, buffer: &mut ReadBuf<'_>) {
+        let taken = self.unread.len().min(buffer.remaining());
+        buffer.put_slice(&self.unread.split_to(taken));
+        self.charge(taken);
     }
 
     fn charge(&mut self, bytes: usize) {
@@ -206,6 +220,10 @@ impl AsyncRead for Connection {
         this.control.reader.register(context.waker());
         loop {
             if this.control.closed.load(Ordering::Acquire) {
+                return Poll::Ready(Ok(()));
+            }
+            if !this.unread.is_empty() {
+                this.read_again(buffer);
                 return Poll::Ready(Ok(()));
             }
             ready!(this.stream.poll_read_ready(context))?;

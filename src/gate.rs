@@ -6,6 +6,7 @@
 
 use std::{
     collections::HashMap,
+    fmt,
     sync::{
         Arc, Mutex, PoisonError, Weak,
         atomic::{AtomicBool, Ordering},
@@ -14,14 +15,14 @@ use std::{
 };
 
 use axum::{
-    Extension,
+    Extension, Router,
     body::{Body, HttpBody},
     extract::{Request, State},
     middleware::Next,
     response::{IntoResponse, Response},
 };
-use http::{Method, StatusCode, header};
-use socketioxide::{TransportType, extract::SocketRef, socket::Sid};
+use http::{Extensions, Method, StatusCode, header};
+use socketioxide::{TransportType, extract::SocketRef, service::SocketIoService, socket::Sid};
 use tokio::{
     sync::{OwnedSemaphorePermit, Semaphore},
     time::{Instant, timeout},
@@ -30,6 +31,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::{
     connection::Control,
+    handover::Handover,
     listener::HEAD_TIMEOUT,
     metrics::Metrics,
     origin::Origins,
@@ -174,6 +176,7 @@ impl Gate {
 
     async fn pass_handshake(
         &self,
+        websockets: Option<&SocketIoService<Router>>,
         control: &Arc<Control>,
         mut request: Request,
         next: Next,
@@ -182,8 +185,15 @@ impl Gate {
             Ok(admission) => admission,
             Err(reason) => return self.refuse(reason),
         };
-        request.extensions_mut().insert(admission.clone());
-        let response = next.run(request).await;
+        let mut kept = Extensions::new();
+        kept.insert(admission.clone());
+        let agreed = websockets.and_then(|service| hand_over(service, &mut request, kept));
+        let response = if let Some(response) = agreed {
+            response
+        } else {
+            request.extensions_mut().insert(admission.clone());
+            next.run(request).await
+        };
         if response.status() == StatusCode::SWITCHING_PROTOCOLS {
             control.begin_websocket();
             admission.hand_permit_to_connection();
@@ -241,9 +251,36 @@ impl Upgraded {
     }
 }
 
+/// A plain handshake for a websocket is answered here; the connection goes to Socket.IO without the HTTP server.
+fn hand_over(
+    service: &SocketIoService<Router>,
+    request: &mut Request,
+    kept: Extensions,
+) -> Option<Response> {
+    let query = request.uri().query().unwrap_or_default();
+    let plain = value(query, "EIO") == Some("4") && value(query, "transport") == Some("websocket");
+    let handover = request.extensions().get::<Handover>().filter(|_| plain).cloned()?;
+    handover.agree(service, request, kept)
+}
+
+/// What the layer needs.
+#[derive(Clone)]
+pub struct Entrance {
+    /// Decides.
+    pub gate: Arc<Gate>,
+    /// Takes websockets, unless they are not served.
+    pub websockets: Option<SocketIoService<Router>>,
+}
+
+impl fmt::Debug for Entrance {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Entrance").field("gate", &self.gate).finish_non_exhaustive()
+    }
+}
+
 /// The layer: see [`Gate`].
 pub async fn pass(
-    State(gate): State<Arc<Gate>>,
+    State(Entrance { gate, websockets }): State<Entrance>,
     Extension(control): Extension<Arc<Control>>,
     request: Request,
     next: Next,
@@ -256,7 +293,7 @@ pub async fn pass(
         return gate.pass_post(session, request, next).await;
     }
     if kind == Kind::Handshake {
-        return gate.pass_handshake(&control, request, next).await;
+        return gate.pass_handshake(websockets.as_ref(), &control, request, next).await;
     }
     let response = next.run(request).await;
     if response.status() == StatusCode::SWITCHING_PROTOCOLS {

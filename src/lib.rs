@@ -31,6 +31,7 @@ pub mod reporter;
 pub mod announcements;
 
 pub mod connection;
+pub mod handover;
 pub mod listener;
 pub mod stragglers;
 

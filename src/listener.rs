@@ -21,7 +21,7 @@ use tokio::{
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 use tower::Layer;
 
-use crate::{connection::Connection, stragglers::Stragglers};
+use crate::{connection::Connection, handover::Handover, stragglers::Stragglers};
 
 /// How long a request head may take to arrive, and how long a connection may stay idle between requests. A
 /// browser sends its head at once; balancers keep idle connections for about as long.
@@ -54,8 +54,8 @@ pub fn bind(address: SocketAddr) -> io::Result<TcpListener> {
 pub struct Listener {
     /// Where connections come in.
     pub listener: TcpListener,
-    /// What answers them; every request carries the connection's [`crate::connection::Control`] as an
-    /// extension.
+    /// What answers them; every request carries the connection's [`crate::connection::Control`] and its
+    /// [`Handover`] as extensions.
     pub router: Router,
     /// See [`Connection::new`].
     pub unacknowledged_for: Duration,
@@ -104,7 +104,9 @@ impl Listener {
 
 /// Serves one connection to its end.
 async fn serve(connection: Connection, router: Router) {
-    let service = Extension(connection.control()).layer(router);
+    let handover = Handover::default();
+    let extensions = (Extension(connection.control()), Extension(handover.clone()));
+    let service = extensions.layer(router);
     let served = http1::Builder::new()
         .timer(TokioTimer::new())
         .header_read_timeout(HEAD_TIMEOUT)
@@ -115,6 +117,7 @@ async fn serve(connection: Connection, router: Router) {
     if let Err(error) = served {
         tracing::debug!(%error, "a connection ended with an error");
     }
+    handover.complete().await;
 }
 
 /// Says that connections cannot be accepted, and not again for a while: a shortage may last, and is tried

@@ -20,7 +20,7 @@ use tokio::time::Instant;
 use tower::{Layer, ServiceExt};
 
 use crate::{
-    gate::{self, Gate},
+    gate::{self, Entrance, Gate},
     metrics::Metrics,
     tally::{Presence, Tally},
 };
@@ -46,6 +46,8 @@ pub struct Sockets {
     /// The Socket.IO service as it is, without the gate in front.
     service: SocketIoService<Router>,
     gate: Arc<Gate>,
+    /// Whether websockets are served.
+    websockets: bool,
 }
 
 impl fmt::Debug for Sockets {
@@ -93,7 +95,8 @@ impl Sockets {
             async {}
         };
         io.ns("/", count_in);
-        Self { io, service: layer.layer(Router::new()), gate }
+        let websockets = settings.transports != Transports::Polling;
+        Self { io, service: layer.layer(Router::new()), gate, websockets }
     }
 
     /// The handle for emitting.
@@ -108,7 +111,9 @@ impl Sockets {
 
     /// Serves [`PATH`], behind the gate.
     pub fn router(&self) -> Router {
-        let gate = middleware::from_fn_with_state(Arc::clone(&self.gate), gate::pass);
+        let websockets = self.websockets.then(|| self.service.clone());
+        let entrance = Entrance { gate: Arc::clone(&self.gate), websockets };
+        let gate = middleware::from_fn_with_state(entrance, gate::pass);
         Router::new().route_service(PATH, self.service.clone()).layer(gate)
     }
 
