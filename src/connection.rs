@@ -103,8 +103,8 @@ impl Connection {
     }
 
     /// Gives back what was read and not used: it is read next. Little of it is copied rather than a whole buffer kept.
-    pub fn unread(&mut self, bytes: Bytes) {
-        self.unread = if bytes.is_empty() { Bytes::new() } else { Bytes::copy_from_slice(&bytes) };
+    pub fn unread(&mut self, bytes: &[u8]) {
+        self.unread = if bytes.is_empty() { Bytes::new() } else { Bytes::copy_from_slice(bytes) };
     }
 
     fn read_again(&mut self, buffer: &mut ReadBuf<'_>) {

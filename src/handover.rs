@@ -77,7 +77,7 @@ impl Handover {
         let Ok(upgraded) = agreed.upgrade.await else { return };
         let Ok(parts) = upgraded.downcast::<TokioIo<Connection>>() else { return };
         let mut connection = parts.io.into_inner();
-        connection.unread(parts.read_buf);
+        connection.unread(&parts.read_buf);
         if let Err(error) = agreed.service.call((connection, agreed.request)).await {
             tracing::error!(%error, "failed to hand a websocket over");
         }

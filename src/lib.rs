@@ -48,6 +48,7 @@ pub mod metrics;
 pub mod config;
 
 pub mod drain;
+pub mod memory;
 pub mod server;
 
 pub mod health;

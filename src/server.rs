@@ -23,6 +23,7 @@ use crate::{
     drain::drain,
     gate::Gate,
     listener::{self, Listener},
+    memory,
     metrics::Metrics,
     origin::cors,
     rate::client_bytes_burst,
@@ -214,6 +215,7 @@ impl Server {
             metrics.clone(),
             BroadcastSettings { interval: config.emit_interval, direct: config.direct_writes },
         );
+        tasks.spawn("memory", memory::give_back(tally.subscribe(), stop.clone()));
         tasks.spawn("reporter", reporter.run(stop.clone()));
         tasks.spawn("announcements", listener.run(stop.clone()));
         tasks.spawn("broadcaster", broadcaster.run(stop.clone()));
