@@ -53,8 +53,8 @@ const QUEUED: &str = "queued";
 const YOUNG: &str = "young";
 /// Nobody is held up for so long between looking at the queue and at the slot, unless the whole process is.
 const YOUTH: Duration = Duration::from_millis(500);
-/// The queue has room for 128 packets, and nothing else uses it; so many are left to it at most.
-const YOUNG_EMISSIONS_MAX: u64 = 32;
+/// So many counts are left to a queue at most, which has little room: with the default interval, those of a youth.
+pub(crate) const YOUNG_EMISSIONS_MAX: u8 = 10;
 /// After so many direct writes, a few milliseconds, it is the turn of other tasks.
 const WRITES_AT_ONCE: usize = 256;
 /// So many connections are read ahead of being written to. With many of them each is far away in memory, and so
@@ -194,7 +194,8 @@ impl Broadcaster {
             let emitted = socket.emit(USER_COUNT, &current_users);
             if listener.is_none() || emitted.is_err() {
                 socket.join(YOUNG);
-                let (until, until_emission) = (now + YOUTH, self.emissions + YOUNG_EMISSIONS_MAX);
+                let (until, until_emission) =
+                    (now + YOUTH, self.emissions + u64::from(YOUNG_EMISSIONS_MAX));
                 self.young.push_back(Young { session: newcomer.session, until, until_emission });
             }
             if let Err(error) = emitted {

@@ -20,6 +20,7 @@ use tokio::time::Instant;
 use tower::{Layer, ServiceExt};
 
 use crate::{
+    broadcaster::YOUNG_EMISSIONS_MAX,
     gate::{self, Entrance, Gate},
     metrics::Metrics,
     tally::{Presence, Tally},
@@ -29,9 +30,11 @@ use crate::{
 pub const PATH: &str = "/socket.io/";
 /// A client that opened a session must join the namespace within this time.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
-/// Packets queued per socket. Only pings and the connect acknowledgement ever queue, since counts have a
-/// slot of their own.
-const QUEUE_PACKETS: usize = 8;
+/// Packets queued per socket. Beside pings, the connect acknowledgement and the first counts nothing ever queues,
+/// since later counts have a slot of their own. The queue is allocated 32 packets at a time, so less saves nothing.
+const QUEUE_PACKETS: usize = 16;
+/// The acknowledgement, a first value and a correction of it, a ping, and one to spare.
+const _: () = assert!(QUEUE_PACKETS >= YOUNG_EMISSIONS_MAX as usize + 5);
 /// Bytes of read buffer per websocket: clients have nothing to say but pongs.
 const READ_BUFFER_BYTES: usize = 512;
 /// Binary parts of one event; nobody listens to any, and an event that waits for its parts holds memory.
