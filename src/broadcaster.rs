@@ -13,10 +13,10 @@
 //!   through the socket's queue, behind the acknowledgement of its connect.
 //! - Every later value goes one of two ways, each of which has one slot that holds the newest value, so that a slow
 //!   client skips stale ones, and the last always arrives. A websocket is written to directly, the same frame to
-//!   all ([`crate::outlet`]); whatever else there is is in the room [`QUEUED`], to which emissions are volatile.
+//!   all ([`crate::outlet`]); whatever else there is is in the room `queued`, to which emissions are volatile.
 //!   The queue is written before the slot, so it must never be used again: an older value would come after a newer
 //!   one.
-//! - Before that a socket is for a moment in the room [`YOUNG`], to which emissions go through the queue as well.
+//! - Before that a socket is for a moment in the room `young`, to which emissions go through the queue as well.
 //!   Whoever carries packets to the client looks at the queue first and then at the slot. Held up between the two,
 //!   it would find a slot that was filled meanwhile and pass by the acknowledgement in the queue.
 //! - A socket that went from polling to a websocket goes from the room to the direct way, and never back.
