@@ -201,9 +201,11 @@ async fn overflow(stage: &mut Stage) {
 }
 
 /// Goal: it is the new subscription that closes the gap, not only the next heartbeat, which is far away here.
-/// Method: somebody joins while no subscription delivers; then all connections are cut, and may come back.
+/// Method: when nobody has anything to report, somebody joins while no subscription delivers; then all connections
+/// are cut, and may come back.
 async fn gap(stage: &mut Stage) {
     stage.stop_churn().await;
+    nobody_reports(stage).await;
     stage.begin();
     stage.set_all(Mode::Deaf);
     let server = stage.instance(0).public;
@@ -221,6 +223,21 @@ async fn gap(stage: &mut Stage) {
     })
     .await;
     stage.set_all(Mode::Pass);
+}
+
+/// Waits until no report has been sent for a while: one under way would be tried again, and its reply tells all.
+async fn nobody_reports(stage: &Stage) {
+    let mut before = -1.0;
+    eventually("nobody reports", async || {
+        sleep(HEARTBEAT / 2).await;
+        let mut reports = 0.0;
+        for instance in stage.seats.iter().filter_map(|seat| seat.instance.as_ref()) {
+            reports += instance.metric("headcount_reports_total").await?;
+        }
+        let more = reports - std::mem::replace(&mut before, reports);
+        if more > 0.0 { Err(format!("{more} more")) } else { Ok(()) }
+    })
+    .await;
 }
 
 async fn all_subscribe_anew(stage: &Stage) {
