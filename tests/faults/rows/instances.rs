@@ -4,7 +4,7 @@ use std::time::{Duration, Instant};
 
 use rustix::process::Signal;
 
-use super::{estimates, row};
+use super::{estimates, row, store::APPEND_ONLY};
 use crate::{
     balancer::Balancer,
     checker::{NOISE, Sees},
@@ -61,10 +61,7 @@ fn silences() -> Vec<Row> {
             )
         },
         Row {
-            setup: Setup {
-                redis: &["--appendonly", "yes", "--appendfsync", "everysec"],
-                ..Setup::default()
-            },
+            setup: APPEND_ONLY,
             ..row(
                 "dies-unseen",
                 "an instance dies while Redis is away",

@@ -4,17 +4,21 @@ use std::time::{Duration, Instant};
 
 use tokio::{task::block_in_place, time::sleep};
 
-use super::{estimates, row};
+use super::{
+    estimates, row,
+    tampering::{LEASES, META, SEQUENCE},
+};
 use crate::{
     checker::Sees,
-    outsider::Outsider,
+    outsider::{CONNECTIONS, KEY, Outsider},
     patched::{CLOCK_OFFSET, Patch},
     row::{Bound, Row},
     stage::{INSTANCES, Setup, Stage},
     waiting::eventually,
 };
 
-const APPEND_ONLY: Setup = Setup {
+/// Redis keeps all that was written, also through kill -9.
+pub(super) const APPEND_ONLY: Setup = Setup {
     redis: &["--appendonly", "yes", "--appendfsync", "everysec"],
     settings: &[],
     sentinels: false,
@@ -288,12 +292,12 @@ async fn eviction(stage: &mut Stage) {
     send(&["CONFIG", "SET", "maxmemory", "3mb"]).await;
     let fill =
         "for n = 1, 40 do redis.call('SET', 'other:' .. ARGV[1] .. n, string.rep('x', 9000)) end";
-    let mut missing: Vec<String> = ours().into();
+    let mut missing = vec![KEY, CONNECTIONS, SEQUENCE, LEASES, META];
     for round in 0..2000 {
         send(&["EVAL", fill, "0", &format!("{round}:")]).await;
         let mut left = Vec::new();
         for key in missing {
-            if stage.outsider.has(&key).await.expect("Redis runs") {
+            if stage.outsider.has(key).await.expect("Redis runs") {
                 left.push(key);
             }
         }
@@ -304,11 +308,4 @@ async fn eviction(stage: &mut Stage) {
     }
     assert!(missing.is_empty(), "never evicted: {missing:?}");
     send(&["CONFIG", "SET", "maxmemory", "0"]).await;
-}
-
-/// The names of the keys.
-fn ours() -> [String; 5] {
-    let part = |name| format!("{{{}}}:{name}", crate::outsider::KEY);
-    let key = crate::outsider::KEY.to_owned();
-    [key, part("connections"), part("sequence"), part("leases"), part("meta")]
 }

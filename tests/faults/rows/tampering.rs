@@ -3,7 +3,7 @@
 use super::row;
 use crate::{
     checker::Sees,
-    outsider::KEY,
+    outsider::{CONNECTIONS, KEY},
     row::{Bound, Row},
     stage::Stage,
 };
@@ -95,10 +95,9 @@ fn edited_parts() -> Vec<Row> {
     ]
 }
 
-const CONNECTIONS: &str = "{currentUsers}:connections";
-const SEQUENCE: &str = "{currentUsers}:sequence";
-const LEASES: &str = "{currentUsers}:leases";
-const META: &str = "{currentUsers}:meta";
+pub(super) const SEQUENCE: &str = "{currentUsers}:sequence";
+pub(super) const LEASES: &str = "{currentUsers}:leases";
+pub(super) const META: &str = "{currentUsers}:meta";
 
 /// Goal: what a hand writes into our keys is found out and put right. Method: these commands in one
 /// transaction, which no report comes between.
