@@ -9,8 +9,9 @@
 //! with `currentUsers` being what the whole cluster counts, emitted at most once an interval however many
 //! people come and go. Three rules make it right:
 //!
-//! - A socket hears nothing until the count includes it. So the first value a client sees includes itself. It goes
-//!   through the socket's queue, behind the acknowledgement of its connect.
+//! - A socket hears nothing until the count includes it. So the first value a client sees includes itself. It comes
+//!   behind the acknowledgement of its connect: a websocket of our own has written that already, and is told all
+//!   directly; one of the library's is told its first value through its queue.
 //! - Every later value goes one of two ways, each of which has one slot that holds the newest value, so that a slow
 //!   client skips stale ones, and the last always arrives. A websocket is written to directly, the same frame to
 //!   all ([`crate::outlet`]); whatever else there is is in the room `queued`, to which emissions are volatile.
@@ -42,7 +43,9 @@ use crate::{
     frame::{CountFrame, USER_COUNT},
     gate::Gate,
     metrics::{Metrics, observe},
+    outlet::StayNumber,
     pace::EmissionPace,
+    stay::Visitor,
     tally::{Newcomer, Tally},
     view::View,
 };
@@ -67,7 +70,7 @@ const _: () = assert!(WRITES_AT_ONCE.is_multiple_of(READ_AHEAD));
 pub struct Broadcaster {
     io: SocketIo,
     gate: Arc<Gate>,
-    tally: Arc<Tally>,
+    tally: Arc<Tally<Visitor>>,
     view: watch::Receiver<View>,
     metrics: Metrics,
     pace: EmissionPace,
@@ -81,7 +84,7 @@ pub struct Broadcaster {
     /// Who was told the estimate because the store was slow to count them. They are told what all others
     /// are as soon as that includes them, or the store counts as away: within [`crate::pace::ANSWER_OVERDUE`], which
     /// bounds this list.
-    provisional: Vec<Newcomer>,
+    provisional: Vec<Newcomer<Visitor>>,
     /// Who is in [`YOUNG`], in the order of coming. At most one entry per connection made within [`YOUTH`].
     young: VecDeque<Young>,
     /// Emissions so far.
@@ -117,7 +120,7 @@ impl Broadcaster {
     pub fn new(
         io: SocketIo,
         gate: Arc<Gate>,
-        tally: Arc<Tally>,
+        tally: Arc<Tally<Visitor>>,
         view: watch::Receiver<View>,
         metrics: Metrics,
         settings: BroadcastSettings,
@@ -158,7 +161,8 @@ impl Broadcaster {
         let shown = view.shown();
         let newcomers = self.tally.take_newcomers(view.covered(), view.estimated(), now);
         // What is shown includes everybody here while it is the estimate, else those whom the store counts.
-        let counts = |newcomer: &Newcomer| !shown.exact || newcomer.change <= view.covered();
+        let counts =
+            |newcomer: &Newcomer<Visitor>| !shown.exact || newcomer.change <= view.covered();
         let (included, impatient): (Vec<_>, Vec<_>) = newcomers.into_iter().partition(counts);
         let corrected: Vec<_> = self.provisional.extract_if(.., |told| counts(told)).collect();
         let changed = self.told != Some(shown.users);
@@ -184,26 +188,49 @@ impl Broadcaster {
 
     /// Gives newcomers their first value, even when nobody else's number changed; from now on emissions reach
     /// them.
-    fn let_in(&mut self, newcomers: &[Newcomer], current_users: u64, now: Instant) {
+    fn let_in(&mut self, newcomers: &[Newcomer<Visitor>], current_users: u64, now: Instant) {
+        let frame = CountFrame::new(current_users);
         for newcomer in newcomers {
-            let Some(socket) = self.io.get_socket(newcomer.session) else { continue };
-            let listener = self.listener(&socket);
-            if let Some(control) = &listener {
-                self.listen(control);
+            let here = match &newcomer.visitor {
+                Visitor::Websocket(control, stay) => self.open(control, *stay, &frame),
+                Visitor::Session(session) => self.let_in_session(*session, current_users, now),
+            };
+            if here {
+                self.metrics.emitted_packets.inc();
+                observe(&self.metrics.join_to_emit_seconds, newcomer.joined_at.elapsed());
             }
-            let emitted = socket.emit(USER_COUNT, &current_users);
-            if listener.is_none() || emitted.is_err() {
-                socket.join(YOUNG);
-                let (until, until_emission) =
-                    (now + YOUTH, self.emissions + u64::from(YOUNG_EMISSIONS_MAX));
-                self.young.push_back(Young { session: newcomer.session, until, until_emission });
-            }
-            if let Err(error) = emitted {
-                tracing::debug!(%error, "failed to emit a first value");
-            }
-            self.metrics.emitted_packets.inc();
-            observe(&self.metrics.join_to_emit_seconds, newcomer.joined_at.elapsed());
         }
+    }
+
+    /// Tells a websocket of our own its first value. Its acknowledgement has been sent, so all goes the direct way.
+    /// Returns false if it has left.
+    fn open(&mut self, control: &Weak<Control>, stay: StayNumber, frame: &CountFrame) -> bool {
+        let Some(control) = control.upgrade() else { return false };
+        let Some(new) = control.open(stay) else { return false };
+        if new {
+            self.enlist(&control);
+        }
+        control.tell(frame)
+    }
+
+    /// Tells one of the library's sockets its first value, by its queue. Returns false if it has left.
+    fn let_in_session(&mut self, session: Sid, current_users: u64, now: Instant) -> bool {
+        let Some(socket) = self.io.get_socket(session) else { return false };
+        let listener = self.listener(&socket);
+        if let Some(control) = &listener {
+            self.listen(control);
+        }
+        let emitted = socket.emit(USER_COUNT, &current_users);
+        if listener.is_none() || emitted.is_err() {
+            socket.join(YOUNG);
+            let (until, until_emission) =
+                (now + YOUTH, self.emissions + u64::from(YOUNG_EMISSIONS_MAX));
+            self.young.push_back(Young { session, until, until_emission });
+        }
+        if let Err(error) = emitted {
+            tracing::debug!(%error, "failed to emit a first value");
+        }
+        true
     }
 
     /// Those who have been in the one room for long enough go to the other.
@@ -224,9 +251,12 @@ impl Broadcaster {
 
     /// The direct way opens when the next count has been written; what is told before that waits.
     fn listen(&mut self, control: &Arc<Control>) {
-        if !control.expect_count() {
-            return;
+        if control.expect_count() {
+            self.enlist(control);
         }
+    }
+
+    fn enlist(&mut self, control: &Arc<Control>) {
         if self.listeners.len() >= self.sweep_at {
             self.listeners.retain(Listener::is_open);
             self.sweep_at = 2 * self.listeners.len() + 64;
@@ -235,23 +265,37 @@ impl Broadcaster {
     }
 
     /// Tells those who were told an estimate what all others are told.
-    fn correct(&self, corrected: &[Newcomer], current_users: u64) {
+    fn correct(&self, corrected: &[Newcomer<Visitor>], current_users: u64) {
         let frame = CountFrame::new(current_users);
         for told in corrected {
-            let Some(socket) = self.io.get_socket(told.session) else { continue };
-            let listens = self.listener(&socket).is_some_and(|control| control.tell(&frame));
-            let emitted = match listens {
-                true => Ok(()),
-                false if socket.rooms().iter().any(|room| room == YOUNG) => {
-                    socket.emit(USER_COUNT, &current_users)
+            let here = match &told.visitor {
+                Visitor::Websocket(control, _) => {
+                    control.upgrade().is_some_and(|control| control.tell(&frame))
                 }
-                false => socket.volatile().emit(USER_COUNT, &current_users),
+                Visitor::Session(session) => self.correct_session(*session, &frame),
             };
-            if let Err(error) = emitted {
-                tracing::debug!(%error, "failed to correct a first value");
+            if here {
+                self.metrics.emitted_packets.inc();
             }
-            self.metrics.emitted_packets.inc();
         }
+    }
+
+    /// Returns false if the socket has left.
+    fn correct_session(&self, session: Sid, frame: &CountFrame) -> bool {
+        let Some(socket) = self.io.get_socket(session) else { return false };
+        let current_users = frame.users();
+        let listens = self.listener(&socket).is_some_and(|control| control.tell(frame));
+        let emitted = match listens {
+            true => Ok(()),
+            false if socket.rooms().iter().any(|room| room == YOUNG) => {
+                socket.emit(USER_COUNT, &current_users)
+            }
+            false => socket.volatile().emit(USER_COUNT, &current_users),
+        };
+        if let Err(error) = emitted {
+            tracing::debug!(%error, "failed to correct a first value");
+        }
+        true
     }
 
     /// One emission: everybody who has been let in is told, so many sockets.

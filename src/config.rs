@@ -25,7 +25,7 @@ use crate::{
     count::Incarnation,
     origin::Origins,
     pace::{ANSWER_OVERDUE, REPORT_GAP_MIN, whole_millis},
-    sockets::Transports,
+    session::Transports,
     store::{LEASE_MAX, LEASE_MIN, redis::shown_url},
 };
 

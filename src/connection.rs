@@ -5,12 +5,13 @@
 //! [`crate::outlet`].
 
 use std::{
+    future::poll_fn,
     io::{self, Read},
     net::Shutdown,
     pin::Pin,
     sync::{
-        Arc, Mutex, MutexGuard, PoisonError,
-        atomic::{AtomicBool, Ordering},
+        Arc, Mutex, MutexGuard, OnceLock, PoisonError,
+        atomic::{AtomicBool, AtomicU64, Ordering},
     },
     task::{Context, Poll, ready},
     time::Duration,
@@ -27,7 +28,7 @@ use tokio::{
 };
 
 use crate::{
-    frame::CountFrame,
+    frame::{self, CountFrame},
     outlet::{Outlet, StayNumber, Told},
     rate::{Bucket, CLIENT_BYTES_PER_SECOND},
     stragglers::Stragglers,
@@ -60,7 +61,10 @@ pub struct Control {
     /// Set once the connection carries a websocket. Before, it may be a proxy's connection that many clients
     /// share, which a budget would punish together.
     websocket: AtomicBool,
-    flooded: AtomicBool,
+    /// Why it was ended from here, if there is a reason that the metrics know.
+    ended_for: OnceLock<&'static str>,
+    /// When its unanswered ping was sent, as [`crate::pings`] counts time; 0 if there is none.
+    pinged: AtomicU64,
     reader: AtomicWaker,
     outlet: Mutex<Outlet<Arc<TcpStream>>>,
     /// Who comes back when the kernel takes more.
@@ -107,6 +111,20 @@ impl Connection {
         self.unread = if bytes.is_empty() { Bytes::new() } else { Bytes::copy_from_slice(bytes) };
     }
 
+    /// Reads what has come, once something has; nothing at the end.
+    ///
+    /// # Errors
+    /// If the socket is dead.
+    pub async fn receive(&mut self) -> io::Result<Vec<u8>> {
+        poll_fn(|context| {
+            let mut bytes = [0; READ_BYTES_MAX];
+            let mut buffer = ReadBuf::new(&mut bytes);
+            ready!(Pin::new(&mut *self).poll_read(context, &mut buffer))?;
+            Poll::Ready(Ok(buffer.filled().to_vec()))
+        })
+        .await
+    }
+
     fn read_again(&mut self, buffer: &mut ReadBuf<'_>) {
         let taken = self.unread.len().min(buffer.remaining());
         buffer.put_slice(&self.unread.split_to(taken));
@@ -117,8 +135,7 @@ impl Connection {
         if self.control.websocket.load(Ordering::Relaxed)
             && !self.budget.spend(bytes as u64, Instant::now())
         {
-            self.control.flooded.store(true, Ordering::Relaxed);
-            self.control.closed.store(true, Ordering::Release);
+            self.control.close_for("flood");
         }
     }
 }
@@ -130,12 +147,29 @@ impl Control {
         self.reader.wake();
     }
 
-    /// From now on the connection carries a websocket, whose client has a budget. The answer that begins it has
-    /// not been written.
+    /// Ends the connection, and says why.
+    pub fn close_for(&self, reason: &'static str) {
+        self.ended_for.get_or_init(|| reason);
+        self.close();
+    }
+
+    /// From now on the connection carries a websocket of the library's, whose client has a budget. The answer that
+    /// begins it has not been written.
     pub fn begin_websocket(&self) {
-        self.websocket.store(true, Ordering::Relaxed);
         let mut outlet = self.outlet();
         outlet.begin_websocket();
+        self.set_up_websocket(&outlet);
+    }
+
+    /// From now on the connection carries a websocket of our own: what is written goes through [`Control::send`].
+    pub fn begin_frames(&self) {
+        let mut outlet = self.outlet();
+        outlet.begin_frames();
+        self.set_up_websocket(&outlet);
+    }
+
+    fn set_up_websocket(&self, outlet: &Outlet<Arc<TcpStream>>) {
+        self.websocket.store(true, Ordering::Relaxed);
         #[cfg(target_os = "linux")]
         if let Some(stream) = outlet.sink() {
             // A dead socket shows when it is read.
@@ -157,6 +191,48 @@ impl Control {
     /// whether this is new: if not, it has been on the broadcaster's list.
     pub fn expect_count(&self) -> bool {
         self.outlet().expect()
+    }
+
+    /// The client is told nothing more, until it joins again.
+    pub fn silence(&self) {
+        self.outlet().begin_stay();
+    }
+
+    /// The first count may follow what was sent. See [`Outlet::open`].
+    pub fn open(&self, stay: StayNumber) -> Option<bool> {
+        self.outlet().open(stay)
+    }
+
+    /// Sends whole frames of our own, now or when the kernel takes them; a client that leaves too much unread is
+    /// cut off.
+    pub fn send(self: &Arc<Self>, frames: &[u8]) {
+        let mut outlet = self.outlet();
+        let sent = outlet.send(frames);
+        let stuck = outlet.becomes_stuck();
+        drop(outlet);
+        if stuck {
+            self.stragglers.report(self);
+        }
+        if !sent {
+            self.close_for("flood");
+        }
+    }
+
+    /// Pings the client, at this time, unless it owes an answer already.
+    pub fn ping(self: &Arc<Self>, now: u64) {
+        if self.pinged.compare_exchange(0, now, Ordering::Relaxed, Ordering::Relaxed).is_ok() {
+            self.send(frame::PING);
+        }
+    }
+
+    /// The client has answered.
+    pub fn pong(&self) {
+        self.pinged.store(0, Ordering::Relaxed);
+    }
+
+    /// When the ping was sent that the client has not answered.
+    pub fn unanswered(&self) -> Option<u64> {
+        Some(self.pinged.load(Ordering::Relaxed)).filter(|&pinged| pinged > 0)
     }
 
     /// Tells the client this count, newer than all before, as soon as it can be written; unless a still newer one
@@ -194,9 +270,14 @@ impl Control {
         *self.permit.lock().unwrap_or_else(PoisonError::into_inner) = Some(permit);
     }
 
-    /// Whether it was ended because its client sent too much.
-    pub fn flooded(&self) -> bool {
-        self.flooded.load(Ordering::Relaxed)
+    /// Why it was ended from here, if it was and there is a reason.
+    pub fn ended_for(&self) -> Option<&'static str> {
+        self.ended_for.get().copied()
+    }
+
+    /// Whether the connection is still there.
+    pub fn is_open(&self) -> bool {
+        self.outlet().sink().is_some()
     }
 }
 
@@ -330,4 +411,4 @@ impl AsyncWrite for Connection {
 
 #[cfg(test)]
 #[path = "connection/tests.rs"]
-mod tests;
+pub(crate) mod tests;

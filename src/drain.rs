@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use tokio::time::{Instant, interval, sleep, timeout_at};
 
-use crate::{sockets::Sockets, tally::Tally};
+use crate::{sockets::Sockets, stay::Visitor, tally::Tally};
 
 /// Clients are sent away in batches this far apart: small enough that a balancer's other servers see a
 /// steady trickle, large enough to cost nothing.
@@ -16,7 +16,7 @@ const LAST_ONES: Duration = Duration::from_secs(2);
 
 /// Withdraws readiness, waits for balancers to notice, refuses handshakes, and ends all transports evenly
 /// over `window`.
-pub async fn drain(sockets: &Sockets, tally: &Tally, delay: Duration, window: Duration) {
+pub async fn drain(sockets: &Sockets, tally: &Tally<Visitor>, delay: Duration, window: Duration) {
     let gate = sockets.gate();
     gate.leave();
     tracing::info!(
@@ -44,16 +44,16 @@ pub async fn drain(sockets: &Sockets, tally: &Tally, delay: Duration, window: Du
     }
 }
 
-/// Ends the transports of all sockets that are open now, evenly until `deadline`.
+/// Ends the transports that are open now, evenly until `deadline`.
 async fn send_all_away(sockets: &Sockets, deadline: Instant) {
-    let everybody = sockets.io().sockets();
+    let everybody = sockets.everybody();
     let start = Instant::now();
     let window = deadline.saturating_duration_since(start);
     let mut gone = 0;
     while gone < everybody.len() {
         let due = due(everybody.len(), start.elapsed(), window);
-        for socket in &everybody[gone..due] {
-            sockets.send_away(socket).await;
+        for guest in &everybody[gone..due] {
+            sockets.send_away(guest).await;
         }
         gone = due;
         if gone < everybody.len() {

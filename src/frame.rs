@@ -16,10 +16,16 @@ const FRAME_BYTES_MAX: usize = 2 + COUNT_START.len() + DIGITS_MAX + 1;
 const _: () =
     assert!(FRAME_BYTES_MAX - 2 < 126, "the length fits into the second byte of the header");
 
-/// A whole text message, not continued.
-const TEXT: u8 = 0x81;
+/// The bit of a frame that is a whole message, or the last of one.
+const WHOLE: u8 = 0x80;
+/// A whole text message.
+const TEXT: u8 = WHOLE | 1;
 /// The kind of frame after which nothing may follow.
 const CLOSE: u8 = 8;
+/// The kind of frame that answers a ping.
+const PONG: u8 = 10;
+/// A ping of Engine.IO, which is a text.
+pub const PING: &[u8] = &[TEXT, 1, b'2'];
 /// The longest header of a frame that is not masked; a server's frames never are.
 const HEADER_BYTES_MAX: usize = 10;
 
@@ -27,6 +33,35 @@ const HEADER_BYTES_MAX: usize = 10;
 const SWITCHING: &[u8] = b"HTTP/1.1 101";
 /// What ends the head of any answer.
 const HEAD_END: &[u8] = b"\r\n\r\n";
+
+/// The frame of a text message.
+///
+/// # Panics
+/// If it is longer than 65,535 bytes, which is far more than any client may say.
+pub fn text(payload: &str) -> Vec<u8> {
+    let length = u16::try_from(payload.len()).expect("no message is so long");
+    let mut frame = match u8::try_from(length) {
+        Ok(short @ 0..126) => vec![TEXT, short],
+        _ => [&[TEXT, 126], &length.to_be_bytes()[..]].concat(),
+    };
+    frame.extend_from_slice(payload.as_bytes());
+    frame
+}
+
+/// The frame that answers a ping of the websocket itself.
+pub fn pong(payload: &[u8]) -> Vec<u8> {
+    control(PONG, payload)
+}
+
+/// The frame after which nothing follows, with this status code (RFC 6455, section 7.4.1).
+pub fn close(code: u16) -> Vec<u8> {
+    control(CLOSE, &code.to_be_bytes())
+}
+
+fn control(kind: u8, payload: &[u8]) -> Vec<u8> {
+    let length = u8::try_from(payload.len()).expect("a control frame has at most 125 bytes");
+    [&[WHOLE | kind, length], payload].concat()
+}
 
 /// A websocket frame that tells the count, the same to the byte as Socket.IO's `emit` sends it.
 #[derive(Clone, Copy, Debug)]

@@ -8,21 +8,21 @@ use std::{
     collections::HashMap,
     fmt,
     sync::{
-        Arc, Mutex, PoisonError, Weak,
+        Arc, Mutex, PoisonError,
         atomic::{AtomicBool, Ordering},
     },
     time::Duration,
 };
 
 use axum::{
-    Extension, Router,
+    Extension,
     body::{Body, HttpBody},
     extract::{Request, State},
     middleware::Next,
     response::{IntoResponse, Response},
 };
 use http::{Extensions, Method, StatusCode, header};
-use socketioxide::{TransportType, extract::SocketRef, service::SocketIoService, socket::Sid};
+use socketioxide::{TransportType, extract::SocketRef, socket::Sid};
 use tokio::{
     sync::{OwnedSemaphorePermit, Semaphore},
     time::{Instant, timeout},
@@ -31,11 +31,13 @@ use tokio_util::sync::CancellationToken;
 
 use crate::{
     connection::Control,
-    handover::Handover,
+    handover::{Handover, Taker},
+    handshake::Handshake,
     listener::HEAD_TIMEOUT,
     metrics::Metrics,
     origin::Origins,
     rate::{CLIENT_BYTES_PER_SECOND, Rates},
+    session::PATH,
 };
 
 /// Bytes that a post of a polling session counts for beside its own: a request is work, however short. So a
@@ -77,7 +79,8 @@ struct Admission {
 /// with a session is its first, so this cannot be found there.
 #[derive(Debug, Default)]
 struct Upgraded {
-    controls: HashMap<Sid, Weak<Control>>,
+    /// Held beyond its connection's end, since why that ended is asked for when its socket ends, a moment later.
+    controls: HashMap<Sid, Arc<Control>>,
     /// Entries of ended connections are swept when the map has doubled, so each insert pays for one at most.
     sweep_at: usize,
 }
@@ -143,7 +146,7 @@ impl Gate {
         }
         let upgraded = self.upgraded.lock().unwrap_or_else(PoisonError::into_inner);
         if let Some(control) = upgraded.controls.get(&socket.id) {
-            return control.upgrade();
+            return Some(Arc::clone(control));
         }
         drop(upgraded);
         let first_request = socket.req_parts();
@@ -154,11 +157,26 @@ impl Gate {
         first_request.extensions.get::<Admission>().map(|held| Arc::clone(&held.control))
     }
 
-    fn admit(&self, control: &Arc<Control>) -> Result<Admission, &'static str> {
+    /// Lets a plain handshake in, without the HTTP server. Returns false for whatever else that should look at: what is
+    /// refused is refused there.
+    pub fn admit_plain(&self, handshake: &Handshake<'_>, control: &Arc<Control>) -> bool {
+        let Some((PATH, query)) = handshake.target.split_once('?') else { return false };
+        let plain = is_plain(query) && Kind::of(&Method::GET, query) == Kind::Handshake;
+        if !plain || !self.origins.allow(handshake.origin, handshake.host) {
+            return false;
+        }
+        self.permit().map(|permit| control.keep(permit)).is_ok()
+    }
+
+    fn permit(&self) -> Result<OwnedSemaphorePermit, &'static str> {
         if self.closing.is_cancelled() {
             return Err("draining");
         }
-        let permit = Arc::clone(&self.permits).try_acquire_owned().map_err(|_| "full")?;
+        Arc::clone(&self.permits).try_acquire_owned().map_err(|_| "full")
+    }
+
+    fn admit(&self, control: &Arc<Control>) -> Result<Admission, &'static str> {
+        let permit = self.permit()?;
         let permit = Arc::new(Mutex::new(Some(permit)));
         Ok(Admission { control: Arc::clone(control), permit })
     }
@@ -176,7 +194,7 @@ impl Gate {
 
     async fn pass_handshake(
         &self,
-        websockets: Option<&SocketIoService<Router>>,
+        taker: Option<&Taker>,
         control: &Arc<Control>,
         mut request: Request,
         next: Next,
@@ -187,7 +205,7 @@ impl Gate {
         };
         let mut kept = Extensions::new();
         kept.insert(admission.clone());
-        let agreed = websockets.and_then(|service| hand_over(service, &mut request, kept));
+        let agreed = taker.and_then(|taker| hand_over(taker, &mut request, kept));
         let response = if let Some(response) = agreed {
             response
         } else {
@@ -240,27 +258,27 @@ impl Admission {
 impl Upgraded {
     fn insert(&mut self, session: Sid, control: &Arc<Control>) {
         // A second websocket on a session is turned away, as long as the first one lives.
-        if self.controls.get(&session).is_some_and(|held| held.strong_count() > 0) {
+        if self.controls.get(&session).is_some_and(|held| held.is_open()) {
             return;
         }
         if self.controls.len() >= self.sweep_at {
-            self.controls.retain(|_, held| held.strong_count() > 0);
+            self.controls.retain(|_, held| held.is_open());
             self.sweep_at = 2 * self.controls.len() + 64;
         }
-        self.controls.insert(session, Arc::downgrade(control));
+        self.controls.insert(session, Arc::clone(control));
     }
 }
 
-/// A plain handshake for a websocket is answered here; the connection goes to Socket.IO without the HTTP server.
-fn hand_over(
-    service: &SocketIoService<Router>,
-    request: &mut Request,
-    kept: Extensions,
-) -> Option<Response> {
-    let query = request.uri().query().unwrap_or_default();
-    let plain = value(query, "EIO") == Some("4") && value(query, "transport") == Some("websocket");
+/// A plain handshake for a websocket is answered here; the connection leaves the HTTP server.
+fn hand_over(taker: &Taker, request: &mut Request, kept: Extensions) -> Option<Response> {
+    let plain = is_plain(request.uri().query().unwrap_or_default());
     let handover = request.extensions().get::<Handover>().filter(|_| plain).cloned()?;
-    handover.agree(service, request, kept)
+    handover.agree(taker, request, kept)
+}
+
+/// Whether a handshake asks for a websocket in the way that all clients do.
+fn is_plain(query: &str) -> bool {
+    value(query, "EIO") == Some("4") && value(query, "transport") == Some("websocket")
 }
 
 /// What the layer needs.
@@ -269,7 +287,7 @@ pub struct Entrance {
     /// Decides.
     pub gate: Arc<Gate>,
     /// Takes websockets, unless they are not served.
-    pub websockets: Option<SocketIoService<Router>>,
+    pub taker: Option<Taker>,
 }
 
 impl fmt::Debug for Entrance {
@@ -280,7 +298,7 @@ impl fmt::Debug for Entrance {
 
 /// The layer: see [`Gate`].
 pub async fn pass(
-    State(Entrance { gate, websockets }): State<Entrance>,
+    State(Entrance { gate, taker }): State<Entrance>,
     Extension(control): Extension<Arc<Control>>,
     request: Request,
     next: Next,
@@ -293,7 +311,7 @@ pub async fn pass(
         return gate.pass_post(session, request, next).await;
     }
     if kind == Kind::Handshake {
-        return gate.pass_handshake(websockets.as_ref(), &control, request, next).await;
+        return gate.pass_handshake(taker.as_ref(), &control, request, next).await;
     }
     let response = next.run(request).await;
     if response.status() == StatusCode::SWITCHING_PROTOCOLS {

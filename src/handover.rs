@@ -1,10 +1,11 @@
-//! Taking a connection out of the HTTP server once it carries a websocket, so that Socket.IO gets the socket itself
-//! and neither the server's buffers nor its indirections stay with it.
+//! How a connection that becomes a websocket gets past the HTTP server, so that neither the server's buffers nor its
+//! indirections stay with it: in front of it, if the first thing a client sends is a plain handshake in one piece; or
+//! out of it, once it has answered.
 //!
-//! It answers the handshakes that nearly all clients send, and leaves any other to Socket.IO's own service.
+//! It takes the handshakes that nearly all clients send, and leaves any other to Socket.IO's own service.
 
 use std::{
-    fmt,
+    fmt, io,
     sync::{Arc, Mutex, PoisonError},
 };
 
@@ -17,14 +18,64 @@ use http::{Extensions, StatusCode, Uri, header};
 use hyper::upgrade::OnUpgrade;
 use hyper_util::rt::TokioIo;
 use socketioxide::service::SocketIoService;
+use tokio::time::timeout;
 use tower::Service;
 use tungstenite::handshake::derive_accept_key;
 
-use crate::connection::Connection;
+use crate::{
+    connection::Connection, gate::Gate, handshake::Handshake, listener::HEAD_TIMEOUT,
+    websocket::Websockets,
+};
 
 /// What is kept of the request with each session, since its transport is asked for later. The client's own words
 /// would keep the buffer alive that they were read into.
 const KEPT: &str = "/socket.io/?EIO=4&transport=websocket";
+
+/// Who serves connections that have become websockets.
+#[derive(Clone)]
+pub enum Taker {
+    /// We do.
+    Own(Arc<Websockets>),
+    /// Socket.IO's own service does.
+    Library(SocketIoService<Router>),
+}
+
+impl fmt::Debug for Taker {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Taker").finish_non_exhaustive()
+    }
+}
+
+/// Meets connections before the HTTP server does.
+#[derive(Clone, Debug)]
+pub struct Front {
+    /// Decides.
+    pub gate: Arc<Gate>,
+    /// Serves whom the gate lets in.
+    pub websockets: Arc<Websockets>,
+}
+
+impl Front {
+    /// Reads what a connection begins with. Returns the answer if that is a plain handshake and let in; else what was
+    /// read is left to the HTTP server.
+    ///
+    /// # Errors
+    /// If the connection ends, or says nothing in time.
+    pub async fn meet(&self, connection: &mut Connection) -> io::Result<Option<Vec<u8>>> {
+        let received = timeout(HEAD_TIMEOUT, connection.receive()).await??;
+        if received.is_empty() {
+            return Err(io::ErrorKind::UnexpectedEof.into());
+        }
+        let plain = Handshake::parse(&received)
+            .filter(|(handshake, _)| self.gate.admit_plain(handshake, &connection.control()));
+        let Some((handshake, rest)) = plain else {
+            connection.unread(&received);
+            return Ok(None);
+        };
+        connection.unread(rest);
+        Ok(Some(handshake.answer()))
+    }
+}
 
 /// From the answer to a handshake until the HTTP server is done with its connection: what the connection is for.
 #[derive(Clone, Default)]
@@ -34,8 +85,9 @@ pub struct Handover {
 
 struct Agreed {
     upgrade: OnUpgrade,
-    request: http::Request<()>,
-    service: SocketIoService<Router>,
+    /// What is to stay with the session.
+    kept: Extensions,
+    taker: Taker,
 }
 
 impl fmt::Debug for Handover {
@@ -47,20 +99,12 @@ impl fmt::Debug for Handover {
 impl Handover {
     /// Answers a handshake that begins a session on a websocket, which the caller has checked, and keeps what is to
     /// stay with the session. `None` if the request does not ask for a websocket as it should.
-    pub fn agree(
-        &self,
-        service: &SocketIoService<Router>,
-        asked: &mut Request,
-        kept: Extensions,
-    ) -> Option<Response> {
+    pub fn agree(&self, taker: &Taker, asked: &mut Request, kept: Extensions) -> Option<Response> {
         let key = asked.headers().get(header::SEC_WEBSOCKET_KEY)?;
         let accept = derive_accept_key(key.as_bytes());
         let upgrade = asked.extensions_mut().remove::<OnUpgrade>()?;
-        let mut request = http::Request::new(());
-        *request.uri_mut() = Uri::from_static(KEPT);
-        *request.extensions_mut() = kept;
         let mut agreed = self.agreed.lock().unwrap_or_else(PoisonError::into_inner);
-        *agreed = Some(Agreed { upgrade, request, service: service.clone() });
+        *agreed = Some(Agreed { upgrade, kept, taker: taker.clone() });
         let headers = [
             (header::UPGRADE, "websocket"),
             (header::CONNECTION, "Upgrade"),
@@ -69,18 +113,24 @@ impl Handover {
         Some((StatusCode::SWITCHING_PROTOCOLS, headers).into_response())
     }
 
-    /// Hands the connection to Socket.IO, now that the HTTP server is done. Nothing happens if it remained HTTP to its
-    /// end, or became a websocket in another way.
-    pub async fn complete(self) {
-        let agreed = self.agreed.lock().unwrap_or_else(PoisonError::into_inner).take();
-        let Some(mut agreed) = agreed else { return };
-        let Ok(upgraded) = agreed.upgrade.await else { return };
-        let Ok(parts) = upgraded.downcast::<TokioIo<Connection>>() else { return };
+    /// Hands the connection over, now that the HTTP server is done: to Socket.IO, or back to the caller, for the
+    /// websockets to serve. Nothing happens if it remained HTTP to its end, or became a websocket in another way.
+    pub async fn complete(self) -> Option<(Connection, Arc<Websockets>)> {
+        let agreed = self.agreed.lock().unwrap_or_else(PoisonError::into_inner).take()?;
+        let parts = agreed.upgrade.await.ok()?.downcast::<TokioIo<Connection>>().ok()?;
         let mut connection = parts.io.into_inner();
         connection.unread(&parts.read_buf);
-        if let Err(error) = agreed.service.call((connection, agreed.request)).await {
+        let mut service = match agreed.taker {
+            Taker::Own(websockets) => return Some((connection, websockets)),
+            Taker::Library(service) => service,
+        };
+        let mut request = http::Request::new(());
+        *request.uri_mut() = Uri::from_static(KEPT);
+        *request.extensions_mut() = agreed.kept;
+        if let Err(error) = service.call((connection, request)).await {
             tracing::error!(%error, "failed to hand a websocket over");
         }
+        None
     }
 }
 

@@ -19,9 +19,12 @@ pub mod tally;
 pub mod view;
 
 pub mod frame;
+pub mod handshake;
+pub mod inlet;
 pub mod origin;
 pub mod outlet;
 pub mod pace;
+pub mod packet;
 pub mod rate;
 
 pub mod store;
@@ -31,11 +34,15 @@ pub mod reporter;
 pub mod announcements;
 
 pub mod connection;
-pub mod handover;
-pub mod listener;
+pub mod pings;
+pub mod session;
+pub mod stay;
 pub mod stragglers;
+pub mod websocket;
 
 pub mod gate;
+pub mod handover;
+pub mod listener;
 
 pub mod broadcaster;
 pub mod sockets;

@@ -21,7 +21,12 @@ use tokio::{
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 use tower::Layer;
 
-use crate::{connection::Connection, handover::Handover, stragglers::Stragglers};
+use crate::{
+    connection::Connection,
+    handover::{Front, Handover},
+    stragglers::Stragglers,
+    websocket::Websockets,
+};
 
 /// How long a request head may take to arrive, and how long a connection may stay idle between requests. A
 /// browser sends its head at once; balancers keep idle connections for about as long.
@@ -57,6 +62,8 @@ pub struct Listener {
     /// What answers them; every request carries the connection's [`crate::connection::Control`] and its
     /// [`Handover`] as extensions.
     pub router: Router,
+    /// Who meets connections first, if anybody does.
+    pub front: Option<Front>,
     /// See [`Connection::new`].
     pub unacknowledged_for: Duration,
     /// See [`Connection::new`].
@@ -82,7 +89,7 @@ impl Listener {
             };
             match accepted.and_then(|(stream, _)| self.admit(stream)) {
                 Ok(Some(connection)) => {
-                    connections.spawn(serve(connection, self.router.clone()));
+                    connections.spawn(serve(connection, self.front.clone(), self.router.clone()));
                 }
                 Ok(None) => self.unserved.inc(),
                 Err(error) if is_shortage(&error) => {
@@ -102,8 +109,29 @@ impl Listener {
     }
 }
 
-/// Serves one connection to its end.
-async fn serve(connection: Connection, router: Router) {
+/// Serves one connection to its end. What serves HTTP is large, and is gone once it is a websocket.
+async fn serve(mut connection: Connection, front: Option<Front>, router: Router) {
+    if let Some(Front { gate, websockets }) = front {
+        let front = Front { gate, websockets: Arc::clone(&websockets) };
+        match front.meet(&mut connection).await {
+            Err(error) => return tracing::debug!(%error, "a connection ended before it began"),
+            Ok(Some(answer)) => {
+                drop((front, router));
+                return websockets.serve(connection, answer).await;
+            }
+            Ok(None) => {}
+        }
+    }
+    if let Some((connection, websockets)) = Box::pin(serve_http(connection, router)).await {
+        websockets.serve(connection, Vec::new()).await;
+    }
+}
+
+/// Serves HTTP, until the connection ends or leaves as a websocket of our own.
+async fn serve_http(
+    connection: Connection,
+    router: Router,
+) -> Option<(Connection, Arc<Websockets>)> {
     let handover = Handover::default();
     let extensions = (Extension(connection.control()), Extension(handover.clone()));
     let service = extensions.layer(router);
@@ -117,7 +145,7 @@ async fn serve(connection: Connection, router: Router) {
     if let Err(error) = served {
         tracing::debug!(%error, "a connection ended with an error");
     }
-    handover.complete().await;
+    handover.complete().await
 }
 
 /// Says that connections cannot be accepted, and not again for a while: a shortage may last, and is tried

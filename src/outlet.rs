@@ -1,6 +1,9 @@
-//! The one way out of a connection, shared by two writers: the ordinary one (HTTP and Socket.IO, which writes
-//! through [`crate::connection::Connection`]) and the direct one, by which the broadcaster writes a count
-//! straight to the socket. It owns what may be written when, and never waits.
+//! The one way out of a connection, shared by two writers: the ordinary one, and the direct one, by which the
+//! broadcaster writes a count straight to the socket. It owns what may be written when, and never waits.
+//!
+//! The ordinary writer is either the library's, HTTP and Socket.IO, which writes any bytes through
+//! [`crate::connection::Connection`] and waits for the kernel; or our own, [`crate::websocket`], which hands over
+//! whole frames by [`Outlet::send`] and leaves it to this to write them.
 //!
 //! Where the bytes are, and who may write next:
 //!
@@ -13,6 +16,8 @@
 //!           in part      ▼   │
 //!                       within the direct frame
 //! ```
+//!
+//! Whole frames of our own writer go where direct ones go, and what the kernel did not take of them is such a rest.
 //!
 //! What becomes of counts; a count that cannot be written at once waits in a slot for the newest one, and goes
 //! out at the next boundary at which the kernel takes it:
@@ -28,7 +33,8 @@
 //! ```
 //!
 //! A first value takes the ordinary way, behind the acknowledgement of its connect, and opens the direct one
-//! when it has been written. After that an older count may still come the ordinary way, if the session was a
+//! when it has been written; our own writer has sent its acknowledgement by then, and opens the direct way with
+//! [`Outlet::open`]. After that an older count may still come the ordinary way, if the session was a
 //! polling one before; it must not follow a newer one, so it is swallowed.
 
 use std::{io, sync::Arc};
@@ -37,6 +43,10 @@ use socket2::SockRef;
 use tokio::net::TcpStream;
 
 use crate::frame::{CountFrame, Scan};
+
+/// Bytes of our own writer that may wait for the kernel: what a client that reads is ever sent between two counts is
+/// less than this and the kernel's own buffer.
+const REST_BYTES_MAX: usize = 4096;
 
 /// What takes bytes without waiting, as many as it has room for.
 pub trait Sink {
@@ -68,8 +78,9 @@ pub struct Outlet<S> {
     /// Where the ordinary writer is.
     scan: Scan,
     counts: Counts,
-    /// A direct frame of which the kernel took only a part.
-    rest: Option<Rest>,
+    /// What comes before anything else: a direct frame of which the kernel took only a part, and frames of our own
+    /// writer.
+    rest: Vec<u8>,
     /// The newest count, if it has not been written; newer than anything written directly.
     newest: Option<u64>,
     stay: StayNumber,
@@ -86,13 +97,6 @@ enum Counts {
     Expecting,
     Open,
     Closed,
-}
-
-/// How much of the frame with this count has been written: some of it, not all.
-#[derive(Clone, Copy, Debug)]
-struct Rest {
-    users: u64,
-    written: u8,
 }
 
 /// Numbers the stays of one connection's client in the namespace, which it may leave and join again.
@@ -120,6 +124,11 @@ impl<S: Sink> Outlet<S> {
     /// The sink, while the connection is there.
     pub fn sink(&self) -> Option<&S> {
         self.sink.as_ref()
+    }
+
+    /// Only frames are written from now on, but for an answer that [`Outlet::send`] is given together with the first.
+    pub fn begin_frames(&mut self) {
+        self.scan.begin_frames();
     }
 
     /// The next answer begins a websocket.
@@ -157,6 +166,30 @@ impl<S: Sink> Outlet<S> {
         !std::mem::replace(&mut self.listed, true)
     }
 
+    /// The client's acknowledgement has been sent, so counts may go out from now on. Returns whether this connection is
+    /// new to the broadcaster's list, or `None` if this stay is over.
+    pub fn open(&mut self, stay: StayNumber) -> Option<bool> {
+        if self.counts == Counts::Closed || stay != self.stay {
+            return None;
+        }
+        self.counts = Counts::Open;
+        Some(!std::mem::replace(&mut self.listed, true))
+    }
+
+    /// Our own writer's way: these whole frames go out after all that was sent before. Returns false if the client
+    /// has left too much unread; nothing of this is sent then.
+    pub fn send(&mut self, frames: &[u8]) -> bool {
+        if self.rest.is_empty() {
+            self.write_whole(frames);
+            return true;
+        }
+        let fits = self.rest.len() + frames.len() <= REST_BYTES_MAX;
+        if fits {
+            self.rest.extend_from_slice(frames);
+        }
+        fits
+    }
+
     /// The broadcaster took this connection off its list.
     pub fn unlist(&mut self) {
         self.listed = false;
@@ -177,12 +210,12 @@ impl<S: Sink> Outlet<S> {
     }
 
     fn end(&mut self) {
-        (self.counts, self.newest, self.rest) = (Counts::Closed, None, None);
+        (self.counts, self.newest, self.rest) = (Counts::Closed, None, Vec::new());
     }
 
     /// The broadcaster's way: tells the client this count, which is newer than any before.
     pub fn tell(&mut self, frame: &CountFrame) -> Told {
-        let free = self.rest.is_none() && self.newest.is_none() && self.scan.at_boundary();
+        let free = self.rest.is_empty() && self.newest.is_none() && self.scan.at_boundary();
         match self.counts {
             Counts::Silent | Counts::Closed => return Told::Gone,
             Counts::Open if free => self.write_direct(frame),
@@ -238,14 +271,14 @@ impl<S: Sink> Outlet<S> {
     /// ordinary frame goes out with that.
     pub fn becomes_stuck(&mut self) -> bool {
         let waits = self.counts == Counts::Open && self.newest.is_some() && self.scan.at_boundary();
-        let stuck = (self.rest.is_some() || waits) && !self.awaited;
+        let stuck = (!self.rest.is_empty() || waits) && !self.awaited;
         self.awaited |= stuck;
         stuck
     }
 
     fn flush_newest(&mut self) {
         if self.counts == Counts::Open
-            && self.rest.is_none()
+            && self.rest.is_empty()
             && self.scan.at_boundary()
             && let Some(users) = self.newest
         {
@@ -254,28 +287,30 @@ impl<S: Sink> Outlet<S> {
     }
 
     fn write_direct(&mut self, frame: &CountFrame) {
-        let (users, bytes) = (frame.users(), frame.bytes());
         self.newest = None;
-        match self.try_write(bytes) {
-            Ok(written) if written == bytes.len() => {}
-            Ok(0) | Err(None) => self.newest = Some(users),
-            Ok(written) => self.rest = Some(Rest { users, written: short(written) }),
+        match self.try_write(frame.bytes()) {
+            Ok(0) | Err(None) => self.newest = Some(frame.users()),
+            Ok(written) => self.rest = frame.bytes()[written..].to_vec(),
             Err(Some(_)) => self.end(),
         }
     }
 
-    /// Finishes a direct frame of which a part has been written.
+    /// Writes bytes that come before anything else, and keeps what the kernel does not take.
+    fn write_whole(&mut self, bytes: &[u8]) {
+        match self.try_write(bytes) {
+            Ok(written) => self.rest = bytes[written..].to_vec(),
+            Err(None) => self.rest = bytes.to_vec(),
+            Err(Some(_)) => self.end(),
+        }
+    }
+
+    /// Finishes what comes before anything else.
     fn finish_rest(&mut self) -> io::Result<()> {
-        while let Some(rest) = self.rest {
-            let frame = CountFrame::new(rest.users);
-            let left = &frame.bytes()[usize::from(rest.written)..];
-            match self.try_write(left) {
-                Ok(written) if written == left.len() => self.rest = None,
+        while !self.rest.is_empty() {
+            match self.try_write(&self.rest) {
                 Ok(0) | Err(None) => return Err(io::ErrorKind::WouldBlock.into()),
-                Ok(written) => {
-                    let written = rest.written + short(written);
-                    self.rest = Some(Rest { written, ..rest });
-                }
+                Ok(written) if written == self.rest.len() => self.rest = Vec::new(),
+                Ok(written) => drop(self.rest.drain(..written)),
                 Err(Some(error)) => {
                     self.end();
                     return Err(error);
@@ -295,18 +330,13 @@ impl<S: Sink> Outlet<S> {
     }
 }
 
-/// A number of bytes of one frame that tells a count.
-fn short(bytes: usize) -> u8 {
-    u8::try_from(bytes).expect("such a frame is shorter than a hundred bytes")
-}
-
 impl<S> Default for Outlet<S> {
     fn default() -> Self {
         Self {
             sink: None,
             scan: Scan::default(),
             counts: Counts::Silent,
-            rest: None,
+            rest: Vec::new(),
             newest: None,
             stay: StayNumber::default(),
             listed: false,

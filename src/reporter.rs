@@ -19,7 +19,7 @@ use crate::{
     metrics::{Metrics, observe},
     pace::{Answer, REPORT_GAP_MIN, ReportPace},
     store::{REAPED_MAX, Reply, Report, ReportKind, Store, StoreError},
-    tally::{Local, Tally},
+    tally::Local,
     view::{SentReport, View},
 };
 
@@ -73,7 +73,7 @@ impl Reporter {
     pub fn new(
         settings: &ReporterSettings,
         store: Arc<dyn Store>,
-        tally: &Tally,
+        local: watch::Receiver<Local>,
         view: Arc<watch::Sender<View>>,
         resync: Arc<Notify>,
         metrics: Metrics,
@@ -82,7 +82,7 @@ impl Reporter {
         view.send_modify(|view| view.begin_incarnation(settings.incarnation));
         Self {
             store,
-            tally: tally.subscribe(),
+            tally: local,
             view,
             resync,
             metrics,

@@ -22,13 +22,16 @@ use crate::{
     config::{CONNECTIONS_MAX, Config, DESCRIPTORS_RESERVED, RedisConfig},
     drain::drain,
     gate::Gate,
+    handover::Front,
     listener::{self, Listener},
     memory,
     metrics::Metrics,
     origin::cors,
     rate::client_bytes_burst,
     reporter::{Reporter, ReporterSettings},
-    sockets::{SocketSettings, Sockets},
+    session::SocketSettings,
+    sockets::Sockets,
+    stay::Visitor,
     store::{
         Store,
         embedded::EmbeddedStore,
@@ -132,7 +135,11 @@ impl Server {
             metrics: self.metrics.clone(),
         });
         let (drain_delay, drain_window) = (self.config.drain_delay, self.config.drain);
-        self.spawn_listeners(&mut tasks, [public, admin], &serving, &listening);
+        if let Some(websockets) = sockets.websockets() {
+            tasks.spawn("pings", Arc::clone(websockets).ping(serving.clone()));
+        }
+        let routers = [(public, sockets.front()), (admin, None)];
+        self.spawn_listeners(&mut tasks, routers, &serving, &listening);
 
         tokio::select! {
             () = stop.cancelled() => {}
@@ -151,7 +158,7 @@ impl Server {
     fn spawn_listeners(
         self,
         tasks: &mut Tasks,
-        [public, admin]: [Router; 2],
+        [public, admin]: [(Router, Option<Front>); 2],
         serving: &CancellationToken,
         listening: &CancellationToken,
     ) {
@@ -163,13 +170,16 @@ impl Server {
             ("public listener", "descriptors", self.public, public, timeouts[0], places[0]),
             ("admin listener", "admin", self.admin, admin, timeouts[1], places[1]),
         ];
-        for (name, reason, listener, router, unacknowledged_for, connections_max) in listeners {
+        for (name, reason, listener, (router, front), unacknowledged_for, connections_max) in
+            listeners
+        {
             let places = Arc::new(Semaphore::new(connections_max.min(Semaphore::MAX_PERMITS)));
             let unserved = self.metrics.refused.with_label_values(&[reason]);
             let stragglers = stragglers.clone();
             let listener = Listener {
                 listener,
                 router,
+                front,
                 unacknowledged_for,
                 burst_bytes: client_bytes_burst(self.config.payload_bytes_max),
                 places,
@@ -184,7 +194,7 @@ impl Server {
     fn spawn_ring(
         &self,
         tasks: &mut Tasks,
-        tally: &Arc<Tally>,
+        tally: &Arc<Tally<Visitor>>,
         view: &Arc<watch::Sender<View>>,
         sockets: &Sockets,
     ) -> CancellationToken {
@@ -200,7 +210,7 @@ impl Server {
         let reporter = Reporter::new(
             &settings,
             Arc::clone(store),
-            tally,
+            tally.subscribe(),
             Arc::clone(view),
             Arc::clone(&resync),
             metrics.clone(),
@@ -239,6 +249,7 @@ impl Server {
             ping_timeout: self.config.ping_timeout,
             payload_bytes_max: self.config.payload_bytes_max,
             transports: self.config.transports,
+            direct: self.config.direct_writes,
         }
     }
 }

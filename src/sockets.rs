@@ -1,35 +1,31 @@
-//! The Socket.IO side: how sockets come, are counted, and are sent away. Handlers touch only the tally.
+//! The library's side of Socket.IO, and who serves whom: how sockets come, are counted, and are sent away. Handlers
+//! touch only the tally.
 //!
 //! Messages from clients are not listened to; their size is bounded here and their rate in
 //! [`crate::connection`].
 
-use std::{
-    fmt,
-    sync::{Arc, OnceLock},
-    time::Duration,
-};
+use std::{fmt, sync::Arc, time::Duration};
 
 use axum::{Router, body::Body, middleware};
 use http::{Method, Request};
-use prometheus::IntCounterVec;
 use socketioxide::{
     ParserConfig, SocketIo, TransportType, extract::SocketRef, layer::SocketIoLayer,
     service::SocketIoService, socket::DisconnectReason,
 };
-use tokio::time::Instant;
 use tower::{Layer, ServiceExt};
 
 use crate::{
     broadcaster::YOUNG_EMISSIONS_MAX,
+    connection::Control,
     gate::{self, Entrance, Gate},
+    handover::{Front, Taker},
     metrics::Metrics,
-    tally::{Presence, Tally},
+    session::{CONNECT_TIMEOUT, PATH, SocketSettings, Transports},
+    stay::{Stay, Transport, Visitor},
+    tally::Tally,
+    websocket::Websockets,
 };
 
-/// Where Socket.IO clients connect.
-pub const PATH: &str = "/socket.io/";
-/// A client that opened a session must join the namespace within this time.
-const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
 /// Packets queued per socket. Beside pings, the connect acknowledgement and the first counts nothing ever queues,
 /// since later counts have a slot of their own. The queue is allocated 32 packets at a time, so less saves nothing.
 const QUEUE_PACKETS: usize = 16;
@@ -49,8 +45,8 @@ pub struct Sockets {
     /// The Socket.IO service as it is, without the gate in front.
     service: SocketIoService<Router>,
     gate: Arc<Gate>,
-    /// Whether websockets are served.
-    websockets: bool,
+    /// Who takes connections that become websockets, if any may.
+    taker: Option<Taker>,
 }
 
 impl fmt::Debug for Sockets {
@@ -59,28 +55,13 @@ impl fmt::Debug for Sockets {
     }
 }
 
-/// How sockets are set up.
+/// Who can be sent away.
 #[derive(Clone, Debug)]
-pub struct SocketSettings {
-    /// Time between pings.
-    pub ping_interval: Duration,
-    /// Time to answer a ping.
-    pub ping_timeout: Duration,
-    /// Bytes of one client message, on both transports.
-    pub payload_bytes_max: usize,
-    /// Which transports are served.
-    pub transports: Transports,
-}
-
-/// Which transports are served.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Transports {
-    /// Both, with upgrades.
-    Both,
-    /// Websockets alone.
-    Websocket,
-    /// Polling alone.
-    Polling,
+pub enum Guest {
+    /// A socket of the library's.
+    Session(SocketRef),
+    /// A websocket of our own.
+    Websocket(Arc<Control>),
 }
 
 impl Sockets {
@@ -88,18 +69,24 @@ impl Sockets {
     pub fn new(
         settings: &SocketSettings,
         gate: Arc<Gate>,
-        tally: Arc<Tally>,
+        tally: Arc<Tally<Visitor>>,
         metrics: Metrics,
     ) -> Self {
         let (layer, io) = build(settings);
+        let websockets = Websockets::new(settings, Arc::clone(&tally), metrics.clone());
         let at_the_gate = Arc::clone(&gate);
         let count_in = move |socket: SocketRef| {
             count_in(&socket, &tally, &at_the_gate, &metrics);
             async {}
         };
         io.ns("/", count_in);
-        let websockets = settings.transports != Transports::Polling;
-        Self { io, service: layer.layer(Router::new()), gate, websockets }
+        let service = layer.layer(Router::new());
+        let taker = match (settings.transports, settings.direct) {
+            (Transports::Polling, _) => None,
+            (_, true) => Some(Taker::Own(websockets)),
+            (_, false) => Some(Taker::Library(service.clone())),
+        };
+        Self { io, service, gate, taker }
     }
 
     /// The handle for emitting.
@@ -114,15 +101,39 @@ impl Sockets {
 
     /// Serves [`PATH`], behind the gate.
     pub fn router(&self) -> Router {
-        let websockets = self.websockets.then(|| self.service.clone());
-        let entrance = Entrance { gate: Arc::clone(&self.gate), websockets };
+        let entrance = Entrance { gate: Arc::clone(&self.gate), taker: self.taker.clone() };
         let gate = middleware::from_fn_with_state(entrance, gate::pass);
         Router::new().route_service(PATH, self.service.clone()).layer(gate)
     }
 
+    /// The websockets of our own, if there are any.
+    pub fn websockets(&self) -> Option<&Arc<Websockets>> {
+        match &self.taker {
+            Some(Taker::Own(websockets)) => Some(websockets),
+            _ => None,
+        }
+    }
+
+    /// Who meets connections before the HTTP server does.
+    pub fn front(&self) -> Option<Front> {
+        let websockets = Arc::clone(self.websockets()?);
+        Some(Front { gate: Arc::clone(&self.gate), websockets })
+    }
+
+    /// All who are here now.
+    pub fn everybody(&self) -> Vec<Guest> {
+        let sessions = self.io.sockets().into_iter().map(Guest::Session);
+        let own = self.websockets().map(|websockets| websockets.everybody()).unwrap_or_default();
+        sessions.chain(own.into_iter().map(Guest::Websocket)).collect()
+    }
+
     /// Sends a client elsewhere by ending its transport. Never [`SocketRef::disconnect`]: a client that is
     /// told to leave the namespace stays away for good, one that loses its transport reconnects.
-    pub async fn send_away(&self, socket: &SocketRef) {
+    pub async fn send_away(&self, guest: &Guest) {
+        let socket = match guest {
+            Guest::Websocket(control) => return control.close(),
+            Guest::Session(socket) => socket,
+        };
         if let Some(control) = self.gate.control(socket) {
             control.close();
         } else if socket.transport_type() == TransportType::Polling {
@@ -148,7 +159,8 @@ impl Sockets {
             .iter()
             .filter(|socket| socket.transport_type() == TransportType::Websocket)
             .count();
-        [("websocket", websockets), ("polling", sockets.len() - websockets)]
+        let own = self.websockets().map_or(0, |websockets| websockets.joined());
+        [("websocket", websockets + own), ("polling", sockets.len() - websockets)]
     }
 }
 
@@ -179,47 +191,26 @@ fn build(settings: &SocketSettings) -> (SocketIoLayer, SocketIo) {
 
 /// The stay lives in the disconnect handler. If the socket is closed before the handler is set, the handler
 /// goes with the socket, and the stay with it: no order of events counts anybody for ever.
-fn count_in(socket: &SocketRef, tally: &Arc<Tally>, gate: &Arc<Gate>, metrics: &Metrics) {
-    let transport = transport_label(socket.transport_type());
-    metrics.connects.with_label_values(&[transport]).inc();
+fn count_in(socket: &SocketRef, tally: &Arc<Tally<Visitor>>, gate: &Arc<Gate>, metrics: &Metrics) {
     // Before anybody can hear of it: from then on the broadcaster may tell it a first value.
     let number = gate.control(socket).map(|control| control.begin_stay()).unwrap_or_default();
-    let stay = Arc::new(Stay {
-        _presence: tally.join(socket.id, Instant::now()),
-        disconnects: metrics.disconnects.clone(),
-        reason: OnceLock::new(),
-    });
+    let visitor = Visitor::Session(socket.id);
+    let stay = Arc::new(Stay::begin(tally, metrics, visitor, transport(socket)));
     let gate = Arc::clone(gate);
     socket.on_disconnect(async move |socket: SocketRef, reason: DisconnectReason| {
         let control = gate.control(&socket);
-        let flooded = control.as_ref().is_some_and(|control| control.flooded());
-        let reason = if flooded { "flood" } else { reason_label(reason) };
+        let ended_for = control.as_ref().and_then(|control| control.ended_for());
         if let Some(control) = control {
             control.end_stay(number);
         }
-        stay.reason.get_or_init(|| reason);
+        stay.end_for(ended_for.unwrap_or(reason_label(reason)));
     });
 }
 
-/// A socket's stay: its place in the count, and at its end one disconnect for the one connect.
-#[derive(Debug)]
-struct Stay {
-    _presence: Presence,
-    disconnects: IntCounterVec,
-    reason: OnceLock<&'static str>,
-}
-
-impl Drop for Stay {
-    fn drop(&mut self) {
-        let reason = self.reason.get().copied().unwrap_or("while_connecting");
-        self.disconnects.with_label_values(&[reason]).inc();
-    }
-}
-
-fn transport_label(transport: TransportType) -> &'static str {
-    match transport {
-        TransportType::Websocket => "websocket",
-        TransportType::Polling => "polling",
+fn transport(socket: &SocketRef) -> Transport {
+    match socket.transport_type() {
+        TransportType::Websocket => Transport::Websocket,
+        TransportType::Polling => Transport::Polling,
     }
 }
 

@@ -1,5 +1,5 @@
 //! The local count: how many connections this instance holds, and who among them still waits for a first
-//! value. Synchronous; it knows neither sockets nor stores.
+//! value. Synchronous; it knows neither sockets nor stores, and what a visitor is, `V`, is up to others.
 //!
 //! A [`Presence`] is a connection's place in the count. It gives its place back when dropped, so whatever
 //! ends a connection, in whatever order, ends it in the count as well, and once.
@@ -10,7 +10,6 @@ use std::{
     time::Duration,
 };
 
-use socketioxide::socket::Sid;
 use tokio::{sync::watch, time::Instant};
 
 /// How long a newcomer waits for the store to count it before it is shown the estimate. A healthy store
@@ -19,17 +18,17 @@ pub const NEWCOMER_PATIENCE: Duration = Duration::from_millis(250);
 
 /// Counts this instance's connections.
 #[derive(Debug)]
-pub struct Tally {
-    state: Mutex<State>,
+pub struct Tally<V> {
+    state: Mutex<State<V>>,
     /// The newest local count; what lies between two looks of the reporter merges here.
     local: watch::Sender<Local>,
 }
 
-#[derive(Debug, Default)]
-struct State {
+#[derive(Debug)]
+struct State<V> {
     local: Local,
     /// In the order of joining, so the front has waited longest. At most one entry per connection made.
-    newcomers: VecDeque<Newcomer>,
+    newcomers: VecDeque<Newcomer<V>>,
 }
 
 /// The local count after a certain change.
@@ -47,28 +46,29 @@ pub struct Change(pub u64);
 
 /// A connection that has not been shown a count yet.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Newcomer {
-    /// Its session.
-    pub session: Sid,
+pub struct Newcomer<V> {
+    /// Who it is.
+    pub visitor: V,
     /// The change by which it joined: a count that covers it includes the newcomer.
     pub change: Change,
     /// When it joined.
     pub joined_at: Instant,
 }
 
-impl Tally {
+impl<V> Tally<V> {
     /// An empty one.
     pub fn new() -> Arc<Self> {
-        Arc::new(Self { state: Mutex::default(), local: watch::Sender::new(Local::default()) })
+        let state = State { local: Local::default(), newcomers: VecDeque::new() };
+        Arc::new(Self { state: Mutex::new(state), local: watch::Sender::new(Local::default()) })
     }
 
     /// Counts a connection in, until the returned presence is dropped. It is a newcomer until
     /// [`Tally::take_newcomers`] hands it out.
     #[must_use]
-    pub fn join(self: &Arc<Self>, session: Sid, now: Instant) -> Presence {
+    pub fn join(self: &Arc<Self>, visitor: V, now: Instant) -> Presence<V> {
         let mut state = self.state();
         let change = self.record(&mut state, 1);
-        state.newcomers.push_back(Newcomer { session, change, joined_at: now });
+        state.newcomers.push_back(Newcomer { visitor, change, joined_at: now });
         Presence { tally: Arc::clone(self) }
     }
 
@@ -80,7 +80,7 @@ impl Tally {
         covered: Change,
         estimated: Change,
         now: Instant,
-    ) -> Vec<Newcomer> {
+    ) -> Vec<Newcomer<V>> {
         let mut state = self.state();
         let ready = state.newcomers.partition_point(|newcomer| {
             let patience_ended = now.duration_since(newcomer.joined_at) >= NEWCOMER_PATIENCE;
@@ -117,7 +117,7 @@ impl Tally {
 
     /// Published under the lock, so that the channel never goes back, and before the lock is released a
     /// newcomer is in line: whoever sees its change finds it waiting.
-    fn record(&self, state: &mut State, by: i64) -> Change {
+    fn record(&self, state: &mut State<V>, by: i64) -> Change {
         let users = state.local.users.checked_add_signed(by);
         state.local.users = users.expect("a presence leaves once, so the count cannot pass zero");
         state.local.change.0 += 1;
@@ -126,18 +126,18 @@ impl Tally {
     }
 
     /// Every critical section leaves the state whole, so a panic elsewhere must not take the count with it.
-    fn state(&self) -> MutexGuard<'_, State> {
+    fn state(&self) -> MutexGuard<'_, State<V>> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
 /// A connection's place in the local count; dropping it is leaving.
 #[derive(Debug)]
-pub struct Presence {
-    tally: Arc<Tally>,
+pub struct Presence<V> {
+    tally: Arc<Tally<V>>,
 }
 
-impl Drop for Presence {
+impl<V> Drop for Presence<V> {
     fn drop(&mut self) {
         self.tally.leave();
     }
@@ -158,7 +158,7 @@ mod tests {
         for (step, leaver) in steps.iter().enumerate() {
             match leaver {
                 Some(index) if !held.is_empty() => drop(held.swap_remove(index % held.len())),
-                _ => held.push(tally.join(Sid::new(), now)),
+                _ => held.push(tally.join(step, now)),
             }
             let local = *tally.subscribe().borrow();
             assert_eq!(local.users, held.len() as u64);
@@ -183,13 +183,13 @@ mod tests {
     fn newcomers_wait_until_they_are_counted() {
         let tally = Tally::new();
         let start = Instant::now();
-        let ids: Vec<Sid> = (0..3).map(|_| Sid::new()).collect();
-        let _held: Vec<Presence> = ids.iter().map(|&id| tally.join(id, start)).collect();
-        let taken = |covered, estimated, now| -> Vec<Sid> {
+        let ids = [0, 1, 2];
+        let _held = ids.map(|id| tally.join(id, start));
+        let taken = |covered, estimated, now| -> Vec<u32> {
             let newcomers = tally.take_newcomers(Change(covered), Change(estimated), now);
-            newcomers.iter().map(|newcomer| newcomer.session).collect()
+            newcomers.iter().map(|newcomer| newcomer.visitor).collect()
         };
-        assert_eq!(taken(0, 3, start), []);
+        assert_eq!(taken(0, 3, start), [0; 0]);
         assert_eq!(taken(1, 3, start), [ids[0]]);
         assert_eq!(tally.patience_ends(), Some(start + NEWCOMER_PATIENCE));
         assert_eq!(taken(1, 2, start + NEWCOMER_PATIENCE), [ids[1]], "the third is in no estimate");

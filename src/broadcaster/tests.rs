@@ -21,7 +21,7 @@ const INTERVAL: Duration = Duration::from_millis(50);
 struct Stage {
     router: Router,
     broadcaster: Broadcaster,
-    tally: Arc<Tally>,
+    tally: Arc<Tally<Visitor>>,
     view: watch::Sender<View>,
     metrics: Metrics,
     sequence: Sequence,
@@ -51,12 +51,12 @@ impl Stage {
         }
     }
 
-    fn join(&self, at_millis: u64) -> Presence {
-        self.tally.join(Sid::new(), self.at(at_millis))
+    fn join(&self, at_millis: u64) -> Presence<Visitor> {
+        self.tally.join(Visitor::Session(Sid::new()), self.at(at_millis))
     }
 
     /// A client that connects by polling: its path, and its place in the count.
-    async fn poller_joins(&self, at_millis: u64) -> (String, Presence) {
+    async fn poller_joins(&self, at_millis: u64) -> (String, Presence<Visitor>) {
         const PATH: &str = "/socket.io/?EIO=4&transport=polling";
         let opening = self.request(Request::get(PATH).body(String::new())).await;
         let session = opening.split('"').nth(3).expect("the session comes first");
@@ -66,7 +66,8 @@ impl Stage {
             // Connecting goes on in a task of its own.
             yield_now().await;
             if let Some(socket) = self.broadcaster.io.sockets().pop() {
-                return (path, self.tally.join(socket.id, self.at(at_millis)));
+                let visitor = Visitor::Session(socket.id);
+                return (path, self.tally.join(visitor, self.at(at_millis)));
             }
         }
     }

@@ -3,7 +3,7 @@
 use std::{net::SocketAddr, str::FromStr, time::Duration};
 
 use crate::{
-    sockets::Transports,
+    session::Transports,
     store::redis::{check_url, shown_url},
 };
 

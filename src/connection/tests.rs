@@ -12,7 +12,8 @@ use super::*;
 
 const BURST_BYTES: u64 = 64 * 1024;
 
-async fn pair() -> (Connection, TcpStream) {
+/// A connection of the server's, and its client.
+pub(crate) async fn pair() -> (Connection, TcpStream) {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let peer = TcpStream::connect(listener.local_addr().unwrap()).await.unwrap();
     let (accepted, _) = listener.accept().await.unwrap();
@@ -33,7 +34,7 @@ async fn closing_ends_a_waiting_read() {
     control.close();
     let error = reading.await.unwrap().unwrap_err();
     assert_eq!(error.kind(), io::ErrorKind::UnexpectedEof);
-    assert!(!control.flooded());
+    assert_eq!(control.ended_for(), None);
 }
 
 /// Goal: a permit comes back with the end of the connection. Method: its handle outlives it.
@@ -71,7 +72,7 @@ async fn a_flood_ends_a_websocket_only() {
         }
         drop(connection);
         let _either_way = writing.await.unwrap();
-        assert_eq!(control.flooded(), websocket);
+        assert_eq!(control.ended_for(), websocket.then_some("flood"));
         assert_eq!(received < flood.len(), websocket, "{received}");
     }
 }

@@ -6,7 +6,7 @@ use socketioxide::SocketIo;
 use tower::ServiceExt;
 
 use super::*;
-use crate::mangled::mangled_text;
+use crate::{connection::tests::pair, mangled::mangled_text};
 
 /// Goal: only a GET without a session id begins a session. Method: the queries clients send, and odd ones.
 #[test]
@@ -30,31 +30,32 @@ fn requests_are_told_apart() {
 }
 
 /// Goal: a second websocket on a session does not hide the one that carries it. Method: two of them.
-#[test]
-fn the_first_websocket_of_a_session_stays_its_own() {
+#[tokio::test]
+async fn the_first_websocket_of_a_session_stays_its_own() {
     let (mut upgraded, session) = (Upgraded::default(), Sid::new());
-    let (first, second) = (Arc::new(Control::default()), Arc::new(Control::default()));
-    upgraded.insert(session, &first);
-    upgraded.insert(session, &second);
-    assert!(Weak::ptr_eq(&upgraded.controls[&session], &Arc::downgrade(&first)));
+    let ((first, _), (second, _)) = (pair().await, pair().await);
+    let (of_first, of_second) = (first.control(), second.control());
+    upgraded.insert(session, &of_first);
+    upgraded.insert(session, &of_second);
+    assert!(Arc::ptr_eq(&upgraded.controls[&session], &of_first));
     drop(first);
-    upgraded.insert(session, &second);
-    assert!(Weak::ptr_eq(&upgraded.controls[&session], &Arc::downgrade(&second)));
+    upgraded.insert(session, &of_second);
+    assert!(Arc::ptr_eq(&upgraded.controls[&session], &of_second));
 }
 
 /// Goal: the map of upgraded sessions does not grow with sessions that ended. Method: many short ones.
-#[test]
-fn ended_upgrades_are_swept() {
-    let mut upgraded = Upgraded::default();
-    let living: Vec<_> = (0..10).map(|_| Arc::new(Control::default())).collect();
-    for control in &living {
-        upgraded.insert(Sid::new(), control);
-    }
-    for _ in 0..10_000 {
-        upgraded.insert(Sid::new(), &Arc::new(Control::default()));
+#[tokio::test]
+async fn ended_upgrades_are_swept() {
+    let (mut upgraded, mut living) = (Upgraded::default(), Vec::new());
+    for number in 0..1000 {
+        let (connection, client) = pair().await;
+        upgraded.insert(Sid::new(), &connection.control());
+        if number < 10 {
+            living.push((connection, client));
+        }
     }
     assert!(upgraded.controls.len() < 200, "{}", upgraded.controls.len());
-    let alive = upgraded.controls.values().filter(|held| held.strong_count() > 0).count();
+    let alive = upgraded.controls.values().filter(|held| held.is_open()).count();
     assert_eq!(alive, 10);
 }
 

@@ -18,7 +18,9 @@ use crate::{
     listener::{self, Listener},
     metrics::Metrics,
     origin::Origins,
-    sockets::{SocketSettings, Sockets, Transports},
+    session::{SocketSettings, Transports},
+    sockets::Sockets,
+    stay::Visitor,
     stragglers::Stragglers,
     tally::Tally,
 };
@@ -31,7 +33,7 @@ const ACCEPT: &str = "s3pPLMBiTxaQ9kYGzzhZRbK+xOo=";
 const CONNECT: [u8; 8] = [0x81, 0x82, 0, 0, 0, 0, b'4', b'0'];
 
 /// A server of sockets in this process, with room for one session.
-async fn serve(transports: Transports) -> (TcpStream, Arc<Tally>) {
+async fn serve(transports: Transports) -> (TcpStream, Arc<Tally<Visitor>>) {
     let metrics = Metrics::new("none").unwrap();
     let gate = Arc::new(Gate::new(1, 65_536, Origins::Same, metrics.clone()));
     let settings = SocketSettings {
@@ -39,6 +41,7 @@ async fn serve(transports: Transports) -> (TcpStream, Arc<Tally>) {
         ping_timeout: Duration::from_secs(20),
         payload_bytes_max: 16_384,
         transports,
+        direct: true,
     };
     let tally = Tally::new();
     let sockets = Sockets::new(&settings, gate, Arc::clone(&tally), metrics.clone());
@@ -47,6 +50,7 @@ async fn serve(transports: Transports) -> (TcpStream, Arc<Tally>) {
     let listener = Listener {
         listener: bound,
         router: sockets.router(),
+        front: sockets.front(),
         unacknowledged_for: Duration::from_secs(20),
         burst_bytes: 65_536,
         places: Arc::new(Semaphore::new(10)),

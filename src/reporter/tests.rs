@@ -5,14 +5,13 @@
 use std::sync::Mutex;
 
 use futures_util::{StreamExt, stream};
-use socketioxide::socket::Sid;
 use tokio::time::sleep;
 
 use super::*;
 use crate::{
     count::{Count, Revision},
     store::{Announcements, Roster, StoreFuture},
-    tally::Presence,
+    tally::{Presence, Tally},
 };
 
 const HEARTBEAT: Duration = Duration::from_millis(500);
@@ -100,7 +99,7 @@ impl Store for Scripted {
 
 struct Stage {
     store: Arc<Scripted>,
-    tally: Arc<Tally>,
+    tally: Arc<Tally<()>>,
     view: Arc<watch::Sender<View>>,
     resync: Arc<Notify>,
     stop: CancellationToken,
@@ -125,7 +124,7 @@ impl Stage {
         let reporter = Reporter::new(
             &settings,
             Arc::clone(&store) as Arc<dyn Store>,
-            &tally,
+            tally.subscribe(),
             Arc::clone(&view),
             Arc::clone(&resync),
             Metrics::new("scripted").unwrap(),
@@ -135,8 +134,8 @@ impl Stage {
         Self { store, tally, view, resync, stop, task }
     }
 
-    fn join(&self) -> Presence {
-        self.tally.join(Sid::new(), Instant::now())
+    fn join(&self) -> Presence<()> {
+        self.tally.join((), Instant::now())
     }
 
     async fn pass(&self, millis: u64) {
@@ -169,7 +168,7 @@ async fn a_rush_is_one_report() {
     stage.pass(100).await;
     let first = stage.join();
     stage.pass(1).await;
-    let rush: Vec<Presence> = (0..100).map(|_| stage.join()).collect();
+    let rush: Vec<Presence<()>> = (0..100).map(|_| stage.join()).collect();
     stage.pass(99).await;
     assert_eq!(stage.store.millis(), [0, 100, 110]);
     assert_eq!(stage.store.reports()[2].users, 101);

@@ -9,7 +9,7 @@ use futures_util::future::join_all;
 
 use crate::{
     besieged::{Besieged, CROWD},
-    raw::{BINARY, FINAL, PING, Raw, frame, polling_alive, post, text},
+    raw::{BINARY, FINAL, PING, Raw, Way, frame, polling_alive, post, text},
     waiting::eventually,
 };
 
@@ -42,18 +42,17 @@ async fn floods_of_well_formed_packets_are_cut() {
     ];
     let mut besieged = Besieged::start(&[]).await;
     let address = besieged.address();
-    let floods = kinds.iter().flat_map(|(kind, bytes)| [(kind, bytes); ATTACKERS]).map(
-        async |(kind, bytes)| {
-            let raw = Raw::alive(address).await;
-            let start = Instant::now();
-            // Many at a time, so that the attacker is not slower than its victim.
-            raw.flood(&bytes.repeat(1 + 4096 / bytes.len())).await;
-            println!("{kind}: cut after {:?}", start.elapsed());
-        },
-    );
+    let ways = kinds.iter().flat_map(|(kind, bytes)| Way::BOTH.map(|way| (kind, bytes, way)));
+    let floods = ways.flat_map(|attack| [attack; ATTACKERS]).map(async |(kind, bytes, way)| {
+        let raw = Raw::alive_by(way, address).await;
+        let start = Instant::now();
+        // Many at a time, so that the attacker is not slower than its victim.
+        raw.flood(&bytes.repeat(1 + 4096 / bytes.len())).await;
+        println!("{kind}, {way:?}: cut after {:?}", start.elapsed());
+    });
     join_all(floods).await;
     besieged.agrees_on(CROWD).await;
-    besieged.until(FLOODED, (kinds.len() * ATTACKERS).try_into().expect("they are few")).await;
+    besieged.until(FLOODED, (2 * kinds.len() * ATTACKERS).try_into().expect("they are few")).await;
     besieged.is_unharmed().await;
 }
 
@@ -62,22 +61,28 @@ fn binary(length: usize) -> Vec<u8> {
 }
 
 /// Goal: a flood of what is not even well-formed is cut at its first packet. Method: joined websockets send
-/// bytes nobody announced, empty messages, packets of no known kind, and joins and leaves by
-/// turns, without a pause.
+/// empty messages, packets of no known kind, bytes nobody announced where these are looked at, and joins and leaves
+/// by turns, without a pause.
 #[tokio::test(flavor = "multi_thread")]
 async fn floods_of_rubbish_are_cut_at_once() {
-    let kinds = [binary(1), binary(16_000), text(""), text("9"), text("4"), text("4rubbish")];
+    let kinds = [text(""), text("9"), text("4"), text("4rubbish"), binary(1), binary(16_000)];
+    let attacks = kinds.iter().map(|bytes| (bytes, Way::Upgraded));
+    let attacks: Vec<_> =
+        attacks.chain(kinds[..4].iter().map(|bytes| (bytes, Way::Directly))).collect();
     // The second leave comes before the second join is done, and so from nobody.
     let churn = [text("41"), text("40")].concat();
     let mut besieged = Besieged::start(&[]).await;
     let address = besieged.address();
-    let floods = kinds.iter().flat_map(|bytes| [bytes; ATTACKERS]).map(async |bytes| {
-        Raw::alive(address).await.flood(&bytes.repeat(1 + 4096 / bytes.len())).await;
-    });
+    let floods =
+        attacks.iter().flat_map(|attack| [attack; ATTACKERS]).map(async |&(bytes, way)| {
+            Raw::alive_by(way, address).await.flood(&bytes.repeat(1 + 4096 / bytes.len())).await;
+        });
     join_all(floods).await;
-    Raw::alive(address).await.flood(&churn.repeat(300)).await;
+    for way in Way::BOTH {
+        Raw::alive_by(way, address).await.flood(&churn.repeat(300)).await;
+    }
     besieged.agrees_on(CROWD).await;
-    besieged.until(BAD, (kinds.len() * ATTACKERS).try_into().expect("they are few")).await;
+    besieged.until(BAD, (attacks.len() * ATTACKERS).try_into().expect("they are few")).await;
     besieged.is_unharmed().await;
 }
 

@@ -7,7 +7,8 @@ use futures_util::future::join_all;
 use crate::{
     besieged::{Besieged, CROWD},
     raw::{
-        FINAL, Raw, TEXT, ask, frame, polling_joined, polling_session, post, session_in, upgrade,
+        FINAL, Raw, TEXT, Way, ask, frame, polling_joined, polling_session, post, session_in,
+        upgrade,
     },
 };
 
@@ -81,12 +82,13 @@ async fn malformed_packets_harm_nobody() {
     besieged.is_unharmed().await;
 }
 
-/// Says it in one of four ways; the ordinary packets, which come first, in all of them.
+/// Says it in one of five ways; the ordinary packets, which come first, in all of them.
 async fn say(server: SocketAddr, packet: &str, number: usize) {
-    let ways = if number < 2 { 0..4 } else { number % 4..number % 4 + 1 };
+    let ways = if number < 2 { 0..5 } else { number % 5..number % 5 + 1 };
     for way in ways {
         match way {
-            0 => on_websocket(Raw::alive(server).await, packet).await,
+            0 => on_websocket(Raw::alive_by(Way::Directly, server).await, packet).await,
+            4 => on_websocket(Raw::alive_by(Way::Upgraded, server).await, packet).await,
             1 => on_websocket(Raw::websocket(server, None).await, packet).await,
             2 => by_post(server, &polling_joined(server).await, packet).await,
             _ => by_post(server, &polling_session(server).await, packet).await,

@@ -19,7 +19,9 @@ async fn pages_of_other_sites_are_turned_away() {
     for origin in [Some(own.as_str()), None] {
         for answer in answers(&besieged, origin).await {
             assert!([101, 200].contains(&answer.status), "{answer:?} for {origin:?}");
-            assert_eq!(answer.header("access-control-allow-origin"), origin, "{answer:?}");
+            // Browsers ask for no such leave where websockets are concerned.
+            let leave = origin.filter(|_| answer.status != 101);
+            assert_eq!(answer.header("access-control-allow-origin"), leave, "{answer:?}");
         }
     }
     let foreign = ["https://evil.example", "null", "", "rubbish", "http://127.0.0.1:1", "\u{e4}"];
@@ -56,6 +58,9 @@ async fn listed_pages_may_connect_with_credentials() {
     let besieged = Besieged::start(&settings).await;
     for answer in answers(&besieged, Some(listed)).await {
         assert!([101, 200].contains(&answer.status), "{answer:?}");
+        if answer.status == 101 {
+            continue;
+        }
         assert_readable(&answer, listed);
     }
     for path in [POLLING, "/api/count"] {

@@ -64,16 +64,31 @@ impl Raw {
         raw
     }
 
-    /// A websocket that has been let into the namespace and has answered its first ping.
-    pub(crate) async fn alive(server: SocketAddr) -> Self {
-        const PING_FRAME: &[u8] = &[FINAL | TEXT, 1, b'2'];
-        let mut raw = Self::joined(server).await;
-        for awaited in [PING_FRAME, b"40{\"sid\""] {
-            while !raw.rest.windows(awaited.len()).any(|bytes| bytes == awaited) {
-                raw.read_more().await.expect("a ping and a welcome come");
-            }
+    /// A websocket that has been let into the namespace, and came there in this way.
+    pub(crate) async fn alive_by(way: Way, server: SocketAddr) -> Self {
+        match way {
+            Way::Directly => Self::alive(server).await,
+            Way::Upgraded => Self::upgraded(server).await,
         }
-        raw.send(&text("3")).await.expect("a new websocket takes a frame");
+    }
+
+    /// A session that has been let into the namespace by polling and went on as a websocket.
+    async fn upgraded(server: SocketAddr) -> Self {
+        let path = polling_alive(server).await;
+        let session = path.rsplit('=').next().expect("the path ends with it");
+        let mut raw = Self::websocket(server, Some(session)).await;
+        assert!(raw.is_answered_after(&text("2probe"), "3probe").await, "an upgrade is answered");
+        raw.send(&text("5")).await.expect("a new websocket takes a frame");
+        raw
+    }
+
+    /// A websocket that has been let into the namespace.
+    pub(crate) async fn alive(server: SocketAddr) -> Self {
+        const WELCOME: &[u8] = b"40{\"sid\"";
+        let mut raw = Self::joined(server).await;
+        while !raw.rest.windows(WELCOME.len()).any(|bytes| bytes == WELCOME) {
+            raw.read_more().await.expect("a welcome comes");
+        }
         raw
     }
 
@@ -160,6 +175,17 @@ impl Raw {
         timeout(PATIENCE, reading).await.expect("the server ends the connection");
         start.elapsed()
     }
+}
+
+/// The two ways of becoming a websocket, which are served by different code.
+#[derive(Clone, Copy, Debug)]
+pub(crate) enum Way {
+    Directly,
+    Upgraded,
+}
+
+impl Way {
+    pub(crate) const BOTH: [Self; 2] = [Self::Directly, Self::Upgraded];
 }
 
 impl Answer {

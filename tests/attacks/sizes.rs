@@ -6,7 +6,7 @@ use futures_util::future::join_all;
 
 use crate::{
     besieged::{Besieged, CROWD},
-    raw::{BINARY, CONTINUATION, FINAL, Raw, TEXT, ask, frame, polling_alive, post, text},
+    raw::{BINARY, CONTINUATION, FINAL, Raw, TEXT, Way, ask, frame, polling_alive, post, text},
 };
 
 /// How many of each kind.
@@ -42,22 +42,22 @@ async fn oversized_websocket_messages_end_the_connection() {
     ];
 
     let mut content = Vec::new();
-    for _ in 0..ATTACKERS {
-        let mut raw = Raw::alive(address).await;
+    for way in Way::BOTH.repeat(ATTACKERS) {
+        let mut raw = Raw::alive_by(way, address).await;
         raw.send(&largest).await.expect("the connection is open");
         raw.send(&fragments(15)).await.expect("the connection is open");
         raw.send(&frame(FINAL | CONTINUATION, b"\"]")).await.expect("the connection is open");
         assert!(raw.is_answered_after(&text("40/nowhere,"), "44/nowhere,").await);
         content.push(raw);
     }
-    besieged.agrees_on(CROWD + ATTACKERS).await;
+    besieged.agrees_on(CROWD + 2 * ATTACKERS).await;
     drop(content);
     besieged.agrees_on(CROWD).await;
 
     let errors_before = besieged.disconnected("transport_error").await;
     for (kind, bytes) in &attacks {
-        let attackers = (0..ATTACKERS).map(async |_| {
-            let mut raw = Raw::alive(address).await;
+        let attackers = Way::BOTH.repeat(ATTACKERS).into_iter().map(async |way| {
+            let mut raw = Raw::alive_by(way, address).await;
             raw.send(bytes).await.expect("the connection is open");
             raw.ended().await
         });
@@ -66,7 +66,7 @@ async fn oversized_websocket_messages_end_the_connection() {
     }
     besieged.agrees_on(CROWD).await;
     let errors = besieged.disconnected("transport_error").await - errors_before;
-    assert_eq!(errors, attacks.len() * ATTACKERS, "each was counted as an error");
+    assert_eq!(errors, 2 * attacks.len() * ATTACKERS, "each was counted as an error");
     besieged.is_unharmed().await;
 }
 
@@ -92,8 +92,8 @@ async fn messages_that_never_end_are_not_waited_for() {
         ("an event with endless parts", text("4599999999999999999999-[\"x\"]")),
     ];
     for (kind, bytes) in &kinds {
-        let attackers = (0..ATTACKERS).map(async |_| {
-            let mut raw = Raw::alive(address).await;
+        let attackers = Way::BOTH.repeat(ATTACKERS).into_iter().map(async |way| {
+            let mut raw = Raw::alive_by(way, address).await;
             raw.send(bytes).await.expect("the connection is open");
             raw.ended().await
         });

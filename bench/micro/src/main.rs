@@ -20,7 +20,9 @@ use headcount::{
     metrics::Metrics,
     origin::Origins,
     rate::client_bytes_burst,
-    sockets::{SocketSettings, Sockets, Transports},
+    session::{SocketSettings, Transports},
+    sockets::Sockets,
+    stay::Visitor,
     store::Reply,
     stragglers::Stragglers,
     tally::Tally,
@@ -79,7 +81,7 @@ fn measured(runtime: &Runtime, stage: &Stage) {
 
 /// A server without reporter and store: the view is set by hand.
 struct Stage {
-    tally: Arc<Tally>,
+    tally: Arc<Tally<Visitor>>,
     view: watch::Sender<View>,
     address: SocketAddr,
 }
@@ -97,6 +99,7 @@ impl Stage {
             ping_timeout: PING,
             payload_bytes_max: PAYLOAD_BYTES_MAX,
             transports: Transports::Both,
+            direct: true,
         };
         let sockets = Sockets::new(&settings, gate, Arc::clone(&tally), metrics.clone());
         let bound = listener::bind(([127, 0, 0, 1], 0).into()).expect("a free port");
@@ -105,6 +108,7 @@ impl Stage {
         let listener = Listener {
             listener: bound,
             router: sockets.router(),
+            front: sockets.front(),
             unacknowledged_for: PING,
             burst_bytes,
             places: Arc::new(Semaphore::new(places)),

@@ -16,7 +16,6 @@ use headcount::{
     tally::{Change, Presence, Tally},
     view::View,
 };
-use socketioxide::socket::Sid;
 use tokio::{
     sync::{Notify, watch},
     task::JoinSet,
@@ -30,13 +29,13 @@ use crate::cluster::{HEARTBEAT, LEASE};
 #[derive(Debug)]
 pub struct Instance {
     /// Its local count.
-    pub tally: Arc<Tally>,
+    pub tally: Arc<Tally<()>>,
     /// What it holds the count to be.
     pub view: Arc<watch::Sender<View>>,
     /// What it noted.
     notes: Arc<Mutex<Notes>>,
     /// Those who are here.
-    present: Vec<Presence>,
+    present: Vec<Presence<()>>,
 }
 
 /// What an instance noted.
@@ -81,7 +80,7 @@ impl Instance {
         let reporter = Reporter::new(
             &settings,
             Arc::clone(&store),
-            &tally,
+            tally.subscribe(),
             Arc::clone(&view),
             Arc::clone(&resync),
             metrics.clone(),
@@ -96,7 +95,7 @@ impl Instance {
 
     /// One joins.
     pub fn join(&mut self) {
-        self.present.push(self.tally.join(Sid::new(), Instant::now()));
+        self.present.push(self.tally.join((), Instant::now()));
     }
 
     /// One joins or leaves, as the coin says unless that led too far away from `present`: the count wanders,
@@ -117,7 +116,11 @@ impl Instance {
     }
 }
 
-async fn take_notes(tally: Arc<Tally>, mut view: watch::Receiver<View>, notes: Arc<Mutex<Notes>>) {
+async fn take_notes(
+    tally: Arc<Tally<()>>,
+    mut view: watch::Receiver<View>,
+    notes: Arc<Mutex<Notes>>,
+) {
     while view.changed().await.is_ok() {
         let seen = *view.borrow_and_update();
         let (now, revision) = (Instant::now(), seen.seen().revision);

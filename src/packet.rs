@@ -1,0 +1,105 @@
+//! What a message of a client means, in Engine.IO 4 and Socket.IO 5, as far as somebody matters who only listens.
+//! Pure.
+
+use serde::de::IgnoredAny;
+
+/// A message, by what is to be done about it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Packet<'a> {
+    /// The answer to a ping.
+    Pong,
+    /// The client closes its session.
+    Close,
+    /// It asks to join the default namespace.
+    Connect,
+    /// It asks to join this namespace, of which there is none.
+    ConnectElsewhere(&'a str),
+    /// It leaves the default namespace.
+    Disconnect,
+    /// Nothing: a ping, an event, an acknowledgement, something in another namespace.
+    Ignored,
+}
+
+/// The namespace that everybody is in.
+const DEFAULT: &str = "/";
+
+impl<'a> Packet<'a> {
+    /// Reads a message; `None` if no client may say it. Events are not looked into.
+    pub fn parse(message: &'a str) -> Option<Self> {
+        match message {
+            "1" => return Some(Self::Close),
+            "2" => return Some(Self::Ignored),
+            "3" => return Some(Self::Pong),
+            _ => {}
+        }
+        let mut said = message.strip_prefix('4')?.chars();
+        match (said.next()?, namespace(said.as_str())) {
+            ('0', (_, auth)) if !is_json(auth) => None,
+            ('0', (DEFAULT, _)) => Some(Self::Connect),
+            ('0', (namespace, _)) => Some(Self::ConnectElsewhere(namespace)),
+            ('1', (DEFAULT, _)) => Some(Self::Disconnect),
+            ('1'..='6', _) => Some(Self::Ignored),
+            _ => None,
+        }
+    }
+}
+
+/// The namespace, without its query, and what follows it. The default one goes without saying.
+fn namespace(said: &str) -> (&str, &str) {
+    if !said.starts_with('/') {
+        return (DEFAULT, said);
+    }
+    let (path, rest) = said.split_once(',').unwrap_or((said, ""));
+    (path.split_once('?').map_or(path, |(path, _)| path), rest)
+}
+
+/// What a client shows to be let in, if anything, is not looked at but must be what it should.
+fn is_json(auth: &str) -> bool {
+    auth.is_empty() || serde_json::from_str::<IgnoredAny>(auth).is_ok()
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+    use rstest::rstest;
+
+    use super::*;
+
+    /// Goal: each packet means what the protocols say. Method: those of real clients, and crooked ones.
+    #[rstest]
+    #[case("3", Some(Packet::Pong))]
+    #[case("1", Some(Packet::Close))]
+    #[case("2", Some(Packet::Ignored))]
+    #[case("40", Some(Packet::Connect))]
+    #[case("40{\"token\":[1,{}]}", Some(Packet::Connect))]
+    #[case("40/,", Some(Packet::Connect))]
+    #[case("40/?a=b,{}", Some(Packet::Connect))]
+    #[case("40/admin,{}", Some(Packet::ConnectElsewhere("/admin")))]
+    #[case("40/admin?a=b", Some(Packet::ConnectElsewhere("/admin")))]
+    #[case("41", Some(Packet::Disconnect))]
+    #[case("41/admin,", Some(Packet::Ignored))]
+    #[case("42[\"chat\",\"1,2\"]", Some(Packet::Ignored))]
+    #[case("451-[\"a\",{\"_placeholder\":true,\"num\":0}]", Some(Packet::Ignored))]
+    #[case("40{", None)]
+    #[case("40/admin,{", None)]
+    #[case("", None)]
+    #[case("4", None)]
+    #[case("47", None)]
+    #[case("4ä", None)]
+    #[case("0{}", None)]
+    #[case("2probe", None)]
+    #[case("5", None)]
+    #[case("6", None)]
+    #[case("bAAAA", None)]
+    fn packets(#[case] message: &str, #[case] meaning: Option<Packet<'_>>) {
+        assert_eq!(Packet::parse(message), meaning);
+    }
+
+    proptest! {
+        /// Goal: nothing that a client says panics. Method: strings of the protocols' pieces and any others.
+        #[test]
+        fn anything_may_be_said(message in "(4[0-7]|[0-6])?(/[a-z?,]{0,4})?([{\\[\"a:1,\\]}]{0,6}|\\PC{0,8})") {
+            let _ = Packet::parse(&message);
+        }
+    }
+}
