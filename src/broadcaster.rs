@@ -102,7 +102,8 @@ struct Young {
 /// A connection that is written to directly.
 #[derive(Debug)]
 struct Listener {
-    control: Weak<Control>,
+    /// Held beyond the connection's end until this is swept, which saves counting references at each emission.
+    control: Arc<Control>,
     stream: Weak<TcpStream>,
 }
 
@@ -354,7 +355,7 @@ impl Broadcaster {
 impl Listener {
     fn new(control: &Arc<Control>) -> Option<Self> {
         let stream = Arc::downgrade(&control.stream()?);
-        Some(Self { control: Arc::downgrade(control), stream })
+        Some(Self { control: Arc::clone(control), stream })
     }
 
     fn is_open(&self) -> bool {
@@ -363,15 +364,14 @@ impl Listener {
 
     /// Brings what [`Listener::tell`] needs near.
     fn read_ahead(&self) {
-        hint::black_box((self.control.strong_count(), self.stream.strong_count()));
+        hint::black_box((Arc::strong_count(&self.control), self.stream.strong_count()));
     }
 
     /// Returns false if it is to be taken off the list.
     fn tell(&self, frame: &CountFrame) -> bool {
-        let Some(control) = self.control.upgrade() else { return false };
-        let listens = control.tell(frame);
+        let listens = self.control.tell(frame);
         if !listens {
-            control.unlist();
+            self.control.unlist();
         }
         listens
     }

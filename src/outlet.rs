@@ -287,10 +287,12 @@ impl<S: Sink> Outlet<S> {
     }
 
     fn write_direct(&mut self, frame: &CountFrame) {
+        let (users, bytes) = (frame.users(), frame.bytes());
         self.newest = None;
-        match self.try_write(frame.bytes()) {
-            Ok(0) | Err(None) => self.newest = Some(frame.users()),
-            Ok(written) => self.rest = frame.bytes()[written..].to_vec(),
+        match self.try_write(bytes) {
+            Ok(written) if written == bytes.len() => {}
+            Ok(0) | Err(None) => self.newest = Some(users),
+            Ok(written) => self.rest = bytes[written..].to_vec(),
             Err(Some(_)) => self.end(),
         }
     }
@@ -298,6 +300,7 @@ impl<S: Sink> Outlet<S> {
     /// Writes bytes that come before anything else, and keeps what the kernel does not take.
     fn write_whole(&mut self, bytes: &[u8]) {
         match self.try_write(bytes) {
+            Ok(written) if written == bytes.len() => {}
             Ok(written) => self.rest = bytes[written..].to_vec(),
             Err(None) => self.rest = bytes.to_vec(),
             Err(Some(_)) => self.end(),

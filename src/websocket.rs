@@ -243,3 +243,7 @@ impl From<Mangled> for Ended {
         Self { reason: "transport_error", code: Some(code) }
     }
 }
+
+#[cfg(test)]
+#[path = "websocket/tests.rs"]
+mod tests;

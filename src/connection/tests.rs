@@ -6,7 +6,10 @@ use tokio::{
     io::{AsyncReadExt, AsyncWriteExt},
     net::TcpListener,
     sync::Semaphore,
+    time::timeout,
 };
+
+use tokio_util::sync::CancellationToken;
 
 use super::*;
 
@@ -75,4 +78,44 @@ async fn a_flood_ends_a_websocket_only() {
         assert_eq!(control.ended_for(), websocket.then_some("flood"));
         assert_eq!(received < flood.len(), websocket, "{received}");
     }
+}
+
+/// Goal: little that is stale waits in the kernel for a slow client, and the last count arrives. Method: a client that
+/// reads nothing is told counts until the kernel has taken none for a while; what of them has not reached the client's
+/// buffer is in ours. Then it reads.
+#[cfg(target_os = "linux")]
+#[tokio::test]
+async fn little_waits_in_the_kernel() {
+    const SEGMENT_BYTES_MAX: usize = 64 * 1024;
+    const WHILE: Duration = Duration::from_millis(200);
+    let (connection, mut peer) = pair().await;
+    let control = connection.control();
+    control.begin_frames();
+    let stay = control.begin_stay();
+    assert_eq!(control.open(stay), Some(true));
+    let mut users = 1_000_000;
+    let frame_bytes = CountFrame::new(users).bytes().len();
+    while timeout(WHILE, connection.stream.writable()).await.is_ok() {
+        while control.flush() {
+            users += 1;
+            assert!(control.tell(&CountFrame::new(users)));
+        }
+    }
+    let taken = usize::try_from(users - 1_000_000).unwrap() * frame_bytes;
+    let reached = peer.peek(&mut vec![0; taken]).await.unwrap();
+    let stale = taken - reached;
+    println!("{taken} bytes were taken, {reached} have reached the client, {stale} wait");
+    let most = usize::try_from(UNSENT_BYTES_MAX).unwrap() + SEGMENT_BYTES_MAX;
+    assert!(reached > 0 && stale <= most, "{stale} bytes");
+
+    tokio::spawn(control.stragglers.clone().run(CancellationToken::new()));
+    for _ in 0..1000 {
+        users += 1;
+        assert!(control.tell(&CountFrame::new(users)));
+    }
+    let (mut received, last) = (Vec::new(), CountFrame::new(users));
+    while !received.ends_with(last.bytes()) {
+        assert!(peer.read_buf(&mut received).await.unwrap() > 0);
+    }
+    assert!(received.len() <= taken + 2 * frame_bytes, "of a thousand counts one was told");
 }

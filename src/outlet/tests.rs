@@ -7,6 +7,8 @@ use proptest::prelude::*;
 
 use super::*;
 
+mod own;
+
 /// A kernel's buffer that takes so many bytes of each write, and nothing once the list is at its end.
 #[derive(Clone, Debug, Default)]
 struct Kernel {

@@ -39,7 +39,7 @@ const TIME_WITH_OFFSET: &str = "local now = time[1] * 1000 + math.floor(time[2] 
                                 tonumber(redis.call('GET', 'test:clock-offset') or '0')";
 
 /// File, what must be in it, and what comes in its place.
-const PATCHES: [(&str, &str, &str); 5] = [
+const PATCHES: [(&str, &str, &str); 6] = [
     ("Cargo.toml", "name = \"headcount\"", "name = \"headcount-patched\""),
     // The library keeps its name, and the tests are not copied.
     ("Cargo.toml", "[[test]]\nname = \"faults\"\nharness = false\n", "[lib]\nname = \"headcount\"\n"),
@@ -58,6 +58,11 @@ const PATCHES: [(&str, &str, &str); 5] = [
         "let emitted = socket.emit(USER_COUNT, &current_users);",
         "let welcome = std::env::var_os(\"PATCH_PROGRAM\").is_none_or(|patch| patch != \"no welcome\");
             let emitted = if welcome { socket.emit(USER_COUNT, &current_users) } else { Ok(()) };",
+    ),
+    (
+        "src/broadcaster.rs",
+        "        control.tell(frame)\n    }",
+        "        std::env::var_os(\"PATCH_PROGRAM\").is_some_and(|patch| patch == \"no welcome\") || control.tell(frame)\n    }",
     ),
 ];
 

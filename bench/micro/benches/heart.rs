@@ -6,8 +6,12 @@ use std::{hint::black_box, time::Duration};
 use criterion::{Criterion, criterion_group, criterion_main};
 use headcount::{
     count::{Count, Incarnation, Revision, Sequence},
+    frame::{self, CountFrame},
+    handshake::Handshake,
+    inlet::{Incoming, Inlet, Mangled},
     origin::Origins,
     pace::{Answer, EmissionPace, ReportPace},
+    packet::Packet,
     rate::Rates,
     store::Reply,
     tally::{Change, Local, Tally},
@@ -17,16 +21,15 @@ use http::{HeaderMap, HeaderValue, header};
 use socketioxide::socket::Sid;
 use tokio::time::Instant;
 
-criterion_group!(heart, tally, view, pace, edge);
+criterion_group!(heart, tally, view, pace, edge, wire);
 criterion_main!(heart);
 
 fn tally(criterion: &mut Criterion) {
     let (tally, now) = (Tally::new(), Instant::now());
-    let _others: Vec<_> = (0..1000).map(|_| tally.join(Sid::new(), now)).collect();
-    let session = Sid::new();
+    let _others: Vec<_> = (0..1000).map(|_| tally.join((), now)).collect();
     criterion.bench_function("tally: join and leave", |bencher| {
         bencher.iter(|| {
-            drop(tally.join(black_box(session), now));
+            drop(tally.join((), now));
             // The broadcaster takes newcomers out, or the line of them would grow for ever.
             tally.take_newcomers(Change(u64::MAX), Change::default(), now)
         });
@@ -101,6 +104,42 @@ fn edge(criterion: &mut Criterion) {
     headers.insert(header::ORIGIN, HeaderValue::from_static("https://b.example"));
     criterion.bench_function("origin: one handshake", |bencher| {
         bencher.iter(|| origins.allow_headers(black_box(&headers)));
+    });
+}
+
+fn wire(criterion: &mut Criterion) {
+    let head = b"GET /socket.io/?EIO=4&transport=websocket HTTP/1.1\r\nHost: count.example\r\n\
+        Connection: Upgrade\r\nUpgrade: websocket\r\nOrigin: https://b.example\r\n\
+        Sec-WebSocket-Version: 13\r\nSec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n\r\n";
+    criterion.bench_function("handshake: read the head", |bencher| {
+        bencher.iter(|| Handshake::parse(black_box(head)).is_some());
+    });
+    let (handshake, _) = Handshake::parse(head).expect("it is plain");
+    criterion.bench_function("handshake: answer", |bencher| bencher.iter(|| handshake.answer()));
+    let mut number = 0;
+    criterion.bench_function("frame: encode a count", |bencher| {
+        bencher.iter(|| {
+            number += 1;
+            CountFrame::new(black_box(number))
+        });
+    });
+    let id = Sid::new();
+    criterion.bench_function("frame: encode an acknowledgement", |bencher| {
+        bencher.iter(|| frame::text(&format!("40{{\"sid\":\"{id}\"}}")));
+    });
+    let mut inlet = Inlet::new(16 * 1024);
+    criterion.bench_function("inlet: read a pong and what it means", |bencher| {
+        bencher.iter(|| {
+            let mut heard = None;
+            let mut frame = black_box([0x81, 0x81, 1, 2, 3, 4, b'3' ^ 1]);
+            let read = inlet.read(&mut frame, |incoming| {
+                if let Incoming::Text(message) = incoming {
+                    heard = Some(Packet::parse(message) == Some(Packet::Pong));
+                }
+                Ok::<(), Mangled>(())
+            });
+            (read, heard)
+        });
     });
 }
 
