@@ -46,6 +46,7 @@ use crate::{
     outlet::StayNumber,
     pace::EmissionPace,
     stay::Visitor,
+    sweep::Sweep,
     tally::{Newcomer, Tally},
     view::View,
 };
@@ -76,9 +77,11 @@ pub struct Broadcaster {
     pace: EmissionPace,
     /// Whether websockets are written to directly.
     direct: bool,
-    /// Those that are. Closed ones are swept when the list has doubled, and by every emission.
+    /// Those that are. Closed ones are swept now and then, and by every emission.
     listeners: Vec<Listener>,
-    sweep_at: usize,
+    sweep: Sweep,
+    /// Those who come on the list when what is being done is done: they know the count of the emission under way.
+    entering: Vec<Arc<Control>>,
     /// What everybody who has been shown a count was last told, or will be by their slot.
     told: Option<u64>,
     /// Who was told the estimate because the store was slow to count them. They are told what all others
@@ -135,7 +138,8 @@ impl Broadcaster {
             pace: EmissionPace::new(settings.interval),
             direct: settings.direct,
             listeners: Vec::new(),
-            sweep_at: 0,
+            sweep: Sweep::default(),
+            entering: Vec::new(),
             told: None,
             provisional: Vec::new(),
             young: VecDeque::new(),
@@ -165,22 +169,28 @@ impl Broadcaster {
         let counts =
             |newcomer: &Newcomer<Visitor>| !shown.exact || newcomer.change <= view.covered();
         let (included, impatient): (Vec<_>, Vec<_>) = newcomers.into_iter().partition(counts);
+        let waiting = (included.len() + impatient.len()) as u64;
+        // An emission takes a while, for which nobody should wait who can be told at once.
+        let is_ours =
+            |newcomer: &Newcomer<Visitor>| matches!(newcomer.visitor, Visitor::Websocket(..));
+        let (ours, others): (Vec<_>, Vec<_>) = included.into_iter().partition(is_ours);
+        self.let_in(&ours, shown.users, now);
         let corrected: Vec<_> = self.provisional.extract_if(.., |told| counts(told)).collect();
         let changed = self.told != Some(shown.users);
         let held_back = self.pace.due().filter(|&due| due > now);
         if changed && held_back.is_none() {
-            let waiting = (included.len() + impatient.len()) as u64;
             self.emit_to_all(shown.users, self.tally.told().saturating_sub(waiting)).await;
         } else {
             self.correct(&corrected, shown.users);
-            if changed && !(included.is_empty() && corrected.is_empty()) {
+            if changed && !(ours.is_empty() && others.is_empty() && corrected.is_empty()) {
                 // They know a number that all others do not: the emission held back must come, even if by
                 // then the number is the old one again.
                 self.told = None;
             }
         }
-        self.let_in(&included, shown.users, now);
+        self.let_in(&others, shown.users, now);
         self.let_in(&impatient, view.estimate(), now);
+        self.enlist_entering();
         self.provisional.extend(impatient);
         let next_emission = held_back.filter(|_| changed);
         let patience_ends = self.tally.patience_ends().filter(|&at| at > now);
@@ -209,7 +219,7 @@ impl Broadcaster {
         let Some(control) = control.upgrade() else { return false };
         let Some(new) = control.open(stay) else { return false };
         if new {
-            self.enlist(&control);
+            self.entering.push(Arc::clone(&control));
         }
         control.tell(frame)
     }
@@ -253,16 +263,17 @@ impl Broadcaster {
     /// The direct way opens when the next count has been written; what is told before that waits.
     fn listen(&mut self, control: &Arc<Control>) {
         if control.expect_count() {
-            self.enlist(control);
+            self.entering.push(Arc::clone(control));
         }
     }
 
-    fn enlist(&mut self, control: &Arc<Control>) {
-        if self.listeners.len() >= self.sweep_at {
+    fn enlist_entering(&mut self) {
+        self.sweep.if_due(self.listeners.len(), || {
             self.listeners.retain(Listener::is_open);
-            self.sweep_at = 2 * self.listeners.len() + 64;
-        }
-        self.listeners.extend(Listener::new(control));
+            self.listeners.len()
+        });
+        self.listeners
+            .extend(self.entering.drain(..).filter_map(|control| Listener::new(&control)));
     }
 
     /// Tells those who were told an estimate what all others are told.

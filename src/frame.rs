@@ -35,14 +35,11 @@ const SWITCHING: &[u8] = b"HTTP/1.1 101";
 const HEAD_END: &[u8] = b"\r\n\r\n";
 
 /// The frame of a text message.
-///
-/// # Panics
-/// If it is longer than 65,535 bytes, which is far more than any client may say.
 pub fn text(payload: &str) -> Vec<u8> {
-    let length = u16::try_from(payload.len()).expect("no message is so long");
-    let mut frame = match u8::try_from(length) {
-        Ok(short @ 0..126) => vec![TEXT, short],
-        _ => [&[TEXT, 126], &length.to_be_bytes()[..]].concat(),
+    let mut frame = match (u8::try_from(payload.len()), u16::try_from(payload.len())) {
+        (Ok(length @ 0..126), _) => vec![TEXT, length],
+        (_, Ok(length)) => [&[TEXT, 126], &length.to_be_bytes()[..]].concat(),
+        _ => [&[TEXT, 127], &(payload.len() as u64).to_be_bytes()[..]].concat(),
     };
     frame.extend_from_slice(payload.as_bytes());
     frame

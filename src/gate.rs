@@ -38,6 +38,7 @@ use crate::{
     origin::Origins,
     rate::{CLIENT_BYTES_PER_SECOND, Rates},
     session::PATH,
+    sweep::Sweep,
 };
 
 /// Bytes that a post of a polling session counts for beside its own: a request is work, however short. So a
@@ -79,10 +80,10 @@ struct Admission {
 /// with a session is its first, so this cannot be found there.
 #[derive(Debug, Default)]
 struct Upgraded {
-    /// Held beyond its connection's end, since why that ended is asked for when its socket ends, a moment later.
     controls: HashMap<Sid, Arc<Control>>,
-    /// Entries of ended connections are swept when the map has doubled, so each insert pays for one at most.
-    sweep_at: usize,
+    /// Those that the last sweep found ended: why is asked for when the socket ends, a moment later.
+    ended: HashMap<Sid, Arc<Control>>,
+    sweep: Sweep,
 }
 
 /// What a request to `/socket.io/` is, going by its query.
@@ -145,7 +146,7 @@ impl Gate {
             return None;
         }
         let upgraded = self.upgraded.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some(control) = upgraded.controls.get(&socket.id) {
+        if let Some(control) = upgraded.get(socket.id) {
             return Some(Arc::clone(control));
         }
         drop(upgraded);
@@ -256,15 +257,19 @@ impl Admission {
 }
 
 impl Upgraded {
+    fn get(&self, session: Sid) -> Option<&Arc<Control>> {
+        self.controls.get(&session).or_else(|| self.ended.get(&session))
+    }
+
     fn insert(&mut self, session: Sid, control: &Arc<Control>) {
         // A second websocket on a session is turned away, as long as the first one lives.
         if self.controls.get(&session).is_some_and(|held| held.is_open()) {
             return;
         }
-        if self.controls.len() >= self.sweep_at {
-            self.controls.retain(|_, held| held.is_open());
-            self.sweep_at = 2 * self.controls.len() + 64;
-        }
+        self.sweep.if_due(self.controls.len(), || {
+            self.ended = self.controls.extract_if(|_, held| !held.is_open()).collect();
+            self.controls.len()
+        });
         self.controls.insert(session, Arc::clone(control));
     }
 }

@@ -26,6 +26,7 @@ pub mod outlet;
 pub mod pace;
 pub mod packet;
 pub mod rate;
+pub mod sweep;
 
 pub mod store;
 

@@ -65,6 +65,7 @@ const DISCONNECT_REASONS: Label = (
         "bad_packet",
         "closing",
         "flood",
+        "while_connecting",
     ],
 );
 const REFUSAL_REASONS: Label =

@@ -44,8 +44,8 @@ use tokio::net::TcpStream;
 
 use crate::frame::{CountFrame, Scan};
 
-/// Bytes of our own writer that may wait for the kernel: what a client that reads is ever sent between two counts is
-/// less than this and the kernel's own buffer.
+/// Bytes of our own writer that may wait for the kernel, beside the first frame that had to: what a client that reads is
+/// ever sent between two counts is less than this and the kernel's own buffer.
 const REST_BYTES_MAX: usize = 4096;
 
 /// What takes bytes without waiting, as many as it has room for.
@@ -153,6 +153,11 @@ impl<S: Sink> Outlet<S> {
         if stay == self.stay {
             self.silence();
         }
+    }
+
+    /// The client left the namespace, whichever stay it was: who comes too late to let it in finds another number.
+    pub fn leave(&mut self) {
+        self.begin_stay();
     }
 
     /// The first value is about to be handed to the ordinary writer. Returns whether this connection is new to

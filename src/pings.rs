@@ -3,8 +3,9 @@
 //!
 //! One clock for all: an interval is divided into slots, each session has one, and each tick is the turn of one
 //! slot. So pings are spread evenly however many came at once, and an idle connection needs no timer. Time is
-//! counted in ticks: while the whole process is stopped it stands still, so nobody is thought silent whose answer
-//! was there and could not be read.
+//! counted in ticks. Those that come late are made up for, so that an interval stays one on a busy machine; but only so
+//! many at a time: nobody is thought silent because the whole process was stopped for a while, and an answer that was
+//! there could not be read.
 
 use std::{
     sync::{Arc, Mutex, MutexGuard, PoisonError, Weak},
@@ -12,7 +13,10 @@ use std::{
 };
 
 use slab::Slab;
-use tokio::time::{MissedTickBehavior, interval};
+use tokio::{
+    task::yield_now,
+    time::{MissedTickBehavior, interval},
+};
 use tokio_util::sync::CancellationToken;
 
 use crate::connection::Control;
@@ -25,8 +29,8 @@ const TICK_MIN: Duration = Duration::from_millis(20);
 /// See the module's documentation.
 #[derive(Debug)]
 pub struct Pings {
-    /// All open sessions. A key is used again when its session has ended, so the lowest ones are in use, and they
-    /// fill the slots evenly.
+    /// All open sessions. The key of one that has ended is used again before a new one is made, so keys are about as many
+    /// as sessions, and fill the slots about evenly.
     sessions: Mutex<Slab<Weak<Control>>>,
     rhythm: Rhythm,
 }
@@ -71,12 +75,16 @@ impl Pings {
         ticks.set_missed_tick_behavior(MissedTickBehavior::Skip);
         let mut now = 0;
         loop {
-            tokio::select! {
+            let due = tokio::select! {
                 () = stop.cancelled() => return,
-                _ = ticks.tick() => {}
+                due = ticks.tick() => due,
+            };
+            for _ in 0..self.rhythm.made_up_for(due.elapsed()) {
+                now += 1;
+                self.act(now);
+                // Answers that have come are read before they are missed.
+                yield_now().await;
             }
-            now += 1;
-            self.act(now);
         }
     }
 
@@ -117,6 +125,12 @@ impl Rhythm {
         let tick = (interval / slots).max(Duration::from_millis(1));
         let patience = timeout.as_nanos().div_ceil(tick.as_nanos());
         Self { tick, slots, patience: u32::try_from(patience).unwrap_or(u32::MAX) }
+    }
+
+    /// How many ticks are to be counted at one that comes so late. The next one that is waited for is in step again.
+    fn made_up_for(&self, late: Duration) -> u32 {
+        let missed = u32::try_from(late.as_nanos() / self.tick.as_nanos()).unwrap_or(u32::MAX);
+        1 + missed.min(self.patience / 4)
     }
 
     /// The slot that is pinged at this tick.
@@ -161,6 +175,9 @@ mod tests {
             assert!(round <= interval && interval < round + rhythm.tick, "{rhythm:?}");
             let patience = rhythm.tick * rhythm.patience;
             assert!(timeout <= patience && patience < timeout + rhythm.tick, "{rhythm:?}");
+            assert_eq!(rhythm.made_up_for(rhythm.tick / 2), 1, "it is in time");
+            let stopped = rhythm.tick * rhythm.made_up_for(Duration::from_hours(1));
+            assert!(stopped <= rhythm.tick + patience / 4, "{rhythm:?}");
             let mut turns = vec![0; slots];
             for now in 1..=2 * u64::from(rhythm.slots) {
                 turns[rhythm.pinged(now)] += 1;

@@ -4,6 +4,8 @@ use std::{collections::HashMap, hash::Hash, time::Duration};
 
 use tokio::time::Instant;
 
+use crate::sweep::Sweep;
+
 /// What a client may send, sustained: it needs to answer a ping now and then, which takes a few bytes.
 pub const CLIENT_BYTES_PER_SECOND: u64 = 4096;
 /// What it may send in one go at least: four messages of the default largest size.
@@ -58,28 +60,27 @@ impl Bucket {
     }
 }
 
-/// One bucket for each key that did something lately. A full bucket is as good as none, so those are swept
-/// when the map has doubled: memory depends on what goes on, not on what went on.
+/// One bucket for each key that did something lately. A full bucket is as good as none, so those are swept.
 #[derive(Debug)]
 pub struct Rates<K> {
     burst: u64,
     per_second: u64,
     buckets: HashMap<K, Bucket>,
-    sweep_at: usize,
+    sweep: Sweep,
 }
 
 impl<K: Eq + Hash> Rates<K> {
     /// The same bucket for every key.
     pub fn new(burst: u64, per_second: u64) -> Self {
-        Self { burst, per_second, buckets: HashMap::new(), sweep_at: 0 }
+        Self { burst, per_second, buckets: HashMap::new(), sweep: Sweep::default() }
     }
 
     /// Whether `key` may have so many tokens more.
     pub fn allow(&mut self, key: K, tokens: u64, now: Instant) -> bool {
-        if self.buckets.len() >= self.sweep_at {
+        self.sweep.if_due(self.buckets.len(), || {
             self.buckets.retain(|_, bucket| !bucket.is_full(now));
-            self.sweep_at = 2 * self.buckets.len() + 64;
-        }
+            self.buckets.len()
+        });
         let (burst, per_second) = (self.burst, self.per_second);
         let bucket = self.buckets.entry(key).or_insert_with(|| Bucket::new(burst, per_second, now));
         bucket.spend(tokens, now)

@@ -26,6 +26,8 @@ use crate::{
     websocket::Websockets,
 };
 
+/// Why a websocket ends that is sent elsewhere, as the metrics call it.
+const SENT_AWAY: &str = "closing";
 /// Packets queued per socket. Beside pings, the connect acknowledgement and the first counts nothing ever queues,
 /// since later counts have a slot of their own. The queue is allocated 32 packets at a time, so less saves nothing.
 const QUEUE_PACKETS: usize = 16;
@@ -131,11 +133,11 @@ impl Sockets {
     /// told to leave the namespace stays away for good, one that loses its transport reconnects.
     pub async fn send_away(&self, guest: &Guest) {
         let socket = match guest {
-            Guest::Websocket(control) => return control.close(),
+            Guest::Websocket(control) => return control.close_for(SENT_AWAY),
             Guest::Session(socket) => socket,
         };
         if let Some(control) = self.gate.control(socket) {
-            control.close();
+            control.close_for(SENT_AWAY);
         } else if socket.transport_type() == TransportType::Polling {
             self.close_polling(socket).await;
         }

@@ -27,7 +27,7 @@ pub struct Tally<V> {
 #[derive(Debug)]
 struct State<V> {
     local: Local,
-    /// In the order of joining, so the front has waited longest. At most one entry per connection made.
+    /// In the order of joining, so the front has waited longest. At most one entry per join.
     newcomers: VecDeque<Newcomer<V>>,
 }
 

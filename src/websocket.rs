@@ -58,7 +58,7 @@ struct Session {
     control: Arc<Control>,
     id: Sid,
     stay: Option<Stay>,
-    _place: Place,
+    place: Option<Place>,
 }
 
 /// Why a session ended, as the metrics call it, and the status code that the client is told, if any.
@@ -98,8 +98,8 @@ impl Websockets {
     /// Serves a session to its end. `answer` is what is still to be said to the handshake; what the client has said
     /// behind that is in the connection.
     pub async fn serve(self: Arc<Self>, mut connection: Connection, answer: Vec<u8>) {
-        let ended = Session::open(self, connection.control(), answer).run(&mut connection).await;
-        tracing::debug!(reason = ended.reason, "a websocket ended");
+        let reason = Session::open(self, connection.control(), answer).run(&mut connection).await;
+        tracing::debug!(reason, "a websocket ended");
     }
 
     /// The first packet of a session.
@@ -121,10 +121,11 @@ impl Session {
         control.begin_frames();
         control.send(&answer);
         let place = hall.pings.enter(&control);
-        Self { hall, control, id, stay: None, _place: place }
+        Self { hall, control, id, stay: None, place: Some(place) }
     }
 
-    async fn run(&mut self, connection: &mut Connection) -> Ended {
+    /// Returns why it ended.
+    async fn run(&mut self, connection: &mut Connection) -> &'static str {
         let mut inlet = Inlet::new(self.hall.settings.payload_bytes_max);
         let ended = loop {
             let joining = poll_fn(|context| self.poll(context, connection, &mut inlet));
@@ -138,11 +139,14 @@ impl Session {
                 break ended;
             }
         };
+        // Neither pings nor counts follow the last frame.
+        self.place = None;
+        let reason = self.control.ended_for().unwrap_or(ended.reason);
+        self.leave(reason);
         if let Some(code) = ended.code {
             self.control.send(&frame::close(code));
         }
-        self.leave(self.control.ended_for().unwrap_or(ended.reason));
-        ended
+        reason
     }
 
     /// Reads until the client joins or leaves, or the session ends.
@@ -159,11 +163,17 @@ impl Session {
             let read = ready!(Pin::new(&mut *connection).poll_read(context, &mut buffer));
             read.map_err(|_| Ended::by("transport_error"))?;
             if buffer.filled().is_empty() {
-                return Poll::Ready(Err(Ended::by("transport_close")));
+                return Poll::Ready(Err(Ended::by("transport_error")));
             }
+            let more = buffer.remaining() == 0;
             inlet.read(buffer.filled_mut(), |incoming| self.hear(incoming))?;
             if self.stay.is_some() != was_joined {
                 return Poll::Ready(Ok(()));
+            }
+            if more {
+                // Whoever has much to say waits for others in between.
+                context.waker().wake_by_ref();
+                return Poll::Pending;
             }
         }
     }
@@ -216,7 +226,7 @@ impl Session {
 
     fn leave(&mut self, reason: &'static str) {
         if let Some(stay) = self.stay.take() {
-            self.control.silence();
+            self.control.leave();
             self.hall.joined.fetch_sub(1, Ordering::Relaxed);
             stay.end_for(reason);
         }

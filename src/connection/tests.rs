@@ -11,7 +11,8 @@ use tokio::{
 
 use tokio_util::sync::CancellationToken;
 
-use super::*;
+use super::{control::UNSENT_BYTES_MAX, *};
+use crate::frame::CountFrame;
 
 const BURST_BYTES: u64 = 64 * 1024;
 

@@ -140,3 +140,19 @@ async fn socket_io_writes_the_same_bytes() {
     let before = &received[..received.len() - expected.len()];
     assert!(before.ends_with(b"\"}"), "the acknowledgement: {}", String::from_utf8_lossy(before));
 }
+
+/// Goal: texts of any length have the frame of the standard. Method: the bounds between the three ways of giving the
+/// length; the frame scan must find the end of each.
+#[test]
+fn texts_of_any_length() {
+    for (length, header) in [(0, 2), (125, 2), (126, 4), (65_535, 4), (65_536, 10)] {
+        let frame = text(&"x".repeat(length));
+        assert_eq!(frame.len(), header + length);
+        let mut scan = Scan::default();
+        scan.begin_frames();
+        scan.advance(&frame[..frame.len() - 1]);
+        assert!(length == 0 || !scan.at_boundary(), "{length}");
+        scan.advance(&frame[frame.len() - 1..]);
+        assert!(scan.at_boundary(), "{length}");
+    }
+}

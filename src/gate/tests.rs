@@ -43,18 +43,26 @@ async fn the_first_websocket_of_a_session_stays_its_own() {
     assert!(Arc::ptr_eq(&upgraded.controls[&session], &of_second));
 }
 
-/// Goal: the map of upgraded sessions does not grow with sessions that ended. Method: many short ones.
+/// Goal: the map of upgraded sessions does not grow with sessions that ended, and still knows one that has just ended.
+/// Method: many short ones, each looked for after its end.
 #[tokio::test]
 async fn ended_upgrades_are_swept() {
     let (mut upgraded, mut living) = (Upgraded::default(), Vec::new());
     for number in 0..1000 {
         let (connection, client) = pair().await;
-        upgraded.insert(Sid::new(), &connection.control());
+        let session = Sid::new();
+        upgraded.insert(session, &connection.control());
         if number < 10 {
             living.push((connection, client));
+            continue;
         }
+        drop(connection);
+        let (another, _its_client) = pair().await;
+        upgraded.insert(Sid::new(), &another.control());
+        assert!(upgraded.get(session).is_some(), "{number}");
     }
-    assert!(upgraded.controls.len() < 200, "{}", upgraded.controls.len());
+    let held = upgraded.controls.len() + upgraded.ended.len();
+    assert!(held < 300, "{held}");
     let alive = upgraded.controls.values().filter(|held| held.is_open()).count();
     assert_eq!(alive, 10);
 }

@@ -115,7 +115,7 @@ proptest! {
                     prop_assert!(outlet.send(&text(sent.last().expect("just put there"))));
                 }
                 Event::Leave => {
-                    outlet.begin_stay();
+                    outlet.leave();
                     (stay, last) = (None, None);
                 }
                 Event::LetIn | Event::Tell => {
