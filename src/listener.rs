@@ -111,13 +111,12 @@ impl Listener {
 
 /// Serves one connection to its end. What serves HTTP is large, and is gone once it is a websocket.
 async fn serve(mut connection: Connection, front: Option<Front>, router: Router) {
-    if let Some(Front { gate, websockets }) = front {
-        let front = Front { gate, websockets: Arc::clone(&websockets) };
+    if let Some(front) = front {
         match front.meet(&mut connection).await {
             Err(error) => return tracing::debug!(%error, "a connection ended before it began"),
             Ok(Some(answer)) => {
-                drop((front, router));
-                return websockets.serve(connection, answer).await;
+                drop(router);
+                return front.websockets.serve(connection, answer).await;
             }
             Ok(None) => {}
         }

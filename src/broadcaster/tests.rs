@@ -5,10 +5,12 @@ use axum::Router;
 use http::Request;
 use http_body_util::BodyExt;
 use socketioxide::socket::Sid;
+use tokio::io::AsyncReadExt;
 use tower::ServiceExt;
 
 use super::*;
 use crate::{
+    connection::{Connection, tests::pair},
     count::{Count, Revision, Sequence},
     origin::Origins,
     store::Reply,
@@ -26,6 +28,22 @@ struct Stage {
     metrics: Metrics,
     sequence: Sequence,
     start: Instant,
+}
+
+/// A client on a websocket.
+struct Guest {
+    client: TcpStream,
+    _connection: Connection,
+    _presence: Presence<Visitor>,
+}
+
+impl Guest {
+    /// What it has been told until now; everything was written before anybody asks.
+    async fn told(&mut self) -> Vec<u8> {
+        let mut received = Vec::new();
+        self.client.read_buf(&mut received).await.unwrap();
+        received
+    }
 }
 
 impl Stage {
@@ -53,6 +71,16 @@ impl Stage {
 
     fn join(&self, at_millis: u64) -> Presence<Visitor> {
         self.tally.join(Visitor::Session(Sid::new()), self.at(at_millis))
+    }
+
+    /// A client on a websocket of our own that has been acknowledged: both ends, and its place in the count.
+    async fn websocket_joins(&self, at_millis: u64) -> Guest {
+        let (connection, client) = pair().await;
+        let control = connection.control();
+        control.begin_frames();
+        let visitor = Visitor::Websocket(Arc::downgrade(&control), control.begin_stay());
+        let presence = self.tally.join(visitor, self.at(at_millis));
+        Guest { client, _connection: connection, _presence: presence }
     }
 
     /// A client that connects by polling: its path, and its place in the count.
@@ -184,4 +212,26 @@ async fn the_impatient_are_put_right() {
     stage.acknowledged(5);
     stage.act(360).await;
     assert!(stage.broadcaster.provisional.is_empty());
+}
+
+/// Goal: a newcomer on a websocket is told its first value once, although an emission of the same number is made at the
+/// same time, and hears the next one. Method: one who is there already and one who comes.
+#[tokio::test]
+async fn a_newcomer_is_told_once() {
+    let mut stage = Stage::new();
+    let mut first = stage.websocket_joins(0).await;
+    stage.acknowledged(1);
+    stage.act(0).await;
+    let mut second = stage.websocket_joins(100).await;
+    stage.acknowledged(2);
+    stage.act(100).await;
+    let frames = [1, 2, 3].map(CountFrame::new);
+    assert_eq!(first.told().await, [frames[0].bytes(), frames[1].bytes()].concat());
+    assert_eq!(second.told().await, frames[1].bytes());
+    stage.acknowledged(3);
+    stage.act(200).await;
+    for guest in [&mut first, &mut second] {
+        assert_eq!(guest.told().await, frames[2].bytes());
+    }
+    assert_eq!(stage.emissions(), 3);
 }
