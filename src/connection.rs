@@ -179,14 +179,7 @@ impl Connection {
     ) -> Poll<io::Result<usize>> {
         loop {
             ready!(self.stream.poll_write_ready(context))?;
-            let mut outlet = self.control.outlet();
-            let written = write(&mut outlet);
-            let stuck = outlet.becomes_stuck();
-            drop(outlet);
-            if stuck {
-                self.control.stragglers.report(&self.control);
-            }
-            match written {
+            match self.control.write_with(&mut write) {
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
                 done => return Poll::Ready(done),
             }

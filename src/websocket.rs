@@ -189,16 +189,14 @@ impl Session {
                 Ok(())
             }
             Incoming::Binary | Incoming::Pong => Ok(()),
-            Incoming::Close => Err(Ended { code: Some(1000), ..Ended::by("transport_close") }),
+            Incoming::Close => Err(Ended::CLOSED),
         }
     }
 
     fn receive(&mut self, packet: Packet<'_>) -> Result<(), Ended> {
         match packet {
             Packet::Pong => self.control.pong(),
-            Packet::Close => {
-                return Err(Ended { code: Some(1000), ..Ended::by("transport_close") });
-            }
+            Packet::Close => return Err(Ended::CLOSED),
             Packet::Connect => self.join(),
             Packet::ConnectElsewhere(namespace) => {
                 let refusal = format!("44{namespace},{{\"message\":\"Invalid namespace\"}}");
@@ -241,6 +239,8 @@ impl Drop for Session {
 }
 
 impl Ended {
+    /// By its client, in order.
+    const CLOSED: Self = Self { reason: "transport_close", code: Some(1000) };
     const BAD_PACKET: Self = Self { reason: "bad_packet", code: Some(1002) };
 
     fn by(reason: &'static str) -> Self {

@@ -110,16 +110,24 @@ impl Control {
     /// Sends whole frames of our own, now or when the kernel takes them; a client that leaves too much unread is
     /// cut off.
     pub fn send(self: &Arc<Self>, frames: &[u8]) {
+        if !self.write_with(|outlet| outlet.send(frames)) {
+            self.close_for("flood");
+        }
+    }
+
+    /// Writes in this way, and has somebody come back for what the kernel did not take.
+    pub(super) fn write_with<R>(
+        self: &Arc<Self>,
+        write: impl FnOnce(&mut Outlet<Arc<TcpStream>>) -> R,
+    ) -> R {
         let mut outlet = self.outlet();
-        let sent = outlet.send(frames);
+        let written = write(&mut outlet);
         let stuck = outlet.becomes_stuck();
         drop(outlet);
         if stuck {
             self.stragglers.report(self);
         }
-        if !sent {
-            self.close_for("flood");
-        }
+        written
     }
 
     /// Pings the client, at this time, unless it owes an answer already.
