@@ -59,7 +59,7 @@ const YOUNG: &str = "young";
 const YOUTH: Duration = Duration::from_millis(500);
 /// So many counts are left to a queue at most, which has little room: with the default interval, those of a youth.
 pub(crate) const YOUNG_EMISSIONS_MAX: u8 = 10;
-/// After so many direct writes, a few milliseconds, it is the turn of other tasks.
+/// After so many direct writes, a few milliseconds, it is the turn of other tasks, and of newcomers.
 const WRITES_AT_ONCE: usize = 256;
 /// So many connections are read ahead of being written to. With many of them each is far away in memory, and so
 /// their ways overlap.
@@ -80,9 +80,14 @@ pub struct Broadcaster {
     /// Those that are. Closed ones are swept now and then, and by every emission.
     listeners: Vec<Listener>,
     sweep: Sweep,
-    /// Those who come on the list when what is being done is done: they know the count of the emission under way.
+    /// Those who come on the list when what is being done is done: they know the count of the emission under way, or a
+    /// newer one.
     entering: Vec<Arc<Control>>,
-    /// What everybody who has been shown a count was last told, or will be by their slot.
+    /// Newcomers who are told their first value when what is being done is done: the library's, and those who may
+    /// still be on the list from an earlier stay, since an emission under way would tell them an older one after it.
+    postponed: Vec<Newcomer<Visitor>>,
+    /// What everybody who has been shown a count was last told, or will be by their slot or by the emission under
+    /// way; nothing once somebody was told something else, so that an emission follows.
     told: Option<u64>,
     /// Who was told the estimate because the store was slow to count them. They are told what all others
     /// are as soon as that includes them, or the store counts as away: within [`crate::pace::ANSWER_OVERDUE`], which
@@ -140,6 +145,7 @@ impl Broadcaster {
             listeners: Vec::new(),
             sweep: Sweep::default(),
             entering: Vec::new(),
+            postponed: Vec::new(),
             told: None,
             provisional: Vec::new(),
             young: VecDeque::new(),
@@ -164,64 +170,84 @@ impl Broadcaster {
         self.let_grow_up(now);
         let view = *self.view.borrow_and_update();
         let shown = view.shown();
-        let newcomers = self.tally.take_newcomers(view.covered(), view.estimated(), now);
-        // What is shown includes everybody here while it is the estimate, else those whom the store counts.
-        let counts =
-            |newcomer: &Newcomer<Visitor>| !shown.exact || newcomer.change <= view.covered();
-        let (included, impatient): (Vec<_>, Vec<_>) = newcomers.into_iter().partition(counts);
-        let waiting = (included.len() + impatient.len()) as u64;
-        // An emission takes a while, for which nobody should wait who can be told at once.
-        let is_ours =
-            |newcomer: &Newcomer<Visitor>| matches!(newcomer.visitor, Visitor::Websocket(..));
-        let (ours, others): (Vec<_>, Vec<_>) = included.into_iter().partition(is_ours);
-        self.let_in(&ours, shown.users, now);
-        let corrected: Vec<_> = self.provisional.extract_if(.., |told| counts(told)).collect();
+        let sockets = self.tally.told();
         let changed = self.told != Some(shown.users);
         let held_back = self.pace.due().filter(|&due| due > now);
+        self.welcome(&view, now);
+        let includes = |told: &mut Newcomer<Visitor>| view.shown_includes(told.change);
+        let corrected: Vec<_> = self.provisional.extract_if(.., includes).collect();
         if changed && held_back.is_none() {
-            self.emit_to_all(shown.users, self.tally.told().saturating_sub(waiting)).await;
+            self.emit_to_all(shown.users, sockets).await;
         } else {
             self.correct(&corrected, shown.users);
-            if changed && !(ours.is_empty() && others.is_empty() && corrected.is_empty()) {
-                // They know a number that all others do not: the emission held back must come, even if by
-                // then the number is the old one again.
-                self.told = None;
-            }
         }
-        self.let_in(&others, shown.users, now);
-        self.let_in(&impatient, view.estimate(), now);
+        self.let_in_postponed(now);
         self.enlist_entering();
-        self.provisional.extend(impatient);
         let next_emission = held_back.filter(|_| changed);
         let patience_ends = self.tally.patience_ends().filter(|&at| at > now);
         [next_emission, patience_ends].into_iter().flatten().min()
     }
 
-    /// Gives newcomers their first value, even when nobody else's number changed; from now on emissions reach
-    /// them.
-    fn let_in(&mut self, newcomers: &[Newcomer<Visitor>], current_users: u64, now: Instant) {
-        let frame = CountFrame::new(current_users);
-        for newcomer in newcomers {
-            let here = match &newcomer.visitor {
-                Visitor::Websocket(control, stay) => self.open(control, *stay, &frame),
-                Visitor::Session(session) => self.let_in_session(*session, current_users, now),
+    /// Takes the newcomers who can be told a first value. An emission takes a while, for which a websocket of our own
+    /// need not wait: it is told at once.
+    fn welcome(&mut self, view: &View, now: Instant) {
+        for newcomer in self.tally.take_newcomers(view.covered(), view.estimated(), now) {
+            let is_new = match &newcomer.visitor {
+                Visitor::Websocket(control, _) => {
+                    !control.upgrade().is_some_and(|control| control.is_listed())
+                }
+                Visitor::Session(_) => false,
             };
-            if here {
-                self.metrics.emitted_packets.inc();
-                observe(&self.metrics.join_to_emit_seconds, newcomer.joined_at.elapsed());
+            if is_new {
+                self.let_in(newcomer, view, now);
+            } else {
+                self.postponed.push(newcomer);
             }
         }
     }
 
+    fn let_in_postponed(&mut self, now: Instant) {
+        let view = *self.view.borrow();
+        for newcomer in std::mem::take(&mut self.postponed) {
+            self.let_in(newcomer, &view, now);
+        }
+    }
+
+    /// Gives a newcomer its first value, even when nobody else's number changed; from now on emissions reach it.
+    fn let_in(&mut self, newcomer: Newcomer<Visitor>, view: &View, now: Instant) {
+        let shown = view.shown().users;
+        let is_included = view.shown_includes(newcomer.change);
+        let current_users = if is_included { shown } else { view.estimate() };
+        let here = match &newcomer.visitor {
+            Visitor::Websocket(control, stay) => self.open(control, *stay, current_users),
+            Visitor::Session(session) => self.let_in_session(*session, current_users, now),
+        };
+        if here {
+            self.metrics.emitted_packets.inc();
+            observe(&self.metrics.join_to_emit_seconds, newcomer.joined_at.elapsed());
+        }
+        if is_included {
+            self.tell_some(shown);
+        } else {
+            self.provisional.push(newcomer);
+        }
+    }
+
+    /// Some are told this. If all others were told something else, an emission must follow, even if by then the number
+    /// is the old one again.
+    fn tell_some(&mut self, current_users: u64) {
+        self.told = self.told.filter(|&told| told == current_users);
+    }
+
     /// Tells a websocket of our own its first value. Its acknowledgement has been sent, so all goes the direct way.
     /// Returns false if it has left.
-    fn open(&mut self, control: &Weak<Control>, stay: StayNumber, frame: &CountFrame) -> bool {
+    fn open(&mut self, control: &Weak<Control>, stay: StayNumber, current_users: u64) -> bool {
         let Some(control) = control.upgrade() else { return false };
         let Some(new) = control.open(stay) else { return false };
         if new {
             self.entering.push(Arc::clone(&control));
         }
-        control.tell(frame)
+        control.tell(&CountFrame::new(current_users))
     }
 
     /// Tells one of the library's sockets its first value, by its queue. Returns false if it has left.
@@ -277,7 +303,7 @@ impl Broadcaster {
     }
 
     /// Tells those who were told an estimate what all others are told.
-    fn correct(&self, corrected: &[Newcomer<Visitor>], current_users: u64) {
+    fn correct(&mut self, corrected: &[Newcomer<Visitor>], current_users: u64) {
         let frame = CountFrame::new(current_users);
         for told in corrected {
             let here = match &told.visitor {
@@ -289,6 +315,7 @@ impl Broadcaster {
             if here {
                 self.metrics.emitted_packets.inc();
             }
+            self.tell_some(current_users);
         }
     }
 
@@ -313,6 +340,7 @@ impl Broadcaster {
     /// One emission: everybody who has been let in is told, so many sockets.
     async fn emit_to_all(&mut self, current_users: u64, sockets: u64) {
         let start = Instant::now();
+        self.told = Some(current_users);
         self.tell_listeners(&CountFrame::new(current_users)).await;
         self.take_upgraded(current_users);
         let young = self.io.to(YOUNG).emit(USER_COUNT, &current_users).await;
@@ -321,7 +349,6 @@ impl Broadcaster {
             tracing::debug!(%error, "failed to emit the count to a socket that is closing");
         }
         self.emissions += 1;
-        self.told = Some(current_users);
         self.pace.emitted(start, Instant::now());
         self.metrics.emissions.inc();
         self.metrics.emitted_packets.inc_by(sockets);
@@ -358,6 +385,8 @@ impl Broadcaster {
             left = group.start;
             if left % WRITES_AT_ONCE < READ_AHEAD {
                 yield_now().await;
+                let view = *self.view.borrow();
+                self.welcome(&view, Instant::now());
             }
         }
     }

@@ -195,6 +195,11 @@ impl<S: Sink> Outlet<S> {
         fits
     }
 
+    /// Whether the broadcaster has this connection on its list.
+    pub fn is_listed(&self) -> bool {
+        self.listed
+    }
+
     /// The broadcaster took this connection off its list.
     pub fn unlist(&mut self) {
         self.listed = false;

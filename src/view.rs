@@ -187,6 +187,11 @@ impl View {
         self.local.change
     }
 
+    /// Whether what is shown includes this change: the estimate includes all, otherwise the store has to.
+    pub fn shown_includes(&self, change: Change) -> bool {
+        !self.shown().exact || change <= self.covered()
+    }
+
     /// The local count that the store holds for this instance.
     pub fn acknowledged_users(&self) -> u64 {
         self.acknowledged.users

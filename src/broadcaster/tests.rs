@@ -22,7 +22,8 @@ const INTERVAL: Duration = Duration::from_millis(50);
 
 struct Stage {
     router: Router,
-    broadcaster: Broadcaster,
+    /// Away while it acts beside others.
+    broadcaster: Option<Broadcaster>,
     tally: Arc<Tally<Visitor>>,
     view: watch::Sender<View>,
     metrics: Metrics,
@@ -33,14 +34,14 @@ struct Stage {
 /// A client on a websocket.
 struct Guest {
     client: TcpStream,
-    _connection: Connection,
-    _presence: Presence<Visitor>,
+    connection: Connection,
+    presence: Presence<Visitor>,
 }
 
 impl Guest {
     /// What it has been told until now; everything was written before anybody asks.
     async fn told(&mut self) -> Vec<u8> {
-        let mut received = Vec::new();
+        let mut received = Vec::with_capacity(1024);
         self.client.read_buf(&mut received).await.unwrap();
         received
     }
@@ -60,7 +61,7 @@ impl Stage {
         let (sequence, start) = (Sequence::default(), Instant::now());
         Self {
             router: Router::new().layer(layer),
-            broadcaster,
+            broadcaster: Some(broadcaster),
             tally,
             view,
             metrics,
@@ -76,11 +77,25 @@ impl Stage {
     /// A client on a websocket of our own that has been acknowledged: both ends, and its place in the count.
     async fn websocket_joins(&self, at_millis: u64) -> Guest {
         let (connection, client) = pair().await;
+        self.enters(connection, client, at_millis)
+    }
+
+    fn enters(&self, connection: Connection, client: TcpStream, at_millis: u64) -> Guest {
+        connection.control().begin_frames();
+        let presence = self.stays(&connection, at_millis);
+        Guest { client, connection, presence }
+    }
+
+    /// It leaves the namespace and joins again, on the same connection.
+    fn rejoins(&self, guest: &mut Guest, at_millis: u64) {
+        guest.connection.control().leave();
+        guest.presence = self.stays(&guest.connection, at_millis);
+    }
+
+    fn stays(&self, connection: &Connection, at_millis: u64) -> Presence<Visitor> {
         let control = connection.control();
-        control.begin_frames();
         let visitor = Visitor::Websocket(Arc::downgrade(&control), control.begin_stay());
-        let presence = self.tally.join(visitor, self.at(at_millis));
-        Guest { client, _connection: connection, _presence: presence }
+        self.tally.join(visitor, self.at(at_millis))
     }
 
     /// A client that connects by polling: its path, and its place in the count.
@@ -93,7 +108,7 @@ impl Stage {
         loop {
             // Connecting goes on in a task of its own.
             yield_now().await;
-            if let Some(socket) = self.broadcaster.io.sockets().pop() {
+            if let Some(socket) = self.broadcaster().io.sockets().pop() {
                 let visitor = Visitor::Session(socket.id);
                 return (path, self.tally.join(visitor, self.at(at_millis)));
             }
@@ -135,8 +150,21 @@ impl Stage {
     }
 
     async fn act(&mut self, at_millis: u64) -> Option<Duration> {
-        let wake = self.broadcaster.act(self.at(at_millis)).await;
+        let now = self.at(at_millis);
+        let wake = self.broadcaster.as_mut().expect("it is not away").act(now).await;
         wake.map(|at| at - self.start)
+    }
+
+    /// Acts; meanwhile, as soon as it lets others do something, they do.
+    async fn act_beside(&mut self, at_millis: u64, meanwhile: impl AsyncFnOnce(&mut Self)) {
+        let now = self.at(at_millis);
+        let mut broadcaster = self.broadcaster.take().expect("it is not away");
+        tokio::join!(biased; broadcaster.act(now), meanwhile(self));
+        self.broadcaster = Some(broadcaster);
+    }
+
+    fn broadcaster(&self) -> &Broadcaster {
+        self.broadcaster.as_ref().expect("it is not away")
     }
 
     fn emissions(&self) -> u64 {
@@ -208,10 +236,10 @@ async fn the_impatient_are_put_right() {
     stage.observed();
     assert_eq!(stage.act(101).await, Some(Duration::from_millis(350)));
     stage.act(350).await;
-    assert_eq!(stage.broadcaster.provisional.len(), 1);
+    assert_eq!(stage.broadcaster().provisional.len(), 1);
     stage.acknowledged(5);
     stage.act(360).await;
-    assert!(stage.broadcaster.provisional.is_empty());
+    assert!(stage.broadcaster().provisional.is_empty());
 }
 
 /// Goal: a newcomer on a websocket is told its first value once, although an emission of the same number is made at the
@@ -234,4 +262,66 @@ async fn a_newcomer_is_told_once() {
         assert_eq!(guest.told().await, frames[2].bytes());
     }
     assert_eq!(stage.emissions(), 3);
+}
+
+/// Goal: whoever comes while an emission is under way does not wait for its end and is told the newest count, which
+/// everybody else hears next. Method: a crowd that is not written to at once; when the first have been, somebody comes,
+/// is counted, and looks what it was told before the emission ends.
+#[tokio::test]
+async fn a_newcomer_does_not_wait_for_an_emission() {
+    const CROWD: u64 = 3 * WRITES_AT_ONCE as u64;
+    let mut stage = Stage::new();
+    let mut crowd = Vec::new();
+    for _ in 0..CROWD {
+        crowd.push(stage.websocket_joins(0).await);
+    }
+    stage.acknowledged(CROWD);
+    stage.act(0).await;
+    stage.acknowledged(CROWD + 1);
+    let (connection, client) = pair().await;
+    let mut newcomer = None;
+    stage
+        .act_beside(10_000, async |stage| {
+            let mut guest = stage.enters(connection, client, 10_000);
+            stage.acknowledged(CROWD + 2);
+            assert_eq!(guest.told().await, CountFrame::new(CROWD + 2).bytes());
+            assert_eq!(stage.emissions(), 1, "the second is not over");
+            newcomer = Some(guest);
+        })
+        .await;
+    assert_eq!(stage.emissions(), 2);
+    stage.acknowledged(CROWD + 1);
+    stage.act(20_000).await;
+    assert_eq!(stage.emissions(), 3, "the newcomer was told another number than all others");
+    let mut newcomer = newcomer.expect("it came");
+    assert_eq!(newcomer.told().await, CountFrame::new(CROWD + 1).bytes());
+    let frames = [CROWD, CROWD + 1, CROWD + 1].map(|users| CountFrame::new(users).bytes().to_vec());
+    for guest in &mut crowd {
+        assert_eq!(guest.told().await, frames.concat());
+    }
+}
+
+/// Goal: a value told during an emission is not followed by the older one of that emission. Method: a crowd that is not
+/// written to at once; after the first have been, the one whose turn comes last joins again.
+#[tokio::test]
+async fn who_joins_again_during_an_emission_hears_no_older_count() {
+    const CROWD: u64 = 3 * WRITES_AT_ONCE as u64;
+    let mut stage = Stage::new();
+    let mut crowd = Vec::new();
+    for _ in 0..CROWD {
+        crowd.push(stage.websocket_joins(0).await);
+    }
+    stage.acknowledged(CROWD);
+    stage.act(0).await;
+    stage.acknowledged(CROWD + 1);
+    let last = &mut crowd[0];
+    stage
+        .act_beside(10_000, async |stage| {
+            stage.rejoins(last, 10_000);
+            stage.acknowledged(CROWD + 2);
+        })
+        .await;
+    let told = [CROWD, CROWD + 2].map(|users| CountFrame::new(users).bytes().to_vec());
+    assert_eq!(crowd[0].told().await, told.concat());
+    assert_eq!(crowd[1].told().await.len(), 2 * told[0].len(), "the emission came to all");
 }

@@ -157,6 +157,11 @@ impl Control {
         told != Told::Gone
     }
 
+    /// Whether this is on the broadcaster's list.
+    pub fn is_listed(&self) -> bool {
+        self.outlet().is_listed()
+    }
+
     /// This is on the broadcaster's list no more.
     pub fn unlist(&self) {
         self.outlet().unlist();

@@ -1,5 +1,5 @@
 //! Joins and leaves by the clock: visitors come at an even rate over several servers, whether or not earlier
-//! ones were answered, and for each that comes one leaves. It never measures.
+//! ones were answered, and as many leave. It never measures.
 
 use std::{
     collections::VecDeque,
@@ -14,7 +14,8 @@ use crate::crowd::{Crowd, VisitorId};
 /// Who leaves when somebody has come.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Leaver {
-    /// The one who has been there longest: the number of visitors stays the same.
+    /// The one who has been there longest, between two joins: the number of visitors stays the same. The time since
+    /// the join is different for each, and all are equally frequent.
     Oldest,
     /// The newcomer, as soon as it was told a count: nobody stays.
     Newcomer,
@@ -48,20 +49,25 @@ impl Churn {
     ) -> Result<u64> {
         let start = Instant::now();
         let gap = Duration::from_secs(1) / u32::try_from(self.joins_per_second)?;
-        let mut joins = 0;
+        let (mut joins, mut leaves) = (0, 0);
         while start.elapsed() < self.time {
-            let due = start + gap * u32::try_from(joins)?;
-            let wait = due.saturating_duration_since(Instant::now());
-            if wait.is_zero() && crowd.joining() < ON_THEIR_WAY_MAX {
+            let join_due = start + gap * u32::try_from(joins)?;
+            if join_due <= Instant::now() && crowd.joining() < ON_THEIR_WAY_MAX {
                 crowd.join(servers[usize::try_from(joins)? % servers.len()])?;
                 joins += 1;
-                if self.leaver == Leaver::Oldest
+            }
+            let mut due = start + gap * u32::try_from(joins)?;
+            if self.leaver == Leaver::Oldest {
+                let leave_due = start + gap.mul_f64(f64::from(leaves) + phase(leaves));
+                if leave_due <= Instant::now()
                     && let Some(oldest) = standing.pop_front()
                 {
                     crowd.leave(oldest);
+                    leaves += 1;
                 }
+                due = due.min(leave_due);
             }
-            crowd.poll(wait.min(self.time))?;
+            crowd.poll(due.saturating_duration_since(Instant::now()).min(self.time))?;
             for newcomer in crowd.take_arrivals() {
                 match self.leaver {
                     Leaver::Oldest => standing.push_back(newcomer),
@@ -71,4 +77,9 @@ impl Churn {
         }
         Ok(joins)
     }
+}
+
+/// Numbers from 0 to 1, evenly spread however many of them are taken: multiples of the golden ratio.
+fn phase(index: u32) -> f64 {
+    (f64::from(index) * 0.618_033_988_749_895).fract()
 }

@@ -35,6 +35,7 @@ pub(super) const CASES: &[Case] = cases![
     damage::{
         rolled_back_to_the_same_revision,
         rolled_back,
+        late_report_reveals_a_loss,
         emptied,
         end_of_recovery_is_a_revision,
         mark_outlasts_ghosts,

@@ -1,8 +1,8 @@
 //! Cases of a store that lost something: all of it, its newest part, a key, or the meaning of one.
 
 use super::super::stage::{
-    CONNECTIONS, Instance, KEYS, LEASES, META, NO_ARGUMENTS, Outcome, PUBLIC, SEQUENCE, Stage,
-    ensure, same,
+    CONNECTIONS, Instance, KEYS, LEASE, LEASES, META, NO_ARGUMENTS, Outcome, PUBLIC, SEQUENCE,
+    Stage, ensure, same,
 };
 
 /// Two instances that have reported and know of each other.
@@ -56,6 +56,29 @@ pub(super) fn rolled_back(stage: &mut Stage<'_>) -> Outcome {
     ensure("the mark is gone", !last.recovering)?;
     same("count", last.count, 8)?;
     same("announced", last.announced, last.revision)
+}
+
+/// Goal: a report from before a loss reveals it, even if nobody who still lives knows of it. Method: a farewell
+/// that is on its way while the store is rolled back and everybody but a newcomer dies.
+pub(super) fn late_report_reveals_a_loss(stage: &mut Stage<'_>) -> Outcome {
+    let (mut a, mut b) = (Instance::new("a", 5), Instance::new("b", 3));
+    a.report(stage)?;
+    let old = stage.snapshot()?;
+    b.report(stage)?;
+    let late = b.prepare("farewell");
+    stage.restore(&old)?;
+    let mut newcomer = Instance::new("c", 0);
+    ensure("the newcomer knows of no loss", !newcomer.report(stage)?.recovering)?;
+    let revealed = stage.send(&late)?;
+    ensure("it is marked", revealed.recovering)?;
+    ensure("a greater revision", revealed.revision > b.seen_revision)?;
+    for _ in 0..2 * LEASE / 500 {
+        stage.wait(500);
+        newcomer.report(stage)?;
+    }
+    let last = newcomer.report(stage)?;
+    ensure("the mark is gone", !last.recovering)?;
+    same("count", last.count, 0)
 }
 
 /// Goal: an emptied store is marked until all have reported, also across an outage. Method: flush, one

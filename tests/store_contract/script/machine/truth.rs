@@ -40,6 +40,8 @@ struct Held {
     who: Who,
     number: u64,
     users: Option<u64>,
+    /// Whether the store has lost something since it was made: it may know of what nobody else does.
+    outlived_a_loss: bool,
 }
 
 #[derive(Clone)]
@@ -249,6 +251,7 @@ impl Truth {
         // A newcomer cannot know better than a store that is empty.
         let all_know = self.living().all(|who| self.lives[who].knows);
         self.bounded &= all_know && self.trust < Trust::Edited;
+        self.held.iter_mut().for_each(|held| held.outlived_a_loss = true);
         self.disturb();
     }
 
@@ -263,7 +266,9 @@ impl Truth {
             Fate::Answered | Fate::Repeated | Fate::ReplyLost => {
                 applied = self.land(who, number, users);
             }
-            Fate::Held { .. } => self.held.push(Held { who, number, users }),
+            Fate::Held { .. } => {
+                self.held.push(Held { who, number, users, outlived_a_loss: false });
+            }
             Fate::Lost => {}
         }
         if is_news || fate != Fate::Answered {
@@ -288,13 +293,16 @@ impl Truth {
     }
 
     fn arrive(&mut self, which: usize, keep: bool, audience: Audience<'_>) -> Outcome {
-        let Held { who, number, users } = self.held[which].clone();
+        let Held { who, number, users, outlived_a_loss } = self.held[which].clone();
         if !keep {
             self.held.remove(which);
         }
         let applied = self.land(who, number, users);
-        if applied != Some(false) {
-            self.disturb();
+        match applied {
+            Some(false) => {}
+            // Everybody else who knew of the loss may be dead by now, and this report reveals it.
+            _ if outlived_a_loss => self.lose(Trust::Lost),
+            _ => self.disturb(),
         }
         audience(self, Deed::Arrives { which, keep, applied })
     }
