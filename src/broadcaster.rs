@@ -11,7 +11,7 @@
 //!
 //! - A socket hears nothing until the count includes it. So the first value a client sees includes itself. It comes
 //!   behind the acknowledgement of its connect: a websocket of our own has written that already, and is told all
-//!   directly; one of the library's is told its first value through its queue.
+//!   directly, also while an emission is under way; one of the library's is told its first value through its queue.
 //! - Every later value goes one of two ways, each of which has one slot that holds the newest value, so that a slow
 //!   client skips stale ones, and the last always arrives. A websocket is written to directly, the same frame to
 //!   all ([`crate::outlet`]); whatever else there is is in the room `queued`, to which emissions are volatile.
