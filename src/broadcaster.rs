@@ -80,14 +80,14 @@ pub struct Broadcaster {
     /// Those that are. Closed ones are swept now and then, and by every emission.
     listeners: Vec<Listener>,
     sweep: Sweep,
-    /// Those who come on the list when what is being done is done: they know the count of the emission under way, or a
-    /// newer one.
+    /// Those who come on the list when what is being done is done: they know the count of the emission under way, a
+    /// newer one, or the estimate.
     entering: Vec<Arc<Control>>,
     /// Newcomers who are told their first value when what is being done is done: the library's, and those who may
-    /// still be on the list from an earlier stay, since an emission under way would tell them an older one after it.
+    /// still be on the list from an earlier stay.
     postponed: Vec<Newcomer<Visitor>>,
-    /// What everybody who has been shown a count was last told, or will be by their slot or by the emission under
-    /// way; nothing once somebody was told something else, so that an emission follows.
+    /// What everybody who has been shown a count was last told, or will be by their slot or by the emission under way,
+    /// but for those in `provisional`; nothing once somebody was told something else, so that an emission follows.
     told: Option<u64>,
     /// Who was told the estimate because the store was slow to count them. They are told what all others
     /// are as soon as that includes them, or the store counts as away: within [`crate::pace::ANSWER_OVERDUE`], which
@@ -170,18 +170,19 @@ impl Broadcaster {
         self.let_grow_up(now);
         let view = *self.view.borrow_and_update();
         let shown = view.shown();
-        let sockets = self.tally.told();
+        // Whom an emission reaches; newcomers are counted one by one.
+        let reached = self.tally.told();
         let changed = self.told != Some(shown.users);
         let held_back = self.pace.due().filter(|&due| due > now);
         self.welcome(&view, now);
         let includes = |told: &mut Newcomer<Visitor>| view.shown_includes(told.change);
         let corrected: Vec<_> = self.provisional.extract_if(.., includes).collect();
         if changed && held_back.is_none() {
-            self.emit_to_all(shown.users, sockets).await;
+            self.emit_to_all(shown.users, reached).await;
         } else {
             self.correct(&corrected, shown.users);
         }
-        self.let_in_postponed(now);
+        self.let_in_postponed();
         self.enlist_entering();
         let next_emission = held_back.filter(|_| changed);
         let patience_ends = self.tally.patience_ends().filter(|&at| at > now);
@@ -189,43 +190,45 @@ impl Broadcaster {
     }
 
     /// Takes the newcomers who can be told a first value. An emission takes a while, for which a websocket of our own
-    /// need not wait: it is told at once.
+    /// need not wait: it is told at once. Whom the emission may still reach waits, or an older value would follow.
     fn welcome(&mut self, view: &View, now: Instant) {
         for newcomer in self.tally.take_newcomers(view.covered(), view.estimated(), now) {
-            let is_new = match &newcomer.visitor {
+            let is_out_of_reach = match &newcomer.visitor {
                 Visitor::Websocket(control, _) => {
-                    !control.upgrade().is_some_and(|control| control.is_listed())
+                    control.upgrade().is_none_or(|control| !control.is_listed())
                 }
                 Visitor::Session(_) => false,
             };
-            if is_new {
-                self.let_in(newcomer, view, now);
+            if is_out_of_reach {
+                self.let_in(newcomer, view);
             } else {
                 self.postponed.push(newcomer);
             }
         }
     }
 
-    fn let_in_postponed(&mut self, now: Instant) {
+    /// Who came during an emission may be in the newest view only.
+    fn let_in_postponed(&mut self) {
         let view = *self.view.borrow();
         for newcomer in std::mem::take(&mut self.postponed) {
-            self.let_in(newcomer, &view, now);
+            self.let_in(newcomer, &view);
         }
     }
 
     /// Gives a newcomer its first value, even when nobody else's number changed; from now on emissions reach it.
-    fn let_in(&mut self, newcomer: Newcomer<Visitor>, view: &View, now: Instant) {
+    fn let_in(&mut self, newcomer: Newcomer<Visitor>, view: &View) {
         let shown = view.shown().users;
         let is_included = view.shown_includes(newcomer.change);
         let current_users = if is_included { shown } else { view.estimate() };
         let here = match &newcomer.visitor {
             Visitor::Websocket(control, stay) => self.open(control, *stay, current_users),
-            Visitor::Session(session) => self.let_in_session(*session, current_users, now),
+            Visitor::Session(session) => self.let_in_session(*session, current_users),
         };
-        if here {
-            self.metrics.emitted_packets.inc();
-            observe(&self.metrics.join_to_emit_seconds, newcomer.joined_at.elapsed());
+        if !here {
+            return;
         }
+        self.metrics.emitted_packets.inc();
+        observe(&self.metrics.join_to_emit_seconds, newcomer.joined_at.elapsed());
         if is_included {
             self.tell_some(shown);
         } else {
@@ -251,7 +254,7 @@ impl Broadcaster {
     }
 
     /// Tells one of the library's sockets its first value, by its queue. Returns false if it has left.
-    fn let_in_session(&mut self, session: Sid, current_users: u64, now: Instant) -> bool {
+    fn let_in_session(&mut self, session: Sid, current_users: u64) -> bool {
         let Some(socket) = self.io.get_socket(session) else { return false };
         let listener = self.listener(&socket);
         if let Some(control) = &listener {
@@ -261,7 +264,7 @@ impl Broadcaster {
         if listener.is_none() || emitted.is_err() {
             socket.join(YOUNG);
             let (until, until_emission) =
-                (now + YOUTH, self.emissions + u64::from(YOUNG_EMISSIONS_MAX));
+                (Instant::now() + YOUTH, self.emissions + u64::from(YOUNG_EMISSIONS_MAX));
             self.young.push_back(Young { session, until, until_emission });
         }
         if let Err(error) = emitted {
@@ -314,8 +317,8 @@ impl Broadcaster {
             };
             if here {
                 self.metrics.emitted_packets.inc();
+                self.tell_some(current_users);
             }
-            self.tell_some(current_users);
         }
     }
 
@@ -338,7 +341,7 @@ impl Broadcaster {
     }
 
     /// One emission: everybody who has been let in is told, so many sockets.
-    async fn emit_to_all(&mut self, current_users: u64, sockets: u64) {
+    async fn emit_to_all(&mut self, current_users: u64, reached: u64) {
         let start = Instant::now();
         self.told = Some(current_users);
         self.tell_listeners(&CountFrame::new(current_users)).await;
@@ -351,7 +354,7 @@ impl Broadcaster {
         self.emissions += 1;
         self.pace.emitted(start, Instant::now());
         self.metrics.emissions.inc();
-        self.metrics.emitted_packets.inc_by(sockets);
+        self.metrics.emitted_packets.inc_by(reached);
         observe(&self.metrics.emission_seconds, start.elapsed());
     }
 

@@ -187,7 +187,8 @@ impl View {
         self.local.change
     }
 
-    /// Whether what is shown includes this change: the estimate includes all, otherwise the store has to.
+    /// Whether what is shown includes this change, which is none after [`View::estimated`]: the estimate does, an exact
+    /// count if the store has counted it.
     pub fn shown_includes(&self, change: Change) -> bool {
         !self.shown().exact || change <= self.covered()
     }

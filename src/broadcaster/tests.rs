@@ -4,7 +4,6 @@
 use axum::Router;
 use http::Request;
 use http_body_util::BodyExt;
-use socketioxide::socket::Sid;
 use tokio::io::AsyncReadExt;
 use tower::ServiceExt;
 
@@ -39,7 +38,7 @@ struct Guest {
 }
 
 impl Guest {
-    /// What it has been told until now; everything was written before anybody asks.
+    /// What it has been told until now, or will be told next.
     async fn told(&mut self) -> Vec<u8> {
         let mut received = Vec::with_capacity(1024);
         self.client.read_buf(&mut received).await.unwrap();
@@ -70,8 +69,16 @@ impl Stage {
         }
     }
 
-    fn join(&self, at_millis: u64) -> Presence<Visitor> {
-        self.tally.join(Visitor::Session(Sid::new()), self.at(at_millis))
+    /// So many on websockets of our own, who have been told how many they are.
+    async fn with_crowd(size: u64) -> (Self, Vec<Guest>) {
+        let mut stage = Self::new();
+        let mut crowd = Vec::new();
+        for _ in 0..size {
+            crowd.push(stage.websocket_joins(0).await);
+        }
+        stage.acknowledged(size);
+        stage.act(0).await;
+        (stage, crowd)
     }
 
     /// A client on a websocket of our own that has been acknowledged: both ends, and its place in the count.
@@ -197,7 +204,7 @@ async fn changes_merge_within_the_interval() {
 async fn at_first_a_poller_is_told_through_its_queue() {
     let mut stage = Stage::new();
     let (path, _presence) = stage.poller_joins(0).await;
-    for (at_millis, users) in [(0, 1), (100, 2), (200, 3), (700, 4), (800, 5)] {
+    for (at_millis, users) in [(0, 1), (150, 2), (300, 3), (5000, 4), (5100, 5)] {
         stage.acknowledged(users);
         stage.act(at_millis).await;
     }
@@ -215,7 +222,7 @@ async fn a_number_that_returns_is_told_again() {
     let mut stage = Stage::new();
     stage.acknowledged(5);
     stage.act(0).await;
-    let newcomer = stage.join(10);
+    let newcomer = stage.websocket_joins(10).await;
     stage.acknowledged(6);
     stage.act(10).await;
     drop(newcomer);
@@ -232,7 +239,7 @@ async fn the_impatient_are_put_right() {
     let mut stage = Stage::new();
     stage.acknowledged(5);
     stage.act(0).await;
-    let _newcomer = stage.join(100);
+    let _newcomer = stage.websocket_joins(100).await;
     stage.observed();
     assert_eq!(stage.act(101).await, Some(Duration::from_millis(350)));
     stage.act(350).await;
@@ -270,13 +277,8 @@ async fn a_newcomer_is_told_once() {
 #[tokio::test]
 async fn a_newcomer_does_not_wait_for_an_emission() {
     const CROWD: u64 = 3 * WRITES_AT_ONCE as u64;
-    let mut stage = Stage::new();
-    let mut crowd = Vec::new();
-    for _ in 0..CROWD {
-        crowd.push(stage.websocket_joins(0).await);
-    }
-    stage.acknowledged(CROWD);
-    stage.act(0).await;
+    rlimit::increase_nofile_limit(u64::MAX).unwrap();
+    let (mut stage, mut crowd) = Stage::with_crowd(CROWD).await;
     stage.acknowledged(CROWD + 1);
     let (connection, client) = pair().await;
     let mut newcomer = None;
@@ -305,14 +307,8 @@ async fn a_newcomer_does_not_wait_for_an_emission() {
 /// written to at once; after the first have been, the one whose turn comes last joins again.
 #[tokio::test]
 async fn who_joins_again_during_an_emission_hears_no_older_count() {
-    const CROWD: u64 = 3 * WRITES_AT_ONCE as u64;
-    let mut stage = Stage::new();
-    let mut crowd = Vec::new();
-    for _ in 0..CROWD {
-        crowd.push(stage.websocket_joins(0).await);
-    }
-    stage.acknowledged(CROWD);
-    stage.act(0).await;
+    const CROWD: u64 = (WRITES_AT_ONCE + READ_AHEAD) as u64;
+    let (mut stage, mut crowd) = Stage::with_crowd(CROWD).await;
     stage.acknowledged(CROWD + 1);
     let last = &mut crowd[0];
     stage

@@ -57,7 +57,7 @@ impl Churn {
                 joins += 1;
             }
             let mut due = start + gap * u32::try_from(joins)?;
-            if self.leaver == Leaver::Oldest {
+            if self.leaver == Leaver::Oldest && leaves < joins && !standing.is_empty() {
                 let leave_due = start + gap.mul_f64(f64::from(leaves) + phase(leaves));
                 if leave_due <= Instant::now()
                     && let Some(oldest) = standing.pop_front()
@@ -79,7 +79,8 @@ impl Churn {
     }
 }
 
-/// Numbers from 0 to 1, evenly spread however many of them are taken: multiples of the golden ratio.
+/// Numbers from 0 to 1, evenly spread however many of them are taken: what multiples of the golden ratio have behind
+/// the point.
 fn phase(index: u32) -> f64 {
     (f64::from(index) * 0.618_033_988_749_895).fract()
 }

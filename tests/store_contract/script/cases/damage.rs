@@ -58,15 +58,15 @@ pub(super) fn rolled_back(stage: &mut Stage<'_>) -> Outcome {
     same("announced", last.announced, last.revision)
 }
 
-/// Goal: a report from before a loss reveals it, even if nobody who still lives knows of it. Method: a farewell
-/// that is on its way while the store is rolled back and everybody but a newcomer dies.
+/// Goal: a report of somebody who knew of what was lost reveals it, even if nobody who still lives does. Method: a
+/// farewell that is on its way while the store is rolled back and everybody but a newcomer dies.
 pub(super) fn late_report_reveals_a_loss(stage: &mut Stage<'_>) -> Outcome {
     let (mut a, mut b) = (Instance::new("a", 5), Instance::new("b", 3));
     a.report(stage)?;
     let old = stage.snapshot()?;
     b.report(stage)?;
-    let late = b.prepare("farewell");
     stage.restore(&old)?;
+    let late = b.prepare("farewell");
     let mut newcomer = Instance::new("c", 0);
     ensure("the newcomer knows of no loss", !newcomer.report(stage)?.recovering)?;
     let revealed = stage.send(&late)?;

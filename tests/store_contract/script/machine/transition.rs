@@ -113,6 +113,11 @@ impl Ear {
     pub(super) fn is_deaf(self) -> bool {
         self == Self::Deaf
     }
+
+    /// Whether nothing stays unheard.
+    pub(super) fn hears_all(self) -> bool {
+        matches!(self, Self::Prompt | Self::Behind)
+    }
 }
 
 /// The generator of histories, for proptest.

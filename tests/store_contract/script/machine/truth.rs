@@ -3,6 +3,8 @@
 
 mod precondition;
 
+use std::collections::BTreeSet;
+
 use super::{
     super::stage::{LEASE, Outcome},
     deed::{Audience, Deed},
@@ -40,8 +42,8 @@ struct Held {
     who: Who,
     number: u64,
     users: Option<u64>,
-    /// Whether the store has lost something since it was made: it may know of what nobody else does.
-    outlived_a_loss: bool,
+    /// Whether its sender may have known of something that the store has lost, which perhaps nobody else knows.
+    may_reveal_a_loss: bool,
 }
 
 #[derive(Clone)]
@@ -57,6 +59,8 @@ pub(super) struct Truth {
     now: u64,
     right_by: u64,
     held: Vec<Held>,
+    /// For whom there may be announcements, unheard yet, of something that the store has lost since.
+    unheard_losses: BTreeSet<Who>,
     /// What could be said of the store when it was saved.
     saved: Option<Trust>,
 }
@@ -80,6 +84,7 @@ impl Truth {
             now: 0,
             right_by: 0,
             held: Vec::new(),
+            unheard_losses: BTreeSet::new(),
             saved: None,
         };
         for (users, wait) in seed.first {
@@ -136,6 +141,11 @@ impl Truth {
             Transition::Listen { who, ear } => {
                 let was_deaf = self.lives[who].ear.is_deaf();
                 self.lives[who].ear = ear;
+                if ear.hears_all() && self.unheard_losses.remove(&who) {
+                    // It shows what nobody else remembers, until its next report reveals the loss.
+                    self.distrust(Trust::Lost);
+                    self.bounded = false;
+                }
                 audience(self, Deed::Listens { who })?;
                 // Who subscribes anew asks for a reply, which closes the gap.
                 let asks = was_deaf && !ear.is_deaf() && !self.lives[who].is_cut;
@@ -246,12 +256,20 @@ impl Truth {
         self.right_by = self.right_by.max(self.now + bound);
     }
 
+    /// The store loses something. What is on its way to it or from it may still tell of that.
     fn lose(&mut self, trust: Trust) {
+        self.held.iter_mut().for_each(|held| held.may_reveal_a_loss = true);
+        let behind = self.living().filter(|&who| !self.lives[who].ear.hears_all());
+        self.unheard_losses = behind.collect();
+        self.distrust(trust);
+    }
+
+    /// Something was lost, or only now is it known.
+    fn distrust(&mut self, trust: Trust) {
         self.trust = self.trust.max(trust);
         // A newcomer cannot know better than a store that is empty.
         let all_know = self.living().all(|who| self.lives[who].knows);
         self.bounded &= all_know && self.trust < Trust::Edited;
-        self.held.iter_mut().for_each(|held| held.outlived_a_loss = true);
         self.disturb();
     }
 
@@ -267,7 +285,8 @@ impl Truth {
                 applied = self.land(who, number, users);
             }
             Fate::Held { .. } => {
-                self.held.push(Held { who, number, users, outlived_a_loss: false });
+                let may_reveal_a_loss = self.trust > Trust::Kept;
+                self.held.push(Held { who, number, users, may_reveal_a_loss });
             }
             Fate::Lost => {}
         }
@@ -293,16 +312,19 @@ impl Truth {
     }
 
     fn arrive(&mut self, which: usize, keep: bool, audience: Audience<'_>) -> Outcome {
-        let Held { who, number, users, outlived_a_loss } = self.held[which].clone();
-        if !keep {
-            self.held.remove(which);
-        }
+        let Held { who, number, users, may_reveal_a_loss } = self.held[which].clone();
         let applied = self.land(who, number, users);
         match applied {
             Some(false) => {}
-            // Everybody else who knew of the loss may be dead by now, and this report reveals it.
-            _ if outlived_a_loss => self.lose(Trust::Lost),
+            // Everybody else who knew of the loss may be dead by now. Once the report is applied, the store knows.
+            _ if may_reveal_a_loss => {
+                self.held[which].may_reveal_a_loss = applied != Some(true);
+                self.distrust(Trust::Lost);
+            }
             _ => self.disturb(),
+        }
+        if !keep {
+            self.held.remove(which);
         }
         audience(self, Deed::Arrives { which, keep, applied })
     }

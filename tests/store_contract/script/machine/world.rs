@@ -86,7 +86,7 @@ impl<'a, 'b> World<'a, 'b> {
                 }
             }
             Deed::Listens { who } => {
-                if matches!(truth.lives[who].ear, Ear::Prompt | Ear::Behind) {
+                if truth.lives[who].ear.hears_all() {
                     self.member(who).hear_all();
                 }
             }
