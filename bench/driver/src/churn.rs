@@ -49,14 +49,14 @@ impl Churn {
     ) -> Result<u64> {
         let start = Instant::now();
         let gap = Duration::from_secs(1) / u32::try_from(self.joins_per_second)?;
-        let (mut joins, mut leaves) = (0, 0);
+        let (mut joins, mut leaves) = (0_u32, 0_u32);
         while start.elapsed() < self.time {
-            let join_due = start + gap * u32::try_from(joins)?;
+            let join_due = start + gap * joins;
             if join_due <= Instant::now() && crowd.joining() < ON_THEIR_WAY_MAX {
                 crowd.join(servers[usize::try_from(joins)? % servers.len()])?;
                 joins += 1;
             }
-            let mut due = start + gap * u32::try_from(joins)?;
+            let mut due = start + gap * joins;
             if self.leaver == Leaver::Oldest && leaves < joins && !standing.is_empty() {
                 let leave_due = start + gap.mul_f64(f64::from(leaves) + phase(leaves));
                 if leave_due <= Instant::now()
@@ -75,7 +75,7 @@ impl Churn {
                 }
             }
         }
-        Ok(joins)
+        Ok(u64::from(joins))
     }
 }
 
