@@ -22,16 +22,16 @@
 //!   it would find a slot that was filled meanwhile and pass by the acknowledgement in the queue.
 //! - A socket that went from polling to a websocket goes from the room to the direct way, and never back.
 
+mod listeners;
+
 use std::{
     collections::VecDeque,
-    hint,
     sync::{Arc, Weak},
     time::Duration,
 };
 
 use socketioxide::{SocketIo, extract::SocketRef, socket::Sid};
 use tokio::{
-    net::TcpStream,
     sync::watch,
     task::yield_now,
     time::{Instant, sleep_until},
@@ -46,10 +46,10 @@ use crate::{
     outlet::StayNumber,
     pace::EmissionPace,
     stay::Visitor,
-    sweep::Sweep,
     tally::{Newcomer, Tally},
     view::View,
 };
+use listeners::Listeners;
 
 /// The room of sockets that have been shown a count and are told further ones by Socket.IO itself.
 const QUEUED: &str = "queued";
@@ -59,12 +59,6 @@ const YOUNG: &str = "young";
 const YOUTH: Duration = Duration::from_millis(500);
 /// So many counts are left to a queue at most, which has little room: with the default interval, those of a youth.
 pub(crate) const YOUNG_EMISSIONS_MAX: u8 = 10;
-/// After so many direct writes, a few milliseconds, it is the turn of other tasks, and of newcomers.
-const WRITES_AT_ONCE: usize = 256;
-/// So many connections are read ahead of being written to. With many of them each is far away in memory, and so
-/// their ways overlap.
-const READ_AHEAD: usize = 16;
-const _: () = assert!(WRITES_AT_ONCE.is_multiple_of(READ_AHEAD));
 
 /// See the module's documentation.
 #[derive(Debug)]
@@ -77,12 +71,7 @@ pub struct Broadcaster {
     pace: EmissionPace,
     /// Whether websockets are written to directly.
     direct: bool,
-    /// Those that are. Closed ones are swept now and then, and by every emission.
-    listeners: Vec<Listener>,
-    sweep: Sweep,
-    /// Those who come on the list when what is being done is done: they know the count of the emission under way, a
-    /// newer one, or the estimate.
-    entering: Vec<Arc<Control>>,
+    listeners: Listeners,
     /// Newcomers who are told their first value when what is being done is done: the library's, and those who may
     /// still be on the list from an earlier stay.
     postponed: Vec<Newcomer<Visitor>>,
@@ -105,14 +94,6 @@ struct Young {
     session: Sid,
     until: Instant,
     until_emission: u64,
-}
-
-/// A connection that is written to directly.
-#[derive(Debug)]
-struct Listener {
-    /// Held beyond the connection's end until this is swept, which saves counting references at each emission.
-    control: Arc<Control>,
-    stream: Weak<TcpStream>,
 }
 
 /// How emissions go.
@@ -142,9 +123,7 @@ impl Broadcaster {
             metrics,
             pace: EmissionPace::new(settings.interval),
             direct: settings.direct,
-            listeners: Vec::new(),
-            sweep: Sweep::default(),
-            entering: Vec::new(),
+            listeners: Listeners::default(),
             postponed: Vec::new(),
             told: None,
             provisional: Vec::new(),
@@ -183,7 +162,7 @@ impl Broadcaster {
             self.correct(&corrected, shown.users);
         }
         self.let_in_postponed();
-        self.enlist_entering();
+        self.listeners.enlist_entering();
         let next_emission = held_back.filter(|_| changed);
         let patience_ends = self.tally.patience_ends().filter(|&at| at > now);
         [next_emission, patience_ends].into_iter().flatten().min()
@@ -248,7 +227,7 @@ impl Broadcaster {
         let Some(control) = control.upgrade() else { return false };
         let Some(new) = control.open(stay) else { return false };
         if new {
-            self.entering.push(Arc::clone(&control));
+            self.listeners.enter(&control);
         }
         control.tell(&CountFrame::new(current_users))
     }
@@ -292,17 +271,8 @@ impl Broadcaster {
     /// The direct way opens when the next count has been written; what is told before that waits.
     fn listen(&mut self, control: &Arc<Control>) {
         if control.expect_count() {
-            self.entering.push(Arc::clone(control));
+            self.listeners.enter(control);
         }
-    }
-
-    fn enlist_entering(&mut self) {
-        self.sweep.if_due(self.listeners.len(), || {
-            self.listeners.retain(Listener::is_open);
-            self.listeners.len()
-        });
-        self.listeners
-            .extend(self.entering.drain(..).filter_map(|control| Listener::new(&control)));
     }
 
     /// Tells those who were told an estimate what all others are told.
@@ -374,49 +344,15 @@ impl Broadcaster {
         }
     }
 
-    /// The list is gone through backwards, so that what takes the place of a connection taken off has been told.
+    /// Between its parts others have their turn, and newcomers.
     async fn tell_listeners(&mut self, frame: &CountFrame) {
         let mut left = self.listeners.len();
         while left > 0 {
-            let group = left.saturating_sub(READ_AHEAD)..left;
-            self.listeners[group.clone()].iter().for_each(Listener::read_ahead);
-            for index in group.clone().rev() {
-                if !self.listeners[index].tell(frame) {
-                    self.listeners.swap_remove(index);
-                }
-            }
-            left = group.start;
-            if left % WRITES_AT_ONCE < READ_AHEAD {
-                yield_now().await;
-                let view = *self.view.borrow();
-                self.welcome(&view, Instant::now());
-            }
+            left = self.listeners.tell_last_of(left, frame);
+            yield_now().await;
+            let view = *self.view.borrow();
+            self.welcome(&view, Instant::now());
         }
-    }
-}
-
-impl Listener {
-    fn new(control: &Arc<Control>) -> Option<Self> {
-        let stream = Arc::downgrade(&control.stream()?);
-        Some(Self { control: Arc::clone(control), stream })
-    }
-
-    fn is_open(&self) -> bool {
-        self.stream.strong_count() > 0
-    }
-
-    /// Brings what [`Listener::tell`] needs near.
-    fn read_ahead(&self) {
-        hint::black_box((Arc::strong_count(&self.control), self.stream.strong_count()));
-    }
-
-    /// Returns false if it is to be taken off the list.
-    fn tell(&self, frame: &CountFrame) -> bool {
-        let listens = self.control.tell(frame);
-        if !listens {
-            self.control.unlist();
-        }
-        listens
     }
 }
 

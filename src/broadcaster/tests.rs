@@ -1,10 +1,13 @@
 //! Tests of when the broadcaster emits, on instants made by hand. No socket is there to receive anything; what
 //! arrives is tested with real clients.
 
+#[path = "tests/meanwhile.rs"]
+mod meanwhile;
+
 use axum::Router;
 use http::Request;
 use http_body_util::BodyExt;
-use tokio::io::AsyncReadExt;
+use tokio::{io::AsyncReadExt, net::TcpStream};
 use tower::ServiceExt;
 
 use super::*;
@@ -269,55 +272,4 @@ async fn a_newcomer_is_told_once() {
         assert_eq!(guest.told().await, frames[2].bytes());
     }
     assert_eq!(stage.emissions(), 3);
-}
-
-/// Goal: whoever comes while an emission is under way does not wait for its end and is told the newest count, which
-/// everybody else hears next. Method: a crowd that is not written to at once; when the first have been, somebody comes,
-/// is counted, and looks what it was told before the emission ends.
-#[tokio::test]
-async fn a_newcomer_does_not_wait_for_an_emission() {
-    const CROWD: u64 = 3 * WRITES_AT_ONCE as u64;
-    rlimit::increase_nofile_limit(u64::MAX).unwrap();
-    let (mut stage, mut crowd) = Stage::with_crowd(CROWD).await;
-    stage.acknowledged(CROWD + 1);
-    let (connection, client) = pair().await;
-    let mut newcomer = None;
-    stage
-        .act_beside(10_000, async |stage| {
-            let mut guest = stage.enters(connection, client, 10_000);
-            stage.acknowledged(CROWD + 2);
-            assert_eq!(guest.told().await, CountFrame::new(CROWD + 2).bytes());
-            assert_eq!(stage.emissions(), 1, "the second is not over");
-            newcomer = Some(guest);
-        })
-        .await;
-    assert_eq!(stage.emissions(), 2);
-    stage.acknowledged(CROWD + 1);
-    stage.act(20_000).await;
-    assert_eq!(stage.emissions(), 3, "the newcomer was told another number than all others");
-    let mut newcomer = newcomer.expect("it came");
-    assert_eq!(newcomer.told().await, CountFrame::new(CROWD + 1).bytes());
-    let frames = [CROWD, CROWD + 1, CROWD + 1].map(|users| CountFrame::new(users).bytes().to_vec());
-    for guest in &mut crowd {
-        assert_eq!(guest.told().await, frames.concat());
-    }
-}
-
-/// Goal: a value told during an emission is not followed by the older one of that emission. Method: a crowd that is not
-/// written to at once; after the first have been, the one whose turn comes last joins again.
-#[tokio::test]
-async fn who_joins_again_during_an_emission_hears_no_older_count() {
-    const CROWD: u64 = (WRITES_AT_ONCE + READ_AHEAD) as u64;
-    let (mut stage, mut crowd) = Stage::with_crowd(CROWD).await;
-    stage.acknowledged(CROWD + 1);
-    let last = &mut crowd[0];
-    stage
-        .act_beside(10_000, async |stage| {
-            stage.rejoins(last, 10_000);
-            stage.acknowledged(CROWD + 2);
-        })
-        .await;
-    let told = [CROWD, CROWD + 2].map(|users| CountFrame::new(users).bytes().to_vec());
-    assert_eq!(crowd[0].told().await, told.concat());
-    assert_eq!(crowd[1].told().await.len(), 2 * told[0].len(), "the emission came to all");
 }

@@ -135,8 +135,17 @@ impl Drop for RedisServer {
     }
 }
 
+/// A signal that comes meanwhile, such as that a child has ended, is no fault: reading with a timeout is not taken up
+/// again by the kernel.
 fn connect(url: &str) -> redis::RedisResult<Connection> {
-    redis::Client::open(url)?.get_connection_with_timeout(Duration::from_secs(5))
+    const EINTR: &str = "(os error 4)";
+    let client = redis::Client::open(url)?;
+    loop {
+        match client.get_connection_with_timeout(Duration::from_secs(5)) {
+            Err(error) if error.to_string().contains(EINTR) => {}
+            done => return done,
+        }
+    }
 }
 
 fn spawn(port: u16, arguments: &[String], directory: &Path) -> Child {
