@@ -80,10 +80,13 @@ struct RunArgs {
     /// Another build of the product that takes part: NAME=PATH. Repeatable.
     #[arg(long, value_parser = variant)]
     also: Vec<Contender>,
+    /// Add rounds to those that are there, instead of replacing them.
+    #[arg(long)]
+    add: bool,
     /// The folder of release builds.
     #[arg(long, default_value = "target/release")]
     release: PathBuf,
-    /// Where figures go; sections that are there already are replaced.
+    /// Where figures go; sections that are there already are replaced, unless rounds are added.
     #[arg(long, default_value = "target/bench/results.json")]
     out: PathBuf,
 }
@@ -132,6 +135,7 @@ fn run(arguments: RunArgs) -> Result<()> {
         round: 0,
         started: Instant::now(),
     };
+    let before = Results::read(&arguments.out)?;
     let mut circumstances = Circumstances::now(arguments.quick, 0);
     for round in 0..bench.plan.rounds {
         bench.round = round;
@@ -142,8 +146,12 @@ fn run(arguments: RunArgs) -> Result<()> {
         circumstances.load.1 = circumstances::load();
         let described = sections.iter().map(|name| ((*name).to_owned(), circumstances.clone()));
         bench.results.sections = described.collect();
-        let mut all = Results::read(&arguments.out)?;
-        all.merge(&bench.results);
+        let mut all = before.clone();
+        if arguments.add {
+            all.add(&bench.results)?;
+        } else {
+            all.merge(&bench.results);
+        }
         all.write(&arguments.out)?;
     }
     Ok(())

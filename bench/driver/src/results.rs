@@ -2,7 +2,7 @@
 
 use std::{collections::BTreeMap, fs, path::Path};
 
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, ensure};
 use serde::{Deserialize, Serialize};
 
 /// A whole run, or several that were merged.
@@ -23,7 +23,7 @@ pub struct Circumstances {
     pub kernel: String,
     /// The day and time, UTC.
     pub date: String,
-    /// The commit that was built.
+    /// The commit that was built, or several.
     pub commit: String,
     /// Whether this was a quick run, good for trying out but not for quoting.
     pub quick: bool,
@@ -87,6 +87,33 @@ impl Results {
         self.sections.extend(later.sections.clone());
     }
 
+    /// Takes over the rounds of a later run beside its own.
+    ///
+    /// # Errors
+    /// If they are not of the same kind and machine.
+    pub fn add(&mut self, later: &Self) -> Result<()> {
+        for (name, added) in &later.sections {
+            let Some(section) = self.sections.get_mut(name) else {
+                self.sections.insert(name.clone(), added.clone());
+                self.samples.extend(later.of(name).cloned());
+                continue;
+            };
+            let alike = section.machine == added.machine && section.quick == added.quick;
+            ensure!(alike, "the rounds of {name} are of another machine, or of a quick run");
+            let before = section.rounds;
+            let renumber =
+                |sample: &Sample| Sample { round: before + sample.round, ..sample.clone() };
+            self.samples.extend(later.of(name).map(renumber));
+            let mut commits: Vec<_> = section.commit.split(", ").map(str::to_owned).collect();
+            if !commits.contains(&added.commit) {
+                commits.push(added.commit.clone());
+            }
+            let rounds = before + added.rounds;
+            *section = Circumstances { rounds, commit: commits.join(", "), ..added.clone() };
+        }
+        Ok(())
+    }
+
     /// The samples of one section.
     pub fn of<'a>(&'a self, section: &'a str) -> impl Iterator<Item = &'a Sample> + Clone {
         self.samples.iter().filter(move |sample| sample.section == section)
@@ -127,6 +154,30 @@ mod tests {
             all.of("storm").map(|sample| sample.figures["count_us"]).collect::<Vec<_>>(),
             [2.0]
         );
+    }
+
+    /// Goal: rounds that are added stand beside those before, under numbers of their own, and all commits are named;
+    /// those of a quick run do not. Method: one round three times, of two commits, and a quick one.
+    #[test]
+    fn rounds_are_added() {
+        let round = |commit: &str, value| {
+            let mut round = results(&["storm"], value);
+            let section = round.sections.get_mut("storm").unwrap();
+            (section.rounds, section.commit) = (1, commit.to_owned());
+            round
+        };
+        let mut all = Results::default();
+        for (commit, value) in [("a", 1.0), ("b", 2.0), ("b", 3.0)] {
+            all.add(&round(commit, value)).unwrap();
+        }
+        let added: Vec<_> =
+            all.of("storm").map(|sample| (sample.round, sample.figures["count_us"])).collect();
+        assert_eq!(added, [(0, 1.0), (1, 2.0), (2, 3.0)]);
+        assert_eq!(all.sections["storm"].rounds, 3);
+        assert_eq!(all.sections["storm"].commit, "a, b");
+        let mut quick = round("b", 4.0);
+        quick.sections.get_mut("storm").unwrap().quick = true;
+        all.add(&quick).unwrap_err();
     }
 
     /// Goal: what is written can be read. Method: write to a file of this test, read it again.
