@@ -38,6 +38,9 @@ pub struct View {
     /// Users of all other instances, as of the last moment when this was certain. While a report of ours is
     /// under way it is not: an announcement may or may not include what that report says.
     elsewhere: u64,
+    /// Whether the store has lost data, and no reply has said yet that it has recovered. Until then an announcement
+    /// may be from before the loss, and not include what replies have acknowledged since.
+    forgetful: bool,
     /// Reports under way.
     under_way: u32,
     /// Whether the last word from the store was an answer rather than an error or silence.
@@ -105,11 +108,13 @@ impl View {
         self.answered = self.answered.max(Some(sent.at));
         let tells_of_others = !reply.count.recovering || self.base.is_none();
         let held = self.hold(reply.count);
+        self.forgetful |= reply.count.recovering;
         if !reply.applied || sent.sequence <= self.acknowledged_sequence {
             return;
         }
         self.acknowledged_sequence = sent.sequence;
         self.acknowledged = sent.local;
+        self.forgetful = reply.count.recovering || self.seen.recovering;
         if tells_of_others {
             self.elsewhere = reply.count.users.saturating_sub(sent.local.users);
         }
@@ -120,6 +125,7 @@ impl View {
 
     /// Folds in an announcement.
     pub fn fold(&mut self, count: Count) {
+        self.forgetful |= count.recovering;
         if self.hold(count) {
             self.reckon_others();
         }
@@ -138,13 +144,13 @@ impl View {
         becomes_base
     }
 
-    /// What is in the base beside our own users, if it is certain which of ours are: not while a report is
-    /// under way, nor after one that failed, which may have run all the same.
+    /// What is in the base beside our own users, if it is certain which of ours are: not while a report is under way,
+    /// nor after one that failed, which may have run all the same, nor while the store is forgetful.
     fn reckon_others(&mut self) {
         let certain = self.under_way == 0 && (self.reachable || self.answered.is_none());
         if let Some(base) = self.base
             && certain
-            && !self.seen.recovering
+            && !self.forgetful
         {
             self.elsewhere = base.users.saturating_sub(self.acknowledged.users);
         }

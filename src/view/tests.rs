@@ -149,6 +149,31 @@ fn a_lost_reply_counts_nobody_twice() {
     assert_eq!(story.users(), 1012);
 }
 
+/// Goal: announcements from before a loss of data that arrive after a reply from after it do not take our own change
+/// off the others. Method: both orders in which they can overtake each other, then a count that is recovering.
+#[test]
+fn old_announcements_after_a_loss_say_nothing_of_the_others() {
+    let mut story = Story::new();
+    story.answered(4, count(10, 7));
+    story.answered(5, recovering(5, 8));
+    story.view.fold(count(11, 9));
+    story.view.fold(count(10, 10));
+    story.answered(5, recovering(11, 11));
+    assert_eq!(story.users(), 11);
+
+    let mut story = Story::new();
+    story.answered(4, count(10, 7));
+    let sent = story.send(5);
+    story.view.fold(count(10, 9));
+    story.receive(sent, reply(recovering(5, 8)));
+    story.answered(5, recovering(11, 10));
+    assert_eq!(story.users(), 11);
+    story.answered(5, count(12, 12));
+    story.view.fold(count(13, 13));
+    story.view.lose();
+    assert_eq!(story.users(), 13, "what comes after the recovery counts again");
+}
+
 /// Goal: replies that cross cannot take back what a later one acknowledged. Method: answer two reports in the
 /// wrong order.
 #[test]

@@ -61,8 +61,9 @@ const PATCHES: [(&str, &str, &str); 6] = [
     ),
     (
         "src/broadcaster.rs",
-        "        control.tell(frame)\n    }",
-        "        std::env::var_os(\"PATCH_PROGRAM\").is_some_and(|patch| patch == \"no welcome\") || control.tell(frame)\n    }",
+        "        control.tell(&CountFrame::new(current_users))\n    }",
+        "        std::env::var_os(\"PATCH_PROGRAM\").is_some_and(|patch| patch == \"no welcome\")
+            || control.tell(&CountFrame::new(current_users))\n    }",
     ),
 ];
 
