@@ -78,9 +78,7 @@ fn event() -> impl Strategy<Value = Event> {
     ]
 }
 
-/// Goal: whoever comes, goes and comes back while emissions are under way hears no count after a newer one, and in the
-/// end all know the last. Method: counts that only grow, one emission for each list of events, and what each client has
-/// read by the end.
+/// One emission for each list of events.
 async fn check_order(emissions: &[Vec<Event>]) {
     const CROWD: u64 = (WRITES_AT_ONCE + READ_AHEAD) as u64;
     let (mut stage, mut crowd) = Stage::with_crowd(CROWD).await;
@@ -124,6 +122,9 @@ async fn check_order(emissions: &[Vec<Event>]) {
     }
 }
 
+/// Goal: whoever comes, goes and comes back while emissions are under way hears no count after a newer one, and in the
+/// end all know the last. Method: counts that only grow, random events during each emission, and what each client has
+/// read by the end.
 #[test]
 fn counts_come_in_order_whatever_happens_meanwhile() {
     const CASES: u32 = 32;
