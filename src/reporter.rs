@@ -150,7 +150,7 @@ impl Reporter {
         self.kind = ReportKind::Plain;
         self.pace.sent(local.change, now);
         self.view.send_if_modified(|view| {
-            view.report_sent();
+            view.report_sent(report.sequence);
             false
         });
         let store = Arc::clone(&self.store);

@@ -16,7 +16,7 @@
 //! The estimate is the local count plus what was last known of all other instances. It is right about the
 //! users here, whatever has become of the reports that speak of them.
 
-use std::time::Duration;
+use std::{mem, time::Duration};
 
 use tokio::time::Instant;
 
@@ -35,21 +35,23 @@ pub struct View {
     seen: Count,
     /// The last count that was not recovering; what is shown while the view is exact.
     base: Option<Count>,
-    /// Users of all other instances, as of the last moment when this was certain. While a report of ours is
-    /// under way it is not: an announcement may or may not include what that report says.
-    elsewhere: u64,
-    /// Whether the store has lost data, and no reply has said yet that it has recovered. Until then an announcement
-    /// may be from before the loss, and not include what replies have acknowledged since.
-    forgetful: bool,
-    /// Reports under way.
+    /// Users of all other instances, as of the last moment when this was certain: see [`View::is_ours_certain`].
+    elsewhere: Option<u64>,
+    /// Reports under way, and the newest report that was sent.
     under_way: u32,
+    newest_sent: Sequence,
     /// Whether the last word from the store was an answer rather than an error or silence.
     reachable: bool,
     /// The local count, at most one report gap old.
     local: Local,
     /// The newest local count that the store is known to hold, and the sequence it was sent with.
     acknowledged: Local,
-    acknowledged_sequence: Sequence,
+    acknowledged_sequence: Option<Sequence>,
+    /// Whether it was acknowledged while the store was recovering. Then an announcement from before the loss may still
+    /// come, which does not include it.
+    acknowledged_in_recovery: bool,
+    /// Whether the last announcement said that the store is recovering.
+    recovery_announced: bool,
     /// The last revision that the store said it had published.
     announced: Revision,
     /// When the newest answered report was sent.
@@ -83,7 +85,7 @@ impl View {
     /// The local count plus what was last known of all others. It includes every change up to
     /// [`View::estimated`].
     pub fn estimate(&self) -> u64 {
-        self.elsewhere + self.local.users
+        self.elsewhere.unwrap_or(0) + self.local.users
     }
 
     fn base_revision(&self) -> Revision {
@@ -91,8 +93,9 @@ impl View {
     }
 
     /// A report went out.
-    pub fn report_sent(&mut self) {
+    pub fn report_sent(&mut self, sequence: Sequence) {
         self.under_way += 1;
+        self.newest_sent = sequence;
     }
 
     /// A report came to its end, answered or not.
@@ -106,17 +109,15 @@ impl View {
         self.instances = reply.instances;
         self.announced = reply.announced;
         self.answered = self.answered.max(Some(sent.at));
-        let tells_of_others = !reply.count.recovering || self.base.is_none();
         let held = self.hold(reply.count);
-        self.forgetful |= reply.count.recovering;
-        if !reply.applied || sent.sequence <= self.acknowledged_sequence {
+        if !reply.applied || Some(sent.sequence) <= self.acknowledged_sequence {
             return;
         }
-        self.acknowledged_sequence = sent.sequence;
+        self.acknowledged_sequence = Some(sent.sequence);
         self.acknowledged = sent.local;
-        self.forgetful = reply.count.recovering || self.seen.recovering;
-        if tells_of_others {
-            self.elsewhere = reply.count.users.saturating_sub(sent.local.users);
+        self.acknowledged_in_recovery = reply.count.recovering;
+        if !reply.count.recovering || self.elsewhere.is_none() {
+            self.elsewhere = Some(reply.count.users.saturating_sub(sent.local.users));
         }
         if !held {
             self.reckon_others();
@@ -125,8 +126,12 @@ impl View {
 
     /// Folds in an announcement.
     pub fn fold(&mut self, count: Count) {
-        self.forgetful |= count.recovering;
+        let was_recovering = mem::replace(&mut self.recovery_announced, count.recovering);
         if self.hold(count) {
+            if was_recovering && !count.recovering {
+                // Announcements come in order: this is the end of the recovery, so it is from after the loss.
+                self.acknowledged_in_recovery = false;
+            }
             self.reckon_others();
         }
     }
@@ -144,16 +149,26 @@ impl View {
         becomes_base
     }
 
-    /// What is in the base beside our own users, if it is certain which of ours are: not while a report is under way,
-    /// nor after one that failed, which may have run all the same, nor while the store is forgetful.
+    /// What is in the base beside our own users, if it is certain which of ours are.
     fn reckon_others(&mut self) {
-        let certain = self.under_way == 0 && (self.reachable || self.answered.is_none());
         if let Some(base) = self.base
-            && certain
-            && !self.forgetful
+            && !self.seen.recovering
+            && self.is_ours_certain()
         {
-            self.elsewhere = base.users.saturating_sub(self.acknowledged.users);
+            self.elsewhere = Some(base.users.saturating_sub(self.acknowledged.users));
         }
+    }
+
+    /// Whether a count that comes now includes of our users what was acknowledged, and nothing else: not while a
+    /// report is unanswered, be it under way or failed, which may have run all the same; nor when the count may be
+    /// from before a loss that the acknowledgement came after.
+    fn is_ours_certain(&self) -> bool {
+        let is_settled = match self.answered {
+            Some(_) => self.acknowledged_sequence == Some(self.newest_sent),
+            // The store may never accept a report of ours, and still be heard.
+            None => self.under_way == 0,
+        };
+        is_settled && !self.acknowledged_in_recovery
     }
 
     /// The store failed to answer: from here on the view is an estimate.
@@ -169,7 +184,7 @@ impl View {
     /// A new incarnation begins: nothing has been acknowledged to it yet.
     pub fn begin_incarnation(&mut self, incarnation: Incarnation) {
         self.incarnation = Some(incarnation);
-        self.acknowledged_sequence = Sequence::default();
+        self.acknowledged_sequence = None;
         self.acknowledged = Local::default();
     }
 
@@ -193,10 +208,10 @@ impl View {
         self.local.change
     }
 
-    /// Whether what is shown includes this change, which is none after [`View::estimated`]: the estimate does, an exact
-    /// count if the store has counted it.
+    /// Whether what is shown surely includes this change, which is none after [`View::estimated`]: the estimate does, an
+    /// exact count if the store has counted the change and not lost it.
     pub fn shown_includes(&self, change: Change) -> bool {
-        !self.shown().exact || change <= self.covered()
+        !self.shown().exact || (change <= self.covered() && !self.acknowledged_in_recovery)
     }
 
     /// The local count that the store holds for this instance.

@@ -1,5 +1,8 @@
 //! Tests of the view: the fold, the estimate, and what the two promise together.
 
+#[path = "tests/estimate.rs"]
+mod estimate;
+
 use proptest::prelude::*;
 
 use super::*;
@@ -54,8 +57,8 @@ impl Story {
 
     fn send(&mut self, users: u64) -> SentReport {
         self.view.observe(local(users));
-        self.view.report_sent();
         self.sequence = self.sequence.next();
+        self.view.report_sent(self.sequence);
         SentReport { sequence: self.sequence, local: local(users), at: self.now }
     }
 
@@ -158,6 +161,7 @@ fn old_announcements_after_a_loss_say_nothing_of_the_others() {
     story.answered(5, recovering(5, 8));
     story.view.fold(count(11, 9));
     story.view.fold(count(10, 10));
+    assert!(!story.view.shown_includes(Change(5)), "an old count does not include the fifth");
     story.answered(5, recovering(11, 11));
     assert_eq!(story.users(), 11);
 
@@ -168,10 +172,79 @@ fn old_announcements_after_a_loss_say_nothing_of_the_others() {
     story.receive(sent, reply(recovering(5, 8)));
     story.answered(5, recovering(11, 10));
     assert_eq!(story.users(), 11);
-    story.answered(5, count(12, 12));
-    story.view.fold(count(13, 13));
+}
+
+/// Goal: the end of a recovery, however it is heard of, says how many the others are now. Method: others who changed
+/// meanwhile; the end by announcement, then by reply, and an outage right after it.
+#[test]
+fn the_end_of_a_recovery_tells_of_the_others() {
+    let mut story = Story::new();
+    story.answered(4, count(10, 7));
+    story.answered(4, recovering(4, 8));
+    story.view.fold(recovering(40, 9));
+    story.view.fold(count(54, 10));
     story.view.lose();
-    assert_eq!(story.users(), 13, "what comes after the recovery counts again");
+    assert_eq!(story.users(), 54);
+
+    let mut story = Story::new();
+    story.answered(4, count(10, 7));
+    story.answered(4, recovering(4, 8));
+    story.answered(4, count(54, 9));
+    story.view.fold(count(55, 10));
+    story.view.lose();
+    assert_eq!(story.users(), 55);
+}
+
+/// Goal: a recovering count that is old news, or nonsense, changes nothing. Method: announcements below what was seen,
+/// then news of the others and an outage.
+#[test]
+fn an_old_recovery_is_over() {
+    let mut story = Story::new();
+    story.answered(4, count(10, 10));
+    story.view.fold(recovering(9, 9));
+    story.view.fold(recovering(0, 0));
+    story.view.fold(count(60, 11));
+    story.view.lose();
+    assert_eq!(story.users(), 60);
+}
+
+/// Goal: who starts during a recovery shows what the store has, though an announcement overtakes the first reply.
+/// Method: the announcement of its own first report, then the reply.
+#[test]
+fn an_announcement_before_the_first_reply_hides_nobody() {
+    let mut story = Story::new();
+    let sent = story.send(1);
+    story.view.fold(recovering(8, 10));
+    story.receive(sent, reply(recovering(9, 11)));
+    assert_eq!(story.users(), 9);
+}
+
+/// Goal: a report that ran without an answer is not forgotten when an older one is answered late. Method: the older one
+/// is stale, or had run before; then the announcement of what ran, and news of others.
+#[test]
+fn a_late_answer_does_not_make_up_for_a_lost_one() {
+    for applied in [false, true] {
+        let mut story = Story::new();
+        story.answered(0, count(10, 7));
+        let late = story.send(0);
+        let _lost = story.send(1000);
+        story.view.report_ended();
+        story.view.lose();
+        story.receive(late, Reply { applied, ..reply(count(10, 7)) });
+        story.view.fold(count(1010, 8));
+        story.view.fold(count(1011, 9));
+        assert_eq!(story.view.estimate(), 1010);
+    }
+}
+
+/// Goal: under a new name nobody is counted twice. Method: news of others before the first report under it.
+#[test]
+fn a_new_name_counts_nobody_twice() {
+    let mut story = Story::new();
+    story.answered(4, count(10, 7));
+    story.view.begin_incarnation(Incarnation::random());
+    story.view.fold(count(11, 8));
+    assert_eq!(story.view.estimate(), 10);
 }
 
 /// Goal: replies that cross cannot take back what a later one acknowledged. Method: answer two reports in the

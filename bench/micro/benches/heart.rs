@@ -46,7 +46,7 @@ fn view(criterion: &mut Criterion) {
             number += 1;
             let local = Local { users: number % 1000, change: Change(number) };
             view.observe(local);
-            view.report_sent();
+            view.report_sent(Sequence(number));
             view.report_ended();
             let sent = SentReport { sequence: Sequence(number), local, at: now };
             view.fold_reply(sent, black_box(&reply(number)));

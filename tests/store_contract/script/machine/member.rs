@@ -59,7 +59,7 @@ impl Member {
 
     pub(super) fn make_report(&mut self, farewell: bool, now: u64, base: Instant) -> Made {
         self.sequence = self.sequence.next();
-        self.view.report_sent();
+        self.view.report_sent(self.sequence);
         let seen = self.view.seen();
         let (users, kind) = if farewell { (0, "farewell") } else { (self.local.users, "report") };
         let numbers = [self.sequence.0, users, LEASE, seen.revision.0, seen.users];
