@@ -19,6 +19,8 @@ const START_WITHIN: Duration = Duration::from_secs(20);
 
 /// Between a port being found free and the server binding it somebody else may take it.
 const START_ATTEMPTS: usize = 5;
+/// How long a connection may take to be made.
+const CONNECTED_WITHIN: Duration = Duration::from_secs(5);
 
 /// A running server.
 #[derive(Debug)]
@@ -62,7 +64,7 @@ impl RedisServer {
 
     /// A blocking connection of its own, for the test to look and to meddle with.
     pub(crate) fn connection(&self) -> Connection {
-        connect(&self.url()).expect("a connection to redis-server")
+        connect(&self.url(), CONNECTED_WITHIN).expect("a connection to redis-server")
     }
 
     /// Ends it at once, as a crash would.
@@ -108,7 +110,7 @@ impl RedisServer {
     }
 
     fn answers(&self) -> bool {
-        let Ok(mut connection) = connect(&self.url()) else {
+        let Ok(mut connection) = connect(&self.url(), CONNECTED_WITHIN) else {
             return false;
         };
         // A server that wants credentials is as ready as one that does not.
@@ -135,13 +137,13 @@ impl Drop for RedisServer {
     }
 }
 
-/// A signal that comes meanwhile, such as that a child has ended, is no fault: reading with a timeout is not taken up
-/// again by the kernel.
-fn connect(url: &str) -> redis::RedisResult<Connection> {
+/// A blocking connection. A signal that comes meanwhile, such as that a child has ended, is no fault: reading with a
+/// timeout is not taken up again by the kernel.
+pub(crate) fn connect(url: &str, within: Duration) -> redis::RedisResult<Connection> {
     const EINTR: &str = "(os error 4)";
     let client = redis::Client::open(url)?;
     loop {
-        match client.get_connection_with_timeout(Duration::from_secs(5)) {
+        match client.get_connection_with_timeout(within) {
             Err(error) if error.to_string().contains(EINTR) => {}
             done => return done,
         }

@@ -15,7 +15,7 @@ use std::{
 
 use deadpool_redis::redis::{self, Connection, FromRedisValue, RedisResult};
 
-use crate::redis_server::{RedisServer, free_port};
+use crate::redis_server::{self, RedisServer, free_port};
 pub(crate) use sentinel::Sentinel;
 
 /// The name that the sentinels know the primary by.
@@ -308,7 +308,7 @@ fn start_servers(password: &str) -> Vec<RedisServer> {
 fn connect(port: u16, password: &str) -> RedisResult<Connection> {
     let url = format!("redis://:{password}@127.0.0.1:{port}");
     let url = if password.is_empty() { url.replace(":@", "") } else { url };
-    let connection = redis::Client::open(url)?.get_connection_with_timeout(ANSWER_WITHIN)?;
+    let connection = redis_server::connect(&url, ANSWER_WITHIN)?;
     connection.set_read_timeout(Some(ANSWER_WITHIN))?;
     Ok(connection)
 }

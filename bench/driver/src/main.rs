@@ -137,6 +137,14 @@ fn run(arguments: RunArgs) -> Result<()> {
     };
     let before = Results::read(&arguments.out)?;
     let mut circumstances = Circumstances::now(arguments.quick, 0);
+    let described = |circumstances: &Circumstances| {
+        sections.iter().map(|name| ((*name).to_owned(), circumstances.clone())).collect()
+    };
+    if arguments.add {
+        // What cannot be added later is not measured.
+        let nothing = Results { sections: described(&circumstances), ..Results::default() };
+        before.clone().add(&nothing)?;
+    }
     for round in 0..bench.plan.rounds {
         bench.round = round;
         for section in &sections {
@@ -144,8 +152,7 @@ fn run(arguments: RunArgs) -> Result<()> {
         }
         circumstances.rounds = round + 1;
         circumstances.load.1 = circumstances::load();
-        let described = sections.iter().map(|name| ((*name).to_owned(), circumstances.clone()));
-        bench.results.sections = described.collect();
+        bench.results.sections = described(&circumstances);
         let mut all = before.clone();
         if arguments.add {
             all.add(&bench.results)?;

@@ -132,7 +132,8 @@ fn counts_come_in_order_whatever_happens_meanwhile() {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
     let emissions = proptest::collection::vec(proptest::collection::vec(event(), 0..12), 1..4);
     // Each case takes hundreds of sockets, so the number of cases for pure code is not for this one.
-    let config = ProptestConfig { cases: CASES, ..ProptestConfig::default() };
+    let config =
+        ProptestConfig { cases: CASES, failure_persistence: None, ..ProptestConfig::default() };
     let outcome = TestRunner::new(config).run(&emissions, |emissions| {
         runtime.block_on(check_order(&emissions));
         Ok(())
