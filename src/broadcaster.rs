@@ -13,14 +13,15 @@
 //!   behind the acknowledgement of its connect: a websocket of our own has written that already, and is told all
 //!   directly, also while an emission is under way; one of the library's is told its first value through its queue.
 //! - Every later value goes one of two ways, each of which has one slot that holds the newest value, so that a slow
-//!   client skips stale ones, and the last always arrives. A websocket is written to directly, the same frame to
-//!   all ([`crate::outlet`]); whatever else there is is in the room `queued`, to which emissions are volatile.
+//!   client skips stale ones, and the last always arrives. A websocket of our own is written to directly, the same frame
+//!   to all ([`crate::outlet`]); sockets of the library's are in the room `queued`, to which emissions are volatile.
 //!   The queue is written before the slot, so it must never be used again: an older value would come after a newer
 //!   one.
 //! - Before that a socket is for a moment in the room `young`, to which emissions go through the queue as well.
 //!   Whoever carries packets to the client looks at the queue first and then at the slot. Held up between the two,
 //!   it would find a slot that was filled meanwhile and pass by the acknowledgement in the queue.
-//! - A socket that went from polling to a websocket goes from the room to the direct way, and never back.
+//!
+//! Who goes from polling to a websocket of our own is a newcomer there, and is told the newest value first.
 
 mod listeners;
 
@@ -30,7 +31,7 @@ use std::{
     time::Duration,
 };
 
-use socketioxide::{SocketIo, extract::SocketRef, socket::Sid};
+use socketioxide::{SocketIo, socket::Sid};
 use tokio::{
     sync::watch,
     task::yield_now,
@@ -41,7 +42,6 @@ use tokio_util::sync::CancellationToken;
 use crate::{
     connection::Control,
     frame::{CountFrame, USER_COUNT},
-    gate::Gate,
     metrics::{Metrics, observe},
     outlet::StayNumber,
     pace::EmissionPace,
@@ -64,13 +64,10 @@ pub(crate) const YOUNG_EMISSIONS_MAX: u8 = 10;
 #[derive(Debug)]
 pub struct Broadcaster {
     io: SocketIo,
-    gate: Arc<Gate>,
     tally: Arc<Tally<Visitor>>,
     view: watch::Receiver<View>,
     metrics: Metrics,
     pace: EmissionPace,
-    /// Whether websockets are written to directly.
-    direct: bool,
     listeners: Listeners,
     /// Newcomers who are told their first value when what is being done is done: the library's, and those who may
     /// still be on the list from an earlier stay.
@@ -96,33 +93,21 @@ struct Young {
     until_emission: u64,
 }
 
-/// How emissions go.
-#[derive(Clone, Copy, Debug)]
-pub struct BroadcastSettings {
-    /// The least time between two.
-    pub interval: Duration,
-    /// Whether websockets are written to directly, which costs half of what Socket.IO's own way does.
-    pub direct: bool,
-}
-
 impl Broadcaster {
-    /// Sets it up; [`Broadcaster::run`] does the work.
+    /// Sets it up, for emissions with at least `interval` between two; [`Broadcaster::run`] does the work.
     pub fn new(
         io: SocketIo,
-        gate: Arc<Gate>,
         tally: Arc<Tally<Visitor>>,
         view: watch::Receiver<View>,
         metrics: Metrics,
-        settings: BroadcastSettings,
+        interval: Duration,
     ) -> Self {
         Self {
             io,
-            gate,
             tally,
             view,
             metrics,
-            pace: EmissionPace::new(settings.interval),
-            direct: settings.direct,
+            pace: EmissionPace::new(interval),
             listeners: Listeners::default(),
             postponed: Vec::new(),
             told: None,
@@ -173,10 +158,10 @@ impl Broadcaster {
     fn welcome(&mut self, view: &View, now: Instant) {
         for newcomer in self.tally.take_newcomers(view.covered(), view.estimated(), now) {
             let is_out_of_reach = match &newcomer.visitor {
-                Visitor::Websocket(control, _) => {
+                Visitor::Websocket(control, ..) => {
                     control.upgrade().is_none_or(|control| !control.is_listed())
                 }
-                Visitor::Session(_) => false,
+                Visitor::Session(..) => false,
             };
             if is_out_of_reach {
                 self.let_in(newcomer, view);
@@ -200,14 +185,16 @@ impl Broadcaster {
         let is_included = view.shown_includes(newcomer.change);
         let current_users = if is_included { shown } else { view.estimate() };
         let here = match &newcomer.visitor {
-            Visitor::Websocket(control, stay) => self.open(control, *stay, current_users),
-            Visitor::Session(session) => self.let_in_session(*session, current_users),
+            Visitor::Websocket(control, stay, _) => self.open(control, *stay, current_users),
+            Visitor::Session(session, _) => self.let_in_session(*session, current_users),
         };
         if !here {
             return;
         }
         self.metrics.emitted_packets.inc();
-        observe(&self.metrics.join_to_emit_seconds, newcomer.joined_at.elapsed());
+        if newcomer.visitor.first().tell() {
+            observe(&self.metrics.join_to_emit_seconds, newcomer.joined_at.elapsed());
+        }
         if is_included {
             self.tell_some(shown);
         } else {
@@ -235,20 +222,13 @@ impl Broadcaster {
     /// Tells one of the library's sockets its first value, by its queue. Returns false if it has left.
     fn let_in_session(&mut self, session: Sid, current_users: u64) -> bool {
         let Some(socket) = self.io.get_socket(session) else { return false };
-        let listener = self.listener(&socket);
-        if let Some(control) = &listener {
-            self.listen(control);
-        }
-        let emitted = socket.emit(USER_COUNT, &current_users);
-        if listener.is_none() || emitted.is_err() {
-            socket.join(YOUNG);
-            let (until, until_emission) =
-                (Instant::now() + YOUTH, self.emissions + u64::from(YOUNG_EMISSIONS_MAX));
-            self.young.push_back(Young { session, until, until_emission });
-        }
-        if let Err(error) = emitted {
+        if let Err(error) = socket.emit(USER_COUNT, &current_users) {
             tracing::debug!(%error, "failed to emit a first value");
         }
+        socket.join(YOUNG);
+        let (until, until_emission) =
+            (Instant::now() + YOUTH, self.emissions + u64::from(YOUNG_EMISSIONS_MAX));
+        self.young.push_back(Young { session, until, until_emission });
         true
     }
 
@@ -263,27 +243,15 @@ impl Broadcaster {
         }
     }
 
-    /// The connection by which a socket can be written to directly.
-    fn listener(&self, socket: &SocketRef) -> Option<Arc<Control>> {
-        self.gate.control(socket).filter(|_| self.direct)
-    }
-
-    /// The direct way opens when the next count has been written; what is told before that waits.
-    fn listen(&mut self, control: &Arc<Control>) {
-        if control.expect_count() {
-            self.listeners.enter(control);
-        }
-    }
-
     /// Tells those who were told an estimate what all others are told.
     fn correct(&mut self, corrected: &[Newcomer<Visitor>], current_users: u64) {
         let frame = CountFrame::new(current_users);
         for told in corrected {
             let here = match &told.visitor {
-                Visitor::Websocket(control, _) => {
+                Visitor::Websocket(control, ..) => {
                     control.upgrade().is_some_and(|control| control.tell(&frame))
                 }
-                Visitor::Session(session) => self.correct_session(*session, &frame),
+                Visitor::Session(session, _) => self.correct_session(*session, current_users),
             };
             if here {
                 self.metrics.emitted_packets.inc();
@@ -293,16 +261,12 @@ impl Broadcaster {
     }
 
     /// Returns false if the socket has left.
-    fn correct_session(&self, session: Sid, frame: &CountFrame) -> bool {
+    fn correct_session(&self, session: Sid, current_users: u64) -> bool {
         let Some(socket) = self.io.get_socket(session) else { return false };
-        let current_users = frame.users();
-        let listens = self.listener(&socket).is_some_and(|control| control.tell(frame));
-        let emitted = match listens {
-            true => Ok(()),
-            false if socket.rooms().iter().any(|room| room == YOUNG) => {
-                socket.emit(USER_COUNT, &current_users)
-            }
-            false => socket.volatile().emit(USER_COUNT, &current_users),
+        let emitted = if socket.rooms().iter().any(|room| room == YOUNG) {
+            socket.emit(USER_COUNT, &current_users)
+        } else {
+            socket.volatile().emit(USER_COUNT, &current_users)
         };
         if let Err(error) = emitted {
             tracing::debug!(%error, "failed to correct a first value");
@@ -315,7 +279,6 @@ impl Broadcaster {
         let start = Instant::now();
         self.told = Some(current_users);
         self.tell_listeners(&CountFrame::new(current_users)).await;
-        self.take_upgraded(current_users);
         let young = self.io.to(YOUNG).emit(USER_COUNT, &current_users).await;
         let queued = self.io.volatile().to(QUEUED).emit(USER_COUNT, &current_users).await;
         if let Err(error) = young.and(queued) {
@@ -326,22 +289,6 @@ impl Broadcaster {
         self.metrics.emissions.inc();
         self.metrics.emitted_packets.inc_by(reached);
         observe(&self.metrics.emission_seconds, start.elapsed());
-    }
-
-    /// Takes those who went from polling to a websocket out of the room. Their slot is used for the last time: the
-    /// direct way opens when this count, or one before it, has been written.
-    fn take_upgraded(&mut self, current_users: u64) {
-        if !self.direct {
-            return;
-        }
-        for socket in self.io.to(QUEUED).sockets() {
-            let Some(control) = self.listener(&socket) else { continue };
-            socket.leave(QUEUED);
-            self.listen(&control);
-            if let Err(error) = socket.volatile().emit(USER_COUNT, &current_users) {
-                tracing::debug!(%error, "failed to emit a last queued value");
-            }
-        }
     }
 
     /// Between its parts others have their turn, and newcomers.

@@ -26,7 +26,6 @@ use tokio::{
 };
 
 use crate::{
-    outlet::Outlet,
     rate::{Bucket, CLIENT_BYTES_PER_SECOND},
     stragglers::Stragglers,
 };
@@ -118,7 +117,7 @@ impl Connection {
 impl Drop for Connection {
     fn drop(&mut self) {
         drop(self.control.permit.lock().unwrap_or_else(PoisonError::into_inner).take());
-        if self.control.outlet().close() {
+        if self.control.end() {
             // Whoever waits for this socket holds it open, and this wakes them up. A dead socket is as good.
             let _ = SockRef::from(&self.stream).shutdown(Shutdown::Both);
         }
@@ -175,11 +174,11 @@ impl Connection {
     fn poll_writing(
         &self,
         context: &mut Context<'_>,
-        mut write: impl FnMut(&mut Outlet<Arc<TcpStream>>) -> io::Result<usize>,
+        write: impl Fn(&TcpStream) -> io::Result<usize>,
     ) -> Poll<io::Result<usize>> {
         loop {
             ready!(self.stream.poll_write_ready(context))?;
-            match self.control.write_with(&mut write) {
+            match write(&self.stream) {
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
                 done => return Poll::Ready(done),
             }
@@ -187,13 +186,14 @@ impl Connection {
     }
 }
 
+/// For HTTP and Socket.IO; a websocket of our own is written to through its [`Control`].
 impl AsyncWrite for Connection {
     fn poll_write(
         self: Pin<&mut Self>,
         context: &mut Context<'_>,
         bytes: &[u8],
     ) -> Poll<io::Result<usize>> {
-        self.poll_writing(context, |outlet| outlet.write(bytes))
+        self.poll_writing(context, |stream| stream.try_write(bytes))
     }
 
     fn poll_write_vectored(
@@ -201,22 +201,7 @@ impl AsyncWrite for Connection {
         context: &mut Context<'_>,
         slices: &[io::IoSlice<'_>],
     ) -> Poll<io::Result<usize>> {
-        let this = self.get_mut();
-        let stream = Arc::clone(&this.stream);
-        this.poll_writing(context, |outlet| {
-            if !outlet.is_http() {
-                let first = slices.iter().find(|slice| !slice.is_empty());
-                return first.map_or(Ok(0), |bytes| outlet.write(bytes));
-            }
-            let written = stream.try_write_vectored(slices)?;
-            let mut left = written;
-            for slice in slices {
-                let taken = left.min(slice.len());
-                outlet.wrote(&slice[..taken]);
-                left -= taken;
-            }
-            Ok(written)
-        })
+        self.poll_writing(context, |stream| stream.try_write_vectored(slices))
     }
 
     fn is_write_vectored(&self) -> bool {

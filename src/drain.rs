@@ -53,7 +53,7 @@ async fn send_all_away(sockets: &Sockets, deadline: Instant) {
     while gone < everybody.len() {
         let due = due(everybody.len(), start.elapsed(), window);
         for guest in &everybody[gone..due] {
-            sockets.send_away(guest).await;
+            sockets.send_away(guest);
         }
         gone = due;
         if gone < everybody.len() {

@@ -1,11 +1,10 @@
 //! What may reach Socket.IO: the layer in front of `/socket.io/`. It admits handshakes up to the limit and
 //! none while draining, turns foreign pages away, and bounds how much and how slowly a polling session may
-//! post. It remembers which connection carries a session that was upgraded.
+//! post.
 //!
 //! It looks at requests, never at what flows inside them.
 
 use std::{
-    collections::HashMap,
     fmt,
     sync::{
         Arc, Mutex, PoisonError,
@@ -16,12 +15,13 @@ use std::{
 
 use axum::{
     Extension,
-    body::{Body, HttpBody},
+    body::{Body, HttpBody, to_bytes},
     extract::{Request, State},
     middleware::Next,
     response::{IntoResponse, Response},
 };
 use http::{Extensions, Method, StatusCode, header};
+use serde::Deserialize;
 use socketioxide::{TransportType, extract::SocketRef, socket::Sid};
 use tokio::{
     sync::{OwnedSemaphorePermit, Semaphore},
@@ -30,15 +30,17 @@ use tokio::{
 use tokio_util::sync::CancellationToken;
 
 use crate::{
+    admission::{Admission, Admissions, Upgrade},
     connection::Control,
-    handover::{Handover, Taker},
+    handover::{Handover, Heir, Taker},
     handshake::Handshake,
     listener::HEAD_TIMEOUT,
     metrics::Metrics,
     origin::Origins,
+    packet,
     rate::{CLIENT_BYTES_PER_SECOND, Rates},
     session::PATH,
-    sweep::Sweep,
+    websocket::{Opening, Websockets},
 };
 
 /// Bytes that a post of a polling session counts for beside its own: a request is work, however short. So a
@@ -46,6 +48,9 @@ use crate::{
 const POST_BYTES: u64 = CLIENT_BYTES_PER_SECOND / 2;
 /// How long a post may take to arrive, as long as the head of a request may.
 const POST_TIMEOUT: Duration = HEAD_TIMEOUT;
+
+/// The answer to a polling handshake, of which more is not read, is far shorter.
+const OPENING_BYTES_MAX: usize = 4096;
 
 /// What refused clients are asked to wait, in seconds: longer than a balancer takes to notice that this
 /// instance is leaving.
@@ -61,29 +66,10 @@ pub struct Gate {
     /// Cancelled when clients begin to be sent away: no handshakes any more.
     closing: CancellationToken,
     origins: Origins,
-    upgraded: Mutex<Upgraded>,
+    admissions: Arc<Admissions>,
     /// How much each polling session posted lately.
     posts: Mutex<Rates<Sid>>,
     metrics: Metrics,
-}
-
-/// What a session holds from its handshake to its end; it travels in the extensions of the request that
-/// began it.
-#[derive(Clone, Debug)]
-struct Admission {
-    /// The connection the handshake came on; for a websocket, the session's own.
-    control: Arc<Control>,
-    permit: Arc<Mutex<Option<OwnedSemaphorePermit>>>,
-}
-
-/// Which connection carries a session that began with polling and went on as a websocket. The request kept
-/// with a session is its first, so this cannot be found there.
-#[derive(Debug, Default)]
-struct Upgraded {
-    controls: HashMap<Sid, Arc<Control>>,
-    /// Those that the last sweep found ended: why is asked for when the socket ends, a moment later.
-    ended: HashMap<Sid, Arc<Control>>,
-    sweep: Sweep,
 }
 
 /// What a request to `/socket.io/` is, going by its query.
@@ -93,6 +79,8 @@ enum Kind {
     Handshake,
     /// Moves a polling session to a websocket.
     Upgrade(Sid),
+    /// Waits for what a polling client is to be told.
+    Poll(Sid),
     /// Brings what a polling client has to say.
     Post(Sid),
     /// Anything else, which needs no decision here.
@@ -113,7 +101,7 @@ impl Gate {
             leaving: AtomicBool::new(false),
             closing: CancellationToken::new(),
             origins,
-            upgraded: Mutex::default(),
+            admissions: Arc::default(),
             posts: Mutex::new(Rates::new(burst_bytes, CLIENT_BYTES_PER_SECOND)),
             metrics,
         }
@@ -142,20 +130,9 @@ impl Gate {
 
     /// The connection that carries this socket's websocket; `None` for a polling socket.
     pub fn control(&self, socket: &SocketRef) -> Option<Arc<Control>> {
-        if socket.transport_type() != TransportType::Websocket {
-            return None;
-        }
-        let upgraded = self.upgraded.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some(control) = upgraded.get(socket.id) {
-            return Some(Arc::clone(control));
-        }
-        drop(upgraded);
-        let first_request = socket.req_parts();
-        // A session that began with polling came on a connection that may be a proxy's, shared by many.
-        if transport(first_request.uri.query().unwrap_or_default()) != Some("websocket") {
-            return None;
-        }
-        first_request.extensions.get::<Admission>().map(|held| Arc::clone(&held.control))
+        let is_websocket = socket.transport_type() == TransportType::Websocket;
+        let admission = socket.req_parts().extensions.get::<Admission>();
+        admission.filter(|_| is_websocket)?.websocket()
     }
 
     /// Lets a plain handshake in, without the HTTP server. Returns false for whatever else that should look at: what is
@@ -176,12 +153,6 @@ impl Gate {
         Arc::clone(&self.permits).try_acquire_owned().map_err(|_| "full")
     }
 
-    fn admit(&self, control: &Arc<Control>) -> Result<Admission, &'static str> {
-        let permit = self.permit()?;
-        let permit = Arc::new(Mutex::new(Some(permit)));
-        Ok(Admission { control: Arc::clone(control), permit })
-    }
-
     fn is_foreign(&self, request: &Request) -> bool {
         !self.origins.allow_headers(request.headers())
     }
@@ -200,13 +171,11 @@ impl Gate {
         mut request: Request,
         next: Next,
     ) -> Response {
-        let admission = match self.admit(control) {
-            Ok(admission) => admission,
+        let admission = match self.permit() {
+            Ok(permit) => Admission::new(permit),
             Err(reason) => return self.refuse(reason),
         };
-        let mut kept = Extensions::new();
-        kept.insert(admission.clone());
-        let agreed = taker.and_then(|taker| hand_over(taker, &mut request, kept));
+        let agreed = taker.and_then(|taker| hand_over(taker, &mut request, &admission));
         let response = if let Some(response) = agreed {
             response
         } else {
@@ -215,7 +184,69 @@ impl Gate {
         };
         if response.status() == StatusCode::SWITCHING_PROTOCOLS {
             control.begin_websocket();
-            admission.hand_permit_to_connection();
+            admission.carry_on(control);
+            admission.hand_permit_to(control);
+            return response;
+        }
+        self.read_opening(&admission, response).await
+    }
+
+    /// The answer that begins a polling session says how it is called.
+    async fn read_opening(&self, admission: &Admission, response: Response) -> Response {
+        let (parts, body) = response.into_parts();
+        let Ok(body) = to_bytes(body, OPENING_BYTES_MAX).await else {
+            return StatusCode::INTERNAL_SERVER_ERROR.into_response();
+        };
+        if let Some(session) = opened(&body) {
+            admission.list(&self.admissions, session);
+        }
+        Response::from_parts(parts, body.into())
+    }
+
+    /// A poll waits in the library, unless its client is on its way to a websocket.
+    async fn pass_poll(&self, session: Sid, request: Request, next: Next) -> Response {
+        let Some(admitted) = self.admissions.get(session) else { return next.run(request).await };
+        let answer = admitted.poll(next.run(request)).await;
+        answer.unwrap_or_else(|| {
+            let headers = [(header::CONTENT_TYPE, "text/plain; charset=UTF-8")];
+            (headers, packet::NOOP).into_response()
+        })
+    }
+
+    /// A polling session moves to a websocket of our own.
+    fn pass_upgrade(
+        &self,
+        websockets: &Arc<Websockets>,
+        session: Sid,
+        mut request: Request,
+    ) -> Response {
+        let Some(admitted) = self.admissions.get(session) else { return wrong(UNKNOWN_SESSION) };
+        if !is_plain(request.uri().query().unwrap_or_default()) {
+            return wrong(BAD_REQUEST);
+        }
+        let agreed = || {
+            let handover = request.extensions().get::<Handover>()?.clone();
+            let upgrade = Upgrade::begin(session, admitted, websockets.library().clone())?;
+            let heir = Heir::Own(Arc::clone(websockets), Opening::Upgrade(upgrade));
+            handover.agree(&mut request, heir)
+        };
+        agreed().unwrap_or_else(|| wrong(BAD_REQUEST))
+    }
+
+    /// A polling session moves to a websocket of the library's.
+    async fn pass_library_upgrade(
+        &self,
+        control: &Arc<Control>,
+        session: Sid,
+        request: Request,
+        next: Next,
+    ) -> Response {
+        let response = next.run(request).await;
+        if response.status() == StatusCode::SWITCHING_PROTOCOLS {
+            control.begin_websocket();
+            if let Some(admitted) = self.admissions.get(session) {
+                admitted.carry_on(control);
+            }
         }
         response
     }
@@ -245,40 +276,38 @@ impl Gate {
     }
 }
 
-impl Admission {
-    /// A session lives no longer than the websocket that carries it, but what waits for its client to join
-    /// holds on to it: the websocket keeps the permit, so that it comes back in time.
-    fn hand_permit_to_connection(&self) {
-        let permit = self.permit.lock().unwrap_or_else(PoisonError::into_inner).take();
-        if let Some(permit) = permit {
-            self.control.keep(permit);
-        }
-    }
-}
-
-impl Upgraded {
-    fn get(&self, session: Sid) -> Option<&Arc<Control>> {
-        self.controls.get(&session).or_else(|| self.ended.get(&session))
-    }
-
-    fn insert(&mut self, session: Sid, control: &Arc<Control>) {
-        // A second websocket on a session is turned away, as long as the first one lives.
-        if self.controls.get(&session).is_some_and(|held| held.is_open()) {
-            return;
-        }
-        self.sweep.if_due(self.controls.len(), || {
-            self.ended = self.controls.extract_if(|_, held| !held.is_open()).collect();
-            self.controls.len()
-        });
-        self.controls.insert(session, Arc::clone(control));
-    }
-}
-
 /// A plain handshake for a websocket is answered here; the connection leaves the HTTP server.
-fn hand_over(taker: &Taker, request: &mut Request, kept: Extensions) -> Option<Response> {
+fn hand_over(taker: &Taker, request: &mut Request, admission: &Admission) -> Option<Response> {
     let plain = is_plain(request.uri().query().unwrap_or_default());
     let handover = request.extensions().get::<Handover>().filter(|_| plain).cloned()?;
-    handover.agree(taker, request, kept)
+    let heir = match taker {
+        Taker::Own(websockets) => Heir::Own(Arc::clone(websockets), Opening::New(Vec::new())),
+        Taker::Library(service) => {
+            let mut kept = Extensions::new();
+            kept.insert(admission.clone());
+            Heir::Library(service.clone(), kept)
+        }
+    };
+    handover.agree(request, heir)
+}
+
+/// The id in the answer to a polling handshake.
+fn opened(answer: &[u8]) -> Option<Sid> {
+    #[derive(Deserialize)]
+    struct Open {
+        sid: Sid,
+    }
+    let open: Open = serde_json::from_slice(answer.strip_prefix(b"0")?).ok()?;
+    Some(open.sid)
+}
+
+/// What the protocol has for requests that cannot be served.
+const UNKNOWN_SESSION: &str = r#"{"code":1,"message":"Session ID unknown"}"#;
+const BAD_REQUEST: &str = r#"{"code":3,"message":"Bad request"}"#;
+
+fn wrong(why: &'static str) -> Response {
+    let headers = [(header::CONTENT_TYPE, "application/json"), (header::CONNECTION, "close")];
+    (StatusCode::BAD_REQUEST, headers, why).into_response()
 }
 
 /// Whether a handshake asks for a websocket in the way that all clients do.
@@ -312,21 +341,16 @@ pub async fn pass(
         return gate.refuse("origin");
     }
     let kind = Kind::of(request.method(), request.uri().query().unwrap_or_default());
-    if let Kind::Post(session) = kind {
-        return gate.pass_post(session, request, next).await;
+    match kind {
+        Kind::Handshake => gate.pass_handshake(taker.as_ref(), &control, request, next).await,
+        Kind::Post(session) => gate.pass_post(session, request, next).await,
+        Kind::Poll(session) => gate.pass_poll(session, request, next).await,
+        Kind::Upgrade(session) => match &taker {
+            Some(Taker::Own(websockets)) => gate.pass_upgrade(websockets, session, request),
+            _ => gate.pass_library_upgrade(&control, session, request, next).await,
+        },
+        Kind::Other => next.run(request).await,
     }
-    if kind == Kind::Handshake {
-        return gate.pass_handshake(taker.as_ref(), &control, request, next).await;
-    }
-    let response = next.run(request).await;
-    if response.status() == StatusCode::SWITCHING_PROTOCOLS {
-        control.begin_websocket();
-        if let Kind::Upgrade(session) = kind {
-            let mut upgraded = gate.upgraded.lock().unwrap_or_else(PoisonError::into_inner);
-            upgraded.insert(session, &control);
-        }
-    }
-    response
 }
 
 impl Kind {
@@ -336,6 +360,7 @@ impl Kind {
             (&Method::GET, Some(session), Some("websocket")) => {
                 session.parse().map_or(Self::Other, Self::Upgrade)
             }
+            (&Method::GET, Some(session), _) => session.parse().map_or(Self::Other, Self::Poll),
             (&Method::POST, Some(session), _) => session.parse().map_or(Self::Other, Self::Post),
             _ => Self::Other,
         }

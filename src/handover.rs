@@ -23,8 +23,11 @@ use tower::Service;
 use tungstenite::handshake::derive_accept_key;
 
 use crate::{
-    connection::Connection, gate::Gate, handshake::Handshake, listener::HEAD_TIMEOUT,
-    websocket::Websockets,
+    connection::Connection,
+    gate::Gate,
+    handshake::Handshake,
+    listener::HEAD_TIMEOUT,
+    websocket::{Opening, Websockets},
 };
 
 /// What is kept of the request with each session, since its transport is asked for later. The client's own words
@@ -43,6 +46,20 @@ pub enum Taker {
 impl fmt::Debug for Taker {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Taker").finish_non_exhaustive()
+    }
+}
+
+/// To whom a connection goes when the HTTP server is done with it.
+pub enum Heir {
+    /// To our own websockets, as this session.
+    Own(Arc<Websockets>, Opening),
+    /// To Socket.IO's own service; this is to stay with the session.
+    Library(SocketIoService<Router>, Extensions),
+}
+
+impl fmt::Debug for Heir {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Heir").finish_non_exhaustive()
     }
 }
 
@@ -85,9 +102,7 @@ pub struct Handover {
 
 struct Agreed {
     upgrade: OnUpgrade,
-    /// What is to stay with the session.
-    kept: Extensions,
-    taker: Taker,
+    heir: Heir,
 }
 
 impl fmt::Debug for Handover {
@@ -97,14 +112,14 @@ impl fmt::Debug for Handover {
 }
 
 impl Handover {
-    /// Answers a handshake that begins a session on a websocket, which the caller has checked, and keeps what is to
-    /// stay with the session. `None` if the request does not ask for a websocket as it should.
-    pub fn agree(&self, taker: &Taker, asked: &mut Request, kept: Extensions) -> Option<Response> {
+    /// Answers a handshake for a websocket, which the caller has checked. `None` if the request does not ask for one as
+    /// it should.
+    pub fn agree(&self, asked: &mut Request, heir: Heir) -> Option<Response> {
         let key = asked.headers().get(header::SEC_WEBSOCKET_KEY)?;
         let accept = derive_accept_key(key.as_bytes());
         let upgrade = asked.extensions_mut().remove::<OnUpgrade>()?;
         let mut agreed = self.agreed.lock().unwrap_or_else(PoisonError::into_inner);
-        *agreed = Some(Agreed { upgrade, kept, taker: taker.clone() });
+        *agreed = Some(Agreed { upgrade, heir });
         let headers = [
             (header::UPGRADE, "websocket"),
             (header::CONNECTION, "Upgrade"),
@@ -115,18 +130,18 @@ impl Handover {
 
     /// Hands the connection over, now that the HTTP server is done: to Socket.IO, or back to the caller, for the
     /// websockets to serve. Nothing happens if it remained HTTP to its end, or became a websocket in another way.
-    pub async fn complete(self) -> Option<(Connection, Arc<Websockets>)> {
+    pub async fn complete(self) -> Option<(Connection, Arc<Websockets>, Opening)> {
         let agreed = self.agreed.lock().unwrap_or_else(PoisonError::into_inner).take()?;
         let parts = agreed.upgrade.await.ok()?.downcast::<TokioIo<Connection>>().ok()?;
         let mut connection = parts.io.into_inner();
         connection.unread(&parts.read_buf);
-        let mut service = match agreed.taker {
-            Taker::Own(websockets) => return Some((connection, websockets)),
-            Taker::Library(service) => service,
+        let (mut service, kept) = match agreed.heir {
+            Heir::Own(websockets, opening) => return Some((connection, websockets, opening)),
+            Heir::Library(service, kept) => (service, kept),
         };
         let mut request = http::Request::new(());
         *request.uri_mut() = Uri::from_static(KEPT);
-        *request.extensions_mut() = agreed.kept;
+        *request.extensions_mut() = kept;
         if let Err(error) = service.call((connection, request)).await {
             tracing::error!(%error, "failed to hand a websocket over");
         }
@@ -136,4 +151,4 @@ impl Handover {
 
 #[cfg(test)]
 #[path = "handover/tests.rs"]
-mod tests;
+pub(crate) mod tests;

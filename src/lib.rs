@@ -39,6 +39,9 @@ pub mod pings;
 pub mod session;
 pub mod stay;
 pub mod stragglers;
+
+pub mod admission;
+pub mod library;
 pub mod websocket;
 
 pub mod gate;

@@ -25,7 +25,7 @@ use crate::{
     connection::Connection,
     handover::{Front, Handover},
     stragglers::Stragglers,
-    websocket::Websockets,
+    websocket::{Opening, Websockets},
 };
 
 /// How long a request head may take to arrive, and how long a connection may stay idle between requests. A
@@ -116,13 +116,14 @@ async fn serve(mut connection: Connection, front: Option<Front>, router: Router)
             Err(error) => return tracing::debug!(%error, "a connection ended before it began"),
             Ok(Some(answer)) => {
                 drop(router);
-                return front.websockets.serve(connection, answer).await;
+                return front.websockets.serve(connection, Opening::New(answer)).await;
             }
             Ok(None) => {}
         }
     }
-    if let Some((connection, websockets)) = Box::pin(serve_http(connection, router)).await {
-        websockets.serve(connection, Vec::new()).await;
+    if let Some((connection, websockets, opening)) = Box::pin(serve_http(connection, router)).await
+    {
+        websockets.serve(connection, opening).await;
     }
 }
 
@@ -130,7 +131,7 @@ async fn serve(mut connection: Connection, front: Option<Front>, router: Router)
 async fn serve_http(
     connection: Connection,
     router: Router,
-) -> Option<(Connection, Arc<Websockets>)> {
+) -> Option<(Connection, Arc<Websockets>, Opening)> {
     let handover = Handover::default();
     let extensions = (Extension(connection.control()), Extension(handover.clone()));
     let service = extensions.layer(router);

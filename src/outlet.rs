@@ -1,50 +1,35 @@
-//! The one way out of a connection, shared by two writers: the ordinary one, and the direct one, by which the
-//! broadcaster writes a count straight to the socket. It owns what may be written when, and never waits.
-//!
-//! The ordinary writer is either the library's, HTTP and Socket.IO, which writes any bytes through
-//! [`crate::connection::Connection`] and waits for the kernel; or our own, [`crate::websocket`], which hands over
-//! whole frames by [`Outlet::send`] and leaves it to this to write them.
+//! The one way out of a websocket of our own: whole frames from its session, by [`Outlet::send`], and counts from the
+//! broadcaster, by [`Outlet::tell`]. It owns what may be written when, and never waits.
 //!
 //! Where the bytes are, and who may write next:
 //!
 //! ```text
-//!                        ┌─────────────── ordinary bytes ────────────────┐
-//!                        ▼                                               │
-//!  HTTP ──101's head──▶ boundary ──an ordinary frame has begun──▶ within it
-//!                        │   ▲
-//!           direct frame,│   │its rest, before anything else
-//!           in part      ▼   │
-//!                       within the direct frame
+//!                   a frame, taken in part by the kernel
+//!  between frames ───────────────────────────────────────▶ within one: the rest comes before anything else,
+//!        ▲                                                 │   and whole frames of the session queue behind it
+//!        └─────────────── all of it is taken ──────────────┘
 //! ```
-//!
-//! Whole frames of our own writer go where direct ones go, and what the kernel did not take of them is such a rest.
 //!
 //! What becomes of counts; a count that cannot be written at once waits in a slot for the newest one, and goes
-//! out at the next boundary at which the kernel takes it:
+//! out when the kernel takes it:
 //!
 //! ```text
-//!           expect()               an ordinary count passed
-//!  silent ───────────▶ expecting ───────────────────────────▶ open
-//!    ▲  ▲  all counts   │  tell() fills the slot                │ tell() writes, or fills the slot;
-//!    │  └───── end() ───┘                                       │ ordinary counts are swallowed
-//!    └───────────────── end() ──────────────────────────────────┘
+//!              open(), when the acknowledgement has been sent
+//!  silent ────────────────────────────────────────────────────▶ open: tell() writes, or fills the slot
+//!    ▲                                                           │
+//!    └──────────────── begin_stay(), leave() ────────────────────┘
 //!
-//!  closed: a close frame passed, writing failed, or the connection is gone; from any state, for good
+//!  closed: writing failed, or the connection is gone; from any state, for good
 //! ```
-//!
-//! A first value takes the ordinary way, behind the acknowledgement of its connect, and opens the direct one
-//! when it has been written; our own writer has sent its acknowledgement by then, and opens the direct way with
-//! [`Outlet::open`]. After that an older count may still come the ordinary way, if the session was a
-//! polling one before; it must not follow a newer one, so it is swallowed.
 
 use std::{io, sync::Arc};
 
 use socket2::SockRef;
 use tokio::net::TcpStream;
 
-use crate::frame::{CountFrame, Scan};
+use crate::frame::CountFrame;
 
-/// Bytes of our own writer that may wait for the kernel, beside the first frame that had to: what a client that reads is
+/// Bytes of the session that may wait for the kernel, beside the first frame that had to: what a client that reads is
 /// ever sent between two counts is less than this and the kernel's own buffer.
 const REST_BYTES_MAX: usize = 4096;
 
@@ -75,13 +60,10 @@ impl Sink for Arc<TcpStream> {
 pub struct Outlet<S> {
     /// `None` once the connection is gone.
     sink: Option<S>,
-    /// Where the ordinary writer is.
-    scan: Scan,
     counts: Counts,
-    /// What comes before anything else: a direct frame of which the kernel took only a part, and frames of our own
-    /// writer.
+    /// What comes before anything else: a frame of which the kernel took only a part, and frames of the session.
     rest: Vec<u8>,
-    /// The newest count, if it has not been written; newer than anything written directly.
+    /// The newest count, if it has not been written; newer than any that was.
     newest: Option<u64>,
     stay: StayNumber,
     /// Whether the broadcaster has this connection on its list.
@@ -94,7 +76,6 @@ pub struct Outlet<S> {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Counts {
     Silent,
-    Expecting,
     Open,
     Closed,
 }
@@ -126,21 +107,6 @@ impl<S: Sink> Outlet<S> {
         self.sink.as_ref()
     }
 
-    /// Only frames are written from now on, but for an answer that [`Outlet::send`] is given together with the first.
-    pub fn begin_frames(&mut self) {
-        self.scan.begin_frames();
-    }
-
-    /// The next answer begins a websocket.
-    pub fn begin_websocket(&mut self) {
-        self.scan.begin_websocket();
-    }
-
-    /// Whether what is written are not frames yet.
-    pub fn is_http(&self) -> bool {
-        self.scan.is_http()
-    }
-
     /// A client joined the namespace; whatever an earlier stay was still to be told is not for this one.
     pub fn begin_stay(&mut self) -> StayNumber {
         self.silence();
@@ -148,27 +114,9 @@ impl<S: Sink> Outlet<S> {
         self.stay
     }
 
-    /// A client left the namespace. Nothing happens if it has joined again meanwhile.
-    pub fn end_stay(&mut self, stay: StayNumber) {
-        if stay == self.stay {
-            self.silence();
-        }
-    }
-
     /// The client left the namespace, whichever stay it was: who comes too late to let it in finds another number.
     pub fn leave(&mut self) {
         self.begin_stay();
-    }
-
-    /// The first value is about to be handed to the ordinary writer. Returns whether this connection is new to
-    /// the broadcaster's list.
-    pub fn expect(&mut self) -> bool {
-        if self.counts == Counts::Closed {
-            return false;
-        }
-        self.silence();
-        self.counts = Counts::Expecting;
-        !std::mem::replace(&mut self.listed, true)
     }
 
     /// The client's acknowledgement has been sent, so counts may go out from now on. Returns whether this connection is
@@ -181,7 +129,7 @@ impl<S: Sink> Outlet<S> {
         Some(!std::mem::replace(&mut self.listed, true))
     }
 
-    /// Our own writer's way: these whole frames go out after all that was sent before. Returns false if the client
+    /// The session's way: these whole frames go out after all that was sent before. Returns false if the client
     /// has left too much unread; nothing of this is sent then.
     pub fn send(&mut self, frames: &[u8]) -> bool {
         if self.rest.is_empty() {
@@ -225,78 +173,38 @@ impl<S: Sink> Outlet<S> {
 
     /// The broadcaster's way: tells the client this count, which is newer than any before.
     pub fn tell(&mut self, frame: &CountFrame) -> Told {
-        let free = self.rest.is_empty() && self.newest.is_none() && self.scan.at_boundary();
         match self.counts {
             Counts::Silent | Counts::Closed => return Told::Gone,
-            Counts::Open if free => self.write_direct(frame),
-            Counts::Open | Counts::Expecting => self.newest = Some(frame.users()),
+            Counts::Open if self.rest.is_empty() && self.newest.is_none() => {
+                self.write_count(frame);
+            }
+            Counts::Open => self.newest = Some(frame.users()),
         }
         if self.becomes_stuck() { Told::Stuck } else { Told::Taken }
-    }
-
-    /// The ordinary writer's way: writes as much of its bytes as may and can be written now.
-    ///
-    /// # Errors
-    /// [`io::ErrorKind::WouldBlock`] if that is nothing, or whatever the sink says.
-    pub fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
-        self.finish_rest()?;
-        let mut allowed = bytes;
-        if self.counts == Counts::Open
-            && let Some(count) = self.scan.first_count(bytes)
-        {
-            if count.start == 0 {
-                return Ok(count.end);
-            }
-            allowed = &bytes[..count.start];
-        }
-        let sink = self.sink.as_ref().ok_or(io::ErrorKind::NotConnected)?;
-        let written = sink.try_write(allowed)?;
-        self.wrote(&allowed[..written]);
-        Ok(written)
-    }
-
-    /// The ordinary writer wrote these bytes without asking, which it may do while they are HTTP.
-    pub fn wrote(&mut self, bytes: &[u8]) {
-        let passed = self.scan.advance(bytes);
-        if passed.close {
-            self.end();
-        }
-        if passed.count && self.counts == Counts::Expecting {
-            self.counts = Counts::Open;
-        }
-        self.flush_newest();
     }
 
     /// Writes what waits, as far as the kernel takes it. Returns whether nothing is left that only a further call
     /// could write.
     pub fn flush(&mut self) -> bool {
         self.awaited = false;
-        if self.finish_rest().is_ok() {
-            self.flush_newest();
+        self.flush_rest();
+        if self.rest.is_empty()
+            && let Some(users) = self.newest
+        {
+            self.write_count(&CountFrame::new(users));
         }
         !self.becomes_stuck()
     }
 
-    /// Whether something waits that nobody will write: from now on the caller will. What waits for the end of an
-    /// ordinary frame goes out with that.
+    /// Whether something waits that nobody will write: from now on the caller will.
     pub fn becomes_stuck(&mut self) -> bool {
-        let waits = self.counts == Counts::Open && self.newest.is_some() && self.scan.at_boundary();
-        let stuck = (!self.rest.is_empty() || waits) && !self.awaited;
+        let waits = !self.rest.is_empty() || self.newest.is_some();
+        let stuck = waits && !self.awaited;
         self.awaited |= stuck;
         stuck
     }
 
-    fn flush_newest(&mut self) {
-        if self.counts == Counts::Open
-            && self.rest.is_empty()
-            && self.scan.at_boundary()
-            && let Some(users) = self.newest
-        {
-            self.write_direct(&CountFrame::new(users));
-        }
-    }
-
-    fn write_direct(&mut self, frame: &CountFrame) {
+    fn write_count(&mut self, frame: &CountFrame) {
         let (users, bytes) = (frame.users(), frame.bytes());
         self.newest = None;
         match self.try_write(bytes) {
@@ -317,20 +225,15 @@ impl<S: Sink> Outlet<S> {
         }
     }
 
-    /// Finishes what comes before anything else.
-    fn finish_rest(&mut self) -> io::Result<()> {
+    fn flush_rest(&mut self) {
         while !self.rest.is_empty() {
             match self.try_write(&self.rest) {
-                Ok(0) | Err(None) => return Err(io::ErrorKind::WouldBlock.into()),
+                Ok(0) | Err(None) => return,
                 Ok(written) if written == self.rest.len() => self.rest = Vec::new(),
                 Ok(written) => drop(self.rest.drain(..written)),
-                Err(Some(error)) => {
-                    self.end();
-                    return Err(error);
-                }
+                Err(Some(_)) => self.end(),
             }
         }
-        Ok(())
     }
 
     /// As [`Sink::try_write`], with `None` for an error that is none: nothing fits now.
@@ -347,7 +250,6 @@ impl<S> Default for Outlet<S> {
     fn default() -> Self {
         Self {
             sink: None,
-            scan: Scan::default(),
             counts: Counts::Silent,
             rest: Vec::new(),
             newest: None,

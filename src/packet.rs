@@ -24,6 +24,16 @@ pub enum Packet<'a> {
 const NAMESPACE_BYTES_MAX: usize = 255;
 /// What is asked and answered amid an upgrade, and nowhere else.
 const PROBE: &str = "probe";
+/// A client on polling tries a websocket.
+pub const PROBE_ASKED: &str = "2probe";
+/// The websocket can be used.
+pub const PROBE_ANSWERED: &str = "3probe";
+/// The client goes over to the websocket.
+pub const UPGRADE: &str = "5";
+/// Nothing: the answer to a poll that is to end.
+pub const NOOP: &str = "6";
+/// What is between the packets of a payload.
+pub const SEPARATOR: char = '\u{1e}';
 /// The namespace that everybody is in.
 const DEFAULT: &str = "/";
 

@@ -18,7 +18,7 @@ use tokio_util::sync::CancellationToken;
 use crate::{
     admin::{self, Admin},
     announcements::Listener as AnnouncementListener,
-    broadcaster::{BroadcastSettings, Broadcaster},
+    broadcaster::Broadcaster,
     config::{CONNECTIONS_MAX, Config, DESCRIPTORS_RESERVED, RedisConfig},
     drain::drain,
     gate::Gate,
@@ -219,11 +219,10 @@ impl Server {
             AnnouncementListener::new(Arc::clone(store), Arc::clone(view), resync, metrics.clone());
         let broadcaster = Broadcaster::new(
             sockets.io().clone(),
-            Arc::clone(sockets.gate()),
             Arc::clone(tally),
             view.subscribe(),
             metrics.clone(),
-            BroadcastSettings { interval: config.emit_interval, direct: config.direct_writes },
+            config.emit_interval,
         );
         tasks.spawn("memory", memory::give_back(tally.subscribe(), stop.clone()));
         tasks.spawn("reporter", reporter.run(stop.clone()));

@@ -6,22 +6,23 @@
 
 use std::{fmt, sync::Arc, time::Duration};
 
-use axum::{Router, body::Body, middleware};
-use http::{Method, Request};
+use axum::{Router, middleware};
 use socketioxide::{
     ParserConfig, SocketIo, TransportType, extract::SocketRef, layer::SocketIoLayer,
     service::SocketIoService, socket::DisconnectReason,
 };
-use tower::{Layer, ServiceExt};
+use tower::Layer;
 
 use crate::{
+    admission::Admission,
     broadcaster::YOUNG_EMISSIONS_MAX,
     connection::Control,
     gate::{self, Entrance, Gate},
     handover::{Front, Taker},
+    library::Library,
     metrics::Metrics,
     session::{CONNECT_TIMEOUT, PATH, SocketSettings, Transports},
-    stay::{Stay, Transport, Visitor},
+    stay::{FirstValue, Stay, Transport, Visitor},
     tally::Tally,
     websocket::Websockets,
 };
@@ -46,6 +47,7 @@ pub struct Sockets {
     io: SocketIo,
     /// The Socket.IO service as it is, without the gate in front.
     service: SocketIoService<Router>,
+    library: Library,
     gate: Arc<Gate>,
     /// Who takes connections that become websockets, if any may.
     taker: Option<Taker>,
@@ -75,20 +77,22 @@ impl Sockets {
         metrics: Metrics,
     ) -> Self {
         let (layer, io) = build(settings);
-        let websockets = Websockets::new(settings, Arc::clone(&tally), metrics.clone());
-        let at_the_gate = Arc::clone(&gate);
+        let service = layer.layer(Router::new());
+        let library = Library::new(service.clone());
+        let (tallied, counted, at_the_gate) =
+            (Arc::clone(&tally), metrics.clone(), Arc::clone(&gate));
+        let websockets = Websockets::new(settings, tally, metrics, library.clone());
         let count_in = move |socket: SocketRef| {
-            count_in(&socket, &tally, &at_the_gate, &metrics);
+            count_in(&socket, &tallied, &at_the_gate, &counted);
             async {}
         };
         io.ns("/", count_in);
-        let service = layer.layer(Router::new());
         let taker = match (settings.transports, settings.direct) {
             (Transports::Polling, _) => None,
             (_, true) => Some(Taker::Own(websockets)),
             (_, false) => Some(Taker::Library(service.clone())),
         };
-        Self { io, service, gate, taker }
+        Self { io, service, library, gate, taker }
     }
 
     /// The handle for emitting.
@@ -131,7 +135,7 @@ impl Sockets {
 
     /// Sends a client elsewhere by ending its transport. Never [`SocketRef::disconnect`]: a client that is
     /// told to leave the namespace stays away for good, one that loses its transport reconnects.
-    pub async fn send_away(&self, guest: &Guest) {
+    pub fn send_away(&self, guest: &Guest) {
         let socket = match guest {
             Guest::Websocket(control) => return control.close_for(SENT_AWAY),
             Guest::Session(socket) => socket,
@@ -139,18 +143,7 @@ impl Sockets {
         if let Some(control) = self.gate.control(socket) {
             control.close_for(SENT_AWAY);
         } else if socket.transport_type() == TransportType::Polling {
-            self.close_polling(socket).await;
-        }
-    }
-
-    /// Ends a polling session the way its client would: by posting a close packet.
-    async fn close_polling(&self, socket: &SocketRef) {
-        let uri = format!("{PATH}?EIO=4&transport=polling&sid={}", socket.id);
-        let request = Request::builder().method(Method::POST).uri(uri).body(Body::from("1"));
-        let request = request.expect("a session id is valid in a query");
-        let Ok(response) = self.service.clone().oneshot(request).await;
-        if !response.status().is_success() {
-            tracing::debug!(status = %response.status(), "a polling session ended before it was closed");
+            self.library.close(socket.id);
         }
     }
 
@@ -191,21 +184,21 @@ fn build(settings: &SocketSettings) -> (SocketIoLayer, SocketIo) {
     builder.build_layer()
 }
 
-/// The stay lives in the disconnect handler. If the socket is closed before the handler is set, the handler
-/// goes with the socket, and the stay with it: no order of events counts anybody for ever.
+/// The stay lives with the session's admission, and ends with that at the latest. If the socket is closed before its
+/// disconnect handler is set, both go with the socket: no order of events counts anybody for ever.
 fn count_in(socket: &SocketRef, tally: &Arc<Tally<Visitor>>, gate: &Arc<Gate>, metrics: &Metrics) {
-    // Before anybody can hear of it: from then on the broadcaster may tell it a first value.
-    let number = gate.control(socket).map(|control| control.begin_stay()).unwrap_or_default();
-    let visitor = Visitor::Session(socket.id);
-    let stay = Arc::new(Stay::begin(tally, metrics, visitor, transport(socket)));
-    let gate = Arc::clone(gate);
+    let Some(admission) = socket.req_parts().extensions.get::<Admission>() else {
+        return tracing::error!("a session that came by no gate is not counted");
+    };
+    let begin = || {
+        let visitor = Visitor::Session(socket.id, FirstValue::remembered());
+        Stay::begin(tally, metrics, visitor, transport(socket))
+    };
+    let Some(number) = admission.begin_stay(begin) else { return };
+    let (gate, admitted) = (Arc::clone(gate), admission.admitted());
     socket.on_disconnect(async move |socket: SocketRef, reason: DisconnectReason| {
-        let control = gate.control(&socket);
-        let ended_for = control.as_ref().and_then(|control| control.ended_for());
-        if let Some(control) = control {
-            control.end_stay(number);
-        }
-        stay.end_for(ended_for.unwrap_or(reason_label(reason)));
+        let ended_for = gate.control(&socket).and_then(|control| control.ended_for());
+        admitted.end_stay(number, ended_for.unwrap_or(reason_label(reason)));
     });
 }
 

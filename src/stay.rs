@@ -1,7 +1,10 @@
 //! One stay of a visitor in the namespace: who is to be told, its place in the count, and at its end one
 //! disconnect in the metrics for the one connect.
 
-use std::sync::{Arc, OnceLock, Weak};
+use std::sync::{
+    Arc, OnceLock, Weak,
+    atomic::{AtomicBool, Ordering},
+};
 
 use prometheus::IntCounterVec;
 use socketioxide::socket::Sid;
@@ -17,11 +20,16 @@ use crate::{
 /// Whom the broadcaster tells.
 #[derive(Clone, Debug)]
 pub enum Visitor {
-    /// A session of the library's: polling, and websockets that began with it.
-    Session(Sid),
+    /// A session of the library's.
+    Session(Sid, FirstValue),
     /// A websocket of our own, during one stay of its client.
-    Websocket(Weak<Control>, StayNumber),
+    Websocket(Weak<Control>, StayNumber, FirstValue),
 }
+
+/// Whether a visitor has been told its first value, which who moves may be told in two places; for nobody else it needs
+/// remembering.
+#[derive(Clone, Debug, Default)]
+pub struct FirstValue(Option<Arc<AtomicBool>>);
 
 /// How a visitor came, as the metrics call it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -35,7 +43,8 @@ pub enum Transport {
 /// See the module's documentation.
 #[derive(Debug)]
 pub struct Stay {
-    _presence: Presence<Visitor>,
+    presence: Presence<Visitor>,
+    first: FirstValue,
     disconnects: IntCounterVec,
     reason: OnceLock<&'static str>,
 }
@@ -50,15 +59,43 @@ impl Stay {
     ) -> Self {
         metrics.connects.with_label_values(&[transport.label()]).inc();
         Self {
-            _presence: tally.join(visitor, Instant::now()),
+            first: visitor.first().clone(),
+            presence: tally.join(visitor, Instant::now()),
             disconnects: metrics.disconnects.clone(),
             reason: OnceLock::new(),
         }
     }
 
+    /// The visitor is on this websocket of our own from now on, and is told the newest count there.
+    pub fn move_to(&self, websocket: &Arc<Control>, number: StayNumber) {
+        let visitor = Visitor::Websocket(Arc::downgrade(websocket), number, self.first.clone());
+        self.presence.move_to(visitor, Instant::now());
+    }
+
     /// Why it ends; the first reason counts.
     pub fn end_for(&self, reason: &'static str) {
         self.reason.get_or_init(|| reason);
+    }
+}
+
+impl Visitor {
+    /// Whether it has been told its first value.
+    pub fn first(&self) -> &FirstValue {
+        match self {
+            Self::Session(_, first) | Self::Websocket(_, _, first) => first,
+        }
+    }
+}
+
+impl FirstValue {
+    /// Of somebody who may move.
+    pub fn remembered() -> Self {
+        Self(Some(Arc::default()))
+    }
+
+    /// The visitor is told a value. Returns whether that is its first.
+    pub fn tell(&self) -> bool {
+        self.0.as_ref().is_none_or(|told| !told.swap(true, Ordering::Relaxed))
     }
 }
 

@@ -53,6 +53,8 @@ pub struct Newcomer<V> {
     pub change: Change,
     /// When it joined.
     pub joined_at: Instant,
+    /// Whether it waits again, for it was moved after it had been handed out.
+    moved: bool,
 }
 
 impl<V> Tally<V> {
@@ -68,8 +70,8 @@ impl<V> Tally<V> {
     pub fn join(self: &Arc<Self>, visitor: V, now: Instant) -> Presence<V> {
         let mut state = self.state();
         let change = self.record(&mut state, 1);
-        state.newcomers.push_back(Newcomer { visitor, change, joined_at: now });
-        Presence { tally: Arc::clone(self) }
+        state.newcomers.push_back(Newcomer { visitor, change, joined_at: now, moved: false });
+        Presence { tally: Arc::clone(self), change }
     }
 
     /// Takes out the newcomers who can be shown a count: those whose joining is covered by what the store
@@ -115,6 +117,22 @@ impl<V> Tally<V> {
         self.record(&mut state, -1);
     }
 
+    fn move_to(&self, joining: Change, visitor: V, now: Instant) {
+        let mut state = self.state();
+        let first = state.newcomers.partition_point(|newcomer| newcomer.change < joining);
+        match state.newcomers.get_mut(first) {
+            // Of those with the same change, who joined by it came first.
+            Some(waiting) if waiting.change == joining && !waiting.moved => {
+                waiting.visitor = visitor;
+            }
+            _ => {
+                let change = state.local.change;
+                let newcomer = Newcomer { visitor, change, joined_at: now, moved: true };
+                state.newcomers.push_back(newcomer);
+            }
+        }
+    }
+
     /// Published under the lock, so that the channel never goes back, and before the lock is released a
     /// newcomer is in line: whoever sees its change finds it waiting.
     fn record(&self, state: &mut State<V>, by: i64) -> Change {
@@ -135,6 +153,16 @@ impl<V> Tally<V> {
 #[derive(Debug)]
 pub struct Presence<V> {
     tally: Arc<Tally<V>>,
+    /// The change by which it joined.
+    change: Change,
+}
+
+impl<V> Presence<V> {
+    /// The same visitor is to be told under another address from now on, and is a newcomer there. The count stays as it
+    /// is. A visitor moves once.
+    pub fn move_to(&self, visitor: V, now: Instant) {
+        self.tally.move_to(self.change, visitor, now);
+    }
 }
 
 impl<V> Drop for Presence<V> {
@@ -195,5 +223,63 @@ mod tests {
         assert_eq!(taken(1, 2, start + NEWCOMER_PATIENCE), [ids[1]], "the third is in no estimate");
         assert_eq!(taken(3, 3, start + NEWCOMER_PATIENCE), [ids[2]]);
         assert_eq!(tally.patience_ends(), None);
+    }
+
+    /// What may happen to a tally. Who leaves or moves is drawn by a number.
+    #[derive(Clone, Copy, Debug)]
+    enum Step {
+        Join,
+        Leave(usize),
+        Move(usize),
+        /// All who are covered are told.
+        Tell,
+    }
+
+    fn step() -> impl Strategy<Value = Step> {
+        prop_oneof![
+            3 => Just(Step::Join),
+            1 => any::<usize>().prop_map(Step::Leave),
+            3 => any::<usize>().prop_map(Step::Move),
+            1 => Just(Step::Tell),
+        ]
+    }
+
+    proptest! {
+        /// Goal: who moves keeps its place in the count, is handed out once under its new address and no more under the
+        /// old one, and newcomers keep their order. Method: any steps, each address used once; after each telling, all who
+        /// are there have been handed out at the address where they are.
+        #[test]
+        fn who_moves_is_told_where_it_is(steps in proptest::collection::vec(step(), 0..100)) {
+            let (tally, now) = (Tally::new(), Instant::now());
+            let (mut here, mut forwarded, mut told) = (Vec::new(), Vec::new(), Vec::new());
+            for (address, step) in steps.into_iter().chain([Step::Tell]).enumerate() {
+                let one = |number: usize, here: &[_]| number.checked_rem(here.len());
+                match step {
+                    Step::Join => here.push((tally.join(address, now), address, false)),
+                    Step::Leave(number) => drop(one(number, &here).map(|one| here.swap_remove(one))),
+                    Step::Move(number) => {
+                        let Some(index) = one(number, &here) else { continue };
+                        let (presence, before, moved) = &mut here[index];
+                        if !std::mem::replace(moved, true) {
+                            presence.move_to(address, now);
+                            forwarded.push(std::mem::replace(before, address));
+                        }
+                    }
+                    Step::Tell => {
+                        let covered = tally.subscribe().borrow().change;
+                        let taken = tally.take_newcomers(covered, covered, now);
+                        prop_assert!(taken.is_sorted_by_key(|newcomer| newcomer.change));
+                        let taken = taken.into_iter().map(|newcomer| newcomer.visitor);
+                        for visitor in taken {
+                            prop_assert!(!forwarded.contains(&visitor), "{} has moved", visitor);
+                            prop_assert!(!told.contains(&visitor), "{} is told twice", visitor);
+                            told.push(visitor);
+                        }
+                        prop_assert!(here.iter().all(|(_, address, _)| told.contains(address)));
+                    }
+                }
+                prop_assert_eq!(tally.users(), here.len() as u64);
+            }
+        }
     }
 }

@@ -1,13 +1,16 @@
-//! Visitors on a websocket of our own: those who begin with one, which needs neither the library's queue nor its
-//! three tasks for each. A session is one small task that reads; whatever is written goes straight to the socket.
+//! Visitors on a websocket of our own, which needs neither the library's queue nor its three tasks for each. A session
+//! is one small task that reads; whatever is written goes straight to the socket.
 //!
 //! ```text
-//! opened ──40──▶ joined ──41──▶ left ──40──▶ joined …      not joined for too long: ended
-//!    └──────────────┴────────────┴── a close, an error, silence, the kill switch: ended
+//! asked ──2probe──▶ probed ──5──▶ gone over ──its stay comes from the library──┐
+//!                                    │ 40, 41                                 ▼
+//! opened ────────────────────────────┴──────────────▶ not joined ──40──▶ joined ──41──▶ not joined …
+//!
+//! from any of them: a close, an error, silence, the kill switch, not joined for too long: ended
 //! ```
 //!
-//! It touches the tally and its own connection, never another's. Polling, and websockets that begin with it, are the
-//! library's.
+//! Who begins with a websocket begins with `opened`, who begins with polling, as the library's, comes by the upper way:
+//! [`crate::admission`]. It touches the tally and its own connection, never another's.
 
 use std::{
     future::poll_fn,
@@ -16,7 +19,7 @@ use std::{
         Arc,
         atomic::{AtomicUsize, Ordering},
     },
-    task::{Context, Poll, ready},
+    task::{Context, Poll, Waker, ready},
 };
 
 use socketioxide::socket::Sid;
@@ -27,14 +30,16 @@ use tokio::{
 use tokio_util::sync::CancellationToken;
 
 use crate::{
+    admission::Upgrade,
     connection::{Connection, Control},
     frame,
     inlet::{Incoming, Inlet, Mangled},
+    library::Library,
     metrics::Metrics,
-    packet::Packet,
+    packet::{PROBE_ANSWERED, PROBE_ASKED, Packet, UPGRADE},
     pings::{Pings, Place},
     session::{CONNECT_TIMEOUT, SocketSettings},
-    stay::{Stay, Transport, Visitor},
+    stay::{FirstValue, Stay, Transport, Visitor},
     tally::Tally,
 };
 
@@ -48,8 +53,19 @@ pub struct Websockets {
     tally: Arc<Tally<Visitor>>,
     metrics: Metrics,
     pings: Arc<Pings>,
+    /// Where those who begin with polling are until they come here.
+    library: Library,
     /// Those in the namespace.
     joined: AtomicUsize,
+}
+
+/// How a session comes to a websocket.
+#[derive(Debug)]
+pub enum Opening {
+    /// It begins here. This is still to be said to its handshake.
+    New(Vec<u8>),
+    /// It began with polling.
+    Upgrade(Upgrade),
 }
 
 /// A client's session, from the answer to its handshake to its end.
@@ -58,7 +74,22 @@ struct Session {
     control: Arc<Control>,
     id: Sid,
     stay: Option<Stay>,
+    /// Where it is pinged, once it speaks Engine.IO here.
     place: Option<Place>,
+    /// Until it has come from polling, if it does.
+    coming: Option<Coming>,
+}
+
+struct Coming {
+    upgrade: Upgrade,
+    step: Step,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Step {
+    Asked,
+    Probed,
+    GoneOver,
 }
 
 /// Why a session ended, as the metrics call it, and the status code that the client is told, if any.
@@ -74,10 +105,16 @@ impl Websockets {
         settings: &SocketSettings,
         tally: Arc<Tally<Visitor>>,
         metrics: Metrics,
+        library: Library,
     ) -> Arc<Self> {
         let pings = Pings::new(settings.ping_interval, settings.ping_timeout);
         let settings = settings.clone();
-        Arc::new(Self { settings, tally, metrics, pings, joined: AtomicUsize::new(0) })
+        Arc::new(Self { settings, tally, metrics, pings, library, joined: AtomicUsize::new(0) })
+    }
+
+    /// Where those who begin with polling are until they come here.
+    pub fn library(&self) -> &Library {
+        &self.library
     }
 
     /// Those in the namespace.
@@ -95,10 +132,9 @@ impl Websockets {
         Arc::clone(&self.pings).run(stop).await;
     }
 
-    /// Serves a session to its end. `answer` is what is still to be said to the handshake; what the client has said
-    /// behind that is in the connection.
-    pub async fn serve(self: Arc<Self>, mut connection: Connection, answer: Vec<u8>) {
-        let reason = Session::open(self, connection.control(), answer).run(&mut connection).await;
+    /// Serves a session to its end. What the client has said behind its handshake is in the connection.
+    pub async fn serve(self: Arc<Self>, mut connection: Connection, opening: Opening) {
+        let reason = Session::open(self, connection.control(), opening).run(&mut connection).await;
         tracing::debug!(reason, "a websocket ended");
     }
 
@@ -115,13 +151,20 @@ impl Websockets {
 }
 
 impl Session {
-    fn open(hall: Arc<Websockets>, control: Arc<Control>, mut answer: Vec<u8>) -> Self {
-        let id = Sid::new();
-        answer.extend(frame::text(&hall.opening(id)));
-        control.begin_frames();
-        control.send(&answer);
-        let place = hall.pings.enter(&control);
-        Self { hall, control, id, stay: None, place: Some(place) }
+    fn open(hall: Arc<Websockets>, control: Arc<Control>, opening: Opening) -> Self {
+        control.begin_websocket();
+        let (id, place, coming) = match opening {
+            Opening::New(mut answer) => {
+                let id = Sid::new();
+                answer.extend(frame::text(&hall.opening(id)));
+                control.send(&answer);
+                (id, Some(hall.pings.enter(&control)), None)
+            }
+            Opening::Upgrade(upgrade) => {
+                (upgrade.session(), None, Some(Coming { upgrade, step: Step::Asked }))
+            }
+        };
+        Self { hall, control, id, stay: None, place, coming }
     }
 
     /// Returns why it ended.
@@ -140,7 +183,7 @@ impl Session {
             }
         };
         // Neither pings nor counts follow the last frame.
-        self.place = None;
+        (self.place, self.coming) = (None, None);
         let reason = self.control.ended_for().unwrap_or(ended.reason);
         self.leave(reason);
         if let Some(code) = ended.code {
@@ -159,6 +202,10 @@ impl Session {
         let was_joined = self.stay.is_some();
         let mut bytes = [0; READ_BYTES];
         loop {
+            self.arrive(context.waker())?;
+            if self.stay.is_some() != was_joined {
+                return Poll::Ready(Ok(()));
+            }
             let mut buffer = ReadBuf::new(&mut bytes);
             let read = ready!(Pin::new(&mut *connection).poll_read(context, &mut buffer));
             read.map_err(|_| Ended::by("transport_error"))?;
@@ -167,10 +214,7 @@ impl Session {
             }
             let more = buffer.remaining() == 0;
             inlet.read(buffer.filled_mut(), |incoming| self.hear(incoming))?;
-            if self.stay.is_some() != was_joined {
-                return Poll::Ready(Ok(()));
-            }
-            if more {
+            if more && self.stay.is_some() == was_joined {
                 // Whoever has much to say waits for others in between.
                 context.waker().wake_by_ref();
                 return Poll::Pending;
@@ -180,10 +224,7 @@ impl Session {
 
     fn hear(&mut self, incoming: Incoming<'_>) -> Result<(), Ended> {
         match incoming {
-            Incoming::Text(message) => {
-                let packet = Packet::parse(message).ok_or(Ended::BAD_PACKET)?;
-                self.receive(packet)
-            }
+            Incoming::Text(message) => self.hear_text(message),
             Incoming::Ping(payload) => {
                 self.control.send(&frame::pong(payload));
                 Ok(())
@@ -191,6 +232,41 @@ impl Session {
             Incoming::Binary | Incoming::Pong => Ok(()),
             Incoming::Close => Err(Ended::CLOSED),
         }
+    }
+
+    fn hear_text(&mut self, message: &str) -> Result<(), Ended> {
+        let Some(coming) = self.coming.as_mut().filter(|coming| coming.step != Step::GoneOver)
+        else {
+            return self.receive(Packet::parse(message).ok_or(Ended::BAD_PACKET)?);
+        };
+        match (coming.step, message) {
+            (Step::Asked, PROBE_ASKED) => {
+                coming.step = Step::Probed;
+                self.control.send(&frame::text(PROBE_ANSWERED));
+                coming.upgrade.release_polls();
+                Ok(())
+            }
+            (Step::Probed, UPGRADE) if coming.upgrade.commit(&self.control) => {
+                coming.step = Step::GoneOver;
+                self.place = Some(self.hall.pings.enter(&self.control));
+                self.arrive(Waker::noop())
+            }
+            _ => Err(Ended::BAD_PACKET),
+        }
+    }
+
+    /// Takes the client's stay over from the library, as soon as that can be.
+    fn arrive(&mut self, waker: &Waker) -> Result<(), Ended> {
+        let Some(coming) = &self.coming else { return Ok(()) };
+        let Poll::Ready(stay) = coming.upgrade.poll_stay(waker) else { return Ok(()) };
+        let stay = stay.ok_or(Ended::by("transport_close"))?;
+        for packet in coming.upgrade.packets() {
+            self.control.send(&frame::text(&packet));
+        }
+        stay.move_to(&self.control, self.control.begin_stay());
+        self.hall.joined.fetch_add(1, Ordering::Relaxed);
+        (self.stay, self.coming) = (Some(stay), None);
+        Ok(())
     }
 
     fn receive(&mut self, packet: Packet<'_>) -> Result<(), Ended> {
@@ -214,15 +290,18 @@ impl Session {
         if self.stay.is_some() {
             return;
         }
+        self.coming = None;
         let stay = self.control.begin_stay();
         self.control.send(&frame::text(&format!("40{{\"sid\":\"{}\"}}", self.id)));
-        let visitor = Visitor::Websocket(Arc::downgrade(&self.control), stay);
+        let control = Arc::downgrade(&self.control);
+        let visitor = Visitor::Websocket(control, stay, FirstValue::default());
         self.hall.joined.fetch_add(1, Ordering::Relaxed);
         let Websockets { tally, metrics, .. } = &*self.hall;
         self.stay = Some(Stay::begin(tally, metrics, visitor, Transport::Websocket));
     }
 
     fn leave(&mut self, reason: &'static str) {
+        self.coming = None;
         if let Some(stay) = self.stay.take() {
             self.control.leave();
             self.hall.joined.fetch_sub(1, Ordering::Relaxed);
@@ -256,4 +335,4 @@ impl From<Mangled> for Ended {
 
 #[cfg(test)]
 #[path = "websocket/tests.rs"]
-mod tests;
+pub(crate) mod tests;

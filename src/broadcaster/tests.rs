@@ -7,6 +7,7 @@ mod meanwhile;
 use axum::Router;
 use http::Request;
 use http_body_util::BodyExt;
+use rstest::rstest;
 use tokio::{io::AsyncReadExt, net::TcpStream, time::timeout};
 use tower::ServiceExt;
 
@@ -14,7 +15,7 @@ use super::*;
 use crate::{
     connection::{Connection, tests::pair},
     count::{Count, Revision, Sequence},
-    origin::Origins,
+    stay::FirstValue,
     store::Reply,
     tally::{Local, Presence},
     view::SentReport,
@@ -76,11 +77,9 @@ impl Stage {
         io.ns("/", async || {});
         let (tally, view) = (Tally::new(), watch::Sender::new(View::default()));
         let metrics = Metrics::new("none").unwrap();
-        let gate = Arc::new(Gate::new(1, 1, Origins::Same, metrics.clone()));
-        let settings = BroadcastSettings { interval: INTERVAL, direct: true };
         let tallied = Arc::clone(&tally);
         let broadcaster =
-            Broadcaster::new(io, gate, tallied, view.subscribe(), metrics.clone(), settings);
+            Broadcaster::new(io, tallied, view.subscribe(), metrics.clone(), INTERVAL);
         let (sequence, start) = (Sequence::default(), Instant::now());
         Self {
             router: Router::new().layer(layer),
@@ -112,7 +111,7 @@ impl Stage {
     }
 
     fn enters(&self, connection: Connection, client: TcpStream, at_millis: u64) -> Guest {
-        connection.control().begin_frames();
+        connection.control().begin_websocket();
         let presence = self.stays(&connection, at_millis);
         Guest { client, connection, presence }
     }
@@ -125,12 +124,13 @@ impl Stage {
 
     fn stays(&self, connection: &Connection, at_millis: u64) -> Presence<Visitor> {
         let control = connection.control();
-        let visitor = Visitor::Websocket(Arc::downgrade(&control), control.begin_stay());
+        let first = FirstValue::default();
+        let visitor = Visitor::Websocket(Arc::downgrade(&control), control.begin_stay(), first);
         self.tally.join(visitor, self.at(at_millis))
     }
 
-    /// A client that connects by polling: its path, and its place in the count.
-    async fn poller_joins(&self, at_millis: u64) -> (String, Presence<Visitor>) {
+    /// A client that connects by polling: its path, its place in the count, and whether it has been told anything.
+    async fn poller_joins(&self, at_millis: u64) -> (String, Presence<Visitor>, FirstValue) {
         const PATH: &str = "/socket.io/?EIO=4&transport=polling";
         let opening = self.request(Request::get(PATH).body(String::new())).await;
         let session = opening.split('"').nth(3).expect("the session comes first");
@@ -140,8 +140,9 @@ impl Stage {
             // Connecting goes on in a task of its own.
             yield_now().await;
             if let Some(socket) = self.broadcaster().io.sockets().pop() {
-                let visitor = Visitor::Session(socket.id);
-                return (path, self.tally.join(visitor, self.at(at_millis)));
+                let first = FirstValue::remembered();
+                let visitor = Visitor::Session(socket.id, first.clone());
+                return (path, self.tally.join(visitor, self.at(at_millis)), first);
             }
         }
     }
@@ -227,7 +228,7 @@ async fn changes_merge_within_the_interval() {
 #[tokio::test]
 async fn at_first_a_poller_is_told_through_its_queue() {
     let mut stage = Stage::new();
-    let (path, _presence) = stage.poller_joins(0).await;
+    let (path, _presence, _) = stage.poller_joins(0).await;
     for (at_millis, users) in [(0, 1), (150, 2), (300, 3), (5000, 4), (5100, 5)] {
         stage.acknowledged(users);
         stage.act(at_millis).await;
@@ -237,6 +238,47 @@ async fn at_first_a_poller_is_told_through_its_queue() {
     assert!(packets[0].starts_with("40{"), "{told}");
     let counts = [1, 2, 3, 5].map(|users| format!("42[\"user count\",{users}]"));
     assert_eq!(packets[1..], counts);
+}
+
+/// When a client goes from polling to a websocket.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Moves {
+    Early,
+    Meanwhile,
+    Late,
+}
+
+/// Goal: who goes from polling to a websocket is told the newest count there and then all others, whether or not it was
+/// told one before, and its joining is observed once. Method: one who goes before it is told anything, one whose session
+/// is gone when its turn comes, and one who has been told.
+#[rstest]
+#[tokio::test]
+async fn who_moves_is_told_on_its_new_way(
+    #[values(Moves::Early, Moves::Meanwhile, Moves::Late)] moves: Moves,
+) {
+    let mut stage = Stage::new();
+    let (path, presence, first) = stage.poller_joins(0).await;
+    stage.acknowledged(1);
+    if moves == Moves::Meanwhile {
+        stage.request(Request::post(&path).body(String::from("1"))).await;
+        while stage.broadcaster().io.sockets().pop().is_some() {
+            yield_now().await;
+        }
+    }
+    if moves != Moves::Early {
+        stage.act(0).await;
+    }
+    let (connection, client) = pair().await;
+    let control = connection.control();
+    control.begin_websocket();
+    let websocket = Visitor::Websocket(Arc::downgrade(&control), control.begin_stay(), first);
+    presence.move_to(websocket, stage.at(10));
+    stage.act(10).await;
+    stage.acknowledged(2);
+    stage.act(200).await;
+    let mut guest = Guest { client, connection, presence };
+    guest.hears(&[1, 2]).await;
+    assert_eq!(stage.metrics.join_to_emit_seconds.get_sample_count(), 1);
 }
 
 /// Goal: a newcomer who was told a number while the emission of it was held back does not keep it when the old

@@ -32,7 +32,7 @@ pub struct Control {
     /// When its unanswered ping was sent, as [`crate::pings`] counts time; 0 if there is none.
     pinged: AtomicU64,
     pub(super) reader: AtomicWaker,
-    pub(super) outlet: Mutex<Outlet<Arc<TcpStream>>>,
+    outlet: Mutex<Outlet<Arc<TcpStream>>>,
     /// Who comes back when the kernel takes more.
     pub(super) stragglers: Stragglers,
     /// Given back when the connection closes, although others may hold this handle for longer.
@@ -57,25 +57,11 @@ impl Control {
         self.close();
     }
 
-    /// From now on the connection carries a websocket of the library's, whose client has a budget. The answer that
-    /// begins it has not been written.
+    /// From now on the connection carries a websocket, whose client has a budget.
     pub fn begin_websocket(&self) {
-        let mut outlet = self.outlet();
-        outlet.begin_websocket();
-        self.set_up_websocket(&outlet);
-    }
-
-    /// From now on the connection carries a websocket of our own: what is written goes through [`Control::send`].
-    pub fn begin_frames(&self) {
-        let mut outlet = self.outlet();
-        outlet.begin_frames();
-        self.set_up_websocket(&outlet);
-    }
-
-    fn set_up_websocket(&self, outlet: &Outlet<Arc<TcpStream>>) {
         self.websocket.store(true, Ordering::Relaxed);
         #[cfg(target_os = "linux")]
-        if let Some(stream) = outlet.sink() {
+        if let Some(stream) = self.outlet().sink() {
             // A dead socket shows when it is read.
             let _ = SockRef::from(stream).set_tcp_notsent_lowat(UNSENT_BYTES_MAX);
         }
@@ -84,17 +70,6 @@ impl Control {
     /// The client joined the namespace.
     pub fn begin_stay(&self) -> StayNumber {
         self.outlet().begin_stay()
-    }
-
-    /// The client left the namespace, if that is its present stay there.
-    pub fn end_stay(&self, stay: StayNumber) {
-        self.outlet().end_stay(stay);
-    }
-
-    /// A first count is about to be emitted; when it has been written, those of [`Control::tell`] follow. Returns
-    /// whether this is new: if not, it has been on the broadcaster's list.
-    pub fn expect_count(&self) -> bool {
-        self.outlet().expect()
     }
 
     /// The client is told nothing more, until it joins again.
@@ -110,24 +85,16 @@ impl Control {
     /// Sends whole frames of our own, now or when the kernel takes them; a client that leaves too much unread is
     /// cut off.
     pub fn send(self: &Arc<Self>, frames: &[u8]) {
-        if !self.write_with(|outlet| outlet.send(frames)) {
-            self.close_for("flood");
-        }
-    }
-
-    /// Writes in this way, and has somebody come back for what the kernel did not take.
-    pub(super) fn write_with<R>(
-        self: &Arc<Self>,
-        write: impl FnOnce(&mut Outlet<Arc<TcpStream>>) -> R,
-    ) -> R {
         let mut outlet = self.outlet();
-        let written = write(&mut outlet);
+        let sent = outlet.send(frames);
         let stuck = outlet.becomes_stuck();
         drop(outlet);
         if stuck {
             self.stragglers.report(self);
         }
-        written
+        if !sent {
+            self.close_for("flood");
+        }
     }
 
     /// Pings the client, at this time, unless it owes an answer already.
@@ -172,13 +139,18 @@ impl Control {
         self.outlet().flush()
     }
 
+    /// The connection is gone. Returns whether somebody waits for it.
+    pub(super) fn end(&self) -> bool {
+        self.outlet().close()
+    }
+
     /// The socket, to wait for; `None` if it is closed.
     pub fn stream(&self) -> Option<Arc<TcpStream>> {
         self.outlet().sink().cloned()
     }
 
     /// Every critical section leaves the outlet whole.
-    pub(super) fn outlet(&self) -> MutexGuard<'_, Outlet<Arc<TcpStream>>> {
+    fn outlet(&self) -> MutexGuard<'_, Outlet<Arc<TcpStream>>> {
         self.outlet.lock().unwrap_or_else(PoisonError::into_inner)
     }
 

@@ -91,7 +91,7 @@ async fn little_waits_in_the_kernel() {
     const WHILE: Duration = Duration::from_millis(200);
     let (connection, mut peer) = pair().await;
     let control = connection.control();
-    control.begin_frames();
+    control.begin_websocket();
     let stay = control.begin_stay();
     assert_eq!(control.open(stay), Some(true));
     let mut users = 1_000_000;

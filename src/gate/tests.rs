@@ -1,4 +1,4 @@
-//! Tests of the gate: what a request is, and which connection carries a session.
+//! Tests of the gate: what a request is.
 
 use http_body_util::BodyExt;
 use proptest::prelude::*;
@@ -6,7 +6,7 @@ use socketioxide::SocketIo;
 use tower::ServiceExt;
 
 use super::*;
-use crate::{connection::tests::pair, mangled::mangled_text};
+use crate::mangled::mangled_text;
 
 /// Goal: only a GET without a session id begins a session. Method: the queries clients send, and odd ones.
 #[test]
@@ -23,48 +23,11 @@ fn requests_are_told_apart() {
         Kind::Upgrade(session)
     );
     assert_eq!(of(Method::GET, "EIO=4&transport=websocket&sid=rubbish"), Kind::Other);
-    assert_eq!(of(Method::GET, &format!("EIO=4&transport=polling&sid={session}")), Kind::Other);
+    let poll = format!("EIO=4&transport=polling&sid={session}");
+    assert_eq!(of(Method::GET, &poll), Kind::Poll(session));
     assert_eq!(of(Method::POST, "EIO=4&transport=polling"), Kind::Other);
     let post = format!("EIO=4&transport=polling&sid={session}");
     assert_eq!(of(Method::POST, &post), Kind::Post(session));
-}
-
-/// Goal: a second websocket on a session does not hide the one that carries it. Method: two of them.
-#[tokio::test]
-async fn the_first_websocket_of_a_session_stays_its_own() {
-    let (mut upgraded, session) = (Upgraded::default(), Sid::new());
-    let ((first, _), (second, _)) = (pair().await, pair().await);
-    let (of_first, of_second) = (first.control(), second.control());
-    upgraded.insert(session, &of_first);
-    upgraded.insert(session, &of_second);
-    assert!(Arc::ptr_eq(&upgraded.controls[&session], &of_first));
-    drop(first);
-    upgraded.insert(session, &of_second);
-    assert!(Arc::ptr_eq(&upgraded.controls[&session], &of_second));
-}
-
-/// Goal: the map of upgraded sessions does not grow with sessions that ended, and still knows one that has just ended.
-/// Method: many short ones, each looked for after its end.
-#[tokio::test]
-async fn ended_upgrades_are_swept() {
-    let (mut upgraded, mut living) = (Upgraded::default(), Vec::new());
-    for number in 0..1000 {
-        let (connection, client) = pair().await;
-        let session = Sid::new();
-        upgraded.insert(session, &connection.control());
-        if number < 10 {
-            living.push((connection, client));
-            continue;
-        }
-        drop(connection);
-        let (another, _its_client) = pair().await;
-        upgraded.insert(Sid::new(), &another.control());
-        assert!(upgraded.get(session).is_some(), "{number}");
-    }
-    let held = upgraded.controls.len() + upgraded.ended.len();
-    assert!(held < 300, "{held}");
-    let alive = upgraded.controls.values().filter(|held| held.is_open()).count();
-    assert_eq!(alive, 10);
 }
 
 /// Queries as clients send them, mangled, and others made of the same parts.

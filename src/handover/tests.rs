@@ -2,7 +2,7 @@
 
 #![allow(clippy::disallowed_methods, reason = "a test ends its tasks with its runtime")]
 
-use std::time::Duration;
+use std::{net::SocketAddr, time::Duration};
 
 use tokio::{
     io::{AsyncReadExt, AsyncWriteExt},
@@ -32,33 +32,52 @@ const ACCEPT: &str = "s3pPLMBiTxaQ9kYGzzhZRbK+xOo=";
 /// A masked text: the client connects to the namespace.
 const CONNECT: [u8; 8] = [0x81, 0x82, 0, 0, 0, 0, b'4', b'0'];
 
-/// A server of sockets in this process, with room for one session.
+/// A server of sockets in this process, with room for one session; and a connection to it.
 async fn serve(transports: Transports) -> (TcpStream, Arc<Tally<Visitor>>) {
-    let metrics = Metrics::new("none").unwrap();
-    let gate = Arc::new(Gate::new(1, 65_536, Origins::Same, metrics.clone()));
-    let settings = SocketSettings {
-        ping_interval: Duration::from_secs(25),
-        ping_timeout: Duration::from_secs(20),
-        payload_bytes_max: 16_384,
-        transports,
-        direct: true,
-    };
-    let tally = Tally::new();
-    let sockets = Sockets::new(&settings, gate, Arc::clone(&tally), metrics.clone());
-    let bound = listener::bind("127.0.0.1:0".parse().unwrap()).unwrap();
-    let address = bound.local_addr().unwrap();
-    let listener = Listener {
-        listener: bound,
-        router: sockets.router(),
-        front: sockets.front(),
-        unacknowledged_for: Duration::from_secs(20),
-        burst_bytes: 65_536,
-        places: Arc::new(Semaphore::new(10)),
-        stragglers: Stragglers::default(),
-        unserved: metrics.refused.with_label_values(&["descriptors"]),
-    };
-    tokio::spawn(listener.run(CancellationToken::new()));
-    (TcpStream::connect(address).await.unwrap(), tally)
+    let server = Server::start(transports);
+    (server.connect().await, server.tally)
+}
+
+/// A server of sockets in this process, with room for one session.
+pub(crate) struct Server {
+    address: SocketAddr,
+    pub(crate) sockets: Sockets,
+    pub(crate) tally: Arc<Tally<Visitor>>,
+    pub(crate) metrics: Metrics,
+}
+
+impl Server {
+    pub(crate) async fn connect(&self) -> TcpStream {
+        TcpStream::connect(self.address).await.unwrap()
+    }
+
+    pub(crate) fn start(transports: Transports) -> Self {
+        let metrics = Metrics::new("none").unwrap();
+        let gate = Arc::new(Gate::new(1, 65_536, Origins::Same, metrics.clone()));
+        let settings = SocketSettings {
+            ping_interval: Duration::from_secs(25),
+            ping_timeout: Duration::from_secs(20),
+            payload_bytes_max: 16_384,
+            transports,
+            direct: true,
+        };
+        let tally = Tally::new();
+        let sockets = Sockets::new(&settings, gate, Arc::clone(&tally), metrics.clone());
+        let bound = listener::bind("127.0.0.1:0".parse().unwrap()).unwrap();
+        let address = bound.local_addr().unwrap();
+        let listener = Listener {
+            listener: bound,
+            router: sockets.router(),
+            front: sockets.front(),
+            unacknowledged_for: Duration::from_secs(20),
+            burst_bytes: 65_536,
+            places: Arc::new(Semaphore::new(10)),
+            stragglers: Stragglers::default(),
+            unserved: metrics.refused.with_label_values(&["descriptors"]),
+        };
+        tokio::spawn(listener.run(CancellationToken::new()));
+        Self { address, sockets, tally, metrics }
+    }
 }
 
 async fn read_until(client: &mut TcpStream, what: &str) -> String {

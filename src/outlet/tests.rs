@@ -1,13 +1,11 @@
-//! Tests of the two writers of one connection: random interleavings over a kernel that takes what it likes, and a
-//! model of a client that reads what came out.
+//! Tests of what goes out on one connection: random events over a kernel that takes what it likes, and a model of a
+//! client that reads what came out.
 
 use std::{cell::RefCell, collections::VecDeque, rc::Rc};
 
 use proptest::prelude::*;
 
 use super::*;
-
-mod own;
 
 /// A kernel's buffer that takes so many bytes of each write, and nothing once the list is at its end.
 #[derive(Clone, Debug, Default)]
@@ -74,58 +72,24 @@ fn text(payload: &str) -> Vec<u8> {
     [&[0x81, length], payload.as_bytes()].concat()
 }
 
-fn count(users: u64) -> Vec<u8> {
-    CountFrame::new(users).bytes().to_vec()
-}
-
+/// A websocket whose client has not joined.
 fn websocket() -> (Outlet<Kernel>, Kernel) {
     let kernel = Kernel::default();
     kernel.takes_all();
-    let mut outlet = Outlet::new(kernel.clone());
-    outlet.scan.begin_frames();
-    (outlet, kernel)
+    (Outlet::new(kernel.clone()), kernel)
 }
 
-/// A websocket whose first count, 1, has been written.
+/// A websocket whose client has joined and been told 1.
 fn open() -> (Outlet<Kernel>, Kernel) {
     let (mut outlet, kernel) = websocket();
-    assert!(outlet.expect());
-    assert_eq!(outlet.write(&count(1)).unwrap(), count(1).len());
+    let stay = outlet.begin_stay();
+    assert_eq!(outlet.open(stay), Some(true));
+    assert_eq!(tell(&mut outlet, 1), Told::Taken);
     (outlet, kernel)
 }
 
 fn tell(outlet: &mut Outlet<Kernel>, users: u64) -> Told {
     outlet.tell(&CountFrame::new(users))
-}
-
-/// Goal: nothing is told before the first value has been written, and then the newest. Method: counts before, while
-/// and after the first one passes.
-#[test]
-fn counts_follow_the_first_one() {
-    let (mut outlet, kernel) = websocket();
-    assert_eq!(tell(&mut outlet, 4), Told::Gone);
-    assert!(outlet.expect());
-    assert_eq!(tell(&mut outlet, 6), Told::Taken);
-    assert_eq!(outlet.write(&text("40{}")).unwrap(), 6);
-    assert_eq!(outlet.write(&count(5)[..9]).unwrap(), 9);
-    assert_eq!(tell(&mut outlet, 7), Told::Taken);
-    assert_eq!(outlet.write(&count(5)[9..]).unwrap(), count(5).len() - 9);
-    assert_eq!(tell(&mut outlet, 8), Told::Taken);
-    assert_eq!(kernel.counts(), [5, 7, 8]);
-}
-
-/// Goal: an older count that comes late by the ordinary way is not written, and what surrounds it is. Method: one
-/// between two pings, in one go and alone.
-#[test]
-fn late_ordinary_counts_are_swallowed() {
-    let (mut outlet, kernel) = open();
-    let mut bytes = [text("2"), count(9), text("3")].concat();
-    while !bytes.is_empty() {
-        let written = outlet.write(&bytes).unwrap();
-        bytes.drain(..written);
-    }
-    assert_eq!(outlet.write(&count(9)).unwrap(), count(9).len());
-    assert_eq!(kernel.texts(), ["42[\"user count\",1]", "2", "3"]);
 }
 
 /// Goal: a client that reads slowly skips stale counts, and somebody is asked once to write the last. Method: a full
@@ -137,21 +101,14 @@ fn the_newest_count_waits() {
     let told: Vec<Told> = (2..100).map(|users| tell(&mut outlet, users)).collect();
     assert_eq!(told.iter().filter(|&&told| told == Told::Stuck).count(), 1);
     assert!(!outlet.flush(), "it is still full");
-    assert_eq!(outlet.write(&text("2")).unwrap_err().kind(), io::ErrorKind::WouldBlock);
     kernel.takes_all();
     assert!(outlet.flush());
     assert_eq!(kernel.counts(), [1, 2, 99]);
 }
 
-/// Goal: nothing follows a close frame, a failure or the end of the connection. Method: counts after each.
+/// Goal: nothing follows a failure or the end of the connection. Method: counts after each.
 #[test]
 fn nothing_follows_the_end() {
-    let (mut closed, kernel) = open();
-    closed.write(&[0x88, 2, 3, 0xe8]).unwrap();
-    assert_eq!(tell(&mut closed, 2), Told::Gone);
-    assert!(!closed.expect());
-    assert_eq!(kernel.state.borrow().taken.last(), Some(&0xe8));
-
     let (mut broken, kernel) = open();
     kernel.state.borrow_mut().broken = true;
     assert_eq!(tell(&mut broken, 2), Told::Taken);
@@ -162,38 +119,72 @@ fn nothing_follows_the_end() {
     assert_eq!(tell(&mut gone, 2), Told::Stuck);
     assert!(gone.close(), "somebody waits for it");
     assert!(gone.flush(), "nothing is left to wait for");
-    assert!(gone.write(b"x").is_err());
+    assert_eq!(tell(&mut gone, 3), Told::Gone);
 }
 
-/// Goal: a client that leaves the namespace is told nothing more, one that has joined again is, and is on the list
-/// once. Method: two stays, and the end of the first one after the second has begun.
+/// Goal: counts follow the acknowledgement although nothing can be written, and only the newest does. Method: a full
+/// kernel from the acknowledgement on, and then one that takes all.
 #[test]
-fn stays_end_by_themselves_only() {
+fn counts_wait_behind_what_was_sent() {
+    let (mut outlet, kernel) = websocket();
+    kernel.takes([]);
+    let stay = outlet.begin_stay();
+    assert!(outlet.send(&text("40{}")));
+    assert!(outlet.becomes_stuck(), "somebody must come back");
+    assert_eq!(outlet.open(stay), Some(true));
+    for users in 1..9 {
+        assert_eq!(tell(&mut outlet, users), Told::Taken, "somebody has been asked");
+    }
+    assert!(outlet.send(&text("2")));
+    kernel.takes_all();
+    assert!(outlet.flush());
+    assert_eq!(kernel.texts(), ["40{}", "2", "42[\"user count\",8]"]);
+}
+
+/// Goal: a stay that is over is not let in, nor a connection that is gone; and one that was on the list is not new to it.
+/// Method: a stay that ended before it was let in, the next one twice, and the end.
+#[test]
+fn only_the_present_stay_is_let_in() {
     let (mut outlet, kernel) = websocket();
     let first = outlet.begin_stay();
-    assert!(outlet.expect());
-    outlet.write(&count(1)).unwrap();
     let second = outlet.begin_stay();
-    assert!(!outlet.expect(), "it is on the list");
-    outlet.end_stay(first);
-    assert_eq!(tell(&mut outlet, 3), Told::Taken);
-    outlet.write(&count(2)).unwrap();
-    outlet.end_stay(second);
-    assert_eq!(tell(&mut outlet, 4), Told::Gone);
-    assert_eq!(kernel.counts(), [1, 2, 3]);
+    assert_eq!(outlet.open(first), None);
+    assert_eq!(tell(&mut outlet, 1), Told::Gone);
+    assert_eq!(outlet.open(second), Some(true));
+    assert_eq!(outlet.open(second), Some(false));
+    assert_eq!(tell(&mut outlet, 2), Told::Taken);
+    outlet.close();
+    assert_eq!(outlet.open(second), None);
+    assert_eq!(kernel.counts(), [2]);
 }
 
-/// What may happen to an open connection.
+/// Goal: a client that asks for answers and reads none does not fill the memory. Method: a full kernel and answers
+/// without end.
+#[test]
+fn what_waits_is_bounded() {
+    let (mut outlet, kernel) = websocket();
+    kernel.takes([5]);
+    let answer = text(&"x".repeat(100));
+    let sent = (0..1000).take_while(|_| outlet.send(&answer)).count();
+    assert!((20..=REST_BYTES_MAX / answer.len() + 1).contains(&sent), "{sent}");
+    kernel.takes_all();
+    assert!(outlet.flush());
+    assert_eq!(kernel.texts().len(), sent, "all that was taken arrives whole");
+}
+
+/// What may happen to a connection.
 #[derive(Clone, Debug)]
 enum Event {
+    /// The client joins: a new stay, acknowledged.
+    Join,
+    /// It leaves.
+    Leave,
+    /// The broadcaster lets it in, with the next count.
+    LetIn,
     /// The broadcaster tells the next count.
     Tell,
-    /// The ordinary writer has one more frame, and goes on with what it has.
-    Frame(u8),
-    /// The ordinary writer goes on.
-    Write,
-    /// An older count comes by the ordinary way.
-    Late,
+    /// The client is pinged.
+    Ping,
     /// The kernel takes so many bytes of the next writes.
     Room(Vec<usize>),
     /// Whoever was asked comes back.
@@ -202,67 +193,83 @@ enum Event {
 
 fn event() -> impl Strategy<Value = Event> {
     prop_oneof![
+        1 => Just(Event::Join),
+        1 => Just(Event::Leave),
+        2 => Just(Event::LetIn),
         4 => Just(Event::Tell),
-        2 => any::<u8>().prop_map(Event::Frame),
-        2 => Just(Event::Write),
-        1 => Just(Event::Late),
+        1 => Just(Event::Ping),
         3 => proptest::collection::vec(0usize..40, 0..4).prop_map(Event::Room),
         2 => Just(Event::Flush),
     ]
 }
 
-/// The ordinary writer: it holds whole frames and forgets what was taken.
-fn write_on(outlet: &mut Outlet<Kernel>, ordinary: &mut Vec<u8>, awaited: &mut bool) {
-    while !ordinary.is_empty() {
-        let written = outlet.write(ordinary);
-        *awaited |= outlet.becomes_stuck();
-        match written {
-            Ok(written) => drop(ordinary.drain(..written)),
-            Err(error) => return assert_eq!(error.kind(), io::ErrorKind::WouldBlock),
-        }
-    }
-}
-
 proptest! {
     #![proptest_config(ProptestConfig::with_cases(2000))]
 
-    /// Goal: frames never interleave, ordinary ones all arrive in order, counts only grow, and the last one arrives
-    /// although nobody but the one who was asked comes back. Method: any order of events over a kernel that takes
-    /// what it likes; at the end it takes everything, and a client reads what came out.
+    /// Goal: all that is sent arrives in order, counts only grow, none that was told in one stay comes in another, and the
+    /// last one arrives although nobody but the one who was asked comes back. Method: any order of events over a kernel
+    /// that takes what it likes; at the end it takes everything, and a client reads what came out.
     #[test]
-    fn two_writers_make_one_stream(events in proptest::collection::vec(event(), 0..120)) {
-        let (mut outlet, kernel) = open();
-        let (mut told, mut ordinary, mut expected, mut awaited) = (1, Vec::new(), Vec::new(), false);
+    fn stays_and_counts_keep_their_order(events in proptest::collection::vec(event(), 0..120)) {
+        let (mut outlet, kernel) = websocket();
         kernel.takes([]);
+        let (mut told, mut last, mut stay, mut awaited) = (0, None, None, false);
+        let (mut sent, mut told_in) = (Vec::new(), vec![0]);
         for event in events {
             match event {
-                Event::Tell => {
+                Event::Join => {
+                    stay = Some(outlet.begin_stay());
+                    last = None;
+                    told_in.push(told);
+                    sent.push(format!("40{}", told_in.len()));
+                    prop_assert!(outlet.send(&text(sent.last().expect("just put there"))));
+                }
+                Event::Leave => {
+                    outlet.leave();
+                    (stay, last) = (None, None);
+                }
+                Event::LetIn | Event::Tell => {
+                    if let (Event::LetIn, Some(stay)) = (&event, stay) {
+                        outlet.open(stay);
+                        last = Some(0);
+                    }
                     told += 1;
-                    awaited |= tell(&mut outlet, told) == Told::Stuck;
+                    let became = tell(&mut outlet, told);
+                    awaited |= became == Told::Stuck;
+                    prop_assert_eq!(became == Told::Gone, last.is_none());
+                    last = last.map(|_| told);
                 }
-                Event::Frame(byte) => {
-                    let payload = format!("4{byte}").repeat(1 + usize::from(byte) / 16);
-                    ordinary.extend(text(&payload));
-                    expected.push(payload);
-                    write_on(&mut outlet, &mut ordinary, &mut awaited);
+                Event::Ping => {
+                    sent.push("2".to_owned());
+                    prop_assert!(outlet.send(&text("2")));
                 }
-                Event::Write => write_on(&mut outlet, &mut ordinary, &mut awaited),
-                Event::Late => ordinary.extend(count(0)),
                 Event::Room(sizes) => kernel.takes(sizes),
                 Event::Flush if awaited => awaited = !outlet.flush(),
                 Event::Flush => {}
             }
+            awaited |= outlet.becomes_stuck();
         }
         kernel.takes_all();
-        write_on(&mut outlet, &mut ordinary, &mut awaited);
         if awaited {
             prop_assert!(outlet.flush());
         }
         let counts = kernel.counts();
         prop_assert!(counts.is_sorted_by(|one, next| one < next), "{:?}", counts);
-        prop_assert_eq!(counts.last(), Some(&told));
-        let others: Vec<String> =
-            kernel.texts().into_iter().filter(|text| !text.starts_with("42[")).collect();
-        prop_assert_eq!(others, expected);
+        prop_assert!(last.is_none() || counts.last().copied() == last, "{:?} not {:?}", counts, last);
+        let mut joins = told_in.iter();
+        let mut earliest = joins.next();
+        let mut others = Vec::new();
+        for text in kernel.texts() {
+            if let Some(count) = text.strip_prefix("42[\"user count\",") {
+                let count: u64 = count.trim_end_matches(']').parse().expect("a number");
+                prop_assert!(Some(&count) > earliest, "{} was told before this stay", count);
+                continue;
+            }
+            if text.starts_with("40") {
+                earliest = joins.next();
+            }
+            others.push(text);
+        }
+        prop_assert_eq!(others, sent);
     }
 }

@@ -2,12 +2,18 @@
 
 #![allow(clippy::disallowed_methods, reason = "a test ends its tasks with its runtime")]
 
-use std::time::Duration;
+use std::{
+    ops::{Deref, DerefMut},
+    time::Duration,
+};
 
+use axum::Router;
+use socketioxide::SocketIo;
 use tokio::{
     io::{AsyncReadExt, AsyncWriteExt},
     net::TcpStream,
 };
+use tower::Layer;
 
 use super::*;
 use crate::{connection::tests::pair, frame::USER_COUNT, session::Transports};
@@ -17,9 +23,28 @@ const PING: Duration = Duration::from_secs(25);
 const PATIENCE: Duration = Duration::from_secs(10);
 
 struct Stage {
-    client: TcpStream,
-    received: Vec<u8>,
+    peer: Peer,
     websockets: Arc<Websockets>,
+}
+
+/// The client's end of a websocket, frame by frame.
+pub(crate) struct Peer {
+    pub(crate) client: TcpStream,
+    received: Vec<u8>,
+}
+
+impl Deref for Stage {
+    type Target = Peer;
+
+    fn deref(&self) -> &Peer {
+        &self.peer
+    }
+}
+
+impl DerefMut for Stage {
+    fn deref_mut(&mut self) -> &mut Peer {
+        &mut self.peer
+    }
 }
 
 impl Stage {
@@ -33,11 +58,12 @@ impl Stage {
             direct: true,
         };
         let metrics = Metrics::new("none").unwrap();
-        let websockets = Websockets::new(&settings, Tally::new(), metrics);
+        let library = Library::new(SocketIo::new_layer().0.layer(Router::new()));
+        let websockets = Websockets::new(&settings, Tally::new(), metrics, library);
         let (connection, client) = pair().await;
-        tokio::spawn(Arc::clone(&websockets).serve(connection, Vec::new()));
+        tokio::spawn(Arc::clone(&websockets).serve(connection, Opening::New(Vec::new())));
         tokio::spawn(Arc::clone(&websockets).ping(CancellationToken::new()));
-        Self { client, received: Vec::new(), websockets }
+        Self { peer: Peer::new(client), websockets }
     }
 
     /// One that has joined.
@@ -49,7 +75,24 @@ impl Stage {
         stage
     }
 
-    async fn say(&mut self, text: &str) {
+    async fn users(&self, users: u64) {
+        let mut local = self.websockets.tally.subscribe();
+        let counted = timeout(PATIENCE, local.wait_for(|local| local.users == users)).await;
+        counted.expect("they are counted").unwrap();
+    }
+
+    fn disconnects(&self, reason: &str) -> u64 {
+        self.websockets.metrics.disconnects.with_label_values(&[reason]).get()
+    }
+}
+
+impl Peer {
+    /// On a connection whose handshake has been answered.
+    pub(crate) fn new(client: TcpStream) -> Self {
+        Self { client, received: Vec::new() }
+    }
+
+    pub(crate) async fn say(&mut self, text: &str) {
         self.send(0x81, text.as_bytes()).await;
     }
 
@@ -61,7 +104,7 @@ impl Stage {
     }
 
     /// The next frame: its first byte and its payload; `None` at the end.
-    async fn receive(&mut self) -> Option<(u8, Vec<u8>)> {
+    pub(crate) async fn receive(&mut self) -> Option<(u8, Vec<u8>)> {
         loop {
             if let [first, length, rest @ ..] = &self.received[..]
                 && rest.len() >= usize::from(*length)
@@ -82,20 +125,10 @@ impl Stage {
     }
 
     /// The next text.
-    async fn hear(&mut self) -> String {
+    pub(crate) async fn hear(&mut self) -> String {
         let (first, payload) = self.receive().await.expect("the connection lasts");
         assert_eq!(first, 0x81);
         String::from_utf8(payload).unwrap()
-    }
-
-    async fn users(&self, users: u64) {
-        let mut local = self.websockets.tally.subscribe();
-        let counted = timeout(PATIENCE, local.wait_for(|local| local.users == users)).await;
-        counted.expect("they are counted").unwrap();
-    }
-
-    fn disconnects(&self, reason: &str) -> u64 {
-        self.websockets.metrics.disconnects.with_label_values(&[reason]).get()
     }
 }
 
@@ -177,7 +210,7 @@ async fn a_session_must_be_joined() {
     let mut stage = Stage::new(PING).await;
     assert!(stage.hear().await.starts_with("0{"));
     let start = tokio::time::Instant::now();
-    assert_eq!(stage.client.read_buf(&mut stage.received).await.unwrap(), 0);
+    assert_eq!(stage.peer.client.read_buf(&mut stage.peer.received).await.unwrap(), 0);
     assert_eq!(start.elapsed().as_secs(), CONNECT_TIMEOUT.as_secs());
     assert!(stage.websockets.everybody().is_empty());
 }

@@ -177,7 +177,7 @@ impl Raw {
     }
 }
 
-/// The two ways of becoming a websocket, which are served by different code.
+/// The two ways of becoming a websocket.
 #[derive(Clone, Copy, Debug)]
 pub(crate) enum Way {
     Directly,

@@ -1,4 +1,5 @@
-//! Section `clients`: what a connection and a delivered count cost one server, by the number of clients.
+//! Sections `clients` and `upgrade`: what a connection and a delivered count cost one server, by the number of clients; of
+//! those who begin with a websocket, and of those who begin with polling and go on with one.
 //!
 //! Two lives of each server. In the first it stays quiet while clients come, so that handshakes and the
 //! memory of idle connections can be seen; in the second one more client joins and leaves again and again,
@@ -13,10 +14,13 @@ use crate::{
     crowd::Crowd,
     process::own_cpu,
     server::{Contender, Program, Server, Terms},
+    visitor::Way,
 };
 
-/// The section's name.
+/// The name of the section with clients who begin with a websocket.
 pub const NAME: &str = "clients";
+/// The name of the section with those who begin with polling.
+pub const UPGRADE: &str = "upgrade";
 /// Handshakes under way at a time: enough to keep a server busy.
 const WINDOW: usize = 128;
 /// As long as the product allows: nothing is emitted meanwhile but first values.
@@ -26,20 +30,32 @@ const WARM_UP: u64 = 2;
 /// Before memory is read, so that what goes on in the background is done.
 const SETTLE: Duration = Duration::from_secs(2);
 
-/// One round over all sizes and contenders.
+/// One round over all sizes and contenders, with clients who begin with a websocket.
 ///
 /// # Errors
 /// If a server fails.
 pub fn run(bench: &mut Bench) -> Result<()> {
+    let peers = [Program::Epoll, Program::Uring, Program::Socketioxide, Program::Node];
+    run_with(bench, NAME, Way::Websocket, &peers)
+}
+
+/// The same with those who begin with polling, among the servers that know it.
+///
+/// # Errors
+/// If a server fails.
+pub fn run_upgrade(bench: &mut Bench) -> Result<()> {
+    run_with(bench, UPGRADE, Way::Polling, &[Program::Socketioxide, Program::Node])
+}
+
+fn run_with(bench: &mut Bench, section: &str, way: Way, peers: &[Program]) -> Result<()> {
     for clients in bench.plan.clients.clone() {
-        let peers = [Program::Epoll, Program::Uring, Program::Socketioxide, Program::Node];
-        for contender in bench.contenders(peers.map(Contender::merged).to_vec()) {
-            bench.say(&format!("{clients} clients of {}", contender.name()));
-            let figures = come_and_go(bench, &contender, clients).and_then(|mut figures| {
-                figures.extend(emissions(bench, &contender, clients)?);
+        for contender in bench.contenders(peers.iter().cloned().map(Contender::merged).collect()) {
+            bench.say(&format!("{clients} clients of {}, section {section}", contender.name()));
+            let figures = come_and_go(bench, &contender, way, clients).and_then(|mut figures| {
+                figures.extend(emissions(bench, &contender, way, clients)?);
                 Ok(figures)
             });
-            bench.keep(NAME, &contender, &[("clients", clients)], figures)?;
+            bench.keep(section, &contender, &[("clients", clients)], figures)?;
         }
     }
     Ok(())
@@ -49,10 +65,11 @@ pub fn run(bench: &mut Bench) -> Result<()> {
 fn come_and_go(
     bench: &Bench,
     contender: &Contender,
+    way: Way,
     clients: u64,
 ) -> Result<Vec<(&'static str, f64)>> {
     let server = Server::start(contender, &bench.places, Terms { interval: QUIET, redis: None })?;
-    let mut crowd = Crowd::new()?;
+    let mut crowd = Crowd::new(way)?;
     // The first client makes a server do what it does once.
     crowd.join_many(server.address, 1, 1)?;
     let (empty, cpu, start) =
@@ -77,11 +94,12 @@ fn come_and_go(
 fn emissions(
     bench: &Bench,
     contender: &Contender,
+    way: Way,
     clients: u64,
 ) -> Result<Vec<(&'static str, f64)>> {
     let interval = busy_interval(clients);
     let server = Server::start(contender, &bench.places, Terms { interval, redis: None })?;
-    let mut crowd = Crowd::new()?;
+    let mut crowd = Crowd::new(way)?;
     crowd.join_many(server.address, 1, 1)?;
     let empty = server.process.resident_bytes()?;
     crowd.join_many(server.address, usize::try_from(clients)? - 1, WINDOW)?;

@@ -14,7 +14,7 @@ use rustix::{
 };
 use socket2::{Domain, Socket, Type};
 
-use crate::visitor::{Heard, Stage, Visitor};
+use crate::visitor::{Heard, Stage, Visitor, Way};
 
 /// Events taken at once.
 const EVENTS_MAX: usize = 1024;
@@ -42,6 +42,8 @@ pub struct Crowd {
     made: u32,
     /// Which part of 127.0.0.0/8 the connections come from.
     subnet: u8,
+    /// How visitors begin.
+    way: Way,
     /// What was heard since the beginning.
     pub heard: Totals,
     /// Those who set out and were told nothing yet.
@@ -74,8 +76,9 @@ impl Crowd {
     ///
     /// # Errors
     /// If the system has no epoll.
-    pub fn new() -> Result<Self> {
+    pub fn new(way: Way) -> Result<Self> {
         Ok(Self {
+            way,
             epoll: epoll::create(epoll::CreateFlags::CLOEXEC)?,
             visitors: Vec::new(),
             free: Vec::new(),
@@ -98,17 +101,34 @@ impl Crowd {
     /// # Errors
     /// If no socket is to be had.
     pub fn join(&mut self, server: SocketAddr) -> Result<VisitorId> {
-        let stream = connect(server, self.source()).context("failed to connect")?;
+        let stream = self.connect(server)?;
         let index = self.free.pop().unwrap_or_else(|| {
             self.visitors.push(None);
             self.visitors.len() - 1
         });
         let data = epoll::EventData::new_u64(index as u64);
         epoll::add(&self.epoll, &stream, data, epoll::EventFlags::OUT)?;
-        self.visitors[index] = Some(Visitor::new(stream));
+        self.visitors[index] = Some(Visitor::new(stream, self.way));
         self.joining += 1;
-        self.made += 1;
         Ok(VisitorId(index))
+    }
+
+    fn connect(&mut self, server: SocketAddr) -> Result<TcpStream> {
+        let stream = connect(server, self.source()).context("failed to connect")?;
+        self.made += 1;
+        Ok(stream)
+    }
+
+    /// A visitor goes on with a websocket, on a connection of its own.
+    fn go_on(&mut self, index: usize) -> Result<()> {
+        let Some(visitor) = self.visitors[index].as_ref() else { return Ok(()) };
+        let stream = self.connect(visitor.stream().peer_addr()?)?;
+        let data = epoll::EventData::new_u64(index as u64);
+        epoll::add(&self.epoll, &stream, data, epoll::EventFlags::OUT)?;
+        if let Some(visitor) = self.visitors[index].as_mut() {
+            visitor.move_to(stream);
+        }
+        Ok(())
     }
 
     /// So many visitors set out, `window` at a time, until all were told a count.
@@ -267,7 +287,7 @@ impl Crowd {
 
     fn act(&mut self, index: usize) {
         let Some(visitor) = self.visitors.get_mut(index).and_then(Option::as_mut) else { return };
-        if visitor.stage() == Stage::Connecting {
+        if matches!(visitor.stage(), Stage::Connecting(_)) {
             let data = epoll::EventData::new_u64(index as u64);
             let asked = visitor.request().is_ok()
                 && epoll::modify(&self.epoll, visitor.stream(), data, epoll::EventFlags::IN)
@@ -283,7 +303,7 @@ impl Crowd {
         self.agreeing += usize::from(after == Some(self.expected));
         self.agreeing -= usize::from(before == Some(self.expected));
         self.add(index, &heard);
-        if heard.ended {
+        if heard.ended || heard.moves && self.go_on(index).is_err() {
             self.lose(index);
         }
     }

@@ -16,6 +16,7 @@ use crate::{
     crowd::Crowd,
     process::Process,
     server::{Contender, Program, Server, Terms},
+    visitor::Way,
 };
 
 /// The section's name.
@@ -44,7 +45,7 @@ pub fn run(bench: &mut Bench) -> Result<()> {
     }
     let time = Duration::from_secs(bench.plan.idle_seconds);
     bench.say(&format!("all idle for {time:?}"));
-    let mut rest = Crowd::new()?;
+    let mut rest = Crowd::new(Way::Websocket)?;
     rest.stay(SETTLE)?;
     let start = Instant::now();
     let before =
@@ -89,7 +90,7 @@ impl Holder {
 /// # Errors
 /// If a client is lost.
 pub fn hold(server: SocketAddr, clients: u64) -> Result<()> {
-    let mut crowd = Crowd::new()?;
+    let mut crowd = Crowd::new(Way::Websocket)?;
     crowd.join_many(server, usize::try_from(clients)?, WINDOW)?;
     println!("all are there");
     std::thread::spawn(|| {

@@ -13,6 +13,7 @@ use crate::{
     crowd::Crowd,
     redis::Redis,
     server::{Contender, Program, Server, Terms},
+    visitor::Way,
 };
 
 /// The section's name.
@@ -52,7 +53,7 @@ fn churn(bench: &Bench, contender: &Contender, joins: u64) -> Result<Vec<(&'stat
     let start = |_| Server::start(contender, &bench.places, terms);
     let servers = (0..INSTANCES).map(start).collect::<Result<Vec<_>>>()?;
     let addresses: Vec<SocketAddr> = servers.iter().map(|server| server.address).collect();
-    let mut crowd = Crowd::new()?;
+    let mut crowd = Crowd::new(Way::Websocket)?;
     let share = usize::try_from(bench.plan.visitors)? / INSTANCES;
     for address in &addresses {
         crowd.join_many(*address, share, WINDOW)?;

@@ -71,7 +71,7 @@ struct RunArgs {
     /// Rounds, instead of the plan's.
     #[arg(long)]
     rounds: Option<u32>,
-    /// Sizes of the section `clients`, instead of the plan's.
+    /// Sizes of the sections `clients` and `upgrade`, instead of the plan's.
     #[arg(long, value_delimiter = ',')]
     clients: Vec<u64>,
     /// Take part only: contenders by name. Repeatable.
@@ -105,8 +105,15 @@ struct ReportArgs {
     plots: PathBuf,
 }
 
-const SECTIONS: [&str; 6] =
-    [clients::NAME, storm::NAME, latency::NAME, shared::NAME, idle::NAME, scale::NAME];
+const SECTIONS: [&str; 7] = [
+    clients::NAME,
+    clients::UPGRADE,
+    storm::NAME,
+    latency::NAME,
+    shared::NAME,
+    idle::NAME,
+    scale::NAME,
+];
 
 fn main() -> Result<()> {
     ctrlc::set_handler(|| process::end_everything()).context("failed to watch for signals")?;
@@ -180,6 +187,7 @@ fn report(arguments: &ReportArgs) -> Result<()> {
 fn measure(section: &str, bench: &mut Bench) -> Result<()> {
     match section {
         clients::NAME => clients::run(bench),
+        clients::UPGRADE => clients::run_upgrade(bench),
         storm::NAME => storm::run(bench),
         latency::NAME => latency::run(bench),
         shared::NAME => shared::run(bench),

@@ -27,6 +27,17 @@ const CLIENTS: &[Column] = &[
     Median("emitted_kb", "kB after emissions"),
     Median("left_kb", "kB after leaving"),
 ];
+const UPGRADE: &[Column] = &[
+    Median("count_us", "µs per count"),
+    Times("count_us", "socketioxide", "× socketioxide"),
+    Times("count_us", "node", "× node"),
+    Median("handshake_us", "µs per join"),
+    Times("handshake_us", "socketioxide", "× socketioxide"),
+    Times("handshake_us", "node", "× node"),
+    Median("idle_kb", "kB idle"),
+    Median("emitted_kb", "kB after emissions"),
+    Median("left_kb", "kB after leaving"),
+];
 const STORM: &[Column] = &[
     Median("counts", "counts sent"),
     Median("cpu_s", "s of CPU"),
@@ -188,6 +199,7 @@ fn tables(results: &Results, section: &str) -> Vec<(String, String)> {
     }
     let columns = match section {
         clients::NAME => CLIENTS,
+        clients::UPGRADE => UPGRADE,
         storm::NAME => STORM,
         latency::NAME => LATENCY,
         shared::NAME => REDIS,

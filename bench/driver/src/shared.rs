@@ -12,6 +12,7 @@ use crate::{
     crowd::Crowd,
     redis::Redis,
     server::{Contender, Program, Server, Terms},
+    visitor::Way,
 };
 
 /// The section's name.
@@ -50,7 +51,7 @@ fn work(
     let start = |_| Server::start(contender, &bench.places, terms);
     let servers = (0..instances).map(start).collect::<Result<Vec<_>>>()?;
     let addresses: Vec<SocketAddr> = servers.iter().map(|server| server.address).collect();
-    let mut crowd = Crowd::new()?;
+    let mut crowd = Crowd::new(Way::Websocket)?;
     let mut churn = Churn { joins_per_second: joins, time: WARM_UP, leaver: Leaver::Newcomer };
     churn.run(&mut crowd, &addresses, &mut VecDeque::new())?;
     churn.time = Duration::from_secs(bench.plan.churn_seconds) / 2;

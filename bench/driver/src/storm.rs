@@ -10,6 +10,7 @@ use crate::{
     clients::as_float,
     crowd::Crowd,
     server::{Contender, Program, Server, Terms},
+    visitor::Way,
 };
 
 /// The section's name.
@@ -45,7 +46,7 @@ pub fn run(bench: &mut Bench) -> Result<()> {
 fn storm(bench: &Bench, contender: &Contender, joins: u64) -> Result<Vec<(&'static str, f64)>> {
     let terms = Terms { interval: INTERVAL, redis: None };
     let server = Server::start(contender, &bench.places, terms)?;
-    let mut crowd = Crowd::new()?;
+    let mut crowd = Crowd::new(Way::Websocket)?;
     crowd.join_many(server.address, 1, 1)?;
     let (counts, cpu, start) = (crowd.heard.counts, server.process.cpu()?, Instant::now());
     let lost = crowd.rush(server.address, usize::try_from(joins)? - 1, WINDOW)?;

@@ -9,9 +9,6 @@ use std::{
 
 /// Payloads here are short: a length that needs 64 bits is no Socket.IO server's.
 const PAYLOAD_BYTES_MAX: usize = u16::MAX as usize;
-const REQUEST: &[u8] = b"GET /socket.io/?EIO=4&transport=websocket HTTP/1.1\r\n\
-Host: 127.0.0.1\r\nConnection: Upgrade\r\nUpgrade: websocket\r\nSec-WebSocket-Version: 13\r\n\
-Sec-WebSocket-Key: aGVhZGNvdW50LWJlbmNoIQ==\r\n\r\n";
 /// Any mask does, since the benchmark does not cross proxies.
 const MASK: [u8; 4] = [7, 1, 3, 5];
 
@@ -20,6 +17,8 @@ const MASK: [u8; 4] = [7, 1, 3, 5];
 pub struct Visitor {
     stream: TcpStream,
     stage: Stage,
+    /// The session, if it began with polling.
+    session: Option<String>,
     /// The beginning of a frame whose end has not arrived.
     arrived: Vec<u8>,
     /// When it asked to join the namespace.
@@ -32,8 +31,16 @@ pub struct Visitor {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Stage {
     /// The TCP connection is being made.
-    Connecting,
-    /// The request is sent.
+    Connecting(Way),
+    /// It has asked for a session by polling.
+    Opening,
+    /// It has posted that it wants to join the namespace.
+    Posted,
+    /// It polls for the acknowledgement of that.
+    Polling,
+    /// It waits for a second TCP connection, to go on with a websocket.
+    Moving,
+    /// The request for a websocket is sent.
     Requested,
     /// The websocket is open, the session not yet.
     Upgraded,
@@ -41,6 +48,15 @@ pub enum Stage {
     Joining,
     /// It was told a count.
     Told,
+}
+
+/// How a visitor begins.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Way {
+    /// With a websocket.
+    Websocket,
+    /// With polling, to go on with a websocket once it has joined, as socket.io-client does by default.
+    Polling,
 }
 
 /// What a visitor heard in one go.
@@ -54,13 +70,21 @@ pub struct Heard {
     pub joined_after: Option<std::time::Duration>,
     /// The connection has ended.
     pub ended: bool,
+    /// It needs another connection, by [`Visitor::move_to`].
+    pub moves: bool,
 }
 
 impl Visitor {
     /// On a socket whose connection is being made.
-    pub fn new(stream: TcpStream) -> Self {
-        let asked_at = Instant::now();
-        Self { stream, stage: Stage::Connecting, arrived: Vec::new(), asked_at, last: None }
+    pub fn new(stream: TcpStream, way: Way) -> Self {
+        let (stage, asked_at) = (Stage::Connecting(way), Instant::now());
+        Self { stream, stage, session: None, arrived: Vec::new(), asked_at, last: None }
+    }
+
+    /// Goes on with a websocket, on a socket whose connection is being made.
+    pub fn move_to(&mut self, stream: TcpStream) {
+        self.stream = stream;
+        self.stage = Stage::Connecting(Way::Websocket);
     }
 
     /// How far it has come.
@@ -78,7 +102,7 @@ impl Visitor {
         &self.stream
     }
 
-    /// The connection is made: asks for a websocket.
+    /// The connection is made: asks for what it was made for.
     ///
     /// # Errors
     /// If the connection failed.
@@ -86,8 +110,32 @@ impl Visitor {
         if let Some(error) = self.stream.take_error()? {
             return Err(error);
         }
-        self.stream.write_all(REQUEST)?;
+        if self.stage == Stage::Connecting(Way::Polling) {
+            return self.ask("GET", "", Stage::Opening);
+        }
+        let session = self.session.iter().map(|session| format!("&sid={session}"));
+        let request = format!(
+            "GET /socket.io/?EIO=4&transport=websocket{} HTTP/1.1\r\nHost: 127.0.0.1\r\n\
+             Connection: Upgrade\r\nUpgrade: websocket\r\nSec-WebSocket-Version: 13\r\n\
+             Sec-WebSocket-Key: aGVhZGNvdW50LWJlbmNoIQ==\r\n\r\n",
+            session.collect::<String>()
+        );
+        self.stream.write_all(request.as_bytes())?;
         self.stage = Stage::Requested;
+        Ok(())
+    }
+
+    /// A request of polling.
+    fn ask(&mut self, method: &str, body: &str, stage: Stage) -> io::Result<()> {
+        let session = self.session.iter().map(|session| format!("&sid={session}"));
+        let request = format!(
+            "{method} /socket.io/?EIO=4&transport=polling{} HTTP/1.1\r\nHost: 127.0.0.1\r\n\
+             Content-Type: text/plain\r\nContent-Length: {}\r\n\r\n{body}",
+            session.collect::<String>(),
+            body.len()
+        );
+        self.stream.write_all(request.as_bytes())?;
+        self.stage = stage;
         Ok(())
     }
 
@@ -130,6 +178,11 @@ impl Visitor {
     /// Takes whole frames from the front; returns how many bytes they were.
     fn take(&mut self, bytes: &[u8], heard: &mut Heard) -> io::Result<usize> {
         let mut used = 0;
+        if matches!(self.stage, Stage::Opening | Stage::Posted | Stage::Polling) {
+            let Some((body, length)) = first_answer(bytes)? else { return Ok(0) };
+            self.hear_answer(body, heard)?;
+            return Ok(length);
+        }
         if self.stage == Stage::Requested {
             let Some(end) = bytes.windows(4).position(|end| end == b"\r\n\r\n") else {
                 return Ok(0);
@@ -138,6 +191,9 @@ impl Visitor {
                 return Err(protocol(&String::from_utf8_lossy(bytes)));
             }
             self.stage = Stage::Upgraded;
+            if self.session.is_some() {
+                self.say("2probe")?;
+            }
             used = end + 4;
         }
         while let Some(frame) = first_frame(&bytes[used..])? {
@@ -151,14 +207,47 @@ impl Visitor {
         Ok(used)
     }
 
+    /// The answer to a request of polling.
+    fn hear_answer(&mut self, body: &str, heard: &mut Heard) -> io::Result<()> {
+        match self.stage {
+            Stage::Opening => {
+                let session = body.split('"').nth(3).ok_or_else(|| protocol(body))?;
+                self.session = Some(session.to_owned());
+                self.asked_at = Instant::now();
+                self.ask("POST", "40", Stage::Posted)
+            }
+            Stage::Posted => self.ask("GET", "", Stage::Polling),
+            _ => {
+                for packet in body.split('\x1e').filter(|packet| packet.starts_with("42")) {
+                    self.last = Some(count_in(packet.as_bytes()).ok_or_else(|| protocol(body))?);
+                    heard.counts += 1;
+                }
+                heard.moves = true;
+                self.stage = Stage::Moving;
+                Ok(())
+            }
+        }
+    }
+
+    fn is_told(&mut self, heard: &mut Heard) {
+        if self.stage != Stage::Told {
+            self.stage = Stage::Told;
+            heard.joined_after = Some(self.asked_at.elapsed());
+        }
+    }
+
     fn hear(&mut self, payload: &[u8], heard: &mut Heard) -> io::Result<()> {
         match payload {
             [b'4', b'2', ..] => {
                 self.last = Some(count_in(payload).ok_or_else(|| garbled(payload))?);
                 heard.counts += 1;
-                if self.stage != Stage::Told {
-                    self.stage = Stage::Told;
-                    heard.joined_after = Some(self.asked_at.elapsed());
+                self.is_told(heard);
+            }
+            b"3probe" => {
+                self.say("5")?;
+                self.stage = Stage::Joining;
+                if self.last.is_some() {
+                    self.is_told(heard);
                 }
             }
             [b'2', ..] => {
@@ -212,6 +301,22 @@ fn first_frame(bytes: &[u8]) -> io::Result<Option<Frame<'_>>> {
     }))
 }
 
+/// The body of the first answer to a request if it is whole, and the length of all of it.
+fn first_answer(bytes: &[u8]) -> io::Result<Option<(&str, usize)>> {
+    let Some(end) = bytes.windows(4).position(|end| end == b"\r\n\r\n") else { return Ok(None) };
+    let head = std::str::from_utf8(&bytes[..end]).map_err(|_| garbled(bytes))?;
+    let mut lines = head.lines();
+    let well = lines.next().is_some_and(|status| status.starts_with("HTTP/1.1 200"));
+    let length = lines.find_map(|line| {
+        let (name, value) = line.split_once(':')?;
+        name.eq_ignore_ascii_case("content-length").then(|| value.trim().parse().ok())?
+    });
+    let length: usize = length.filter(|_| well).ok_or_else(|| garbled(bytes))?;
+    let Some(body) = bytes.get(end + 4..end + 4 + length) else { return Ok(None) };
+    let body = std::str::from_utf8(body).map_err(|_| garbled(bytes))?;
+    Ok(Some((body, end + 4 + length)))
+}
+
 /// The number at the end of `42["user count",5]`.
 fn count_in(payload: &[u8]) -> Option<u64> {
     let digits = payload.strip_suffix(b"]")?;
@@ -242,6 +347,17 @@ mod tests {
         let frame = first_frame(&bytes).unwrap().unwrap();
         assert_eq!(count_in(frame.payload), Some(5));
         assert!(first_frame(&bytes[frame.length..]).unwrap().unwrap().closes);
+    }
+
+    /// Goal: answers are taken whole or not at all, and only good ones. Method: one cut at every length, and a refusal.
+    #[test]
+    fn answers_are_taken_whole() {
+        let bytes = b"HTTP/1.1 200 OK\r\nA: b\r\ncontent-length: 2\r\n\r\nokHTTP";
+        for cut in 0..bytes.len() - 4 {
+            assert_eq!(first_answer(&bytes[..cut]).unwrap(), None);
+        }
+        assert_eq!(first_answer(bytes).unwrap(), Some(("ok", bytes.len() - 4)));
+        first_answer(b"HTTP/1.1 400 Bad Request\r\ncontent-length: 0\r\n\r\n").unwrap_err();
     }
 
     /// Goal: only counts are taken for counts. Method: a right one and some that are not.

@@ -13,7 +13,7 @@ use std::{
 };
 
 use headcount::{
-    broadcaster::{BroadcastSettings, Broadcaster},
+    broadcaster::Broadcaster,
     count::{Count, Revision, Sequence},
     gate::Gate,
     listener::{self, Listener},
@@ -117,11 +117,10 @@ impl Stage {
         };
         let broadcaster = Broadcaster::new(
             sockets.io().clone(),
-            Arc::clone(sockets.gate()),
             Arc::clone(&tally),
             view.subscribe(),
             metrics,
-            BroadcastSettings { interval: INTERVAL, direct: true },
+            INTERVAL,
         );
         tasks.spawn(stragglers.run(CancellationToken::new()));
         tasks.spawn(listener.run(CancellationToken::new()));
