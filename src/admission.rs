@@ -14,16 +14,24 @@
 
 use std::{
     collections::HashMap,
+    future::pending,
     ops::Deref,
     sync::{Arc, Mutex, MutexGuard, PoisonError, Weak},
     task::{Poll, Waker},
+    time::Duration,
 };
 
 use futures_util::task::AtomicWaker;
 use socketioxide::socket::Sid;
-use tokio::sync::{OwnedSemaphorePermit, watch};
+use tokio::{
+    sync::{OwnedSemaphorePermit, watch},
+    time::sleep,
+};
 
 use crate::{connection::Control, library::Library, stay::Stay};
+
+/// How long a poll waits that comes when its client has been told that it may go over: it asks again until it hears that.
+const LATE_POLL: Duration = Duration::from_millis(100);
 
 /// The sessions that began with polling.
 #[derive(Debug, Default)]
@@ -122,7 +130,7 @@ impl Drop for Owner {
         {
             admissions.sessions().remove(&session);
         }
-        self.admitted.end();
+        self.admitted.end_for("while_connecting");
     }
 }
 
@@ -164,7 +172,7 @@ impl Admitted {
         Some(number)
     }
 
-    /// Ends this stay, unless it has been taken over or another one has begun.
+    /// Ends this stay, unless it has been taken over or another one has begun. The session goes on.
     pub fn end_stay(&self, number: u64, reason: &'static str) {
         let mut state = self.state();
         let ended = if state.stays == number { state.stay.take() } else { None };
@@ -179,19 +187,31 @@ impl Admitted {
     pub async fn poll<R>(&self, polling: impl Future<Output = R>) -> Option<R> {
         let _polling = Polling::begin(self);
         let mut released = self.released.subscribe();
+        let is_late = *released.borrow();
+        let end = async {
+            if is_late {
+                sleep(LATE_POLL).await;
+            } else if released.wait_for(|&released| released).await.is_err() {
+                pending::<()>().await;
+            }
+        };
         tokio::select! {
             biased;
             answer = polling => Some(answer),
-            _ = released.wait_for(|&released| released) => None,
+            () = end => None,
         }
     }
 
-    fn end(&self) {
+    /// The session is over, for this reason.
+    pub fn end_for(&self, reason: &'static str) {
         let mut state = self.state();
         state.phase = Phase::Over;
-        let held = (state.stay.take(), state.permit.take());
+        let (stay, permit) = (state.stay.take(), state.permit.take());
         drop(state);
-        drop(held);
+        drop(permit);
+        if let Some(stay) = stay {
+            stay.end_for(reason);
+        }
         self.successor.wake();
     }
 
@@ -218,25 +238,27 @@ impl Drop for Polling<'_> {
     }
 }
 
-/// A session on its way to a websocket of our own; there is one at a time. Dropped before it is committed, it leaves the
-/// session as it was; dropped after that, it ends it.
+/// A session on its way to a websocket of our own; there is one at a time. Given up before it is committed, it leaves the
+/// session as it was; given up after that, it ends it.
 #[derive(Debug)]
 pub struct Upgrade {
     session: Sid,
     admitted: Arc<Admitted>,
     library: Library,
+    /// Why the session ends, if it is given up then.
+    reason: &'static str,
 }
 
 impl Upgrade {
     /// A client asks for it. `None` if the session is on its way already.
-    pub fn begin(session: Sid, admitted: Arc<Admitted>, library: Library) -> Option<Self> {
+    pub fn begin(session: Sid, admitted: Arc<Admitted>, library: &Library) -> Option<Self> {
         let mut state = admitted.state();
         if state.phase != Phase::Settled {
             return None;
         }
         state.phase = Phase::Asked;
         drop(state);
-        Some(Self { session, admitted, library })
+        Some(Self { session, admitted, library: library.clone(), reason: "closing" })
     }
 
     /// The session's id, which it keeps.
@@ -276,10 +298,18 @@ impl Upgrade {
         }
     }
 
-    /// What the library still had to say to the client, the acknowledgement of its joining among it; for whoever has taken
-    /// the stay.
-    pub fn packets(&self) -> Vec<String> {
-        self.library.packets(self.session)
+    /// What the library still has to say to the client, once that has gone over: the acknowledgement of its joining is among
+    /// it when the stay has been taken. `None` if the library has the session no more.
+    pub fn packets(&self) -> Option<Vec<String>> {
+        let state = self.admitted.state();
+        let nobody_else = state.phase != Phase::Asked && state.polls == 0;
+        drop(state);
+        if nobody_else { self.library.packets(self.session) } else { Some(Vec::new()) }
+    }
+
+    /// Gives it up. If it was committed, this is why the session ends.
+    pub fn give_up(mut self, reason: &'static str) {
+        self.reason = reason;
     }
 }
 
@@ -287,13 +317,12 @@ impl Drop for Upgrade {
     fn drop(&mut self) {
         let mut state = self.admitted.state();
         if state.phase == Phase::Asked {
-            state.phase = Phase::Settled;
-            drop(state);
             self.admitted.released.send_replace(false);
+            state.phase = Phase::Settled;
             return;
         }
         drop(state);
-        self.admitted.end();
+        self.admitted.end_for(self.reason);
         self.library.close(self.session);
     }
 }

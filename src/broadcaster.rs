@@ -31,7 +31,7 @@ use std::{
     time::Duration,
 };
 
-use socketioxide::{SocketIo, socket::Sid};
+use socketioxide::{SocketIo, extract::SocketRef, socket::Sid};
 use tokio::{
     sync::watch,
     task::yield_now,
@@ -225,7 +225,7 @@ impl Broadcaster {
         if let Err(error) = socket.emit(USER_COUNT, &current_users) {
             tracing::debug!(%error, "failed to emit a first value");
         }
-        socket.join(YOUNG);
+        enter(&self.io, &socket, YOUNG);
         let (until, until_emission) =
             (Instant::now() + YOUTH, self.emissions + u64::from(YOUNG_EMISSIONS_MAX));
         self.young.push_back(Young { session, until, until_emission });
@@ -239,7 +239,7 @@ impl Broadcaster {
         while let Some(young) = self.young.pop_front_if(|young| is_grown_up(young)) {
             let Some(socket) = self.io.get_socket(young.session) else { continue };
             socket.leave(YOUNG);
-            socket.join(QUEUED);
+            enter(&self.io, &socket, QUEUED);
         }
     }
 
@@ -300,6 +300,14 @@ impl Broadcaster {
             let view = *self.view.borrow();
             self.welcome(&view, Instant::now());
         }
+    }
+}
+
+/// A socket that ends meanwhile has been taken out of its rooms already, or nobody ever would.
+fn enter(io: &SocketIo, socket: &SocketRef, room: &'static str) {
+    socket.join(room);
+    if io.get_socket(socket.id).is_none() {
+        socket.leave_all();
     }
 }
 

@@ -2,7 +2,7 @@
 //! none while draining, turns foreign pages away, and bounds how much and how slowly a polling session may
 //! post.
 //!
-//! It looks at requests, never at what flows inside them.
+//! It looks at requests, never at what flows inside them, but for the name of a session in the answer that begins it.
 
 use std::{
     fmt,
@@ -34,6 +34,7 @@ use crate::{
     connection::Control,
     handover::{Handover, Heir, Taker},
     handshake::Handshake,
+    library::Library,
     listener::HEAD_TIMEOUT,
     metrics::Metrics,
     origin::Origins,
@@ -135,15 +136,29 @@ impl Gate {
         admission.filter(|_| is_websocket)?.websocket()
     }
 
-    /// Lets a plain handshake in, without the HTTP server. Returns false for whatever else that should look at: what is
-    /// refused is refused there.
-    pub fn admit_plain(&self, handshake: &Handshake<'_>, control: &Arc<Control>) -> bool {
-        let Some((PATH, query)) = handshake.target.split_once('?') else { return false };
-        let plain = is_plain(query) && Kind::of(&Method::GET, query) == Kind::Handshake;
-        if !plain || !self.origins.allow(handshake.origin, handshake.host) {
-            return false;
+    /// Lets a plain handshake in, without the HTTP server. `None` for whatever else that should look at: what is refused is
+    /// refused there.
+    pub fn admit_plain(
+        &self,
+        handshake: &Handshake<'_>,
+        control: &Control,
+        library: &Library,
+    ) -> Option<Opening> {
+        let (PATH, query) = handshake.target.split_once('?')? else { return None };
+        if !is_plain(query) || !self.origins.allow(handshake.origin, handshake.host) {
+            return None;
         }
-        self.permit().map(|permit| control.keep(permit)).is_ok()
+        match Kind::of(&Method::GET, query) {
+            Kind::Handshake => {
+                control.keep(self.permit().ok()?);
+                Some(Opening::New(handshake.answer()))
+            }
+            Kind::Upgrade(session) => {
+                let upgrade = Upgrade::begin(session, self.admissions.get(session)?, library)?;
+                Some(Opening::Upgrade(upgrade, handshake.answer()))
+            }
+            _ => None,
+        }
     }
 
     fn permit(&self) -> Result<OwnedSemaphorePermit, &'static str> {
@@ -226,8 +241,9 @@ impl Gate {
         }
         let agreed = || {
             let handover = request.extensions().get::<Handover>()?.clone();
-            let upgrade = Upgrade::begin(session, admitted, websockets.library().clone())?;
-            let heir = Heir::Own(Arc::clone(websockets), Opening::Upgrade(upgrade));
+            let upgrade = Upgrade::begin(session, admitted, websockets.library())?;
+            let opening = Opening::Upgrade(upgrade, Vec::new());
+            let heir = Heir::Own(Arc::clone(websockets), opening);
             handover.agree(&mut request, heir)
         };
         agreed().unwrap_or_else(|| wrong(BAD_REQUEST))

@@ -73,24 +73,24 @@ pub struct Front {
 }
 
 impl Front {
-    /// Reads what a connection begins with. Returns the answer if that is a plain handshake and let in; else what was
+    /// Reads what a connection begins with. Returns what it is to be if that is a plain handshake and let in; else what was
     /// read is left to the HTTP server.
     ///
     /// # Errors
     /// If the connection ends, or says nothing in time.
-    pub async fn meet(&self, connection: &mut Connection) -> io::Result<Option<Vec<u8>>> {
+    pub async fn meet(&self, connection: &mut Connection) -> io::Result<Option<Opening>> {
         let received = timeout(HEAD_TIMEOUT, connection.receive()).await??;
         if received.is_empty() {
             return Err(io::ErrorKind::UnexpectedEof.into());
         }
-        let plain = Handshake::parse(&received)
-            .filter(|(handshake, _)| self.gate.admit_plain(handshake, &connection.control()));
-        let Some((handshake, rest)) = plain else {
-            connection.unread(&received);
-            return Ok(None);
-        };
+        let admitted = Handshake::parse(&received).and_then(|(handshake, rest)| {
+            let (control, library) = (connection.control(), self.websockets.library());
+            Some((self.gate.admit_plain(&handshake, &control, library)?, rest))
+        });
+        let (opening, rest) =
+            admitted.map_or((None, &*received), |(opening, rest)| (Some(opening), rest));
         connection.unread(rest);
-        Ok(Some(handshake.answer()))
+        Ok(opening)
     }
 }
 

@@ -1,7 +1,7 @@
 //! What we ask of Socket.IO's own service in the name of a client of its: what waits to be polled, and the end of its
 //! session. It answers both at once, since neither waits for anybody.
 
-use std::fmt;
+use std::{fmt, task::Poll};
 
 use axum::{Router, body::Body};
 use bytes::Bytes;
@@ -32,22 +32,26 @@ impl Library {
         Self { service }
     }
 
-    /// The packets that wait for the client of a polling session, in order. Nobody else may be polling it.
-    pub fn packets(&self, session: Sid) -> Vec<String> {
-        let payload = self.ask(Method::GET, session, "").unwrap_or_default();
-        let payload = String::from_utf8_lossy(&payload);
-        payload.split(SEPARATOR).filter(|packet| !packet.is_empty()).map(str::to_owned).collect()
+    /// The packets that wait for the client of a polling session, in order; `None` if the session is over. Nobody else may
+    /// be polling it.
+    pub fn packets(&self, session: Sid) -> Option<Vec<String>> {
+        let Poll::Ready(answer) = self.ask(Method::GET, session, "") else {
+            return Some(Vec::new());
+        };
+        let payload = answer?;
+        let packets = str::from_utf8(&payload).ok()?.split(SEPARATOR);
+        Some(packets.filter(|packet| !packet.is_empty()).map(str::to_owned).collect())
     }
 
     /// Ends a polling session the way its client would: by posting a close packet.
     pub fn close(&self, session: Sid) {
-        if self.ask(Method::POST, session, "1").is_none() {
+        if !matches!(self.ask(Method::POST, session, "1"), Poll::Ready(Some(_))) {
             tracing::debug!("a polling session ended before it was closed");
         }
     }
 
-    /// The answer to a request of this session's client; `None` if that is an error, or does not come at once.
-    fn ask(&self, method: Method, session: Sid, body: &'static str) -> Option<Bytes> {
+    /// The answer to a request of this session's client, if it comes at once; `None` if it is an error.
+    fn ask(&self, method: Method, session: Sid, body: &'static str) -> Poll<Option<Bytes>> {
         let uri = format!("{PATH}?EIO=4&transport=polling&sid={session}");
         let request = Request::builder().method(method).uri(uri).body(Body::from(body));
         let request = request.expect("a session id is valid in a query");
@@ -58,6 +62,6 @@ impl Library {
             success.then(|| body.to_bytes())
         };
         // Unconstrained, since what is there must be found however much this task has done lately.
-        unconstrained(asking).now_or_never().flatten()
+        unconstrained(asking).now_or_never().map_or(Poll::Pending, Poll::Ready)
     }
 }

@@ -114,9 +114,9 @@ async fn serve(mut connection: Connection, front: Option<Front>, router: Router)
     if let Some(front) = front {
         match front.meet(&mut connection).await {
             Err(error) => return tracing::debug!(%error, "a connection ended before it began"),
-            Ok(Some(answer)) => {
+            Ok(Some(opening)) => {
                 drop(router);
-                return front.websockets.serve(connection, Opening::New(answer)).await;
+                return front.websockets.serve(connection, opening).await;
             }
             Ok(None) => {}
         }

@@ -1,5 +1,5 @@
 //! The library's side of Socket.IO, and who serves whom: how sockets come, are counted, and are sent away. Handlers
-//! touch only the tally.
+//! touch only the tally and their own session's admission.
 //!
 //! Messages from clients are not listened to; their size is bounded here and their rate in
 //! [`crate::connection`].
@@ -198,7 +198,13 @@ fn count_in(socket: &SocketRef, tally: &Arc<Tally<Visitor>>, gate: &Arc<Gate>, m
     let (gate, admitted) = (Arc::clone(gate), admission.admitted());
     socket.on_disconnect(async move |socket: SocketRef, reason: DisconnectReason| {
         let ended_for = gate.control(&socket).and_then(|control| control.ended_for());
-        admitted.end_stay(number, ended_for.unwrap_or(reason_label(reason)));
+        let label = ended_for.unwrap_or(reason_label(reason));
+        match reason {
+            DisconnectReason::ClientNSDisconnect | DisconnectReason::ServerNSDisconnect => {
+                admitted.end_stay(number, label);
+            }
+            _ => admitted.end_for(label),
+        }
     });
 }
 

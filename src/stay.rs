@@ -69,7 +69,7 @@ impl Stay {
     /// The visitor is on this websocket of our own from now on, and is told the newest count there.
     pub fn move_to(&self, websocket: &Arc<Control>, number: StayNumber) {
         let visitor = Visitor::Websocket(Arc::downgrade(websocket), number, self.first.clone());
-        self.presence.move_to(visitor, Instant::now());
+        self.presence.move_to(visitor);
     }
 
     /// Why it ends; the first reason counts.

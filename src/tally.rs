@@ -27,7 +27,7 @@ pub struct Tally<V> {
 #[derive(Debug)]
 struct State<V> {
     local: Local,
-    /// In the order of joining, so the front has waited longest. At most one entry per join.
+    /// In the order of joining, so the front has waited longest. At most one entry for each presence.
     newcomers: VecDeque<Newcomer<V>>,
 }
 
@@ -53,8 +53,6 @@ pub struct Newcomer<V> {
     pub change: Change,
     /// When it joined.
     pub joined_at: Instant,
-    /// Whether it waits again, for it was moved after it had been handed out.
-    moved: bool,
 }
 
 impl<V> Tally<V> {
@@ -70,8 +68,8 @@ impl<V> Tally<V> {
     pub fn join(self: &Arc<Self>, visitor: V, now: Instant) -> Presence<V> {
         let mut state = self.state();
         let change = self.record(&mut state, 1);
-        state.newcomers.push_back(Newcomer { visitor, change, joined_at: now, moved: false });
-        Presence { tally: Arc::clone(self), change }
+        state.newcomers.push_back(Newcomer { visitor, change, joined_at: now });
+        Presence { tally: Arc::clone(self), change, joined_at: now }
     }
 
     /// Takes out the newcomers who can be shown a count: those whose joining is covered by what the store
@@ -117,20 +115,14 @@ impl<V> Tally<V> {
         self.record(&mut state, -1);
     }
 
-    fn move_to(&self, joining: Change, visitor: V, now: Instant) {
+    /// Whoever watches the local count hears of it, although that is the same: somebody waits to be told.
+    fn greet(&self, newcomer: Newcomer<V>) {
         let mut state = self.state();
-        let first = state.newcomers.partition_point(|newcomer| newcomer.change < joining);
-        match state.newcomers.get_mut(first) {
-            // Of those with the same change, who joined by it came first.
-            Some(waiting) if waiting.change == joining && !waiting.moved => {
-                waiting.visitor = visitor;
-            }
-            _ => {
-                let change = state.local.change;
-                let newcomer = Newcomer { visitor, change, joined_at: now, moved: true };
-                state.newcomers.push_back(newcomer);
-            }
+        match state.newcomers.binary_search_by_key(&newcomer.change, |waiting| waiting.change) {
+            Ok(index) => state.newcomers[index] = newcomer,
+            Err(index) => state.newcomers.insert(index, newcomer),
         }
+        self.local.send_replace(state.local);
     }
 
     /// Published under the lock, so that the channel never goes back, and before the lock is released a
@@ -155,13 +147,15 @@ pub struct Presence<V> {
     tally: Arc<Tally<V>>,
     /// The change by which it joined.
     change: Change,
+    joined_at: Instant,
 }
 
 impl<V> Presence<V> {
-    /// The same visitor is to be told under another address from now on, and is a newcomer there. The count stays as it
-    /// is. A visitor moves once.
-    pub fn move_to(&self, visitor: V, now: Instant) {
-        self.tally.move_to(self.change, visitor, now);
+    /// The same visitor is to be told under another address from now on, and is a newcomer there, who has waited since it
+    /// joined. The count stays as it is.
+    pub fn move_to(&self, visitor: V) {
+        let Self { change, joined_at, .. } = *self;
+        self.tally.greet(Newcomer { visitor, change, joined_at });
     }
 }
 
@@ -255,15 +249,13 @@ mod tests {
             for (address, step) in steps.into_iter().chain([Step::Tell]).enumerate() {
                 let one = |number: usize, here: &[_]| number.checked_rem(here.len());
                 match step {
-                    Step::Join => here.push((tally.join(address, now), address, false)),
+                    Step::Join => here.push((tally.join(address, now), address)),
                     Step::Leave(number) => drop(one(number, &here).map(|one| here.swap_remove(one))),
                     Step::Move(number) => {
                         let Some(index) = one(number, &here) else { continue };
-                        let (presence, before, moved) = &mut here[index];
-                        if !std::mem::replace(moved, true) {
-                            presence.move_to(address, now);
-                            forwarded.push(std::mem::replace(before, address));
-                        }
+                        let (presence, before) = &mut here[index];
+                        presence.move_to(address);
+                        forwarded.push(std::mem::replace(before, address));
                     }
                     Step::Tell => {
                         let covered = tally.subscribe().borrow().change;
@@ -275,7 +267,7 @@ mod tests {
                             prop_assert!(!told.contains(&visitor), "{} is told twice", visitor);
                             told.push(visitor);
                         }
-                        prop_assert!(here.iter().all(|(_, address, _)| told.contains(address)));
+                        prop_assert!(here.iter().all(|(_, address)| told.contains(address)));
                     }
                 }
                 prop_assert_eq!(tally.users(), here.len() as u64);

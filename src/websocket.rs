@@ -59,13 +59,13 @@ pub struct Websockets {
     joined: AtomicUsize,
 }
 
-/// How a session comes to a websocket.
+/// How a session comes to a websocket, and what is still to be said to its handshake.
 #[derive(Debug)]
 pub enum Opening {
-    /// It begins here. This is still to be said to its handshake.
+    /// It begins here.
     New(Vec<u8>),
     /// It began with polling.
-    Upgrade(Upgrade),
+    Upgrade(Upgrade, Vec<u8>),
 }
 
 /// A client's session, from the answer to its handshake to its end.
@@ -160,7 +160,8 @@ impl Session {
                 control.send(&answer);
                 (id, Some(hall.pings.enter(&control)), None)
             }
-            Opening::Upgrade(upgrade) => {
+            Opening::Upgrade(upgrade, answer) => {
+                control.send(&answer);
                 (upgrade.session(), None, Some(Coming { upgrade, step: Step::Asked }))
             }
         };
@@ -173,7 +174,10 @@ impl Session {
         let ended = loop {
             let joining = poll_fn(|context| self.poll(context, connection, &mut inlet));
             match timeout(CONNECT_TIMEOUT, joining).await {
-                Err(_) => break Ended::by("while_connecting"),
+                Err(_) => {
+                    self.expire();
+                    break Ended::by("while_connecting");
+                }
                 Ok(Err(ended)) => break ended,
                 Ok(Ok(())) => {}
             }
@@ -183,7 +187,7 @@ impl Session {
             }
         };
         // Neither pings nor counts follow the last frame.
-        (self.place, self.coming) = (None, None);
+        self.place = None;
         let reason = self.control.ended_for().unwrap_or(ended.reason);
         self.leave(reason);
         if let Some(code) = ended.code {
@@ -248,6 +252,8 @@ impl Session {
             }
             (Step::Probed, UPGRADE) if coming.upgrade.commit(&self.control) => {
                 coming.step = Step::GoneOver;
+                // Clients wait for the next ping from the last one on, which came by polling.
+                self.control.send(frame::PING);
                 self.place = Some(self.hall.pings.enter(&self.control));
                 self.arrive(Waker::noop())
             }
@@ -258,15 +264,37 @@ impl Session {
     /// Takes the client's stay over from the library, as soon as that can be.
     fn arrive(&mut self, waker: &Waker) -> Result<(), Ended> {
         let Some(coming) = &self.coming else { return Ok(()) };
-        let Poll::Ready(stay) = coming.upgrade.poll_stay(waker) else { return Ok(()) };
-        let stay = stay.ok_or(Ended::by("transport_close"))?;
-        for packet in coming.upgrade.packets() {
+        let stay = match coming.upgrade.poll_stay(waker) {
+            Poll::Pending => None,
+            Poll::Ready(None) => return Err(Ended::WITH_ITS_SESSION),
+            Poll::Ready(stay) => stay,
+        };
+        if let Err(ended) = self.forward(&coming.upgrade) {
+            stay.inspect(|stay| stay.end_for(ended.reason));
+            return Err(ended);
+        }
+        if let Some(stay) = stay {
+            stay.move_to(&self.control, self.control.begin_stay());
+            self.hall.joined.fetch_add(1, Ordering::Relaxed);
+            (self.stay, self.coming) = (Some(stay), None);
+        }
+        Ok(())
+    }
+
+    /// Says what the library still has to say.
+    fn forward(&self, upgrade: &Upgrade) -> Result<(), Ended> {
+        for packet in upgrade.packets().ok_or(Ended::WITH_ITS_SESSION)? {
             self.control.send(&frame::text(&packet));
         }
-        stay.move_to(&self.control, self.control.begin_stay());
-        self.hall.joined.fetch_add(1, Ordering::Relaxed);
-        (self.stay, self.coming) = (Some(stay), None);
         Ok(())
+    }
+
+    /// The client has taken too long to go over. If it may have done so without our hearing it, its session must end:
+    /// nobody would poll it any more.
+    fn expire(&self) {
+        if let Some(Coming { upgrade, step: Step::Probed }) = &self.coming {
+            upgrade.commit(&self.control);
+        }
     }
 
     fn receive(&mut self, packet: Packet<'_>) -> Result<(), Ended> {
@@ -290,7 +318,9 @@ impl Session {
         if self.stay.is_some() {
             return;
         }
-        self.coming = None;
+        if let Some(coming) = self.coming.take() {
+            coming.upgrade.give_up("while_connecting");
+        }
         let stay = self.control.begin_stay();
         self.control.send(&frame::text(&format!("40{{\"sid\":\"{}\"}}", self.id)));
         let control = Arc::downgrade(&self.control);
@@ -301,7 +331,9 @@ impl Session {
     }
 
     fn leave(&mut self, reason: &'static str) {
-        self.coming = None;
+        if let Some(coming) = self.coming.take() {
+            coming.upgrade.give_up(reason);
+        }
         if let Some(stay) = self.stay.take() {
             self.control.leave();
             self.hall.joined.fetch_sub(1, Ordering::Relaxed);
@@ -321,6 +353,8 @@ impl Ended {
     /// By its client, in order.
     const CLOSED: Self = Self { reason: "transport_close", code: Some(1000) };
     const BAD_PACKET: Self = Self { reason: "bad_packet", code: Some(1002) };
+    /// The library ended the session that was to come here.
+    const WITH_ITS_SESSION: Self = Self { reason: "transport_close", code: None };
 
     fn by(reason: &'static str) -> Self {
         Self { reason, code: None }

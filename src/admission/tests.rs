@@ -54,6 +54,16 @@ impl Stage {
         stage
     }
 
+    /// The same, and it has polled all that it is told at first: the library pings a new session at once.
+    async fn settled() -> Self {
+        let stage = Self::joined().await;
+        let mut told = String::new();
+        while !(told.contains("40{") && told.contains("\r\n\r\n2") | told.contains("\x1e2")) {
+            told += &stage.ask("GET", "").await;
+        }
+        stage
+    }
+
     async fn send(&self, method: &str, body: &str) -> TcpStream {
         let id =
             if self.session.is_empty() { String::new() } else { format!("&sid={}", self.session) };
@@ -171,8 +181,7 @@ async fn a_session_moves_with_all_it_has() {
 /// told they tell. Method: a poll before the probe; one with a packet that waits, and one without, after it.
 #[tokio::test]
 async fn polls_end_when_the_websocket_is_probed() {
-    let stage = Stage::joined().await;
-    assert!(stage.ask("GET", "").await.contains("40{"), "the acknowledgement");
+    let stage = Stage::settled().await;
     let waiting = stage.send("GET", "").await;
     let mut peer = stage.probed().await;
     assert!(answer(waiting).await.ends_with("\r\n\r\n6"));
@@ -181,7 +190,7 @@ async fn polls_end_when_the_websocket_is_probed() {
     assert!(stage.ask("GET", "").await.ends_with("\r\n\r\n6"));
     peer.say("5").await;
     peer.say("40/nowhere,").await;
-    assert_eq!(peer.hear().await, "44/nowhere,{\"message\":\"Invalid namespace\"}");
+    assert_eq!(hear(&mut peer).await, "44/nowhere,{\"message\":\"Invalid namespace\"}");
     stage.left_the_library().await;
 }
 
@@ -255,6 +264,22 @@ impl Stage {
         assert_eq!(peer.hear().await, "3probe");
         peer
     }
+}
+
+/// Goal: an attempt that takes too long ends the websocket; the session goes on unless its client may have gone over
+/// already. Method: one that is not probed and one that is, while the clock runs whenever all wait.
+#[rstest]
+#[tokio::test]
+async fn an_attempt_that_takes_too_long_ends(#[values(false, true)] probed: bool) {
+    let stage = Stage::settled().await;
+    let mut peer = if probed { stage.probed().await } else { stage.websocket().await };
+    tokio::time::pause();
+    assert_eq!(peer.client.read(&mut [0]).await.unwrap(), 0, "it ends");
+    tokio::time::resume();
+    if probed {
+        stage.left_the_library().await;
+    }
+    assert_eq!(stage.server.tally.users(), u64::from(!probed));
 }
 
 /// Goal: with the session, the websocket ends that was to carry it. Method: its client closes it by polling, before and
@@ -360,7 +385,7 @@ impl Model {
     }
 
     fn ask(&mut self, library: &Library) {
-        let asked = Upgrade::begin(self.session, Arc::clone(&self.admitted), library.clone());
+        let asked = Upgrade::begin(self.session, Arc::clone(&self.admitted), library);
         assert_eq!(asked.is_some(), self.upgrade.is_none() && !self.over);
         self.upgrade = asked.or(self.upgrade.take());
     }

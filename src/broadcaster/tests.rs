@@ -14,9 +14,10 @@ use tower::ServiceExt;
 use super::*;
 use crate::{
     connection::{Connection, tests::pair},
-    count::{Count, Revision, Sequence},
+    count::{Count, Incarnation, Revision, Sequence},
+    reporter::{Reporter, ReporterSettings},
     stay::FirstValue,
-    store::Reply,
+    store::{Reply, embedded::EmbeddedStore},
     tally::{Local, Presence},
     view::SentReport,
 };
@@ -272,13 +273,43 @@ async fn who_moves_is_told_on_its_new_way(
     let control = connection.control();
     control.begin_websocket();
     let websocket = Visitor::Websocket(Arc::downgrade(&control), control.begin_stay(), first);
-    presence.move_to(websocket, stage.at(10));
+    presence.move_to(websocket);
     stage.act(10).await;
     stage.acknowledged(2);
     stage.act(200).await;
     let mut guest = Guest { client, connection, presence };
     guest.hears(&[1, 2]).await;
     assert_eq!(stage.metrics.join_to_emit_seconds.get_sample_count(), 1);
+}
+
+/// Goal: who moves is told although nobody comes or goes, and nobody reports. Method: the real reporter over a store of
+/// its own, with a heartbeat that does not come, and one visitor who goes over when all has been said.
+#[tokio::test]
+async fn a_move_is_noticed_when_all_is_quiet() {
+    let mut stage = Stage::new();
+    let settings = ReporterSettings {
+        incarnation: Incarnation::random(),
+        lease: Duration::from_hours(2),
+        heartbeat: Duration::from_hours(1),
+    };
+    let (view, stop) = (Arc::new(stage.view.clone()), CancellationToken::new());
+    let (tally, store) = (stage.tally.subscribe(), Arc::new(EmbeddedStore::new()));
+    let metrics = stage.metrics.clone();
+    let reporter = Reporter::new(&settings, store, tally, view, Arc::default(), metrics);
+    let broadcaster = stage.broadcaster.take().expect("it is not away");
+    let mut guest = stage.websocket_joins(0).await;
+    let told = async {
+        guest.hears(&[1]).await;
+        (guest.connection, guest.client) = pair().await;
+        let control = guest.connection.control();
+        control.begin_websocket();
+        let number = control.begin_stay();
+        let websocket = Visitor::Websocket(Arc::downgrade(&control), number, FirstValue::default());
+        guest.presence.move_to(websocket);
+        guest.hears(&[1]).await;
+        stop.cancel();
+    };
+    tokio::join!(reporter.run(stop.clone()), broadcaster.run(stop.clone()), told);
 }
 
 /// Goal: a newcomer who was told a number while the emission of it was held back does not keep it when the old

@@ -19,6 +19,8 @@ pub struct Visitor {
     stage: Stage,
     /// The session, if it began with polling.
     session: Option<String>,
+    /// A ping came by polling, to be answered on the websocket.
+    owes_pong: bool,
     /// The beginning of a frame whose end has not arrived.
     arrived: Vec<u8>,
     /// When it asked to join the namespace.
@@ -78,7 +80,8 @@ impl Visitor {
     /// On a socket whose connection is being made.
     pub fn new(stream: TcpStream, way: Way) -> Self {
         let (stage, asked_at) = (Stage::Connecting(way), Instant::now());
-        Self { stream, stage, session: None, arrived: Vec::new(), asked_at, last: None }
+        let (session, arrived) = (None, Vec::new());
+        Self { stream, stage, session, owes_pong: false, arrived, asked_at, last: None }
     }
 
     /// Goes on with a websocket, on a socket whose connection is being made.
@@ -218,9 +221,15 @@ impl Visitor {
             }
             Stage::Posted => self.ask("GET", "", Stage::Polling),
             _ => {
-                for packet in body.split('\x1e').filter(|packet| packet.starts_with("42")) {
-                    self.last = Some(count_in(packet.as_bytes()).ok_or_else(|| protocol(body))?);
-                    heard.counts += 1;
+                for packet in body.split('\x1e') {
+                    if packet == "2" {
+                        self.owes_pong = true;
+                        heard.pings += 1;
+                    } else if packet.starts_with("42") {
+                        let count = count_in(packet.as_bytes());
+                        self.last = Some(count.ok_or_else(|| protocol(body))?);
+                        heard.counts += 1;
+                    }
                 }
                 heard.moves = true;
                 self.stage = Stage::Moving;
@@ -245,6 +254,9 @@ impl Visitor {
             }
             b"3probe" => {
                 self.say("5")?;
+                if self.owes_pong {
+                    self.say("3")?;
+                }
                 self.stage = Stage::Joining;
                 if self.last.is_some() {
                     self.is_told(heard);
