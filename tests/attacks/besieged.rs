@@ -123,6 +123,14 @@ impl Besieged {
         self.sample(&format!("headcount_disconnects_total{{reason=\"{reason}\"}}")).await
     }
 
+    /// All reasons for which connections were counted out, as the metrics have them.
+    pub(crate) async fn all_disconnects(&self) -> String {
+        let page = http::get(self.cluster.instances[0].admin, "/metrics").await;
+        let page = page.expect("the metrics are served").body;
+        let lines = page.lines().filter(|line| line.starts_with("headcount_disconnects_total"));
+        lines.collect::<Vec<_>>().join(", ")
+    }
+
     /// How many connections were ever counted in.
     pub(crate) async fn joined(&self) -> usize {
         let by_websocket = "headcount_connects_total{transport=\"websocket\"}";

@@ -53,13 +53,16 @@ async fn floods_of_well_formed_packets_are_cut(#[values("true", "false")] direct
     });
     join_all(floods).await;
     besieged.agrees_on(CROWD).await;
-    // On a starved machine the part of a binary event may take longer than it is waited for.
+    // On a starved machine the library may wait in vain for the part of a binary event, or find its queue full when it is
+    // to ping, before the flood is cut.
     let attackers = 2 * kinds.len() * ATTACKERS;
+    let others = if direct_writes == "true" { 0 } else { 2 * ATTACKERS };
     eventually("each is counted out for it", async || {
-        let (flood, bad) =
-            (besieged.disconnected("flood").await, besieged.disconnected("bad_packet").await);
-        let each = flood + bad == attackers && bad <= ATTACKERS;
-        if each { Ok(()) } else { Err(format!("{flood} for flooding, {bad} for bad packets")) }
+        let flood = besieged.disconnected("flood").await;
+        let other =
+            besieged.disconnected("bad_packet").await + besieged.disconnected("ping_timeout").await;
+        let each = flood + other == attackers && other <= others;
+        if each { Ok(()) } else { Err(besieged.all_disconnects().await) }
     })
     .await;
     besieged.is_unharmed().await;
