@@ -42,7 +42,11 @@ const TIME_WITH_OFFSET: &str = "local now = time[1] * 1000 + math.floor(time[2] 
 const PATCHES: [(&str, &str, &str); 6] = [
     ("Cargo.toml", "name = \"headcount\"", "name = \"headcount-patched\""),
     // The library keeps its name, and the tests are not copied.
-    ("Cargo.toml", "[[test]]\nname = \"faults\"\nharness = false\n", "[lib]\nname = \"headcount\"\n"),
+    (
+        "Cargo.toml",
+        "[[test]]\nname = \"faults\"\nharness = false\n",
+        "[lib]\nname = \"headcount\"\n",
+    ),
     (
         "src/store/redis.rs",
         "Script::new(include_str!(\"report.lua\"))",
@@ -55,9 +59,9 @@ const PATCHES: [(&str, &str, &str); 6] = [
     ),
     (
         "src/broadcaster.rs",
-        "let emitted = socket.emit(USER_COUNT, &current_users);",
-        "let welcome = std::env::var_os(\"PATCH_PROGRAM\").is_none_or(|patch| patch != \"no welcome\");
-            let emitted = if welcome { socket.emit(USER_COUNT, &current_users) } else { Ok(()) };",
+        "if let Err(error) = socket.emit(USER_COUNT, &current_users) {",
+        "if std::env::var_os(\"PATCH_PROGRAM\").is_none_or(|patch| patch != \"no welcome\")
+            && let Err(error) = socket.emit(USER_COUNT, &current_users) {",
     ),
     (
         "src/broadcaster.rs",
