@@ -250,15 +250,16 @@ pub struct Upgrade {
 }
 
 impl Upgrade {
-    /// A client asks for it. `None` if the session is on its way already.
-    pub fn begin(session: Sid, admitted: Arc<Admitted>, library: &Library) -> Option<Self> {
+    /// A client asks for it. `None` if the session is on its way already. Boxed, so that websockets for which there is none
+    /// keep no room for it.
+    pub fn begin(session: Sid, admitted: Arc<Admitted>, library: &Library) -> Option<Box<Self>> {
         let mut state = admitted.state();
         if state.phase != Phase::Settled {
             return None;
         }
         state.phase = Phase::Asked;
         drop(state);
-        Some(Self { session, admitted, library: library.clone(), reason: "closing" })
+        Some(Box::new(Self { session, admitted, library: library.clone(), reason: "closing" }))
     }
 
     /// The session's id, which it keeps.

@@ -65,7 +65,7 @@ pub enum Opening {
     /// It begins here.
     New(Vec<u8>),
     /// It began with polling.
-    Upgrade(Upgrade, Vec<u8>),
+    Upgrade(Box<Upgrade>, Vec<u8>),
 }
 
 /// A client's session, from the answer to its handshake to its end.
@@ -81,7 +81,7 @@ struct Session {
 }
 
 struct Coming {
-    upgrade: Upgrade,
+    upgrade: Box<Upgrade>,
     step: Step,
 }
 

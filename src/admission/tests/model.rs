@@ -59,7 +59,7 @@ struct Model {
     tally: Arc<Tally<Visitor>>,
     metrics: Metrics,
     websocket: Arc<Control>,
-    upgrade: Option<Upgrade>,
+    upgrade: Option<Box<Upgrade>>,
     committed: bool,
     stays: u64,
     /// Whether the library's session has a stay.
