@@ -15,6 +15,9 @@ use crate::{
     waiting::{PATIENCE, eventually},
 };
 
+/// After so long no emission is held back: five times the least time between two.
+const QUIET: Duration = Duration::from_millis(250);
+
 /// All of them.
 pub(super) fn rows() -> Vec<Row> {
     [ends(), silences()].concat()
@@ -91,6 +94,15 @@ const VANISHED: Bound =
 async fn nothing(stage: &mut Stage) {
     stage.stop_churn().await;
     stage.right_after(Instant::now(), PATIENCE).await.expect("all agree");
+    // An emission that is held back would tell the newcomer as well, whether or not it is welcomed.
+    eventually("nobody has been told anything for a while", async || {
+        let told = stage.crowd.iter().filter_map(|guest| guest.record().entries().pop());
+        match told.map(|entry| entry.at.elapsed()).min() {
+            Some(ago) if ago < QUIET => Err(format!("somebody was told something {ago:?} ago")),
+            _ => Ok(()),
+        }
+    })
+    .await;
     stage.begin();
     let server = stage.instance(0).public;
     stage.crowd.push(stage.visits.open(0, server, Transport::WebSocket));
