@@ -14,9 +14,8 @@
 
 use std::{
     collections::HashMap,
-    future::pending,
     ops::Deref,
-    sync::{Arc, Mutex, MutexGuard, PoisonError, Weak},
+    sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError, Weak},
     task::{Poll, Waker},
     time::Duration,
 };
@@ -47,7 +46,7 @@ pub struct Admission(Arc<Owner>);
 struct Owner {
     admitted: Arc<Admitted>,
     /// Where the session is found by its id, once it has one.
-    listed: Mutex<Option<(Arc<Admissions>, Sid)>>,
+    listed: OnceLock<(Arc<Admissions>, Sid)>,
 }
 
 /// See the module's documentation.
@@ -99,14 +98,13 @@ impl Admission {
     pub fn new(permit: OwnedSemaphorePermit) -> Self {
         let admitted = Arc::new(Admitted::default());
         admitted.state().permit = Some(permit);
-        Self(Arc::new(Owner { admitted, listed: Mutex::default() }))
+        Self(Arc::new(Owner { admitted, listed: OnceLock::new() }))
     }
 
     /// From now on the session is found by its id.
     pub fn list(&self, admissions: &Arc<Admissions>, session: Sid) {
         admissions.sessions().insert(session, Arc::downgrade(&self.0.admitted));
-        let listed = Some((Arc::clone(admissions), session));
-        *self.0.listed.lock().unwrap_or_else(PoisonError::into_inner) = listed;
+        self.0.listed.get_or_init(|| (Arc::clone(admissions), session));
     }
 
     /// What outlives the session, for those who must hear of its end.
@@ -125,10 +123,8 @@ impl Deref for Admission {
 
 impl Drop for Owner {
     fn drop(&mut self) {
-        if let Some((admissions, session)) =
-            self.listed.get_mut().unwrap_or_else(PoisonError::into_inner).take()
-        {
-            admissions.sessions().remove(&session);
+        if let Some((admissions, session)) = self.listed.get() {
+            admissions.sessions().remove(session);
         }
         self.admitted.end_for("while_connecting");
     }
@@ -191,8 +187,8 @@ impl Admitted {
         let end = async {
             if is_late {
                 sleep(LATE_POLL).await;
-            } else if released.wait_for(|&released| released).await.is_err() {
-                pending::<()>().await;
+            } else {
+                drop(released.wait_for(|&released| released).await);
             }
         };
         tokio::select! {

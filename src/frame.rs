@@ -24,6 +24,7 @@ const CLOSE: u8 = 8;
 const PONG: u8 = 10;
 /// A ping of Engine.IO, which is a text.
 pub const PING: &[u8] = &[TEXT, 1, b'2'];
+
 /// The frame of a text message.
 pub fn text(payload: &str) -> Vec<u8> {
     let mut frame = match (u8::try_from(payload.len()), u16::try_from(payload.len())) {

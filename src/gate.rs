@@ -22,7 +22,7 @@ use axum::{
 };
 use http::{Extensions, Method, StatusCode, header};
 use serde::Deserialize;
-use socketioxide::{TransportType, extract::SocketRef, socket::Sid};
+use socketioxide::socket::Sid;
 use tokio::{
     sync::{OwnedSemaphorePermit, Semaphore},
     time::{Instant, timeout},
@@ -127,13 +127,6 @@ impl Gate {
     /// Cancelled by [`Gate::close`]: for whatever else should send its clients elsewhere then.
     pub fn closing(&self) -> CancellationToken {
         self.closing.clone()
-    }
-
-    /// The connection that carries this socket's websocket; `None` for a polling socket.
-    pub fn control(&self, socket: &SocketRef) -> Option<Arc<Control>> {
-        let is_websocket = socket.transport_type() == TransportType::Websocket;
-        let admission = socket.req_parts().extensions.get::<Admission>();
-        admission.filter(|_| is_websocket)?.websocket()
     }
 
     /// Lets a plain handshake in, without the HTTP server. `None` for whatever else that should look at: what is refused is

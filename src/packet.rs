@@ -22,9 +22,7 @@ pub enum Packet<'a> {
 
 /// Bytes of a namespace's name at most: it is repeated in the answer.
 const NAMESPACE_BYTES_MAX: usize = 255;
-/// What is asked and answered amid an upgrade, and nowhere else.
-const PROBE: &str = "probe";
-/// A client on polling tries a websocket.
+/// A client on polling tries a websocket; amid an upgrade and nowhere else, as is the answer.
 pub const PROBE_ASKED: &str = "2probe";
 /// The websocket can be used.
 pub const PROBE_ANSWERED: &str = "3probe";
@@ -40,13 +38,15 @@ const DEFAULT: &str = "/";
 impl<'a> Packet<'a> {
     /// Reads a message; `None` if no client may say it. Events are not looked into.
     pub fn parse(message: &'a str) -> Option<Self> {
+        if [PROBE_ASKED, PROBE_ANSWERED].contains(&message) {
+            return None;
+        }
         let mut said = message.chars();
-        match (said.next()?, said.as_str()) {
-            ('2' | '3', PROBE) => return None,
-            ('1', _) => return Some(Self::Close),
-            ('2', _) => return Some(Self::Ignored),
-            ('3', _) => return Some(Self::Pong),
-            ('4', _) => {}
+        match said.next()? {
+            '1' => return Some(Self::Close),
+            '2' => return Some(Self::Ignored),
+            '3' => return Some(Self::Pong),
+            '4' => {}
             _ => return None,
         }
         match (said.next()?, namespace(said.as_str())) {

@@ -79,11 +79,10 @@ impl Sockets {
         let (layer, io) = build(settings);
         let service = layer.layer(Router::new());
         let library = Library::new(service.clone());
-        let (tallied, counted, at_the_gate) =
-            (Arc::clone(&tally), metrics.clone(), Arc::clone(&gate));
+        let (tallied, counted) = (Arc::clone(&tally), metrics.clone());
         let websockets = Websockets::new(settings, tally, metrics, library.clone());
         let count_in = move |socket: SocketRef| {
-            count_in(&socket, &tallied, &at_the_gate, &counted);
+            count_in(&socket, &tallied, &counted);
             async {}
         };
         io.ns("/", count_in);
@@ -140,7 +139,7 @@ impl Sockets {
             Guest::Websocket(control) => return control.close_for(SENT_AWAY),
             Guest::Session(socket) => socket,
         };
-        if let Some(control) = self.gate.control(socket) {
+        if let Some(control) = control(socket) {
             control.close_for(SENT_AWAY);
         } else if socket.transport_type() == TransportType::Polling {
             self.library.close(socket.id);
@@ -186,7 +185,7 @@ fn build(settings: &SocketSettings) -> (SocketIoLayer, SocketIo) {
 
 /// The stay lives with the session's admission, and ends with that at the latest. If the socket is closed before its
 /// disconnect handler is set, both go with the socket: no order of events counts anybody for ever.
-fn count_in(socket: &SocketRef, tally: &Arc<Tally<Visitor>>, gate: &Arc<Gate>, metrics: &Metrics) {
+fn count_in(socket: &SocketRef, tally: &Arc<Tally<Visitor>>, metrics: &Metrics) {
     let Some(admission) = socket.req_parts().extensions.get::<Admission>() else {
         return tracing::error!("a session that came by no gate is not counted");
     };
@@ -195,9 +194,9 @@ fn count_in(socket: &SocketRef, tally: &Arc<Tally<Visitor>>, gate: &Arc<Gate>, m
         Stay::begin(tally, metrics, visitor, transport(socket))
     };
     let Some(number) = admission.begin_stay(begin) else { return };
-    let (gate, admitted) = (Arc::clone(gate), admission.admitted());
+    let admitted = admission.admitted();
     socket.on_disconnect(async move |socket: SocketRef, reason: DisconnectReason| {
-        let ended_for = gate.control(&socket).and_then(|control| control.ended_for());
+        let ended_for = control(&socket).and_then(|control| control.ended_for());
         let label = ended_for.unwrap_or(reason_label(reason));
         match reason {
             DisconnectReason::ClientNSDisconnect | DisconnectReason::ServerNSDisconnect => {
@@ -206,6 +205,13 @@ fn count_in(socket: &SocketRef, tally: &Arc<Tally<Visitor>>, gate: &Arc<Gate>, m
             _ => admitted.end_for(label),
         }
     });
+}
+
+/// The connection that carries a socket's websocket; `None` for a polling socket.
+fn control(socket: &SocketRef) -> Option<Arc<Control>> {
+    let is_websocket = socket.transport_type() == TransportType::Websocket;
+    let admission = socket.req_parts().extensions.get::<Admission>();
+    admission.filter(|_| is_websocket)?.websocket()
 }
 
 fn transport(socket: &SocketRef) -> Transport {

@@ -97,11 +97,21 @@ impl Besieged {
 
     /// One sample of the metrics, its name as on the page, labels included; zero if it is not there.
     pub(crate) async fn sample<T: FromStr + Default>(&self, name: &str) -> T {
-        let page = http::get(self.cluster.instances[0].admin, "/metrics").await;
-        let page = page.expect("the metrics are served").body;
+        let page = self.metrics().await;
         let mut lines = page.lines().filter_map(|line| line.strip_prefix(name)?.strip_prefix(' '));
         let value = lines.next().map(str::parse::<T>);
         value.map_or_else(T::default, |value| value.ok().expect("it is a whole number"))
+    }
+
+    async fn metrics(&self) -> String {
+        let page = http::get(self.cluster.instances[0].admin, "/metrics").await;
+        page.expect("the metrics are served").body
+    }
+
+    /// Waits until so many were counted out for this reason, ever.
+    pub(crate) async fn until_disconnected(&self, reason: &str, wanted: usize) {
+        let name = format!("headcount_disconnects_total{{reason=\"{reason}\"}}");
+        self.until(&name, wanted.try_into().expect("they are few")).await;
     }
 
     /// Waits until a sample has this value.
@@ -125,8 +135,7 @@ impl Besieged {
 
     /// All reasons for which connections were counted out, as the metrics have them.
     pub(crate) async fn all_disconnects(&self) -> String {
-        let page = http::get(self.cluster.instances[0].admin, "/metrics").await;
-        let page = page.expect("the metrics are served").body;
+        let page = self.metrics().await;
         let lines = page.lines().filter(|line| line.starts_with("headcount_disconnects_total"));
         lines.collect::<Vec<_>>().join(", ")
     }

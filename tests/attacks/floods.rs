@@ -17,9 +17,6 @@ use crate::{
 /// How many of each kind.
 const ATTACKERS: usize = 3;
 
-/// Who was counted out for saying what cannot be read.
-const BAD: &str = "headcount_disconnects_total{reason=\"bad_packet\"}";
-
 /// Goal: a flood of anything that is well-formed ends the connection, is counted as a flood, and leaves no
 /// line in the log for each message. Method: joined websockets, ours and the library's, send one kind of packet without a
 /// pause until they are cut.
@@ -95,7 +92,7 @@ async fn floods_of_rubbish_are_cut_at_once(#[values("true", "false")] direct_wri
         Raw::alive_by(way, address).await.flood(&churn.repeat(300)).await;
     }
     besieged.agrees_on(CROWD).await;
-    besieged.until(BAD, (attacks.len() * ATTACKERS).try_into().expect("they are few")).await;
+    besieged.until_disconnected("bad_packet", attacks.len() * ATTACKERS).await;
     besieged.is_unharmed().await;
 }
 
@@ -170,8 +167,7 @@ async fn hammering_with_requests_harms_nobody() {
     for hammer in hammers {
         println!("one hammer got {} answers", hammer.await.expect("it does not panic"));
     }
-    let ended = "headcount_disconnects_total{reason=\"multiple_polls\"}";
-    besieged.until(ended, ATTACKERS.try_into().expect("they are few")).await;
+    besieged.until_disconnected("multiple_polls", ATTACKERS).await;
     besieged.is_unharmed().await;
 }
 

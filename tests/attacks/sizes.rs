@@ -70,8 +70,7 @@ async fn oversized_websocket_messages_end_the_connection(
     }
     besieged.agrees_on(CROWD).await;
     let errors = errors_before + 2 * attacks.len() * ATTACKERS;
-    let ended = "headcount_disconnects_total{reason=\"transport_error\"}";
-    besieged.until(ended, errors.try_into().expect("they are few")).await;
+    besieged.until_disconnected("transport_error", errors).await;
     besieged.is_unharmed().await;
 }
 
