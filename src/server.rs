@@ -22,11 +22,7 @@ use crate::{
     config::{CONNECTIONS_MAX, Config, DESCRIPTORS_RESERVED, RedisConfig},
     drain::drain,
     engine::{
-        Engine,
-        admission::Admission,
-        flusher::Flusher,
-        ping_wheel,
-        session::Member,
+        Engine, admission::Admission, flusher::Flusher, ping_wheel, session::Member,
         settings::SessionSettings,
     },
     http::{
@@ -117,11 +113,8 @@ impl Server {
         let tally = Tally::new();
         let view = Arc::new(watch::Sender::new(View::default()));
         let flusher = Flusher::default();
-        let admission = Admission::new(
-            self.limits.sessions,
-            self.config.origins.clone(),
-            self.metrics.clone(),
-        );
+        let admission =
+            Admission::new(self.limits.sessions, self.config.origins.clone(), self.metrics.clone());
         let engine = Engine::new(
             self.session_settings(),
             admission,

@@ -18,7 +18,7 @@ use tokio::{
 };
 
 use super::{
-    Engine,
+    Engine, charge,
     outbox::Outbox,
     reason::{End, EndReason, Refusal},
     session::Session,
@@ -34,7 +34,7 @@ use crate::{
 
 /// Bytes that a post counts for beside its own: a request is work, however short. So a session may post twice a second
 /// sustained; it needs one post to connect and one for every ping.
-const POST_BYTES: usize = CLIENT_BYTES_PER_SECOND as usize / 2;
+const POST_BYTES: u64 = CLIENT_BYTES_PER_SECOND / 2;
 
 /// How long a poll that comes amid the client's move to a websocket waits before it is answered with nothing. A poll
 /// that a client sent behind the packet that moves it is to be refused, although it may be read before that packet.
@@ -111,7 +111,7 @@ impl Engine {
         drop(state);
         let decoder = Some(PayloadDecoder::new(self.settings.payload_bytes_max));
         let mut post = Post { engine: Arc::clone(self), session, decoder, is_done: false };
-        match self.charge(&post.session, POST_BYTES) {
+        match charge(&post.session, POST_BYTES) {
             Ok(()) => Ok(post),
             Err(end) => Err(post.fail(end)),
         }
@@ -185,8 +185,7 @@ impl Post {
     pub fn read(&mut self, piece: &[u8]) -> Result<(), Refusal> {
         let Some(mut decoder) = self.decoder.take() else { return Ok(()) };
         let (engine, session) = (&self.engine, &self.session);
-        let read = engine
-            .charge(session, piece.len())
+        let read = charge(session, piece.len() as u64)
             .and_then(|()| decoder.read(piece, |part| engine.receive_part(session, part)));
         self.decoder = Some(decoder);
         self.settle(read)
