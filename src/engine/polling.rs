@@ -21,7 +21,7 @@ use super::{
     Engine, charge,
     outbox::Outbox,
     reason::{End, EndReason, Refusal},
-    session::Session,
+    session::{Check, Session},
     settings::Transport,
 };
 use crate::{
@@ -123,8 +123,13 @@ impl Engine {
         let poll_gap = self.poll_gap();
         if state.requests.unpolled_since.is_some() && !state.requests.is_suspect {
             state.requests.is_suspect = true;
-            if let super::Check::Wait(Some(at)) = state.check(Instant::now(), poll_gap) {
-                self.check_by(session, &mut state, at);
+            match state.check(Instant::now(), poll_gap) {
+                Check::Wait(None) => {}
+                Check::Wait(Some(at)) => self.check_by(session, &mut state, at),
+                Check::Over(reason) => {
+                    drop(state);
+                    self.end(session, reason);
+                }
             }
         }
     }
