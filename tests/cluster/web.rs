@@ -2,8 +2,11 @@
 //!
 //! The pages run in a real Chromium, on a real cluster.
 
+mod below_a_path;
 mod embed;
+mod languages;
 mod page;
+mod socketio;
 
 mod badge;
 mod count;
@@ -13,4 +16,5 @@ mod clients;
 mod docs;
 
 mod browser;
+mod proxy;
 mod site;
