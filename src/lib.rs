@@ -59,6 +59,7 @@ pub mod metrics;
 pub mod config;
 
 pub mod drain;
+pub mod logging;
 pub mod memory;
 pub mod server;
 

@@ -104,6 +104,11 @@ impl Server {
         Ok(Addresses { public: self.public.local_addr()?, admin: self.admin.local_addr()?, store })
     }
 
+    /// What it counts, to which the process may add what it counts itself.
+    pub fn metrics(&self) -> &Metrics {
+        &self.metrics
+    }
+
     /// Serves until `stop`, then drains and says farewell.
     ///
     /// # Errors
