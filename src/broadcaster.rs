@@ -133,20 +133,20 @@ impl Broadcaster {
     async fn act(&mut self, now: Instant) -> Option<Instant> {
         self.let_grow_up(now);
         let view = *self.view.borrow_and_update();
-        let shown = view.shown();
+        let shown = view.shown(now);
         // Whom an emission reaches; newcomers are counted one by one.
         let reached = self.tally.told();
         let changed = self.told != Some(shown.users);
         let held_back = self.pace.due().filter(|&due| due > now);
         self.welcome(&view, now);
-        let includes = |told: &mut Newcomer<Visitor>| view.shown_includes(told.change);
+        let includes = |told: &mut Newcomer<Visitor>| view.shown_includes(told.change, now);
         let corrected: Vec<_> = self.provisional.extract_if(.., includes).collect();
         if changed && held_back.is_none() {
             self.emit_to_all(shown.users, reached).await;
         } else {
             self.correct(&corrected, shown.users);
         }
-        self.let_in_postponed();
+        self.let_in_postponed(now);
         self.listeners.enlist_entering();
         let next_emission = held_back.filter(|_| changed);
         let patience_ends = self.tally.patience_ends().filter(|&at| at > now);
@@ -164,7 +164,7 @@ impl Broadcaster {
                 Visitor::Session(..) => false,
             };
             if is_out_of_reach {
-                self.let_in(newcomer, view);
+                self.let_in(newcomer, view, now);
             } else {
                 self.postponed.push(newcomer);
             }
@@ -172,17 +172,17 @@ impl Broadcaster {
     }
 
     /// Who came during an emission may be in the newest view only.
-    fn let_in_postponed(&mut self) {
+    fn let_in_postponed(&mut self, now: Instant) {
         let view = *self.view.borrow();
         for newcomer in std::mem::take(&mut self.postponed) {
-            self.let_in(newcomer, &view);
+            self.let_in(newcomer, &view, now);
         }
     }
 
     /// Gives a newcomer its first value, even when nobody else's number changed; from now on emissions reach it.
-    fn let_in(&mut self, newcomer: Newcomer<Visitor>, view: &View) {
-        let shown = view.shown().users;
-        let is_included = view.shown_includes(newcomer.change);
+    fn let_in(&mut self, newcomer: Newcomer<Visitor>, view: &View, now: Instant) {
+        let shown = view.shown(now).users;
+        let is_included = view.shown_includes(newcomer.change, now);
         let current_users = if is_included { shown } else { view.estimate() };
         let here = match &newcomer.visitor {
             Visitor::Websocket(control, stay, _) => self.open(control, *stay, current_users),

@@ -7,6 +7,7 @@
 //!     ▲                             (local count)          ▲  │ reply            │ announcement
 //!     │                                                    │  ▼                  ▼
 //!     └────────── broadcaster ◀──────────── view ◀─────────┴──────── announcements (pub/sub)
+//!  tally ──observer──▶ view: the local count, whether or not anybody reports
 //!  http: reads the view and the metrics, never writes
 //! ```
 //!
@@ -30,6 +31,7 @@ pub mod sweep;
 
 pub mod store;
 
+pub mod observer;
 pub mod reporter;
 
 pub mod announcements;

@@ -26,6 +26,7 @@ use crate::{
     listener::{self, Listener},
     memory,
     metrics::Metrics,
+    observer::Observer,
     origin::cors,
     rate::client_bytes_burst,
     reporter::{Reporter, ReporterSettings},
@@ -195,7 +196,7 @@ impl Server {
         }
     }
 
-    /// The tasks of the ring: tally → reporter → store → announcements → view → broadcaster.
+    /// The tasks of the ring: tally → reporter → store → announcements → view → broadcaster; and tally → view.
     fn spawn_ring(
         &self,
         tasks: &mut Tasks,
@@ -229,6 +230,8 @@ impl Server {
             metrics.clone(),
             config.emit_interval,
         );
+        let observer = Observer::new(tally.subscribe(), Arc::clone(view));
+        tasks.spawn("observer", observer.run(stop.clone()));
         tasks.spawn("memory", memory::give_back(tally.subscribe(), stop.clone()));
         tasks.spawn("reporter", reporter.run(stop.clone()));
         tasks.spawn("announcements", listener.run(stop.clone()));

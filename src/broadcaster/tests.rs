@@ -3,6 +3,8 @@
 
 #[path = "tests/meanwhile.rs"]
 mod meanwhile;
+#[path = "tests/unreported.rs"]
+mod unreported;
 
 use axum::Router;
 use http::Request;
@@ -15,9 +17,10 @@ use super::*;
 use crate::{
     connection::{Connection, tests::pair},
     count::{Count, Incarnation, Revision, Sequence},
+    observer::Observer,
     reporter::{Reporter, ReporterSettings},
     stay::FirstValue,
-    store::{Reply, embedded::EmbeddedStore},
+    store::{LEASE_MAX, Reply, embedded::EmbeddedStore},
     tally::{Local, Presence},
     view::SentReport,
 };
@@ -77,6 +80,7 @@ impl Stage {
         let (layer, io) = SocketIo::new_layer();
         io.ns("/", async || {});
         let (tally, view) = (Tally::new(), watch::Sender::new(View::default()));
+        view.send_modify(|view| view.begin_incarnation(Incarnation::random(), LEASE_MAX));
         let metrics = Metrics::new("none").unwrap();
         let tallied = Arc::clone(&tally);
         let broadcaster =
@@ -179,7 +183,7 @@ impl Stage {
             reaped: 0,
             repaired: 0,
         };
-        self.view.send_modify(|view| view.fold_reply(sent, &reply));
+        self.view.send_modify(|view| view.fold_reply(sent, &reply, sent.at));
     }
 
     async fn act(&mut self, at_millis: u64) -> Option<Duration> {
@@ -295,6 +299,7 @@ async fn a_move_is_noticed_when_all_is_quiet() {
     let (view, stop) = (Arc::new(stage.view.clone()), CancellationToken::new());
     let (tally, store) = (stage.tally.subscribe(), Arc::new(EmbeddedStore::new()));
     let metrics = stage.metrics.clone();
+    let observer = Observer::new(tally.clone(), Arc::clone(&view));
     let reporter = Reporter::new(&settings, store, tally, view, Arc::default(), metrics);
     let broadcaster = stage.broadcaster.take().expect("it is not away");
     let mut guest = stage.websocket_joins(0).await;
@@ -309,7 +314,8 @@ async fn a_move_is_noticed_when_all_is_quiet() {
         guest.hears(&[1]).await;
         stop.cancel();
     };
-    tokio::join!(reporter.run(stop.clone()), broadcaster.run(stop.clone()), told);
+    let (reporter, observer) = (reporter.run(stop.clone()), observer.run(stop.clone()));
+    tokio::join!(reporter, observer, broadcaster.run(stop.clone()), told);
 }
 
 /// Goal: a newcomer who was told a number while the emission of it was held back does not keep it when the old

@@ -14,7 +14,7 @@ use std::{
 
 use headcount::{
     broadcaster::Broadcaster,
-    count::{Count, Revision, Sequence},
+    count::{Count, Incarnation, Revision, Sequence},
     gate::Gate,
     listener::{self, Listener},
     metrics::Metrics,
@@ -23,7 +23,7 @@ use headcount::{
     session::{SocketSettings, Transports},
     sockets::Sockets,
     stay::Visitor,
-    store::Reply,
+    store::{LEASE_MAX, Reply},
     stragglers::Stragglers,
     tally::Tally,
     view::{SentReport, View},
@@ -144,7 +144,8 @@ impl Stage {
         self.view.send_modify(|view| {
             view.observe(local);
             let sent = SentReport { sequence: Sequence(1), local, at: Instant::now() };
-            view.fold_reply(sent, &reply(count(0)));
+            view.begin_incarnation(Incarnation::random(), LEASE_MAX);
+            view.fold_reply(sent, &reply(count(0)), sent.at);
         });
         for client in &mut clients {
             until(client, b"user count").await;
@@ -154,7 +155,7 @@ impl Stage {
 
     /// The store's count is now so many more than there are sockets.
     fn show(&self, more: u64) {
-        self.view.send_modify(|view| view.fold(count(more)));
+        self.view.send_modify(|view| view.fold(count(more), Instant::now()));
     }
 }
 
