@@ -11,17 +11,19 @@ use axum::{
 };
 use tokio::{sync::watch, time::Instant};
 
-use crate::{gate::Gate, metrics::Metrics, sockets::Sockets, view::View};
+use crate::{
+    engine::{Engine, settings::Transport},
+    metrics::Metrics,
+    view::View,
+};
 
 /// What the admin pages look at.
 #[derive(Debug)]
 pub struct Admin {
     /// The view.
     pub view: watch::Receiver<View>,
-    /// The sockets.
-    pub sockets: Sockets,
-    /// Whether handshakes are refused, and readiness withdrawn.
-    pub gate: Arc<Gate>,
+    /// The sessions, and whether handshakes are refused and readiness withdrawn.
+    pub engine: Arc<Engine>,
     /// Everything else.
     pub metrics: Metrics,
 }
@@ -45,7 +47,7 @@ pub fn router(admin: Admin) -> Router {
 /// Ready after the first answer of the store, and from then on whatever becomes of it: an outage of Redis
 /// must not empty the load balancer.
 async fn ready(State(admin): State<Arc<Admin>>) -> impl IntoResponse {
-    if admin.gate.is_leaving() {
+    if admin.engine.admission().is_leaving() {
         return (StatusCode::SERVICE_UNAVAILABLE, "shutting down\n");
     }
     if admin.view.borrow().answered().is_none() {
@@ -82,9 +84,10 @@ impl Admin {
         metrics.store_up.set(i64::from(view.is_reachable(now)));
         metrics.instances.set(view.instances().into());
         let mut sockets = 0;
-        for (transport, open) in self.sockets.by_transport() {
-            metrics.connections.with_label_values(&[transport]).set(signed(open as u64));
-            sockets += open as u64;
+        for transport in Transport::ALL {
+            let joined = self.engine.joined(transport) as u64;
+            metrics.connections.with_label_values(&[transport.label()]).set(signed(joined));
+            sockets += joined;
         }
         metrics.drift_users.set(signed(view.acknowledged_users(now)) - signed(sockets));
     }

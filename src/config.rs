@@ -23,9 +23,9 @@ use setting::{Setting, redis_url};
 
 use crate::{
     count::Incarnation,
+    engine::settings::Transports,
     origin::Origins,
     pace::{ANSWER_OVERDUE, REPORT_GAP_MIN, whole_millis},
-    session::Transports,
     store::{LEASE_MAX, LEASE_MIN, redis::shown_url},
 };
 
@@ -102,9 +102,6 @@ pub struct ServeArgs {
     /// Least time between two emissions of one instance: 1ms to 10s.
     #[arg(long, env = "HEADCOUNT_EMIT_INTERVAL", value_name = "DURATION", default_value = "50ms")]
     emit_interval: String,
-    /// Write counts straight to websockets, at half the cost of Socket.IO's queues: true or false.
-    #[arg(long, env = "HEADCOUNT_DIRECT_WRITES", value_name = "BOOL", default_value = "true")]
-    direct_writes: String,
     /// Engine.IO: time between pings, 1s to 10min.
     #[arg(long, env = "HEADCOUNT_PING_INTERVAL", value_name = "DURATION", default_value = "25s")]
     ping_interval: String,
@@ -136,6 +133,9 @@ pub struct ServeArgs {
     /// On SIGTERM: the time over which clients are then sent elsewhere.
     #[arg(long, env = "HEADCOUNT_DRAIN", value_name = "DURATION", default_value = "10s")]
     drain: String,
+    /// How long an HTTP connection may stay idle between two requests: 1s to 1h. Longer than a balancer keeps its own.
+    #[arg(long, env = "HEADCOUNT_KEEP_ALIVE", value_name = "DURATION", default_value = "75s")]
+    keep_alive: String,
     /// What to log to stderr, as a tracing filter: error, warn, info, debug, trace, or per module.
     #[arg(long, env = "HEADCOUNT_LOG", value_name = "FILTER", default_value = "info")]
     log: String,
@@ -200,7 +200,6 @@ pub struct Config {
     pub heartbeat: Duration,
     pub lease: Duration,
     pub emit_interval: Duration,
-    pub direct_writes: bool,
     pub ping_interval: Duration,
     pub ping_timeout: Duration,
     pub payload_bytes_max: usize,
@@ -209,6 +208,7 @@ pub struct Config {
     pub connections_max: Option<usize>,
     pub drain_delay: Duration,
     pub drain: Duration,
+    pub keep_alive: Duration,
     pub log: LogConfig,
     pub incarnation: Incarnation,
 }
@@ -257,8 +257,6 @@ impl ServeArgs {
             lease,
             emit_interval: Setting("HEADCOUNT_EMIT_INTERVAL", &self.emit_interval)
                 .duration(Duration::from_millis(1), Duration::from_secs(10))?,
-            direct_writes: Setting("HEADCOUNT_DIRECT_WRITES", &self.direct_writes)
-                .parse("true or false")?,
             ping_interval: Setting("HEADCOUNT_PING_INTERVAL", &self.ping_interval)
                 .duration(PING_MIN, PING_MAX)?,
             ping_timeout: Setting("HEADCOUNT_PING_TIMEOUT", &self.ping_timeout)
@@ -272,6 +270,8 @@ impl ServeArgs {
                 .duration(Duration::ZERO, Duration::from_hours(1))?,
             drain: Setting("HEADCOUNT_DRAIN", &self.drain)
                 .duration(Duration::ZERO, Duration::from_hours(1))?,
+            keep_alive: Setting("HEADCOUNT_KEEP_ALIVE", &self.keep_alive)
+                .duration(Duration::from_secs(1), Duration::from_hours(1))?,
             log: self.log()?,
             incarnation: self.incarnation()?,
         })

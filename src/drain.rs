@@ -5,7 +5,10 @@ use std::time::Duration;
 
 use tokio::time::{Instant, interval, sleep, timeout_at};
 
-use crate::{sockets::Sockets, stay::Visitor, tally::Tally};
+use crate::{
+    engine::{Engine, reason::EndReason, session::Member},
+    tally::Tally,
+};
 
 /// Clients are sent away in batches this far apart: small enough that a balancer's other servers see a
 /// steady trickle, large enough to cost nothing.
@@ -16,9 +19,8 @@ const LAST_ONES: Duration = Duration::from_secs(2);
 
 /// Withdraws readiness, waits for balancers to notice, refuses handshakes, and ends all transports evenly
 /// over `window`.
-pub async fn drain(sockets: &Sockets, tally: &Tally<Visitor>, delay: Duration, window: Duration) {
-    let gate = sockets.gate();
-    gate.leave();
+pub async fn drain(engine: &Engine, tally: &Tally<Member>, delay: Duration, window: Duration) {
+    engine.admission().leave();
     tracing::info!(
         ?delay,
         ?window,
@@ -26,15 +28,15 @@ pub async fn drain(sockets: &Sockets, tally: &Tally<Visitor>, delay: Duration, w
         "shutting down: not ready any more"
     );
     sleep(delay).await;
-    gate.close();
+    engine.admission().close();
     let deadline = Instant::now() + window;
-    send_all_away(sockets, deadline).await;
-    // A session whose handshake was just ahead of the gate may have joined meanwhile.
+    send_all_away(engine, deadline).await;
+    // A session whose handshake was just ahead of the end of admission may have joined meanwhile.
     let emptied = timeout_at(deadline + LAST_ONES, async {
         let mut ticks = interval(BATCH_GAP);
         while tally.users() > 0 {
             ticks.tick().await;
-            send_all_away(sockets, Instant::now()).await;
+            send_all_away(engine, Instant::now()).await;
         }
     });
     if emptied.await.is_ok() {
@@ -44,19 +46,20 @@ pub async fn drain(sockets: &Sockets, tally: &Tally<Visitor>, delay: Duration, w
     }
 }
 
-/// Ends the transports that are open now, evenly until `deadline`.
-async fn send_all_away(sockets: &Sockets, deadline: Instant) {
-    let everybody = sockets.everybody();
+/// Ends the sessions that are open now, evenly until `deadline`. It ends their transports, never by a disconnect packet: a
+/// client that is told to leave the namespace stays away, one that loses its transport reconnects.
+async fn send_all_away(engine: &Engine, deadline: Instant) {
+    let sessions = engine.sessions().all();
     let start = Instant::now();
     let window = deadline.saturating_duration_since(start);
     let mut gone = 0;
-    while gone < everybody.len() {
-        let due = due(everybody.len(), start.elapsed(), window);
-        for guest in &everybody[gone..due] {
-            sockets.send_away(guest);
+    while gone < sessions.len() {
+        let due = due(sessions.len(), start.elapsed(), window);
+        for session in &sessions[gone..due] {
+            engine.end(session, EndReason::Draining);
         }
         gone = due;
-        if gone < everybody.len() {
+        if gone < sessions.len() {
             sleep(BATCH_GAP).await;
         }
     }

@@ -3,7 +3,7 @@
 //! Data moves one way round:
 //!
 //! ```text
-//!  browser ──connect──▶ sockets ──▶ tally ──changed──▶ reporter ──report──▶ store (Redis | embedded)
+//!  browser ──connect──▶ engine  ──▶ tally ──changed──▶ reporter ──report──▶ store (Redis | embedded)
 //!     ▲                             (local count)          ▲  │ reply            │ announcement
 //!     │                                                    │  ▼                  ▼
 //!     └────────── broadcaster ◀──────────── view ◀─────────┴──────── announcements (pub/sub)
@@ -19,13 +19,9 @@ pub mod count;
 pub mod tally;
 pub mod view;
 
-pub mod frame;
-pub mod handshake;
-pub mod inlet;
 pub mod origin;
-pub mod outlet;
 pub mod pace;
-pub mod packet;
+pub mod protocol;
 pub mod rate;
 pub mod sweep;
 
@@ -36,27 +32,19 @@ pub mod reporter;
 
 pub mod announcements;
 
-pub mod connection;
-pub mod pings;
-pub mod session;
-pub mod stay;
-pub mod stragglers;
+pub mod metrics;
 
-pub mod admission;
-pub mod library;
-pub mod websocket;
+pub mod net;
 
-pub mod gate;
-pub mod handover;
-pub mod listener;
+pub mod engine;
 
-pub mod broadcaster;
-pub mod sockets;
+pub mod broadcast;
 
 pub mod web;
 
+pub mod http;
+
 pub mod admin;
-pub mod metrics;
 
 pub mod config;
 

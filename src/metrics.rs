@@ -54,23 +54,10 @@ const HELP: &[(&str, &str)] = &[
 /// with its first event shows no increase, so an alert on it would miss that event.
 type Label = (&'static str, &'static [&'static str]);
 const TRANSPORTS: Label = ("transport", &["websocket", "polling"]);
-const DISCONNECT_REASONS: Label = (
-    "reason",
-    &[
-        "transport_close",
-        "transport_error",
-        "client_left",
-        "server_left",
-        "ping_timeout",
-        "multiple_polls",
-        "bad_packet",
-        "closing",
-        "flood",
-        "while_connecting",
-    ],
-);
-const REFUSAL_REASONS: Label =
-    ("reason", &["full", "draining", "origin", "flood", "slow", "descriptors", "admin", "streams"]);
+/// The reasons for which the engine ends sessions and refuses requests are its own: see
+/// [`Metrics::begin_reasons`].
+const DISCONNECT_REASONS: Label = ("reason", &[]);
+const REFUSAL_REASONS: Label = ("reason", &["descriptors", "admin", "streams"]);
 const OUTCOMES: Label = (
     "outcome",
     &[
@@ -179,6 +166,22 @@ impl Metrics {
             log_lines_dropped: make.counter("log_lines_dropped_total")?,
             registry: make.registry,
         })
+    }
+
+    /// Begins the series of these reasons at 0, for ended sessions and for refused requests.
+    pub fn begin_reasons<'a>(
+        &self,
+        ended: impl IntoIterator<Item = &'a str>,
+        refused: impl IntoIterator<Item = &'a str>,
+    ) {
+        for (counter, reasons) in [
+            (&self.disconnects, ended.into_iter().collect::<Vec<_>>()),
+            (&self.refused, refused.into_iter().collect()),
+        ] {
+            for reason in reasons {
+                counter.with_label_values(&[reason]);
+            }
+        }
     }
 
     /// The page that Prometheus scrapes, in its text format.

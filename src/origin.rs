@@ -37,6 +37,22 @@ impl Origins {
         self.allow(origin.as_deref(), host.as_deref())
     }
 
+    /// Whether a request may have what costs something: as [`Origins::allow`], but a request without an `Origin` header
+    /// is refused too if its browser says (`Sec-Fetch-Site`) that a page of another site sends it. Images and frames are
+    /// asked for in that way, which a foreign page could use to take all sessions through its visitors' browsers.
+    pub fn allow_page(
+        &self,
+        origin: Option<&str>,
+        host: Option<&str>,
+        fetch_site: Option<&str>,
+    ) -> bool {
+        let is_foreign = matches!(fetch_site, Some("cross-site" | "same-site"));
+        match origin {
+            None if is_foreign => *self == Self::Any,
+            _ => self.allow(origin, host),
+        }
+    }
+
     /// Whether a request with this `Origin` header, sent to this `Host`, may connect.
     pub fn allow(&self, origin: Option<&str>, host: Option<&str>) -> bool {
         let Some(origin) = origin else { return true };

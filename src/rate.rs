@@ -1,10 +1,8 @@
 //! How often something may happen: token buckets on instants that are passed in. Pure.
 
-use std::{collections::HashMap, hash::Hash, time::Duration};
+use std::time::Duration;
 
 use tokio::time::Instant;
-
-use crate::sweep::Sweep;
 
 /// What a client may send, sustained: it needs to answer a ping now and then, which takes a few bytes.
 pub const CLIENT_BYTES_PER_SECOND: u64 = 4096;
@@ -53,38 +51,6 @@ impl Bucket {
             self.refilled_at += Duration::from_nanos(earned * 1_000_000_000 / self.per_second);
         }
     }
-
-    fn is_full(&mut self, now: Instant) -> bool {
-        self.refill(now);
-        self.left == self.burst
-    }
-}
-
-/// One bucket for each key that did something lately. A full bucket is as good as none, so those are swept.
-#[derive(Debug)]
-pub struct Rates<K> {
-    burst: u64,
-    per_second: u64,
-    buckets: HashMap<K, Bucket>,
-    sweep: Sweep,
-}
-
-impl<K: Eq + Hash> Rates<K> {
-    /// The same bucket for every key.
-    pub fn new(burst: u64, per_second: u64) -> Self {
-        Self { burst, per_second, buckets: HashMap::new(), sweep: Sweep::default() }
-    }
-
-    /// Whether `key` may have so many tokens more.
-    pub fn allow(&mut self, key: K, tokens: u64, now: Instant) -> bool {
-        self.sweep.if_due(self.buckets.len(), || {
-            self.buckets.retain(|_, bucket| !bucket.is_full(now));
-            self.buckets.len()
-        });
-        let (burst, per_second) = (self.burst, self.per_second);
-        let bucket = self.buckets.entry(key).or_insert_with(|| Bucket::new(burst, per_second, now));
-        bucket.spend(tokens, now)
-    }
 }
 
 #[cfg(test)]
@@ -107,17 +73,6 @@ mod tests {
         let much_later = start + Duration::from_hours(1);
         assert!(bucket.spend(10, much_later));
         assert!(!bucket.spend(1, much_later));
-    }
-
-    /// Goal: keys that fell silent cost no memory. Method: 10,000 of them, one after the other.
-    #[test]
-    fn silent_keys_are_swept() {
-        let start = Instant::now();
-        let mut rates = Rates::new(2, 1);
-        for key in 0..10_000u32 {
-            assert!(rates.allow(key, 1, start + Duration::from_secs(key.into())));
-        }
-        assert!(rates.buckets.len() < 200, "{}", rates.buckets.len());
     }
 
     proptest! {

@@ -18,27 +18,28 @@ use tokio_util::sync::CancellationToken;
 use crate::{
     admin::{self, Admin},
     announcements::Listener as AnnouncementListener,
-    broadcaster::Broadcaster,
+    broadcast::broadcaster::Broadcaster,
     config::{CONNECTIONS_MAX, Config, DESCRIPTORS_RESERVED, RedisConfig},
     drain::drain,
-    gate::Gate,
-    handover::Front,
-    listener::{self, Listener},
+    engine::{
+        Engine, admission::Admission, flusher::Flusher, ping_wheel, session::Member,
+        settings::SessionSettings,
+    },
+    http::{
+        endpoint,
+        serve::{HEAD_TIMEOUT, HttpService, Timeouts},
+    },
     memory,
     metrics::Metrics,
+    net::listener::{self, Listener},
     observer::Observer,
     origin::cors,
-    rate::client_bytes_burst,
     reporter::{Reporter, ReporterSettings},
-    session::SocketSettings,
-    sockets::Sockets,
-    stay::Visitor,
     store::{
         Store,
         embedded::EmbeddedStore,
         redis::{RedisSettings, RedisStore},
     },
-    stragglers::Stragglers,
     tally::Tally,
     view::View,
     web::{self, Web},
@@ -117,42 +118,39 @@ impl Server {
     pub async fn run(self, stop: CancellationToken) -> anyhow::Result<()> {
         let tally = Tally::new();
         let view = Arc::new(watch::Sender::new(View::default()));
-        let burst_bytes = client_bytes_burst(self.config.payload_bytes_max);
-        let gate = Arc::new(Gate::new(
-            self.limits.sessions,
-            burst_bytes,
-            self.config.origins.clone(),
+        let flusher = Flusher::default();
+        let admission =
+            Admission::new(self.limits.sessions, self.config.origins.clone(), self.metrics.clone());
+        let engine = Engine::new(
+            self.session_settings(),
+            admission,
+            Arc::clone(&tally),
             self.metrics.clone(),
-        ));
-        let settings = self.socket_settings();
-        let sockets =
-            Sockets::new(&settings, Arc::clone(&gate), Arc::clone(&tally), self.metrics.clone());
+            flusher.clone(),
+        );
 
         let mut tasks = Tasks::default();
-        let serving = self.spawn_ring(&mut tasks, &tally, &view, &sockets);
+        let serving = self.spawn_ring(&mut tasks, &tally, &view, flusher);
+        tasks.spawn("pings", ping_wheel::run(Arc::clone(&engine), serving.clone()));
+        tasks.spawn("checks", Arc::clone(&engine).run_checks(serving.clone()));
         let listening = CancellationToken::new();
-        let public = web::router(self.web(view.subscribe(), &gate))
-            .merge(sockets.router())
+        let public = web::router(self.web(view.subscribe(), engine.admission()))
+            .merge(endpoint::router(Arc::clone(&engine)))
             .layer(cors(self.config.origins.clone()));
         let admin = admin::router(Admin {
             view: view.subscribe(),
-            sockets: sockets.clone(),
-            gate,
+            engine: Arc::clone(&engine),
             metrics: self.metrics.clone(),
         });
         let (drain_delay, drain_window) = (self.config.drain_delay, self.config.drain);
-        if let Some(websockets) = sockets.websockets() {
-            tasks.spawn("pings", Arc::clone(websockets).ping(serving.clone()));
-        }
-        let routers = [(public, sockets.front()), (admin, None)];
-        self.spawn_listeners(&mut tasks, routers, &serving, &listening);
+        self.spawn_listeners(&mut tasks, public, Arc::clone(&engine), admin, &listening);
 
         tokio::select! {
             () = stop.cancelled() => {}
             ended = tasks.first_to_end() => return Err(ended),
         }
         tokio::select! {
-            () = drain(&sockets, &tally, drain_delay, drain_window) => {}
+            () = drain(&engine, &tally, drain_delay, drain_window) => {}
             ended = tasks.first_to_end() => return Err(ended),
         }
         serving.cancel();
@@ -160,37 +158,42 @@ impl Server {
         tasks.all_to_end().await
     }
 
-    /// Both listeners, and who looks after slow connections of theirs.
     fn spawn_listeners(
         self,
         tasks: &mut Tasks,
-        [public, admin]: [(Router, Option<Front>); 2],
-        serving: &CancellationToken,
+        public: Router,
+        engine: Arc<Engine>,
+        admin: Router,
         listening: &CancellationToken,
     ) {
-        let stragglers = Stragglers::default();
-        tasks.spawn("stragglers", stragglers.clone().run(serving.clone()));
-        let timeouts = [self.config.ping_timeout, ADMIN_UNACKNOWLEDGED];
-        let places = [self.limits.connections, ADMIN_CONNECTIONS_MAX];
+        let timeouts = Timeouts { head: HEAD_TIMEOUT, keep_alive: self.config.keep_alive };
         let listeners = [
-            ("public listener", "descriptors", self.public, public, timeouts[0], places[0]),
-            ("admin listener", "admin", self.admin, admin, timeouts[1], places[1]),
+            Listening {
+                name: "public listener",
+                refused_as: "descriptors",
+                listener: self.public,
+                service: HttpService { router: public, engine: Some(engine), timeouts },
+                unacknowledged_for: self.config.ping_timeout,
+                connections_max: self.limits.connections,
+            },
+            Listening {
+                name: "admin listener",
+                refused_as: "admin",
+                listener: self.admin,
+                service: HttpService { router: admin, engine: None, timeouts },
+                unacknowledged_for: ADMIN_UNACKNOWLEDGED,
+                connections_max: ADMIN_CONNECTIONS_MAX,
+            },
         ];
-        for (name, reason, listener, (router, front), unacknowledged_for, connections_max) in
-            listeners
-        {
-            let places = Arc::new(Semaphore::new(connections_max.min(Semaphore::MAX_PERMITS)));
-            let unserved = self.metrics.refused.with_label_values(&[reason]);
-            let stragglers = stragglers.clone();
+        for listening_on in listeners {
+            let Listening { name, refused_as, listener, service, .. } = listening_on;
+            let places = listening_on.connections_max.min(Semaphore::MAX_PERMITS);
             let listener = Listener {
                 listener,
-                router,
-                front,
-                unacknowledged_for,
-                burst_bytes: client_bytes_burst(self.config.payload_bytes_max),
-                places,
-                stragglers,
-                unserved,
+                serve: service,
+                unacknowledged_for: listening_on.unacknowledged_for,
+                places: Arc::new(Semaphore::new(places)),
+                unserved: self.metrics.refused.with_label_values(&[refused_as]),
             };
             tasks.spawn(name, listener.run(listening.clone()));
         }
@@ -200,9 +203,9 @@ impl Server {
     fn spawn_ring(
         &self,
         tasks: &mut Tasks,
-        tally: &Arc<Tally<Visitor>>,
+        tally: &Arc<Tally<Member>>,
         view: &Arc<watch::Sender<View>>,
-        sockets: &Sockets,
+        flusher: Flusher,
     ) -> CancellationToken {
         let config = &self.config;
         let stop = CancellationToken::new();
@@ -224,14 +227,15 @@ impl Server {
         let listener =
             AnnouncementListener::new(Arc::clone(store), Arc::clone(view), resync, metrics.clone());
         let broadcaster = Broadcaster::new(
-            sockets.io().clone(),
             Arc::clone(tally),
             view.subscribe(),
+            flusher.clone(),
             metrics.clone(),
             config.emit_interval,
         );
         let observer = Observer::new(tally.subscribe(), Arc::clone(view));
         tasks.spawn("observer", observer.run(stop.clone()));
+        tasks.spawn("flusher", flusher.run(stop.clone()));
         tasks.spawn("memory", memory::give_back(tally.subscribe(), stop.clone()));
         tasks.spawn("reporter", reporter.run(stop.clone()));
         tasks.spawn("announcements", listener.run(stop.clone()));
@@ -239,26 +243,36 @@ impl Server {
         stop
     }
 
-    fn web(&self, view: watch::Receiver<View>, gate: &Gate) -> Web {
+    fn web(&self, view: watch::Receiver<View>, admission: &Admission) -> Web {
         Web {
             view,
             origins: self.config.origins.clone(),
             metrics: self.metrics.clone(),
             places: Arc::new(Semaphore::new(self.limits.streams)),
             pace: self.config.emit_interval,
-            closing: gate.closing(),
+            closing: admission.closing(),
         }
     }
 
-    fn socket_settings(&self) -> SocketSettings {
-        SocketSettings {
+    fn session_settings(&self) -> SessionSettings {
+        SessionSettings {
             ping_interval: self.config.ping_interval,
             ping_timeout: self.config.ping_timeout,
             payload_bytes_max: self.config.payload_bytes_max,
             transports: self.config.transports,
-            direct: self.config.direct_writes,
         }
     }
+}
+
+/// An address that is served.
+struct Listening {
+    name: &'static str,
+    /// What connections that are closed unserved are counted as.
+    refused_as: &'static str,
+    listener: TcpListener,
+    service: HttpService,
+    unacknowledged_for: Duration,
+    connections_max: usize,
 }
 
 /// The long-lived tasks, by name.

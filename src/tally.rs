@@ -1,5 +1,5 @@
 //! The local count: how many connections this instance holds, and who among them still waits for a first
-//! value. Synchronous; it knows neither sockets nor stores, and what a visitor is, `V`, is up to others.
+//! value. Synchronous; it knows neither sockets nor stores, and what a member is, `V`, is up to others.
 //!
 //! A [`Presence`] is a connection's place in the count. It gives its place back when dropped, so whatever
 //! ends a connection, in whatever order, ends it in the count as well, and once.
@@ -47,8 +47,8 @@ pub struct Change(pub u64);
 /// A connection that has not been shown a count yet.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Newcomer<V> {
-    /// Who it is.
-    pub visitor: V,
+    /// Which one.
+    pub member: V,
     /// The change by which it joined: a count that covers it includes the newcomer.
     pub change: Change,
     /// When it joined.
@@ -65,11 +65,11 @@ impl<V> Tally<V> {
     /// Counts a connection in, until the returned presence is dropped. It is a newcomer until
     /// [`Tally::take_newcomers`] hands it out.
     #[must_use]
-    pub fn join(self: &Arc<Self>, visitor: V, now: Instant) -> Presence<V> {
+    pub fn join(self: &Arc<Self>, member: V, now: Instant) -> Presence<V> {
         let mut state = self.state();
         let change = self.record(&mut state, 1);
-        state.newcomers.push_back(Newcomer { visitor, change, joined_at: now });
-        Presence { tally: Arc::clone(self), change, joined_at: now }
+        state.newcomers.push_back(Newcomer { member, change, joined_at: now });
+        Presence { tally: Arc::clone(self) }
     }
 
     /// Takes out the newcomers who can be shown a count: those whose joining is covered by what the store
@@ -115,16 +115,6 @@ impl<V> Tally<V> {
         self.record(&mut state, -1);
     }
 
-    /// Whoever watches the local count hears of it, although that is the same: somebody waits to be told.
-    fn greet(&self, newcomer: Newcomer<V>) {
-        let mut state = self.state();
-        match state.newcomers.binary_search_by_key(&newcomer.change, |waiting| waiting.change) {
-            Ok(index) => state.newcomers[index] = newcomer,
-            Err(index) => state.newcomers.insert(index, newcomer),
-        }
-        self.local.send_replace(state.local);
-    }
-
     /// Published under the lock, so that the channel never goes back, and before the lock is released a
     /// newcomer is in line: whoever sees its change finds it waiting.
     fn record(&self, state: &mut State<V>, by: i64) -> Change {
@@ -145,18 +135,6 @@ impl<V> Tally<V> {
 #[derive(Debug)]
 pub struct Presence<V> {
     tally: Arc<Tally<V>>,
-    /// The change by which it joined.
-    change: Change,
-    joined_at: Instant,
-}
-
-impl<V> Presence<V> {
-    /// The same visitor is to be told under another address from now on, and is a newcomer there, who has waited since it
-    /// joined. The count stays as it is.
-    pub fn move_to(&self, visitor: V) {
-        let Self { change, joined_at, .. } = *self;
-        self.tally.greet(Newcomer { visitor, change, joined_at });
-    }
 }
 
 impl<V> Drop for Presence<V> {
@@ -209,7 +187,7 @@ mod tests {
         let _held = ids.map(|id| tally.join(id, start));
         let taken = |covered, estimated, now| -> Vec<u32> {
             let newcomers = tally.take_newcomers(Change(covered), Change(estimated), now);
-            newcomers.iter().map(|newcomer| newcomer.visitor).collect()
+            newcomers.iter().map(|newcomer| newcomer.member).collect()
         };
         assert_eq!(taken(0, 3, start), [0; 0]);
         assert_eq!(taken(1, 3, start), [ids[0]]);
@@ -217,61 +195,5 @@ mod tests {
         assert_eq!(taken(1, 2, start + NEWCOMER_PATIENCE), [ids[1]], "the third is in no estimate");
         assert_eq!(taken(3, 3, start + NEWCOMER_PATIENCE), [ids[2]]);
         assert_eq!(tally.patience_ends(), None);
-    }
-
-    /// What may happen to a tally. Who leaves or moves is drawn by a number.
-    #[derive(Clone, Copy, Debug)]
-    enum Step {
-        Join,
-        Leave(usize),
-        Move(usize),
-        /// All who are covered are told.
-        Tell,
-    }
-
-    fn step() -> impl Strategy<Value = Step> {
-        prop_oneof![
-            3 => Just(Step::Join),
-            1 => any::<usize>().prop_map(Step::Leave),
-            3 => any::<usize>().prop_map(Step::Move),
-            1 => Just(Step::Tell),
-        ]
-    }
-
-    proptest! {
-        /// Goal: who moves keeps its place in the count, is handed out once under its new address and no more under the
-        /// old one, and newcomers keep their order. Method: any steps, each address used once; after each telling, all who
-        /// are there have been handed out at the address where they are.
-        #[test]
-        fn who_moves_is_told_where_it_is(steps in proptest::collection::vec(step(), 0..100)) {
-            let (tally, now) = (Tally::new(), Instant::now());
-            let (mut here, mut forwarded, mut told) = (Vec::new(), Vec::new(), Vec::new());
-            for (address, step) in steps.into_iter().chain([Step::Tell]).enumerate() {
-                let one = |number: usize, here: &[_]| number.checked_rem(here.len());
-                match step {
-                    Step::Join => here.push((tally.join(address, now), address)),
-                    Step::Leave(number) => drop(one(number, &here).map(|one| here.swap_remove(one))),
-                    Step::Move(number) => {
-                        let Some(index) = one(number, &here) else { continue };
-                        let (presence, before) = &mut here[index];
-                        presence.move_to(address);
-                        forwarded.push(std::mem::replace(before, address));
-                    }
-                    Step::Tell => {
-                        let covered = tally.subscribe().borrow().change;
-                        let taken = tally.take_newcomers(covered, covered, now);
-                        prop_assert!(taken.is_sorted_by_key(|newcomer| newcomer.change));
-                        let taken = taken.into_iter().map(|newcomer| newcomer.visitor);
-                        for visitor in taken {
-                            prop_assert!(!forwarded.contains(&visitor), "{} has moved", visitor);
-                            prop_assert!(!told.contains(&visitor), "{} is told twice", visitor);
-                            told.push(visitor);
-                        }
-                        prop_assert!(here.iter().all(|(_, address)| told.contains(address)));
-                    }
-                }
-                prop_assert_eq!(tally.users(), here.len() as u64);
-            }
-        }
     }
 }

@@ -34,7 +34,7 @@ const TEXT: &str = "text/plain; charset=utf-8";
 /// The function that both forms of the embeddable client consist of.
 const EMBED: &str = include_str!("web/headcount.js");
 /// The module that emits is served as it is: whoever learns from the lesson can read what runs.
-const EMITTER: &str = include_str!("broadcaster.rs");
+const EMITTER: &str = include_str!("broadcast/broadcaster.rs");
 
 /// What the public routes look at.
 #[derive(Debug)]

@@ -3,7 +3,7 @@
 use std::{net::SocketAddr, str::FromStr, time::Duration};
 
 use crate::{
-    session::Transports,
+    engine::settings::Transports,
     store::redis::{check_url, shown_url},
 };
 

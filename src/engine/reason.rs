@@ -1,0 +1,178 @@
+//! Why sessions end and requests are refused: what metrics, clients and proxies are told of it derives from here.
+
+use crate::protocol::decoder::ProtocolError;
+
+/// Why a session ended, or its client is no longer counted.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum EndReason {
+    /// The client closed its transport, or a poll or post of it was cut.
+    TransportClose,
+    /// The transport broke, or carried what is no frame or no text.
+    TransportError,
+    /// The client left the namespace.
+    ClientLeft,
+    /// It did not answer a ping in time, or did not poll for so long.
+    PingTimeout,
+    /// It sent a second poll or post while one was open.
+    OverlappingRequests,
+    /// It sent a packet that the protocols do not have.
+    BadPacket,
+    /// This instance shuts down and sends its clients elsewhere.
+    Draining,
+    /// It sent more than the limits allow, or left too much unread.
+    Flood,
+    /// It did not join the namespace in time.
+    NeverJoined,
+}
+
+impl EndReason {
+    /// All of them, in the order of the documentation.
+    pub const ALL: [Self; 9] = [
+        Self::TransportClose,
+        Self::TransportError,
+        Self::ClientLeft,
+        Self::PingTimeout,
+        Self::OverlappingRequests,
+        Self::BadPacket,
+        Self::Draining,
+        Self::Flood,
+        Self::NeverJoined,
+    ];
+
+    /// The value of the label `reason` in the metrics.
+    pub const fn label(self) -> &'static str {
+        match self {
+            Self::TransportClose => "transport_close",
+            Self::TransportError => "transport_error",
+            Self::ClientLeft => "client_left",
+            Self::PingTimeout => "ping_timeout",
+            Self::OverlappingRequests => "multiple_polls",
+            Self::BadPacket => "bad_packet",
+            Self::Draining => "closing",
+            Self::Flood => "flood",
+            Self::NeverJoined => "while_connecting",
+        }
+    }
+}
+
+/// The end of a session: why, and the status code of its websocket's close frame, if the client is sent one (RFC 6455,
+/// section 7.4.1).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct End {
+    /// Why.
+    pub reason: EndReason,
+    /// The code of the close frame.
+    pub close_code: Option<u16>,
+}
+
+impl End {
+    /// The client closed the session, in order.
+    pub const CLOSED: Self = Self { reason: EndReason::TransportClose, close_code: Some(1000) };
+    /// It sent a packet that the protocols do not have.
+    pub const BAD_PACKET: Self = Self { reason: EndReason::BadPacket, close_code: Some(1002) };
+}
+
+impl From<EndReason> for End {
+    fn from(reason: EndReason) -> Self {
+        Self { reason, close_code: None }
+    }
+}
+
+impl From<ProtocolError> for End {
+    fn from(error: ProtocolError) -> Self {
+        Self { reason: EndReason::TransportError, close_code: Some(error.close_code()) }
+    }
+}
+
+/// Why a request to Socket.IO's endpoint is not served.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Refusal {
+    /// The transport is unknown, or not served here.
+    UnknownTransport,
+    /// There is no such session, or no more.
+    UnknownSession,
+    /// A session begins with a GET.
+    BadHandshakeMethod,
+    /// The request does not fit its session, or asks for a websocket in a wrong way.
+    BadRequest,
+    /// The page that asks may not connect.
+    Origin,
+    /// The client speaks another version of Engine.IO than 4.
+    UnsupportedProtocol,
+    /// It speaks another version of the websocket protocol than 13.
+    WebsocketVersion,
+    /// All sessions are taken.
+    Full,
+    /// This instance shuts down.
+    Draining,
+    /// The client posted more than the limits allow.
+    Flood,
+    /// A post did not arrive in time.
+    Slow,
+    /// A post is longer than allowed.
+    TooLong,
+}
+
+impl Refusal {
+    /// Those that are counted in the metrics: what is a decision of this server, not a mistake of its client.
+    pub const COUNTED: [Self; 5] =
+        [Self::Full, Self::Draining, Self::Origin, Self::Flood, Self::Slow];
+
+    /// The value of the label `reason` in the metrics; `None` if it is not counted.
+    pub const fn label(self) -> Option<&'static str> {
+        match self {
+            Self::Full => Some("full"),
+            Self::Draining => Some("draining"),
+            Self::Origin => Some("origin"),
+            Self::Flood => Some("flood"),
+            Self::Slow => Some("slow"),
+            Self::UnknownTransport
+            | Self::UnknownSession
+            | Self::BadHandshakeMethod
+            | Self::BadRequest
+            | Self::UnsupportedProtocol
+            | Self::WebsocketVersion
+            | Self::TooLong => None,
+        }
+    }
+
+    /// The HTTP status.
+    pub const fn status(self) -> u16 {
+        match self {
+            Self::UnknownTransport
+            | Self::UnknownSession
+            | Self::BadHandshakeMethod
+            | Self::BadRequest
+            | Self::UnsupportedProtocol => 400,
+            Self::Origin => 403,
+            Self::Slow => 408,
+            Self::TooLong => 413,
+            Self::WebsocketVersion => 426,
+            Self::Flood => 429,
+            Self::Full | Self::Draining => 503,
+        }
+    }
+
+    /// The body: the reference server's code and message where it has one, in its form for all.
+    pub const fn body(self) -> &'static str {
+        match self {
+            Self::UnknownTransport => r#"{"code":0,"message":"Transport unknown"}"#,
+            Self::UnknownSession => r#"{"code":1,"message":"Session ID unknown"}"#,
+            Self::BadHandshakeMethod => r#"{"code":2,"message":"Bad handshake method"}"#,
+            Self::BadRequest | Self::WebsocketVersion => r#"{"code":3,"message":"Bad request"}"#,
+            Self::Origin => r#"{"code":4,"message":"Pages of this origin may not connect"}"#,
+            Self::UnsupportedProtocol => r#"{"code":5,"message":"Unsupported protocol version"}"#,
+            Self::Full | Self::Draining => {
+                r#"{"code":4,"message":"No more connections here: try again later"}"#
+            }
+            Self::Flood => r#"{"code":4,"message":"Too many messages"}"#,
+            Self::Slow => r#"{"code":4,"message":"The message did not arrive in time"}"#,
+            Self::TooLong => r#"{"code":4,"message":"The message is too long"}"#,
+        }
+    }
+
+    /// Whether the client is asked to wait before it tries again.
+    pub const fn asks_to_wait(self) -> bool {
+        matches!(self, Self::Full | Self::Draining | Self::Flood)
+    }
+}

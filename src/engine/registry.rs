@@ -1,0 +1,100 @@
+//! The list of all sessions that are served, and when the engine looks after each next.
+
+use std::{
+    cmp::Reverse,
+    collections::BinaryHeap,
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
+};
+
+use slab::Slab;
+use tokio::{sync::Notify, time::Instant};
+
+use super::{session::Session, session_id::SessionId};
+
+/// All open sessions.
+#[derive(Debug, Default)]
+pub struct Registry {
+    /// The key of a session that has ended is used again before a new one is made, so keys are about as many as
+    /// sessions, and are spread evenly over the slots of the ping wheel.
+    sessions: Mutex<Slab<Arc<Session>>>,
+    /// Sessions to be looked after, by their keys, the earliest first. A session is in here a few times at most: once,
+    /// and again only for a time before that.
+    checks: Mutex<BinaryHeap<Reverse<(Instant, u32)>>>,
+    /// The earliest one is a new one.
+    earlier: Notify,
+}
+
+impl Registry {
+    /// Lists the session that `new` makes for the id it is given.
+    pub(super) fn insert(&self, new: impl FnOnce(SessionId) -> Session) -> Arc<Session> {
+        let mut sessions = self.sessions();
+        let entry = sessions.vacant_entry();
+        let key = u32::try_from(entry.key()).expect("sessions are fewer than descriptors");
+        Arc::clone(entry.insert(Arc::new(new(SessionId::new(key)))))
+    }
+
+    /// The session has ended.
+    pub(super) fn remove(&self, session: &Session) {
+        self.sessions().try_remove(session.id().key() as usize);
+    }
+
+    /// The open session with this id.
+    pub fn get(&self, id: SessionId) -> Option<Arc<Session>> {
+        self.by_key(id.key()).filter(|session| session.id() == id)
+    }
+
+    /// The session that is listed under this key.
+    pub(super) fn by_key(&self, key: u32) -> Option<Arc<Session>> {
+        self.sessions().get(key as usize).cloned()
+    }
+
+    /// All of them.
+    pub fn all(&self) -> Vec<Arc<Session>> {
+        self.sessions().iter().map(|(_, session)| Arc::clone(session)).collect()
+    }
+
+    /// Every session whose key leaves the remainder `slot` when divided by `slots`.
+    pub(super) fn every(&self, slot: usize, slots: u32) -> Vec<Arc<Session>> {
+        let sessions = self.sessions();
+        let keys = (slot..sessions.capacity()).step_by(slots as usize);
+        keys.filter_map(|key| sessions.get(key).cloned()).collect()
+    }
+
+    /// The session under this key is to be looked after at `at`.
+    pub(super) fn check_at(&self, at: Instant, key: u32) {
+        let mut checks = self.checks();
+        let is_earliest = checks.peek().is_none_or(|Reverse((earliest, _))| at < *earliest);
+        checks.push(Reverse((at, key)));
+        drop(checks);
+        if is_earliest {
+            self.earlier.notify_one();
+        }
+    }
+
+    /// Takes out those that are due, and when the next one is.
+    pub(super) fn due_checks(&self, now: Instant) -> (Vec<(Instant, u32)>, Option<Instant>) {
+        let (mut due, mut checks) = (Vec::new(), self.checks());
+        while let Some(&Reverse((at, key))) = checks.peek() {
+            if at > now {
+                return (due, Some(at));
+            }
+            checks.pop();
+            due.push((at, key));
+        }
+        (due, None)
+    }
+
+    /// Resolves when the next check may be earlier than it was.
+    pub(super) async fn earlier_check(&self) {
+        self.earlier.notified().await;
+    }
+
+    fn checks(&self) -> MutexGuard<'_, BinaryHeap<Reverse<(Instant, u32)>>> {
+        self.checks.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Every critical section leaves the sessions whole.
+    fn sessions(&self) -> MutexGuard<'_, Slab<Arc<Session>>> {
+        self.sessions.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}

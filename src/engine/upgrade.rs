@@ -1,0 +1,120 @@
+//! A session moves from polls to a websocket, which changes what carries it and nothing else.
+//!
+//! ```text
+//!  asked ──2probe──▶ probed ──5──▶ the websocket carries the session
+//!    │                 │ polls are answered at once, so that the client stops polling
+//!    └────────┬────────┘
+//!             ▼ closed, wrong, too slow
+//!  polls go on carrying the session; if its client does not poll soon, it is gone
+//! ```
+
+use std::sync::{Arc, atomic::Ordering};
+
+use tokio::{net::TcpStream, time::Instant};
+
+use super::{
+    Engine, Session, index,
+    reason::{End, Refusal},
+    session::{Check, Requests},
+    settings::Transport,
+    websocket::Opening,
+};
+
+/// The attempt to move one session to one websocket. Dropped before it has succeeded, it has failed.
+#[derive(Debug)]
+pub struct Upgrade {
+    engine: Arc<Engine>,
+    session: Arc<Session>,
+    is_complete: bool,
+}
+
+impl Engine {
+    /// Begins an attempt. If a websocket carries the session already, or another attempt is under way, the new websocket
+    /// is closed as soon as it is open, as the reference server does.
+    ///
+    /// # Errors
+    /// [`Refusal::UnknownSession`] if the session has ended.
+    pub fn begin_upgrade(self: &Arc<Self>, session: Arc<Session>) -> Result<Opening, Refusal> {
+        let mut state = session.state();
+        match state.carrier() {
+            None => return Err(Refusal::UnknownSession),
+            Some(Transport::Polling) if !state.requests.upgrades => {}
+            Some(_) => return Ok(Opening::Unwanted),
+        }
+        state.requests.upgrades = true;
+        drop(state);
+        let engine = Arc::clone(self);
+        Ok(Opening::Upgrade(Upgrade { engine, session, is_complete: false }))
+    }
+}
+
+impl Upgrade {
+    /// The session that is to move.
+    pub(super) fn session(&self) -> &Arc<Session> {
+        &self.session
+    }
+
+    /// Whether the client has moved.
+    pub(super) fn is_complete(&self) -> bool {
+        self.is_complete
+    }
+
+    /// This is the websocket. It ends with the session.
+    ///
+    /// # Errors
+    /// If the session has ended.
+    pub(super) fn attach(&self, websocket: &Arc<TcpStream>) -> Result<(), End> {
+        let mut state = self.session.state();
+        if let Some(reason) = state.ended {
+            return Err(reason.into());
+        }
+        state.candidate = Some(Arc::clone(websocket));
+        Ok(())
+    }
+
+    /// The websocket works: polls need not wait any more.
+    pub(super) fn probe(&self) {
+        let mut state = self.session.state();
+        state.requests.is_probed = true;
+        state.outbox.wake();
+    }
+
+    /// The client has moved: the websocket carries the session from now on.
+    ///
+    /// # Errors
+    /// If the session has ended.
+    pub(super) fn complete(&mut self, websocket: Arc<TcpStream>) -> Result<(), End> {
+        let mut state = self.session.state();
+        if let Some(reason) = state.ended {
+            return Err(reason.into());
+        }
+        self.is_complete = true;
+        state.candidate = None;
+        state.outbox.upgrade(websocket);
+        state.requests = Requests { polls: state.requests.polls, ..Requests::default() };
+        if state.membership.is_some() {
+            let joined = &self.engine.joined;
+            joined[index(Transport::Polling)].fetch_sub(1, Ordering::Relaxed);
+            joined[index(Transport::Websocket)].fetch_add(1, Ordering::Relaxed);
+        }
+        let (engine, session) = (&self.engine, &self.session);
+        engine.finish_sending(session, state, true)
+    }
+}
+
+impl Drop for Upgrade {
+    fn drop(&mut self) {
+        if self.is_complete {
+            return;
+        }
+        let (now, mut state) = (Instant::now(), self.session.state());
+        state.candidate = None;
+        (state.requests.upgrades, state.requests.is_probed) = (false, false);
+        if !state.requests.polls && state.ended.is_none() {
+            (state.requests.unpolled_since, state.requests.is_suspect) = (Some(now), true);
+            if let Check::Wait(Some(at)) = state.check(now, self.engine.poll_gap()) {
+                self.engine.check_by(&self.session, &mut state, at);
+            }
+        }
+    }
+}

@@ -1,0 +1,116 @@
+//! Serves one connection to its end: by the fast path, by the HTTP server, or as a websocket.
+
+use std::{convert::Infallible, sync::Arc, time::Duration};
+
+use axum::{Router, body::Body, extract::Request};
+use hyper::{body::Incoming, server::conn::http1, service::service_fn};
+use hyper_util::rt::TokioIo;
+use tower::ServiceExt;
+
+use super::{
+    endpoint::Aftermath,
+    fast_path::{FastPath, Outcome},
+    idle::{Activity, Watched},
+};
+use crate::{
+    engine::{Engine, websocket::Opening},
+    net::{connection::Connection, listener::Serve},
+};
+
+/// How long a request head may take to arrive: browsers and balancers send theirs at once.
+pub const HEAD_TIMEOUT: Duration = Duration::from_secs(10);
+/// Bytes of one request head: generous for cookies, small against memory.
+const HEAD_BYTES_MAX: usize = 16 * 1024;
+
+/// How long connections may wait.
+#[derive(Clone, Copy, Debug)]
+pub struct Timeouts {
+    /// For the rest of a head, and for the first one.
+    pub head: Duration,
+    /// For another request.
+    pub keep_alive: Duration,
+}
+
+/// What serves the connections of one address.
+#[derive(Clone, Debug)]
+pub struct HttpService {
+    /// Answers what the fast path does not.
+    pub router: Router,
+    /// Serves sessions, if this address has any.
+    pub engine: Option<Arc<Engine>>,
+    /// How long connections may wait.
+    pub timeouts: Timeouts,
+}
+
+impl Serve for HttpService {
+    async fn serve(self, connection: Connection) {
+        let engine = self.engine.clone();
+        // What serves requests is large, and is gone once the connection is a websocket.
+        let served = Box::pin(self.serve_requests(connection)).await;
+        if let (Some(engine), Some((connection, opening, answer))) = (engine, served) {
+            engine.serve_websocket(connection, opening, answer).await;
+        }
+    }
+}
+
+impl HttpService {
+    /// Serves requests until the connection ends or becomes a websocket, for which the answer to its handshake may still
+    /// have to be sent.
+    async fn serve_requests(
+        self,
+        mut connection: Connection,
+    ) -> Option<(Connection, Opening, Vec<u8>)> {
+        if let Some(engine) = &self.engine {
+            let mut fast_path = FastPath::new(engine, &mut connection);
+            let outcome = fast_path.run(&self.timeouts).await;
+            let polled = fast_path.polled();
+            match outcome {
+                Ok(Outcome::Http) => {}
+                Ok(Outcome::Websocket(opening, answer)) => {
+                    return Some((connection, opening, answer));
+                }
+                Ok(Outcome::Ended) | Err(_) => {
+                    polled.inspect(|session| engine.suspect(session));
+                    return None;
+                }
+            }
+        }
+        let aftermath = Aftermath::default();
+        self.serve_http(connection, &aftermath).await;
+        if let (Some(engine), Some(session)) = (&self.engine, aftermath.polled()) {
+            engine.suspect(&session);
+        }
+        let (connection, opening) = aftermath.into_websocket().await?;
+        Some((connection, opening, Vec::new()))
+    }
+
+    async fn serve_http(&self, connection: Connection, aftermath: &Aftermath) {
+        let activity = Activity::begin();
+        let service = service_fn(|request: http::Request<Incoming>| {
+            activity.request();
+            let (router, activity) = (self.router.clone(), activity.clone());
+            let mut request: Request = request.map(Body::new);
+            request.extensions_mut().insert(aftermath.clone());
+            async move {
+                let response = router.oneshot(request).await?;
+                Ok::<_, Infallible>(response.map(|body| activity.until_sent(body)))
+            }
+        });
+        let serving = http1::Builder::new()
+            .max_buf_size(HEAD_BYTES_MAX)
+            .serve_connection(TokioIo::new(Watched::new(connection, activity.clone())), service)
+            .with_upgrades();
+        tokio::select! {
+            served = serving => {
+                if let Err(error) = served {
+                    tracing::debug!(%error, "a connection ended with an error");
+                }
+            }
+            () = activity.timed_out(&self.timeouts) => {}
+        }
+    }
+}
+
+#[cfg(test)]
+#[path = "serve/tests.rs"]
+pub(crate) mod tests;

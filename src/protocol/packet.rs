@@ -1,0 +1,215 @@
+//! What a message of a client means, in Engine.IO 4 and Socket.IO 5, as far as a server needs to know whose clients only
+//! listen. Pure.
+//!
+//! What is taken for a packet of Socket.IO is what socket.io-parser 4.2 takes: the same rules, so that a client which the
+//! reference server would end is ended here, and no other.
+
+use std::fmt;
+
+use serde::de::{Deserialize, Deserializer, Error, IgnoredAny, SeqAccess, Visitor};
+
+/// A message, by what is to be done about it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Packet<'a> {
+    /// The answer to a ping.
+    Pong,
+    /// The client closes its session.
+    Close,
+    /// It asks to join this namespace.
+    Connect(&'a str),
+    /// It leaves this namespace.
+    Disconnect(&'a str),
+    /// An event or an acknowledgement, and the number of binary messages that follow as parts of it. Nobody listens to
+    /// either.
+    Event(u32),
+}
+
+/// The namespace that every client can join.
+pub const DEFAULT_NAMESPACE: &str = "/";
+/// Bytes of a namespace's name at most: it is repeated in the answer.
+const NAMESPACE_BYTES_MAX: usize = 255;
+/// Binary parts of one event at most, as the reference server has it by default.
+const ATTACHMENTS_MAX: u32 = 10;
+/// Event names that Socket.IO keeps for itself: a client that sends one is no Socket.IO client.
+const RESERVED_EVENTS: [&str; 6] =
+    ["connect", "connect_error", "disconnect", "disconnecting", "newListener", "removeListener"];
+
+/// A polling client tests a websocket with this packet; valid only during an upgrade, as the answer is.
+pub const PROBE: &str = "2probe";
+/// The answer to [`PROBE`].
+pub const PROBE_ANSWER: &str = "3probe";
+/// The client has moved to the websocket.
+pub const UPGRADE: &str = "5";
+/// Says nothing; answers a poll that has to end.
+pub const NOOP: &str = "6";
+/// The server closes the session.
+pub const CLOSE: &str = "1";
+/// A ping of the server.
+pub const PING: &str = "2";
+
+impl<'a> Packet<'a> {
+    /// Reads a text message; `None` if no client may say it.
+    pub fn parse(message: &'a str) -> Option<Self> {
+        match message.split_at_checked(1)? {
+            ("1", "") => Some(Self::Close),
+            ("3", "") => Some(Self::Pong),
+            ("4", packet) => Self::parse_socket_io(packet),
+            _ => None,
+        }
+    }
+
+    fn parse_socket_io(packet: &'a str) -> Option<Self> {
+        let (kind, rest) = packet.split_at_checked(1)?;
+        let (attachments, rest) = match kind {
+            "5" | "6" => attachments(rest)?,
+            _ => (0, rest),
+        };
+        let (namespace, rest) = namespace(rest);
+        let payload = rest.trim_start_matches(|digit: char| digit.is_ascii_digit());
+        match kind {
+            "0" if namespace.len() <= NAMESPACE_BYTES_MAX && is_object_or_nothing(payload) => {
+                Some(Self::Connect(namespace))
+            }
+            "1" if payload.is_empty() => Some(Self::Disconnect(namespace)),
+            "2" | "5" if is::<EventPayload>(payload) => Some(Self::Event(attachments)),
+            "3" | "6" if is::<Vec<IgnoredAny>>(payload) => Some(Self::Event(attachments)),
+            _ => None,
+        }
+    }
+}
+
+/// The number of binary parts, which a dash ends.
+fn attachments(packet: &str) -> Option<(u32, &str)> {
+    let (number, rest) = packet.split_once('-')?;
+    let digits = !number.is_empty() && number.bytes().all(|digit| digit.is_ascii_digit());
+    let number = number.parse().ok().filter(|&number| digits && number <= ATTACHMENTS_MAX)?;
+    Some((number, rest))
+}
+
+/// The namespace, and what follows it. The default one need not be named.
+fn namespace(packet: &str) -> (&str, &str) {
+    if !packet.starts_with('/') {
+        return (DEFAULT_NAMESPACE, packet);
+    }
+    packet.split_once(',').unwrap_or((packet, ""))
+}
+
+/// Credentials are an object. Nothing looks at them.
+fn is_object_or_nothing(payload: &str) -> bool {
+    payload.is_empty() || (payload.trim_start().starts_with('{') && is::<IgnoredAny>(payload))
+}
+
+fn is<'de, T: Deserialize<'de>>(payload: &'de str) -> bool {
+    serde_json::from_str::<T>(payload).is_ok()
+}
+
+/// An array whose first element names an event.
+struct EventPayload;
+
+impl<'de> Deserialize<'de> for EventPayload {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        deserializer.deserialize_seq(EventVisitor)
+    }
+}
+
+struct EventVisitor;
+
+impl<'de> Visitor<'de> for EventVisitor {
+    type Value = EventPayload;
+
+    fn expecting(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter.write_str("an array that begins with the name of an event")
+    }
+
+    fn visit_seq<A: SeqAccess<'de>>(self, mut elements: A) -> Result<EventPayload, A::Error> {
+        match elements.next_element::<serde_json::Value>()? {
+            Some(serde_json::Value::Number(_)) => {}
+            Some(serde_json::Value::String(name)) if !RESERVED_EVENTS.contains(&&*name) => {}
+            _ => return Err(A::Error::custom("no name of an event")),
+        }
+        while elements.next_element::<IgnoredAny>()?.is_some() {}
+        Ok(EventPayload)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+    use rstest::rstest;
+
+    use super::*;
+
+    /// Goal: what is answered is bounded. Method: the longest name that is allowed, and one byte more.
+    #[test]
+    fn names_are_bounded() {
+        let longest = format!("/{}", "x".repeat(NAMESPACE_BYTES_MAX - 1));
+        let asking = format!("40{longest},");
+        assert_eq!(Packet::parse(&asking), Some(Packet::Connect(&longest)));
+        assert_eq!(Packet::parse(&format!("40{longest}x,")), None);
+    }
+
+    /// Goal: each packet means what the protocols say. Method: those of real clients, and invalid ones.
+    #[rstest]
+    #[case("3", Some(Packet::Pong))]
+    #[case("1", Some(Packet::Close))]
+    #[case("40", Some(Packet::Connect("/")))]
+    #[case("40{\"token\":[1,{}]}", Some(Packet::Connect("/")))]
+    #[case("40/,", Some(Packet::Connect("/")))]
+    #[case("40/?a=b,{}", Some(Packet::Connect("/?a=b")))]
+    #[case("40/admin,{}", Some(Packet::Connect("/admin")))]
+    #[case("40/admin", Some(Packet::Connect("/admin")))]
+    #[case("41", Some(Packet::Disconnect("/")))]
+    #[case("41/admin,", Some(Packet::Disconnect("/admin")))]
+    #[case("42[\"chat\",\"1,2\"]", Some(Packet::Event(0)))]
+    #[case("42[7]", Some(Packet::Event(0)))]
+    #[case("4212[\"chat\"]", Some(Packet::Event(0)))]
+    #[case("42/admin,12[\"chat\",{}]", Some(Packet::Event(0)))]
+    #[case("430[]", Some(Packet::Event(0)))]
+    #[case("451-[\"a\",{\"_placeholder\":true,\"num\":0}]", Some(Packet::Event(1)))]
+    #[case("4510-/admin,3[\"a\"]", Some(Packet::Event(10)))]
+    #[case("461-0[{\"_placeholder\":true,\"num\":0}]", Some(Packet::Event(1)))]
+    #[case("40{", None)]
+    #[case("40null", None)]
+    #[case("40[]", None)]
+    #[case("40\"token\"", None)]
+    #[case("40/admin,{", None)]
+    #[case("41{}", None)]
+    #[case("42", None)]
+    #[case("42{}", None)]
+    #[case("42[]", None)]
+    #[case("42[{}]", None)]
+    #[case("42[\"connect\"]", None)]
+    #[case("42[\"a\"]x", None)]
+    #[case("42abc[\"x\"]", None)]
+    #[case("431", None)]
+    #[case("44{\"message\":\"x\"}", None)]
+    #[case("45[\"a\"]", None)]
+    #[case("45-[\"a\"]", None)]
+    #[case("45+1-[\"a\"]", None)]
+    #[case("4511-[\"a\"]", None)]
+    #[case("45-1-[\"a\"]", None)]
+    #[case("", None)]
+    #[case("4", None)]
+    #[case("47", None)]
+    #[case("4ä", None)]
+    #[case("0{}", None)]
+    #[case("1x", None)]
+    #[case("2", None)]
+    #[case("2probe", None)]
+    #[case("3probe", None)]
+    #[case("5", None)]
+    #[case("6", None)]
+    #[case("bAAAA", None)]
+    #[case("ä", None)]
+    fn packets(#[case] message: &str, #[case] meaning: Option<Packet<'_>>) {
+        assert_eq!(Packet::parse(message), meaning);
+    }
+
+    proptest! {
+        /// Goal: nothing that a client says panics. Method: strings of the protocols' pieces and any others.
+        #[test]
+        fn any_text_may_come(message in "(4[0-7]|[0-6])?([0-9]{0,2}-)?(/[a-z?,]{0,4})?([{\\[\"a:1,\\]}]{0,6}|\\PC{0,8})") {
+            let _ = Packet::parse(&message);
+        }
+    }
+}
