@@ -32,6 +32,7 @@ use crate::{
     memory,
     metrics::Metrics,
     net::listener::{self, Listener},
+    observer::Observer,
     origin::cors,
     reporter::{Reporter, ReporterSettings},
     store::{
@@ -103,6 +104,11 @@ impl Server {
     pub fn addresses(&self) -> anyhow::Result<Addresses> {
         let store = self.store.kind();
         Ok(Addresses { public: self.public.local_addr()?, admin: self.admin.local_addr()?, store })
+    }
+
+    /// What it counts, to which the process may add what it counts itself.
+    pub fn metrics(&self) -> &Metrics {
+        &self.metrics
     }
 
     /// Serves until `stop`, then drains and says farewell.
@@ -193,7 +199,7 @@ impl Server {
         }
     }
 
-    /// The tasks of the ring: tally → reporter → store → announcements → view → broadcaster.
+    /// The tasks of the ring: tally → reporter → store → announcements → view → broadcaster; and tally → view.
     fn spawn_ring(
         &self,
         tasks: &mut Tasks,
@@ -227,6 +233,8 @@ impl Server {
             metrics.clone(),
             config.emit_interval,
         );
+        let observer = Observer::new(tally.subscribe(), Arc::clone(view));
+        tasks.spawn("observer", observer.run(stop.clone()));
         tasks.spawn("flusher", flusher.run(stop.clone()));
         tasks.spawn("memory", memory::give_back(tally.subscribe(), stop.clone()));
         tasks.spawn("reporter", reporter.run(stop.clone()));

@@ -16,7 +16,7 @@ use headcount::{
         payload::{Part, PayloadDecoder},
     },
     rate::Bucket,
-    store::Reply,
+    store::{LEASE_MAX, Reply},
     tally::{Change, Local, Tally},
     view::{SentReport, View},
 };
@@ -41,7 +41,7 @@ fn tally(criterion: &mut Criterion) {
 fn view(criterion: &mut Criterion) {
     let now = Instant::now();
     let mut view = View::default();
-    view.begin_incarnation(Incarnation::random());
+    view.begin_incarnation(Incarnation::random(), LEASE_MAX);
     let mut number = 0;
     criterion.bench_function("view: observe, report, fold the reply, show", |bencher| {
         bencher.iter(|| {
@@ -51,15 +51,15 @@ fn view(criterion: &mut Criterion) {
             view.report_sent(Sequence(number));
             view.report_ended();
             let sent = SentReport { sequence: Sequence(number), local, at: now };
-            view.fold_reply(sent, black_box(&reply(number)));
-            view.shown()
+            view.fold_reply(sent, black_box(&reply(number)), now);
+            view.shown(now)
         });
     });
     criterion.bench_function("view: fold an announcement, show", |bencher| {
         bencher.iter(|| {
             number += 1;
-            view.fold(black_box(count(number)));
-            view.shown()
+            view.fold(black_box(count(number)), now);
+            view.shown(now)
         });
     });
     let text = serde_json::to_vec(&count(12)).expect("a count is JSON");

@@ -14,7 +14,7 @@ use std::{
 
 use headcount::{
     broadcast::broadcaster::Broadcaster,
-    count::{Count, Revision, Sequence},
+    count::{Count, Incarnation, Revision, Sequence},
     engine::{
         Engine,
         admission::Admission,
@@ -29,7 +29,7 @@ use headcount::{
     metrics::Metrics,
     net::listener::{self, Listener},
     origin::Origins,
-    store::Reply,
+    store::{LEASE_MAX, Reply},
     tally::Tally,
     view::{SentReport, View},
 };
@@ -146,7 +146,8 @@ impl Stage {
         self.view.send_modify(|view| {
             view.observe(local);
             let sent = SentReport { sequence: Sequence(1), local, at: Instant::now() };
-            view.fold_reply(sent, &reply(count(0)));
+            view.begin_incarnation(Incarnation::random(), LEASE_MAX);
+            view.fold_reply(sent, &reply(count(0)), sent.at);
         });
         for client in &mut clients {
             until(client, b"user count").await;
@@ -156,7 +157,7 @@ impl Stage {
 
     /// The store's count is now so many more than there are sockets.
     fn show(&self, more: u64) {
-        self.view.send_modify(|view| view.fold(count(more)));
+        self.view.send_modify(|view| view.fold(count(more), Instant::now()));
     }
 }
 

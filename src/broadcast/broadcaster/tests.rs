@@ -3,15 +3,18 @@
 
 #[path = "tests/meanwhile.rs"]
 mod meanwhile;
+#[path = "tests/unreported.rs"]
+mod unreported;
 
 use tokio::{io::AsyncReadExt, net::TcpStream, time::timeout};
 
 use super::*;
 use crate::{
-    count::{Count, Revision, Sequence},
+    count::{Count, Incarnation, Revision, Sequence},
     engine::session::tests::{join, leave, move_to, on_websocket, poll, polled},
     net::connection::{Connection, tests::pair},
-    store::Reply,
+    observer::Observer,
+    store::{LEASE_MAX, Reply},
     tally::{Local, Presence},
     view::SentReport,
 };
@@ -69,6 +72,7 @@ impl Guest {
 impl Stage {
     fn new() -> Self {
         let (tally, view) = (Tally::new(), watch::Sender::new(View::default()));
+        view.send_modify(|view| view.begin_incarnation(Incarnation::random(), LEASE_MAX));
         let metrics = Metrics::new("none").unwrap();
         let (tallied, flusher) = (Arc::clone(&tally), Flusher::default());
         let broadcaster =
@@ -136,7 +140,7 @@ impl Stage {
             reaped: 0,
             repaired: 0,
         };
-        self.view.send_modify(|view| view.fold_reply(sent, &reply));
+        self.view.send_modify(|view| view.fold_reply(sent, &reply, sent.at));
     }
 
     async fn act(&mut self, at_millis: u64) -> Option<Duration> {
