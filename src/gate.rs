@@ -37,7 +37,7 @@ use crate::{
     library::Library,
     listener::HEAD_TIMEOUT,
     metrics::Metrics,
-    origin::Origins,
+    origin::{Origins, RefusalLog},
     packet,
     rate::{CLIENT_BYTES_PER_SECOND, Rates},
     session::PATH,
@@ -67,6 +67,7 @@ pub struct Gate {
     /// Cancelled when clients begin to be sent away: no handshakes any more.
     closing: CancellationToken,
     origins: Origins,
+    refusal_log: RefusalLog,
     admissions: Arc<Admissions>,
     /// How much each polling session posted lately.
     posts: Mutex<Rates<Sid>>,
@@ -102,6 +103,7 @@ impl Gate {
             leaving: AtomicBool::new(false),
             closing: CancellationToken::new(),
             origins,
+            refusal_log: RefusalLog::default(),
             admissions: Arc::default(),
             posts: Mutex::new(Rates::new(burst_bytes, CLIENT_BYTES_PER_SECOND)),
             metrics,
@@ -127,6 +129,11 @@ impl Gate {
     /// Cancelled by [`Gate::close`]: for whatever else should send its clients elsewhere then.
     pub fn closing(&self) -> CancellationToken {
         self.closing.clone()
+    }
+
+    /// For whatever else turns foreign pages away: the log tells of one of them.
+    pub fn refusal_log(&self) -> RefusalLog {
+        self.refusal_log.clone()
     }
 
     /// Lets a plain handshake in, without the HTTP server. `None` for whatever else that should look at: what is refused is
@@ -347,6 +354,7 @@ pub async fn pass(
     next: Next,
 ) -> Response {
     if gate.is_foreign(&request) {
+        gate.refusal_log.refused(request.headers());
         return gate.refuse("origin");
     }
     let kind = Kind::of(request.method(), request.uri().query().unwrap_or_default());

@@ -14,6 +14,8 @@
 //! events. The modules are listed in reading order: first the pure heart, which knows no clock and no I/O, then
 //! the store, the tasks of the ring, what touches the network, and last what puts everything together.
 
+pub mod escaped;
+
 pub mod count;
 pub mod tally;
 pub mod view;
@@ -21,6 +23,7 @@ pub mod view;
 pub mod frame;
 pub mod handshake;
 pub mod inlet;
+pub mod log_limit;
 pub mod origin;
 pub mod outlet;
 pub mod pace;

@@ -10,6 +10,7 @@ use anyhow::{Context, anyhow};
 use clap::Parser;
 use headcount::{
     config::{Cli, Command, ConfigError, HealthArgs, LoadArgs, LogConfig, ServeArgs, StatusArgs},
+    escaped::escaped_json,
     health, load,
     server::{Server, redis_store},
     status::{self, Status},
@@ -64,7 +65,8 @@ async fn status(settings: &StatusArgs) -> anyhow::Result<ExitCode> {
     let roster = store.roster().await?;
     let status = Status::of(&roster);
     if settings.json {
-        say(&serde_json::to_string_pretty(&status)?)?;
+        // Anybody may have stored anything there, and this may go to a terminal.
+        say(&escaped_json(&serde_json::to_string_pretty(&status)?))?;
     } else {
         say(&status)?;
     }

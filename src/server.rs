@@ -235,6 +235,7 @@ impl Server {
         Web {
             view,
             origins: self.config.origins.clone(),
+            refusal_log: gate.refusal_log(),
             metrics: self.metrics.clone(),
             places: Arc::new(Semaphore::new(self.limits.streams)),
             pace: self.config.emit_interval,

@@ -33,6 +33,7 @@ const RETRY: Duration = Duration::from_secs(5);
 /// The handler.
 pub(super) async fn answer(State(web): State<Arc<Web>>, request: HeaderMap) -> Response {
     if !web.origins.allow_headers(&request) {
+        web.refusal_log.refused(&request);
         web.metrics.refused.with_label_values(&["origin"]).inc();
         return (StatusCode::FORBIDDEN, "pages of this origin may not read this\n").into_response();
     }

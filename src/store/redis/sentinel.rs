@@ -38,7 +38,7 @@ use super::{
     address::SentinelAddress,
     fault::{self, Secrets},
 };
-use crate::store::StoreError;
+use crate::{escaped::Escaped, store::StoreError};
 
 /// How much longer than the first answer others are waited for. Sentinels stand close together; one that takes
 /// longer is down or cut off, and hanging ones must not hold up every new connection.
@@ -88,7 +88,9 @@ impl Primary {
 
 impl fmt::Display for Primary {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{}", ConnectionAddr::Tcp(self.host.clone(), self.port))
+        // The name comes from a sentinel.
+        let host = Escaped::new(&self.host).to_string();
+        write!(f, "{}", ConnectionAddr::Tcp(host, self.port))
     }
 }
 
@@ -248,14 +250,16 @@ impl Sentinels {
                     self.remember(candidate);
                     return Ok((connection, candidate.clone()));
                 }
-                Ok(Ok(_)) => StoreError::Refused(format!(
+                Ok(Ok(_)) => StoreError::Refused(Escaped::from(format!(
                     "the sentinels name {candidate} as {}, and it is a replica",
                     self.name
-                )),
+                ))),
                 Ok(Err(error)) => {
                     fault::classify_of(&format!("{candidate}: "), &error, &self.secrets)
                 }
-                Err(_) => StoreError::Unreachable(format!("{candidate}: no answer in {share:?}")),
+                Err(_) => {
+                    StoreError::Unreachable(format!("{candidate}: no answer in {share:?}").into())
+                }
             };
             // The newest configuration's is the one that matters.
             failure.get_or_insert(error);
@@ -298,14 +302,14 @@ impl Sentinels {
         }
         match worst {
             Some(error) if !(unknown && matches!(error, StoreError::Unreachable(_))) => error,
-            _ if unknown => {
-                StoreError::Unreachable(format!("no sentinel knows a primary named {}", self.name))
-            }
-            _ => StoreError::Unreachable(format!(
+            _ if unknown => StoreError::Unreachable(
+                format!("no sentinel knows a primary named {}", self.name).into(),
+            ),
+            _ => StoreError::Unreachable(Escaped::from(format!(
                 "none of {} sentinels answers within {:?}",
                 self.all.len(),
                 self.waits.answer
-            )),
+            ))),
         }
     }
 }
