@@ -24,7 +24,7 @@ use http::{Extensions, Method, StatusCode, header};
 use serde::Deserialize;
 use socketioxide::socket::Sid;
 use tokio::{
-    sync::{OwnedSemaphorePermit, Semaphore},
+    sync::OwnedSemaphorePermit,
     time::{Instant, timeout},
 };
 use tokio_util::sync::CancellationToken;
@@ -39,6 +39,7 @@ use crate::{
     metrics::Metrics,
     origin::{Origins, RefusalLog},
     packet,
+    places::Places,
     rate::{CLIENT_BYTES_PER_SECOND, Rates},
     session::PATH,
     websocket::{Opening, Websockets},
@@ -61,7 +62,7 @@ const RETRY_AFTER_SECONDS: &str = "5";
 #[derive(Debug)]
 pub struct Gate {
     /// One permit per session, from its handshake to its end.
-    permits: Arc<Semaphore>,
+    pub places: Arc<Places>,
     /// Set at the first signal to stop: no longer ready, still serving.
     leaving: AtomicBool,
     /// Cancelled when clients begin to be sent away: no handshakes any more.
@@ -99,7 +100,7 @@ impl Gate {
         metrics: Metrics,
     ) -> Self {
         Self {
-            permits: Arc::new(Semaphore::new(connections_max.min(Semaphore::MAX_PERMITS))),
+            places: Arc::new(Places::new(connections_max)),
             leaving: AtomicBool::new(false),
             closing: CancellationToken::new(),
             origins,
@@ -165,7 +166,7 @@ impl Gate {
         if self.closing.is_cancelled() {
             return Err("draining");
         }
-        Arc::clone(&self.permits).try_acquire_owned().map_err(|_| "full")
+        self.places.take().ok_or("full")
     }
 
     fn is_foreign(&self, request: &Request) -> bool {

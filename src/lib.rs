@@ -47,6 +47,9 @@ pub mod admission;
 pub mod library;
 pub mod websocket;
 
+pub mod memory;
+pub mod places;
+
 pub mod gate;
 pub mod handover;
 pub mod listener;
@@ -62,7 +65,6 @@ pub mod metrics;
 pub mod config;
 
 pub mod drain;
-pub mod memory;
 pub mod server;
 
 pub mod health;

@@ -4,7 +4,7 @@
 //! A long-lived task that ends before it was told to takes the whole instance down: half an instance would
 //! look alive and show old numbers.
 
-use std::{fmt, net::SocketAddr, sync::Arc, time::Duration};
+use std::{fmt, net::SocketAddr, path::Path, sync::Arc, time::Duration};
 
 use anyhow::{Context, anyhow};
 use axum::Router;
@@ -24,9 +24,16 @@ use crate::{
     gate::Gate,
     handover::Front,
     listener::{self, Listener},
-    memory,
+    memory::{
+        self,
+        limit::{
+            CONNECTIONS_PER_SESSION, CONNECTIONS_SPARE, MemoryLimit, ProcessLimits, memory_limit,
+            sessions_within,
+        },
+    },
     metrics::Metrics,
     origin::cors,
+    places::Places,
     rate::client_bytes_burst,
     reporter::{Reporter, ReporterSettings},
     session::SocketSettings,
@@ -86,7 +93,7 @@ impl Server {
     /// # Errors
     /// If an address cannot be bound or the file limit cannot be read.
     pub fn bind(config: Config) -> anyhow::Result<Self> {
-        let limits = Limits::raise(config.connections_max)?;
+        let limits = Limits::raise(&config)?;
         let store = store(&config)?;
         let metrics = Metrics::new(store.kind()).context("failed to set up metrics")?;
         metrics.connections_max.set(i64::try_from(limits.sessions).unwrap_or(i64::MAX));
@@ -124,6 +131,7 @@ impl Server {
 
         let mut tasks = Tasks::default();
         let serving = self.spawn_ring(&mut tasks, &tally, &view, &sockets);
+        tasks.spawn("memory", give_memory_back(Arc::clone(&gate.places), serving.clone()));
         let listening = CancellationToken::new();
         let public = web::router(self.web(view.subscribe(), &gate))
             .merge(sockets.router())
@@ -224,7 +232,6 @@ impl Server {
             metrics.clone(),
             config.emit_interval,
         );
-        tasks.spawn("memory", memory::give_back(tally.subscribe(), stop.clone()));
         tasks.spawn("reporter", reporter.run(stop.clone()));
         tasks.spawn("announcements", listener.run(stop.clone()));
         tasks.spawn("broadcaster", broadcaster.run(stop.clone()));
@@ -252,6 +259,10 @@ impl Server {
             direct: self.config.direct_writes,
         }
     }
+}
+
+async fn give_memory_back(places: Arc<Places>, stop: CancellationToken) {
+    memory::give_back(places.high_water(), || places.taken(), stop).await;
 }
 
 /// The long-lived tasks, by name.
@@ -329,14 +340,45 @@ struct Limits {
 }
 
 impl Limits {
-    /// Raises the soft file limit to the hard one, and says what that leaves room for.
-    fn raise(sessions: Option<usize>) -> anyhow::Result<Self> {
+    /// Raises the soft file limit to the hard one, and says what that and the memory leave room for.
+    fn raise(config: &Config) -> anyhow::Result<Self> {
         let descriptors =
             rlimit::increase_nofile_limit(u64::MAX).context("failed to raise the file limit")?;
         let descriptors = usize::try_from(descriptors).unwrap_or(usize::MAX);
-        let connections = descriptors.saturating_sub(DESCRIPTORS_RESERVED).max(1);
-        let sessions = sessions.unwrap_or(connections.min(CONNECTIONS_MAX));
+        let descriptors = descriptors.saturating_sub(DESCRIPTORS_RESERVED).max(1);
+        let memory = memory_limit(Path::new("/"), ProcessLimits::of_this_process());
+        let in_memory = memory
+            .as_ref()
+            .map_or(usize::MAX, |limit| sessions_within(limit.bytes, config.payload_bytes_max));
+        let default = descriptors.min(in_memory).min(CONNECTIONS_MAX);
+        let sessions = config.connections_max.unwrap_or(default);
+        tell_of_sessions(sessions, config.connections_max.is_some(), in_memory, memory.as_ref());
+        // Beside sessions there must be room for those who are told that there is none, but no more than fits into memory.
+        let connections =
+            sessions.saturating_mul(CONNECTIONS_PER_SESSION).saturating_add(CONNECTIONS_SPARE);
+        let connections = connections.min(descriptors);
         let streams = (connections / STREAMS_SHARE).clamp(1, STREAMS_MAX);
         Ok(Self { connections, sessions, streams })
+    }
+}
+
+/// The log says which limit decides, and whether a setting asks for more than there is memory for.
+fn tell_of_sessions(sessions: usize, set: bool, in_memory: usize, memory: Option<&MemoryLimit>) {
+    let by = match memory {
+        _ if set => "HEADCOUNT_MAX_CONNECTIONS".to_owned(),
+        Some(limit) if sessions == in_memory => limit.source.to_string(),
+        _ if sessions == CONNECTIONS_MAX => "the default".to_owned(),
+        _ => "the file limit".to_owned(),
+    };
+    tracing::info!(sessions, %by, "takes at most so many sessions at a time");
+    if let Some(limit) = memory.filter(|_| sessions > in_memory) {
+        tracing::warn!(
+            sessions,
+            in_memory,
+            bytes = limit.bytes,
+            limit = %limit.source,
+            "HEADCOUNT_MAX_CONNECTIONS is more than fits into memory at their worst: hostile clients could end this \
+            instance"
+        );
     }
 }
