@@ -298,6 +298,44 @@ async fn missing_permissions_cost_nothing() {
     assert!(matches!(denied, Some(StoreError::Denied(_))), "{denied:?}");
 }
 
+/// Goal: a slot of a Redis Cluster that is on the move, or that nobody serves, is a refusal and costs no key. Method: two
+/// nodes; the slot begins to move while one of the keys is not there any more, then is nobody's, then stays.
+#[tokio::test]
+async fn a_slot_on_the_move_costs_nothing() {
+    let node = || {
+        let bus = free_port().to_string();
+        let cluster = ["--cluster-enabled", "yes", "--cluster-port", &bus];
+        (RedisServer::start(&cluster), bus)
+    };
+    let ((server, _), (other, bus)) = (node(), node());
+    let mut connection = server.connection();
+    run(&mut connection, "CLUSTER ADDSLOTSRANGE 0 16383");
+    run(&mut connection, &format!("CLUSTER MEET 127.0.0.1 {} {bus}", other.port()));
+    let id: String = redis::cmd("CLUSTER").arg("MYID").query(&mut other.connection()).unwrap();
+    let slot: u16 = redis::cmd("CLUSTER").arg(&["KEYSLOT", KEY]).query(&mut connection).unwrap();
+    let store = redis_store(&server.url(), KEY, LONG);
+    let mut a = Instance::new(3);
+    assert_eq!(a.report_until_answered(&store).await.count.users, 3);
+
+    let migrating = ["SETSLOT", &slot.to_string(), "MIGRATING", &id];
+    until(|| redis::cmd("CLUSTER").arg(&migrating).exec(&mut connection).is_ok()).await;
+    assert_eq!(a.report(&store).await.count.users, 3, "all keys are here still");
+    run(&mut connection, "DEL {currentUsers}:leases");
+    let moving = a.try_report(&store).await;
+    assert!(matches!(moving, Err(StoreError::Refused(_))), "{moving:?}");
+    let left = ["EXISTS", KEY, "{currentUsers}:connections", "{currentUsers}:sequence"];
+    run(&mut connection, &format!("CLUSTER SETSLOT {slot} STABLE"));
+    let left: u8 = redis::cmd(left[0]).arg(&left[1..]).query(&mut connection).unwrap();
+    assert_eq!(left, 3);
+    assert_eq!(a.report(&store).await.count.users, 3);
+
+    run(&mut connection, &format!("CLUSTER DELSLOTS {slot}"));
+    let unserved = a.try_report(&store).await;
+    assert!(matches!(unserved, Err(StoreError::Refused(_))), "{unserved:?}");
+    run(&mut connection, &format!("CLUSTER ADDSLOTS {slot}"));
+    assert_eq!(a.report_until_answered(&store).await.count.users, 3);
+}
+
 /// Goal: clusters that share a channel, by number of a database or by mistake, are told apart, whatever their keys
 /// hold. Method: three stores on one channel, in two databases and under two keys; each hears all that is published.
 #[tokio::test]
