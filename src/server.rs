@@ -116,6 +116,7 @@ impl Server {
     /// # Errors
     /// If a long-lived task ends by itself.
     pub async fn run(self, stop: CancellationToken) -> anyhow::Result<()> {
+        self.limits.tell(self.config.connections_max.is_some());
         let tally = Tally::new();
         let view = Arc::new(watch::Sender::new(View::default()));
         let burst_bytes = client_bytes_burst(self.config.payload_bytes_max);
@@ -329,7 +330,7 @@ pub fn redis_store(redis: &RedisConfig, lease: Duration) -> anyhow::Result<Redis
 }
 
 /// How much one instance takes.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Debug)]
 struct Limits {
     /// Connections of the public listener.
     connections: usize,
@@ -337,6 +338,8 @@ struct Limits {
     sessions: usize,
     /// Event streams of the API.
     streams: usize,
+    /// The least limit on memory, and the sessions that fit into it.
+    memory: Option<(MemoryLimit, usize)>,
 }
 
 impl Limits {
@@ -347,38 +350,43 @@ impl Limits {
         let descriptors = usize::try_from(descriptors).unwrap_or(usize::MAX);
         let descriptors = descriptors.saturating_sub(DESCRIPTORS_RESERVED).max(1);
         let memory = memory_limit(Path::new("/"), ProcessLimits::of_this_process());
-        let in_memory = memory
-            .as_ref()
-            .map_or(usize::MAX, |limit| sessions_within(limit.bytes, config.payload_bytes_max));
+        let memory = memory.map(|limit| {
+            let sessions = sessions_within(limit.bytes, config.payload_bytes_max);
+            (limit, sessions)
+        });
+        let in_memory = memory.as_ref().map_or(usize::MAX, |(_, sessions)| *sessions);
         let default = descriptors.min(in_memory).min(CONNECTIONS_MAX);
         let sessions = config.connections_max.unwrap_or(default);
-        tell_of_sessions(sessions, config.connections_max.is_some(), in_memory, memory.as_ref());
         // Beside sessions there must be room for those who are told that there is none, but no more than fits into memory.
         let connections =
             sessions.saturating_mul(CONNECTIONS_PER_SESSION).saturating_add(CONNECTIONS_SPARE);
         let connections = connections.min(descriptors);
         let streams = (connections / STREAMS_SHARE).clamp(1, STREAMS_MAX);
-        Ok(Self { connections, sessions, streams })
+        Ok(Self { connections, sessions, streams, memory })
     }
-}
 
-/// The log says which limit decides, and whether a setting asks for more than there is memory for.
-fn tell_of_sessions(sessions: usize, set: bool, in_memory: usize, memory: Option<&MemoryLimit>) {
-    let by = match memory {
-        _ if set => "HEADCOUNT_MAX_CONNECTIONS".to_owned(),
-        Some(limit) if sessions == in_memory => limit.source.to_string(),
-        _ if sessions == CONNECTIONS_MAX => "the default".to_owned(),
-        _ => "the file limit".to_owned(),
-    };
-    tracing::info!(sessions, %by, "takes at most so many sessions at a time");
-    if let Some(limit) = memory.filter(|_| sessions > in_memory) {
-        tracing::warn!(
-            sessions,
-            in_memory,
-            bytes = limit.bytes,
-            limit = %limit.source,
-            "HEADCOUNT_MAX_CONNECTIONS is more than fits into memory at their worst: hostile clients could end this \
-            instance"
-        );
+    /// The log says which limit decides, and whether a setting asks for more than there is memory for. This comes after
+    /// the start-up line, which scripts expect first.
+    fn tell(&self, is_set: bool) {
+        let sessions = self.sessions;
+        let by = match &self.memory {
+            _ if is_set => "HEADCOUNT_MAX_CONNECTIONS".to_owned(),
+            Some((limit, in_memory)) if sessions == *in_memory => limit.source.to_string(),
+            _ if sessions == CONNECTIONS_MAX => "the default".to_owned(),
+            _ => "the file limit".to_owned(),
+        };
+        tracing::info!(sessions, %by, "takes at most so many sessions at a time");
+        if let Some((limit, in_memory)) =
+            self.memory.as_ref().filter(|(_, in_memory)| sessions > *in_memory)
+        {
+            tracing::warn!(
+                sessions,
+                in_memory,
+                bytes = limit.bytes,
+                limit = %limit.source,
+                "HEADCOUNT_MAX_CONNECTIONS is more than fits into memory at their worst: hostile clients could end \
+                this instance"
+            );
+        }
     }
 }
