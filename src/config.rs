@@ -19,7 +19,7 @@ use uuid::Uuid;
 pub(crate) use load::POLLING_LEAVES_AT_ONCE;
 pub use load::{LoadArgs, LoadConfig, Target, Transport};
 pub use setting::ConfigError;
-use setting::{Setting, redis_url};
+use setting::{Setting, default_channel, redis_url, without_redis};
 
 use crate::{
     count::Incarnation,
@@ -119,12 +119,12 @@ pub struct ServeArgs {
         default_value = "websocket,polling"
     )]
     transports: String,
-    /// Origins of web pages that may connect, besides pages of the same host: a list with commas between,
-    /// or *. Requests without an Origin header are let in.
+    /// Origins of web pages that may connect, besides pages of the same host: a list with commas between, in which
+    /// `https://*.shop.example` stands for all subdomains, or *. Requests without an Origin header are let in.
     #[arg(long, env = "HEADCOUNT_ALLOWED_ORIGINS", value_name = "LIST")]
     allowed_origins: Option<String>,
     /// Sessions at a time, counted from the handshake on; beyond it handshakes get 503. Default: what the
-    /// file limit allows less a reserve, at most 100000.
+    /// file limit and the memory limit allow less a reserve, at most 100000.
     #[arg(long, env = "HEADCOUNT_MAX_CONNECTIONS", value_name = "NUMBER")]
     max_connections: Option<String>,
     /// On SIGTERM: how long to go on serving while not ready, so that a balancer notices (4s behind one).
@@ -157,9 +157,10 @@ pub struct StoreArgs {
     /// Redis key of the count; a cluster of its own needs a key and a channel of its own.
     #[arg(long, env = "HEADCOUNT_KEY", value_name = "NAME", default_value = DEFAULT_KEY)]
     key: String,
-    /// Redis channel of announcements.
-    #[arg(long, env = "HEADCOUNT_CHANNEL", value_name = "NAME", default_value = DEFAULT_CHANNEL)]
-    channel: String,
+    /// Redis channel of announcements. Default: user count, and user count@5 in database 5, since channels ignore
+    /// database numbers.
+    #[arg(long, env = "HEADCOUNT_CHANNEL", value_name = "NAME")]
+    channel: Option<String>,
 }
 
 /// The settings of `headcount status`.
@@ -187,7 +188,7 @@ pub struct HealthArgs {
 const DEFAULT_ADMIN: &str = "127.0.0.1:9100";
 /// The public key, unless set otherwise.
 pub const DEFAULT_KEY: &str = "currentUsers";
-/// The channel of announcements, unless set otherwise.
+/// The channel of announcements in database 0, unless set otherwise; in others `@` and their number follow.
 pub const DEFAULT_CHANNEL: &str = "user count";
 
 /// The settings of `headcount serve`, checked: every relation between them holds.
@@ -299,9 +300,12 @@ impl ServeArgs {
 
     fn origins(&self) -> Result<Origins, ConfigError> {
         let Some(text) = &self.allowed_origins else { return Ok(Origins::Same) };
-        let allowed = "* or a list of origins such as https://blog.example,http://127.0.0.1:8080";
-        let setting = Setting("HEADCOUNT_ALLOWED_ORIGINS", text);
-        Origins::parse(text).ok_or_else(|| setting.refuse(allowed))
+        Origins::parse(text).map_err(|error| {
+            let allowed =
+                "* or a list of origins such as https://blog.example,https://*.shop.example";
+            let setting = Setting("HEADCOUNT_ALLOWED_ORIGINS", text);
+            setting.refuse(format!("{allowed} ({error})"))
+        })
     }
 
     fn connections_max(&self) -> Result<Option<usize>, ConfigError> {
@@ -339,18 +343,24 @@ impl ServeArgs {
 impl StoreArgs {
     /// Checks where the count is shared; `None` is the embedded store.
     fn check(&self) -> Result<Option<RedisConfig>, ConfigError> {
-        let key = Setting("HEADCOUNT_KEY", &self.key);
-        let channel = Setting("HEADCOUNT_CHANNEL", &self.channel);
-        key.name()?;
-        channel.name()?;
-        let Some(url) = &self.redis_url else { return Ok(None) };
-        if self.key != DEFAULT_KEY && self.channel == DEFAULT_CHANNEL {
-            let why = "changed together with HEADCOUNT_KEY: channels ignore database numbers, so two \
-                clusters on one Redis would hear each other";
-            return Err(channel.refuse(why));
+        Setting("HEADCOUNT_KEY", &self.key).name()?;
+        if let Some(channel) = &self.channel {
+            Setting("HEADCOUNT_CHANNEL", channel).name()?;
         }
+        let Some(url) = &self.redis_url else {
+            let key = Some(self.key.as_str()).filter(|&key| key != DEFAULT_KEY);
+            return without_redis(key, self.channel.as_deref()).map(|()| None);
+        };
         let url = redis_url(url)?;
-        Ok(Some(RedisConfig { url, key: self.key.clone(), channel: self.channel.clone() }))
+        let channel =
+            self.channel.clone().unwrap_or_else(|| default_channel(DEFAULT_CHANNEL, &url));
+        let is_default = self.channel.is_none() || channel == DEFAULT_CHANNEL;
+        if self.key != DEFAULT_KEY && is_default {
+            let why = "changed together with HEADCOUNT_KEY: channels ignore keys, so two clusters on one Redis \
+                would hear each other";
+            return Err(Setting("HEADCOUNT_CHANNEL", &channel).refuse(why));
+        }
+        Ok(Some(RedisConfig { url, key: self.key.clone(), channel }))
     }
 }
 

@@ -15,10 +15,13 @@
 //! events. The modules are listed in reading order: first the pure heart, which knows no clock and no I/O, then
 //! the store, the tasks of the ring, what touches the network, and last what puts everything together.
 
+pub mod escaped;
+
 pub mod count;
 pub mod tally;
 pub mod view;
 
+pub mod log_limit;
 pub mod origin;
 pub mod pace;
 pub mod protocol;
@@ -36,6 +39,9 @@ pub mod metrics;
 
 pub mod net;
 
+pub mod memory;
+pub mod places;
+
 pub mod engine;
 
 pub mod broadcast;
@@ -50,7 +56,6 @@ pub mod config;
 
 pub mod drain;
 pub mod logging;
-pub mod memory;
 pub mod server;
 
 pub mod health;

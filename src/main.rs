@@ -15,6 +15,7 @@ use anyhow::{Context, anyhow};
 use clap::Parser;
 use headcount::{
     config::{Cli, Command, Config, ConfigError, HealthArgs, LoadArgs, ServeArgs, StatusArgs},
+    escaped::escaped_json,
     health, load,
     logging::Log,
     server::{Addresses, Server, redis_store},
@@ -83,7 +84,8 @@ async fn status(settings: &StatusArgs) -> anyhow::Result<ExitCode> {
     let roster = store.roster().await?;
     let status = Status::of(&roster);
     if settings.json {
-        print_line(&serde_json::to_string_pretty(&status)?)?;
+        // Anybody may have stored anything there, and this may go to a terminal.
+        print_line(&escaped_json(&serde_json::to_string_pretty(&status)?))?;
     } else {
         print_line(&status)?;
     }

@@ -32,6 +32,7 @@ const HELP: &[(&str, &str)] = &[
     ("reports_total", "Reports to the store."),
     ("report_seconds", "From sending a report to its answer."),
     ("announcements_total", "Announcements received by pub/sub."),
+    ("foreign_announcements_total", "Messages on our channel that were somebody else's."),
     ("resubscribes_total", "Subscriptions made anew after the first."),
     ("emissions_total", "Rounds of sending the count to this instance's sockets."),
     ("emitted_packets_total", "Packets handed to sockets, first values included."),
@@ -97,6 +98,8 @@ pub struct Metrics {
     pub report_seconds: Histogram,
     /// Announcements received.
     pub announcements: IntCounter,
+    /// Messages on our channel that were somebody else's.
+    pub foreign_announcements: IntCounter,
     /// Subscriptions made anew after the first.
     pub resubscribes: IntCounter,
     /// Rounds of sending the count to this instance's sockets.
@@ -149,6 +152,7 @@ impl Metrics {
             reports: make.counters("reports_total", &OUTCOMES)?,
             report_seconds: make.histogram("report_seconds", REPORT_BUCKETS)?,
             announcements: make.counter("announcements_total")?,
+            foreign_announcements: make.counter("foreign_announcements_total")?,
             resubscribes: make.counter("resubscribes_total")?,
             emissions: make.counter("emissions_total")?,
             emitted_packets: make.counter("emitted_packets_total")?,

@@ -17,6 +17,7 @@
 mod floods;
 mod handshakes;
 mod malformed;
+mod memory;
 mod origins;
 mod silent;
 mod sizes;

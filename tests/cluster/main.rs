@@ -21,7 +21,10 @@ mod storm;
 
 mod crashes;
 mod farewell;
+mod log_lines;
+mod neighbours;
 mod outages;
+mod permissions;
 mod sentinel;
 
 mod lesson;

@@ -13,6 +13,8 @@ import yaml
 # Written down in the overlay's own comments and in docs/operations.md: made by hand or by other programs.
 DOCUMENTED = {("Secret", "headcount-redis"), ("Secret", "headcount-tls")}
 LAST_ONES_AND_FAREWELL_SECONDS = 4
+# The formula of docs/security.md, "Memory".
+INSTANCE_KIB, SESSION_KIB = 64 << 10, 96
 
 problems = []
 
@@ -25,6 +27,15 @@ def expect(condition, text):
 def seconds(text):
     value, unit = re.fullmatch(r"(\d+)(ms|s|m)", text).groups()
     return int(value) * {"ms": 0.001, "s": 1, "m": 60}[unit]
+
+
+def kib(text):
+    value, unit = re.fullmatch(r"(\d+)(Mi|Gi|m|g)", text).groups()
+    return int(value) * {"m": 1 << 10, "g": 1 << 20}[unit[0].lower()]
+
+
+def fits(sessions, memory):
+    return INSTANCE_KIB + SESSION_KIB * int(sessions) <= kib(memory)
 
 
 def read(*path):
@@ -136,7 +147,7 @@ def check_selectors(overlay):
         overlay.expect(found and "replicas" not in found["spec"], "both an autoscaler and a number of replicas")
 
 
-def check_drain(overlay):
+def check_limits(overlay):
     deployment = overlay.named("Deployment", "headcount")
     pod = deployment["spec"]["template"]["spec"]
     [container] = pod["containers"]
@@ -148,6 +159,8 @@ def check_drain(overlay):
     needed = pre_stop + drain + LAST_ONES_AND_FAREWELL_SECONDS
     grace = pod["terminationGracePeriodSeconds"]
     overlay.expect(grace > needed, f"a grace period of {grace}s, and stopping takes up to {needed}s")
+    sessions, memory = settings["HEADCOUNT_MAX_CONNECTIONS"], container["resources"]["limits"]["memory"]
+    overlay.expect(fits(sessions, memory), f"{sessions} sessions at their worst do not fit into {memory}")
     update = deployment["spec"]["strategy"]["rollingUpdate"]
     overlay.expect(update["maxUnavailable"] == 0, "a rolling update takes instances away first")
 
@@ -196,6 +209,8 @@ def check_images(repository, overlays):
     needed = seconds(drain["HEADCOUNT_DRAIN_DELAY"]) + seconds(drain["HEADCOUNT_DRAIN"])
     grace = seconds(services["headcount"]["stop_grace_period"])
     expect(grace > needed + LAST_ONES_AND_FAREWELL_SECONDS, "compose: a grace period shorter than the drain")
+    sessions, memory = drain["HEADCOUNT_MAX_CONNECTIONS"], services["headcount"]["mem_limit"]
+    expect(fits(sessions, memory), f"compose: {sessions} sessions at their worst do not fit into {memory}")
 
 
 def check_runbook(repository):
@@ -219,7 +234,7 @@ def check_runbook(repository):
 def main(repository, *rendered):
     overlays = [Overlay(path) for path in rendered]
     for overlay in overlays:
-        for check in (check_names, check_selectors, check_drain, check_security):
+        for check in (check_names, check_selectors, check_limits, check_security):
             check(overlay)
     check_images(repository, overlays)
     check_runbook(repository)
