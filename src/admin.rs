@@ -11,7 +11,12 @@ use axum::{
 };
 use tokio::{sync::watch, time::Instant};
 
-use crate::{gate::Gate, metrics::Metrics, sockets::Sockets, view::View};
+use crate::{
+    gate::Gate,
+    metrics::{Metrics, signed},
+    sockets::Sockets,
+    view::View,
+};
 
 /// What the admin pages look at.
 #[derive(Debug)]
@@ -72,14 +77,8 @@ impl Admin {
     /// Sets the metrics that are somebody else's state.
     fn refresh(&self) {
         let view = *self.view.borrow();
-        let shown = view.shown();
         let metrics = &self.metrics;
-        metrics.cluster_users.set(signed(shown.users));
-        metrics.view_revision.set(signed(shown.revision.0));
-        metrics.view_exact.set(i64::from(shown.exact));
-        metrics.view_age_seconds.set(view.age(Instant::now()).as_secs_f64());
-        metrics.store_up.set(i64::from(view.reachable()));
-        metrics.instances.set(view.instances().into());
+        metrics.take_in(&view, Instant::now());
         let mut sockets = 0;
         for (transport, open) in self.sockets.by_transport() {
             metrics.connections.with_label_values(&[transport]).set(signed(open as u64));
@@ -87,8 +86,4 @@ impl Admin {
         }
         metrics.drift_users.set(signed(view.acknowledged_users()) - signed(sockets));
     }
-}
-
-fn signed(number: u64) -> i64 {
-    i64::try_from(number).unwrap_or(i64::MAX)
 }

@@ -34,6 +34,8 @@ pub mod reporter;
 
 pub mod announcements;
 
+pub mod cluster;
+
 pub mod connection;
 pub mod pings;
 pub mod session;
@@ -53,6 +55,8 @@ pub mod sockets;
 
 pub mod web;
 
+pub mod socketioxide;
+
 pub mod admin;
 pub mod metrics;
 
@@ -65,6 +69,9 @@ pub mod server;
 pub mod health;
 pub mod load;
 pub mod status;
+
+pub use cluster::member::{Counts, JoinError, Member, MemberFailure, UserCount};
+pub use config::{ConfigError, MemberSettings};
 
 #[cfg(test)]
 mod mangled;

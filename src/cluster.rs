@@ -1,0 +1,3 @@
+//! Taking part in a cluster: what an application of one's own uses, without any sockets.
+
+pub mod member;
