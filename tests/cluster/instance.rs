@@ -139,7 +139,8 @@ impl Process {
         Self::spawned_by(Command::new(program()).args(arguments), settings)
     }
 
-    fn spawned_by(command: &mut Command, settings: &[Setting<'_>]) -> Self {
+    /// The same for another program, or started in another way.
+    pub(crate) fn spawned_by(command: &mut Command, settings: &[Setting<'_>]) -> Self {
         let output = tempfile::tempdir().expect("a directory for the output");
         let file = |name| File::create(output.path().join(name)).expect("a file for the output");
         let child = command
@@ -192,7 +193,8 @@ impl Process {
         String::from_utf8_lossy(&bytes).into_owned()
     }
 
-    fn first_line(&mut self) -> Result<String, String> {
+    /// The first line it wrote to stdout. Panics if it ended without one.
+    pub(crate) fn first_line(&mut self) -> Result<String, String> {
         let stdout = self.stdout();
         if let Some((line, _)) = stdout.split_once('\n') {
             return Ok(line.to_owned());

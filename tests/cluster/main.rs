@@ -24,11 +24,14 @@ mod farewell;
 mod outages;
 mod sentinel;
 
+mod adapter;
+
 mod lesson;
 mod load;
 mod settings;
 mod web;
 
+mod application;
 mod cluster;
 mod instance;
 mod outsider;
