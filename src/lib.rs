@@ -1,77 +1,137 @@
 //! Headcount tells every visitor of a site how many people are online right now, on any number of servers.
 //!
-//! Data moves one way round:
+//! Most sites run the program, `headcount serve`, and need no line of Rust. This library is for applications that have a
+//! Socket.IO server of their own, built on [socketioxide](https://docs.rs/socketioxide): they join the same cluster as a
+//! [`Member`], and have their sockets counted by [`socketioxide::count`](crate::socketioxide::count).
 //!
-//! ```text
-//!  browser ──connect──▶ sockets ──▶ tally ──changed──▶ reporter ──report──▶ store (Redis | embedded)
-//!     ▲                             (local count)          ▲  │ reply            │ announcement
-//!     │                                                    │  ▼                  ▼
-//!     └────────── broadcaster ◀──────────── view ◀─────────┴──────── announcements (pub/sub)
-//!  http: reads the view and the metrics, never writes
+//! ```
+//! # #[tokio::main(flavor = "current_thread")]
+//! # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+//! use headcount::{Member, MemberSettings};
+//! use socketioxide::SocketIo;
+//!
+//! // HEADCOUNT_REDIS_URL says where the others are; without it this application counts for itself.
+//! let member = Member::join(MemberSettings::from_env()?).await?;
+//! let (layer, io) = SocketIo::new_layer();
+//! headcount::socketioxide::count(&io, "/", &member)?;
+//! let app: axum::Router = axum::Router::new().layer(layer);
+//! // axum::serve(listener, app).await?;
+//!
+//! assert_eq!(member.count().users, 0);
+//! member.leave().await;
+//! # Ok(())
+//! # }
 //! ```
 //!
-//! Every hop holds only the latest value, so a burst costs memory and messages in proportion to time, not to
-//! events. The modules are listed in reading order: first the pure heart, which knows no clock and no I/O, then
-//! the store, the tasks of the ring, what touches the network, and last what puts everything together.
-
-pub mod count;
-pub mod tally;
-pub mod view;
-
-pub mod frame;
-pub mod handshake;
-pub mod inlet;
-pub mod origin;
-pub mod outlet;
-pub mod pace;
-pub mod packet;
-pub mod rate;
-pub mod sweep;
-
-pub mod store;
-
-pub mod reporter;
-
-pub mod announcements;
-
-pub mod cluster;
-
-pub mod connection;
-pub mod pings;
-pub mod session;
-pub mod stay;
-pub mod stragglers;
-
-pub mod admission;
-pub mod library;
-pub mod websocket;
-
-pub mod gate;
-pub mod handover;
-pub mod listener;
-
-pub mod broadcaster;
-pub mod sockets;
-
-pub mod web;
+//! `docs/embed-in-your-app.md` tells the rest, and `examples/lesson.rs` is a whole application.
+//!
+//! All else that is public serves the program, its tests and its benchmarks, is hidden here, and may change at any time.
 
 pub mod socketioxide;
-
-pub mod admin;
-pub mod metrics;
-
-pub mod config;
-
-pub mod drain;
-pub mod memory;
-pub mod server;
-
-pub mod health;
-pub mod load;
-pub mod status;
 
 pub use cluster::member::{Counts, JoinError, Member, MemberFailure, UserCount};
 pub use config::{ConfigError, MemberSettings};
 
+// The parts, in reading order: first the pure heart, which knows no clock and no I/O, then the store, the tasks of the ring,
+// what touches the network, and last what puts everything together.
+
+#[doc(hidden)]
+pub mod count;
+#[doc(hidden)]
+pub mod tally;
+#[doc(hidden)]
+pub mod view;
+
+#[doc(hidden)]
+pub mod frame;
+#[doc(hidden)]
+pub mod handshake;
+#[doc(hidden)]
+pub mod inlet;
+#[doc(hidden)]
+pub mod origin;
+#[doc(hidden)]
+pub mod outlet;
+#[doc(hidden)]
+pub mod pace;
+#[doc(hidden)]
+pub mod packet;
+#[doc(hidden)]
+pub mod rate;
+#[doc(hidden)]
+pub mod sweep;
+
+#[doc(hidden)]
+pub mod store;
+
+#[doc(hidden)]
+pub mod reporter;
+
+#[doc(hidden)]
+pub mod announcements;
+
+#[doc(hidden)]
+pub mod cluster;
+
+#[doc(hidden)]
+pub mod connection;
+#[doc(hidden)]
+pub mod pings;
+#[doc(hidden)]
+pub mod session;
+#[doc(hidden)]
+pub mod stay;
+#[doc(hidden)]
+pub mod stragglers;
+
+#[doc(hidden)]
+pub mod admission;
+#[doc(hidden)]
+pub mod library;
+#[doc(hidden)]
+pub mod websocket;
+
+#[doc(hidden)]
+pub mod gate;
+#[doc(hidden)]
+pub mod handover;
+#[doc(hidden)]
+pub mod listener;
+
+#[doc(hidden)]
+pub mod broadcaster;
+#[doc(hidden)]
+pub mod sockets;
+
+#[doc(hidden)]
+pub mod web;
+
+#[doc(hidden)]
+pub mod admin;
+#[doc(hidden)]
+pub mod metrics;
+
+#[doc(hidden)]
+pub mod config;
+
+#[doc(hidden)]
+pub mod drain;
+#[doc(hidden)]
+pub mod memory;
+#[doc(hidden)]
+pub mod server;
+
+#[doc(hidden)]
+pub mod health;
+#[doc(hidden)]
+pub mod load;
+#[doc(hidden)]
+pub mod status;
+
 #[cfg(test)]
 mod mangled;
+
+/// The examples of `docs/embed-in-your-app.md` are run with those of the library.
+#[cfg(doctest)]
+#[doc = include_str!("../docs/embed-in-your-app.md")]
+struct EmbedInYourApp;

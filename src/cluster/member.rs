@@ -128,14 +128,14 @@ impl Member {
         let settings = settings.check()?;
         let store = store(&settings)?;
         let metrics = Metrics::new(store.kind())?;
-        let member = Self::begin(&settings, store, metrics);
+        let member = Self::begin(&settings, &store, metrics);
         let mut view = member.view();
         // Whoever has no answer yet shows the estimate, which is all that a store that is away leaves.
         let _ = timeout(ANSWER_OVERDUE, view.wait_for(View::reachable)).await;
         Ok(member)
     }
 
-    fn begin(settings: &CheckedMember, store: Arc<dyn Store>, metrics: Metrics) -> Self {
+    fn begin(settings: &CheckedMember, store: &Arc<dyn Store>, metrics: Metrics) -> Self {
         let reporter_settings = ReporterSettings {
             incarnation: Incarnation::random(),
             lease: settings.lease,
@@ -143,7 +143,7 @@ impl Member {
         };
         let local = watch::Sender::new(Local::default());
         let Upkeep { view, reporter, announcements } =
-            Upkeep::new(&reporter_settings, &store, local.subscribe(), &metrics);
+            Upkeep::new(&reporter_settings, store, local.subscribe(), &metrics);
         let member = Self {
             inner: Arc::new(Inner {
                 local,
@@ -343,10 +343,9 @@ impl fmt::Display for UserCount {
 /// # async fn main() -> Result<(), headcount::JoinError> {
 /// # let member = headcount::Member::join(headcount::MemberSettings::default()).await?;
 /// let mut counts = member.subscribe();
+/// assert_eq!(counts.next().await, Some(member.count()));
 /// member.leave().await;
-/// while let Some(count) = counts.next().await {
-///     println!("{} people are here", count.users);
-/// }
+/// assert_eq!(counts.next().await, None);
 /// # Ok(())
 /// # }
 /// ```

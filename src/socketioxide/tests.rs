@@ -264,17 +264,17 @@ async fn counting_twice_is_counting_once() {
 async fn who_left_before_is_not_counted() {
     let application = Application::new().await;
     let counter = application.counter();
-    let (counted, mut is_counted) = tokio::sync::watch::channel(false);
+    let (done, mut is_done) = tokio::sync::watch::channel(false);
     application.io.ns("/", async move |socket: SocketRef| {
         while socket.connected() {
             tokio::task::yield_now().await;
         }
         counter.count(&socket);
-        counted.send_replace(true);
+        done.send_replace(true);
     });
     let session = application.joined().await;
     application.post(&session, "1").await;
-    timeout(PATIENCE, is_counted.wait_for(|&counted| counted)).await.unwrap().unwrap();
+    timeout(PATIENCE, is_done.wait_for(|&done| done)).await.unwrap().unwrap();
     assert_eq!(application.member.count().users, 0);
 }
 

@@ -61,7 +61,8 @@ impl Store for Recorded {
 fn member_on(store: &Arc<Recorded>) -> Member {
     let settings = MemberSettings::default().check().unwrap();
     let metrics = Metrics::new(store.kind()).unwrap();
-    Member::begin(&settings, Arc::<Recorded>::clone(store), metrics)
+    let store: Arc<dyn Store> = Arc::<Recorded>::clone(store);
+    Member::begin(&settings, &store, metrics)
 }
 
 /// A member with one user whom the store knows of.
