@@ -2,7 +2,7 @@
 //!
 //! Most sites run the program, `headcount serve`, and need no line of Rust. This library is for applications that have a
 //! Socket.IO server of their own, built on [socketioxide](https://docs.rs/socketioxide): they join the same cluster as a
-//! [`Member`], and have their sockets counted by [`socketioxide::count`](crate::socketioxide::count).
+//! [`Member`], and have their sockets counted by [`socketioxide::count`].
 //!
 //! ```
 //! # #[tokio::main(flavor = "current_thread")]
@@ -29,7 +29,10 @@
 
 pub mod socketioxide;
 
-pub use cluster::member::{Counts, JoinError, Member, MemberFailure, UserCount};
+pub use cluster::{
+    counts::{Counts, UserCount},
+    member::{JoinError, Member, MemberFailure},
+};
 pub use config::{ConfigError, MemberSettings};
 
 // The parts, in reading order: first the pure heart, which knows no clock and no I/O, then the store, the tasks of the ring,

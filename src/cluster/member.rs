@@ -1,7 +1,7 @@
 //! One member of a cluster: a local count that is reported, and the view that comes back.
 //!
 //! It owns the reporter, the announcements task and their end, and knows nothing of sockets: whoever has connections
-//! counts them in [`Member::tally`] and tells them what [`Member::view`] shows.
+//! counts them in the member's tally and tells them what its view shows.
 
 use std::{
     fmt,
@@ -23,6 +23,7 @@ use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
 use crate::{
     announcements::Listener,
+    cluster::counts::{Counts, UserCount},
     config::{CheckedMember, ConfigError, MemberSettings},
     count::Incarnation,
     metrics::{Metrics, signed},
@@ -81,15 +82,6 @@ struct Inner {
     runtime: Handle,
     tasks: TaskTracker,
     aborts: Mutex<Vec<AbortHandle>>,
-}
-
-/// How many users there are, as a member holds it.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct UserCount {
-    /// Users in the whole cluster.
-    pub users: u64,
-    /// False for an estimate: the store has not answered yet or is away, or the member has left or failed.
-    pub exact: bool,
 }
 
 /// Why [`Member::join`] failed.
@@ -172,12 +164,7 @@ impl Member {
 
     /// The count as it changes.
     pub fn subscribe(&self) -> Counts {
-        Counts {
-            view: self.view(),
-            is_over: self.inner.is_over.clone(),
-            failed: self.inner.failed.subscribe(),
-            last: None,
-        }
+        Counts::new(self.view(), self.inner.is_over.clone(), self.inner.failed.subscribe())
     }
 
     /// Ends the membership: this member's connections leave everybody's count at once. Resolves when the store has
@@ -319,63 +306,6 @@ impl Drop for TaskGuard {
             failed.get_or_insert(self.name);
             is_first
         });
-    }
-}
-
-impl UserCount {
-    fn of(view: &View, is_working: bool) -> Self {
-        let shown = view.shown();
-        Self { users: shown.users, exact: shown.exact && is_working }
-    }
-}
-
-/// The number alone, as it is shown to people.
-impl fmt::Display for UserCount {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        self.users.fmt(f)
-    }
-}
-
-/// The count as it changes, from [`Member::subscribe`]. Whoever is slow skips to the newest.
-///
-/// ```
-/// # #[tokio::main(flavor = "current_thread")]
-/// # async fn main() -> Result<(), headcount::JoinError> {
-/// # let member = headcount::Member::join(headcount::MemberSettings::default()).await?;
-/// let mut counts = member.subscribe();
-/// assert_eq!(counts.next().await, Some(member.count()));
-/// member.leave().await;
-/// assert_eq!(counts.next().await, None);
-/// # Ok(())
-/// # }
-/// ```
-#[derive(Clone, Debug)]
-pub struct Counts {
-    view: watch::Receiver<View>,
-    is_over: CancellationToken,
-    failed: watch::Receiver<Option<&'static str>>,
-    last: Option<UserCount>,
-}
-
-impl Counts {
-    /// The count as soon as it is another than what this returned last; at once for the first time. `None` when the member
-    /// has left, was dropped or failed: nothing will change any more. Dropping the future loses nothing.
-    pub async fn next(&mut self) -> Option<UserCount> {
-        loop {
-            if self.is_over.is_cancelled() || self.failed.borrow().is_some() {
-                return None;
-            }
-            let count = UserCount::of(&self.view.borrow_and_update(), true);
-            if self.last != Some(count) {
-                self.last = Some(count);
-                return self.last;
-            }
-            tokio::select! {
-                () = self.is_over.cancelled() => {}
-                _ = self.failed.changed() => {}
-                changed = self.view.changed() => changed.ok()?,
-            }
-        }
     }
 }
 
