@@ -172,7 +172,7 @@ impl<A: Adapter> Counter<A> {
     /// Counts a socket until it leaves. Counting one twice is counting it once.
     ///
     /// The socket's disconnect handler is left to the application. So that it left is found out by looking, within 50 ms or,
-    /// with many thousands of sockets, some more; at once if the application calls [`Counter::leave`] in its handler.
+    /// with many thousands of sockets, a second; at once if the application calls [`Counter::leave`] in its handler.
     ///
     /// ```
     /// # #[tokio::main(flavor = "current_thread")]

@@ -42,7 +42,7 @@ pub(super) const EMITS_AT_ONCE: usize = 256;
 const LOOK_GAP: Duration = Duration::from_millis(50);
 /// How often otherwise: the library forgets to call a disconnect handler in one rare race only.
 const LOOK_GAP_WATCHED: Duration = Duration::from_secs(1);
-/// Looking takes at most one part in so many of the time.
+/// Between the two, looking takes at most one part in so many of the time.
 const LOOK_SHARE: u32 = 100;
 
 /// Tells sockets the count.
@@ -119,9 +119,11 @@ impl<A: Adapter> Emitter<A> {
     fn look(&mut self, now: Instant) {
         let unwatched = self.roster.look(self.io.of(SITE).as_ref());
         self.listeners.retain(|listener| listener.seat.is_taken());
-        let gap = if unwatched > 0 { LOOK_GAP } else { LOOK_GAP_WATCHED };
         let end = Instant::now();
-        self.next_look = end + gap.max(end.saturating_duration_since(now) * LOOK_SHARE);
+        let rest = end.saturating_duration_since(now) * LOOK_SHARE;
+        let gap =
+            if unwatched > 0 { rest.clamp(LOOK_GAP, LOOK_GAP_WATCHED) } else { LOOK_GAP_WATCHED };
+        self.next_look = end + gap;
     }
 
     /// Does what is due now; returns when there will be something to do even if nothing changes.
@@ -188,7 +190,7 @@ impl<A: Adapter> Emitter<A> {
             yield_now().await;
         }
         self.told = all_told.then_some(current_users);
-        self.pace.emitted(start, Instant::now());
+        self.pace.emitted(now, now + start.elapsed());
         let metrics = self.roster.metrics();
         metrics.emissions.inc();
         observe(&metrics.emission_seconds, start.elapsed());

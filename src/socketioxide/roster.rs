@@ -138,18 +138,22 @@ impl<A: Adapter> Roster<A> {
         Some(seat)
     }
 
-    /// Counts a socket out that was found to be gone.
-    pub(super) fn found_gone(&self, seat: &Seat<A>) {
-        self.leave(&seat.socket, FOUND_GONE);
+    /// Counts a socket out that was found to be gone, unless it left this seat before and has another.
+    pub(super) fn found_gone(&self, seat: &Arc<Seat<A>>) {
+        self.remove(seat.socket.id, FOUND_GONE, |present| Arc::ptr_eq(present, seat));
     }
 
     /// Counts a socket out, if it is counted.
     pub(super) fn leave(&self, socket: &Socket<A>, reason: &'static str) {
+        self.remove(socket.id, reason, |present| present.is_of(socket));
+    }
+
+    fn remove(&self, id: Sid, reason: &'static str, is_meant: impl Fn(&Arc<Seat<A>>) -> bool) {
         let mut seats = self.seats();
-        if !seats.get(&socket.id).is_some_and(|seat| seat.is_of(socket)) {
+        if !seats.get(&id).is_some_and(is_meant) {
             return;
         }
-        let seat = seats.remove(&socket.id);
+        let seat = seats.remove(&id);
         drop(seats);
         if let Some(seat) = seat {
             self.count_out(&seat, reason);

@@ -180,12 +180,16 @@ async fn sockets_are_counted_until_they_leave(
     drop(kept);
 }
 
-/// Goal: where the disconnect handler is the counter's, nobody waits for it to look. Method: ten times, a client that joins
-/// and leaves; the quickest of these is far quicker than the next look.
+/// Goal: where the disconnect handler is the counter's, nobody waits for it to look; where it is the application's, it looks
+/// often. Method: ten times, a client that joins and leaves; the quickest of these is far quicker than a look that comes
+/// without need.
+#[rstest]
 #[tokio::test]
-async fn leaving_is_noticed_at_once() {
+async fn leaving_is_noticed_at_once(
+    #[values(Use::Count, Use::HandlerAndOwnDisconnect, Use::InHandler)] used: Use,
+) {
     let application = Application::new().await;
-    count(&application.io, "/", &application.member).unwrap();
+    used.set_up(&application);
     let mut quickest = PATIENCE;
     for _ in 0..10 {
         let session = application.joined().await;
