@@ -5,6 +5,7 @@
 //! whether it came from a flag or from the environment.
 
 mod load;
+mod member;
 mod setting;
 
 use std::{
@@ -18,6 +19,8 @@ use uuid::Uuid;
 
 pub(crate) use load::POLLING_LEAVES_AT_ONCE;
 pub use load::{LoadArgs, LoadConfig, Target, Transport};
+pub(crate) use member::CheckedMember;
+pub use member::MemberSettings;
 pub use setting::ConfigError;
 use setting::{Setting, default_channel, redis_url, without_redis};
 
@@ -249,15 +252,14 @@ impl ServeArgs {
     /// The first setting that is not allowed, by the name of its variable.
     pub fn check(&self) -> Result<Config, ConfigError> {
         let transports = Setting("HEADCOUNT_TRANSPORTS", &self.transports);
-        let (heartbeat, lease) = self.heartbeat_and_lease()?;
+        let (heartbeat, lease) = heartbeat_and_lease(&self.heartbeat, &self.lease)?;
         Ok(Config {
             listen: Setting("HEADCOUNT_LISTEN", &self.listen).address()?,
             admin_listen: Setting("HEADCOUNT_ADMIN_LISTEN", &self.admin_listen).address()?,
             redis: self.store.check()?,
             heartbeat,
             lease,
-            emit_interval: Setting("HEADCOUNT_EMIT_INTERVAL", &self.emit_interval)
-                .duration(Duration::from_millis(1), Duration::from_secs(10))?,
+            emit_interval: emit_interval(&self.emit_interval)?,
             ping_interval: Setting("HEADCOUNT_PING_INTERVAL", &self.ping_interval)
                 .duration(PING_MIN, PING_MAX)?,
             ping_timeout: Setting("HEADCOUNT_PING_TIMEOUT", &self.ping_timeout)
@@ -276,26 +278,6 @@ impl ServeArgs {
             log: self.log()?,
             incarnation: self.incarnation()?,
         })
-    }
-
-    /// The lease must outlast two reports that go unanswered and the heartbeat after them, and several
-    /// heartbeats must fit into it, or a single lost report would look like a death.
-    fn heartbeat_and_lease(&self) -> Result<(Duration, Duration), ConfigError> {
-        let lease_setting = Setting("HEADCOUNT_LEASE", &self.lease);
-        let heartbeat_setting = Setting("HEADCOUNT_HEARTBEAT", &self.heartbeat);
-        let lease = lease_setting.duration(LEASE_MIN, LEASE_MAX)?;
-        let heartbeat = heartbeat_setting.duration(HEARTBEAT_MIN, LEASE_MAX / 3)?;
-        let shortest = 2 * ANSWER_OVERDUE + heartbeat;
-        let hopeless = lease < 2 * ANSWER_OVERDUE + HEARTBEAT_MIN;
-        if heartbeat > lease / 3 && !hopeless {
-            let most = humantime::format_duration(Duration::from_millis(whole_millis(lease / 3)));
-            return Err(heartbeat_setting.refuse(format!("at most {most}: a third of the lease")));
-        }
-        if lease < shortest {
-            let shortest = humantime::format_duration(shortest);
-            return Err(lease_setting.refuse(format!("at least {shortest}: 1.5s plus a heartbeat")));
-        }
-        Ok((heartbeat, lease))
     }
 
     fn origins(&self) -> Result<Origins, ConfigError> {
@@ -338,6 +320,31 @@ impl ServeArgs {
         let Some(text) = &self.test_incarnation else { return Ok(Incarnation::random()) };
         Setting("HEADCOUNT_TEST_INCARNATION", text).parse::<Uuid>("a UUID").map(Incarnation::from)
     }
+}
+
+/// The lease must outlast two reports that go unanswered and the heartbeat after them, and several
+/// heartbeats must fit into it, or a single lost report would look like a death.
+fn heartbeat_and_lease(heartbeat: &str, lease: &str) -> Result<(Duration, Duration), ConfigError> {
+    let lease_setting = Setting("HEADCOUNT_LEASE", lease);
+    let heartbeat_setting = Setting("HEADCOUNT_HEARTBEAT", heartbeat);
+    let lease = lease_setting.duration(LEASE_MIN, LEASE_MAX)?;
+    let heartbeat = heartbeat_setting.duration(HEARTBEAT_MIN, LEASE_MAX / 3)?;
+    let shortest = 2 * ANSWER_OVERDUE + heartbeat;
+    let hopeless = lease < 2 * ANSWER_OVERDUE + HEARTBEAT_MIN;
+    if heartbeat > lease / 3 && !hopeless {
+        let most = humantime::format_duration(Duration::from_millis(whole_millis(lease / 3)));
+        return Err(heartbeat_setting.refuse(format!("at most {most}: a third of the lease")));
+    }
+    if lease < shortest {
+        let shortest = humantime::format_duration(shortest);
+        return Err(lease_setting.refuse(format!("at least {shortest}: 1.5s plus a heartbeat")));
+    }
+    Ok((heartbeat, lease))
+}
+
+fn emit_interval(text: &str) -> Result<Duration, ConfigError> {
+    let [least, most] = [Duration::from_millis(1), Duration::from_secs(10)];
+    Setting("HEADCOUNT_EMIT_INTERVAL", text).duration(least, most)
 }
 
 impl StoreArgs {

@@ -9,6 +9,9 @@ use prometheus::{
     Gauge, Histogram, HistogramOpts, IntCounter, IntCounterVec, IntGauge, IntGaugeVec, Opts,
     Registry, TextEncoder,
 };
+use tokio::time::Instant;
+
+use crate::view::View;
 
 /// A healthy report takes well below a millisecond on a local network; 0.75 s is where the store counts as
 /// away, 2 s the default lease.
@@ -188,6 +191,17 @@ impl Metrics {
         }
     }
 
+    /// Sets the metrics that the view holds.
+    pub(crate) fn take_in(&self, view: &View, now: Instant) {
+        let shown = view.shown(now);
+        self.cluster_users.set(signed(shown.users));
+        self.view_revision.set(signed(shown.revision.0));
+        self.view_exact.set(i64::from(shown.exact));
+        self.view_age_seconds.set(view.age(now).as_secs_f64());
+        self.store_up.set(i64::from(view.is_reachable(now)));
+        self.instances.set(view.instances().into());
+    }
+
     /// The page that Prometheus scrapes, in its text format.
     ///
     /// # Errors
@@ -195,6 +209,11 @@ impl Metrics {
     pub fn render(&self) -> Result<String, prometheus::Error> {
         TextEncoder::new().encode_to_string(&self.registry.gather())
     }
+}
+
+/// A number as gauges take it.
+pub(crate) fn signed(number: u64) -> i64 {
+    i64::try_from(number).unwrap_or(i64::MAX)
 }
 
 /// Observes a duration in seconds.

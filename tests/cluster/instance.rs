@@ -180,7 +180,8 @@ impl Process {
         Self::spawned(Command::new(program()).args(arguments), output, settings)
     }
 
-    fn spawned_by(command: &mut Command, settings: &[Setting<'_>]) -> Self {
+    /// The same for another program, or started in another way.
+    pub(crate) fn spawned_by(command: &mut Command, settings: &[Setting<'_>]) -> Self {
         Self::spawned(command, Output::default(), settings)
     }
 
@@ -237,7 +238,8 @@ impl Process {
         String::from_utf8_lossy(&bytes).into_owned()
     }
 
-    fn first_line(&mut self) -> Result<String, String> {
+    /// The first line it wrote to stdout. Panics if it ended without one.
+    pub(crate) fn first_line(&mut self) -> Result<String, String> {
         let stdout = self.stdout();
         if let Some((line, _)) = stdout.split_once('\n') {
             return Ok(line.to_owned());

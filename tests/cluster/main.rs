@@ -27,12 +27,15 @@ mod outages;
 mod permissions;
 mod sentinel;
 
+mod adapter;
+
 mod lesson;
 mod load;
 mod output;
 mod settings;
 mod web;
 
+mod application;
 mod cluster;
 mod instance;
 mod outsider;

@@ -5,6 +5,7 @@
 mod below_a_path;
 mod embed;
 mod languages;
+mod lesson;
 mod page;
 mod socketio;
 
