@@ -38,7 +38,7 @@ use axum::{
 };
 use headcount::{
     Member, MemberSettings,
-    socketioxide::{CLIENT_SCRIPT, counter},
+    socketioxide::{client_script, counter},
 };
 use socketioxide::{
     SocketIo,
@@ -66,7 +66,7 @@ async fn main() -> anyhow::Result<()> {
     let counter = counter(&io, "/", &member)?;
     io.ns("/", counter.handler(on_connect));
 
-    let socket_io_script = async || ([(header::CONTENT_TYPE, JAVASCRIPT)], CLIENT_SCRIPT);
+    let socket_io_script = async || ([(header::CONTENT_TYPE, JAVASCRIPT)], client_script());
     let app = Router::new()
         .route("/socket.io/socket.io.js", get(socket_io_script))
         .fallback_service(pages().layer(layer));

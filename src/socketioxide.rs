@@ -77,8 +77,8 @@ use roster::Roster;
 /// The only namespace that is counted: a cluster has one count.
 const SITE: &str = "/";
 
-/// A client of `user count` for browsers, to be served as `/socket.io/socket.io.js` where a page expects Socket.IO's own:
-/// `io()`, and on what it returns `on`, `off` and `disconnect`. It connects by websocket and returns by itself.
+/// A Socket.IO client for browsers, to be served as `/socket.io/socket.io.js` where a page expects the reference server's:
+/// `io()`, and what it returns. It is the one that `headcount serve` serves: it receives events and sends none.
 ///
 /// The library takes all requests below `/socket.io/` for its own, so the route must lie around its layer:
 ///
@@ -87,12 +87,14 @@ const SITE: &str = "/";
 /// # let pages = axum::Router::<()>::new();
 /// use axum::{http::header::CONTENT_TYPE, routing::get};
 ///
-/// let script = async || ([(CONTENT_TYPE, "text/javascript")], headcount::socketioxide::CLIENT_SCRIPT);
+/// let script = async || ([(CONTENT_TYPE, "text/javascript")], headcount::socketioxide::client_script());
 /// let app = axum::Router::<()>::new()
 ///     .route("/socket.io/socket.io.js", get(script))
 ///     .fallback_service(pages.layer(layer));
 /// ```
-pub const CLIENT_SCRIPT: &str = include_str!("socketioxide/client.js");
+pub fn client_script() -> String {
+    crate::web::scripts::socket_io()
+}
 
 /// Counts every socket of a namespace, and tells it the count, until it leaves.
 ///

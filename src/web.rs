@@ -3,7 +3,7 @@
 mod asset;
 mod badge;
 mod count;
-mod scripts;
+pub(crate) mod scripts;
 mod stream;
 
 use std::{sync::Arc, time::Duration};

@@ -37,6 +37,18 @@ const USER_COUNT: &str = "user count";
 pub(super) const LEFT_BY_APPLICATION: &str = "server_left";
 /// Why a socket left that was found to be gone.
 const FOUND_GONE: &str = "unknown";
+/// All reasons why a socket may have left.
+const LABELS: [&str; 9] = [
+    "transport_close",
+    "transport_error",
+    "client_left",
+    LEFT_BY_APPLICATION,
+    "ping_timeout",
+    "multiple_polls",
+    "bad_packet",
+    "closing",
+    FOUND_GONE,
+];
 
 /// All sockets that are counted.
 pub(super) struct Roster<A: Adapter> {
@@ -86,6 +98,7 @@ impl<A: Adapter> Roster<A> {
         metrics: Metrics,
         is_over: CancellationToken,
     ) -> Self {
+        metrics.begin_reasons(LABELS, []);
         Self { tally, seats: Mutex::default(), metrics, is_over, unwatched: Arc::default() }
     }
 
