@@ -7,10 +7,10 @@ use std::{
 };
 
 use anyhow::{Context, anyhow};
-use clap::Parser;
 use headcount::{
     config::{Cli, Command, ConfigError, HealthArgs, LoadArgs, LogConfig, ServeArgs, StatusArgs},
-    health, load,
+    health::{self, Question},
+    load,
     server::{Server, redis_store},
     status::{self, Status},
     store::Store,
@@ -30,7 +30,7 @@ const CUT_SHORT: i32 = 143;
 const NAME_LOOKUPS_AT_ONCE: usize = 4;
 
 fn main() -> ExitCode {
-    let cli = Cli::parse();
+    let cli = Cli::read();
     let done = match cli.command {
         None => serve(&cli.serve),
         Some(Command::Serve(settings)) => serve(&settings),
@@ -74,8 +74,12 @@ async fn status(settings: &StatusArgs) -> anyhow::Result<ExitCode> {
 #[tokio::main(flavor = "current_thread")]
 async fn health(settings: &HealthArgs) -> anyhow::Result<ExitCode> {
     let address = settings.check()?;
-    let path = if settings.live { "/livez" } else { "/readyz" };
-    let answer = health::ask(address, path).await?;
+    let question = match settings {
+        HealthArgs { metrics: true, .. } => Question::Metrics,
+        HealthArgs { live: true, .. } => Question::Alive,
+        _ => Question::Ready,
+    };
+    let answer = health::ask(address, question).await?;
     say(&answer.text.trim_end())?;
     Ok(if answer.healthy { ExitCode::SUCCESS } else { ExitCode::FAILURE })
 }
