@@ -34,7 +34,8 @@ rust_toolchain() {
   cp -a "$sysroot"/bin/{cargo,rustc} "$1/toolchain/bin"
   cp -a "$sysroot"/lib/lib*.so* "$1/toolchain/lib"
   cp -a "$sysroot/lib/rustlib/$host" "$1/toolchain/lib/rustlib"
-  cargo vendor --locked --quiet --versioned-dirs "$1/vendor" | sed 's#^directory = .*#directory = "/vendor"#' >"$1/config.toml"
+  cargo vendor --locked --versioned-dirs "$1/vendor" | sed 's#^directory = .*#directory = "/vendor"#' >"$1/config.toml"
+  grep '/vendor' "$1/config.toml"
 }
 
 make_stand_ins() {
@@ -107,7 +108,7 @@ END
   docker run --rm --workdir /build "$image" cargo fetch --locked
   docker run --rm --workdir /manifests "$image" cargo fetch --locked
   # And the control: without one of the files cargo does refuse it.
-  if docker run --rm --workdir /manifests "$image" sh -c 'rm checks/t.rs && exec cargo fetch --locked'; then return 1; fi
+  if docker run --rm --workdir /manifests "$image" sh -c 'rm benches/b.rs && exec cargo fetch --locked'; then return 1; fi
   docker rmi --force "$image"
 }
 
@@ -135,7 +136,7 @@ binary_is_stripped() {
   from_image "$IMAGE" /usr/local/bin/headcount "$work/headcount"
   sections=$(readelf --section-headers --wide "$work/headcount")
   [[ $sections == *.gnu_debuglink* ]]
-  [[ $sections != *.debug_* && $sections != *.symtab* ]]
+  [[ $sections != *.debug_info* && $sections != *.debug_line* && $sections != *.symtab* ]]
   # A release build has 7 MB.
   [[ $PROFILE != release ]] || (($(stat -c %s "$work/headcount") < 12000000))
 }
