@@ -90,7 +90,7 @@ cluster_by_hand() {
 
 # README: the image alone.
 image_alone() {
-  local image=$project-alone text port pid
+  local image=$project-alone text port pid container
   port=$(free_ports)1
   text=$(block image |
     sed -e "s/-t headcount /-t $image --build-arg PROFILE=$PROFILE /; s/3000:3000 headcount/$port:3000 $image/")
@@ -98,9 +98,10 @@ image_alone() {
   pid=$!
   trap 'kill -- -'"$pid"' 2>/dev/null; cat '"$work/alone" EXIT
   wait_for 600 counts_at "$port" '"count":0'
-  docker stop "$(docker ps --quiet --filter "ancestor=$image")"
+  container=$(docker ps --quiet --filter "publish=$port")
+  docker stop "$container"
   wait "$pid"
-  docker rm "$(docker ps --all --quiet --filter "ancestor=$image")"
+  docker rm "$container"
   docker rmi --force "$image"
 }
 
