@@ -4,19 +4,18 @@
 //! Every raw value is a string here, so that a refusal can name the variable, the value and what is allowed,
 //! whether it came from a flag or from the environment.
 
+mod environment;
+mod health;
 mod load;
 mod member;
 mod setting;
 
-use std::{
-    fmt,
-    net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr},
-    time::Duration,
-};
+use std::{fmt, net::SocketAddr, time::Duration};
 
 use clap::{Args, Parser, Subcommand};
 use uuid::Uuid;
 
+pub use health::HealthArgs;
 pub(crate) use load::POLLING_LEAVES_AT_ONCE;
 pub use load::{LoadArgs, LoadConfig, Target, Transport};
 pub(crate) use member::CheckedMember;
@@ -68,7 +67,8 @@ pub enum Command {
     /// Show the live instances of a cluster and what they add up to. Exit code 1 if the sum is not the count,
     /// or the store is away.
     Status(StatusArgs),
-    /// Ask an instance on this machine whether it is ready; exit code 1 if not. For container health checks.
+    /// Ask an instance on this machine whether it is ready; exit code 1 if not. For container health checks, and
+    /// for its metrics where nothing else can ask.
     Health(HealthArgs),
     /// Send many simulated visitors to a server and check that each is told the right count.
     Load(Box<LoadArgs>),
@@ -174,17 +174,6 @@ pub struct StatusArgs {
     /// Print JSON rather than a table.
     #[arg(long)]
     pub json: bool,
-}
-
-/// The settings of `headcount health`.
-#[derive(Args, Clone, Debug)]
-pub struct HealthArgs {
-    /// Admin address of the instance to ask.
-    #[arg(long, env = "HEADCOUNT_ADMIN_LISTEN", value_name = "ADDRESS", default_value = DEFAULT_ADMIN)]
-    admin_listen: String,
-    /// Ask whether it is alive rather than whether it is ready.
-    #[arg(long)]
-    pub live: bool,
 }
 
 /// The admin address, unless set otherwise.
@@ -383,22 +372,6 @@ impl StatusArgs {
             allowed: "set to the Redis that the cluster shares".to_owned(),
         };
         self.store.check()?.ok_or(missing)
-    }
-}
-
-impl HealthArgs {
-    /// The address to ask. One that stands for all interfaces is asked on the loopback.
-    ///
-    /// # Errors
-    /// If it is not an address.
-    pub fn check(&self) -> Result<SocketAddr, ConfigError> {
-        let mut address = Setting("HEADCOUNT_ADMIN_LISTEN", &self.admin_listen).address()?;
-        match address.ip() {
-            IpAddr::V4(ip) if ip.is_unspecified() => address.set_ip(Ipv4Addr::LOCALHOST.into()),
-            IpAddr::V6(ip) if ip.is_unspecified() => address.set_ip(Ipv6Addr::LOCALHOST.into()),
-            _ => {}
-        }
-        Ok(address)
     }
 }
 
