@@ -6,7 +6,7 @@ use std::time::Duration;
 use tokio::time::{Instant, interval, sleep, timeout_at};
 
 use crate::{
-    engine::{Engine, reason::EndReason, session::Member},
+    engine::{Engine, reason::EndReason, session::Membership},
     tally::Tally,
 };
 
@@ -19,7 +19,7 @@ const LAST_ONES: Duration = Duration::from_secs(2);
 
 /// Withdraws readiness, waits for balancers to notice, refuses handshakes, and ends all transports evenly
 /// over `window`.
-pub async fn drain(engine: &Engine, tally: &Tally<Member>, delay: Duration, window: Duration) {
+pub async fn drain(engine: &Engine, tally: &Tally<Membership>, delay: Duration, window: Duration) {
     engine.admission().leave();
     tracing::info!(
         ?delay,

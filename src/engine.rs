@@ -47,7 +47,7 @@ use flusher::Flusher;
 use outbox::Outbox;
 use reason::{End, EndReason, Refusal};
 use registry::Registry;
-use session::{Check, Member, Session, State, shut_down};
+use session::{Check, Membership, Session, State, shut_down};
 use session_id::SessionId;
 use settings::{JOIN_TIMEOUT, POLL_GAP_MAX, SessionSettings, Transport, Transports};
 
@@ -59,7 +59,7 @@ const CHECK_GAP: Duration = Duration::from_millis(50);
 pub struct Engine {
     settings: SessionSettings,
     admission: Admission,
-    tally: Arc<Tally<Member>>,
+    tally: Arc<Tally<Membership>>,
     metrics: Metrics,
     flusher: Flusher,
     sessions: Registry,
@@ -72,7 +72,7 @@ impl Engine {
     pub fn new(
         settings: SessionSettings,
         admission: Admission,
-        tally: Arc<Tally<Member>>,
+        tally: Arc<Tally<Membership>>,
         metrics: Metrics,
         flusher: Flusher,
     ) -> Arc<Self> {
@@ -250,7 +250,7 @@ impl Engine {
         }
         let generation = state.outbox.join();
         let sent = state.outbox.send(&format!("40{{\"sid\":\"{}\"}}", session.id()));
-        let member = Member { session: Arc::downgrade(session), generation };
+        let member = Membership { session: Arc::downgrade(session), generation };
         self.metrics.connects.with_label_values(&[session.began_by().label()]).inc();
         if let Some(transport) = state.carrier() {
             self.joined[index(transport)].fetch_add(1, Ordering::Relaxed);

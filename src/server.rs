@@ -4,44 +4,39 @@
 //! A long-lived task that ends before it was told to takes the whole instance down: half an instance would
 //! look alive and show old numbers.
 
-use std::{fmt, net::SocketAddr, path::Path, sync::Arc, time::Duration};
+mod limits;
+
+use std::{fmt, net::SocketAddr, sync::Arc, time::Duration};
 
 use anyhow::{Context, anyhow};
 use axum::Router;
 use tokio::{
     net::TcpListener,
-    sync::{Notify, Semaphore, watch},
+    sync::{Semaphore, watch},
     task::{JoinError, JoinSet},
 };
 use tokio_util::sync::CancellationToken;
 
 use crate::{
     admin::{self, Admin},
-    announcements::Listener as AnnouncementListener,
     broadcast::broadcaster::Broadcaster,
-    config::{CONNECTIONS_MAX, Config, DESCRIPTORS_RESERVED, RedisConfig},
+    cluster::member::Upkeep,
+    config::{Config, RedisConfig},
     drain::drain,
     engine::{
-        Engine, admission::Admission, flusher::Flusher, ping_wheel, session::Member,
+        Engine, admission::Admission, flusher::Flusher, ping_wheel, session::Membership,
         settings::SessionSettings,
     },
     http::{
         endpoint,
         serve::{HEAD_TIMEOUT, HttpService, Timeouts},
     },
-    memory::{
-        self,
-        limit::{
-            CONNECTIONS_PER_SESSION, CONNECTIONS_SPARE, MemoryLimit, ProcessLimits, memory_limit,
-            sessions_within,
-        },
-    },
+    memory,
     metrics::Metrics,
     net::listener::{self, Listener},
-    observer::Observer,
     origin::cors,
     places::Places,
-    reporter::{Reporter, ReporterSettings},
+    reporter::ReporterSettings,
     store::{
         Store,
         embedded::EmbeddedStore,
@@ -51,15 +46,12 @@ use crate::{
     view::View,
     web::{self, Web},
 };
+use limits::Limits;
 
 /// How long the admin listener lets a scrape's bytes go unacknowledged.
 const ADMIN_UNACKNOWLEDGED: Duration = Duration::from_secs(10);
 /// Connections of the admin listener at a time: some scrapers, some probes.
 const ADMIN_CONNECTIONS_MAX: usize = 64;
-/// Event streams at a time: for dashboards and backends, of which a site has some; visitors have sockets.
-const STREAMS_MAX: usize = 1000;
-/// Where descriptors are few, streams take at most one of so many connections.
-const STREAMS_SHARE: usize = 4;
 
 /// An instance whose addresses are bound and whose tasks have not begun.
 #[derive(Debug)]
@@ -125,7 +117,6 @@ impl Server {
     pub async fn run(self, stop: CancellationToken) -> anyhow::Result<()> {
         self.limits.tell(self.config.connections_max.is_some());
         let tally = Tally::new();
-        let view = Arc::new(watch::Sender::new(View::default()));
         let flusher = Flusher::default();
         let admission =
             Admission::new(self.limits.sessions, self.config.origins.clone(), self.metrics.clone());
@@ -138,17 +129,17 @@ impl Server {
         );
 
         let mut tasks = Tasks::default();
-        let serving = self.spawn_ring(&mut tasks, &tally, &view, flusher);
+        let (serving, view) = self.spawn_ring(&mut tasks, &tally, flusher);
         tasks.spawn("pings", ping_wheel::run(Arc::clone(&engine), serving.clone()));
         tasks.spawn("checks", Arc::clone(&engine).run_checks(serving.clone()));
         let places = Arc::clone(engine.admission().places());
         tasks.spawn("memory", give_memory_back(places, serving.clone()));
         let listening = CancellationToken::new();
-        let public = web::router(self.web(view.subscribe(), engine.admission()))
+        let public = web::router(self.web(view.clone(), engine.admission()))
             .merge(endpoint::router(Arc::clone(&engine)))
             .layer(cors(self.config.origins.clone()));
         let admin = admin::router(Admin {
-            view: view.subscribe(),
+            view,
             engine: Arc::clone(&engine),
             metrics: self.metrics.clone(),
         });
@@ -213,43 +204,31 @@ impl Server {
     fn spawn_ring(
         &self,
         tasks: &mut Tasks,
-        tally: &Arc<Tally<Member>>,
-        view: &Arc<watch::Sender<View>>,
+        tally: &Arc<Tally<Membership>>,
         flusher: Flusher,
-    ) -> CancellationToken {
+    ) -> (CancellationToken, watch::Receiver<View>) {
         let config = &self.config;
         let stop = CancellationToken::new();
-        let resync = Arc::new(Notify::new());
         let settings = ReporterSettings {
             incarnation: config.incarnation,
             lease: config.lease,
             heartbeat: config.heartbeat,
         };
-        let (store, metrics) = (&self.store, &self.metrics);
-        let reporter = Reporter::new(
-            &settings,
-            Arc::clone(store),
-            tally.subscribe(),
-            Arc::clone(view),
-            Arc::clone(&resync),
-            metrics.clone(),
-        );
-        let listener =
-            AnnouncementListener::new(Arc::clone(store), Arc::clone(view), resync, metrics.clone());
+        let upkeep = Upkeep::new(&settings, &self.store, tally.subscribe(), &self.metrics);
+        let Upkeep { view, reporter, announcements, observer } = upkeep;
         let broadcaster = Broadcaster::new(
             Arc::clone(tally),
             view.subscribe(),
             flusher.clone(),
-            metrics.clone(),
+            self.metrics.clone(),
             config.emit_interval,
         );
-        let observer = Observer::new(tally.subscribe(), Arc::clone(view));
         tasks.spawn("observer", observer.run(stop.clone()));
         tasks.spawn("flusher", flusher.run(stop.clone()));
         tasks.spawn("reporter", reporter.run(stop.clone()));
-        tasks.spawn("announcements", listener.run(stop.clone()));
+        tasks.spawn("announcements", announcements.run(stop.clone()));
         tasks.spawn("broadcaster", broadcaster.run(stop.clone()));
-        stop
+        (stop, view.subscribe())
     }
 
     fn web(&self, view: watch::Receiver<View>, admission: &Admission) -> Web {
@@ -350,66 +329,4 @@ pub fn redis_store(redis: &RedisConfig, lease: Duration) -> anyhow::Result<Redis
         lease,
     };
     RedisStore::new(settings).context("failed to set up the connection to Redis")
-}
-
-/// How much one instance takes.
-#[derive(Clone, Debug)]
-struct Limits {
-    /// Connections of the public listener.
-    connections: usize,
-    /// Socket.IO sessions.
-    sessions: usize,
-    /// Event streams of the API.
-    streams: usize,
-    /// The least limit on memory, and the sessions that fit into it.
-    memory: Option<(MemoryLimit, usize)>,
-}
-
-impl Limits {
-    /// Raises the soft file limit to the hard one, and says what that and the memory leave room for.
-    fn raise(config: &Config) -> anyhow::Result<Self> {
-        let descriptors =
-            rlimit::increase_nofile_limit(u64::MAX).context("failed to raise the file limit")?;
-        let descriptors = usize::try_from(descriptors).unwrap_or(usize::MAX);
-        let descriptors = descriptors.saturating_sub(DESCRIPTORS_RESERVED).max(1);
-        let memory = memory_limit(Path::new("/"), ProcessLimits::of_this_process());
-        let memory = memory.map(|limit| {
-            let sessions = sessions_within(limit.bytes, config.payload_bytes_max);
-            (limit, sessions)
-        });
-        let in_memory = memory.as_ref().map_or(usize::MAX, |(_, sessions)| *sessions);
-        let default = descriptors.min(in_memory).min(CONNECTIONS_MAX);
-        let sessions = config.connections_max.unwrap_or(default);
-        // Beside sessions there must be room for those who are told that there is none, but no more than fits into memory.
-        let connections =
-            sessions.saturating_mul(CONNECTIONS_PER_SESSION).saturating_add(CONNECTIONS_SPARE);
-        let connections = connections.min(descriptors);
-        let streams = (connections / STREAMS_SHARE).clamp(1, STREAMS_MAX);
-        Ok(Self { connections, sessions, streams, memory })
-    }
-
-    /// The log says which limit decides, and whether a setting asks for more than there is memory for. This comes after
-    /// the start-up line, which scripts expect first.
-    fn tell(&self, is_set: bool) {
-        let sessions = self.sessions;
-        let by = match &self.memory {
-            _ if is_set => "HEADCOUNT_MAX_CONNECTIONS".to_owned(),
-            Some((limit, in_memory)) if sessions == *in_memory => limit.source.to_string(),
-            _ if sessions == CONNECTIONS_MAX => "the default".to_owned(),
-            _ => "the file limit".to_owned(),
-        };
-        tracing::info!(sessions, %by, "takes at most so many sessions at a time");
-        if let Some((limit, in_memory)) =
-            self.memory.as_ref().filter(|(_, in_memory)| sessions > *in_memory)
-        {
-            tracing::warn!(
-                sessions,
-                in_memory,
-                bytes = limit.bytes,
-                limit = %limit.source,
-                "HEADCOUNT_MAX_CONNECTIONS is more than fits into memory at their worst: hostile clients could end \
-                this instance"
-            );
-        }
-    }
 }

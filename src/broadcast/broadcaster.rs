@@ -27,7 +27,7 @@ use super::fan_out::FanOut;
 use crate::{
     engine::{
         flusher::Flusher,
-        session::{Member, Session},
+        session::{Membership, Session},
     },
     metrics::{Metrics, observe},
     pace::EmissionPace,
@@ -39,27 +39,27 @@ use crate::{
 /// Tells the count.
 #[derive(Debug)]
 pub struct Broadcaster {
-    tally: Arc<Tally<Member>>,
+    tally: Arc<Tally<Membership>>,
     view: watch::Receiver<View>,
     metrics: Metrics,
     pace: EmissionPace,
     fan_out: FanOut,
     /// Newcomers that are told their first value when what is being done is done: those that may still be on the list
     /// from an earlier membership.
-    postponed: Vec<Newcomer<Member>>,
+    postponed: Vec<Newcomer<Membership>>,
     /// What everybody who has been shown a count was last told, or will be by their slot or by the emission under way,
     /// but for those in `provisional`; nothing once somebody was told something else, so that an emission follows.
     told: Option<u64>,
     /// Those that were told the estimate because the store was slow to count them. They are told what all others
     /// are as soon as that includes them, or the store counts as away: within [`crate::pace::ANSWER_OVERDUE`], which
     /// bounds this list.
-    provisional: Vec<Newcomer<Member>>,
+    provisional: Vec<Newcomer<Membership>>,
 }
 
 impl Broadcaster {
     /// Sets it up, for emissions with at least `interval` between two; [`Broadcaster::run`] does the work.
     pub fn new(
-        tally: Arc<Tally<Member>>,
+        tally: Arc<Tally<Membership>>,
         view: watch::Receiver<View>,
         flusher: Flusher,
         metrics: Metrics,
@@ -98,7 +98,7 @@ impl Broadcaster {
         let changed = self.told != Some(shown.users);
         let held_back = self.pace.due().filter(|&due| due > now);
         self.welcome(&view, now);
-        let includes = |told: &mut Newcomer<Member>| view.shown_includes(told.change, now);
+        let includes = |told: &mut Newcomer<Membership>| view.shown_includes(told.change, now);
         let corrected: Vec<_> = self.provisional.extract_if(.., includes).collect();
         if changed && held_back.is_none() {
             self.emit_to_all(shown.users, reached).await;
@@ -134,7 +134,7 @@ impl Broadcaster {
     }
 
     /// Gives a newcomer its first value, even when nobody else's number changed; from now on emissions reach it.
-    fn let_in(&mut self, newcomer: Newcomer<Member>, view: &View, now: Instant) {
+    fn let_in(&mut self, newcomer: Newcomer<Membership>, view: &View, now: Instant) {
         let shown = view.shown(now).users;
         let is_included = view.shown_includes(newcomer.change, now);
         let current_users = if is_included { shown } else { view.estimate() };
@@ -157,7 +157,7 @@ impl Broadcaster {
     }
 
     /// Tells a client its first value. Returns false if it has left.
-    fn open(&mut self, member: &Member, current_users: u64) -> bool {
+    fn open(&mut self, member: &Membership, current_users: u64) -> bool {
         let Some(session) = member.session.upgrade() else { return false };
         let Some(is_new) = session.open(member.generation) else { return false };
         if is_new {
@@ -167,7 +167,7 @@ impl Broadcaster {
     }
 
     /// Tells those that were told an estimate what all others are told.
-    fn correct(&mut self, corrected: &[Newcomer<Member>], current_users: u64) {
+    fn correct(&mut self, corrected: &[Newcomer<Membership>], current_users: u64) {
         let frame = CountFrame::new(current_users);
         for told in corrected {
             let session: Option<Arc<Session>> = told.member.session.upgrade();

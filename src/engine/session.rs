@@ -44,7 +44,7 @@ pub struct Session {
 pub(super) struct State {
     pub(super) outbox: Outbox<Arc<TcpStream>>,
     /// The place in the count, while the client is in the namespace.
-    pub(super) membership: Option<Presence<Member>>,
+    pub(super) membership: Option<Presence<Membership>>,
     /// Why it ended. Nothing else changes after that.
     pub(super) ended: Option<EndReason>,
     /// Whether its client said that it ends the session.
@@ -87,7 +87,7 @@ pub(super) struct Requests {
 
 /// A client in the namespace, as the local count and the broadcaster know it.
 #[derive(Clone, Debug)]
-pub struct Member {
+pub struct Membership {
     /// The session.
     pub session: Weak<Session>,
     /// Which membership of it.

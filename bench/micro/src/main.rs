@@ -19,7 +19,7 @@ use headcount::{
         Engine,
         admission::Admission,
         flusher::Flusher,
-        session::Member,
+        session::Membership,
         settings::{SessionSettings, Transports},
     },
     http::{
@@ -86,7 +86,7 @@ fn measured(runtime: &Runtime, stage: &Stage) {
 
 /// A server without reporter and store: the view is set by hand.
 struct Stage {
-    tally: Arc<Tally<Member>>,
+    tally: Arc<Tally<Membership>>,
     view: watch::Sender<View>,
     address: SocketAddr,
 }

@@ -26,7 +26,7 @@ const SOON: Duration = Duration::from_secs(20);
 struct Stage {
     /// Away while it acts beside others.
     broadcaster: Option<Broadcaster>,
-    tally: Arc<Tally<Member>>,
+    tally: Arc<Tally<Membership>>,
     view: watch::Sender<View>,
     metrics: Metrics,
     sequence: Sequence,
@@ -38,7 +38,7 @@ struct Guest {
     client: TcpStream,
     _connection: Connection,
     session: Arc<Session>,
-    presence: Presence<Member>,
+    presence: Presence<Membership>,
 }
 
 impl Guest {
@@ -111,7 +111,7 @@ impl Stage {
         guest.presence = self.joins(&guest.session, at_millis);
     }
 
-    fn joins(&self, session: &Arc<Session>, at_millis: u64) -> Presence<Member> {
+    fn joins(&self, session: &Arc<Session>, at_millis: u64) -> Presence<Membership> {
         self.tally.join(join(session), self.at(at_millis))
     }
 

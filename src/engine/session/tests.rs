@@ -25,9 +25,9 @@ fn carried_by(transport: Transport, outbox: Outbox<Arc<TcpStream>>) -> Arc<Sessi
 }
 
 /// The client of a session joins the namespace.
-pub(crate) fn join(session: &Arc<Session>) -> Member {
+pub(crate) fn join(session: &Arc<Session>) -> Membership {
     let generation = session.state().outbox.join();
-    Member { session: Arc::downgrade(session), generation }
+    Membership { session: Arc::downgrade(session), generation }
 }
 
 /// It leaves.

@@ -19,7 +19,7 @@ use crate::{
         admission::Admission,
         flusher::Flusher,
         ping_wheel,
-        session::Member,
+        session::Membership,
         settings::{SessionSettings, Transports},
     },
     http::endpoint,
@@ -42,7 +42,7 @@ const TIMEOUTS: Timeouts =
 pub(crate) struct Server {
     address: SocketAddr,
     pub(crate) engine: Arc<Engine>,
-    pub(crate) tally: Arc<Tally<Member>>,
+    pub(crate) tally: Arc<Tally<Membership>>,
     pub(crate) metrics: Metrics,
 }
 

@@ -258,9 +258,8 @@ impl Sentinels {
         }
         let mut failure = None;
         for (candidate, outcome) in candidates.iter().zip(outcomes) {
-            let text = || format!("{candidate}: no answer in {:?}", self.waits.connect);
-            let silent = || Err(StoreError::Unreachable(text().into()));
-            match outcome.unwrap_or_else(silent) {
+            let silence = || format!("{candidate}: no answer in {:?}", self.waits.connect);
+            match outcome.unwrap_or_else(|| Err(StoreError::Unreachable(silence().into()))) {
                 Ok(connection) => {
                     self.remember(candidate);
                     return Ok((connection, candidate.clone()));
