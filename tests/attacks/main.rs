@@ -17,10 +17,13 @@
 mod floods;
 mod handshakes;
 mod malformed;
+mod memory;
 mod origins;
+mod posts;
 mod silent;
 mod sizes;
 mod slow;
+mod tabs;
 
 mod descriptors;
 

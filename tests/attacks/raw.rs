@@ -74,7 +74,11 @@ impl Raw {
 
     /// A session that has been let into the namespace by polling and went on as a websocket.
     async fn upgraded(server: SocketAddr) -> Self {
-        let path = polling_alive(server).await;
+        Self::upgraded_from(server, &polling_counted(server).await).await
+    }
+
+    /// The websocket to which this polling session has moved.
+    pub(crate) async fn upgraded_from(server: SocketAddr, path: &str) -> Self {
         let session = path.rsplit('=').next().expect("the path ends with it");
         let mut raw = Self::websocket(server, Some(session)).await;
         assert!(raw.is_answered_after(&text("2probe"), "3probe").await, "an upgrade is answered");
@@ -167,6 +171,52 @@ impl Raw {
         }
     }
 
+    /// The next text on a websocket; `None` if something else comes.
+    pub(crate) async fn text(&mut self) -> Option<String> {
+        match timeout(PATIENCE, self.read_frame()).await {
+            Ok(Ok((TEXT, payload))) => String::from_utf8(payload).ok(),
+            _ => None,
+        }
+    }
+
+    /// The kind and the payload of the next frame.
+    pub(crate) async fn read_frame(&mut self) -> Result<(u8, Vec<u8>), String> {
+        loop {
+            let length = self.rest.get(1).map(|&length| usize::from(length));
+            let (head, length) = match (length, self.rest.get(2..4)) {
+                (Some(length @ ..126), _) => (2, Some(length)),
+                (_, Some(length)) => {
+                    (4, Some(usize::from(u16::from_be_bytes([length[0], length[1]]))))
+                }
+                _ => (2, None),
+            };
+            if let Some(length) = length.filter(|length| self.rest.len() >= head + length) {
+                let frame: Vec<u8> = self.rest.drain(..head + length).collect();
+                return Ok((frame[0] & !FINAL, frame[head..].to_vec()));
+            }
+            self.read_more().await?;
+        }
+    }
+
+    /// Waits for the server to close the websocket; returns the code of its close frame, if there is one.
+    pub(crate) async fn close_code(mut self) -> Option<u16> {
+        let reading = async {
+            let mut code = None;
+            while let Ok((kind, payload)) = self.read_frame().await {
+                if kind == CLOSE {
+                    code = payload.first_chunk().map(|&code| u16::from_be_bytes(code));
+                }
+            }
+            code
+        };
+        timeout(PATIENCE, reading).await.expect("the server ends the connection")
+    }
+
+    /// Ends the connection without a word, as the kernel of a process that is gone does when data were unread.
+    pub(crate) fn reset(self) {
+        SockRef::from(&self.stream).set_linger(Some(Duration::ZERO)).expect("a socket's option");
+    }
+
     /// Waits for the server to end the connection, whatever it says before, and tells how long that took.
     pub(crate) async fn ended(mut self) -> Duration {
         let start = Instant::now();
@@ -201,7 +251,9 @@ fn header<'a>(head: &'a str, name: &str) -> Option<&'a str> {
 
 /// Sends a request on a connection of its own; each header ends with a line break.
 pub(crate) async fn ask(server: SocketAddr, method: &str, path: &str, headers: &str) -> Answer {
-    let request = format!("{method} {path} HTTP/1.1\r\nhost: {server}\r\n{headers}\r\n");
+    // A polling client that just closes the connection of a poll is taken for one that goes away.
+    let close = if headers.contains("connection: ") { "" } else { "connection: close\r\n" };
+    let request = format!("{method} {path} HTTP/1.1\r\nhost: {server}\r\n{close}{headers}\r\n");
     Raw::saying(server, request).await.answer().await.expect("an answer")
 }
 
@@ -226,6 +278,13 @@ pub(crate) async fn polling_joined(server: SocketAddr) -> String {
     let path = polling_session(server).await;
     let answer = Raw::saying(server, post(server, &path, "40")).await.answer().await;
     assert_eq!(answer.expect("an answer").status, 200);
+    path
+}
+
+/// A polling session that has been let into the namespace and told a count.
+pub(crate) async fn polling_counted(server: SocketAddr) -> String {
+    let path = polling_joined(server).await;
+    while !poll(server, &path).await.body.contains("42[") {}
     path
 }
 
@@ -255,6 +314,28 @@ pub(crate) fn post(server: SocketAddr, path: &str, body: &str) -> String {
     format!("POST {path} HTTP/1.1\r\nhost: {server}\r\ncontent-length: {length}\r\n\r\n{body}")
 }
 
+/// The answer to a poll.
+pub(crate) async fn poll(server: SocketAddr, path: &str) -> Answer {
+    ask(server, "GET", path, "").await
+}
+
+/// The answer to a post of this, on a connection of its own.
+pub(crate) async fn say(server: SocketAddr, path: &str, body: &str) -> Answer {
+    Raw::saying(server, post(server, path, body)).await.answer().await.expect("an answer")
+}
+
+/// A request that posts these pieces, each as a chunk.
+pub(crate) fn post_in_chunks<'a>(
+    server: SocketAddr,
+    path: &str,
+    pieces: impl IntoIterator<Item = &'a str>,
+) -> String {
+    let pieces = pieces.into_iter();
+    let chunks: String = pieces.map(|piece| format!("{:x}\r\n{piece}\r\n", piece.len())).collect();
+    let head = format!("POST {path} HTTP/1.1\r\nhost: {server}\r\ntransfer-encoding: chunked");
+    format!("{head}\r\n\r\n{chunks}0\r\n\r\n")
+}
+
 /// A websocket frame with a text.
 pub(crate) fn text(text: &str) -> Vec<u8> {
     frame(FINAL | TEXT, text.as_bytes())
@@ -268,6 +349,8 @@ pub(crate) const CONTINUATION: u8 = 0;
 pub(crate) const TEXT: u8 = 1;
 /// A message of bytes.
 pub(crate) const BINARY: u8 = 2;
+/// The last frame.
+pub(crate) const CLOSE: u8 = 8;
 /// A ping of the websocket protocol, which is not Engine.IO's.
 pub(crate) const PING: u8 = 9;
 
