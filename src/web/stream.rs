@@ -7,7 +7,7 @@ use std::{sync::Arc, time::Duration};
 
 use axum::{
     extract::State,
-    http::{HeaderMap, StatusCode, header},
+    http::{HeaderMap, HeaderName, StatusCode, header},
     response::{
         IntoResponse, Response,
         sse::{Event, KeepAlive, Sse},
@@ -32,7 +32,10 @@ const RETRY: Duration = Duration::from_secs(5);
 
 /// The handler.
 pub(super) async fn answer(State(web): State<Arc<Web>>, request: HeaderMap) -> Response {
-    if !web.origins.allow_headers(&request) {
+    let value =
+        |name: HeaderName| request.get(name).map(|value| value.to_str().unwrap_or_default());
+    let fetch_site = value(HeaderName::from_static("sec-fetch-site"));
+    if !web.origins.allow_page(value(header::ORIGIN), value(header::HOST), fetch_site) {
         web.metrics.refused.with_label_values(&["origin"]).inc();
         return (StatusCode::FORBIDDEN, "pages of this origin may not read this\n").into_response();
     }

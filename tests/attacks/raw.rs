@@ -150,7 +150,13 @@ impl Raw {
         reading.map_err(|_| String::from("no answer"))?
     }
 
-    async fn read_answer(&mut self) -> Result<Answer, String> {
+    /// The status of the next HTTP answer, of an event stream too, whose body does not end.
+    pub(crate) async fn head(&mut self) -> Result<u16, String> {
+        let reading = timeout(PATIENCE, self.read_head()).await;
+        reading.map_err(|_| String::from("no answer"))?.map(|(status, _)| status)
+    }
+
+    async fn read_head(&mut self) -> Result<(u16, String), String> {
         let end = loop {
             if let Some(start) = self.rest.windows(4).position(|bytes| bytes == b"\r\n\r\n") {
                 break start + 4;
@@ -160,7 +166,11 @@ impl Raw {
         let head: Vec<u8> = self.rest.drain(..end).collect();
         let head = String::from_utf8_lossy(&head).to_lowercase();
         let status = head.split(' ').nth(1).and_then(|code| code.parse().ok());
-        let status = status.ok_or_else(|| format!("no status in {head:?}"))?;
+        Ok((status.ok_or_else(|| format!("no status in {head:?}"))?, head))
+    }
+
+    async fn read_answer(&mut self) -> Result<Answer, String> {
+        let (status, head) = self.read_head().await?;
         if header(&head, "transfer-encoding") == Some("chunked") {
             let body = self.read_chunks().await?;
             return Ok(Answer { status, head, body });
@@ -214,6 +224,7 @@ impl Raw {
     }
 
     /// What has come so far is not looked at again.
+    #[allow(dead_code, reason = "only the cluster, another test program, needs it")]
     pub(crate) fn forget(&mut self) {
         self.rest.clear();
     }

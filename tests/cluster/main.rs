@@ -17,6 +17,7 @@
 mod conformance;
 mod counting;
 mod handshakes;
+mod proxies;
 mod transports;
 
 mod storm;
