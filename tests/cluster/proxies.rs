@@ -102,8 +102,7 @@ async fn clients_fall_back_where_websockets_are_stripped() {
     let instance = Instance::start(&[]).await;
     let proxy = Proxy::nginx(instance.public, "").await;
     let polling = join(proxy.address, r#"{"transports":["polling"]}"#).await;
-    let options =
-        r#"{"transports":["websocket","polling"],"tryAllTransports":true,"upgrade":false}"#;
+    let options = r#"{"transports":["websocket","polling"],"tryAllTransports":true}"#;
     let fallback = join(proxy.address, options).await;
     println!("polling took {} ms, falling back {} ms", polling.ms, fallback.ms);
     assert_eq!((polling.transport.as_str(), fallback.transport.as_str()), ("polling", "polling"));
@@ -128,9 +127,9 @@ async fn caches_keep_no_session() {
         assert!(told.body.starts_with(&format!("44/{namespace},")), "{told:?}");
     }
     // It does keep what it may.
-    let page = "/public/style.css";
-    poll(proxy.address, page).await;
-    assert_eq!(poll(proxy.address, page).await.header("x-cache"), Some("hit"));
+    let script = "/headcount.js";
+    poll(proxy.address, script).await;
+    assert_eq!(poll(proxy.address, script).await.header("x-cache"), Some("hit"));
 }
 
 /// Goal: a visitor by polling whose tab closes is out of the count at once behind a balancer as well. Method: `HAProxy`, told

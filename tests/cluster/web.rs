@@ -3,6 +3,7 @@
 //! The pages run in a real Chromium, on a real cluster.
 
 mod embed;
+mod foreign_page;
 mod page;
 
 mod badge;

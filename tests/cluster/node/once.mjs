@@ -21,7 +21,7 @@ socket.io.on("open", () => socket.io.engine.on("upgrade", tell));
 
 function tell() {
   const transport = socket.io.engine.transport.name;
-  const moves = transport === "polling" && socket.io.engine.upgrades.includes("websocket") && options.upgrade !== false;
+  const moves = transport === "polling" && options.transports.indexOf("websocket") > 0;
   if (count === undefined || moves) return;
   console.log(JSON.stringify({ ms: Math.round(performance.now() - started), transport, count }));
   process.exit(0);
