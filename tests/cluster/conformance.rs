@@ -1,7 +1,8 @@
 //! Engine.IO 4 and Socket.IO 5, as their specifications have them and their reference server does them.
 //!
-//! Each scenario is run against Headcount and against the reference server: both must do what it expects. Where they differ
-//! on purpose, the scenario says so.
+//! Each scenario is run against Headcount and against the reference server: both must do what it expects. Where Headcount is
+//! stricter on purpose (the reference server opens a websocket before it looks at the version, and goes on after a packet
+//! of Socket.IO that it cannot read), other tests say so.
 
 #[path = "conformance/reference.rs"]
 mod reference;

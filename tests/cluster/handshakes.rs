@@ -33,7 +33,7 @@ const VERSION: &str = "sec-websocket-version: 13\r\n";
 const KEY: &str = "sec-websocket-key: dGhlIHNhbXBsZSBub25jZQ==\r\n";
 
 /// What a request for a websocket has, what it has instead, and how it is answered then.
-const NEARLY: [(&str, &str, u16); 21] = [
+const NEARLY: [(&str, &str, u16); 24] = [
     ("HTTP/1.1", "HTTP/1.0", 400),
     ("GET ", "POST ", 400),
     ("GET ", "PUT ", 400),
@@ -59,6 +59,9 @@ const NEARLY: [(&str, &str, u16); 21] = [
         400,
     ),
     ("host: ", "x-host: ", 400),
+    ("EIO=4&", "", 400),
+    ("EIO=4", "EIO=3", 400),
+    ("=websocket", "=pigeon", 400),
 ];
 
 /// What may stand there as well.

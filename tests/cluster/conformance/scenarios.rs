@@ -28,11 +28,7 @@ pub(super) const ALL: &[(&str, Scenario, &[&str])] = &[
         |server| websocket_handshake(server).boxed(),
         &["20 characters", "[] 25000 20000 16384", "5 members"],
     ),
-    (
-        "refused websockets",
-        |server| refused_websockets(server).boxed(),
-        &["400", "400", "400", "400"],
-    ),
+    ("refused websockets", |server| refused_websockets(server).boxed(), &["400", "400", "400"]),
     (
         "a post",
         |server| a_post(server).boxed(),
@@ -46,7 +42,7 @@ pub(super) const ALL: &[(&str, Scenario, &[&str])] = &[
     ("packets of bytes", |server| packets_of_bytes(server).boxed(), &["200", "200", "44/a,"]),
     ("a cut poll", |server| cut_poll(server).boxed(), &["400 1"]),
     ("two polls at a time", |server| two_polls(server).boxed(), &["200 1", "400 1"]),
-    ("no packet, posted", |server| no_packet_posted(server).boxed(), &["400 1", "400 1", "400 1"]),
+    ("no packet, posted", |server| no_packet_posted(server).boxed(), &["400 1"]),
     (
         "no packet on a websocket",
         |server| no_packet_on_a_websocket(server).boxed(),
@@ -58,21 +54,12 @@ pub(super) const ALL: &[(&str, Scenario, &[&str])] = &[
         &["200 ok", "200 6", "400 1"],
     ),
     (
-        "a client that closes its websocket's session",
-        |server| closes_on_a_websocket(server).boxed(),
-        &["closed"],
-    ),
-    (
         "an upgrade with a poll open",
         |server| upgrade(server).boxed(),
         &["3probe", "200 6", "44/a,", "400 3", "400 3"],
     ),
     ("a second websocket", |server| second_websocket(server).boxed(), &["closed", "44/a,"]),
-    (
-        "joining and leaving",
-        |server| joins(server).boxed(),
-        &["40{\"sid\":", "44/a,", "40{\"sid\":"],
-    ),
+    ("joining", |server| joins(server).boxed(), &["40{\"sid\":", "44/a,"]),
 ];
 
 const OPEN: &str = "/socket.io/?EIO=4&transport=polling";
@@ -102,12 +89,9 @@ fn opening(packet: &str) -> [String; 3] {
 
 async fn refused_websockets(server: SocketAddr) -> Seen {
     let mut seen = Vec::new();
-    for query in [
-        "transport=websocket",
-        "EIO=3&transport=websocket",
-        "EIO=4",
-        "EIO=4&transport=websocket&sid=AAAAAAAAAAAAAAAAAAAA",
-    ] {
+    for query in
+        ["EIO=4", "EIO=4&transport=pigeon", "EIO=4&transport=websocket&sid=AAAAAAAAAAAAAAAAAAAA"]
+    {
         let request = crate::raw::upgrade(server, None);
         let request = request.replacen("EIO=4&transport=websocket", query, 1);
         let answer = Raw::saying(server, request).await.answer().await.expect("an answer");
@@ -186,14 +170,10 @@ async fn two_polls(server: SocketAddr) -> Seen {
 }
 
 async fn no_packet_posted(server: SocketAddr) -> Seen {
-    let mut seen = Vec::new();
-    for body in ["abc", "4abc", "42{}"] {
-        let path = polling_session(server).await;
-        // The reference server cuts the connection instead of answering.
-        let _ = Raw::saying(server, post(server, &path, body)).await.answer().await;
-        seen.push(brief(&poll(server, &path).await));
-    }
-    seen
+    let path = polling_session(server).await;
+    // The reference server cuts the connection instead of answering.
+    let _ = Raw::saying(server, post(server, &path, "abc")).await.answer().await;
+    vec![brief(&poll(server, &path).await)]
 }
 
 async fn no_packet_on_a_websocket(server: SocketAddr) -> Seen {
@@ -226,12 +206,6 @@ async fn closes_while_polling(server: SocketAddr) -> Seen {
     vec![posted, polled, brief(&poll(server, &path).await)]
 }
 
-async fn closes_on_a_websocket(server: SocketAddr) -> Seen {
-    let mut websocket = Raw::websocket(server, None).await;
-    websocket.send(&text("1")).await.expect("it is open");
-    vec![fate(websocket).await]
-}
-
 async fn upgrade(server: SocketAddr) -> Seen {
     let path = polling_session(server).await;
     let mut waiting = open_poll(server, &path).await;
@@ -259,11 +233,7 @@ async fn second_websocket(server: SocketAddr) -> Seen {
 async fn joins(server: SocketAddr) -> Seen {
     let mut websocket = Raw::websocket(server, None).await;
     let mut seen = Vec::new();
-    for (packets, wanted) in [
-        (text("40"), "40{\"sid\":"),
-        (text("40/a,{}"), "44/a,"),
-        ([text("41"), text("40{}")].concat(), "40{\"sid\":"),
-    ] {
+    for (packets, wanted) in [(text("40"), "40{\"sid\":"), (text("40/a,{}"), "44/a,")] {
         if websocket.is_answered_after(&packets, wanted).await {
             seen.push(wanted.to_owned());
         }
