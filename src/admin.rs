@@ -74,13 +74,14 @@ impl Admin {
     /// Sets the metrics that are somebody else's state.
     fn refresh(&self) {
         let view = *self.view.borrow();
-        let shown = view.shown();
+        let now = Instant::now();
+        let shown = view.shown(now);
         let metrics = &self.metrics;
         metrics.cluster_users.set(signed(shown.users));
         metrics.view_revision.set(signed(shown.revision.0));
         metrics.view_exact.set(i64::from(shown.exact));
-        metrics.view_age_seconds.set(view.age(Instant::now()).as_secs_f64());
-        metrics.store_up.set(i64::from(view.reachable()));
+        metrics.view_age_seconds.set(view.age(now).as_secs_f64());
+        metrics.store_up.set(i64::from(view.is_reachable(now)));
         metrics.instances.set(view.instances().into());
         let mut sockets = 0;
         for transport in Transport::ALL {
@@ -88,7 +89,7 @@ impl Admin {
             metrics.connections.with_label_values(&[transport.label()]).set(signed(joined));
             sockets += joined;
         }
-        metrics.drift_users.set(signed(view.acknowledged_users()) - signed(sockets));
+        metrics.drift_users.set(signed(view.acknowledged_users(now)) - signed(sockets));
     }
 }
 

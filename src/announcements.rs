@@ -95,7 +95,7 @@ impl Listener {
                         hearing.heard(count.revision);
                         self.view.send_if_modified(|view| {
                             let news = count.supersedes(&view.seen());
-                            view.fold(count);
+                            view.fold(count, Instant::now());
                             news
                         });
                     }

@@ -163,9 +163,8 @@ impl Engine {
         let now = Instant::now();
         let burst = client_bytes_burst(self.settings.payload_bytes_max);
         let budget = Bucket::new(burst, CLIENT_BYTES_PER_SECOND, now);
-        let session = self
-            .sessions
-            .insert(|id| Session::new(id, transport, outbox, budget, permit, now));
+        let session =
+            self.sessions.insert(|id| Session::new(id, transport, outbox, budget, permit, now));
         self.check_by(&session, &mut session.state(), now + JOIN_TIMEOUT.min(self.poll_gap()));
         session
     }
@@ -184,12 +183,6 @@ impl Engine {
             ping_interval.as_millis(),
             ping_timeout.as_millis()
         )
-    }
-
-    /// The client has sent so many bytes.
-    fn charge(&self, session: &Session, bytes: usize) -> Result<(), End> {
-        let within = session.state().budget.spend(bytes as u64, Instant::now());
-        if within { Ok(()) } else { Err(EndReason::Flood.into()) }
     }
 
     /// Acts on a text message of the client.
@@ -224,10 +217,9 @@ impl Engine {
         }
         match packet {
             Packet::Connect(DEFAULT_NAMESPACE) => self.join(session),
-            Packet::Connect(namespace) => self.send(
-                session,
-                &format!("44{namespace},{{\"message\":\"Invalid namespace\"}}"),
-            ),
+            Packet::Connect(namespace) => {
+                self.send(session, &format!("44{namespace},{{\"message\":\"Invalid namespace\"}}"))
+            }
             Packet::Disconnect(DEFAULT_NAMESPACE) => {
                 self.leave(session);
                 Ok(())
@@ -349,6 +341,12 @@ impl Engine {
         drop(permit);
         tracing::debug!(session = ?session.id(), reason = reason.label(), "a session ended");
     }
+}
+
+/// The client has sent this many bytes.
+fn charge(session: &Session, bytes: u64) -> Result<(), End> {
+    let within = session.state().budget.spend(bytes, Instant::now());
+    if within { Ok(()) } else { Err(EndReason::Flood.into()) }
 }
 
 fn index(transport: Transport) -> usize {

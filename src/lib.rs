@@ -7,6 +7,7 @@
 //!     ▲                             (local count)          ▲  │ reply            │ announcement
 //!     │                                                    │  ▼                  ▼
 //!     └────────── broadcaster ◀──────────── view ◀─────────┴──────── announcements (pub/sub)
+//!  tally ──observer──▶ view: the local count, whether or not anybody reports
 //!  http: reads the view and the metrics, never writes
 //! ```
 //!
@@ -26,6 +27,7 @@ pub mod sweep;
 
 pub mod store;
 
+pub mod observer;
 pub mod reporter;
 
 pub mod announcements;
@@ -47,6 +49,7 @@ pub mod admin;
 pub mod config;
 
 pub mod drain;
+pub mod logging;
 pub mod memory;
 pub mod server;
 

@@ -1,17 +1,23 @@
 //! The program: reads the settings, sets up logs, runs, and says how it went by its exit code.
+//!
+//! stdout and stderr may be closed, full, or stuck, which must neither end nor delay an instance.
 
 use std::{
     fmt::Display,
-    io::{self, IsTerminal, Write},
+    io::{self, Write},
     process::{self, ExitCode},
+    sync::mpsc,
+    thread,
+    time::Duration,
 };
 
 use anyhow::{Context, anyhow};
 use clap::Parser;
 use headcount::{
-    config::{Cli, Command, ConfigError, HealthArgs, LoadArgs, LogConfig, ServeArgs, StatusArgs},
+    config::{Cli, Command, Config, ConfigError, HealthArgs, LoadArgs, ServeArgs, StatusArgs},
     health, load,
-    server::{Server, redis_store},
+    logging::Log,
+    server::{Addresses, Server, redis_store},
     status::{self, Status},
     store::Store,
 };
@@ -20,7 +26,6 @@ use tokio::{
     signal::unix::{Signal, SignalKind, signal},
 };
 use tokio_util::sync::CancellationToken;
-use tracing_subscriber::EnvFilter;
 
 /// Exit code for settings that are refused; clap uses it for unknown flags as well.
 const BAD_SETTINGS: u8 = 2;
@@ -29,8 +34,14 @@ const CUT_SHORT: i32 = 143;
 /// Threads that look names up for `headcount load`: each has a stack of its own, and answers come from a cache.
 const NAME_LOOKUPS_AT_ONCE: usize = 4;
 
+/// How long the end of the process waits for its last words to be read.
+const LAST_WORDS_WITHIN: Duration = Duration::from_secs(1);
+
 fn main() -> ExitCode {
-    let cli = Cli::parse();
+    let cli = match Cli::try_parse() {
+        Ok(cli) => cli,
+        Err(usage) => return print_usage(usage),
+    };
     let done = match cli.command {
         None => serve(&cli.serve),
         Some(Command::Serve(settings)) => serve(&settings),
@@ -39,19 +50,27 @@ fn main() -> ExitCode {
         Some(Command::Load(settings)) => load(&settings),
     };
     done.unwrap_or_else(|error| {
-        complain(&error);
+        print_error(format!("{error:#}"));
         if error.is::<ConfigError>() { ExitCode::from(BAD_SETTINGS) } else { ExitCode::FAILURE }
     })
 }
 
-#[tokio::main]
-async fn serve(settings: &ServeArgs) -> anyhow::Result<ExitCode> {
+fn serve(settings: &ServeArgs) -> anyhow::Result<ExitCode> {
     let config = settings.check()?;
-    set_up_logs(&config.log)?;
+    let log = Log::start(&config.log)?;
+    let served = run(config, &log);
+    log.flush();
+    served
+}
+
+#[tokio::main]
+async fn run(config: Config, log: &Log) -> anyhow::Result<ExitCode> {
     set_up_tls()?;
-    let stop = stop_on_signals()?;
+    let flushed = log.clone();
+    let stop = stop_on_signals(move || flushed.flush())?;
     let server = Server::bind(config)?;
-    say(&server.addresses()?)?;
+    log.count_dropped_lines_in(&server.metrics().log_lines_dropped);
+    announce(server.addresses()?)?;
     server.run(stop).await?;
     Ok(ExitCode::SUCCESS)
 }
@@ -64,9 +83,9 @@ async fn status(settings: &StatusArgs) -> anyhow::Result<ExitCode> {
     let roster = store.roster().await?;
     let status = Status::of(&roster);
     if settings.json {
-        say(&serde_json::to_string_pretty(&status)?)?;
+        print_line(&serde_json::to_string_pretty(&status)?)?;
     } else {
-        say(&status)?;
+        print_line(&status)?;
     }
     Ok(if status.agrees { ExitCode::SUCCESS } else { ExitCode::FAILURE })
 }
@@ -76,7 +95,7 @@ async fn health(settings: &HealthArgs) -> anyhow::Result<ExitCode> {
     let address = settings.check()?;
     let path = if settings.live { "/livez" } else { "/readyz" };
     let answer = health::ask(address, path).await?;
-    say(&answer.text.trim_end())?;
+    print_line(&answer.text.trim_end())?;
     Ok(if answer.healthy { ExitCode::SUCCESS } else { ExitCode::FAILURE })
 }
 
@@ -89,11 +108,11 @@ fn load(settings: &LoadArgs) -> anyhow::Result<ExitCode> {
         .max_blocking_threads(NAME_LOOKUPS_AT_ONCE)
         .build()
         .context("failed to start the runtime")?;
-    let report = runtime.block_on(async { load::run(config, stop_on_signals()?).await })?;
+    let report = runtime.block_on(async { load::run(config, stop_on_signals(|| ())?).await })?;
     if json {
-        say(&serde_json::to_string_pretty(&report)?)?;
+        print_line(&serde_json::to_string_pretty(&report)?)?;
     } else {
-        say(&report)?;
+        print_line(&report)?;
     }
     Ok(if report.right { ExitCode::SUCCESS } else { ExitCode::FAILURE })
 }
@@ -105,8 +124,8 @@ fn set_up_tls() -> anyhow::Result<()> {
         .map_err(|_| anyhow!("failed to install a crypto provider: there is one already"))
 }
 
-/// The first signal shuts down in order; the second ends the process at once.
-fn stop_on_signals() -> anyhow::Result<CancellationToken> {
+/// The first signal shuts down in order; the second ends the process at once, after `last`.
+fn stop_on_signals(last: impl FnOnce() + Send + 'static) -> anyhow::Result<CancellationToken> {
     let mut terminate = signal(SignalKind::terminate()).context("failed to listen for SIGTERM")?;
     let mut interrupt = signal(SignalKind::interrupt()).context("failed to listen for SIGINT")?;
     let stop = CancellationToken::new();
@@ -120,6 +139,7 @@ fn stop_on_signals() -> anyhow::Result<CancellationToken> {
         stopping.cancel();
         either(&mut terminate, &mut interrupt).await;
         tracing::warn!("second signal: ending at once");
+        last();
         #[allow(clippy::exit, reason = "ending at once is what the second signal asks for")]
         process::exit(CUT_SHORT);
     });
@@ -133,23 +153,58 @@ async fn either(terminate: &mut Signal, interrupt: &mut Signal) {
     }
 }
 
-fn set_up_logs(log: &LogConfig) -> anyhow::Result<()> {
-    let filter = EnvFilter::try_new(&log.filter).context("failed to read the log filter")?;
-    let colours = io::stderr().is_terminal();
-    let builder = tracing_subscriber::fmt()
-        .with_env_filter(filter)
-        .with_writer(io::stderr)
-        .with_ansi(colours);
-    let installed = if log.json { builder.json().try_init() } else { builder.try_init() };
-    installed.map_err(|error| anyhow!("failed to set up logs: {error}"))
+/// Prints the start-up line that scripts read. A script that does not read it holds nobody up.
+fn announce(addresses: Addresses) -> anyhow::Result<()> {
+    let print = move || {
+        if let Err(error) = print_line(&addresses) {
+            tracing::warn!(error = format!("{error:#}"), "failed to print the start-up line");
+        }
+    };
+    let thread = thread::Builder::new().name("start-up line".to_owned());
+    thread.spawn(print).context("failed to start a thread for the start-up line").map(drop)
 }
 
-fn say(line: &dyn Display) -> anyhow::Result<()> {
+/// Prints to stdout. A reader that has gone has read enough, so that is no error.
+fn print_line(line: &dyn Display) -> anyhow::Result<()> {
     let mut stdout = io::stdout();
-    writeln!(stdout, "{line}").and_then(|()| stdout.flush()).context("failed to write to stdout")
+    match writeln!(stdout, "{line}").and_then(|()| stdout.flush()) {
+        Err(error) if error.kind() != io::ErrorKind::BrokenPipe => {
+            Err(error).context("failed to write to stdout")
+        }
+        _ => Ok(()),
+    }
 }
 
-fn complain(error: &anyhow::Error) {
-    // If stderr is closed there is nobody to tell; the exit code still says it.
-    let _ = writeln!(io::stderr(), "headcount: {error:#}");
+/// Prints what was asked for (help, version), or what is wrong with the arguments.
+fn print_usage(usage: clap::Error) -> ExitCode {
+    let code = ExitCode::from(u8::try_from(usage.exit_code()).unwrap_or(BAD_SETTINGS));
+    if usage.use_stderr() {
+        print_within(LAST_WORDS_WITHIN, move || drop(usage.print()));
+        return code;
+    }
+    match usage.print() {
+        Err(error) if error.kind() != io::ErrorKind::BrokenPipe => {
+            print_error(format!("failed to write to stdout: {error}"));
+            ExitCode::FAILURE
+        }
+        _ => code,
+    }
+}
+
+/// Prints to stderr. If that is closed there is nobody to tell; the exit code still says it.
+fn print_error(error: String) {
+    print_within(LAST_WORDS_WITHIN, move || drop(writeln!(io::stderr(), "headcount: {error}")));
+}
+
+/// Gives a reader that is stuck some time, and no more.
+fn print_within(patience: Duration, print: impl FnOnce() + Send + 'static) {
+    let (printed, done) = mpsc::sync_channel::<()>(0);
+    // The sender is dropped when all is printed, which ends the wait.
+    let print = move || {
+        print();
+        drop(printed);
+    };
+    if thread::Builder::new().spawn(print).is_ok() {
+        let _ = done.recv_timeout(patience);
+    }
 }

@@ -46,6 +46,7 @@ const HELP: &[(&str, &str)] = &[
     ("repairs_total", "Values of the store put right by this instance's reports."),
     ("drift_users", "What the store holds for this instance minus its sockets."),
     ("draining", "1 while this instance is shutting down."),
+    ("log_lines_dropped_total", "Lines of the log that could not be written."),
     ("build_info", "Always 1; what is running."),
 ];
 
@@ -124,6 +125,8 @@ pub struct Metrics {
     pub drift_users: IntGauge,
     /// 1 from the first SIGTERM on.
     pub draining: IntGauge,
+    /// Lines of the log that could not be written, or not in time.
+    pub log_lines_dropped: IntCounter,
 }
 
 impl Metrics {
@@ -160,6 +163,7 @@ impl Metrics {
             repairs: make.counter("repairs_total")?,
             drift_users: make.gauge("drift_users")?,
             draining: make.gauge("draining")?,
+            log_lines_dropped: make.counter("log_lines_dropped_total")?,
             registry: make.registry,
         })
     }

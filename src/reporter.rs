@@ -1,4 +1,4 @@
-//! The task that keeps the store and the view up to date: tally → report → store → reply → view.
+//! The task that keeps the store up to date, and the view by its replies: tally → report → store → reply → view.
 //!
 //! It reports at its own pace ([`crate::pace`]), each time the newest local count with a fresh sequence. A
 //! report runs in a task of its own and is never cancelled, since the command may run all the same and its
@@ -79,7 +79,7 @@ impl Reporter {
         metrics: Metrics,
     ) -> Self {
         let now = Instant::now();
-        view.send_modify(|view| view.begin_incarnation(settings.incarnation));
+        view.send_modify(|view| view.begin_incarnation(settings.incarnation, settings.lease));
         Self {
             store,
             tally: local,
@@ -119,13 +119,10 @@ impl Reporter {
     /// Takes in the newest local count.
     fn look(&mut self, now: Instant) -> Local {
         let seen = self.tally.borrow_and_update();
-        let (local, changed) = (*seen, seen.has_changed());
-        drop(seen);
-        if changed {
+        if seen.has_changed() {
             self.next_look = now + REPORT_GAP_MIN;
-            self.view.send_modify(|view| view.observe(local));
         }
-        local
+        *seen
     }
 
     /// Waits for whatever comes first: news, a reply, a wish for a report, or the time for one.
@@ -151,7 +148,12 @@ impl Reporter {
         self.pace.sent(local.change, now);
         self.view.send_if_modified(|view| {
             view.report_sent(report.sequence);
-            false
+            // What is reported is in the estimate as well, whenever the observer has its turn.
+            let is_news = local.change > view.estimated();
+            if is_news {
+                view.observe(local);
+            }
+            is_news
         });
         let store = Arc::clone(&self.store);
         let sent = SentReport { sequence: report.sequence, local, at: now };
@@ -202,7 +204,8 @@ impl Reporter {
             tracing::warn!(incarnation = %self.incarnation, "another process has this id: taking a new one");
             self.incarnation = Incarnation::random();
             self.sequence = Sequence::default();
-            self.view.send_modify(|view| view.begin_incarnation(self.incarnation));
+            let lease = self.lease;
+            self.view.send_modify(|view| view.begin_incarnation(self.incarnation, lease));
             self.pace.hurry(now);
             return;
         }
@@ -210,7 +213,7 @@ impl Reporter {
         self.metrics.repairs.inc_by(reply.repaired.into());
         let still_silent = self.is_silent(now);
         self.view.send_modify(|view| {
-            view.fold_reply(sent, reply);
+            view.fold_reply(sent, reply, now);
             if still_silent {
                 view.lose();
             }
@@ -234,11 +237,7 @@ impl Reporter {
 
     /// From here on the view is an estimate.
     fn lose(&mut self, trouble: &'static str, details: &str) {
-        self.view.send_if_modified(|view| {
-            let was_reachable = view.reachable();
-            view.lose();
-            was_reachable
-        });
+        self.view.send_if_modified(View::lose);
         if self.troubles.contains(&trouble) {
             tracing::debug!(details, "store still does not answer");
             return;

@@ -22,11 +22,7 @@ use crate::{
     config::{CONNECTIONS_MAX, Config, DESCRIPTORS_RESERVED, RedisConfig},
     drain::drain,
     engine::{
-        Engine,
-        admission::Admission,
-        flusher::Flusher,
-        ping_wheel,
-        session::Member,
+        Engine, admission::Admission, flusher::Flusher, ping_wheel, session::Member,
         settings::SessionSettings,
     },
     http::{
@@ -36,6 +32,7 @@ use crate::{
     memory,
     metrics::Metrics,
     net::listener::{self, Listener},
+    observer::Observer,
     origin::cors,
     reporter::{Reporter, ReporterSettings},
     store::{
@@ -109,6 +106,11 @@ impl Server {
         Ok(Addresses { public: self.public.local_addr()?, admin: self.admin.local_addr()?, store })
     }
 
+    /// What it counts, to which the process may add what it counts itself.
+    pub fn metrics(&self) -> &Metrics {
+        &self.metrics
+    }
+
     /// Serves until `stop`, then drains and says farewell.
     ///
     /// # Errors
@@ -117,11 +119,8 @@ impl Server {
         let tally = Tally::new();
         let view = Arc::new(watch::Sender::new(View::default()));
         let flusher = Flusher::default();
-        let admission = Admission::new(
-            self.limits.sessions,
-            self.config.origins.clone(),
-            self.metrics.clone(),
-        );
+        let admission =
+            Admission::new(self.limits.sessions, self.config.origins.clone(), self.metrics.clone());
         let engine = Engine::new(
             self.session_settings(),
             admission,
@@ -200,7 +199,7 @@ impl Server {
         }
     }
 
-    /// The tasks of the ring: tally → reporter → store → announcements → view → broadcaster.
+    /// The tasks of the ring: tally → reporter → store → announcements → view → broadcaster; and tally → view.
     fn spawn_ring(
         &self,
         tasks: &mut Tasks,
@@ -234,6 +233,8 @@ impl Server {
             metrics.clone(),
             config.emit_interval,
         );
+        let observer = Observer::new(tally.subscribe(), Arc::clone(view));
+        tasks.spawn("observer", observer.run(stop.clone()));
         tasks.spawn("flusher", flusher.run(stop.clone()));
         tasks.spawn("memory", memory::give_back(tally.subscribe(), stop.clone()));
         tasks.spawn("reporter", reporter.run(stop.clone()));

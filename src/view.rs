@@ -8,10 +8,14 @@
 //!   └─────────┘             └───────┘ ─────────────────────────────────▶ └────────────┘
 //!        │                   │     ▲    the store found its data lost       (estimate)
 //!        │ no answer         ▼     │ a reply
-//!        └───────────────▶ ┌─────────┐
+//!        └───────────────▶ ┌─────────┐ ◀── a lease since the newest answered report was sent
 //!                          │  away   │ (estimate)
 //!                          └─────────┘
 //! ```
+//!
+//! A report stands for a lease. When none was answered for so long, whatever the reason, the store may have taken this
+//! instance's users out of the count: then no count is exact, and what is heard says nothing of all others. What depends
+//! on this is asked with the time of now.
 //!
 //! The estimate is the local count plus what was last known of all other instances. It is right about the
 //! users here, whatever has become of the reports that speak of them.
@@ -31,6 +35,8 @@ use crate::{
 pub struct View {
     /// Under which name this instance reports.
     incarnation: Option<Incarnation>,
+    /// How long a report stands.
+    lease: Duration,
     /// The highest revision heard of, recovering or not, with its number; sent along with every report.
     seen: Count,
     /// The last count that was not recovering; what is shown while the view is exact.
@@ -73,9 +79,9 @@ pub struct Shown {
 
 impl View {
     /// What to show now.
-    pub fn shown(&self) -> Shown {
+    pub fn shown(&self, now: Instant) -> Shown {
         match self.base {
-            Some(base) if self.reachable && !self.seen.recovering => {
+            Some(base) if self.is_reachable(now) && !self.seen.recovering => {
                 Shown { users: base.users, revision: base.revision, exact: true }
             }
             _ => Shown { users: self.estimate(), revision: self.base_revision(), exact: false },
@@ -104,7 +110,7 @@ impl View {
     }
 
     /// Folds in the answer to a report that has ended.
-    pub fn fold_reply(&mut self, sent: SentReport, reply: &Reply) {
+    pub fn fold_reply(&mut self, sent: SentReport, reply: &Reply, now: Instant) {
         self.reachable = true;
         self.instances = reply.instances;
         self.announced = reply.announced;
@@ -120,19 +126,19 @@ impl View {
             self.elsewhere = Some(reply.count.users.saturating_sub(sent.local.users));
         }
         if !held {
-            self.reckon_others();
+            self.reckon_others(now);
         }
     }
 
     /// Folds in an announcement.
-    pub fn fold(&mut self, count: Count) {
+    pub fn fold(&mut self, count: Count, now: Instant) {
         let was_recovering = mem::replace(&mut self.recovery_announced, count.recovering);
         if self.hold(count) {
             if was_recovering && !count.recovering {
                 // Announcements come in order: this is the end of the recovery, so it is from after the loss.
                 self.acknowledged_in_recovery = false;
             }
-            self.reckon_others();
+            self.reckon_others(now);
         }
     }
 
@@ -150,30 +156,32 @@ impl View {
     }
 
     /// What is in the base beside our own users, if it is certain which of ours are.
-    fn reckon_others(&mut self) {
+    fn reckon_others(&mut self, now: Instant) {
         if let Some(base) = self.base
             && !self.seen.recovering
-            && self.is_ours_certain()
+            && self.is_ours_certain(now)
         {
             self.elsewhere = Some(base.users.saturating_sub(self.acknowledged.users));
         }
     }
 
     /// Whether a count that comes now includes of our users what was acknowledged, and nothing else: not while a
-    /// report is unanswered, be it under way or failed, which may have run all the same; nor when the count may be
-    /// from before a loss that the acknowledgement came after.
-    fn is_ours_certain(&self) -> bool {
+    /// report is unanswered, be it under way or failed, which may have run all the same; nor when the lease may have ended,
+    /// and our users with it; nor when the count may be from before a loss that the acknowledgement came after.
+    fn is_ours_certain(&self, now: Instant) -> bool {
         let is_settled = match self.answered {
-            Some(_) => self.acknowledged_sequence == Some(self.newest_sent),
+            Some(_) => {
+                self.acknowledged_sequence == Some(self.newest_sent) && self.holds_lease(now)
+            }
             // The store may never accept a report of ours, and still be heard.
             None => self.under_way == 0,
         };
         is_settled && !self.acknowledged_in_recovery
     }
 
-    /// The store failed to answer: from here on the view is an estimate.
-    pub fn lose(&mut self) {
-        self.reachable = false;
+    /// The store failed to answer: from here on the view is an estimate. Returns whether it was none before.
+    pub fn lose(&mut self) -> bool {
+        mem::replace(&mut self.reachable, false)
     }
 
     /// The local count has changed.
@@ -181,9 +189,10 @@ impl View {
         self.local = local;
     }
 
-    /// A new incarnation begins: nothing has been acknowledged to it yet.
-    pub fn begin_incarnation(&mut self, incarnation: Incarnation) {
+    /// A new incarnation begins, whose reports stand for `lease`: nothing has been acknowledged to it yet.
+    pub fn begin_incarnation(&mut self, incarnation: Incarnation, lease: Duration) {
         self.incarnation = Some(incarnation);
+        self.lease = lease;
         self.acknowledged_sequence = None;
         self.acknowledged = Local::default();
     }
@@ -210,13 +219,24 @@ impl View {
 
     /// Whether what is shown surely includes this change, which is none after [`View::estimated`]: the estimate does, an
     /// exact count if the store has counted the change and not lost it.
-    pub fn shown_includes(&self, change: Change) -> bool {
-        !self.shown().exact || (change <= self.covered() && !self.acknowledged_in_recovery)
+    pub fn shown_includes(&self, change: Change, now: Instant) -> bool {
+        !self.shown(now).exact || (change <= self.covered() && !self.acknowledged_in_recovery)
     }
 
-    /// The local count that the store holds for this instance.
-    pub fn acknowledged_users(&self) -> u64 {
-        self.acknowledged.users
+    /// The local count that the store holds for this instance: none once its lease may have ended.
+    pub fn acknowledged_users(&self, now: Instant) -> u64 {
+        if self.holds_lease(now) { self.acknowledged.users } else { 0 }
+    }
+
+    /// Whether the store surely holds what was acknowledged last. A lease begins when the report is applied, which is
+    /// later than when it was sent.
+    pub fn holds_lease(&self, now: Instant) -> bool {
+        self.lease_ends().is_some_and(|end| now < end)
+    }
+
+    /// When the lease may have ended, if no later report is answered; `None` before the first answer.
+    pub fn lease_ends(&self) -> Option<Instant> {
+        self.answered.map(|sent_at| sent_at + self.lease)
     }
 
     /// The last revision the store said it had published.
@@ -235,8 +255,13 @@ impl View {
         self.answered.map_or(Duration::ZERO, |at| now.saturating_duration_since(at))
     }
 
-    /// Whether the store answered last time.
-    pub fn reachable(&self) -> bool {
+    /// Whether the store answered last time, and within a lease.
+    pub fn is_reachable(&self, now: Instant) -> bool {
+        self.reachable && self.holds_lease(now)
+    }
+
+    /// Whether the last word from the store was an answer, however long ago.
+    pub fn answers(&self) -> bool {
         self.reachable
     }
 

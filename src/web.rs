@@ -3,16 +3,18 @@
 mod asset;
 mod badge;
 mod count;
+mod scripts;
 mod stream;
 
 use std::{sync::Arc, time::Duration};
 
 use axum::{
     Router,
-    http::{HeaderValue, header},
+    extract::RawQuery,
+    http::{HeaderMap, HeaderValue, header},
     middleware::map_response,
     response::Response,
-    routing::get,
+    routing::{MethodRouter, get},
 };
 use tokio::sync::{Semaphore, watch};
 use tokio_util::sync::CancellationToken;
@@ -31,8 +33,6 @@ const JAVASCRIPT: &str = "text/javascript; charset=utf-8";
 const SVG: &str = "image/svg+xml";
 const TEXT: &str = "text/plain; charset=utf-8";
 
-/// The function that both forms of the embeddable client consist of.
-const EMBED: &str = include_str!("web/headcount.js");
 /// The module that emits is served as it is: whoever learns from the lesson can read what runs.
 const EMITTER: &str = include_str!("broadcast/broadcaster.rs");
 
@@ -55,18 +55,28 @@ pub struct Web {
 
 /// Routes of the public listener, but for Socket.IO.
 pub fn router(web: Web) -> Router {
-    let page = include_str!("web/index.html");
     Router::new()
-        .route("/", Asset::new(HTML, Caching::Checked, page).with_policy(PAGE_POLICY).route())
+        .route("/", page())
         .merge(page_parts())
-        .route("/headcount.js", Asset::new(JAVASCRIPT, Caching::Brief, classic_script()).route())
-        .route("/headcount.mjs", Asset::new(JAVASCRIPT, Caching::Brief, module()).route())
+        .merge(clients())
         .route("/_api/server.js", Asset::new(TEXT, Caching::Checked, EMITTER).route())
         .route("/api/count", get(count::answer))
         .route("/api/count/stream", get(stream::answer))
         .route("/badge.svg", get(badge::answer))
         .layer(map_response(guard))
         .with_state(Arc::new(web))
+}
+
+/// The page, and the one script of it that has to be found before the page knows its own address: below a path that
+/// is asked for without a slash at its end, relative addresses lead elsewhere, but for those that are only a query.
+fn page() -> MethodRouter<Arc<Web>> {
+    let page = include_str!("web/index.html");
+    let page = Arc::new(Asset::new(HTML, Caching::Checked, page).with_policy(PAGE_POLICY));
+    let messages = Arc::new(Asset::new(JAVASCRIPT, Caching::Checked, scripts::messages()));
+    get(async move |RawQuery(query): RawQuery, request: HeaderMap| match query.as_deref() {
+        Some("messages.js") => messages.answer(&request),
+        _ => page.answer(&request),
+    })
 }
 
 /// What the page is made of.
@@ -85,30 +95,20 @@ fn page_parts() -> Router<Arc<Web>> {
     })
 }
 
-/// For `<script src>`: defines `headcount` for all scripts of the page.
-fn classic_script() -> String {
-    let home = "document.currentScript && document.currentScript.src";
-    format!("{}globalThis.headcount = {}({home});\n", head_line(), without_comments(EMBED))
-}
-
-/// For `import` and `<script type="module" src>`: the same function, exported.
-fn module() -> String {
-    let body = without_comments(EMBED);
-    format!(
-        "{}const headcount = {body}(import.meta.url);\nexport default headcount;\nexport {{ headcount }};\n",
-        head_line()
-    )
-}
-
-/// The first line of the source, which says what the script is and where to read more.
-fn head_line() -> String {
-    EMBED.lines().next().map(|line| format!("{line}\n")).unwrap_or_default()
-}
-
-/// Comments have lines of their own, so that they can stay at home: visitors of other sites pay for each byte.
-fn without_comments(source: &str) -> String {
-    let kept = source.lines().filter(|line| !line.trim_start().starts_with("//"));
-    kept.collect::<Vec<_>>().join("\n")
+/// The clients that pages of others load.
+fn clients() -> Router<Arc<Web>> {
+    let clients = [
+        ("/headcount.js", scripts::headcount()),
+        ("/headcount.mjs", scripts::headcount_module()),
+        // Where the reference server of Socket.IO has its client, and the forms of it that pages name. They are small
+        // as they are, so the first two are the same.
+        ("/socket.io/socket.io.js", scripts::socket_io()),
+        ("/socket.io/socket.io.min.js", scripts::socket_io()),
+        ("/socket.io/socket.io.esm.min.js", scripts::socket_io_module()),
+    ];
+    clients.into_iter().fold(Router::new(), |router, (path, text)| {
+        router.route(path, Asset::new(JAVASCRIPT, Caching::Brief, text).route())
+    })
 }
 
 /// What holds for every answer: its media type is what it says, and links do not tell where they were.

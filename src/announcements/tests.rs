@@ -103,7 +103,7 @@ impl Stage {
             reaped: 0,
             repaired: 0,
         };
-        self.view.send_modify(|view| view.fold_reply(sent, &reply));
+        self.view.send_modify(|view| view.fold_reply(sent, &reply, sent.at));
     }
 }
 

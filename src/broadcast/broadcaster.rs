@@ -92,20 +92,20 @@ impl Broadcaster {
     /// Does what is due now; returns when there will be something to do even if nothing changes.
     async fn act(&mut self, now: Instant) -> Option<Instant> {
         let view = *self.view.borrow_and_update();
-        let shown = view.shown();
+        let shown = view.shown(now);
         // Whom an emission reaches; newcomers are counted one by one.
         let reached = self.tally.told();
         let changed = self.told != Some(shown.users);
         let held_back = self.pace.due().filter(|&due| due > now);
         self.welcome(&view, now);
-        let includes = |told: &mut Newcomer<Member>| view.shown_includes(told.change);
+        let includes = |told: &mut Newcomer<Member>| view.shown_includes(told.change, now);
         let corrected: Vec<_> = self.provisional.extract_if(.., includes).collect();
         if changed && held_back.is_none() {
             self.emit_to_all(shown.users, reached).await;
         } else {
             self.correct(&corrected, shown.users);
         }
-        self.let_in_postponed();
+        self.let_in_postponed(now);
         self.fan_out.enlist_entering();
         let next_emission = held_back.filter(|_| changed);
         let patience_ends = self.tally.patience_ends().filter(|&at| at > now);
@@ -118,7 +118,7 @@ impl Broadcaster {
         for newcomer in self.tally.take_newcomers(view.covered(), view.estimated(), now) {
             let session = newcomer.member.session.upgrade();
             if session.is_none_or(|session| !session.is_listed()) {
-                self.let_in(newcomer, view);
+                self.let_in(newcomer, view, now);
             } else {
                 self.postponed.push(newcomer);
             }
@@ -126,17 +126,17 @@ impl Broadcaster {
     }
 
     /// A newcomer that came during an emission may be in the newest view only.
-    fn let_in_postponed(&mut self) {
+    fn let_in_postponed(&mut self, now: Instant) {
         let view = *self.view.borrow();
         for newcomer in std::mem::take(&mut self.postponed) {
-            self.let_in(newcomer, &view);
+            self.let_in(newcomer, &view, now);
         }
     }
 
     /// Gives a newcomer its first value, even when nobody else's number changed; from now on emissions reach it.
-    fn let_in(&mut self, newcomer: Newcomer<Member>, view: &View) {
-        let shown = view.shown().users;
-        let is_included = view.shown_includes(newcomer.change);
+    fn let_in(&mut self, newcomer: Newcomer<Member>, view: &View, now: Instant) {
+        let shown = view.shown(now).users;
+        let is_included = view.shown_includes(newcomer.change, now);
         let current_users = if is_included { shown } else { view.estimate() };
         if !self.open(&newcomer.member, current_users) {
             return;

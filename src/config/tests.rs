@@ -41,7 +41,7 @@ fn the_defaults_are_allowed() {
 #[case("--heartbeat", "0.5", "HEADCOUNT_HEARTBEAT", "such as 500ms")]
 #[case("--lease", "1999ms", "HEADCOUNT_LEASE", "at least 2s")]
 #[case("--emit-interval", "0s", "HEADCOUNT_EMIT_INTERVAL", "from 1ms to 10s")]
-#[case("--direct-writes", "yes", "HEADCOUNT_DIRECT_WRITES", "true or false")]
+#[case("--keep-alive", "0s", "HEADCOUNT_KEEP_ALIVE", "from 1s to 1h")]
 #[case("--ping-interval", "-1s", "HEADCOUNT_PING_INTERVAL", "from 1s to 10m")]
 #[case("--ping-timeout", "soon", "HEADCOUNT_PING_TIMEOUT", "from 1s to 10m")]
 #[case("--max-payload", "1023", "HEADCOUNT_MAX_PAYLOAD", "from 1024 to 1048576")]

@@ -93,7 +93,7 @@ impl Admission {
         }
     }
 
-    fn permit(&self) -> Result<OwnedSemaphorePermit, Refusal> {
+    pub(super) fn permit(&self) -> Result<OwnedSemaphorePermit, Refusal> {
         if self.closing.is_cancelled() {
             return Err(Refusal::Draining);
         }

@@ -60,3 +60,7 @@ async fn finish(session: Weak<Session>) {
         }
     }
 }
+
+#[cfg(test)]
+#[path = "flusher/tests.rs"]
+mod tests;

@@ -18,10 +18,10 @@ use tokio::{
 };
 
 use super::{
-    Engine,
+    Engine, charge,
     outbox::Outbox,
     reason::{End, EndReason, Refusal},
-    session::Session,
+    session::{Check, Session},
     settings::Transport,
 };
 use crate::{
@@ -34,7 +34,7 @@ use crate::{
 
 /// Bytes that a post counts for beside its own: a request is work, however short. So a session may post twice a second
 /// sustained; it needs one post to connect and one for every ping.
-const POST_BYTES: usize = CLIENT_BYTES_PER_SECOND as usize / 2;
+const POST_BYTES: u64 = CLIENT_BYTES_PER_SECOND / 2;
 
 /// How long a poll that comes amid the client's move to a websocket waits before it is answered with nothing. A poll
 /// that a client sent behind the packet that moves it is to be refused, although it may be read before that packet.
@@ -111,7 +111,7 @@ impl Engine {
         drop(state);
         let decoder = Some(PayloadDecoder::new(self.settings.payload_bytes_max));
         let mut post = Post { engine: Arc::clone(self), session, decoder, is_done: false };
-        match self.charge(&post.session, POST_BYTES) {
+        match charge(&post.session, POST_BYTES) {
             Ok(()) => Ok(post),
             Err(end) => Err(post.fail(end)),
         }
@@ -123,8 +123,13 @@ impl Engine {
         let poll_gap = self.poll_gap();
         if state.requests.unpolled_since.is_some() && !state.requests.is_suspect {
             state.requests.is_suspect = true;
-            if let super::Check::Wait(Some(at)) = state.check(Instant::now(), poll_gap) {
-                self.check_by(session, &mut state, at);
+            match state.check(Instant::now(), poll_gap) {
+                Check::Wait(None) => {}
+                Check::Wait(Some(at)) => self.check_by(session, &mut state, at),
+                Check::Over(reason) => {
+                    drop(state);
+                    self.end(session, reason);
+                }
             }
         }
     }
@@ -185,8 +190,7 @@ impl Post {
     pub fn read(&mut self, piece: &[u8]) -> Result<(), Refusal> {
         let Some(mut decoder) = self.decoder.take() else { return Ok(()) };
         let (engine, session) = (&self.engine, &self.session);
-        let read = engine
-            .charge(session, piece.len())
+        let read = charge(session, piece.len() as u64)
             .and_then(|()| decoder.read(piece, |part| engine.receive_part(session, part)));
         self.decoder = Some(decoder);
         self.settle(read)

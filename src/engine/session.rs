@@ -26,11 +26,7 @@ use super::{
     session_id::SessionId,
     settings::{JOIN_TIMEOUT, POLL_GAP_SUSPECT, Transport},
 };
-use crate::{
-    protocol::frame::CountFrame,
-    rate::Bucket,
-    tally::Presence,
-};
+use crate::{protocol::frame::CountFrame, rate::Bucket, tally::Presence};
 
 /// One session.
 #[derive(Debug)]
@@ -70,6 +66,10 @@ pub(super) struct State {
 
 /// The requests of a polling client.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[allow(
+    clippy::struct_excessive_bools,
+    reason = "each is one request that may be under way, by itself"
+)]
 pub(super) struct Requests {
     /// A poll is open.
     pub(super) polls: bool,
@@ -210,7 +210,8 @@ impl State {
         if self.ended.is_some() {
             return Check::Wait(None);
         }
-        let unjoined = self.unjoined_since.map(|since| (since + JOIN_TIMEOUT, EndReason::NeverJoined));
+        let unjoined =
+            self.unjoined_since.map(|since| (since + JOIN_TIMEOUT, EndReason::NeverJoined));
         let unpolled = self.requests.unpolled_since.filter(|_| !self.requests.upgrades);
         let poll_gap =
             if self.requests.is_suspect { poll_gap.min(POLL_GAP_SUSPECT) } else { poll_gap };
@@ -240,3 +241,7 @@ pub(super) fn shut_down(stream: &TcpStream) {
     // A socket that is dead already is as good.
     let _ = SockRef::from(stream).shutdown(Shutdown::Both);
 }
+
+#[cfg(test)]
+#[path = "session/tests.rs"]
+pub(crate) mod tests;

@@ -64,7 +64,9 @@ mod tests {
             assert_eq!((text.len(), SessionId::parse(&text), id.key()), (20, Some(id), key));
             assert_ne!(SessionId::new(key), id);
             assert!(!format!("{id:?}").contains(&text));
-            for wrong in [&text[1..], &format!("{text}AA"), "", "äääääääääääääääääääå", &"*".repeat(20)] {
+            for wrong in
+                [&text[1..], &format!("{text}AA"), "", "äääääääääääääääääääå", &"*".repeat(20)]
+            {
                 assert_eq!(SessionId::parse(wrong), None, "{wrong}");
             }
         }

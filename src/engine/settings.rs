@@ -12,8 +12,8 @@ pub const UPGRADE_TIMEOUT: Duration = Duration::from_secs(10);
 /// at once; this leaves room for a slow network.
 pub const POLL_GAP_MAX: Duration = Duration::from_secs(10);
 /// The same, once there is a sign that the client has gone away: the websocket that it was to move to, or the connection
-/// of its last poll, has ended. A client that is there needs one round trip.
-pub const POLL_GAP_SUSPECT: Duration = Duration::from_millis(1500);
+/// of its last poll, has ended. A client that is there needs a round trip or two.
+pub const POLL_GAP_SUSPECT: Duration = Duration::from_secs(3);
 
 /// How sessions are set up.
 #[derive(Clone, Debug)]

@@ -19,7 +19,7 @@ use tokio::{
 };
 
 use super::{
-    Engine,
+    Engine, charge,
     outbox::{Outbox, Sink},
     reason::{End, EndReason},
     session::{Session, shut_down},
@@ -138,22 +138,20 @@ impl Reader {
         let (stream, session) = (self.connection.stream(), Arc::clone(upgrade.session()));
         let begun = upgrade.attach(&stream).and_then(|()| write(&stream, answer));
         let mut probe = Probe { stream: Arc::clone(&stream), upgrade, is_probed: false };
+        let moving = poll_fn(|context| {
+            self.poll_read(context, &session, |incoming| {
+                // The client's next words may come with the packet that moves it.
+                if probe.upgrade.is_complete() {
+                    return receive(engine, &session, incoming).map(|()| true);
+                }
+                probe.receive(incoming)
+            })
+        });
         let moved = match begun {
-            Err(end) => Err(end),
-            Ok(()) => {
-                let moving = poll_fn(|context| {
-                    self.poll_read(context, engine, &session, |incoming| {
-                        // The client's next words may come with the packet that moves it.
-                        if probe.upgrade.is_complete() {
-                            return receive(engine, &session, incoming).map(|()| true);
-                        }
-                        probe.receive(incoming)
-                    })
-                });
-                let in_time = timeout(UPGRADE_TIMEOUT, moving).await;
-                in_time.unwrap_or(Err(EndReason::TransportError.into()))
-            }
+            Ok(()) => timeout(UPGRADE_TIMEOUT, moving).await,
+            Err(end) => Ok(Err(end)),
         };
+        let moved = moved.unwrap_or(Err(EndReason::TransportError.into()));
         let Err(end) = moved else { return Some(session) };
         if probe.upgrade.is_complete() {
             engine.end(&session, end);
@@ -177,7 +175,7 @@ impl Reader {
         engine: &Engine,
         session: &Arc<Session>,
     ) -> Poll<End> {
-        let read = self.poll_read(context, engine, session, |incoming| {
+        let read = self.poll_read(context, session, |incoming| {
             receive(engine, session, incoming).map(|()| false)
         });
         read.map(|end| end.err().unwrap_or(End::CLOSED))
@@ -187,7 +185,6 @@ impl Reader {
     fn poll_read(
         &mut self,
         context: &mut Context<'_>,
-        engine: &Engine,
         session: &Session,
         mut receive: impl FnMut(Incoming<'_>) -> Result<bool, End>,
     ) -> Poll<Result<(), End>> {
@@ -202,7 +199,7 @@ impl Reader {
                 return Poll::Ready(Err(ended.into()));
             }
             let more = buffer.remaining() == 0;
-            engine.charge(session, buffer.filled().len())?;
+            charge(session, buffer.filled().len() as u64)?;
             let mut is_enough = false;
             decoder.read(buffer.filled_mut(), |incoming| -> Result<(), End> {
                 is_enough |= receive(incoming)?;
@@ -284,4 +281,4 @@ fn write(stream: &Arc<TcpStream>, bytes: &[u8]) -> Result<(), End> {
 
 #[cfg(test)]
 #[path = "websocket/tests.rs"]
-pub(crate) mod tests;
+mod tests;

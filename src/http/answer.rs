@@ -71,11 +71,13 @@ impl Answer {
     }
 
     /// The connection is closed after it.
+    #[must_use]
     pub fn and_close(self) -> Self {
         self.with(header::CONNECTION, "close")
     }
 
     /// Lets pages of this origin read it, with cookies, as [`crate::origin::cors`] does where the HTTP server answers.
+    #[must_use]
     pub fn readable_by(mut self, origin: &str) -> Self {
         if let Ok(origin) = HeaderValue::from_str(origin) {
             self.headers.push((header::ACCESS_CONTROL_ALLOW_ORIGIN, origin));

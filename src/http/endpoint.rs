@@ -21,13 +21,8 @@ use tokio::time::timeout;
 use super::{answer::Answer, idle::Watched, serve::HEAD_TIMEOUT};
 use crate::{
     engine::{
-        Engine,
-        admission::Admitted,
-        polling::Post,
-        reason::Refusal,
-        session::Session,
-        settings::PATH,
-        websocket::Opening,
+        Engine, admission::Admitted, polling::Post, reason::Refusal, session::Session,
+        settings::PATH, websocket::Opening,
     },
     net::connection::Connection,
     protocol::head::{Head, WebsocketHandshake},
@@ -108,9 +103,7 @@ async fn answer(
     match engine.admit(&Head::of(&parts))? {
         Admitted::Opening(permit) => Ok(Answer::payload(engine.open_polling(permit))),
         Admitted::Websocket(permit, handshake) => begin(Opening::New(permit), &handshake),
-        Admitted::Upgrade(session, handshake) => {
-            begin(engine.begin_upgrade(session)?, &handshake)
-        }
+        Admitted::Upgrade(session, handshake) => begin(engine.begin_upgrade(session)?, &handshake),
         Admitted::Poll(session) => {
             let payload = engine.poll(Arc::clone(&session))?.await?;
             aftermath.left().polled = Some(session).filter(|_| keeps_connection(&parts));

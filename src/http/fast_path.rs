@@ -245,9 +245,7 @@ fn admit(engine: &Arc<Engine>, head: &Head<'_>) -> Result<Request, Refusal> {
     Ok(match engine.admit(head)? {
         Admitted::Opening(permit) => Request::Opening(engine.open_polling(permit)),
         Admitted::Websocket(permit, handshake) => begin(Opening::New(permit), &handshake),
-        Admitted::Upgrade(session, handshake) => {
-            begin(engine.begin_upgrade(session)?, &handshake)
-        }
+        Admitted::Upgrade(session, handshake) => begin(engine.begin_upgrade(session)?, &handshake),
         Admitted::Poll(session) => Request::Poll(engine.poll(session)?),
         Admitted::Post(session) => Request::Post(engine.post(session)?),
     })

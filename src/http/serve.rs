@@ -110,3 +110,7 @@ impl HttpService {
         }
     }
 }
+
+#[cfg(test)]
+#[path = "serve/tests.rs"]
+pub(crate) mod tests;

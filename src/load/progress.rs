@@ -1,7 +1,12 @@
 //! What is seen while it runs, on stderr: a bar on a terminal, else a line now and then.
+//!
+//! It is drawn by a thread of its own: all visitors share one thread, and a terminal that is paused, or a pipe that
+//! nobody reads, must not keep them from answering.
 
 use std::{
     io::{self, IsTerminal, Write},
+    sync::mpsc::{self, Receiver, SyncSender},
+    thread,
     time::{Duration, Instant},
 };
 
@@ -12,11 +17,18 @@ const REDRAW_EVERY: Duration = Duration::from_millis(200);
 /// Few enough lines for a log, also in a container that runs for days.
 const LINE_EVERY: Duration = Duration::from_secs(10);
 
+/// How long the bar may take to be cleared before the report is printed over it.
+const END_WITHIN: Duration = Duration::from_secs(1);
+
 /// Where progress is shown, and what was shown last.
 #[derive(Debug)]
 pub(super) struct Progress {
-    /// `None` writes lines.
-    bar: Option<ProgressBar>,
+    /// To the thread that draws. One waits while another is drawn, and what comes then is skipped. `None` if there is no
+    /// such thread.
+    sights: Option<SyncSender<Sight>>,
+    /// Closed when all is drawn.
+    drawn: Receiver<()>,
+    redraw_every: Duration,
     last: Option<(Phase, Instant)>,
 }
 
@@ -47,40 +59,65 @@ pub(super) struct Sight {
 impl Progress {
     /// A bar if stderr is a terminal.
     pub(super) fn new() -> Self {
-        let bar = io::stderr().is_terminal().then(|| {
-            let template = "{spinner} {elapsed_precise} [{bar:32}] {pos}/{len} {msg}";
-            let style = ProgressStyle::with_template(template).expect("the template is valid");
-            ProgressBar::no_length().with_style(style.progress_chars("=> "))
-        });
-        Self { bar, last: None }
+        let is_terminal = io::stderr().is_terminal();
+        let (sights, shown) = mpsc::sync_channel(1);
+        let (drawing, drawn) = mpsc::sync_channel(0);
+        let draw = move || {
+            draw(&shown, is_terminal.then(bar));
+            drop(drawing);
+        };
+        let thread = thread::Builder::new().name("progress".to_owned()).spawn(draw);
+        Self {
+            sights: thread.is_ok().then_some(sights),
+            drawn,
+            redraw_every: if is_terminal { REDRAW_EVERY } else { LINE_EVERY },
+            last: None,
+        }
     }
 
     /// Whether it is time to show something: a new phase always is.
     pub(super) fn is_due(&self, phase: Phase) -> bool {
-        let gap = if self.bar.is_some() { REDRAW_EVERY } else { LINE_EVERY };
-        self.last.is_none_or(|(last, at)| last != phase || at.elapsed() >= gap)
+        self.last.is_none_or(|(last, at)| last != phase || at.elapsed() >= self.redraw_every)
     }
 
-    /// Shows this.
+    /// Shows this, if the last that was shown has been drawn.
     pub(super) fn show(&mut self, sight: &Sight) {
         self.last = Some((sight.phase, Instant::now()));
-        let Sight { connected, goal, .. } = sight;
-        let text = sight.text();
-        let Some(bar) = &self.bar else {
-            // If stderr is closed nobody wants to see it.
-            let _ = writeln!(io::stderr(), "{connected} of {goal} connected, {text}");
-            return;
-        };
-        bar.set_length(*goal as u64);
-        bar.set_position(*connected as u64);
-        bar.set_message(text);
+        if let Some(sights) = &self.sights {
+            // It is skipped if the last one is still being drawn.
+            let _ = sights.try_send(*sight);
+        }
     }
 
     /// Makes room for the report.
     pub(super) fn end(self) {
-        if let Some(bar) = self.bar {
-            bar.finish_and_clear();
-        }
+        drop(self.sights);
+        let _ = self.drawn.recv_timeout(END_WITHIN);
+    }
+}
+
+fn bar() -> ProgressBar {
+    let template = "{spinner} {elapsed_precise} [{bar:32}] {pos}/{len} {msg}";
+    let style = ProgressStyle::with_template(template).expect("the template is valid");
+    ProgressBar::no_length().with_style(style.progress_chars("=> "))
+}
+
+/// Draws what is shown, until the end. Without a bar it writes lines.
+fn draw(shown: &Receiver<Sight>, bar: Option<ProgressBar>) {
+    for sight in shown {
+        let Sight { connected, goal, .. } = sight;
+        let text = sight.text();
+        let Some(bar) = &bar else {
+            // If stderr is closed nobody wants to see it.
+            let _ = writeln!(io::stderr(), "{connected} of {goal} connected, {text}");
+            continue;
+        };
+        bar.set_length(goal as u64);
+        bar.set_position(connected as u64);
+        bar.set_message(text);
+    }
+    if let Some(bar) = bar {
+        bar.finish_and_clear();
     }
 }
 

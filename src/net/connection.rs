@@ -24,7 +24,7 @@ use tokio::{
 pub const READ_BYTES_MAX: usize = 2048;
 /// Bytes the kernel may hold that have not been sent yet, before it begins no further segment. So at most about 40 kB
 /// that are stale wait here for a client that reads nothing, where it would be 4 MB (both measured on the loopback).
-const UNSENT_BYTES_MAX: u32 = 4096;
+pub(crate) const UNSENT_BYTES_MAX: u32 = 4096;
 
 /// An accepted socket.
 #[derive(Debug)]

@@ -127,7 +127,11 @@ impl FrameDecoder {
         }
         let before = self.parts.as_ref().map_or(0, |(parts, _)| parts.len());
         let fits = length <= (self.message_bytes_max - before) as u64;
-        if fits || matches!(header.opcode, OpCode::Control(_)) { Ok(()) } else { Err(ProtocolError::TooLong) }
+        if fits || matches!(header.opcode, OpCode::Control(_)) {
+            Ok(())
+        } else {
+            Err(ProtocolError::TooLong)
+        }
     }
 
     fn read_frame<E: From<ProtocolError>>(

@@ -120,7 +120,7 @@ impl<'a> Head<'a> {
             None => 0,
         };
         let framing = Framing { content_length, close: headers.has_token("connection", "close") };
-        let head = Self::new(method, target, true, headers);
+        let head = Self::new(method, target, true, &headers);
         is_plain.then_some((head, framing, &bytes[length..]))
     }
 
@@ -128,18 +128,13 @@ impl<'a> Head<'a> {
     pub fn of(parts: &'a Parts) -> Self {
         let target = parts.uri.path_and_query().map_or("/", |target| target.as_str());
         let is_current = parts.version >= http::Version::HTTP_11;
-        Self::new(parts.method.clone(), target, is_current, &parts.headers)
+        Self::new(parts.method.clone(), target, is_current, &&parts.headers)
     }
 
-    fn new(
-        method: Method,
-        target: &'a str,
-        is_current: bool,
-        headers: impl Headers<'a>,
-    ) -> Self {
+    fn new(method: Method, target: &'a str, is_current: bool, headers: &impl Headers<'a>) -> Self {
         let (path, query) = target.split_once('?').unwrap_or((target, ""));
         let websocket = if is_current && method == Method::GET {
-            WebsocketRequest::of(&headers)
+            WebsocketRequest::of(headers)
         } else {
             WebsocketRequest::No
         };
@@ -179,7 +174,8 @@ impl<'a> WebsocketRequest<'a> {
         if !asks {
             return Self::No;
         }
-        let (version, key) = (headers.only("sec-websocket-version"), headers.only("sec-websocket-key"));
+        let (version, key) =
+            (headers.only("sec-websocket-version"), headers.only("sec-websocket-key"));
         match (version, key) {
             (Some("13"), Some(key)) if is_key(key) => {
                 Self::Yes(WebsocketHandshake { key, subprotocol: subprotocol(headers) })
@@ -194,7 +190,8 @@ impl WebsocketHandshake<'_> {
     /// The headers of the answer that begins the websocket, beside `Connection` and `Upgrade`.
     pub fn answer_headers(&self) -> Vec<(header::HeaderName, String)> {
         let accept = (header::SEC_WEBSOCKET_ACCEPT, derive_accept_key(self.key.as_bytes()));
-        let subprotocol = self.subprotocol.map(|name| (header::SEC_WEBSOCKET_PROTOCOL, name.to_owned()));
+        let subprotocol =
+            self.subprotocol.map(|name| (header::SEC_WEBSOCKET_PROTOCOL, name.to_owned()));
         [Some(accept), subprotocol].into_iter().flatten().collect()
     }
 }

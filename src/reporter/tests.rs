@@ -10,8 +10,10 @@ use tokio::time::sleep;
 use super::*;
 use crate::{
     count::{Count, Revision},
+    observer::Observer,
     store::{Announcements, Roster, StoreFuture},
     tally::{Presence, Tally},
+    view::Shown,
 };
 
 const HEARTBEAT: Duration = Duration::from_millis(500);
@@ -130,12 +132,18 @@ impl Stage {
             Metrics::new("scripted").unwrap(),
         );
         let stop = CancellationToken::new();
+        let observer = Observer::new(tally.subscribe(), Arc::clone(&view));
+        tokio::task::spawn(observer.run(stop.clone()));
         let task = tokio::task::spawn(reporter.run(stop.clone()));
         Self { store, tally, view, resync, stop, task }
     }
 
     fn join(&self) -> Presence<()> {
         self.tally.join((), Instant::now())
+    }
+
+    fn shown(&self) -> Shown {
+        self.view.borrow().shown(Instant::now())
     }
 
     async fn pass(&self, millis: u64) {
@@ -184,19 +192,19 @@ async fn a_hanging_store_is_noticed_and_its_late_reply_folded() {
     let slow = Rule::AnswerAfter(Duration::from_millis(1900));
     let stage = Stage::new(&[Rule::Answer, slow, slow, Rule::Answer]);
     stage.pass(1200).await;
-    assert!(stage.view.borrow().reachable());
+    assert!(stage.view.borrow().answers());
     let _joined = stage.join();
     stage.pass(100).await;
-    assert!(!stage.view.borrow().reachable(), "750 ms after the report at 500 ms");
-    assert_eq!(stage.view.borrow().shown().users, 1, "the estimate includes the newcomer");
+    assert!(!stage.view.borrow().answers(), "750 ms after the report at 500 ms");
+    assert_eq!(stage.shown().users, 1, "the estimate includes the newcomer");
     stage.pass(1050).await;
     assert_eq!(stage.store.millis(), [0, 500, 1250]);
     stage.pass(100).await;
     assert_eq!(stage.store.millis(), [0, 500, 1250, 2400], "when the late reply has made room");
-    assert!(stage.view.borrow().shown().exact, "the last was answered at once");
+    assert!(stage.shown().exact, "the last was answered at once");
     stage.pass(700).await;
-    assert!(stage.view.borrow().shown().exact, "the one that hangs does not matter");
-    assert_eq!(stage.view.borrow().shown().users, 1);
+    assert!(stage.shown().exact, "the one that hangs does not matter");
+    assert_eq!(stage.shown().users, 1);
 }
 
 /// Goal: a store that is away is tried again soon, then at least once a heartbeat, with fresh sequences.

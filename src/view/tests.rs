@@ -7,6 +7,7 @@ use proptest::prelude::*;
 
 use super::*;
 
+const LEASE: Duration = Duration::from_secs(2);
 const NO_CHANGE: Change = Change(0);
 
 fn count(users: u64, revision: u64) -> Count {
@@ -42,7 +43,9 @@ struct Story {
 
 impl Story {
     fn new() -> Self {
-        Self { view: View::default(), sequence: Sequence(0), now: Instant::now() }
+        let mut view = View::default();
+        view.begin_incarnation(Incarnation::random(), LEASE);
+        Self { view, sequence: Sequence(0), now: Instant::now() }
     }
 
     fn answered(&mut self, users: u64, count: Count) {
@@ -52,7 +55,7 @@ impl Story {
 
     fn receive(&mut self, sent: SentReport, reply: Reply) {
         self.view.report_ended();
-        self.view.fold_reply(sent, &reply);
+        self.view.fold_reply(sent, &reply, self.now);
     }
 
     fn send(&mut self, users: u64) -> SentReport {
@@ -63,7 +66,7 @@ impl Story {
     }
 
     fn users(&self) -> u64 {
-        self.view.shown().users
+        self.view.shown(self.now).users
     }
 }
 
@@ -72,7 +75,7 @@ impl Story {
 fn without_a_base_the_local_count_is_shown() {
     let mut view = View::default();
     view.observe(local(3));
-    assert_eq!(view.shown(), Shown { users: 3, revision: Revision(0), exact: false });
+    assert_eq!(view.shown(Instant::now()), Shown { users: 3, revision: Revision(0), exact: false });
     assert_eq!(view.covered(), NO_CHANGE);
 }
 
@@ -82,12 +85,18 @@ fn without_a_base_the_local_count_is_shown() {
 fn an_outage_shows_the_estimate() {
     let mut story = Story::new();
     story.answered(4, count(10, 7));
-    assert!(story.view.shown().exact);
+    assert!(story.view.shown(story.now).exact);
     story.view.lose();
     story.view.observe(local(6));
-    assert_eq!(story.view.shown(), Shown { users: 12, revision: Revision(7), exact: false });
+    assert_eq!(
+        story.view.shown(story.now),
+        Shown { users: 12, revision: Revision(7), exact: false }
+    );
     story.answered(4, count(10, 7));
-    assert_eq!(story.view.shown(), Shown { users: 10, revision: Revision(7), exact: true });
+    assert_eq!(
+        story.view.shown(story.now),
+        Shown { users: 10, revision: Revision(7), exact: true }
+    );
 }
 
 /// Goal: a store that lost its data causes no dip. Method: recovering counts that start near zero, by reply
@@ -97,8 +106,11 @@ fn recovery_causes_no_dip() {
     let mut story = Story::new();
     story.answered(4, count(10, 7));
     story.answered(4, recovering(4, 8));
-    assert_eq!(story.view.shown(), Shown { users: 10, revision: Revision(7), exact: false });
-    story.view.fold(recovering(7, 9));
+    assert_eq!(
+        story.view.shown(story.now),
+        Shown { users: 10, revision: Revision(7), exact: false }
+    );
+    story.view.fold(recovering(7, 9), story.now);
     story.answered(5, recovering(8, 10));
     assert_eq!(
         story.users(),
@@ -106,8 +118,11 @@ fn recovery_causes_no_dip() {
         "our newcomer, acknowledged while recovering, stays in the estimate"
     );
     assert_eq!(story.view.seen(), recovering(8, 10));
-    story.view.fold(count(11, 11));
-    assert_eq!(story.view.shown(), Shown { users: 11, revision: Revision(11), exact: true });
+    story.view.fold(count(11, 11), story.now);
+    assert_eq!(
+        story.view.shown(story.now),
+        Shown { users: 11, revision: Revision(11), exact: true }
+    );
     story.view.lose();
     assert_eq!(story.users(), 11);
 }
@@ -118,7 +133,10 @@ fn recovery_causes_no_dip() {
 fn a_newcomer_among_instances_takes_a_recovering_count() {
     let mut story = Story::new();
     story.answered(1, recovering(8, 10));
-    assert_eq!(story.view.shown(), Shown { users: 8, revision: Revision(10), exact: false });
+    assert_eq!(
+        story.view.shown(story.now),
+        Shown { users: 8, revision: Revision(10), exact: false }
+    );
 }
 
 /// Goal: when the announcement overtakes the reply, the estimate does not count our change twice. Method:
@@ -128,7 +146,7 @@ fn an_announcement_may_overtake_the_reply() {
     let mut story = Story::new();
     story.answered(4, count(10, 7));
     let sent = story.send(5);
-    story.view.fold(count(11, 8));
+    story.view.fold(count(11, 8), story.now);
     story.receive(sent, reply(count(11, 8)));
     story.view.lose();
     assert_eq!(story.users(), 11);
@@ -141,11 +159,11 @@ fn a_lost_reply_counts_nobody_twice() {
     let mut story = Story::new();
     story.answered(0, count(10, 7));
     let _lost = story.send(1000);
-    story.view.fold(count(1010, 8));
+    story.view.fold(count(1010, 8), story.now);
     assert_eq!(story.view.estimate(), 1010);
     story.view.report_ended();
     story.view.lose();
-    story.view.fold(count(1011, 9));
+    story.view.fold(count(1011, 9), story.now);
     assert_eq!(story.users(), 1010, "it is not known who the other is");
     story.answered(1000, count(1012, 10));
     story.view.lose();
@@ -159,16 +177,19 @@ fn old_announcements_after_a_loss_say_nothing_of_the_others() {
     let mut story = Story::new();
     story.answered(4, count(10, 7));
     story.answered(5, recovering(5, 8));
-    story.view.fold(count(11, 9));
-    story.view.fold(count(10, 10));
-    assert!(!story.view.shown_includes(Change(5)), "an old count does not include the fifth");
+    story.view.fold(count(11, 9), story.now);
+    story.view.fold(count(10, 10), story.now);
+    assert!(
+        !story.view.shown_includes(Change(5), story.now),
+        "an old count does not include the fifth"
+    );
     story.answered(5, recovering(11, 11));
     assert_eq!(story.users(), 11);
 
     let mut story = Story::new();
     story.answered(4, count(10, 7));
     let sent = story.send(5);
-    story.view.fold(count(10, 9));
+    story.view.fold(count(10, 9), story.now);
     story.receive(sent, reply(recovering(5, 8)));
     story.answered(5, recovering(11, 10));
     assert_eq!(story.users(), 11);
@@ -181,8 +202,8 @@ fn the_end_of_a_recovery_tells_of_the_others() {
     let mut story = Story::new();
     story.answered(4, count(10, 7));
     story.answered(4, recovering(4, 8));
-    story.view.fold(recovering(40, 9));
-    story.view.fold(count(54, 10));
+    story.view.fold(recovering(40, 9), story.now);
+    story.view.fold(count(54, 10), story.now);
     story.view.lose();
     assert_eq!(story.users(), 54);
 
@@ -190,7 +211,7 @@ fn the_end_of_a_recovery_tells_of_the_others() {
     story.answered(4, count(10, 7));
     story.answered(4, recovering(4, 8));
     story.answered(4, count(54, 9));
-    story.view.fold(count(55, 10));
+    story.view.fold(count(55, 10), story.now);
     story.view.lose();
     assert_eq!(story.users(), 55);
 }
@@ -201,9 +222,9 @@ fn the_end_of_a_recovery_tells_of_the_others() {
 fn an_old_recovery_is_over() {
     let mut story = Story::new();
     story.answered(4, count(10, 10));
-    story.view.fold(recovering(9, 9));
-    story.view.fold(recovering(0, 0));
-    story.view.fold(count(60, 11));
+    story.view.fold(recovering(9, 9), story.now);
+    story.view.fold(recovering(0, 0), story.now);
+    story.view.fold(count(60, 11), story.now);
     story.view.lose();
     assert_eq!(story.users(), 60);
 }
@@ -214,7 +235,7 @@ fn an_old_recovery_is_over() {
 fn an_announcement_before_the_first_reply_hides_nobody() {
     let mut story = Story::new();
     let sent = story.send(1);
-    story.view.fold(recovering(8, 10));
+    story.view.fold(recovering(8, 10), story.now);
     story.receive(sent, reply(recovering(9, 11)));
     assert_eq!(story.users(), 9);
 }
@@ -231,10 +252,73 @@ fn a_late_answer_does_not_make_up_for_a_lost_one() {
         story.view.report_ended();
         story.view.lose();
         story.receive(late, Reply { applied, ..reply(count(10, 7)) });
-        story.view.fold(count(1010, 8));
-        story.view.fold(count(1011, 9));
+        story.view.fold(count(1010, 8), story.now);
+        story.view.fold(count(1011, 9), story.now);
         assert_eq!(story.view.estimate(), 1010);
     }
+}
+
+/// Goal: no count is exact once a lease has passed since the newest answered report was sent, whatever is heard by other
+/// ways, and our users, whom others may have taken out, stay in the estimate. Method: an instance that reports nothing
+/// for a lease, hears that others went on without it, and then is answered again.
+#[test]
+fn a_lease_without_an_answer_ends_what_is_exact() {
+    let mut story = Story::new();
+    let sent_at = story.now;
+    story.answered(4, count(10, 7));
+    story.now = sent_at + LEASE - Duration::from_millis(1);
+    story.view.fold(count(11, 8), story.now);
+    assert_eq!(
+        story.view.shown(story.now),
+        Shown { users: 11, revision: Revision(8), exact: true }
+    );
+    assert!(story.view.is_reachable(story.now) && story.view.holds_lease(story.now));
+
+    story.now = sent_at + LEASE;
+    assert_eq!(story.view.lease_ends(), Some(story.now));
+    assert_eq!(
+        story.view.shown(story.now),
+        Shown { users: 11, revision: Revision(8), exact: false }
+    );
+    assert!(!story.view.is_reachable(story.now) && !story.view.holds_lease(story.now));
+    assert_eq!(story.view.acknowledged_users(story.now), 0, "the store may hold none of ours");
+
+    story.view.fold(count(7, 9), story.now);
+    story.view.fold(count(8, 10), story.now);
+    story.view.observe(local(5));
+    let estimate = Shown { users: 12, revision: Revision(10), exact: false };
+    assert_eq!(
+        story.view.shown(story.now),
+        estimate,
+        "seven others are known of, and ours are five"
+    );
+    assert!(story.view.shown_includes(Change(5), story.now));
+
+    let late = story.send(5);
+    story.now += LEASE;
+    story.receive(late, reply(count(13, 11)));
+    assert!(!story.view.shown(story.now).exact, "this answer is as old as a lease");
+    story.answered(5, count(13, 11));
+    assert_eq!(
+        story.view.shown(story.now),
+        Shown { users: 13, revision: Revision(11), exact: true }
+    );
+}
+
+/// Goal: an answer that comes when the lease has ended does not take our users off a count that was heard meanwhile.
+/// Method: a report whose answer is overtaken by the count from after our end.
+#[test]
+fn a_count_from_after_the_lease_says_nothing_of_the_others() {
+    let mut story = Story::new();
+    story.answered(4, count(10, 7));
+    let late = story.send(4);
+    story.now += LEASE;
+    story.view.fold(count(6, 9), story.now);
+    story.receive(late, reply(count(10, 8)));
+    assert_eq!(
+        story.view.shown(story.now),
+        Shown { users: 10, revision: Revision(9), exact: false }
+    );
 }
 
 /// Goal: under a new name nobody is counted twice. Method: news of others before the first report under it.
@@ -242,8 +326,8 @@ fn a_late_answer_does_not_make_up_for_a_lost_one() {
 fn a_new_name_counts_nobody_twice() {
     let mut story = Story::new();
     story.answered(4, count(10, 7));
-    story.view.begin_incarnation(Incarnation::random());
-    story.view.fold(count(11, 8));
+    story.view.begin_incarnation(Incarnation::random(), LEASE);
+    story.view.fold(count(11, 8), story.now);
     assert_eq!(story.view.estimate(), 10);
 }
 
@@ -257,7 +341,7 @@ fn crossed_replies_keep_the_newest_acknowledgement() {
     story.receive(second, reply(count(2, 2)));
     story.receive(first, Reply { applied: false, ..reply(count(2, 2)) });
     assert_eq!(story.view.covered(), Change(2));
-    assert_eq!(story.view.acknowledged_users(), 2);
+    assert_eq!(story.view.acknowledged_users(story.now), 2);
 }
 
 proptest! {
@@ -273,11 +357,13 @@ proptest! {
             let heard = Count { users, revision: Revision(revision), recovering: mark };
             match kind {
                 0 => story.answered(users, heard),
-                1 => story.view.fold(heard),
-                2 => story.view.lose(),
+                1 => story.view.fold(heard, story.now),
+                2 => {
+                    story.view.lose();
+                }
                 _ => story.view.observe(local(users)),
             }
-            let shown = story.view.shown();
+            let shown = story.view.shown(story.now);
             prop_assert!(shown.revision >= last);
             prop_assert!(!shown.exact || !story.view.seen().recovering);
             last = shown.revision;

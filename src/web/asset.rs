@@ -73,7 +73,8 @@ impl Asset {
         get(async move |headers: HeaderMap| asset.answer(&headers))
     }
 
-    fn answer(&self, request: &HeaderMap) -> Response {
+    /// The answer to a request with this head.
+    pub(super) fn answer(&self, request: &HeaderMap) -> Response {
         if matches(request, &self.tag) {
             return (StatusCode::NOT_MODIFIED, self.headers.clone()).into_response();
         }

@@ -8,6 +8,7 @@ use axum::{
     response::{IntoResponse, Response},
 };
 use serde::Deserialize;
+use tokio::time::Instant;
 
 use super::Web;
 
@@ -52,7 +53,7 @@ struct Color([u8; 3]);
 
 /// The handler.
 pub(super) async fn answer(State(web): State<Arc<Web>>, Query(wishes): Query<Wishes>) -> Response {
-    let shown = web.view.borrow().shown();
+    let shown = web.view.borrow().shown(Instant::now());
     let about = if shown.exact { "" } else { "≈" };
     let number = format!("{about}{}", grouped(shown.users));
     let Some(badge) = Badge::new(wishes, number) else {

@@ -9,16 +9,11 @@ const ASK_TIMEOUT_MS = 5000;
 // A screen reader is told this often at most; who listens to a page should be able to think in between.
 const ANNOUNCE_EVERY_MS = 5000;
 
-const WORDS = {
-  connecting: ['Connecting', 'One moment, please.'],
-  live: ['Live', 'You are one of them. Every change shows here at once.'],
-  reconnecting: ['Reconnecting', 'The connection is lost. This is the last number known; the page returns by itself.'],
-  estimate: ['Estimate', 'The servers cannot reach their shared store, so this number may be a little off.'],
-  closed: ['Closed', 'This page does not listen any more.'],
-};
-
-const line = lineIn(byId('line'), byId('line-start'));
+const { locale, message, number } = globalThis.messages;
+const relative = new Intl.RelativeTimeFormat(locale, { numeric: 'auto' });
+const line = lineIn(byId('line'), byId('line-start'), byId('line-end'));
 let connection = 'connecting';
+let wasLive = false;
 let isExact = true;
 let users;
 let highest = 0;
@@ -35,6 +30,7 @@ socket.on('user count', function (data) {
 
 socket.on('state', function (state) {
   connection = state;
+  wasLive ||= state === 'live';
   // What was heard over another connection may be long over.
   isExact = true;
   if (state !== 'live') line.interrupt();
@@ -46,20 +42,20 @@ function byId(id) {
   return document.getElementById(id);
 }
 
-function show(number) {
+function show(count) {
   const before = users;
-  users = number;
-  highest = Math.max(highest, number);
+  users = count;
+  highest = Math.max(highest, count);
   changedAt = Date.now();
-  const text = number.toLocaleString();
+  const text = number(count);
   byId('count').textContent = text;
   byId('count').classList.toggle('long', text.length > 4);
-  byId('people').textContent = number === 1 ? 'person is here right now' : 'people are here right now';
-  byId('highest').textContent = highest.toLocaleString();
-  document.title = `${text} online – Headcount`;
+  byId('people').textContent = message('people', { count });
+  byId('highest').textContent = number(highest);
+  document.title = message('title', { count });
   showAge();
-  line.add(number);
-  if (before !== undefined && before !== number) nudge(number > before ? 1 : -1);
+  line.add(count);
+  if (before !== undefined && before !== count) nudge(count > before ? 1 : -1);
   announce();
 }
 
@@ -71,23 +67,22 @@ function nudge(direction) {
 }
 
 function shownState() {
-  return connection === 'live' && !isExact ? 'estimate' : connection;
+  if (connection === 'live' && !isExact) return 'estimate';
+  return connection === 'reconnecting' && !wasLive ? 'refused' : connection;
 }
 
 function showState() {
   const state = shownState();
   if (document.body.dataset.state === state) return;
-  const [word, meaning] = WORDS[state];
   document.body.dataset.state = state;
-  byId('state').textContent = word;
-  byId('meaning').textContent = meaning;
+  byId('state').textContent = message(state);
+  byId('meaning').textContent = message(`${state}-meaning`);
   announce();
 }
 
 function showAge() {
   if (!changedAt) return;
   const seconds = Math.round((Date.now() - changedAt) / 1000);
-  const relative = new Intl.RelativeTimeFormat(document.documentElement.lang, { numeric: 'auto' });
   byId('changed').textContent =
     seconds < 60 ? relative.format(-seconds, 'second') : relative.format(-Math.round(seconds / 60), 'minute');
 }
@@ -97,27 +92,30 @@ function announce() {
   clearTimeout(announcement);
   announcement = setTimeout(function () {
     announcedAt = Date.now();
-    const number = users === undefined ? '' : `${users.toLocaleString()} online. `;
-    byId('announcement').textContent = number + WORDS[shownState()][0];
+    const state = message(shownState());
+    byId('announcement').textContent = users === undefined ? state : message('announcement', { count: users, state });
   }, Math.max(250, announcedAt + ANNOUNCE_EVERY_MS - Date.now()));
 }
 
+// A server that answers this but lets no connection through, as some proxies do, still shows its number.
 async function ask() {
-  if (connection !== 'live' || document.hidden) return;
+  if (document.hidden || (connection !== 'live' && shownState() !== 'refused')) return;
   try {
-    const answer = await fetch('/api/count', { cache: 'no-cache', signal: AbortSignal.timeout(ASK_TIMEOUT_MS) });
-    const { exact, instance, instances } = await answer.json();
+    // Relative, as all addresses of this page: it may stand below a path.
+    const answer = await fetch('api/count', { cache: 'no-cache', signal: AbortSignal.timeout(ASK_TIMEOUT_MS) });
+    const { count, exact, instance, instances } = await answer.json();
     isExact = exact;
+    if (!wasLive) show(count);
     byId('instance').textContent = instance ? `…${instance.slice(-6)}` : '–';
     byId('instance').title = instance || '';
-    byId('instances').textContent = instances.toLocaleString();
+    byId('instances').textContent = number(instances);
     showState();
   } catch {
     // The socket will tell if the server is gone.
   }
 }
 
-copyButtons(location.origin);
+copyButtons(new URL('.', location).href.replace(/\/$/, ''));
 setInterval(showAge, 1000);
 setInterval(ask, ASK_EVERY_MS);
 document.addEventListener('visibilitychange', ask);

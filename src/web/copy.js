@@ -1,18 +1,20 @@
 // The snippets: they name this very server, and each has a button that copies it.
 
+const { message } = globalThis.messages;
 const PLACEHOLDER = 'https://count.example';
 const SAY_SO_MS = 2000;
 
-export function copyButtons(origin) {
+// `home` is the address of this page, without a slash at its end.
+export function copyButtons(home) {
   for (const button of document.querySelectorAll('[data-copies]')) {
     const code = document.getElementById(button.dataset.copies);
-    code.textContent = code.textContent.replaceAll(PLACEHOLDER, origin);
+    code.textContent = code.textContent.replaceAll(PLACEHOLDER, home);
     button.addEventListener('click', async function () {
       const isCopied = (await write(code.textContent)) || select(code);
-      button.textContent = isCopied ? 'Copied' : 'Press Ctrl+C';
+      button.textContent = message(isCopied ? 'copied' : 'copy-by-hand');
       button.classList.toggle('done', isCopied);
       setTimeout(function () {
-        button.textContent = 'Copy';
+        button.textContent = message('copy');
         button.classList.remove('done');
       }, SAY_SO_MS);
     });

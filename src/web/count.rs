@@ -33,7 +33,7 @@ pub(super) struct CountAnswer {
 
 impl CountAnswer {
     pub(super) fn new(view: &View, now: Instant) -> Self {
-        let shown = view.shown();
+        let shown = view.shown(now);
         Self {
             count: shown.users,
             revision: shown.revision.0,

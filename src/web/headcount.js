@@ -156,6 +156,8 @@
 
     try {
       endpoint = new URL(url || home || '/', globalThis.location);
+      // An address that somebody gives is a folder, with or without a slash at its end; a script's is a file.
+      if (url) endpoint.pathname = endpoint.pathname.replace(/\/?$/, '/');
       endpoint = new URL('socket.io/?EIO=4&transport=websocket', endpoint);
       endpoint.protocol = endpoint.protocol.replace('http', 'ws');
       signals.forEach(([target, name, react]) => target?.addEventListener(name, react));

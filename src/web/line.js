@@ -1,6 +1,7 @@
 // The line of the last minutes: what this page has seen since it was opened, drawn as steps, since people come
 // and go one by one.
 
+const { locale, message, number } = globalThis.messages;
 const SVG = 'http://www.w3.org/2000/svg';
 const WINDOW_MS = 5 * 60 * 1000;
 // A page just opened has little to show: the time axis begins short and grows with it.
@@ -12,11 +13,12 @@ const POINTS_MAX = 500;
 const RANGE_MIN = 4;
 const MARGIN = { top: 10, right: 8, bottom: 6, left: 0 };
 
-export function lineIn(svg, startLabel) {
+export function lineIn(svg, startLabel, endLabel) {
   const openedAt = Date.now();
   // Each is from its time on, `null` while nothing is known.
   let points = [];
   let isDue = false;
+  endLabel.textContent = new Intl.RelativeTimeFormat(locale, { numeric: 'auto' }).format(0, 'second');
 
   const parts = {};
   for (const [name, tag] of [
@@ -78,10 +80,9 @@ export function lineIn(svg, startLabel) {
     set(parts.bottom, { x1: 0, x2: width, y1: y(least), y2: y(least) });
     set(parts.most, { x: 0, y: y(most) - 5 });
     set(parts.least, { x: 0, y: y(least) - 5, visibility: least === most ? 'hidden' : 'visible' });
-    parts.most.textContent = most.toLocaleString();
-    parts.least.textContent = least.toLocaleString();
-    const range = least === most ? most.toLocaleString() : `${least.toLocaleString()} to ${most.toLocaleString()}`;
-    set(svg, { 'aria-label': `Over the last minutes: ${range} people` });
+    parts.most.textContent = number(most);
+    parts.least.textContent = number(least);
+    set(svg, { 'aria-label': message(least === most ? 'line-level' : 'line-range', { least, most, count: most }) });
   }
 
   new ResizeObserver(draw).observe(svg);
@@ -121,7 +122,8 @@ function rangeOf(values) {
 
 function spanInWords(span) {
   const seconds = Math.round(span / 1000);
-  return seconds < 60 ? `${seconds} seconds ago` : `${Math.floor(seconds / 60)} min ago`;
+  const ago = new Intl.RelativeTimeFormat(locale);
+  return seconds < 60 ? ago.format(-seconds, 'second') : ago.format(-Math.floor(seconds / 60), 'minute');
 }
 
 function set(element, attributes) {

@@ -109,9 +109,9 @@ impl Reader {
         loop {
             sleep_until(self.due).await;
             let view = *self.view.borrow_and_update();
-            let news = Some((view.shown(), view.instances()));
+            let now = Instant::now();
+            let news = Some((view.shown(now), view.instances()));
             if self.told != news {
-                let now = Instant::now();
                 self.told = news;
                 self.due = now + self.pace;
                 return Some(CountAnswer::new(&view, now));

@@ -6,7 +6,8 @@ use rustix::process::Signal;
 
 use crate::{
     client::{Client, Transport},
-    cluster::{Cluster, records_of},
+    cluster::{Cluster, clients_say, records_of},
+    instance::Shown,
     record::Record,
     waiting::eventually,
 };
@@ -41,6 +42,42 @@ async fn the_users_of_a_killed_instance_leave_within_a_lease() {
         assert_eq!(least, Some(10), "{}: {:?}", record.name(), record.entries());
     }
     drop(lost);
+}
+
+/// Goal: an instance that goes on after a long sleep knows that its lease has ended, before it has reported anew: it says
+/// that its count is an estimate, in which its own users are, although it hears that others have counted them out. Method:
+/// SIGSTOP one of two until the other says its own count, then SIGSTOP Redis, so that the sleeper cannot report; SIGCONT,
+/// and what it answers and tells is compared; a newcomer must not wait for Redis either.
+#[tokio::test(flavor = "multi_thread")]
+async fn an_instance_that_slept_says_nothing_exact_before_it_reports() {
+    let mut cluster = Cluster::start(2).await;
+    let mut clients = five_clients_each(&cluster);
+    let everybody = records_of(clients.iter().flatten());
+    cluster.agrees_on(10, &everybody).await;
+    let mut sleeper = cluster.instances.pop().expect("there are two");
+    sleeper.process().signal(Signal::STOP);
+    cluster.agrees_on(5, &records_of(&clients[0])).await;
+    cluster.redis.stop();
+    let sleepers = records_of(&clients[1]);
+    let marks: Vec<_> = sleepers.iter().map(Record::mark).collect();
+
+    sleeper.process().signal(Signal::CONT);
+    assert_eq!(sleeper.shown().await, Ok(Shown { count: 10, exact: false }));
+    for (metric, value) in [("view_exact", 0.0), ("store_up", 0.0), ("drift_users", -5.0)] {
+        let found = sleeper.metric(&format!("headcount_{metric}")).await;
+        assert_eq!(found, Ok(value), "{metric}");
+    }
+    clients[1].push(Client::open(sleeper.public, Transport::WebSocket));
+    let newcomer = [clients[1][5].record().clone()];
+    eventually("the newcomer is told 11", async || clients_say(11, &newcomer)).await;
+    assert_eq!(newcomer[0].counts()[0], 11, "its first value includes it");
+    cluster.redis.cont();
+    cluster.instances.push(sleeper);
+    cluster.agrees_on(11, &records_of(clients.iter().flatten())).await;
+    for (record, mark) in sleepers.iter().zip(marks) {
+        let seen = record.counts_since(mark);
+        assert!(seen.iter().all(|&users| users >= 10), "{}: {seen:?}", record.name());
+    }
 }
 
 /// Goal: an instance that sleeps beyond its lease takes its users with it and brings them back. Method:

@@ -7,7 +7,7 @@ use std::{
     io::Error,
     net::SocketAddr,
     path::{Path, PathBuf},
-    process::{Child, Command, ExitStatus},
+    process::{Child, Command, ExitStatus, Stdio},
     time::Duration,
 };
 
@@ -43,6 +43,13 @@ pub(crate) struct Shown {
     pub(crate) exact: bool,
 }
 
+/// Where a process writes to, if not to files.
+#[derive(Debug, Default)]
+pub(crate) struct Output {
+    pub(crate) stdout: Option<Stdio>,
+    pub(crate) stderr: Option<Stdio>,
+}
+
 /// A name and a value of the environment.
 pub(crate) type Setting<'a> = (&'a str, &'a str);
 
@@ -63,6 +70,24 @@ impl Instance {
         let (line, _) = eventually("the start-up line", async || process.first_line()).await;
         let (public, admin) = addresses_in(&line).expect(&line);
         Self { process, public, admin }
+    }
+
+    /// Starts one at these addresses with this stdout and stderr, which may be of no use, and waits until it is ready.
+    #[allow(dead_code, reason = "only the cluster's own tests need it")]
+    pub(crate) async fn start_writing_to(
+        output: Output,
+        [public, admin]: [SocketAddr; 2],
+        settings: &[Setting<'_>],
+    ) -> Self {
+        let addresses = [public, admin].map(|address| address.to_string());
+        let ports = [
+            ("HEADCOUNT_LISTEN", addresses[0].as_str()),
+            ("HEADCOUNT_ADMIN_LISTEN", addresses[1].as_str()),
+        ];
+        let process = Process::spawn_writing_to(output, &[], &[&ports, settings].concat());
+        let instance = Self { process, public, admin };
+        instance.ready().await;
+        instance
     }
 
     /// Starts one that may have no more than so many open files.
@@ -139,15 +164,29 @@ impl Process {
         Self::spawned_by(Command::new(program()).args(arguments), settings)
     }
 
+    /// The same with another stdout or stderr, which cannot be read then.
+    #[allow(dead_code, reason = "only the cluster's own tests need it")]
+    pub(crate) fn spawn_writing_to(
+        output: Output,
+        arguments: &[&str],
+        settings: &[Setting<'_>],
+    ) -> Self {
+        Self::spawned(Command::new(program()).args(arguments), output, settings)
+    }
+
     fn spawned_by(command: &mut Command, settings: &[Setting<'_>]) -> Self {
+        Self::spawned(command, Output::default(), settings)
+    }
+
+    fn spawned(command: &mut Command, to: Output, settings: &[Setting<'_>]) -> Self {
         let output = tempfile::tempdir().expect("a directory for the output");
         let file = |name| File::create(output.path().join(name)).expect("a file for the output");
         let child = command
             .env_clear()
             .envs(settings.iter().copied())
-            .stdin(std::process::Stdio::null())
-            .stdout(file(STDOUT))
-            .stderr(file(STDERR))
+            .stdin(Stdio::null())
+            .stdout(to.stdout.unwrap_or_else(|| file(STDOUT).into()))
+            .stderr(to.stderr.unwrap_or_else(|| file(STDERR).into()))
             .spawn()
             .expect("the program starts");
         Self { child, output }

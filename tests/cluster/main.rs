@@ -29,6 +29,7 @@ mod sentinel;
 
 mod lesson;
 mod load;
+mod output;
 mod settings;
 mod web;
 

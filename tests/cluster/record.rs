@@ -96,6 +96,18 @@ impl Record {
         last.is_some_and(|entry| entry.event == Event::Connected)
     }
 
+    /// When the count that it shows was seen first, without another in between.
+    pub(crate) fn shows_since(&self) -> Option<Instant> {
+        let entries = self.lock();
+        let mut counts =
+            entries.iter().rev().filter_map(|entry| Some((entry.event.count()?, entry.at)));
+        let (shown, mut since) = counts.next()?;
+        for (_, at) in counts.take_while(|(users, _)| *users == shown) {
+            since = at;
+        }
+        Some(since)
+    }
+
     /// How often this was seen.
     pub(crate) fn times(&self, wanted: fn(&Event) -> bool) -> usize {
         self.lock().iter().filter(|entry| wanted(&entry.event)).count()

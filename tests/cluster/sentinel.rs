@@ -2,6 +2,7 @@
 //! the wrong thing.
 
 mod deployment;
+mod onlookers;
 
 use std::time::{Duration, Instant};
 
@@ -41,12 +42,11 @@ async fn a_primary_that_dies_is_followed_by_a_replica() {
 
     let killed = Instant::now();
     deployment.set.server_mut(0).kill_9();
-    let failover = deployment.successor_takes_over(0, killed).await;
+    deployment.successor_takes_over(0).await;
     for churn in churns {
         churn.end().await;
     }
-    deployment.agrees_on(12, &records).await;
-    let right = killed.elapsed();
+    let (failover, right) = deployment.right_after(killed, 12, &records).await;
     println!(
         "primary killed: another was named after {failover:?}, all were right after {right:?}"
     );
@@ -74,23 +74,22 @@ async fn a_replica_that_lags_brings_nothing_back() {
     deployment.agrees_on(12, &records_of(&clients)).await;
     deployment.set.hold_replicas_back(0);
 
-    drop(deployment.instances.pop());
+    deployment.kill_last();
     clients.truncate(8);
     clients.remove(0).leave().await;
     let there = deployment.instances[1].public;
     clients.extend((0..3).map(|_| Client::open(there, Transport::WebSocket)));
     let records = records_of(&clients);
     deployment.agrees_on(10, &records).await;
-    let missed: u64 = deployment.set.ask(1, &["GET", "currentUsers"]).expect("a replica answers");
-    assert_eq!(missed, 12, "the replicas lag");
+    let missed = async || deployment.set.ask::<u64>(1, &["GET", "currentUsers"]);
+    assert_eq!(eventually("a replica answers", missed).await.0, 12, "the replicas lag");
     let marks = marks_of(&records);
 
     let killed = Instant::now();
     deployment.set.server_mut(0).kill_9();
-    let failover = deployment.successor_takes_over(0, killed).await;
+    deployment.successor_takes_over(0).await;
     deployment.is_recovering().await;
-    deployment.agrees_on(10, &records).await;
-    let right = killed.elapsed();
+    let (failover, right) = deployment.right_after(killed, 10, &records).await;
     println!("lagging replica: it was named after {failover:?}, all were right after {right:?}");
     assert!(right < failover + RIGHT_WITHIN + NOISE, "{right:?} after a failover of {failover:?}");
     nobody_saw_other_than(10..=14, &records, &marks);
@@ -110,20 +109,23 @@ async fn a_planned_failover_is_not_noticed() {
 
     let ordered = Instant::now();
     deployment.set.order_failover();
-    let failover = deployment.successor_takes_over(0, ordered).await;
+    deployment.successor_takes_over(0).await;
     let old = deployment.set.role(0);
     for instance in &deployment.instances {
         clients.push(Client::open(instance.public, Transport::WebSocket));
     }
-    deployment.agrees_on(15, &records_of(&clients)).await;
-    let right = ordered.elapsed();
+    let records_of_all = records_of(&clients);
+    let all_move = async {
+        deployment.all_listen_to_the_primary(3).await;
+        ordered.elapsed()
+    };
+    let ((failover, right), moved) =
+        tokio::join!(deployment.right_after(ordered, 15, &records_of_all), all_move);
     println!(
         "planned failover: done after {failover:?}, all were right after {right:?}; the old primary: {old:?}"
     );
     assert!(right < failover + RIGHT_WITHIN + NOISE, "{right:?} after a failover of {failover:?}");
     nobody_saw_other_than(12..=15, &records, &marks);
-    deployment.all_listen_to_the_primary(3).await;
-    let moved = ordered.elapsed();
     assert!(moved < failover + RIGHT_WITHIN + NOISE, "all listen to it only after {moved:?}");
 
     let marks = marks_of(&records);
@@ -148,7 +150,8 @@ async fn sentinels_that_are_all_away_change_nothing() {
     clients.push(Client::open(here, Transport::WebSocket));
     deployment.agrees_on(9, &records_of(&clients)).await;
     for kind in ["normal", "pubsub"] {
-        let cut: u64 = deployment.set.ask(0, &["CLIENT", "KILL", "TYPE", kind]).expect("it runs");
+        let cut = async || deployment.set.ask::<u64>(0, &["CLIENT", "KILL", "TYPE", kind]);
+        let (cut, _) = eventually("the primary answers", cut).await;
         assert!(cut > 0, "there are connections of the kind {kind}");
     }
     clients.push(Client::open(here, Transport::WebSocket));
@@ -163,7 +166,7 @@ async fn sentinels_that_are_all_away_change_nothing() {
         deployment.set.restart_sentinel(index);
     }
     late.ready().await;
-    deployment.instances.push(late);
+    deployment.join(late);
     deployment.agrees_on(10, &records_of(&clients)).await;
 }
 
@@ -189,9 +192,8 @@ async fn dead_and_hanging_sentinels_cost_little_time() {
 
     let killed = Instant::now();
     deployment.set.server_mut(0).kill_9();
-    let failover = deployment.successor_takes_over(0, killed).await;
-    deployment.agrees_on(4, &records).await;
-    let right = killed.elapsed();
+    deployment.successor_takes_over(0).await;
+    let (failover, right) = deployment.right_after(killed, 4, &records).await;
     println!("with those, a failover took {failover:?}, and all were right after {right:?}");
     assert!(right < failover + RIGHT_WITHIN + NOISE, "{right:?} after a failover of {failover:?}");
 }
@@ -207,9 +209,8 @@ async fn a_primary_that_hangs_is_left() {
     let marks = marks_of(&records);
     let stopped = Instant::now();
     deployment.set.server(0).stop();
-    let failover = deployment.successor_takes_over(0, stopped).await;
-    deployment.agrees_on(8, &records).await;
-    let right = stopped.elapsed();
+    deployment.successor_takes_over(0).await;
+    let (failover, right) = deployment.right_after(stopped, 8, &records).await;
     println!(
         "primary stopped: another was named after {failover:?}, all were right after {right:?}"
     );

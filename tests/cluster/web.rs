@@ -2,9 +2,12 @@
 //!
 //! The pages run in a real Chromium, on a real cluster.
 
+mod below_a_path;
 mod embed;
 mod foreign_page;
+mod languages;
 mod page;
+mod socketio;
 
 mod badge;
 mod count;
@@ -14,4 +17,5 @@ mod clients;
 mod docs;
 
 mod browser;
+mod proxy;
 mod site;

@@ -4,9 +4,14 @@
 use std::time::{Duration, Instant};
 
 use headcount::store::{Store, StoreError, redis::RedisStore};
+use tokio::{
+    io::copy_bidirectional,
+    net::{TcpListener, TcpStream},
+    task::JoinSet,
+};
 
 use crate::{
-    redis_server::{RedisServer, free_port},
+    redis_server::{RedisServer, connect, free_port},
     sentinel_set::{NAME, Passwords, Sentinel, SentinelSet},
     setup::{Instance, SOON, next, redis_store, within},
 };
@@ -14,10 +19,17 @@ use crate::{
 /// Short enough for the store to look for another primary several times a second.
 const LEASE: Duration = Duration::from_secs(2);
 
+/// Long enough for connections to take a second.
+const PATIENT_LEASE: Duration = Duration::from_secs(20);
+
 fn store_by(sentinels: &[&Sentinel]) -> RedisStore {
+    redis_store(&store_url(sentinels), "currentUsers", LEASE)
+}
+
+fn store_url(sentinels: &[&Sentinel]) -> String {
     let hosts: Vec<String> =
         sentinels.iter().map(|each| format!("127.0.0.1:{}", each.port())).collect();
-    redis_store(&format!("redis+sentinel://{}/{NAME}", hosts.join(",")), "currentUsers", LEASE)
+    format!("redis+sentinel://{}/{NAME}", hosts.join(","))
 }
 
 fn users_on(server: &RedisServer) -> Option<u64> {
@@ -78,6 +90,53 @@ async fn the_newer_configuration_wins() {
         a.users = users;
         a.report_until_answered(&store).await;
         assert_eq!((users_on(&old), users_on(&new)), (before, Some(users)));
+    }
+}
+
+/// Goal: a new primary that is slow to answer is not given up for the former one, which is alive and quick. Method: two
+/// servers that both are primaries; the newer configuration's is behind a proxy that connects nobody through before the
+/// other one has been asked for its role.
+#[tokio::test]
+async fn a_new_primary_that_is_slow_is_waited_for() {
+    let [old, new] = [RedisServer::start(&[]), RedisServer::start(&[])];
+    let proxy = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let stale = Sentinel::naming(NAME, old.port(), 3);
+    let current = Sentinel::naming(NAME, proxy.local_addr().unwrap().port(), 4);
+    for sentinel in [&stale, &current] {
+        until_it_answers(sentinel.port()).await;
+    }
+    let connect_through = async {
+        let mut connections = JoinSet::new();
+        while let Ok((mut client, _)) = proxy.accept().await {
+            let (mut asked, port) = (old.connection(), new.port());
+            connections.spawn(async move {
+                let mut stats = deadpool_redis::redis::cmd("INFO");
+                stats.arg("commandstats");
+                while !stats.query::<String>(&mut asked).unwrap().contains("cmdstat_role:") {
+                    tokio::time::sleep(Duration::from_millis(5)).await;
+                }
+                let mut server = TcpStream::connect(("127.0.0.1", port)).await.unwrap();
+                // It ends with an error when either side is cut off.
+                let _ = copy_bidirectional(&mut client, &mut server).await;
+            });
+        }
+    };
+    let store = redis_store(&store_url(&[&stale, &current]), "currentUsers", PATIENT_LEASE);
+    let mut a = Instance::new(5);
+    tokio::select! {
+        _ = a.report(&store) => {}
+        () = connect_through => unreachable!("the proxy goes on"),
+    }
+    assert_eq!((users_on(&old), users_on(&new)), (None, Some(5)));
+}
+
+async fn until_it_answers(port: u16) {
+    let deadline = Instant::now() + SOON;
+    let url = format!("redis://127.0.0.1:{port}");
+    let ping = deadpool_redis::redis::cmd("PING");
+    while connect(&url, SOON).and_then(|mut to| ping.exec(&mut to)).is_err() {
+        assert!(Instant::now() < deadline, "nothing answers at {port}");
+        tokio::time::sleep(Duration::from_millis(5)).await;
     }
 }
 

@@ -9,7 +9,11 @@ mod sentinel;
 use std::{
     collections::HashMap,
     fmt::Write,
-    sync::atomic::{AtomicUsize, Ordering},
+    sync::{
+        Arc, Mutex,
+        atomic::{AtomicUsize, Ordering},
+        mpsc,
+    },
     time::{Duration, Instant},
 };
 
@@ -48,6 +52,20 @@ pub(crate) struct Passwords {
     pub(crate) servers: &'static str,
     /// To the sentinels.
     pub(crate) sentinels: &'static str,
+}
+
+/// Since when sentinels have named a server as the primary, as they say it themselves. On a busy machine it takes long to
+/// ask them; and they may find that the new primary is silent as well, and name a third.
+#[derive(Debug)]
+pub(crate) struct Switches {
+    named: Arc<Mutex<HashMap<u16, Instant>>>,
+}
+
+impl Switches {
+    /// When the first sentinel named the server on this port.
+    pub(crate) fn named_at(&self, port: u16) -> Option<Instant> {
+        self.named.lock().expect("nobody panics with it").get(&port).copied()
+    }
 }
 
 /// A running set.
@@ -140,6 +158,30 @@ impl SentinelSet {
         if place == former { Err(format!("{former} is the primary still")) } else { Ok(place) }
     }
 
+    /// Listens to all sentinels from now on.
+    pub(crate) fn switches(&self) -> Switches {
+        let named = Arc::<Mutex<HashMap<u16, Instant>>>::default();
+        for sentinel in self.sentinels.iter().filter(|each| each.runs()) {
+            let mut to = self.to_sentinel(sentinel).expect("a sentinel answers");
+            to.set_read_timeout(None).expect("a sentinel is connected");
+            let named = Arc::clone(&named);
+            let (subscribed, ready) = mpsc::channel();
+            std::thread::spawn(move || {
+                let mut messages = to.as_pubsub();
+                let _ = subscribed.send(messages.subscribe("+switch-master"));
+                // As in `mymaster 127.0.0.1 10000 127.0.0.1 10001`. It ends with the sentinel.
+                while let Ok(message) = messages.get_message() {
+                    let text: String = message.get_payload().expect("it is text");
+                    let port = text.rsplit(' ').next().and_then(|port| port.parse().ok());
+                    let mut named = named.lock().expect("nobody panics with it");
+                    named.entry(port.expect("it names a port")).or_insert_with(Instant::now);
+                }
+            });
+            ready.recv().expect("the thread says so").expect("a sentinel is listened to");
+        }
+        Switches { named }
+    }
+
     /// Whether this server follows another, and has caught up with it.
     pub(crate) fn follows(&self, place: usize) -> Result<(), String> {
         let info = self.ask::<String>(place, &["INFO", "replication"])?;
@@ -156,16 +198,19 @@ impl SentinelSet {
     /// Gives these words to every sentinel.
     pub(crate) fn tell_sentinels(&self, words: &[&str]) {
         for sentinel in &self.sentinels {
-            let mut connection = self.to_sentinel(sentinel).expect("a sentinel answers");
-            query::<()>(&mut connection, words).expect("a sentinel obeys");
+            until("a sentinel obeys", || self.tell(sentinel, words));
         }
     }
 
     /// A planned failover, as an operator orders it.
     pub(crate) fn order_failover(&self) {
-        let mut connection = self.to_sentinel(&self.sentinels[0]).expect("a sentinel answers");
-        let done: RedisResult<()> = query(&mut connection, &["SENTINEL", "FAILOVER", NAME]);
-        done.expect("there is a replica to promote");
+        until("there is a replica to promote", || {
+            match self.tell(&self.sentinels[0], &["SENTINEL", "FAILOVER", NAME]) {
+                // It was ordered, and the answer came too late.
+                Err(error) if error.contains("INPROG") => Ok(()),
+                told => told,
+            }
+        });
     }
 
     /// From here on no replica of this primary gets anything more, for as long as it stays one. It is not far
@@ -174,9 +219,11 @@ impl SentinelSet {
         for replica in (0..SERVERS).filter(|&place| place != primary) {
             // A user whom the primary does not know: it will not let the replica in again.
             let stranger = ["CONFIG", "SET", "masteruser", "stranger", "masterauth", "wrong"];
-            self.ask::<()>(replica, &stranger).expect("a replica takes settings");
+            until("a replica takes settings", || self.ask(replica, &stranger));
         }
-        self.ask::<()>(primary, &["CLIENT", "KILL", "TYPE", "replica"]).expect("the primary runs");
+        until("the primary cuts them off", || {
+            self.ask(primary, &["CLIENT", "KILL", "TYPE", "replica"])
+        });
         let left = || self.ask::<String>(primary, &["INFO", "replication"]);
         until("the replicas are cut off", || match left()? {
             info if info.contains("connected_slaves:0") => Ok(()),
@@ -204,6 +251,11 @@ impl SentinelSet {
         let role = self.ask::<Vec<redis::Value>>(place, &["ROLE"])?;
         let word = role.into_iter().next().ok_or("an empty role")?;
         redis::from_redis_value(word).map_err(|error| error.to_string())
+    }
+
+    fn tell(&self, sentinel: &Sentinel, words: &[&str]) -> Result<(), String> {
+        let connection = self.to_sentinel(sentinel);
+        connection.and_then(|mut to| query(&mut to, words)).map_err(|error| error.to_string())
     }
 
     fn to_sentinel(&self, sentinel: &Sentinel) -> RedisResult<Connection> {

@@ -6,19 +6,21 @@ use std::{hint::black_box, time::Duration};
 use criterion::{Criterion, criterion_group, criterion_main};
 use headcount::{
     count::{Count, Incarnation, Revision, Sequence},
-    frame::{self, CountFrame},
-    handshake::Handshake,
-    inlet::{Incoming, Inlet, Mangled},
     origin::Origins,
     pace::{Answer, EmissionPace, ReportPace},
-    packet::Packet,
-    rate::Rates,
-    store::Reply,
+    protocol::{
+        decoder::{FrameDecoder, Incoming, ProtocolError},
+        frame::{self, CountFrame},
+        head::{Head, PlainHeaders},
+        packet::Packet,
+        payload::{Part, PayloadDecoder},
+    },
+    rate::Bucket,
+    store::{LEASE_MAX, Reply},
     tally::{Change, Local, Tally},
     view::{SentReport, View},
 };
 use http::{HeaderMap, HeaderValue, header};
-use socketioxide::socket::Sid;
 use tokio::time::Instant;
 
 criterion_group!(heart, tally, view, pace, edge, wire);
@@ -39,7 +41,7 @@ fn tally(criterion: &mut Criterion) {
 fn view(criterion: &mut Criterion) {
     let now = Instant::now();
     let mut view = View::default();
-    view.begin_incarnation(Incarnation::random());
+    view.begin_incarnation(Incarnation::random(), LEASE_MAX);
     let mut number = 0;
     criterion.bench_function("view: observe, report, fold the reply, show", |bencher| {
         bencher.iter(|| {
@@ -49,15 +51,15 @@ fn view(criterion: &mut Criterion) {
             view.report_sent(Sequence(number));
             view.report_ended();
             let sent = SentReport { sequence: Sequence(number), local, at: now };
-            view.fold_reply(sent, black_box(&reply(number)));
-            view.shown()
+            view.fold_reply(sent, black_box(&reply(number)), now);
+            view.shown(now)
         });
     });
     criterion.bench_function("view: fold an announcement, show", |bencher| {
         bencher.iter(|| {
             number += 1;
-            view.fold(black_box(count(number)));
-            view.shown()
+            view.fold(black_box(count(number)), now);
+            view.shown(now)
         });
     });
     let text = serde_json::to_vec(&count(12)).expect("a count is JSON");
@@ -92,11 +94,9 @@ fn pace(criterion: &mut Criterion) {
 
 fn edge(criterion: &mut Criterion) {
     let now = Instant::now();
-    let mut rates = Rates::new(64 * 1024, 4096);
-    let sessions: Vec<Sid> = (0..1000).map(|_| Sid::new()).collect();
-    let mut turns = sessions.iter().cycle();
-    criterion.bench_function("rate: one message of a thousand clients", |bencher| {
-        bencher.iter(|| rates.allow(*turns.next().expect("it goes round"), black_box(6), now));
+    let mut bucket = Bucket::new(64 * 1024, 4096, now);
+    criterion.bench_function("rate: one message", |bencher| {
+        bencher.iter(|| bucket.spend(black_box(6), now));
     });
     let origins = Origins::parse("https://a.example,https://b.example").expect("they are origins");
     let mut headers = HeaderMap::new();
@@ -111,11 +111,9 @@ fn wire(criterion: &mut Criterion) {
     let head = b"GET /socket.io/?EIO=4&transport=websocket HTTP/1.1\r\nHost: count.example\r\n\
         Connection: Upgrade\r\nUpgrade: websocket\r\nOrigin: https://b.example\r\n\
         Sec-WebSocket-Version: 13\r\nSec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n\r\n";
-    criterion.bench_function("handshake: read the head", |bencher| {
-        bencher.iter(|| Handshake::parse(black_box(head)).is_some());
+    criterion.bench_function("head: read a plain one", |bencher| {
+        bencher.iter(|| Head::parse_plain(black_box(head), &mut PlainHeaders::default()).is_some());
     });
-    let (handshake, _) = Handshake::parse(head).expect("it is plain");
-    criterion.bench_function("handshake: answer", |bencher| bencher.iter(|| handshake.answer()));
     let mut number = 0;
     criterion.bench_function("frame: encode a count", |bencher| {
         bencher.iter(|| {
@@ -123,22 +121,35 @@ fn wire(criterion: &mut Criterion) {
             CountFrame::new(black_box(number))
         });
     });
-    let id = Sid::new();
+    let id = "AAAAAAAAAAAAAAAAAAAA";
     criterion.bench_function("frame: encode an acknowledgement", |bencher| {
         bencher.iter(|| frame::text(&format!("40{{\"sid\":\"{id}\"}}")));
     });
-    let mut inlet = Inlet::new(16 * 1024);
-    criterion.bench_function("inlet: read a pong and what it means", |bencher| {
+    let mut decoder = FrameDecoder::new(16 * 1024);
+    criterion.bench_function("decoder: read a pong and what it means", |bencher| {
         bencher.iter(|| {
-            let mut heard = None;
+            let mut meaning = None;
             let mut frame = black_box([0x81, 0x81, 1, 2, 3, 4, b'3' ^ 1]);
-            let read = inlet.read(&mut frame, |incoming| {
+            let read = decoder.read(&mut frame, |incoming| {
                 if let Incoming::Text(message) = incoming {
-                    heard = Some(Packet::parse(message) == Some(Packet::Pong));
+                    meaning = Some(Packet::parse(message) == Some(Packet::Pong));
                 }
-                Ok::<(), Mangled>(())
+                Ok::<(), ProtocolError>(())
             });
-            (read, heard)
+            (read, meaning)
+        });
+    });
+    criterion.bench_function("payload: read a join and what it means", |bencher| {
+        bencher.iter(|| {
+            let (mut decoder, mut joins) = (PayloadDecoder::new(16 * 1024), 0);
+            let mut receive = |part: Part<'_>| {
+                if let Part::Text(message) = part {
+                    joins += u32::from(matches!(Packet::parse(message), Some(Packet::Connect(_))));
+                }
+                Ok::<(), ProtocolError>(())
+            };
+            let read = decoder.read(black_box(b"40"), &mut receive);
+            (read.and_then(|()| decoder.finish(&mut receive)), joins)
         });
     });
 }

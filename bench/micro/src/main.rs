@@ -13,18 +13,23 @@ use std::{
 };
 
 use headcount::{
-    broadcaster::Broadcaster,
-    count::{Count, Revision, Sequence},
-    gate::Gate,
-    listener::{self, Listener},
+    broadcast::broadcaster::Broadcaster,
+    count::{Count, Incarnation, Revision, Sequence},
+    engine::{
+        Engine,
+        admission::Admission,
+        flusher::Flusher,
+        session::Member,
+        settings::{SessionSettings, Transports},
+    },
+    http::{
+        endpoint,
+        serve::{HttpService, Timeouts},
+    },
     metrics::Metrics,
+    net::listener::{self, Listener},
     origin::Origins,
-    rate::client_bytes_burst,
-    session::{SocketSettings, Transports},
-    sockets::Sockets,
-    stay::Visitor,
-    store::Reply,
-    stragglers::Stragglers,
+    store::{LEASE_MAX, Reply},
     tally::Tally,
     view::{SentReport, View},
 };
@@ -81,7 +86,7 @@ fn measured(runtime: &Runtime, stage: &Stage) {
 
 /// A server without reporter and store: the view is set by hand.
 struct Stage {
-    tally: Arc<Tally<Visitor>>,
+    tally: Arc<Tally<Member>>,
     view: watch::Sender<View>,
     address: SocketAddr,
 }
@@ -91,38 +96,35 @@ impl Stage {
         let tally = Tally::new();
         let view = watch::Sender::new(View::default());
         let metrics = Metrics::new("none").expect("metrics");
-        let burst_bytes = client_bytes_burst(PAYLOAD_BYTES_MAX);
         let places = usize::try_from(SOCKETS).expect("a small number") + 1;
-        let gate = Arc::new(Gate::new(places, burst_bytes, Origins::default(), metrics.clone()));
-        let settings = SocketSettings {
+        let settings = SessionSettings {
             ping_interval: PING,
             ping_timeout: PING,
             payload_bytes_max: PAYLOAD_BYTES_MAX,
             transports: Transports::Both,
-            direct: true,
         };
-        let sockets = Sockets::new(&settings, gate, Arc::clone(&tally), metrics.clone());
+        let admission = Admission::new(places, Origins::default(), metrics.clone());
+        let (tallied, flusher) = (Arc::clone(&tally), Flusher::default());
+        let engine = Engine::new(settings, admission, tallied, metrics.clone(), flusher.clone());
         let bound = listener::bind(([127, 0, 0, 1], 0).into()).expect("a free port");
         let address = bound.local_addr().expect("it is bound");
-        let stragglers = Stragglers::default();
+        let router = endpoint::router(Arc::clone(&engine));
+        let timeouts = Timeouts { head: PING, keep_alive: PING };
         let listener = Listener {
             listener: bound,
-            router: sockets.router(),
-            front: sockets.front(),
+            serve: HttpService { router, engine: Some(engine), timeouts },
             unacknowledged_for: PING,
-            burst_bytes,
             places: Arc::new(Semaphore::new(places)),
-            stragglers: stragglers.clone(),
             unserved: metrics.refused.with_label_values(&["descriptors"]),
         };
         let broadcaster = Broadcaster::new(
-            sockets.io().clone(),
             Arc::clone(&tally),
             view.subscribe(),
+            flusher.clone(),
             metrics,
             INTERVAL,
         );
-        tasks.spawn(stragglers.run(CancellationToken::new()));
+        tasks.spawn(flusher.run(CancellationToken::new()));
         tasks.spawn(listener.run(CancellationToken::new()));
         tasks.spawn(broadcaster.run(CancellationToken::new()));
         Self { tally, view, address }
@@ -144,7 +146,8 @@ impl Stage {
         self.view.send_modify(|view| {
             view.observe(local);
             let sent = SentReport { sequence: Sequence(1), local, at: Instant::now() };
-            view.fold_reply(sent, &reply(count(0)));
+            view.begin_incarnation(Incarnation::random(), LEASE_MAX);
+            view.fold_reply(sent, &reply(count(0)), sent.at);
         });
         for client in &mut clients {
             until(client, b"user count").await;
@@ -154,7 +157,7 @@ impl Stage {
 
     /// The store's count is now so many more than there are sockets.
     fn show(&self, more: u64) {
-        self.view.send_modify(|view| view.fold(count(more)));
+        self.view.send_modify(|view| view.fold(count(more), Instant::now()));
     }
 }
 

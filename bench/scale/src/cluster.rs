@@ -62,7 +62,8 @@ impl Cluster {
         loop {
             ticks.tick().await;
             self.check()?;
-            let shown = self.instances.iter().map(|instance| instance.view.borrow().shown());
+            let now = tokio::time::Instant::now();
+            let shown = self.instances.iter().map(|instance| instance.view.borrow().shown(now));
             let shown: BTreeSet<_> = shown.map(|shown| (shown.users, shown.exact)).collect();
             if shown == BTreeSet::from([(everybody, true)]) {
                 return Ok(());

@@ -8,6 +8,7 @@ use headcount::{
     announcements::Listener,
     count::{Incarnation, Revision},
     metrics::Metrics,
+    observer::Observer,
     reporter::{Reporter, ReporterSettings},
     store::{
         Store,
@@ -86,7 +87,9 @@ impl Instance {
             metrics.clone(),
         );
         let listener = Listener::new(store, Arc::clone(&view), resync, metrics);
+        let observer = Observer::new(tally.subscribe(), Arc::clone(&view));
         let notes = Arc::new(Mutex::default());
+        tasks.spawn(observer.run(CancellationToken::new()));
         tasks.spawn(reporter.run(CancellationToken::new()));
         tasks.spawn(listener.run(CancellationToken::new()));
         tasks.spawn(take_notes(Arc::clone(&tally), view.subscribe(), Arc::clone(&notes)));

@@ -3,21 +3,18 @@
 
 #[path = "tests/meanwhile.rs"]
 mod meanwhile;
+#[path = "tests/unreported.rs"]
+mod unreported;
 
-use axum::Router;
-use http::Request;
-use http_body_util::BodyExt;
-use rstest::rstest;
 use tokio::{io::AsyncReadExt, net::TcpStream, time::timeout};
-use tower::ServiceExt;
 
 use super::*;
 use crate::{
-    connection::{Connection, tests::pair},
     count::{Count, Incarnation, Revision, Sequence},
-    reporter::{Reporter, ReporterSettings},
-    stay::FirstValue,
-    store::{Reply, embedded::EmbeddedStore},
+    engine::session::tests::{join, leave, move_to, on_websocket, poll, polled},
+    net::connection::{Connection, tests::pair},
+    observer::Observer,
+    store::{LEASE_MAX, Reply},
     tally::{Local, Presence},
     view::SentReport,
 };
@@ -27,10 +24,9 @@ const INTERVAL: Duration = Duration::from_millis(50);
 const SOON: Duration = Duration::from_secs(20);
 
 struct Stage {
-    router: Router,
     /// Away while it acts beside others.
     broadcaster: Option<Broadcaster>,
-    tally: Arc<Tally<Visitor>>,
+    tally: Arc<Tally<Member>>,
     view: watch::Sender<View>,
     metrics: Metrics,
     sequence: Sequence,
@@ -40,8 +36,9 @@ struct Stage {
 /// A client on a websocket.
 struct Guest {
     client: TcpStream,
-    connection: Connection,
-    presence: Presence<Visitor>,
+    _connection: Connection,
+    session: Arc<Session>,
+    presence: Presence<Member>,
 }
 
 impl Guest {
@@ -74,26 +71,17 @@ impl Guest {
 
 impl Stage {
     fn new() -> Self {
-        let (layer, io) = SocketIo::new_layer();
-        io.ns("/", async || {});
         let (tally, view) = (Tally::new(), watch::Sender::new(View::default()));
+        view.send_modify(|view| view.begin_incarnation(Incarnation::random(), LEASE_MAX));
         let metrics = Metrics::new("none").unwrap();
-        let tallied = Arc::clone(&tally);
+        let (tallied, flusher) = (Arc::clone(&tally), Flusher::default());
         let broadcaster =
-            Broadcaster::new(io, tallied, view.subscribe(), metrics.clone(), INTERVAL);
+            Broadcaster::new(tallied, view.subscribe(), flusher, metrics.clone(), INTERVAL);
         let (sequence, start) = (Sequence::default(), Instant::now());
-        Self {
-            router: Router::new().layer(layer),
-            broadcaster: Some(broadcaster),
-            tally,
-            view,
-            metrics,
-            sequence,
-            start,
-        }
+        Self { broadcaster: Some(broadcaster), tally, view, metrics, sequence, start }
     }
 
-    /// So many on websockets of our own, who have been told how many they are.
+    /// A crowd of this size on websockets, who have been told how many they are.
     async fn with_crowd(size: u64) -> (Self, Vec<Guest>) {
         let mut stage = Self::new();
         let mut crowd = Vec::new();
@@ -105,53 +93,26 @@ impl Stage {
         (stage, crowd)
     }
 
-    /// A client on a websocket of our own that has been acknowledged: both ends, and its place in the count.
+    /// A client on a websocket that has been acknowledged: both ends, and its place in the count.
     async fn websocket_joins(&self, at_millis: u64) -> Guest {
         let (connection, client) = pair().await;
         self.enters(connection, client, at_millis)
     }
 
     fn enters(&self, connection: Connection, client: TcpStream, at_millis: u64) -> Guest {
-        connection.control().begin_websocket();
-        let presence = self.stays(&connection, at_millis);
-        Guest { client, connection, presence }
+        let session = on_websocket(&connection);
+        let presence = self.joins(&session, at_millis);
+        Guest { client, _connection: connection, session, presence }
     }
 
     /// It leaves the namespace and joins again, on the same connection.
     fn rejoins(&self, guest: &mut Guest, at_millis: u64) {
-        guest.connection.control().leave();
-        guest.presence = self.stays(&guest.connection, at_millis);
+        leave(&guest.session);
+        guest.presence = self.joins(&guest.session, at_millis);
     }
 
-    fn stays(&self, connection: &Connection, at_millis: u64) -> Presence<Visitor> {
-        let control = connection.control();
-        let first = FirstValue::default();
-        let visitor = Visitor::Websocket(Arc::downgrade(&control), control.begin_stay(), first);
-        self.tally.join(visitor, self.at(at_millis))
-    }
-
-    /// A client that connects by polling: its path, its place in the count, and whether it has been told anything.
-    async fn poller_joins(&self, at_millis: u64) -> (String, Presence<Visitor>, FirstValue) {
-        const PATH: &str = "/socket.io/?EIO=4&transport=polling";
-        let opening = self.request(Request::get(PATH).body(String::new())).await;
-        let session = opening.split('"').nth(3).expect("the session comes first");
-        let path = format!("{PATH}&sid={session}");
-        self.request(Request::post(&path).body(String::from("40"))).await;
-        loop {
-            // Connecting goes on in a task of its own.
-            yield_now().await;
-            if let Some(socket) = self.broadcaster().io.sockets().pop() {
-                let first = FirstValue::remembered();
-                let visitor = Visitor::Session(socket.id, first.clone());
-                return (path, self.tally.join(visitor, self.at(at_millis)), first);
-            }
-        }
-    }
-
-    async fn request(&self, request: http::Result<Request<String>>) -> String {
-        let answer = self.router.clone().oneshot(request.unwrap()).await.unwrap();
-        let body = answer.into_body().collect().await.unwrap().to_bytes();
-        String::from_utf8(body.into()).unwrap()
+    fn joins(&self, session: &Arc<Session>, at_millis: u64) -> Presence<Member> {
+        self.tally.join(join(session), self.at(at_millis))
     }
 
     fn at(&self, millis: u64) -> Instant {
@@ -179,7 +140,7 @@ impl Stage {
             reaped: 0,
             repaired: 0,
         };
-        self.view.send_modify(|view| view.fold_reply(sent, &reply));
+        self.view.send_modify(|view| view.fold_reply(sent, &reply, sent.at));
     }
 
     async fn act(&mut self, at_millis: u64) -> Option<Duration> {
@@ -223,93 +184,31 @@ async fn changes_merge_within_the_interval() {
     assert_eq!(stage.emissions(), 2, "nothing has changed");
 }
 
-/// Goal: what a newcomer on polling is told at first cannot come before the acknowledgement, however its poll is
-/// held up: it goes through the same queue. Method: three emissions in its first moments and two much later,
-/// before it polls; the three are there one by one, of the later only the newest.
+/// Goal: a client that polls is told the newest count when it polls, and all counts once it has moved to a websocket.
+/// Method: a newcomer that polls, counts before and after it polls, the move with a count that was not polled, and more.
 #[tokio::test]
-async fn at_first_a_poller_is_told_through_its_queue() {
+async fn a_poller_is_told_the_newest_count() {
     let mut stage = Stage::new();
-    let (path, _presence, _) = stage.poller_joins(0).await;
-    for (at_millis, users) in [(0, 1), (150, 2), (300, 3), (5000, 4), (5100, 5)] {
+    let session = polled();
+    let _presence = stage.joins(&session, 0);
+    stage.acknowledged(1);
+    stage.act(0).await;
+    assert_eq!(poll(&session).as_deref(), Some("42[\"user count\",1]"));
+    assert_eq!(poll(&session), None);
+    for (at_millis, users) in [(100, 2), (200, 3)] {
         stage.acknowledged(users);
         stage.act(at_millis).await;
     }
-    let told = stage.request(Request::get(&path).body(String::new())).await;
-    let packets: Vec<&str> = told.split('\x1e').collect();
-    assert!(packets[0].starts_with("40{"), "{told}");
-    let counts = [1, 2, 3, 5].map(|users| format!("42[\"user count\",{users}]"));
-    assert_eq!(packets[1..], counts);
-}
-
-/// When a client goes from polling to a websocket.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Moves {
-    Early,
-    Meanwhile,
-    Late,
-}
-
-/// Goal: who goes from polling to a websocket is told the newest count there and then all others, whether or not it was
-/// told one before, and its joining is observed once. Method: one who goes before it is told anything, one whose session
-/// is gone when its turn comes, and one who has been told.
-#[rstest]
-#[tokio::test]
-async fn who_moves_is_told_on_its_new_way(
-    #[values(Moves::Early, Moves::Meanwhile, Moves::Late)] moves: Moves,
-) {
-    let mut stage = Stage::new();
-    let (path, presence, first) = stage.poller_joins(0).await;
-    stage.acknowledged(1);
-    if moves == Moves::Meanwhile {
-        stage.request(Request::post(&path).body(String::from("1"))).await;
-        while stage.broadcaster().io.sockets().pop().is_some() {
-            yield_now().await;
-        }
-    }
-    if moves != Moves::Early {
-        stage.act(0).await;
-    }
+    assert_eq!(poll(&session).as_deref(), Some("42[\"user count\",3]"), "the newest alone");
+    stage.acknowledged(4);
+    stage.act(300).await;
     let (connection, client) = pair().await;
-    let control = connection.control();
-    control.begin_websocket();
-    let websocket = Visitor::Websocket(Arc::downgrade(&control), control.begin_stay(), first);
-    presence.move_to(websocket);
-    stage.act(10).await;
-    stage.acknowledged(2);
-    stage.act(200).await;
-    let mut guest = Guest { client, connection, presence };
-    guest.hears(&[1, 2]).await;
-    assert_eq!(stage.metrics.join_to_emit_seconds.get_sample_count(), 1);
-}
-
-/// Goal: who moves is told although nobody comes or goes, and nobody reports. Method: the real reporter over a store of
-/// its own, with a heartbeat that does not come, and one visitor who goes over when all has been said.
-#[tokio::test]
-async fn a_move_is_noticed_when_all_is_quiet() {
-    let mut stage = Stage::new();
-    let settings = ReporterSettings {
-        incarnation: Incarnation::random(),
-        lease: Duration::from_hours(2),
-        heartbeat: Duration::from_hours(1),
-    };
-    let (view, stop) = (Arc::new(stage.view.clone()), CancellationToken::new());
-    let (tally, store) = (stage.tally.subscribe(), Arc::new(EmbeddedStore::new()));
-    let metrics = stage.metrics.clone();
-    let reporter = Reporter::new(&settings, store, tally, view, Arc::default(), metrics);
-    let broadcaster = stage.broadcaster.take().expect("it is not away");
-    let mut guest = stage.websocket_joins(0).await;
-    let told = async {
-        guest.hears(&[1]).await;
-        (guest.connection, guest.client) = pair().await;
-        let control = guest.connection.control();
-        control.begin_websocket();
-        let number = control.begin_stay();
-        let websocket = Visitor::Websocket(Arc::downgrade(&control), number, FirstValue::default());
-        guest.presence.move_to(websocket);
-        guest.hears(&[1]).await;
-        stop.cancel();
-    };
-    tokio::join!(reporter.run(stop.clone()), broadcaster.run(stop.clone()), told);
+    move_to(&session, &connection);
+    stage.acknowledged(5);
+    stage.act(400).await;
+    let presence = stage.joins(&polled(), 400);
+    let mut guest = Guest { client, _connection: connection, session, presence };
+    guest.hears(&[4, 5]).await;
 }
 
 /// Goal: a newcomer who was told a number while the emission of it was held back does not keep it when the old

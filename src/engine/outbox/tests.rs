@@ -1,5 +1,5 @@
-//! Tests of what goes out on one connection: random events over a kernel that takes what it likes, and a model of a
-//! client that reads what came out.
+//! Tests of what goes out of one session: random events over a kernel that takes what it likes, or polls, and a model of
+//! a client that reads what came out.
 
 use std::{cell::RefCell, collections::VecDeque, rc::Rc};
 
@@ -67,42 +67,37 @@ impl Kernel {
     }
 }
 
-fn text(payload: &str) -> Vec<u8> {
-    let length = u8::try_from(payload.len()).expect("it is short");
-    [&[0x81, length], payload.as_bytes()].concat()
-}
-
 /// A websocket whose client has not joined.
-fn websocket() -> (Outlet<Kernel>, Kernel) {
+fn websocket() -> (Outbox<Kernel>, Kernel) {
     let kernel = Kernel::default();
     kernel.takes_all();
-    (Outlet::new(kernel.clone()), kernel)
+    (Outbox::on_websocket(kernel.clone()), kernel)
 }
 
 /// A websocket whose client has joined and been told 1.
-fn open() -> (Outlet<Kernel>, Kernel) {
-    let (mut outlet, kernel) = websocket();
-    let stay = outlet.begin_stay();
-    assert_eq!(outlet.open(stay), Some(true));
-    assert_eq!(tell(&mut outlet, 1), Told::Taken);
-    (outlet, kernel)
+fn open() -> (Outbox<Kernel>, Kernel) {
+    let (mut outbox, kernel) = websocket();
+    let generation = outbox.join();
+    assert_eq!(outbox.open(generation), Some(true));
+    assert_eq!(tell(&mut outbox, 1), Told::Taken);
+    (outbox, kernel)
 }
 
-fn tell(outlet: &mut Outlet<Kernel>, users: u64) -> Told {
-    outlet.tell(&CountFrame::new(users))
+fn tell(outbox: &mut Outbox<Kernel>, users: u64) -> Told {
+    outbox.tell(&CountFrame::new(users))
 }
 
 /// Goal: a client that reads slowly skips stale counts, and somebody is asked once to write the last. Method: a full
 /// kernel, many counts, and then one that takes them.
 #[test]
 fn the_newest_count_waits() {
-    let (mut outlet, kernel) = open();
+    let (mut outbox, kernel) = open();
     kernel.takes([7]);
-    let told: Vec<Told> = (2..100).map(|users| tell(&mut outlet, users)).collect();
+    let told: Vec<Told> = (2..100).map(|users| tell(&mut outbox, users)).collect();
     assert_eq!(told.iter().filter(|&&told| told == Told::Stuck).count(), 1);
-    assert!(!outlet.flush(), "it is still full");
+    assert!(!outbox.flush(), "it is still full");
     kernel.takes_all();
-    assert!(outlet.flush());
+    assert!(outbox.flush());
     assert_eq!(kernel.counts(), [1, 2, 99]);
 }
 
@@ -117,7 +112,7 @@ fn nothing_follows_the_end() {
     let (mut gone, kernel) = open();
     kernel.takes([]);
     assert_eq!(tell(&mut gone, 2), Told::Stuck);
-    assert!(gone.close(), "somebody waits for it");
+    assert!(gone.close().is_some(), "its socket is to be shut down");
     assert!(gone.flush(), "nothing is left to wait for");
     assert_eq!(tell(&mut gone, 3), Told::Gone);
 }
@@ -126,35 +121,35 @@ fn nothing_follows_the_end() {
 /// kernel from the acknowledgement on, and then one that takes all.
 #[test]
 fn counts_wait_behind_what_was_sent() {
-    let (mut outlet, kernel) = websocket();
+    let (mut outbox, kernel) = websocket();
     kernel.takes([]);
-    let stay = outlet.begin_stay();
-    assert!(outlet.send(&text("40{}")));
-    assert!(outlet.becomes_stuck(), "somebody must come back");
-    assert_eq!(outlet.open(stay), Some(true));
+    let membership = outbox.join();
+    assert!(outbox.send("40{}"));
+    assert!(outbox.becomes_stuck(), "somebody must come back");
+    assert_eq!(outbox.open(membership), Some(true));
     for users in 1..9 {
-        assert_eq!(tell(&mut outlet, users), Told::Taken, "somebody has been asked");
+        assert_eq!(tell(&mut outbox, users), Told::Taken, "somebody has been asked");
     }
-    assert!(outlet.send(&text("2")));
+    assert!(outbox.send("2"));
     kernel.takes_all();
-    assert!(outlet.flush());
+    assert!(outbox.flush());
     assert_eq!(kernel.texts(), ["40{}", "2", "42[\"user count\",8]"]);
 }
 
-/// Goal: a stay that is over is not let in, nor a connection that is gone; and one that was on the list is not new to it.
-/// Method: a stay that ended before it was let in, the next one twice, and the end.
+/// Goal: a membership that is over is not let in, nor a connection that is gone; and one that was on the list is not new to it.
+/// Method: a membership that ended before it was let in, the next one twice, and the end.
 #[test]
-fn only_the_present_stay_is_let_in() {
-    let (mut outlet, kernel) = websocket();
-    let first = outlet.begin_stay();
-    let second = outlet.begin_stay();
-    assert_eq!(outlet.open(first), None);
-    assert_eq!(tell(&mut outlet, 1), Told::Gone);
-    assert_eq!(outlet.open(second), Some(true));
-    assert_eq!(outlet.open(second), Some(false));
-    assert_eq!(tell(&mut outlet, 2), Told::Taken);
-    outlet.close();
-    assert_eq!(outlet.open(second), None);
+fn only_the_present_membership_is_let_in() {
+    let (mut outbox, kernel) = websocket();
+    let first = outbox.join();
+    let second = outbox.join();
+    assert_eq!(outbox.open(first), None);
+    assert_eq!(tell(&mut outbox, 1), Told::Gone);
+    assert_eq!(outbox.open(second), Some(true));
+    assert_eq!(outbox.open(second), Some(false));
+    assert_eq!(tell(&mut outbox, 2), Told::Taken);
+    outbox.close();
+    assert_eq!(outbox.open(second), None);
     assert_eq!(kernel.counts(), [2]);
 }
 
@@ -162,20 +157,20 @@ fn only_the_present_stay_is_let_in() {
 /// without end.
 #[test]
 fn what_waits_is_bounded() {
-    let (mut outlet, kernel) = websocket();
+    let (mut outbox, kernel) = websocket();
     kernel.takes([5]);
-    let answer = text(&"x".repeat(100));
-    let sent = (0..1000).take_while(|_| outlet.send(&answer)).count();
+    let answer = "x".repeat(100);
+    let sent = (0..1000).take_while(|_| outbox.send(&answer)).count();
     assert!((20..=REST_BYTES_MAX / answer.len() + 1).contains(&sent), "{sent}");
     kernel.takes_all();
-    assert!(outlet.flush());
+    assert!(outbox.flush());
     assert_eq!(kernel.texts().len(), sent, "all that was taken arrives whole");
 }
 
-/// What may happen to a connection.
+/// What may happen to a session.
 #[derive(Clone, Debug)]
 enum Event {
-    /// The client joins: a new stay, acknowledged.
+    /// The client joins: a new membership, acknowledged.
     Join,
     /// It leaves.
     Leave,
@@ -206,52 +201,52 @@ fn event() -> impl Strategy<Value = Event> {
 proptest! {
     #![proptest_config(ProptestConfig::with_cases(2000))]
 
-    /// Goal: all that is sent arrives in order, counts only grow, none that was told in one stay comes in another, and the
+    /// Goal: all that is sent arrives in order, counts only grow, none that was told in one membership comes in another, and the
     /// last one arrives although nobody but the one who was asked comes back. Method: any order of events over a kernel
     /// that takes what it likes; at the end it takes everything, and a client reads what came out.
     #[test]
-    fn stays_and_counts_keep_their_order(events in proptest::collection::vec(event(), 0..120)) {
-        let (mut outlet, kernel) = websocket();
+    fn memberships_and_counts_keep_their_order(events in proptest::collection::vec(event(), 0..120)) {
+        let (mut outbox, kernel) = websocket();
         kernel.takes([]);
-        let (mut told, mut last, mut stay, mut awaited) = (0, None, None, false);
+        let (mut told, mut last, mut membership, mut awaited) = (0, None, None, false);
         let (mut sent, mut told_in) = (Vec::new(), vec![0]);
         for event in events {
             match event {
                 Event::Join => {
-                    stay = Some(outlet.begin_stay());
+                    membership = Some(outbox.join());
                     last = None;
                     told_in.push(told);
                     sent.push(format!("40{}", told_in.len()));
-                    prop_assert!(outlet.send(&text(sent.last().expect("just put there"))));
+                    prop_assert!(outbox.send(sent.last().expect("just put there")));
                 }
                 Event::Leave => {
-                    outlet.leave();
-                    (stay, last) = (None, None);
+                    outbox.leave();
+                    (membership, last) = (None, None);
                 }
                 Event::LetIn | Event::Tell => {
-                    if let (Event::LetIn, Some(stay)) = (&event, stay) {
-                        outlet.open(stay);
+                    if let (Event::LetIn, Some(membership)) = (&event, membership) {
+                        outbox.open(membership);
                         last = Some(0);
                     }
                     told += 1;
-                    let became = tell(&mut outlet, told);
+                    let became = tell(&mut outbox, told);
                     awaited |= became == Told::Stuck;
                     prop_assert_eq!(became == Told::Gone, last.is_none());
                     last = last.map(|_| told);
                 }
                 Event::Ping => {
                     sent.push("2".to_owned());
-                    prop_assert!(outlet.send(&text("2")));
+                    prop_assert!(outbox.send("2"));
                 }
                 Event::Room(sizes) => kernel.takes(sizes),
-                Event::Flush if awaited => awaited = !outlet.flush(),
+                Event::Flush if awaited => awaited = !outbox.flush(),
                 Event::Flush => {}
             }
-            awaited |= outlet.becomes_stuck();
+            awaited |= outbox.becomes_stuck();
         }
         kernel.takes_all();
         if awaited {
-            prop_assert!(outlet.flush());
+            prop_assert!(outbox.flush());
         }
         let counts = kernel.counts();
         prop_assert!(counts.is_sorted_by(|one, next| one < next), "{:?}", counts);
@@ -262,7 +257,7 @@ proptest! {
         for text in kernel.texts() {
             if let Some(count) = text.strip_prefix("42[\"user count\",") {
                 let count: u64 = count.trim_end_matches(']').parse().expect("a number");
-                prop_assert!(Some(&count) > earliest, "{} was told before this stay", count);
+                prop_assert!(Some(&count) > earliest, "{} was told before this membership", count);
                 continue;
             }
             if text.starts_with("40") {
@@ -272,4 +267,47 @@ proptest! {
         }
         prop_assert_eq!(others, sent);
     }
+}
+
+/// Goal: what waits for a poll comes out in order, once, with the newest count behind it; what was not polled goes out
+/// on the websocket that the client moves to. Method: packets and counts before a poll, between two, and before the move.
+#[test]
+fn polls_take_what_waits() {
+    let mut outbox = Outbox::<Kernel>::polled();
+    let take = |outbox: &mut Outbox<Kernel>| {
+        outbox.take_payload().map(|payload| String::from_utf8(payload).expect("text"))
+    };
+    assert_eq!(take(&mut outbox), None);
+    let generation = outbox.join();
+    assert!(outbox.send("40{}") && outbox.send("2"));
+    assert!(outbox.ping_waits());
+    assert_eq!(outbox.open(generation), Some(true));
+    assert_eq!((tell(&mut outbox, 1), tell(&mut outbox, 2)), (Told::Taken, Told::Taken));
+    assert!(!outbox.becomes_stuck(), "no kernel is to be waited for");
+    assert_eq!(take(&mut outbox).as_deref(), Some("40{}\u{1e}2\u{1e}42[\"user count\",2]"));
+    assert!(!outbox.ping_waits());
+    assert_eq!(take(&mut outbox), None);
+    tell(&mut outbox, 3);
+    outbox.leave();
+    assert_eq!(take(&mut outbox), None, "no count follows the end of a membership");
+    let generation = outbox.join();
+    assert!(outbox.send("40{}") && outbox.send("2"));
+    outbox.open(generation);
+    tell(&mut outbox, 4);
+    let kernel = Kernel::default();
+    kernel.takes_all();
+    outbox.upgrade(kernel.clone());
+    tell(&mut outbox, 5);
+    let counts = ["42[\"user count\",4]", "42[\"user count\",5]"];
+    assert_eq!(kernel.texts(), [&["40{}", "2"][..], &counts].concat());
+}
+
+/// Goal: a client that says much and never polls does not fill the memory. Method: answers without end.
+#[test]
+fn what_waits_for_a_poll_is_bounded() {
+    let mut outbox = Outbox::<Kernel>::polled();
+    let answer = "x".repeat(100);
+    let sent = (0..1000).take_while(|_| outbox.send(&answer)).count();
+    assert!((20..=REST_BYTES_MAX / answer.len()).contains(&sent), "{sent}");
+    assert!(outbox.take_payload().is_some_and(|payload| payload.len() <= REST_BYTES_MAX));
 }

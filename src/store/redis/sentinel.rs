@@ -31,7 +31,7 @@ use deadpool_redis::redis::{
 use futures_util::{StreamExt, stream::FuturesUnordered};
 use tokio::{
     sync::watch,
-    time::{Instant, sleep, timeout, timeout_at},
+    time::{Instant, sleep, timeout_at},
 };
 
 use super::{
@@ -235,32 +235,51 @@ impl Sentinels {
         }
     }
 
+    /// Connects to the first that can be connected to. All are tried at once and each has the whole time, so that a new
+    /// primary that is slow is not taken for one that is down: a former one may be alive and quicker.
     async fn first_of(
         &self,
         candidates: &[Primary],
     ) -> Result<(MultiplexedConnection, Primary), StoreError> {
-        let share = self.waits.connect / u32::try_from(candidates.len()).unwrap_or(u32::MAX);
+        let deadline = Instant::now() + self.waits.connect;
+        let ranked = candidates.iter().enumerate();
+        let mut attempts: FuturesUnordered<_> =
+            ranked.map(async |(rank, candidate)| (rank, self.attempt(candidate).await)).collect();
+        let mut outcomes: Vec<_> = candidates.iter().map(|_| None).collect();
+        while let Ok(Some((rank, outcome))) = timeout_at(deadline, attempts.next()).await {
+            outcomes[rank] = Some(outcome);
+            // What the newest that has not failed says decides, once it has said it.
+            let newest = outcomes.iter().find(|outcome| !matches!(outcome, Some(Err(_))));
+            if matches!(newest, Some(Some(Ok(_)))) {
+                break;
+            }
+        }
         let mut failure = None;
-        for candidate in candidates {
-            let connecting = self.connect_to(candidate);
-            let error = match timeout(share, connecting).await {
-                Ok(Ok((connection, Role::Primary { .. }))) => {
+        for (candidate, outcome) in candidates.iter().zip(outcomes) {
+            let text = || format!("{candidate}: no answer in {:?}", self.waits.connect);
+            let silent = || Err(StoreError::Unreachable(text()));
+            match outcome.unwrap_or_else(silent) {
+                Ok(connection) => {
                     self.remember(candidate);
                     return Ok((connection, candidate.clone()));
                 }
-                Ok(Ok(_)) => StoreError::Refused(format!(
-                    "the sentinels name {candidate} as {}, and it is a replica",
-                    self.name
-                )),
-                Ok(Err(error)) => {
-                    fault::classify_of(&format!("{candidate}: "), &error, &self.secrets)
-                }
-                Err(_) => StoreError::Unreachable(format!("{candidate}: no answer in {share:?}")),
-            };
-            // The newest configuration's is the one that matters.
-            failure.get_or_insert(error);
+                // The newest configuration's is the one that matters.
+                Err(error) => failure = failure.or(Some(error)),
+            }
         }
         Err(failure.expect("there is a candidate"))
+    }
+
+    /// Connects to one that says itself that it is a primary.
+    async fn attempt(&self, candidate: &Primary) -> Result<MultiplexedConnection, StoreError> {
+        match self.connect_to(candidate).await {
+            Ok((connection, Role::Primary { .. })) => Ok(connection),
+            Ok(_) => Err(StoreError::Refused(format!(
+                "the sentinels name {candidate} as {}, and it is a replica",
+                self.name
+            ))),
+            Err(error) => Err(fault::classify_of(&format!("{candidate}: "), &error, &self.secrets)),
+        }
     }
 
     async fn connect_to(&self, candidate: &Primary) -> RedisResult<(MultiplexedConnection, Role)> {

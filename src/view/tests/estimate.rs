@@ -131,7 +131,7 @@ fn check_estimate(steps: &[(u8, u64)]) {
             4 => {
                 if let Some(count) = model.channel.pop_front() {
                     model.calm = !count.recovering;
-                    story.view.fold(count);
+                    story.view.fold(count, story.now);
                 }
             }
             5 => {

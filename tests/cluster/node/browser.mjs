@@ -2,7 +2,7 @@
 //
 //   {"id": 1, "tab": 0, "do": "open", "url": "http://…", "options": {"colorScheme": "dark"}}
 //   {"id": 2, "tab": 0, "do": "evaluate", "script": "document.title"}
-//   … "go" (url), "back", "hide", "show", "press" (key), "axe", "screenshot" (path), "problems", "close"
+//   … "go" (url), "back", "hide", "show", "press" (key), "axe", "screenshot" (path), "problems", "sockets", "close"
 // gives {"id": 1, "value": …} or {"id": 1, "error": "…"}. It ends when stdin ends.
 //
 // What a page complains about is collected per tab: exceptions, console errors and warnings, violations of
@@ -30,7 +30,26 @@ function listen() {
   );
 }
 
-async function open({ tab, url, options = {} }) {
+// In the page before any script of its own: notes every text that stood in it when a frame was painted, and whether
+// one was before the page had arrived.
+function watch() {
+  globalThis.painted = new Set();
+  requestAnimationFrame(function look() {
+    for (const element of document.querySelectorAll("[data-message]")) {
+      globalThis.painted.add(element.textContent);
+      globalThis.isPaintedEarly ||= document.readyState === "loading";
+    }
+    requestAnimationFrame(look);
+  });
+}
+
+function speak(languages) {
+  Object.defineProperty(navigator, "languages", { get: () => languages });
+}
+
+// Beside Playwright's options: "abort" and "stall" are patterns of addresses that do not load, or load for ever,
+// "watch" asks for the texts that were painted, and "languages" are those of the visitor, the preferred first.
+async function open({ tab, url, options: { abort = [], stall = [], watch: isWatched, languages, ...options } = {} }) {
   const context = await browser.newContext(options);
   if (options.permissions) await context.grantPermissions(options.permissions);
   const page = await context.newPage();
@@ -40,8 +59,19 @@ async function open({ tab, url, options = {} }) {
     if (["error", "warning"].includes(message.type())) problems.push(`${message.type()}: ${message.text()}`);
   });
   await page.addInitScript(listen);
-  tabs.set(tab, { context, page, problems });
-  await page.goto(url);
+  if (isWatched) await page.addInitScript(watch);
+  if (languages) await page.addInitScript(speak, languages);
+  for (const pattern of abort) await page.route(pattern, (route) => route.abort());
+  for (const pattern of stall) await page.route(pattern, () => {});
+  const sockets = [];
+  page.on("websocket", (socket) => {
+    const seen = { url: socket.url(), sent: [], received: [] };
+    sockets.push(seen);
+    socket.on("framesent", ({ payload }) => seen.sent.push(payload));
+    socket.on("framereceived", ({ payload }) => seen.received.push(payload));
+  });
+  tabs.set(tab, { context, page, problems, sockets });
+  await page.goto(url, { waitUntil: stall.length ? "commit" : "load" });
 }
 
 // Rules are those of WCAG 2.2, levels A and AA, and what axe holds to be good practice.
@@ -61,7 +91,7 @@ async function setHidden(page, hidden) {
 
 async function follow(order) {
   if (order.do === "open") return open(order);
-  const { context, page, problems } = tabs.get(order.tab);
+  const { context, page, problems, sockets } = tabs.get(order.tab);
   switch (order.do) {
     case "evaluate":
       return page.evaluate(order.script);
@@ -85,6 +115,8 @@ async function follow(order) {
       return;
     case "problems":
       return [...problems, ...(await page.evaluate("globalThis.violations"))];
+    case "sockets":
+      return sockets;
     case "close":
       tabs.delete(order.tab);
       return context.close({ runBeforeUnload: false });

@@ -101,6 +101,7 @@ test("addresses are taken relative to the page, as sites write them", () => {
     ["https://a.example", "wss://a.example/socket.io/?EIO=4&transport=websocket"],
     ["http://a.example:81/", "ws://a.example:81/socket.io/?EIO=4&transport=websocket"],
     ["/count/", "wss://blog.example/count/socket.io/?EIO=4&transport=websocket"],
+    ["https://a.example/live", "wss://a.example/live/socket.io/?EIO=4&transport=websocket"],
   ]) {
     page.window.headcount(url);
     assert.equal(page.world.last().url, expected);

@@ -12,13 +12,14 @@ use std::{
 use tokio::{task::JoinHandle, time::sleep};
 use tokio_util::sync::CancellationToken;
 
+use super::onlookers::Onlooker;
 use crate::{
     client::{Client, Transport},
     cluster::{Machine, clients_say, store_and_instances_say},
-    instance::Instance,
+    instance::{Instance, Shown},
     outsider::{CHANNEL, Outsider},
     record::Record,
-    sentinel_set::SentinelSet,
+    sentinel_set::{SentinelSet, Switches},
     waiting::eventually,
 };
 
@@ -33,6 +34,9 @@ const LOOK_GAP: Duration = Duration::from_millis(10);
 pub(super) struct Deployment {
     pub(super) instances: Vec<Instance>,
     pub(super) set: SentinelSet,
+    switches: Switches,
+    /// One for each instance, in the same order.
+    onlookers: Vec<Onlooker>,
     _machine: Machine,
 }
 
@@ -51,7 +55,13 @@ impl Deployment {
         instances: usize,
         machine: Machine,
     ) -> Self {
-        let mut deployment = Self { instances: Vec::new(), set, _machine: machine };
+        let mut deployment = Self {
+            instances: Vec::new(),
+            switches: set.switches(),
+            set,
+            onlookers: Vec::new(),
+            _machine: machine,
+        };
         for _ in 0..instances {
             deployment.add(url).await;
         }
@@ -62,7 +72,18 @@ impl Deployment {
     pub(super) async fn add(&mut self, url: &str) {
         let instance = Instance::start(&[("HEADCOUNT_REDIS_URL", url)]).await;
         instance.ready().await;
+        self.join(instance);
+    }
+
+    /// Takes in one that runs already.
+    pub(super) fn join(&mut self, instance: Instance) {
+        self.onlookers.push(Onlooker::of(&instance));
         self.instances.push(instance);
+    }
+
+    /// Kills the last instance.
+    pub(super) fn kill_last(&mut self) {
+        drop((self.instances.pop(), self.onlookers.pop()));
     }
 
     /// Clients on each instance, of all makes; those of one instance follow each other.
@@ -89,11 +110,38 @@ impl Deployment {
         eventually(&format!("everybody says {users}"), agree).await.1
     }
 
-    /// Waits until another server than `former` is the primary, and says how long after `since` that was.
-    pub(super) async fn successor_takes_over(&self, former: usize, since: Instant) -> Duration {
+    /// Waits for the same, and says how long after `since` the sentinels named the primary of the end, and how long after
+    /// it the last of the instances and clients had come to this number. All times are those at which sentinels, instances
+    /// and clients said so by themselves: how long it takes to ask them all is not the product's.
+    pub(super) async fn right_after(
+        &self,
+        since: Instant,
+        users: u64,
+        records: &[Record],
+    ) -> (Duration, Duration) {
+        self.agrees_on(users, records).await;
+        let wanted = Shown { count: users, exact: true };
+        let last_to_show = async || {
+            let shown = self.onlookers.iter().map(|onlooker| onlooker.since(wanted));
+            shown.collect::<Result<Vec<_>, _>>().map(|since| since.into_iter().max())
+        };
+        let (shown, _) = eventually("all streams say the same", last_to_show).await;
+        let told = records.iter().filter_map(Record::shows_since).max();
+        let after = |at: Option<Instant>| {
+            at.map_or(Duration::ZERO, |at| at.saturating_duration_since(since))
+        };
+        let named = async || {
+            let port = self.set.server(self.set.primary()?).port();
+            self.switches.named_at(port).ok_or_else(|| format!("no sentinel named {port}"))
+        };
+        let (named, _) = eventually("a sentinel named the primary", named).await;
+        (after(Some(named)), after(shown.max(told)))
+    }
+
+    /// Waits until another server than `former` is the primary.
+    pub(super) async fn successor_takes_over(&self, former: usize) {
         let takes_over = async || self.set.successor_of(former);
         eventually("another server is the primary", takes_over).await;
-        since.elapsed()
     }
 
     /// Waits until the primary of the moment is marked as recovering.

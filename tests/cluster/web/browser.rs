@@ -84,7 +84,7 @@ impl Browser {
         Self { stdin, waiting, next: AtomicU64::new(0), _child: child, _place: place }
     }
 
-    /// Opens a tab; `options` are those of Playwright's `newContext`.
+    /// Opens a tab; `options` are those of Playwright's `newContext`, and some of browser.mjs.
     pub(super) async fn open(&self, url: impl Display, options: Value) -> Tab<'_> {
         let number = self.next.fetch_add(1, Ordering::Relaxed);
         let tab = Tab { browser: self, number };
@@ -160,6 +160,11 @@ impl Tab<'_> {
     pub(super) async fn problems(&self) -> Vec<String> {
         let problems = self.order(json!({ "do": "problems" })).await;
         serde_json::from_value(problems).expect("a list of texts")
+    }
+
+    /// The websockets of the page so far: the `url` of each, and what was `sent` and `received`.
+    pub(super) async fn sockets(&self) -> Value {
+        self.order(json!({ "do": "sockets" })).await
     }
 
     /// Takes a picture of the whole page.

@@ -77,13 +77,18 @@ async fn the_embeddable_client_is_small() {
 /// runs in Node under a clock and a websocket that its own tests hold; see headcount.test.mjs.
 #[tokio::test(flavor = "multi_thread")]
 async fn the_embeddable_client_keeps_its_promises() {
+    runs_in_node("/headcount.js", "HEADCOUNT_JS", "headcount.test.mjs").await;
+}
+
+/// Fetches a script, names the file that it is in to the tests of Node, and runs these.
+pub(super) async fn runs_in_node(path: &str, variable: &str, tests: &str) {
     let instance = Instance::start(&[]).await;
-    let script = http::get(instance.public, "/headcount.js").await.expect("it answers");
-    let file = tempfile::NamedTempFile::new().expect("a temporary file");
+    let script = http::get(instance.public, path).await.expect("it answers");
+    let file = tempfile::NamedTempFile::with_suffix(".cjs").expect("a temporary file");
     std::fs::write(file.path(), script.body).expect("it is writable");
     let run = tokio::process::Command::new("node")
-        .args(["--test", "headcount.test.mjs"])
-        .env("HEADCOUNT_JS", file.path())
+        .args(["--test", tests])
+        .env(variable, file.path())
         .current_dir(concat!(env!("CARGO_MANIFEST_DIR"), "/tests/cluster/node"))
         .output();
     let output = run.await.expect("node runs");

@@ -54,7 +54,7 @@ async fn run_examples(text: &str) -> usize {
 }
 
 /// Fenced blocks: language and content.
-fn blocks(text: &str) -> Vec<(&str, &str)> {
+pub(super) fn blocks(text: &str) -> Vec<(&str, &str)> {
     let fenced = Regex::new(r"(?ms)^```(\w+)\n(.*?)^```$").expect("it is valid");
     let found = fenced.captures_iter(text);
     found.map(|block| block.extract()).map(|(_, [language, content])| (language, content)).collect()

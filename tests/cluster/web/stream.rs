@@ -21,7 +21,7 @@ use crate::{
 const STREAMS_MAX: usize = 1000;
 
 /// One reader of the stream, at its first event or beyond.
-struct Reader {
+pub(super) struct Reader {
     status: u16,
     lines: Lines<BufReader<TcpStream>>,
 }
@@ -34,8 +34,13 @@ impl Reader {
 
     /// The same with more header lines.
     async fn open_as(server: SocketAddr, headers: &str) -> Self {
+        Self::open_at(server, "/api/count/stream", headers).await
+    }
+
+    /// The same where a proxy has it.
+    pub(super) async fn open_at(server: SocketAddr, path: &str, headers: &str) -> Self {
         let mut stream = TcpStream::connect(server).await.expect("it accepts");
-        let request = format!("GET /api/count/stream HTTP/1.1\r\nhost: {server}\r\n{headers}\r\n");
+        let request = format!("GET {path} HTTP/1.1\r\nhost: {server}\r\n{headers}\r\n");
         stream.write_all(request.as_bytes()).await.expect("it reads");
         let mut lines = BufReader::new(stream).lines();
         let mut head = Vec::new();
@@ -57,7 +62,7 @@ impl Reader {
     }
 
     /// Reads on until the count is this one.
-    async fn event_with(&mut self, users: u64) -> Value {
+    pub(super) async fn event_with(&mut self, users: u64) -> Value {
         loop {
             let event = self.event().await.expect("the stream goes on");
             if event["count"] == users && event["exact"] == true {

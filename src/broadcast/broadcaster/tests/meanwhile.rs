@@ -2,10 +2,8 @@
 
 use proptest::{prelude::*, test_runner::TestRunner};
 
-use super::{
-    super::listeners::{READ_AHEAD, WRITES_AT_ONCE},
-    *,
-};
+use super::*;
+use crate::broadcast::fan_out::{READ_AHEAD, WRITES_AT_ONCE};
 
 /// Goal: whoever comes while an emission is under way does not wait for its end and is told the newest count, which
 /// everybody else hears next. Method: a crowd that is not written to at once; when the first have been, somebody comes and

@@ -7,7 +7,7 @@ use headcount::{
     count::{Count, Incarnation, Revision, Sequence},
     store::Reply,
     tally::{Change, Local},
-    view::{SentReport, View},
+    view::{SentReport, Shown, View},
 };
 use tokio::time::Instant;
 
@@ -16,6 +16,8 @@ use super::super::stage::{Answer, CHANNEL, LEASE, Outcome, ensure};
 pub(super) struct Member {
     pub(super) name: Incarnation,
     pub(super) view: View,
+    /// The time of its own clock, which nobody sets.
+    pub(super) now: Instant,
     /// Announcements that it will hear later.
     pub(super) unheard: VecDeque<Count>,
     sequence: Sequence,
@@ -36,12 +38,13 @@ pub(super) struct Made {
 }
 
 impl Member {
-    pub(super) fn new(name: Incarnation) -> Self {
+    pub(super) fn new(name: Incarnation, now: Instant) -> Self {
         let mut view = View::default();
-        view.begin_incarnation(name);
+        view.begin_incarnation(name, Duration::from_millis(LEASE));
         Self {
             name,
             view,
+            now,
             unheard: VecDeque::new(),
             sequence: Sequence::default(),
             answered: Sequence::default(),
@@ -91,7 +94,7 @@ impl Member {
             return true;
         }
         self.answered = self.answered.max(sequence);
-        self.view.fold_reply(made.sent, &reply(answer));
+        self.view.fold_reply(made.sent, &reply(answer), self.now);
         false
     }
 
@@ -99,18 +102,26 @@ impl Member {
         self.name = name;
         self.sequence = Sequence::default();
         self.answered = Sequence::default();
-        self.view.begin_incarnation(name);
+        self.view.begin_incarnation(name, Duration::from_millis(LEASE));
     }
 
     pub(super) fn hear_all(&mut self) {
         while let Some(count) = self.unheard.pop_front() {
-            self.view.fold(count);
+            self.hear(count);
         }
+    }
+
+    pub(super) fn hear(&mut self, count: Count) {
+        self.view.fold(count, self.now);
+    }
+
+    pub(super) fn shown(&self) -> Shown {
+        self.view.shown(self.now)
     }
 
     /// What it shows never goes back.
     pub(super) fn check(&mut self) -> Outcome {
-        let shown = self.view.shown().revision;
+        let shown = self.shown().revision;
         ensure("no shown revision goes back", shown >= self.last_shown)?;
         self.last_shown = shown;
         Ok(())

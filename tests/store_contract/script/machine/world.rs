@@ -1,7 +1,7 @@
 //! The real side of the machine: instances, messages and the script on a real server. It does what the reference
 //! model tells it, and holds what comes back against the truth.
 
-use std::collections::BTreeMap;
+use std::{collections::BTreeMap, time::Duration};
 
 use headcount::count::{Count, Incarnation, Revision, WHOLE_MAX};
 use tokio::time::Instant;
@@ -54,10 +54,16 @@ impl<'a, 'b> World<'a, 'b> {
         })
     }
 
+    fn now(&self, truth: &Truth) -> Instant {
+        self.base + Duration::from_millis(truth.now())
+    }
+
     pub(super) fn carry_out(&mut self, truth: &Truth, deed: Deed) -> Outcome {
         if truth.trust != Trust::Kept {
             self.counts.clear();
         }
+        let now = self.now(truth);
+        self.members.values_mut().for_each(|member| member.now = now);
         let outcome = self.act(truth, deed).and_then(|()| self.check_views(truth));
         outcome.map_err(|why| format!("{why}, after {deed:?} at {} ms", truth.now()))
     }
@@ -66,7 +72,7 @@ impl<'a, 'b> World<'a, 'b> {
         let stage = &mut self.ground.stage;
         match deed {
             Deed::Born { who } => {
-                let mut member = Member::new(self.new_name(who));
+                let mut member = Member::new(self.new_name(who), self.now(truth));
                 member.observe(truth.lives[who].users);
                 self.members.insert(who, member);
             }
@@ -90,7 +96,11 @@ impl<'a, 'b> World<'a, 'b> {
                     self.member(who).hear_all();
                 }
             }
-            Deed::StoreIsAway => self.members.values_mut().for_each(|member| member.view.lose()),
+            Deed::StoreIsAway => {
+                for member in self.members.values_mut() {
+                    member.view.lose();
+                }
+            }
             Deed::TimePasses { ms } => stage.wait(ms),
             Deed::ClockJumps { ms } => stage.now = stage.now.saturating_add_signed(ms),
             Deed::Flush => return stage.redis("FLUSHALL", NO_ARGUMENTS),
@@ -145,9 +155,9 @@ impl<'a, 'b> World<'a, 'b> {
                     self.run_stale(truth, &made)?;
                 }
                 self.answer(truth, who, &made, &answer, &news)?;
-                let view = &self.members[&who].view;
+                let member = &self.members[&who];
                 if truth.trust == Trust::Kept && !farewell {
-                    let shown = view.shown();
+                    let shown = member.shown();
                     same("who was just answered shows", shown.users, answer.count)?;
                     ensure("it is exact", shown.exact)?;
                 }
@@ -207,7 +217,7 @@ impl<'a, 'b> World<'a, 'b> {
         let is_taken = self.member(who).hear_reply(made, answer);
         if is_behind {
             for &count in news {
-                self.member(who).view.fold(count);
+                self.member(who).hear(count);
             }
         }
         if !is_taken {
@@ -225,7 +235,7 @@ impl<'a, 'b> World<'a, 'b> {
             let life = &truth.lives[who];
             match life.ear {
                 _ if life.is_cut || Some(who) == except => {}
-                Ear::Prompt | Ear::Behind => news.iter().for_each(|&count| member.view.fold(count)),
+                Ear::Prompt | Ear::Behind => news.iter().for_each(|&count| member.hear(count)),
                 Ear::Late => member.unheard.extend(news),
                 Ear::Deaf => {}
             }
@@ -315,7 +325,7 @@ impl<'a, 'b> World<'a, 'b> {
         let newest = self.members.values().map(|member| member.view.seen().revision).max();
         for (&who, member) in &mut self.members {
             member.check()?;
-            let shown = member.view.shown();
+            let shown = member.shown();
             if truth.is_right() {
                 self.ground.seen.right += 1;
                 same(&format!("{who} shows"), shown.users, truth.users())?;

@@ -1,0 +1,338 @@
+//! Tests of sessions that poll, and of their move to a websocket, over real sockets.
+
+#[path = "tests/model.rs"]
+mod model;
+
+use rstest::rstest;
+use tokio::{
+    io::{AsyncReadExt, AsyncWriteExt},
+    net::TcpStream,
+    time::timeout,
+};
+
+use super::*;
+use crate::{
+    engine::settings::{POLL_GAP_MAX, POLL_GAP_SUSPECT, Transports},
+    http::serve::tests::{PATIENCE, Peer, Server, read_answer},
+};
+
+/// A server with one session that polls.
+struct Stage {
+    server: Server,
+    sid: String,
+    /// Whether requests come in a form that the fast path leaves to the HTTP server.
+    is_unusual: bool,
+}
+
+impl Stage {
+    async fn opened(is_unusual: bool) -> Self {
+        let server = Server::start(PATIENCE, Transports::Both);
+        let mut stage = Self { server, sid: String::new(), is_unusual };
+        let (_, opening) = stage.ask("GET", "").await;
+        assert!(opening.contains("\"upgrades\":[\"websocket\"]"), "{opening}");
+        stage.sid = opening.split('"').nth(3).expect("the id comes first").to_owned();
+        stage
+    }
+
+    /// Its client has asked to join, and has not polled yet.
+    async fn joined(is_unusual: bool) -> Self {
+        let stage = Self::opened(is_unusual).await;
+        assert_eq!(stage.ask("POST", "40").await, (200, "ok".to_owned()));
+        stage.server.users(1).await;
+        stage
+    }
+
+    /// The same, and it has polled the acknowledgement.
+    async fn settled(is_unusual: bool) -> Self {
+        let stage = Self::joined(is_unusual).await;
+        assert_eq!(stage.ask("GET", "").await.1, stage.acknowledgement());
+        stage
+    }
+
+    fn acknowledgement(&self) -> String {
+        format!("40{{\"sid\":\"{}\"}}", self.sid)
+    }
+
+    /// Sends a request on a connection of its own.
+    async fn send(&self, method: &str, body: &str) -> TcpStream {
+        let sid = if self.sid.is_empty() { String::new() } else { format!("&sid={}", self.sid) };
+        let unusual = if self.is_unusual { "x-unusual: \u{e4}\r\n" } else { "" };
+        let request = format!(
+            "{method} /socket.io/?EIO=4&transport=polling{sid} HTTP/1.1\r\nhost: here\r\n{unusual}\
+             content-length: {}\r\n\r\n{body}",
+            body.len()
+        );
+        let mut client = self.server.connect().await;
+        client.write_all(request.as_bytes()).await.unwrap();
+        client
+    }
+
+    /// The status and the body of an answer.
+    async fn ask(&self, method: &str, body: &str) -> (u16, String) {
+        answer(self.send(method, body).await).await
+    }
+
+    /// Sends a poll, and waits until it is open.
+    async fn poll(&self) -> TcpStream {
+        let client = self.send("GET", "").await;
+        let opened = async {
+            let session = self.server.engine.sessions().all().pop().expect("it is open");
+            while !session.state().requests.polls {
+                tokio::task::yield_now().await;
+            }
+        };
+        timeout(PATIENCE, opened).await.expect("the poll is served");
+        client
+    }
+
+    /// A websocket that has been probed.
+    async fn probed(&self) -> Peer {
+        let mut peer = Peer::open(&self.server, Some(&self.sid)).await;
+        peer.say("2probe").await;
+        assert_eq!(peer.hear().await, "3probe");
+        peer
+    }
+
+    fn by_transport(&self) -> [usize; 2] {
+        Transport::ALL.map(|transport| self.server.engine.joined(transport))
+    }
+}
+
+async fn answer(mut client: TcpStream) -> (u16, String) {
+    let read = timeout(PATIENCE, read_answer(&mut client)).await;
+    let (head, body) = read.expect("an answer comes");
+    assert!(head.contains("\r\ncache-control: no-store\r\n"), "{head}");
+    (head[9..12].parse().expect("a status"), body)
+}
+
+/// Goal: a client that polls is told what it is to be told, whoever serves it. Method: joining and leaving while a poll
+/// is open and while none is, elsewhere too, several packets at a time; the close.
+#[rstest]
+#[tokio::test]
+async fn a_poller_keeps_to_the_protocols(#[values(false, true)] is_unusual: bool) {
+    let stage = Stage::opened(is_unusual).await;
+    let poll = stage.poll().await;
+    let (status, body) = stage.ask("POST", "40").await;
+    assert_eq!((status, &*body), (200, "ok"));
+    assert_eq!(answer(poll).await, (200, stage.acknowledgement()));
+    stage.server.users(1).await;
+    assert_eq!(stage.by_transport(), [0, 1]);
+    let said = "42[\"x\"]\u{1e}451-[\"x\",{\"_placeholder\":true,\"num\":0}]\u{1e}bAQID\u{1e}41\u{1e}40/a,\u{1e}40";
+    assert_eq!(stage.ask("POST", said).await.0, 200);
+    let told =
+        format!("44/a,{{\"message\":\"Invalid namespace\"}}\u{1e}{}", stage.acknowledgement());
+    assert_eq!(stage.ask("GET", "").await.1, told);
+    assert_eq!(stage.server.disconnects("client_left"), 1);
+    let poll = stage.poll().await;
+    assert_eq!(stage.ask("POST", "1").await, (200, "ok".to_owned()));
+    assert_eq!(answer(poll).await, (200, "6".to_owned()));
+    stage.server.no_session().await;
+    assert_eq!(stage.ask("GET", "").await.0, 400);
+    assert_eq!(stage.server.disconnects("transport_close"), 1);
+}
+
+/// Goal: a client that is gone is out of the count at once. Method: a poll and a post that it cuts.
+#[rstest]
+#[tokio::test]
+async fn a_request_that_is_cut_ends_the_session(
+    #[values(false, true)] is_unusual: bool,
+    #[values(false, true)] posts: bool,
+) {
+    let stage = Stage::settled(is_unusual).await;
+    if posts {
+        let sid = &stage.sid;
+        let mut client = stage.server.connect().await;
+        let unusual = if is_unusual { "transfer-encoding: chunked" } else { "content-length: 9" };
+        let post = format!(
+            "POST /socket.io/?EIO=4&transport=polling&sid={sid} HTTP/1.1\r\nhost: here\r\n{unusual}\r\n\r\n2"
+        );
+        client.write_all(post.as_bytes()).await.unwrap();
+        let begun = async {
+            let session = stage.server.engine.sessions().all().pop().expect("it is open");
+            while !session.state().requests.posts {
+                tokio::task::yield_now().await;
+            }
+        };
+        timeout(PATIENCE, begun).await.expect("the post is served");
+    } else {
+        drop(stage.poll().await);
+    }
+    stage.server.users(0).await;
+    stage.server.no_session().await;
+    assert_eq!(stage.server.disconnects("transport_close"), 1);
+}
+
+/// Goal: one poll at a time. Method: a second one ends the session; the first is told so.
+#[rstest]
+#[tokio::test]
+async fn a_second_poll_ends_the_session(#[values(false, true)] is_unusual: bool) {
+    let stage = Stage::settled(is_unusual).await;
+    let first = stage.poll().await;
+    assert_eq!(stage.ask("GET", "").await.0, 400);
+    assert_eq!(answer(first).await, (200, "1".to_owned()));
+    stage.server.users(0).await;
+    assert_eq!(stage.server.disconnects("multiple_polls"), 1);
+}
+
+/// Goal: a client that says what none may is refused, and its session ends. Method: one body each.
+#[rstest]
+#[case("9", 400, "bad_packet")]
+#[case("", 400, "bad_packet")]
+#[case("5", 400, "bad_packet")]
+#[case("6", 400, "bad_packet")]
+#[case("2probe", 400, "bad_packet")]
+#[case("3\u{1e}3probe", 400, "bad_packet")]
+#[case("bAQID", 400, "bad_packet")]
+#[case("451-[\"x\"]\u{1e}42[\"y\"]", 400, "bad_packet")]
+#[case(&"x".repeat(1001), 413, "transport_error")]
+#[tokio::test]
+async fn what_no_client_may_post_ends_the_session(
+    #[case] body: &str,
+    #[case] status: u16,
+    #[case] reason: &str,
+    #[values(false, true)] is_unusual: bool,
+) {
+    let stage = Stage::settled(is_unusual).await;
+    let poll = stage.poll().await;
+    assert_eq!(stage.ask("POST", body).await.0, status);
+    assert_eq!(answer(poll).await, (200, "1".to_owned()));
+    stage.server.users(0).await;
+    assert_eq!(stage.server.disconnects(reason), 1);
+}
+
+/// Goal: a client that does not poll is gone, whatever it posts. Method: one that posts pongs on a clock that runs when
+/// all wait.
+#[tokio::test]
+async fn who_does_not_poll_is_gone() {
+    let stage = Stage::joined(false).await;
+    // Its connection stays open, or its client would be taken for gone sooner.
+    let mut client = stage.send("GET", "").await;
+    assert_eq!(read_answer(&mut client).await.1, stage.acknowledgement());
+    let engine = &stage.server.engine;
+    let session = engine.sessions().all().pop().expect("it is open");
+    tokio::time::pause();
+    let start = Instant::now();
+    // No socket is in the way, or the clock would run meanwhile.
+    while let Ok(mut post) = engine.post(Arc::clone(&session)) {
+        post.read(b"3").and_then(|()| post.finish()).expect("it is a good one");
+        sleep(Duration::from_secs(1)).await;
+    }
+    let took = start.elapsed();
+    assert!(took.abs_diff(POLL_GAP_MAX) < Duration::from_secs(3), "{took:?}");
+    assert_eq!(stage.server.disconnects("ping_timeout"), 1);
+}
+
+/// Goal: a move changes what carries the session and nothing else. Method: a client that has joined and not polled moves;
+/// then it leaves, joins and closes.
+#[tokio::test]
+async fn a_session_moves_with_all_it_has() {
+    let stage = Stage::joined(false).await;
+    let mut peer = stage.probed().await;
+    let before = stage.server.tally.subscribe().borrow().change;
+    peer.say("5").await;
+    assert_eq!(peer.hear().await, stage.acknowledgement());
+    assert_eq!(stage.ask("GET", "").await.0, 400, "a websocket carries it");
+    assert_eq!(stage.server.tally.subscribe().borrow().change, before);
+    assert_eq!(stage.by_transport(), [1, 0]);
+    peer.say("41").await;
+    stage.server.users(0).await;
+    peer.say("40").await;
+    assert_eq!(peer.hear().await, stage.acknowledgement());
+    let unwanted = Peer::open(&stage.server, Some(&stage.sid)).await.receive().await;
+    assert_eq!(unwanted, Some((0x88, 1000_u16.to_be_bytes().to_vec())));
+    peer.say("1").await;
+    stage.server.users(0).await;
+    let ended = ["client_left", "transport_close"].map(|reason| stage.server.disconnects(reason));
+    assert_eq!(ended, [1, 1]);
+    stage.server.no_session().await;
+}
+
+/// Goal: a poll that waits is answered when the websocket has been probed, later ones soon, and what is there to be
+/// told they tell. Method: a poll before the probe; one with a packet that waits, and one without, after it.
+#[tokio::test]
+async fn polls_end_when_the_websocket_is_probed() {
+    let stage = Stage::settled(false).await;
+    let waiting = stage.poll().await;
+    let mut peer = stage.probed().await;
+    assert_eq!(answer(waiting).await, (200, "6".to_owned()));
+    assert_eq!(stage.ask("POST", "40/nowhere,").await.0, 200);
+    let refusal = "44/nowhere,{\"message\":\"Invalid namespace\"}";
+    assert_eq!(stage.ask("GET", "").await.1, refusal);
+    assert_eq!(stage.ask("GET", "").await, (200, "6".to_owned()));
+    // The client's next words come with the packet that moves it.
+    peer.say("5").await;
+    peer.say("40/nowhere,").await;
+    assert_eq!(peer.hear().await, refusal);
+}
+
+/// Goal: an attempt that comes to nothing leaves the session to its polls, and another may follow. Method: websockets that
+/// say what they may not, beside a poll that waits.
+#[rstest]
+#[case("5")]
+#[case("2")]
+#[case("40")]
+#[case("3probe")]
+#[tokio::test]
+async fn a_failed_attempt_harms_nothing(#[case] wrong: &str) {
+    let stage = Stage::settled(false).await;
+    let poll = stage.poll().await;
+    let mut peer = Peer::open(&stage.server, Some(&stage.sid)).await;
+    peer.say(wrong).await;
+    assert_eq!(peer.receive().await, Some((0x88, 1002_u16.to_be_bytes().to_vec())));
+    assert_eq!((stage.by_transport(), peer.receive().await), ([0, 1], None));
+    let mut peer = stage.probed().await;
+    assert_eq!(answer(poll).await, (200, "6".to_owned()));
+    peer.say("5").await;
+    peer.say("40/a,").await;
+    assert!(peer.hear().await.starts_with("44/a"));
+    assert_eq!(stage.by_transport(), [1, 0]);
+}
+
+/// Goal: a client that goes away amid a move is gone soon; one that polls on stays. Method: a websocket that is cut after
+/// the probe, with and without a poll that follows, on a clock that runs when all wait.
+#[rstest]
+#[tokio::test]
+async fn who_goes_away_amid_a_move_is_gone_soon(#[values(false, true)] polls_on: bool) {
+    let stage = Stage::settled(false).await;
+    drop(stage.probed().await);
+    let poll = if polls_on { Some(stage.poll().await) } else { None };
+    let session = stage.server.engine.sessions().all().pop().expect("it is open");
+    while session.state().requests.upgrades {
+        tokio::task::yield_now().await;
+    }
+    tokio::time::pause();
+    sleep(POLL_GAP_SUSPECT + Duration::from_millis(500)).await;
+    assert_eq!(stage.server.tally.users(), u64::from(polls_on));
+    tokio::time::resume();
+    drop(poll);
+    stage.server.users(0).await;
+}
+
+/// Goal: an attempt that takes too long ends, and its session only if the client does not poll. Method: a websocket that
+/// is probed and no more, on a clock that runs when all wait.
+#[tokio::test]
+async fn an_attempt_that_takes_too_long_ends() {
+    let stage = Stage::settled(false).await;
+    let mut peer = stage.probed().await;
+    tokio::time::pause();
+    assert_eq!(peer.client.read(&mut [0]).await.unwrap(), 0, "it ends");
+    tokio::time::resume();
+    stage.server.users(0).await;
+    stage.server.no_session().await;
+}
+
+/// Goal: with the session, the websocket ends that was to carry it. Method: its client closes it by polling, before and
+/// after the probe.
+#[rstest]
+#[tokio::test]
+async fn a_session_that_ends_ends_its_attempt(#[values(false, true)] is_probed: bool) {
+    let stage = Stage::joined(false).await;
+    let mut peer = if is_probed {
+        stage.probed().await
+    } else {
+        Peer::open(&stage.server, Some(&stage.sid)).await
+    };
+    assert_eq!(stage.ask("POST", "1").await, (200, "ok".to_owned()));
+    assert_eq!(peer.receive().await, None);
+    stage.server.users(0).await;
+}

@@ -1,0 +1,224 @@
+//! Any order of events of one session that began with polling, beside a model of it.
+
+use std::task::Waker;
+
+use proptest::prelude::*;
+
+use super::super::*;
+use crate::{
+    engine::{
+        admission::Admission,
+        flusher::Flusher,
+        settings::{SessionSettings, Transports},
+        upgrade::Upgrade,
+        websocket::Opening,
+    },
+    metrics::Metrics,
+    net::connection::{Connection, tests::pair},
+    origin::Origins,
+    rate::Bucket,
+    tally::Tally,
+};
+
+/// What may happen.
+#[derive(Clone, Copy, Debug)]
+enum Event {
+    Join,
+    Leave,
+    /// A poll comes.
+    Poll,
+    /// The poll has a look whether it can be answered.
+    Look,
+    /// The client cuts it.
+    CutPoll,
+    /// A post comes that the client cuts.
+    CutPost,
+    /// The client asks for a websocket.
+    Ask,
+    Probe,
+    Move,
+    /// The websocket fails.
+    Fail,
+    /// The client closes the session.
+    Close,
+}
+
+fn event() -> impl Strategy<Value = Event> {
+    prop_oneof![
+        5 => Just(Event::Join),
+        3 => Just(Event::Leave),
+        4 => Just(Event::Poll),
+        6 => Just(Event::Look),
+        1 => Just(Event::CutPoll),
+        1 => Just(Event::CutPost),
+        3 => Just(Event::Ask),
+        3 => Just(Event::Probe),
+        3 => Just(Event::Move),
+        2 => Just(Event::Fail),
+        1 => Just(Event::Close),
+    ]
+}
+
+/// The session, its client's requests, and what must be true.
+struct Model {
+    engine: Arc<Engine>,
+    session: Arc<Session>,
+    connection: Connection,
+    poll: Option<Poll>,
+    upgrade: Option<Upgrade>,
+    has_joined: bool,
+    has_moved: bool,
+    has_ended: bool,
+}
+
+impl Model {
+    fn new(connection: Connection) -> Self {
+        let metrics = Metrics::new("none").unwrap();
+        let settings = SessionSettings {
+            ping_interval: Duration::from_secs(25),
+            ping_timeout: Duration::from_secs(20),
+            payload_bytes_max: 1000,
+            transports: Transports::Both,
+        };
+        let admission = Admission::new(1, Origins::Same, metrics.clone());
+        let engine = Engine::new(settings, admission, Tally::new(), metrics, Flusher::default());
+        let permit = engine.admission().permit().expect("one");
+        let session = engine.begin(Transport::Polling, Outbox::polled(), permit);
+        Self {
+            engine,
+            session,
+            connection,
+            poll: None,
+            upgrade: None,
+            has_joined: false,
+            has_moved: false,
+            has_ended: false,
+        }
+    }
+
+    /// The client says something on what carries the session.
+    fn say(&mut self, packet: &str) {
+        let said = if self.has_moved {
+            self.engine
+                .receive(&self.session, packet)
+                .map_err(|end| self.engine.end(&self.session, end))
+                .is_ok()
+        } else {
+            let post = self.engine.post(Arc::clone(&self.session));
+            post.and_then(|mut post| post.read(packet.as_bytes()).and_then(|()| post.finish()))
+                .is_ok()
+        };
+        assert!(said || self.has_ended || packet == "1", "{packet} is taken");
+    }
+
+    fn poll(&mut self) {
+        match self.engine.poll(Arc::clone(&self.session)) {
+            Ok(poll) => {
+                assert!(!self.has_ended && !self.has_moved && self.poll.is_none());
+                self.poll = Some(poll);
+            }
+            Err(Refusal::UnknownSession) => assert!(self.has_ended),
+            Err(_) if self.has_moved => {}
+            Err(_) => {
+                assert!(self.poll.is_some(), "a second poll");
+                self.end();
+            }
+        }
+    }
+
+    fn look(&mut self) {
+        let Some(mut poll) = self.poll.take() else { return };
+        let mut context = Context::from_waker(Waker::noop());
+        if Pin::new(&mut poll).poll(&mut context).is_pending() {
+            assert!(!self.has_ended && !self.has_moved, "it is answered");
+            self.poll = Some(poll);
+        }
+    }
+
+    fn end(&mut self) {
+        (self.has_ended, self.has_joined) = (true, false);
+    }
+
+    fn ask(&mut self) {
+        match self.engine.begin_upgrade(Arc::clone(&self.session)) {
+            Ok(Opening::Upgrade(upgrade)) => {
+                assert!(self.upgrade.is_none() && !self.has_moved && !self.has_ended);
+                upgrade.attach(&self.connection.stream()).expect("it is open");
+                self.upgrade = Some(upgrade);
+            }
+            Ok(_) => assert!(self.upgrade.is_some() || self.has_moved),
+            Err(_) => assert!(self.has_ended),
+        }
+    }
+
+    fn happens(&mut self, event: Event) {
+        match event {
+            Event::Join => {
+                self.say("40");
+                self.has_joined |= !self.has_ended;
+            }
+            Event::Leave => {
+                self.say("41");
+                self.has_joined = false;
+            }
+            Event::Poll => self.poll(),
+            Event::Look => self.look(),
+            Event::CutPoll => {
+                if let Some(poll) = self.poll.take() {
+                    drop(poll);
+                    self.end();
+                }
+            }
+            Event::CutPost if !self.has_moved => {
+                drop(self.engine.post(Arc::clone(&self.session)));
+                self.end();
+            }
+            Event::CutPost => {}
+            Event::Ask => self.ask(),
+            Event::Probe => self.upgrade.iter().for_each(Upgrade::probe),
+            Event::Move => {
+                if let Some(mut upgrade) = self.upgrade.take() {
+                    let moved = upgrade.complete(self.connection.stream()).is_ok();
+                    assert_eq!(moved, !self.has_ended);
+                    self.has_moved |= moved;
+                }
+            }
+            Event::Fail => self.upgrade = None,
+            Event::Close => {
+                self.say("1");
+                self.end();
+            }
+        }
+        self.holds();
+    }
+
+    fn holds(&self) {
+        let joined = usize::from(self.has_joined);
+        assert_eq!(self.engine.tally.users(), joined as u64);
+        let by_transport = Transport::ALL.map(|transport| self.engine.joined(transport));
+        let expected = if self.has_moved { [joined, 0] } else { [0, joined] };
+        assert_eq!(by_transport, expected);
+        assert_eq!(self.session.ended().is_some(), self.has_ended);
+        assert_eq!(self.engine.sessions().all().is_empty(), self.has_ended);
+        assert_eq!(self.engine.admission().permit().is_ok(), self.has_ended);
+    }
+}
+
+proptest! {
+    /// Goal: whatever a client does in whatever order, it is counted while it is in the namespace and its session is
+    /// open, by what carries it; and a session that has ended holds nothing. Method: any events, each followed by a look
+    /// at all that is counted.
+    #[test]
+    fn a_session_is_what_its_client_made_of_it(events in proptest::collection::vec(event(), 0..60)) {
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+        runtime.block_on(async {
+            let (connection, _client) = pair().await;
+            let mut model = Model::new(connection);
+            for event in events {
+                // A minute passes for what the client may say.
+                model.session.state().budget = Bucket::new(u64::MAX, 1, Instant::now());
+                model.happens(event);
+            }
+        });
+    }
+}

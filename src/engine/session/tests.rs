@@ -1,0 +1,71 @@
+//! Sessions for the tests of whoever tells them counts.
+
+use std::sync::Arc;
+
+use tokio::sync::Semaphore;
+
+use super::*;
+use crate::{net::connection::Connection, rate::CLIENT_BYTES_PER_SECOND};
+
+/// A session on this connection that nothing serves.
+pub(crate) fn on_websocket(connection: &Connection) -> Arc<Session> {
+    carried_by(Transport::Websocket, Outbox::on_websocket(connection.stream()))
+}
+
+/// A session that polls and that nothing serves.
+pub(crate) fn polled() -> Arc<Session> {
+    carried_by(Transport::Polling, Outbox::polled())
+}
+
+fn carried_by(transport: Transport, outbox: Outbox<Arc<TcpStream>>) -> Arc<Session> {
+    let permit = Arc::new(Semaphore::new(1)).try_acquire_owned().expect("there is one");
+    let budget = Bucket::new(1, CLIENT_BYTES_PER_SECOND, Instant::now());
+    let id = SessionId::new(0);
+    Arc::new(Session::new(id, transport, outbox, budget, permit, Instant::now()))
+}
+
+/// The client of a session joins the namespace.
+pub(crate) fn join(session: &Arc<Session>) -> Member {
+    let generation = session.state().outbox.join();
+    Member { session: Arc::downgrade(session), generation }
+}
+
+/// It leaves.
+pub(crate) fn leave(session: &Session) {
+    session.state().outbox.leave();
+}
+
+/// It moves to a websocket.
+pub(crate) fn move_to(session: &Session, connection: &Connection) {
+    session.state().outbox.upgrade(connection.stream());
+}
+
+/// What a poll would take.
+pub(crate) fn poll(session: &Session) -> Option<String> {
+    let payload = session.state().outbox.take_payload()?;
+    Some(String::from_utf8(payload).expect("text"))
+}
+
+/// Goal: a session ends for what its client left undone, and only when it is too late. Method: each thing that may be
+/// left undone, looked at a moment before its time and at it.
+#[test]
+fn checks_have_their_times() {
+    let (start, gap) = (Instant::now(), Duration::from_secs(8));
+    let session = polled();
+    let check = |at: Duration| session.state().check(start + at, gap);
+    let moment = Duration::from_millis(200);
+    let before = |at: Duration| at.checked_sub(moment).expect("it is longer");
+    assert!(matches!(check(before(gap)), Check::Wait(Some(_))));
+    assert_eq!(check(gap + moment), Check::Over(EndReason::PingTimeout), "it never polled");
+    session.state().requests.begin_poll();
+    assert!(matches!(check(before(JOIN_TIMEOUT)), Check::Wait(Some(_))));
+    assert_eq!(check(JOIN_TIMEOUT + moment), Check::Over(EndReason::NeverJoined));
+    session.state().unjoined_since = None;
+    assert_eq!(check(JOIN_TIMEOUT + moment), Check::Wait(None), "it polls");
+    session.state().requests.end_poll(start);
+    session.state().requests.is_suspect = true;
+    assert!(matches!(check(before(POLL_GAP_SUSPECT)), Check::Wait(Some(_))));
+    assert_eq!(check(POLL_GAP_SUSPECT), Check::Over(EndReason::PingTimeout), "it is gone");
+    session.state().requests.upgrades = true;
+    assert_eq!(check(gap), Check::Wait(None), "it is about to move");
+}

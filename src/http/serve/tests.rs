@@ -1,0 +1,270 @@
+//! A server of sessions in this process, its clients, and tests of how connections pass from one part to the other.
+
+#![allow(clippy::disallowed_methods, reason = "a test ends its tasks with its runtime")]
+
+use std::net::SocketAddr;
+
+use rstest::rstest;
+use tokio::{
+    io::{AsyncReadExt, AsyncWriteExt},
+    net::TcpStream,
+    sync::Semaphore,
+    time::{Instant, timeout},
+};
+use tokio_util::sync::CancellationToken;
+
+use super::*;
+use crate::{
+    engine::{
+        admission::Admission,
+        flusher::Flusher,
+        ping_wheel,
+        session::Member,
+        settings::{SessionSettings, Transports},
+    },
+    http::endpoint,
+    metrics::Metrics,
+    net::listener::{self, Listener},
+    origin::Origins,
+    tally::Tally,
+};
+
+/// How long anything may take that happens at once.
+pub(crate) const PATIENCE: Duration = Duration::from_secs(20);
+const HEAD: &str = "GET /socket.io/?EIO=4&transport=websocket HTTP/1.1\r\nhost: here\r\nupgrade: websocket\r\n\
+    connection: upgrade\r\nsec-websocket-version: 13\r\nsec-websocket-key: dGhlIHNhbXBsZSBub25jZQ==\r\n\r\n";
+/// A masked text: the client joins the namespace.
+const JOIN: [u8; 8] = [0x81, 0x82, 0, 0, 0, 0, b'4', b'0'];
+const TIMEOUTS: Timeouts =
+    Timeouts { head: Duration::from_secs(10), keep_alive: Duration::from_secs(30) };
+
+/// A server of sessions, without a store: nobody is told a count.
+pub(crate) struct Server {
+    address: SocketAddr,
+    pub(crate) engine: Arc<Engine>,
+    pub(crate) tally: Arc<Tally<Member>>,
+    pub(crate) metrics: Metrics,
+}
+
+impl Server {
+    /// With room for a few sessions, and pings at this interval.
+    pub(crate) fn start(ping: Duration, transports: Transports) -> Self {
+        let (metrics, tally) = (Metrics::new("none").unwrap(), Tally::new());
+        let settings = SessionSettings {
+            ping_interval: ping,
+            ping_timeout: ping,
+            payload_bytes_max: 1000,
+            transports,
+        };
+        let admission = Admission::new(3, Origins::Same, metrics.clone());
+        let (tallied, flusher) = (Arc::clone(&tally), Flusher::default());
+        let engine = Engine::new(settings, admission, tallied, metrics.clone(), flusher.clone());
+        let bound = listener::bind("127.0.0.1:0".parse().unwrap()).unwrap();
+        let address = bound.local_addr().unwrap();
+        let served = Some(Arc::clone(&engine));
+        let router = endpoint::router(Arc::clone(&engine));
+        let listener = Listener {
+            listener: bound,
+            serve: HttpService { router, engine: served, timeouts: TIMEOUTS },
+            unacknowledged_for: PATIENCE,
+            places: Arc::new(Semaphore::new(10)),
+            unserved: metrics.refused.with_label_values(&["descriptors"]),
+        };
+        let stop = CancellationToken::new();
+        tokio::spawn(listener.run(stop.clone()));
+        tokio::spawn(flusher.run(stop.clone()));
+        tokio::spawn(ping_wheel::run(Arc::clone(&engine), stop.clone()));
+        tokio::spawn(Arc::clone(&engine).run_checks(stop));
+        Self { address, engine, tally, metrics }
+    }
+
+    pub(crate) async fn connect(&self) -> TcpStream {
+        TcpStream::connect(self.address).await.unwrap()
+    }
+
+    /// Waits until so many clients are counted.
+    pub(crate) async fn users(&self, users: u64) {
+        let mut local = self.tally.subscribe();
+        let counted = timeout(PATIENCE, local.wait_for(|local| local.users == users)).await;
+        counted.expect("they are counted").unwrap();
+    }
+
+    /// Waits until no session is open.
+    pub(crate) async fn no_session(&self) {
+        let gone = async {
+            while !self.engine.sessions().all().is_empty() {
+                tokio::task::yield_now().await;
+            }
+        };
+        timeout(PATIENCE, gone).await.expect("all sessions end");
+    }
+
+    pub(crate) fn disconnects(&self, reason: &str) -> u64 {
+        self.metrics.disconnects.with_label_values(&[reason]).get()
+    }
+}
+
+/// The client's end of a websocket, frame by frame.
+pub(crate) struct Peer {
+    pub(crate) client: TcpStream,
+    received: Vec<u8>,
+}
+
+impl Peer {
+    /// A websocket of its own, or one for a session that polls; its handshake has been answered.
+    pub(crate) async fn open(server: &Server, session: Option<&str>) -> Self {
+        let mut client = server.connect().await;
+        let head = match session {
+            Some(session) => HEAD.replace(" HTTP", &format!("&sid={session} HTTP")),
+            None => HEAD.to_owned(),
+        };
+        client.write_all(head.as_bytes()).await.unwrap();
+        let answer = read_head(&mut client).await;
+        assert!(answer.starts_with("HTTP/1.1 101 "), "{answer}");
+        Self { client, received: Vec::new() }
+    }
+
+    pub(crate) async fn say(&mut self, text: &str) {
+        self.send(0x81, text.as_bytes()).await;
+    }
+
+    /// A frame, masked with zeros.
+    pub(crate) async fn send(&mut self, first: u8, payload: &[u8]) {
+        let length = 0x80 | u8::try_from(payload.len()).unwrap();
+        let frame = [&[first, length, 0, 0, 0, 0], payload].concat();
+        self.client.write_all(&frame).await.unwrap();
+    }
+
+    /// The next frame: its first byte and its payload; `None` at the end.
+    pub(crate) async fn receive(&mut self) -> Option<(u8, Vec<u8>)> {
+        loop {
+            if let [first, length, rest @ ..] = &self.received[..]
+                && rest.len() >= usize::from(*length)
+            {
+                let (first, length) = (*first, usize::from(*length));
+                assert!(length < 126, "no frame here is long");
+                let payload = self.received[2..2 + length].to_vec();
+                self.received.drain(..2 + length);
+                return Some((first, payload));
+            }
+            let read = timeout(PATIENCE, self.client.read_buf(&mut self.received)).await;
+            match read.expect("the server says something, or ends the connection") {
+                Ok(0) => return None,
+                Ok(_) => {}
+                Err(error) => panic!("{error}"),
+            }
+        }
+    }
+
+    /// The next text.
+    pub(crate) async fn hear(&mut self) -> String {
+        let (first, payload) = self.receive().await.expect("the connection lasts");
+        assert_eq!(first, 0x81);
+        String::from_utf8(payload).unwrap()
+    }
+}
+
+/// What comes until the end of a head.
+async fn read_head(client: &mut TcpStream) -> String {
+    let mut head = Vec::new();
+    let reading = async {
+        while !head.ends_with(b"\r\n\r\n") {
+            head.push(client.read_u8().await.expect("an answer comes"));
+        }
+    };
+    timeout(PATIENCE, reading).await.expect("an answer comes");
+    String::from_utf8(head).unwrap()
+}
+
+/// An answer: its head and its body.
+pub(crate) async fn read_answer(client: &mut TcpStream) -> (String, String) {
+    let head = read_head(client).await.to_lowercase();
+    let (_, length) = head.split_once("content-length: ").expect("a length");
+    let length = length.split("\r\n").next().unwrap().parse().expect("a number");
+    let mut body = vec![0; length];
+    client.read_exact(&mut body).await.unwrap();
+    (head, String::from_utf8(body).unwrap())
+}
+
+/// Goal: what an eager client says with its handshake is not lost, whoever reads that. Method: the handshake and the join
+/// in one piece, which the fast path takes, and then in pieces of a few bytes, which the HTTP server gets.
+#[rstest]
+#[tokio::test]
+async fn an_eager_client_is_heard(#[values(9, usize::MAX)] piece: usize) {
+    let server = Server::start(PATIENCE, Transports::Both);
+    let whole = [HEAD.as_bytes(), &JOIN].concat();
+    let mut client = server.connect().await;
+    client.set_nodelay(true).unwrap();
+    for bytes in whole.chunks(piece.min(whole.len())) {
+        client.write_all(bytes).await.unwrap();
+        tokio::task::yield_now().await;
+    }
+    let head = read_head(&mut client).await;
+    assert!(head.to_lowercase().contains("s3pplmbitxaq9kygzzhzrbk+xoo="), "{head}");
+    server.users(1).await;
+    let mut peer = Peer { client, received: Vec::new() };
+    assert!(peer.hear().await.starts_with("0{"));
+    assert!(peer.hear().await.starts_with("40{"));
+    drop(peer);
+    server.users(0).await;
+}
+
+/// Goal: a connection serves one request after the other, whoever reads them, and a websocket at last. Method: plain
+/// requests, one for the HTTP server, plain ones again, and a handshake, all on one connection.
+#[tokio::test]
+async fn one_connection_serves_all_in_turn() {
+    let server = Server::start(PATIENCE, Transports::Both);
+    let mut client = server.connect().await;
+    let opening = "GET /socket.io/?EIO=4&transport=polling HTTP/1.1\r\nhost: here\r\n\r\n";
+    client.write_all(opening.as_bytes()).await.unwrap();
+    let (head, body) = read_answer(&mut client).await;
+    assert!(head.contains("\r\ncache-control: no-store\r\n") && body.starts_with("0{"), "{head}");
+    let sid = body.split('"').nth(3).expect("the id comes first").to_owned();
+    let path = format!("/socket.io/?EIO=4&transport=polling&sid={sid}");
+    let post = format!("POST {path} HTTP/1.1\r\nhost: here\r\ncontent-length: 2\r\n\r\n40");
+    let poll = format!("GET {path} HTTP/1.1\r\nhost: here\r\n\r\n");
+    client.write_all(post.as_bytes()).await.unwrap();
+    assert_eq!(read_answer(&mut client).await.1, "ok");
+    client.write_all(poll.as_bytes()).await.unwrap();
+    assert_eq!(read_answer(&mut client).await.1, format!("40{{\"sid\":\"{sid}\"}}"));
+    client.write_all(b"GET /nowhere HTTP/1.1\r\nhost: here\r\n\r\n").await.unwrap();
+    assert!(read_answer(&mut client).await.0.starts_with("http/1.1 404 "));
+    let chunked = "POST PATH HTTP/1.1\r\nhost: here\r\ntransfer-encoding: chunked\r\n\r\n2\r\n41\r\n0\r\n\r\n";
+    client.write_all(chunked.replace("PATH", &path).as_bytes()).await.unwrap();
+    let (head, body) = read_answer(&mut client).await;
+    assert!(head.contains("\r\ncache-control: no-store\r\n") && body == "ok", "{head}{body}");
+    server.users(0).await;
+    client.write_all(HEAD.as_bytes()).await.unwrap();
+    assert!(read_head(&mut client).await.starts_with("HTTP/1.1 101 "));
+}
+
+/// Goal: a connection may be idle for longer between two requests than a head may take. Method: a clock that runs when
+/// all wait; connections with no head, with half of one, and idle after an answer of the fast path and of the HTTP server.
+#[rstest]
+#[case("", false, TIMEOUTS.head)]
+#[case("GET /", false, TIMEOUTS.head)]
+#[case("GET /socket.io/?EIO=4&transport=polling HTTP/1.1\r\nhost: here\r\n\r\n", true, TIMEOUTS.keep_alive)]
+#[case("GET /nowhere HTTP/1.1\r\nhost: here\r\n\r\n", true, TIMEOUTS.keep_alive)]
+#[tokio::test]
+async fn connections_may_be_idle(
+    #[case] said: &str,
+    #[case] is_answered: bool,
+    #[case] expected: Duration,
+) {
+    let server = Server::start(PATIENCE, Transports::Both);
+    let mut client = server.connect().await;
+    client.write_all(said.as_bytes()).await.unwrap();
+    if is_answered {
+        read_answer(&mut client).await;
+    } else {
+        // The server has accepted and reads, or the clock would run before.
+        for _ in 0..100 {
+            tokio::task::yield_now().await;
+        }
+    }
+    tokio::time::pause();
+    let start = Instant::now();
+    assert_eq!(client.read(&mut [0]).await.unwrap(), 0);
+    let took = start.elapsed();
+    assert!(took.abs_diff(expected) < Duration::from_secs(2), "{took:?}, not {expected:?}");
+}

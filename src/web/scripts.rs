@@ -1,0 +1,192 @@
+//! The scripts that are put together when the program starts: each from one function in a file of its own.
+//!
+//! It knows nothing of what is inside the functions. Comments stay at home: visitors pay for each byte.
+
+/// The embeddable client; it takes the address that it came from.
+const HEADCOUNT: &str = include_str!("headcount.js");
+/// The Socket.IO client; it takes what the sessions are made of.
+const SOCKET_IO: &str = include_str!("socketio/client.js");
+/// Sessions of Engine.IO; it takes nothing.
+const SESSION: &str = include_str!("socketio/session.js");
+/// The page's text; it takes an object of all languages.
+const MESSAGES: &str = include_str!("messages.js");
+/// The languages of the page, each under the subtag that browsers ask for it with.
+const LANGUAGES: [(&str, &str); 4] = [
+    ("en", include_str!("messages/en.json")),
+    ("zh", include_str!("messages/zh.json")),
+    ("th", include_str!("messages/th.json")),
+    ("ja", include_str!("messages/ja.json")),
+];
+
+/// For `<script src>`: defines `headcount` for all scripts of the page.
+pub(super) fn headcount() -> String {
+    let home = "document.currentScript && document.currentScript.src";
+    format!("{}globalThis.headcount = {}({home});\n", head_line(HEADCOUNT), code(HEADCOUNT))
+}
+
+/// For `import` and `<script type="module" src>`: the same function, exported.
+pub(super) fn headcount_module() -> String {
+    let (head, code) = (head_line(HEADCOUNT), code(HEADCOUNT));
+    format!(
+        "{head}const headcount = {code}(import.meta.url);\nexport default headcount;\nexport {{ headcount }};\n"
+    )
+}
+
+/// For `<script src>` and `require`: defines or exports `io`, as the client of the reference server does.
+pub(super) fn socket_io() -> String {
+    let (head, io) = (head_line(SOCKET_IO), io());
+    format!(
+        "{head}(function (io) {{\n  if (typeof module === 'object' && module.exports) module.exports = io;\n  \
+         else globalThis.io = io;\n}})({io});\n"
+    )
+}
+
+/// For `import`: the same, with the names that the module of the reference server exports.
+pub(super) fn socket_io_module() -> String {
+    let (head, io) = (head_line(SOCKET_IO), io());
+    format!(
+        "{head}const io = {io};\nconst {{ Manager, Socket, protocol }} = io;\n\
+         export {{ io as default, io, io as connect, Manager, Socket, protocol }};\n"
+    )
+}
+
+/// The expression whose value is `io`.
+fn io() -> String {
+    format!("{}({}())", code(SOCKET_IO), code(SESSION))
+}
+
+/// The page's text, in all languages: one request that all of the page waits for is better than two in a row.
+pub(super) fn messages() -> String {
+    let languages = LANGUAGES.map(|(subtag, messages)| format!("{subtag}: {messages}"));
+    format!("{}{}({{ {} }});\n", head_line(MESSAGES), code(MESSAGES), languages.join(", "))
+}
+
+/// The first line of a source, which says what the script is.
+fn head_line(source: &str) -> String {
+    source.lines().next().map(|line| format!("{line}\n")).unwrap_or_default()
+}
+
+/// A source without its comments, which have lines of their own.
+fn code(source: &str) -> String {
+    let kept = source.lines().filter(|line| !line.trim_start().starts_with("//"));
+    kept.collect::<Vec<_>>().join("\n").trim_end().to_owned()
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeSet;
+
+    use regex::Regex;
+    use serde_json::{Map, Value};
+
+    use super::*;
+
+    const PAGE: &str = include_str!("index.html");
+    /// Every source of the page that may name a message.
+    const SOURCES: [&str; 4] =
+        [PAGE, include_str!("client.js"), include_str!("copy.js"), include_str!("line.js")];
+
+    fn messages_of(language: &str) -> Map<String, Value> {
+        let (_, text) = LANGUAGES.into_iter().find(|(subtag, _)| *subtag == language).unwrap();
+        serde_json::from_str(text).unwrap()
+    }
+
+    fn keys(messages: &Map<String, Value>) -> BTreeSet<&str> {
+        messages.keys().map(String::as_str).collect()
+    }
+
+    /// All forms of a message: one, or one for each plural.
+    fn forms(message: &Value) -> Vec<&str> {
+        match message {
+            Value::String(text) => vec![text],
+            Value::Object(forms) => forms.values().map(|form| form.as_str().unwrap()).collect(),
+            other => panic!("not a message: {other}"),
+        }
+    }
+
+    fn found<'a>(pattern: &str, text: &'a str) -> BTreeSet<&'a str> {
+        let pattern = Regex::new(pattern).unwrap();
+        pattern.captures_iter(text).map(|found| found.get(1).unwrap().as_str()).collect()
+    }
+
+    /// Goal: no language lacks a message, and none has one left over. Method: the keys of each file beside those of
+    /// English, with the values that each message takes, and the plurals that each language has.
+    #[test]
+    fn all_languages_have_all_messages() {
+        let english = messages_of("en");
+        for (language, _) in LANGUAGES {
+            let messages = messages_of(language);
+            assert_eq!(keys(&messages), keys(&english), "{language}");
+            for (key, message) in &messages {
+                let takes = |message| {
+                    forms(message)
+                        .iter()
+                        .flat_map(|form| found(r"\{(\w+)\}", form))
+                        .collect::<BTreeSet<_>>()
+                };
+                assert_eq!(takes(message), takes(&english[key]), "{language}: {key}");
+                assert!(
+                    forms(message).iter().all(|form| !form.trim().is_empty()),
+                    "{language}: {key}"
+                );
+                let plurals: &[&str] =
+                    if language == "en" { &["one", "other"] } else { &["other"] };
+                if let Value::Object(forms) = message {
+                    assert!(forms.keys().eq(plurals), "{language}: {key}");
+                }
+                let is_written = language == "en" || message != &english[key];
+                assert!(is_written, "{language}: {key} is English");
+            }
+        }
+    }
+
+    /// Goal: every message that the page names is there, and every one that is there is named. Method: search the
+    /// page and its scripts; a state names two.
+    #[test]
+    fn all_messages_are_used() {
+        let english = messages_of("en");
+        let states = ["connecting", "live", "reconnecting", "refused", "estimate", "closed"];
+        let mut used: BTreeSet<String> = states
+            .iter()
+            .flat_map(|state| [(*state).to_owned(), format!("{state}-meaning")])
+            .collect();
+        for key in ["lang", "unscripted"] {
+            used.insert(key.to_owned());
+        }
+        for source in SOURCES {
+            let named = found(r#"data-message(?:-[a-z-]+)?="([a-z-]+)""#, source);
+            let called = found(r"message\((?:[^')]*\? )?'([a-z-]+)'", source);
+            let otherwise = found(r"message\([^')]*\? '[a-z-]+' : '([a-z-]+)'", source);
+            used.extend([named, called, otherwise].into_iter().flatten().map(str::to_owned));
+        }
+        assert_eq!(used.iter().map(String::as_str).collect::<BTreeSet<_>>(), keys(&english));
+    }
+
+    /// Goal: what the page says before its scripts run is what they say. Method: each element that names a message
+    /// has its English text, and the notice for those without scripts has every language's.
+    #[test]
+    fn the_page_is_written_in_english() {
+        let english = messages_of("en");
+        let pattern = Regex::new(r#"data-message="([a-z-]+)"[^>]*>([^<]*)<"#).unwrap();
+        let attributes =
+            Regex::new(r#"data-message-([a-z-]+)="([a-z-]+)" ([a-z-]+)="([^"]*)""#).unwrap();
+        let mut texts = 0;
+        for (_, [key, text]) in pattern.captures_iter(PAGE).map(|found| found.extract()) {
+            assert_eq!(english[key], text, "{key}");
+            texts += 1;
+        }
+        for (_, [of, key, attribute, text]) in
+            attributes.captures_iter(PAGE).map(|found| found.extract())
+        {
+            assert_eq!((of, english[key].as_str()), (attribute, Some(text)), "{key}");
+            texts += 1;
+        }
+        assert_eq!(texts, PAGE.matches("data-message").count(), "all are looked at");
+        for (language, _) in LANGUAGES {
+            let messages = messages_of(language);
+            let (lang, text) =
+                (messages["lang"].as_str().unwrap(), messages["unscripted"].as_str().unwrap());
+            assert!(PAGE.contains(&format!("<p lang=\"{lang}\">{text}</p>")), "{language}");
+        }
+    }
+}

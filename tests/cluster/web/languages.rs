@@ -1,0 +1,163 @@
+//! The page in the languages of its visitors, and for those without scripts.
+
+use serde_json::{Value, json};
+
+use super::{
+    browser::Browser,
+    proxy::{Program, Proxy},
+};
+use crate::{
+    client::{Client, Transport},
+    instance::Instance,
+    waiting::eventually,
+};
+
+/// What a language's file holds.
+fn messages(language: &str) -> Value {
+    let path = format!("{}/src/web/messages/{language}.json", env!("CARGO_MANIFEST_DIR"));
+    let text = std::fs::read_to_string(path).expect("the language has a file");
+    serde_json::from_str(&text).expect("it is JSON")
+}
+
+/// Goal: visitors read the page in the first of their languages that it has, and in English if it has none.
+/// Method: browsers of several locales; state, title, announcement and numbers are as the language's file and `Intl`
+/// say, the document says which language it is in, and nothing is in the way of anybody.
+#[tokio::test(flavor = "multi_thread")]
+async fn the_page_speaks_the_language_of_its_visitor() {
+    let instance = Instance::start(&[]).await;
+    let page = format!("http://{}/", instance.public);
+    let browser = Browser::start().await;
+    for (locales, language, lang) in [
+        (["zh-CN"].as_slice(), "zh", "zh-Hans"),
+        (&["th-TH"], "th", "th"),
+        (&["de-DE", "ja-JP", "en"], "ja", "ja"),
+        (&["en-IN"], "en", "en"),
+        (&["de-DE"], "en", "en"),
+        // Not a locale, but what browsers on some systems say.
+        (&["en-US@posix"], "en", "en"),
+    ] {
+        let locale = locales[0];
+        let options = match locales {
+            [locale] if !locale.contains('@') => json!({ "locale": locale }),
+            _ => json!({ "languages": locales }),
+        };
+        let tab = browser.open(&page, options).await;
+        let messages = messages(language);
+        let text = |key: &str| messages[key].as_str().expect(key).to_owned();
+        tab.says("#state", &text("live")).await;
+        tab.says("#meaning", &text("live-meaning")).await;
+        tab.says("#embed-title", &text("embed")).await;
+        tab.says("[data-copies=snippet-page]", &text("copy")).await;
+        let people = &messages["people"];
+        let people = people.get("one").unwrap_or(&people["other"]);
+        tab.says("#people", people.as_str().expect("a text")).await;
+        let announcement = text("announcement").replace("{count}", "1");
+        tab.says("#announcement", &announcement.replace("{state}", &text("live"))).await;
+        let title = Ok(json!(text("title").replace("{count}", "1")));
+        assert_eq!(tab.evaluate("document.title").await, title);
+        assert_eq!(tab.evaluate("document.documentElement.lang").await, Ok(json!(lang)));
+        let grouped = if locale == "en-IN" { "12,34,567" } else { "1,234,567" };
+        assert_eq!(tab.evaluate("messages.number(1234567)").await, Ok(json!(grouped)), "{locale}");
+        tab.screenshot(&format!("language-{lang}-{locale}")).await;
+        assert_eq!(tab.barriers().await, json!([]), "{locale}");
+        assert_eq!(tab.problems().await, [""; 0], "{locale}");
+        tab.close().await;
+    }
+}
+
+/// Goal: nobody sees the page in English first. Method: a Japanese browser to which the page comes slowly, and its
+/// own script never: what is painted, from the first frame on, is Japanese all the same.
+#[tokio::test(flavor = "multi_thread")]
+async fn no_frame_is_painted_in_another_language() {
+    /// The text of the page takes some seconds; what it waits for does not.
+    const SLOW: &str = "map $args $rate { default 3000; messages.js 0; }\n\
+        server { listen 8080; proxy_set_header Accept-Encoding ''; \
+        location / { proxy_pass http://127.0.0.1:3000; } \
+        location = / { limit_rate $rate; proxy_pass http://127.0.0.1:3000; } }";
+    let instance = Instance::start(&[]).await;
+    let proxy = Proxy::start(Program::Nginx, instance.public, SLOW, &[]).await;
+    let browser = Browser::start().await;
+    let options = json!({ "locale": "ja-JP", "watch": true, "stall": ["**/public/client.js"] });
+    let tab = browser.open(format!("http://{}/", proxy.address), options).await;
+    let japanese = messages("ja");
+    let is_there = |painted: &Value, text: &Value| {
+        painted.as_array().is_some_and(|texts| texts.contains(text))
+    };
+    let look = async || {
+        let painted = tab.evaluate("[...painted]").await?;
+        if is_there(&painted, &japanese["programs-page"]) {
+            Ok(painted)
+        } else {
+            Err(painted.to_string())
+        }
+    };
+    let (painted, _) = eventually("the end of the page is painted", look).await;
+    assert_eq!(tab.evaluate("isPaintedEarly").await, Ok(json!(true)), "it came too fast");
+    assert!(is_there(&painted, &japanese["connecting"]), "{painted}");
+    for (key, text) in messages("en").as_object().expect("messages") {
+        assert!(!is_there(&painted, text), "{key} was painted in English");
+    }
+}
+
+/// Goal: without scripts the page says so at its top, shows the number as a picture, and pretends nothing. Method:
+/// browsers with JavaScript switched off, and with one of the page's scripts missing.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_page_without_its_scripts_says_so() {
+    let instance = Instance::start(&[]).await;
+    let browser = Browser::start().await;
+    for (name, options) in [
+        ("off", json!({ "javaScriptEnabled": false })),
+        ("messages", json!({ "abort": ["**/?messages.js"] })),
+        ("client", json!({ "abort": ["**/headcount.js"] })),
+        ("line", json!({ "abort": ["**/public/line.js"] })),
+    ] {
+        let tab = browser.open(format!("http://{}/", instance.public), options).await;
+        let look = async || {
+            let shown = tab.evaluate("document.body.innerText").await?;
+            let shown = shown.as_str().unwrap_or_default().to_owned();
+            let start = shown.trim_start().to_owned();
+            let first = messages("en")["unscripted"].as_str().expect("a text").to_owned();
+            if start.starts_with(&first) { Ok(shown) } else { Err(shown) }
+        };
+        let (shown, _) = eventually("the page says that it lacks its scripts", look).await;
+        for language in ["zh", "th", "ja"] {
+            let text = messages(language)["unscripted"].as_str().expect("a text").to_owned();
+            assert!(shown.contains(&text), "{name}: {shown}");
+        }
+        assert!(!shown.contains("Connecting") && !shown.contains("right now"), "{name}: {shown}");
+        if name == "off" {
+            let picture = "document.querySelector('.unscripted img').naturalWidth > 0";
+            assert_eq!(tab.evaluate(picture).await, Ok(json!(true)));
+            tab.screenshot("unscripted").await;
+        }
+        tab.close().await;
+    }
+}
+
+/// Goal: a page that cannot connect does not say that a connection was lost, and shows what it can ask for. Method:
+/// behind a proxy that passes another host on, which makes every page a foreign one, while a client is counted.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_page_that_is_refused_says_so_and_shows_the_number() {
+    const REWRITING: &str = "map $http_upgrade $connection_upgrade { default upgrade; '' close; }\n\
+        server { listen 8080; location / { proxy_pass http://127.0.0.1:3000; proxy_http_version 1.1; \
+        proxy_set_header Upgrade $http_upgrade; proxy_set_header Connection $connection_upgrade; \
+        proxy_set_header Host another.example; } }";
+    let instance = Instance::start(&[]).await;
+    let proxy = Proxy::start(Program::Nginx, instance.public, REWRITING, &[]).await;
+    let _client = Client::open(instance.public, Transport::WebSocket);
+    eventually("the client is counted", async || match instance.shown().await? {
+        shown if shown.count == 1 => Ok(()),
+        shown => Err(format!("{shown:?}")),
+    })
+    .await;
+    let browser = Browser::start().await;
+    let tab = browser.open(format!("http://{}/", proxy.address), json!({})).await;
+    let english = messages("en");
+    tab.says("#state", english["refused"].as_str().expect("a text")).await;
+    tab.says("#meaning", english["refused-meaning"].as_str().expect("a text")).await;
+    tab.says("#count", "1").await;
+    let problems = tab.problems().await;
+    let is_refusal = |problem: &String| problem.starts_with("error: WebSocket connection to");
+    assert!(problems.iter().all(is_refusal), "{problems:?}");
+    assert_eq!(tab.barriers().await, json!([]));
+}
