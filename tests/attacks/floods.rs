@@ -9,7 +9,7 @@ use futures_util::future::join_all;
 
 use crate::{
     besieged::{Besieged, CROWD},
-    raw::{BINARY, FINAL, PING, Raw, Way, frame, polling_alive, post, text},
+    raw::{BINARY, FINAL, PING, Raw, Way, frame, polling_counted, post, text},
     waiting::eventually,
 };
 
@@ -95,7 +95,7 @@ async fn floods_of_posts_end_the_session() {
     let address = besieged.address();
     let kinds = ["3", "40", "42[\"hello\"]", &many, &churn];
     let floods = kinds.iter().flat_map(|body| [body; ATTACKERS]).map(async |body| {
-        let path = polling_alive(address).await;
+        let path = polling_counted(address).await;
         let start = Instant::now();
         let posts = posts_until_refused(address, &post(address, &path, body)).await;
         let allowed = posts_max(body.len(), start.elapsed());
@@ -140,7 +140,7 @@ async fn hammering_with_requests_harms_nobody() {
     let address = besieged.address();
     let hammers: Vec<_> = (0..8).map(|_| tokio::spawn(hammer(address))).collect();
     for _ in 0..ATTACKERS {
-        let path = polling_alive(address).await;
+        let path = polling_counted(address).await;
         let poll = format!("GET {path} HTTP/1.1\r\nhost: {address}\r\n\r\n");
         // As long as counts come, each may be answered before the next arrives.
         while !polls_at_a_time(address, &poll).await.contains(&400) {}

@@ -388,8 +388,8 @@ pub(crate) fn post_in_chunks<'a>(
     path: &str,
     pieces: impl IntoIterator<Item = &'a str>,
 ) -> String {
-    let pieces = pieces.into_iter();
-    let chunks: String = pieces.map(|piece| format!("{:x}\r\n{piece}\r\n", piece.len())).collect();
+    let chunks = pieces.into_iter().map(|piece| format!("{:x}\r\n{piece}\r\n", piece.len()));
+    let chunks = chunks.collect::<Vec<_>>().concat();
     let head = format!("POST {path} HTTP/1.1\r\nhost: {server}\r\ntransfer-encoding: chunked");
     format!("{head}\r\n\r\n{chunks}0\r\n\r\n")
 }

@@ -6,7 +6,7 @@ use futures_util::future::join_all;
 
 use crate::{
     besieged::{Besieged, CROWD},
-    raw::{BINARY, CONTINUATION, FINAL, Raw, TEXT, Way, ask, frame, polling_alive, post, text},
+    raw::{BINARY, CONTINUATION, FINAL, Raw, TEXT, Way, ask, frame, polling_counted, post, text},
 };
 
 /// How many of each kind.
@@ -109,13 +109,13 @@ async fn oversized_posts_are_refused() {
     let mut besieged = Besieged::start(&[]).await;
     let address = besieged.address();
     for _ in 0..ATTACKERS {
-        let path = polling_alive(address).await;
+        let path = polling_counted(address).await;
         let largest = String::from_utf8(event(PAYLOAD)).expect("it is text");
         assert_eq!(status_of(address, &post(address, &path, &largest)).await, 200);
         assert_eq!(status_of(address, &post(address, &path, &(largest + "x"))).await, 413);
         assert_eq!(ask(address, "GET", &path, "").await.status, 400, "the session has ended");
 
-        let path = polling_alive(address).await;
+        let path = polling_counted(address).await;
         let head = format!("POST {path} HTTP/1.1\r\nhost: {address}\r\ntransfer-encoding: chunked");
         let endless =
             format!("{head}\r\n\r\n{}", format!("400\r\n{}\r\n", "x".repeat(1024)).repeat(40));

@@ -18,6 +18,8 @@ use crate::{
 /// A visitor whose requests are cut is out at once; this is what a busy machine may take. Without that it would take
 /// ten seconds at least.
 const AT_ONCE: Duration = Duration::from_secs(3);
+/// Where no request was open, a client is given three seconds for its next poll, and ten where nothing says that it has gone.
+const SOON: Duration = Duration::from_secs(8);
 /// A poll that has not been answered for so long waits at the server.
 const OPEN: Duration = Duration::from_millis(300);
 
@@ -38,9 +40,9 @@ async fn page_views_by_polling_are_counted_one_by_one(#[case] headers: &str) {
         counts(&instance, 1).await;
         let waiting = open_poll(instance.public, &path, headers).await;
         if view % 2 == 0 {
-            drop(waiting)
+            drop(waiting);
         } else {
-            waiting.reset()
+            waiting.reset();
         }
         let took = counts(&instance, 0).await;
         println!("page view {view} was counted out after {took:?}");
@@ -86,7 +88,7 @@ async fn a_page_that_goes_between_two_polls_is_out_soon(#[case] headers: &str) {
     drop((waiting, other));
     let took = counts(&instance, 0).await;
     println!("it was counted out after {took:?}");
-    assert!(took < 2 * AT_ONCE, "{took:?}");
+    assert!(took < SOON, "{took:?}");
 }
 
 /// Goal: a client that goes away amid its upgrade leaves nobody behind, and one that goes on with polling stays. Method:
@@ -100,12 +102,12 @@ async fn a_websocket_that_dies_amid_the_upgrade_tells_the_two_apart() {
     let go = (0..EACH).map(|number| broken_upgrade(server, number % 2 == 0));
     let stay = (0..EACH).map(async |number| {
         let path = broken_upgrade(server, number % 2 == 0).await;
-        poll_for(server, &path, 2 * AT_ONCE).await;
+        poll_for(server, &path, SOON).await;
     });
     let counting = async {
         eventually("all have joined", async || {
             match instance.metric("headcount_connects_total").await? {
-                joined if joined == f64::from(2 * EACH) => Ok(()),
+                joined if joined >= f64::from(2 * EACH) => Ok(()),
                 joined => Err(joined.to_string()),
             }
         })
@@ -114,7 +116,7 @@ async fn a_websocket_that_dies_amid_the_upgrade_tells_the_two_apart() {
     };
     let (gone, _, took) = tokio::join!(join_all(go), join_all(stay), counting);
     println!("those that went were counted out after {took:?}");
-    assert!(took < 2 * AT_ONCE, "{took:?}");
+    assert!(took < SOON, "{took:?}");
     let shown = instance.shown().await.expect("an answer");
     assert_eq!(shown.count, u64::from(EACH), "who polls on stays");
     for path in gone {

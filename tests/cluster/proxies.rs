@@ -22,8 +22,9 @@ use crate::{
     waiting::{PATIENCE, eventually},
 };
 
-/// A page that has gone leaves the count within this, where no request of it was open; on a busy machine.
-const SOON: Duration = Duration::from_secs(6);
+/// A page that has gone leaves the count within this, where no request of it was open: it is given three seconds for its next
+/// poll, and ten where nothing says that it has gone.
+const SOON: Duration = Duration::from_secs(8);
 
 /// A proxy in front of one instance. Dropped, it is killed.
 #[derive(Debug)]
