@@ -237,8 +237,6 @@ async fn joins(server: SocketAddr) -> Seen {
         if websocket.is_answered_after(&packets, wanted).await {
             seen.push(wanted.to_owned());
         }
-        // What was answered before is not to be found again.
-        websocket.forget();
     }
     seen
 }
