@@ -13,7 +13,7 @@ use tokio::{sync::watch, time::Instant};
 
 use crate::{
     engine::{Engine, settings::Transport},
-    metrics::Metrics,
+    metrics::{Metrics, signed},
     view::View,
 };
 
@@ -75,14 +75,8 @@ impl Admin {
     fn refresh(&self) {
         let view = *self.view.borrow();
         let now = Instant::now();
-        let shown = view.shown(now);
         let metrics = &self.metrics;
-        metrics.cluster_users.set(signed(shown.users));
-        metrics.view_revision.set(signed(shown.revision.0));
-        metrics.view_exact.set(i64::from(shown.exact));
-        metrics.view_age_seconds.set(view.age(now).as_secs_f64());
-        metrics.store_up.set(i64::from(view.is_reachable(now)));
-        metrics.instances.set(view.instances().into());
+        metrics.take_in(&view, now);
         let mut sockets = 0;
         for transport in Transport::ALL {
             let joined = self.engine.joined(transport) as u64;
@@ -91,8 +85,4 @@ impl Admin {
         }
         metrics.drift_users.set(signed(view.acknowledged_users(now)) - signed(sockets));
     }
-}
-
-fn signed(number: u64) -> i64 {
-    i64::try_from(number).unwrap_or(i64::MAX)
 }

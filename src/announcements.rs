@@ -3,6 +3,10 @@
 //! It never reports. Whenever it subscribes, it asks the reporter for a report at once, whose reply closes
 //! the gap in which announcements may have been missed. A subscription that looks alive but delivers
 //! nothing is found out by comparing what arrives with what replies say was published.
+//!
+//! Channels ignore database numbers and keys, and anybody may publish there, so a message is believed only if it says
+//! that it speaks of our own dataset. One that does not say is a reason to ask the store, and no more: if the store has
+//! nothing as new, it was not ours either.
 
 use std::{mem, sync::Arc, time::Duration};
 
@@ -15,15 +19,19 @@ use tokio::{
 use tokio_util::sync::CancellationToken;
 
 use crate::{
-    count::Revision,
+    count::{Count, Revision},
+    log_limit::LogLimit,
     metrics::Metrics,
-    store::{self, Store},
+    store::{self, Announcement, Store},
     view::View,
 };
 
 /// How long an announcement that a reply speaks of may take to arrive before the subscription counts as
 /// deaf. Both travel from the same server, so a second is far more than the order of arrival needs.
 pub const DEAF_AFTER: Duration = Duration::from_secs(1);
+/// The least time between two lines of the log that tell of others on the channel: it goes on until an operator
+/// changes a setting, and each of their messages is one.
+const FOREIGN_LOG_GAP: Duration = Duration::from_mins(1);
 /// Waits between attempts to subscribe: jittered, from this…
 const RESUBSCRIBE_MIN: Duration = Duration::from_millis(50);
 /// …to this. Replies carry the count meanwhile, so there is no hurry beyond it.
@@ -36,6 +44,8 @@ pub struct Listener {
     view: Arc<watch::Sender<View>>,
     resync: Arc<Notify>,
     metrics: Metrics,
+    /// For lines that tell of others on the channel.
+    foreign_log: LogLimit,
 }
 
 impl Listener {
@@ -46,7 +56,7 @@ impl Listener {
         resync: Arc<Notify>,
         metrics: Metrics,
     ) -> Self {
-        Self { store, view, resync, metrics }
+        Self { store, view, resync, metrics, foreign_log: LogLimit::new(FOREIGN_LOG_GAP) }
     }
 
     /// Listens until `stop`. Nothing is lost by stopping anywhere: a subscription changes nothing.
@@ -87,18 +97,18 @@ impl Listener {
         let mut view = self.view.subscribe();
         self.resync.notify_one();
         loop {
-            let deaf_at = hearing.compare(&view.borrow_and_update(), Instant::now());
+            let deaf_at = {
+                let view = view.borrow_and_update();
+                if hearing.is_contradicted(&view) {
+                    self.tell_of_others(
+                        "a message that says no key, of a revision that our store does not have",
+                    );
+                }
+                hearing.compare(&view, Instant::now())
+            };
             tokio::select! {
                 announcement = announcements.next() => match announcement {
-                    Some(Ok(count)) => {
-                        self.metrics.announcements.inc();
-                        hearing.heard(count.revision);
-                        self.view.send_if_modified(|view| {
-                            let news = count.supersedes(&view.seen());
-                            view.fold(count, Instant::now());
-                            news
-                        });
-                    }
+                    Some(Ok(announcement)) => self.receive(announcement, &mut hearing),
                     Some(Err(error)) => tracing::debug!(%error, "failed to read an announcement"),
                     None => return "the connection ended",
                 },
@@ -108,6 +118,39 @@ impl Listener {
                 }
             }
         }
+    }
+
+    fn receive(&self, announcement: Announcement, hearing: &mut Hearing) {
+        match announcement {
+            Announcement::Own(count) => {
+                self.metrics.announcements.inc();
+                hearing.heard(count.revision);
+                self.view.send_if_modified(|view| {
+                    let news = count.supersedes(&view.seen());
+                    view.fold(count, Instant::now());
+                    news
+                });
+            }
+            Announcement::Unsigned(count) => {
+                self.metrics.announcements.inc();
+                if hearing.is_news(&count, &self.view.borrow(), Instant::now()) {
+                    Notify::notify_one(&self.resync);
+                }
+            }
+            Announcement::Foreign(dataset) => self.tell_of_others(&dataset.to_string()),
+        }
+    }
+
+    /// Somebody else's messages arrive: none of them is believed, but each costs every instance of both clusters work.
+    fn tell_of_others(&self, what: &str) {
+        self.metrics.foreign_announcements.inc();
+        let Some(held_back) = self.foreign_log.admit(Instant::now()) else { return };
+        tracing::warn!(
+            what,
+            held_back,
+            "somebody else announces on our channel, and is not believed: give each cluster a \
+            HEADCOUNT_CHANNEL of its own"
+        );
     }
 }
 
@@ -129,15 +172,38 @@ struct Hearing {
     heard: Option<Revision>,
     /// A published revision that has not arrived, and when patience ends.
     awaited: Option<(Revision, Instant)>,
+    /// The first message since the last look that said no dataset and was newer than the view, and when it came.
+    claimed: Option<(Revision, Instant)>,
 }
 
 impl Hearing {
     fn new(subscribed_at: Instant) -> Self {
-        Self { subscribed_at, heard: None, awaited: None }
+        Self { subscribed_at, heard: None, awaited: None, claimed: None }
     }
 
     fn heard(&mut self, revision: Revision) {
         self.heard = self.heard.max(Some(revision));
+    }
+
+    /// Takes in a message that does not say what it speaks of; whether it is worth asking the store. It shows in any
+    /// case that the subscription delivers, as instances of a former version rely on.
+    fn is_news(&mut self, count: &Count, view: &View, now: Instant) -> bool {
+        self.heard = self.heard.map(|heard| heard.max(view.announced()));
+        let news = count.supersedes(&view.seen());
+        if news {
+            self.claimed.get_or_insert((count.revision, now));
+        }
+        news
+    }
+
+    /// Whether the store, asked after such a message, had nothing as new.
+    fn is_contradicted(&mut self, view: &View) -> bool {
+        let Some((revision, claimed_at)) = self.claimed else { return false };
+        if view.answered().is_none_or(|sent_at| sent_at <= claimed_at) {
+            return false;
+        }
+        self.claimed = None;
+        view.seen().revision < revision
     }
 
     /// When the subscription counts as deaf, if what is awaited does not arrive by then.

@@ -4,22 +4,24 @@
 //! Every raw value is a string here, so that a refusal can name the variable, the value and what is allowed,
 //! whether it came from a flag or from the environment.
 
+mod environment;
+mod health;
 mod load;
+mod member;
 mod setting;
 
-use std::{
-    fmt,
-    net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr},
-    time::Duration,
-};
+use std::{fmt, net::SocketAddr, time::Duration};
 
 use clap::{Args, Parser, Subcommand};
 use uuid::Uuid;
 
+pub use health::HealthArgs;
 pub(crate) use load::POLLING_LEAVES_AT_ONCE;
 pub use load::{LoadArgs, LoadConfig, Target, Transport};
+pub(crate) use member::CheckedMember;
+pub use member::MemberSettings;
 pub use setting::ConfigError;
-use setting::{Setting, redis_url};
+use setting::{Setting, default_channel, redis_url, without_redis};
 
 use crate::{
     count::Incarnation,
@@ -65,7 +67,8 @@ pub enum Command {
     /// Show the live instances of a cluster and what they add up to. Exit code 1 if the sum is not the count,
     /// or the store is away.
     Status(StatusArgs),
-    /// Ask an instance on this machine whether it is ready; exit code 1 if not. For container health checks.
+    /// Ask an instance on this machine whether it is ready; exit code 1 if not. For container health checks, and
+    /// for its metrics where nothing else can ask.
     Health(HealthArgs),
     /// Send many simulated visitors to a server and check that each is told the right count.
     Load(Box<LoadArgs>),
@@ -119,12 +122,12 @@ pub struct ServeArgs {
         default_value = "websocket,polling"
     )]
     transports: String,
-    /// Origins of web pages that may connect, besides pages of the same host: a list with commas between,
-    /// or *. Requests without an Origin header are let in.
+    /// Origins of web pages that may connect, besides pages of the same host: a list with commas between, in which
+    /// `https://*.shop.example` stands for all subdomains, or *. Requests without an Origin header are let in.
     #[arg(long, env = "HEADCOUNT_ALLOWED_ORIGINS", value_name = "LIST")]
     allowed_origins: Option<String>,
     /// Sessions at a time, counted from the handshake on; beyond it handshakes get 503. Default: what the
-    /// file limit allows less a reserve, at most 100000.
+    /// file limit and the memory limit allow less a reserve, at most 100000.
     #[arg(long, env = "HEADCOUNT_MAX_CONNECTIONS", value_name = "NUMBER")]
     max_connections: Option<String>,
     /// On SIGTERM: how long to go on serving while not ready, so that a balancer notices (4s behind one).
@@ -157,9 +160,10 @@ pub struct StoreArgs {
     /// Redis key of the count; a cluster of its own needs a key and a channel of its own.
     #[arg(long, env = "HEADCOUNT_KEY", value_name = "NAME", default_value = DEFAULT_KEY)]
     key: String,
-    /// Redis channel of announcements.
-    #[arg(long, env = "HEADCOUNT_CHANNEL", value_name = "NAME", default_value = DEFAULT_CHANNEL)]
-    channel: String,
+    /// Redis channel of announcements. Default: user count, and user count@5 in database 5, since channels ignore
+    /// database numbers.
+    #[arg(long, env = "HEADCOUNT_CHANNEL", value_name = "NAME")]
+    channel: Option<String>,
 }
 
 /// The settings of `headcount status`.
@@ -172,22 +176,11 @@ pub struct StatusArgs {
     pub json: bool,
 }
 
-/// The settings of `headcount health`.
-#[derive(Args, Clone, Debug)]
-pub struct HealthArgs {
-    /// Admin address of the instance to ask.
-    #[arg(long, env = "HEADCOUNT_ADMIN_LISTEN", value_name = "ADDRESS", default_value = DEFAULT_ADMIN)]
-    admin_listen: String,
-    /// Ask whether it is alive rather than whether it is ready.
-    #[arg(long)]
-    pub live: bool,
-}
-
 /// The admin address, unless set otherwise.
 const DEFAULT_ADMIN: &str = "127.0.0.1:9100";
 /// The public key, unless set otherwise.
 pub const DEFAULT_KEY: &str = "currentUsers";
-/// The channel of announcements, unless set otherwise.
+/// The channel of announcements in database 0, unless set otherwise; in others `@` and their number follow.
 pub const DEFAULT_CHANNEL: &str = "user count";
 
 /// The settings of `headcount serve`, checked: every relation between them holds.
@@ -248,15 +241,14 @@ impl ServeArgs {
     /// The first setting that is not allowed, by the name of its variable.
     pub fn check(&self) -> Result<Config, ConfigError> {
         let transports = Setting("HEADCOUNT_TRANSPORTS", &self.transports);
-        let (heartbeat, lease) = self.heartbeat_and_lease()?;
+        let (heartbeat, lease) = heartbeat_and_lease(&self.heartbeat, &self.lease)?;
         Ok(Config {
             listen: Setting("HEADCOUNT_LISTEN", &self.listen).address()?,
             admin_listen: Setting("HEADCOUNT_ADMIN_LISTEN", &self.admin_listen).address()?,
             redis: self.store.check()?,
             heartbeat,
             lease,
-            emit_interval: Setting("HEADCOUNT_EMIT_INTERVAL", &self.emit_interval)
-                .duration(Duration::from_millis(1), Duration::from_secs(10))?,
+            emit_interval: emit_interval(&self.emit_interval)?,
             ping_interval: Setting("HEADCOUNT_PING_INTERVAL", &self.ping_interval)
                 .duration(PING_MIN, PING_MAX)?,
             ping_timeout: Setting("HEADCOUNT_PING_TIMEOUT", &self.ping_timeout)
@@ -277,31 +269,14 @@ impl ServeArgs {
         })
     }
 
-    /// The lease must outlast two reports that go unanswered and the heartbeat after them, and several
-    /// heartbeats must fit into it, or a single lost report would look like a death.
-    fn heartbeat_and_lease(&self) -> Result<(Duration, Duration), ConfigError> {
-        let lease_setting = Setting("HEADCOUNT_LEASE", &self.lease);
-        let heartbeat_setting = Setting("HEADCOUNT_HEARTBEAT", &self.heartbeat);
-        let lease = lease_setting.duration(LEASE_MIN, LEASE_MAX)?;
-        let heartbeat = heartbeat_setting.duration(HEARTBEAT_MIN, LEASE_MAX / 3)?;
-        let shortest = 2 * ANSWER_OVERDUE + heartbeat;
-        let hopeless = lease < 2 * ANSWER_OVERDUE + HEARTBEAT_MIN;
-        if heartbeat > lease / 3 && !hopeless {
-            let most = humantime::format_duration(Duration::from_millis(whole_millis(lease / 3)));
-            return Err(heartbeat_setting.refuse(format!("at most {most}: a third of the lease")));
-        }
-        if lease < shortest {
-            let shortest = humantime::format_duration(shortest);
-            return Err(lease_setting.refuse(format!("at least {shortest}: 1.5s plus a heartbeat")));
-        }
-        Ok((heartbeat, lease))
-    }
-
     fn origins(&self) -> Result<Origins, ConfigError> {
         let Some(text) = &self.allowed_origins else { return Ok(Origins::Same) };
-        let allowed = "* or a list of origins such as https://blog.example,http://127.0.0.1:8080";
-        let setting = Setting("HEADCOUNT_ALLOWED_ORIGINS", text);
-        Origins::parse(text).ok_or_else(|| setting.refuse(allowed))
+        Origins::parse(text).map_err(|error| {
+            let allowed =
+                "* or a list of origins such as https://blog.example,https://*.shop.example";
+            let setting = Setting("HEADCOUNT_ALLOWED_ORIGINS", text);
+            setting.refuse(format!("{allowed} ({error})"))
+        })
     }
 
     fn connections_max(&self) -> Result<Option<usize>, ConfigError> {
@@ -336,21 +311,52 @@ impl ServeArgs {
     }
 }
 
+/// The lease must outlast two reports that go unanswered and the heartbeat after them, and several
+/// heartbeats must fit into it, or a single lost report would look like a death.
+fn heartbeat_and_lease(heartbeat: &str, lease: &str) -> Result<(Duration, Duration), ConfigError> {
+    let lease_setting = Setting("HEADCOUNT_LEASE", lease);
+    let heartbeat_setting = Setting("HEADCOUNT_HEARTBEAT", heartbeat);
+    let lease = lease_setting.duration(LEASE_MIN, LEASE_MAX)?;
+    let heartbeat = heartbeat_setting.duration(HEARTBEAT_MIN, LEASE_MAX / 3)?;
+    let shortest = 2 * ANSWER_OVERDUE + heartbeat;
+    let hopeless = lease < 2 * ANSWER_OVERDUE + HEARTBEAT_MIN;
+    if heartbeat > lease / 3 && !hopeless {
+        let most = humantime::format_duration(Duration::from_millis(whole_millis(lease / 3)));
+        return Err(heartbeat_setting.refuse(format!("at most {most}: a third of the lease")));
+    }
+    if lease < shortest {
+        let shortest = humantime::format_duration(shortest);
+        return Err(lease_setting.refuse(format!("at least {shortest}: 1.5s plus a heartbeat")));
+    }
+    Ok((heartbeat, lease))
+}
+
+fn emit_interval(text: &str) -> Result<Duration, ConfigError> {
+    let [least, most] = [Duration::from_millis(1), Duration::from_secs(10)];
+    Setting("HEADCOUNT_EMIT_INTERVAL", text).duration(least, most)
+}
+
 impl StoreArgs {
     /// Checks where the count is shared; `None` is the embedded store.
     fn check(&self) -> Result<Option<RedisConfig>, ConfigError> {
-        let key = Setting("HEADCOUNT_KEY", &self.key);
-        let channel = Setting("HEADCOUNT_CHANNEL", &self.channel);
-        key.name()?;
-        channel.name()?;
-        let Some(url) = &self.redis_url else { return Ok(None) };
-        if self.key != DEFAULT_KEY && self.channel == DEFAULT_CHANNEL {
-            let why = "changed together with HEADCOUNT_KEY: channels ignore database numbers, so two \
-                clusters on one Redis would hear each other";
-            return Err(channel.refuse(why));
+        Setting("HEADCOUNT_KEY", &self.key).name()?;
+        if let Some(channel) = &self.channel {
+            Setting("HEADCOUNT_CHANNEL", channel).name()?;
         }
+        let Some(url) = &self.redis_url else {
+            let key = Some(self.key.as_str()).filter(|&key| key != DEFAULT_KEY);
+            return without_redis(key, self.channel.as_deref()).map(|()| None);
+        };
         let url = redis_url(url)?;
-        Ok(Some(RedisConfig { url, key: self.key.clone(), channel: self.channel.clone() }))
+        let channel =
+            self.channel.clone().unwrap_or_else(|| default_channel(DEFAULT_CHANNEL, &url));
+        let is_default = self.channel.is_none() || channel == DEFAULT_CHANNEL;
+        if self.key != DEFAULT_KEY && is_default {
+            let why = "changed together with HEADCOUNT_KEY: channels ignore keys, so two clusters on one Redis \
+                would hear each other";
+            return Err(Setting("HEADCOUNT_CHANNEL", &channel).refuse(why));
+        }
+        Ok(Some(RedisConfig { url, key: self.key.clone(), channel }))
     }
 }
 
@@ -366,22 +372,6 @@ impl StatusArgs {
             allowed: "set to the Redis that the cluster shares".to_owned(),
         };
         self.store.check()?.ok_or(missing)
-    }
-}
-
-impl HealthArgs {
-    /// The address to ask. One that stands for all interfaces is asked on the loopback.
-    ///
-    /// # Errors
-    /// If it is not an address.
-    pub fn check(&self) -> Result<SocketAddr, ConfigError> {
-        let mut address = Setting("HEADCOUNT_ADMIN_LISTEN", &self.admin_listen).address()?;
-        match address.ip() {
-            IpAddr::V4(ip) if ip.is_unspecified() => address.set_ip(Ipv4Addr::LOCALHOST.into()),
-            IpAddr::V6(ip) if ip.is_unspecified() => address.set_ip(Ipv6Addr::LOCALHOST.into()),
-            _ => {}
-        }
-        Ok(address)
     }
 }
 

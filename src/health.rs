@@ -1,5 +1,5 @@
 //! `headcount health`: asks an instance's admin listener how it is, so that a container needs no other tool
-//! for its health check.
+//! for its health check, and its operators none for its metrics.
 
 use std::{net::SocketAddr, time::Duration};
 
@@ -12,8 +12,29 @@ use tokio::{net::TcpStream, time::timeout};
 
 /// An instance answers in a millisecond; one that takes this long is not well.
 const PATIENCE: Duration = Duration::from_secs(2);
-/// Answers are one line.
-const ANSWER_BYTES_MAX: usize = 4096;
+/// Metrics are some 30 kB, all else is one line.
+const ANSWER_BYTES_MAX: usize = 1024 * 1024;
+
+/// What an instance is asked.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Question {
+    /// Whether the process is well.
+    Alive,
+    /// Whether it may be sent visitors.
+    Ready,
+    /// Its metrics, as Prometheus reads them.
+    Metrics,
+}
+
+impl Question {
+    fn path(self) -> &'static str {
+        match self {
+            Self::Alive => "/livez",
+            Self::Ready => "/readyz",
+            Self::Metrics => "/metrics",
+        }
+    }
+}
 
 /// What an instance says of itself.
 #[derive(Debug)]
@@ -28,8 +49,8 @@ pub struct Answer {
 ///
 /// # Errors
 /// If it does not answer within two seconds, or not in HTTP.
-pub async fn ask(address: SocketAddr, path: &str) -> anyhow::Result<Answer> {
-    let asked = timeout(PATIENCE, get(address, path)).await;
+pub async fn ask(address: SocketAddr, question: Question) -> anyhow::Result<Answer> {
+    let asked = timeout(PATIENCE, get(address, question.path())).await;
     asked.with_context(|| format!("no answer from {address} within {PATIENCE:?}"))?
 }
 

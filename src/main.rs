@@ -12,10 +12,11 @@ use std::{
 };
 
 use anyhow::{Context, anyhow};
-use clap::Parser;
 use headcount::{
     config::{Cli, Command, Config, ConfigError, HealthArgs, LoadArgs, ServeArgs, StatusArgs},
-    health, load,
+    escaped::escaped_json,
+    health::{self, Question},
+    load,
     logging::Log,
     server::{Addresses, Server, redis_store},
     status::{self, Status},
@@ -38,7 +39,7 @@ const NAME_LOOKUPS_AT_ONCE: usize = 4;
 const LAST_WORDS_WITHIN: Duration = Duration::from_secs(1);
 
 fn main() -> ExitCode {
-    let cli = match Cli::try_parse() {
+    let cli = match Cli::try_read() {
         Ok(cli) => cli,
         Err(usage) => return print_usage(usage),
     };
@@ -83,7 +84,8 @@ async fn status(settings: &StatusArgs) -> anyhow::Result<ExitCode> {
     let roster = store.roster().await?;
     let status = Status::of(&roster);
     if settings.json {
-        print_line(&serde_json::to_string_pretty(&status)?)?;
+        // Anybody may have stored anything there, and this may go to a terminal.
+        print_line(&escaped_json(&serde_json::to_string_pretty(&status)?))?;
     } else {
         print_line(&status)?;
     }
@@ -93,8 +95,12 @@ async fn status(settings: &StatusArgs) -> anyhow::Result<ExitCode> {
 #[tokio::main(flavor = "current_thread")]
 async fn health(settings: &HealthArgs) -> anyhow::Result<ExitCode> {
     let address = settings.check()?;
-    let path = if settings.live { "/livez" } else { "/readyz" };
-    let answer = health::ask(address, path).await?;
+    let question = match settings {
+        HealthArgs { metrics: true, .. } => Question::Metrics,
+        HealthArgs { live: true, .. } => Question::Alive,
+        _ => Question::Ready,
+    };
+    let answer = health::ask(address, question).await?;
     print_line(&answer.text.trim_end())?;
     Ok(if answer.healthy { ExitCode::SUCCESS } else { ExitCode::FAILURE })
 }

@@ -1,59 +1,59 @@
 //! Gives memory back to the system after a rush. The C library keeps what was freed for later, all of it if the last
 //! block is in use, and so an instance would stay as large as its busiest minute.
 //!
-//! It watches the local count; it never asks what holds the memory.
+//! It looks at the number of sessions, joined or not; it never asks what holds the memory. How much there may be is
+//! [`limit`]'s.
 
-use std::time::Duration;
+pub mod limit;
 
-use tokio::{sync::watch, task::spawn_blocking, time::sleep};
+use std::{
+    sync::atomic::{AtomicUsize, Ordering},
+    time::Duration,
+};
+
+use tokio::{task::spawn_blocking, time::sleep};
 use tokio_util::sync::CancellationToken;
 
-use crate::tally::Local;
+/// Giving back is worth the time it takes, some milliseconds, from so many sessions on: some ten megabytes.
+const LEAVERS_MIN: usize = 500;
+/// Between two looks at the number of sessions. It costs nothing, and who waits for memory waits for seconds.
+const LOOK: Duration = Duration::from_secs(5);
 
-/// Giving back is worth the time it takes, some milliseconds, from so many connections on: some ten megabytes.
-const LEAVERS_MIN: u64 = 500;
-/// How long after many have left: their sessions take a moment to be cleared away, and more may be leaving.
-const SETTLE: Duration = Duration::from_secs(2);
-
-/// Gives memory back whenever at least half of the connections have left, until `stop`.
-pub async fn give_back(mut local: watch::Receiver<Local>, stop: CancellationToken) {
-    let mut tide = Tide::default();
+/// Gives memory back whenever at least half of the sessions have ended, until `stop`. `open` says how many there are.
+pub async fn give_back(high: &HighWater, open: impl Fn() -> usize, stop: CancellationToken) {
     loop {
-        let users = local.borrow_and_update().users;
-        if tide.has_ebbed(users) {
-            tokio::select! {
-                () = stop.cancelled() => return,
-                () = sleep(SETTLE) => {}
-            }
-            tide.start_over(local.borrow().users);
-            if let Err(error) = spawn_blocking(release).await {
-                tracing::warn!(%error, "failed to give memory back");
-            }
-            continue;
-        }
         tokio::select! {
             () = stop.cancelled() => return,
-            changed = local.changed() => if changed.is_err() { return },
+            () = sleep(LOOK) => {}
+        }
+        if high.has_ebbed(open())
+            && let Err(error) = spawn_blocking(release).await
+        {
+            tracing::warn!(%error, "failed to give memory back");
         }
     }
 }
 
-/// The most connections since memory was given back.
+/// The most sessions at a time since memory was given back. Whoever begins a session tells it, since a rush may be over
+/// before anybody looks.
 #[derive(Debug, Default)]
-struct Tide {
-    high: u64,
-}
+pub struct HighWater(AtomicUsize);
 
-impl Tide {
-    /// Whether at least half of them have left, and enough.
-    fn has_ebbed(&mut self, users: u64) -> bool {
-        self.high = self.high.max(users);
-        let leavers = self.high - users;
-        leavers >= LEAVERS_MIN && leavers >= users
+impl HighWater {
+    /// There are so many sessions now.
+    pub fn rise(&self, sessions: usize) {
+        self.0.fetch_max(sessions, Ordering::Relaxed);
     }
 
-    fn start_over(&mut self, users: u64) {
-        self.high = users;
+    /// Whether at least half of them have ended, and enough; then it starts over.
+    fn has_ebbed(&self, sessions: usize) -> bool {
+        let high = self.0.load(Ordering::Relaxed);
+        let leavers = high.saturating_sub(sessions);
+        let ebbed = leavers >= LEAVERS_MIN && leavers >= sessions;
+        if ebbed {
+            self.0.store(sessions, Ordering::Relaxed);
+        }
+        ebbed
     }
 }
 
@@ -68,18 +68,5 @@ fn release() {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    /// Goal: memory is given back after a rush and not at each leave. Method: counts that rise, fall a little, fall by
-    /// half and to nothing, and small ones.
-    #[test]
-    fn half_of_many_must_have_left() {
-        let mut tide = Tide::default();
-        assert!([0, 499, 0, 2000, 1500, 1001].iter().all(|&users| !tide.has_ebbed(users)));
-        assert!(tide.has_ebbed(1000));
-        tide.start_over(900);
-        assert!([900, 451].iter().all(|&users| !tide.has_ebbed(users)), "they are not enough");
-        assert!(tide.has_ebbed(400));
-    }
-}
+#[path = "memory/tests.rs"]
+mod tests;

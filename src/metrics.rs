@@ -9,6 +9,9 @@ use prometheus::{
     Gauge, Histogram, HistogramOpts, IntCounter, IntCounterVec, IntGauge, IntGaugeVec, Opts,
     Registry, TextEncoder,
 };
+use tokio::time::Instant;
+
+use crate::view::View;
 
 /// A healthy report takes well below a millisecond on a local network; 0.75 s is where the store counts as
 /// away, 2 s the default lease.
@@ -32,6 +35,7 @@ const HELP: &[(&str, &str)] = &[
     ("reports_total", "Reports to the store."),
     ("report_seconds", "From sending a report to its answer."),
     ("announcements_total", "Announcements received by pub/sub."),
+    ("foreign_announcements_total", "Messages on our channel that were somebody else's."),
     ("resubscribes_total", "Subscriptions made anew after the first."),
     ("emissions_total", "Rounds of sending the count to this instance's sockets."),
     ("emitted_packets_total", "Packets handed to sockets, first values included."),
@@ -97,6 +101,8 @@ pub struct Metrics {
     pub report_seconds: Histogram,
     /// Announcements received.
     pub announcements: IntCounter,
+    /// Messages on our channel that were somebody else's.
+    pub foreign_announcements: IntCounter,
     /// Subscriptions made anew after the first.
     pub resubscribes: IntCounter,
     /// Rounds of sending the count to this instance's sockets.
@@ -149,6 +155,7 @@ impl Metrics {
             reports: make.counters("reports_total", &OUTCOMES)?,
             report_seconds: make.histogram("report_seconds", REPORT_BUCKETS)?,
             announcements: make.counter("announcements_total")?,
+            foreign_announcements: make.counter("foreign_announcements_total")?,
             resubscribes: make.counter("resubscribes_total")?,
             emissions: make.counter("emissions_total")?,
             emitted_packets: make.counter("emitted_packets_total")?,
@@ -184,6 +191,17 @@ impl Metrics {
         }
     }
 
+    /// Sets the metrics that the view holds.
+    pub(crate) fn take_in(&self, view: &View, now: Instant) {
+        let shown = view.shown(now);
+        self.cluster_users.set(signed(shown.users));
+        self.view_revision.set(signed(shown.revision.0));
+        self.view_exact.set(i64::from(shown.exact));
+        self.view_age_seconds.set(view.age(now).as_secs_f64());
+        self.store_up.set(i64::from(view.is_reachable(now)));
+        self.instances.set(view.instances().into());
+    }
+
     /// The page that Prometheus scrapes, in its text format.
     ///
     /// # Errors
@@ -191,6 +209,11 @@ impl Metrics {
     pub fn render(&self) -> Result<String, prometheus::Error> {
         TextEncoder::new().encode_to_string(&self.registry.gather())
     }
+}
+
+/// A number as gauges take it.
+pub(crate) fn signed(number: u64) -> i64 {
+    i64::try_from(number).unwrap_or(i64::MAX)
 }
 
 /// Observes a duration in seconds.

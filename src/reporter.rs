@@ -27,6 +27,10 @@ use crate::{
 /// must not fill the log.
 const LOG_GAP: Duration = Duration::from_secs(10);
 
+/// The most kinds of trouble that are told of before the store has answered again for a while. There are nine and the
+/// commands that may be denied one after the other; a store that makes up others must not fill the log.
+const TROUBLES_MAX: usize = 32;
+
 /// See the module's documentation.
 #[derive(Debug)]
 pub struct Reporter {
@@ -40,11 +44,11 @@ pub struct Reporter {
     incarnation: Incarnation,
     sequence: Sequence,
     pace: ReportPace,
-    /// What the next report asks for: an audit after a wrong type, otherwise nothing special.
+    /// What the next report asks for: an audit after one that may be half done, otherwise nothing special.
     kind: ReportKind,
     under_way: JoinSet<Outcome>,
     /// The kinds of trouble that the log has told of since it last said that the store answers.
-    troubles: Vec<&'static str>,
+    troubles: Vec<String>,
     rejoiced_at: Option<Instant>,
     /// Looking at the tally has a pace too, so that a rush does not wake this task for every join.
     next_look: Instant,
@@ -189,11 +193,11 @@ impl Reporter {
             Err(error) => {
                 self.count(error.label());
                 self.pace.failed(sent.at, now);
-                if matches!(error, StoreError::WrongType(_)) {
+                if error.may_be_half_done() {
                     self.kind = ReportKind::Audit;
                 }
                 if !self.pace.overtaken(sent.at) {
-                    self.lose(error.label(), &error.to_string());
+                    self.lose(&trouble(&error), &error.to_string());
                 }
             }
         }
@@ -236,14 +240,15 @@ impl Reporter {
     }
 
     /// From here on the view is an estimate.
-    fn lose(&mut self, trouble: &'static str, details: &str) {
+    fn lose(&mut self, trouble: &str, details: &str) {
         self.view.send_if_modified(View::lose);
-        if self.troubles.contains(&trouble) {
-            tracing::debug!(details, "store still does not answer");
+        let is_told = self.troubles.iter().any(|told| told == trouble);
+        if is_told || self.troubles.len() >= TROUBLES_MAX {
+            tracing::debug!(%details, "store still does not answer");
             return;
         }
-        self.troubles.push(trouble);
-        tracing::warn!(details, "store does not answer: showing the estimate until it does");
+        self.troubles.push(trouble.to_owned());
+        tracing::warn!(%details, "store does not answer: showing the estimate until it does");
     }
 
     /// Says that the trouble is over, if there was any.
@@ -278,6 +283,14 @@ impl Reporter {
     }
 }
 
+/// What is told of once: each denial, since whoever mends permissions needs to know of the next one.
+fn trouble(error: &StoreError) -> String {
+    match error {
+        StoreError::Denied(_) => error.to_string(),
+        _ => error.label().to_owned(),
+    }
+}
+
 fn answer(reply: &Reply) -> Answer {
     Answer {
         instances: reply.instances,
@@ -287,6 +300,12 @@ fn answer(reply: &Reply) -> Answer {
 }
 
 impl StoreError {
+    /// Whether a report may have ended half-way, which an audit makes good: an answer that is an error came from the
+    /// midst of it.
+    fn may_be_half_done(&self) -> bool {
+        matches!(self, Self::WrongType(_) | Self::Denied(_) | Self::Protocol(_) | Self::Refused(_))
+    }
+
     /// The value of the metric's label `outcome`.
     fn label(&self) -> &'static str {
         match self {

@@ -4,7 +4,7 @@
 //! A long-lived task that ends before it was told to takes the whole instance down: half an instance would
 //! look alive and show old numbers.
 
-use std::{fmt, net::SocketAddr, sync::Arc, time::Duration};
+use std::{fmt, net::SocketAddr, path::Path, sync::Arc, time::Duration};
 
 use anyhow::{Context, anyhow};
 use axum::Router;
@@ -29,11 +29,18 @@ use crate::{
         endpoint,
         serve::{HEAD_TIMEOUT, HttpService, Timeouts},
     },
-    memory,
+    memory::{
+        self,
+        limit::{
+            CONNECTIONS_PER_SESSION, CONNECTIONS_SPARE, MemoryLimit, ProcessLimits, memory_limit,
+            sessions_within,
+        },
+    },
     metrics::Metrics,
     net::listener::{self, Listener},
     observer::Observer,
     origin::cors,
+    places::Places,
     reporter::{Reporter, ReporterSettings},
     store::{
         Store,
@@ -88,7 +95,7 @@ impl Server {
     /// # Errors
     /// If an address cannot be bound or the file limit cannot be read.
     pub fn bind(config: Config) -> anyhow::Result<Self> {
-        let limits = Limits::raise(config.connections_max)?;
+        let limits = Limits::raise(&config)?;
         let store = store(&config)?;
         let metrics = Metrics::new(store.kind()).context("failed to set up metrics")?;
         metrics.connections_max.set(i64::try_from(limits.sessions).unwrap_or(i64::MAX));
@@ -116,6 +123,7 @@ impl Server {
     /// # Errors
     /// If a long-lived task ends by itself.
     pub async fn run(self, stop: CancellationToken) -> anyhow::Result<()> {
+        self.limits.tell(self.config.connections_max.is_some());
         let tally = Tally::new();
         let view = Arc::new(watch::Sender::new(View::default()));
         let flusher = Flusher::default();
@@ -133,6 +141,8 @@ impl Server {
         let serving = self.spawn_ring(&mut tasks, &tally, &view, flusher);
         tasks.spawn("pings", ping_wheel::run(Arc::clone(&engine), serving.clone()));
         tasks.spawn("checks", Arc::clone(&engine).run_checks(serving.clone()));
+        let places = Arc::clone(engine.admission().places());
+        tasks.spawn("memory", give_memory_back(places, serving.clone()));
         let listening = CancellationToken::new();
         let public = web::router(self.web(view.subscribe(), engine.admission()))
             .merge(endpoint::router(Arc::clone(&engine)))
@@ -236,7 +246,6 @@ impl Server {
         let observer = Observer::new(tally.subscribe(), Arc::clone(view));
         tasks.spawn("observer", observer.run(stop.clone()));
         tasks.spawn("flusher", flusher.run(stop.clone()));
-        tasks.spawn("memory", memory::give_back(tally.subscribe(), stop.clone()));
         tasks.spawn("reporter", reporter.run(stop.clone()));
         tasks.spawn("announcements", listener.run(stop.clone()));
         tasks.spawn("broadcaster", broadcaster.run(stop.clone()));
@@ -247,6 +256,7 @@ impl Server {
         Web {
             view,
             origins: self.config.origins.clone(),
+            refusal_log: admission.refusal_log(),
             metrics: self.metrics.clone(),
             places: Arc::new(Semaphore::new(self.limits.streams)),
             pace: self.config.emit_interval,
@@ -262,6 +272,10 @@ impl Server {
             transports: self.config.transports,
         }
     }
+}
+
+async fn give_memory_back(places: Arc<Places>, stop: CancellationToken) {
+    memory::give_back(places.high_water(), || places.taken(), stop).await;
 }
 
 /// An address that is served.
@@ -339,7 +353,7 @@ pub fn redis_store(redis: &RedisConfig, lease: Duration) -> anyhow::Result<Redis
 }
 
 /// How much one instance takes.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Debug)]
 struct Limits {
     /// Connections of the public listener.
     connections: usize,
@@ -347,17 +361,55 @@ struct Limits {
     sessions: usize,
     /// Event streams of the API.
     streams: usize,
+    /// The least limit on memory, and the sessions that fit into it.
+    memory: Option<(MemoryLimit, usize)>,
 }
 
 impl Limits {
-    /// Raises the soft file limit to the hard one, and says what that leaves room for.
-    fn raise(sessions: Option<usize>) -> anyhow::Result<Self> {
+    /// Raises the soft file limit to the hard one, and says what that and the memory leave room for.
+    fn raise(config: &Config) -> anyhow::Result<Self> {
         let descriptors =
             rlimit::increase_nofile_limit(u64::MAX).context("failed to raise the file limit")?;
         let descriptors = usize::try_from(descriptors).unwrap_or(usize::MAX);
-        let connections = descriptors.saturating_sub(DESCRIPTORS_RESERVED).max(1);
-        let sessions = sessions.unwrap_or(connections.min(CONNECTIONS_MAX));
+        let descriptors = descriptors.saturating_sub(DESCRIPTORS_RESERVED).max(1);
+        let memory = memory_limit(Path::new("/"), ProcessLimits::of_this_process());
+        let memory = memory.map(|limit| {
+            let sessions = sessions_within(limit.bytes, config.payload_bytes_max);
+            (limit, sessions)
+        });
+        let in_memory = memory.as_ref().map_or(usize::MAX, |(_, sessions)| *sessions);
+        let default = descriptors.min(in_memory).min(CONNECTIONS_MAX);
+        let sessions = config.connections_max.unwrap_or(default);
+        // Beside sessions there must be room for those who are told that there is none, but no more than fits into memory.
+        let connections =
+            sessions.saturating_mul(CONNECTIONS_PER_SESSION).saturating_add(CONNECTIONS_SPARE);
+        let connections = connections.min(descriptors);
         let streams = (connections / STREAMS_SHARE).clamp(1, STREAMS_MAX);
-        Ok(Self { connections, sessions, streams })
+        Ok(Self { connections, sessions, streams, memory })
+    }
+
+    /// The log says which limit decides, and whether a setting asks for more than there is memory for. This comes after
+    /// the start-up line, which scripts expect first.
+    fn tell(&self, is_set: bool) {
+        let sessions = self.sessions;
+        let by = match &self.memory {
+            _ if is_set => "HEADCOUNT_MAX_CONNECTIONS".to_owned(),
+            Some((limit, in_memory)) if sessions == *in_memory => limit.source.to_string(),
+            _ if sessions == CONNECTIONS_MAX => "the default".to_owned(),
+            _ => "the file limit".to_owned(),
+        };
+        tracing::info!(sessions, %by, "takes at most so many sessions at a time");
+        if let Some((limit, in_memory)) =
+            self.memory.as_ref().filter(|(_, in_memory)| sessions > *in_memory)
+        {
+            tracing::warn!(
+                sessions,
+                in_memory,
+                bytes = limit.bytes,
+                limit = %limit.source,
+                "HEADCOUNT_MAX_CONNECTIONS is more than fits into memory at their worst: hostile clients could end \
+                this instance"
+            );
+        }
     }
 }

@@ -7,6 +7,7 @@ use serde::Serialize;
 use uuid::Uuid;
 
 use crate::{
+    escaped::Escaped,
     pace::whole_millis,
     store::{Roster, RosterEntry},
 };
@@ -94,8 +95,7 @@ impl fmt::Display for Status {
                 .lease_left_ms
                 .map_or_else(|| "none".to_owned(), |left| format!("{left} ms"));
             // Anybody may have stored anything there, and this goes to a terminal.
-            let (id, connections) = (instance.incarnation.escape_debug(), instance.connections);
-            let id = id.to_string();
+            let (id, connections) = (Escaped::new(&instance.incarnation), instance.connections);
             writeln!(f, "{id:<36}  {started:<20}  {connections:>11}  {left:>10}")?;
         }
         let verdict = if self.agrees { "they agree" } else { "THEY DO NOT AGREE" };

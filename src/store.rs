@@ -10,7 +10,10 @@ use std::{fmt, future::Future, pin::Pin, time::Duration};
 
 use futures_util::stream::BoxStream;
 
-use crate::count::{Count, Incarnation, Revision, Sequence, WHOLE_MAX};
+use crate::{
+    count::{Count, Incarnation, Revision, Sequence, WHOLE_MAX},
+    escaped::Escaped,
+};
 
 /// What a store does for an instance. Futures are boxed so that the kind of store is chosen at start.
 pub trait Store: fmt::Debug + Send + Sync + 'static {
@@ -34,8 +37,36 @@ pub trait Store: fmt::Debug + Send + Sync + 'static {
 /// A future of a [`Store`].
 pub type StoreFuture<'a, T> = Pin<Box<dyn Future<Output = Result<T, StoreError>> + Send + 'a>>;
 
-/// What [`Store::subscribe`] gives: counts as they are published.
-pub type Announcements = BoxStream<'static, Result<Count, StoreError>>;
+/// What [`Store::subscribe`] gives: what is published on the channel, from now on.
+pub type Announcements = BoxStream<'static, Result<Announcement, StoreError>>;
+
+/// One message of the channel. Channels are shared by all databases and keys of a Redis, and anybody may publish
+/// there, so a message says which dataset it speaks of.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Announcement {
+    /// This store's count.
+    Own(Count),
+    /// A count of nobody knows which dataset: published by a version that did not say, or by hand. It may be
+    /// another cluster's, so it is worth asking the store and no more.
+    Unsigned(Count),
+    /// Another cluster's count, and what that is called.
+    Foreign(Dataset),
+}
+
+/// What a count is a count of: a key in one of the databases of a Redis.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Dataset {
+    /// The public key.
+    pub key: String,
+    /// The number of the database.
+    pub database: u64,
+}
+
+impl fmt::Display for Dataset {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{} in database {}", Escaped::new(&self.key), self.database)
+    }
+}
 
 /// An instance tells the store its local count.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -131,26 +162,26 @@ pub struct RosterEntry {
 }
 
 /// Why a store did not answer as it should. The reporter's reaction depends on the kind, so there is one
-/// variant per reaction.
+/// variant per reaction. What a server said is in it escaped, so that it can be logged as it is.
 #[derive(Debug, thiserror::Error)]
 pub enum StoreError {
     /// No connection could be made, or it broke, or the address did not resolve.
     #[error("failed to reach the store: {0}")]
-    Unreachable(String),
+    Unreachable(Escaped),
     /// No answer within one lease. The command may still run; the fence makes that harmless.
     #[error("failed to get an answer from the store within {0:?}")]
     Timeout(Duration),
     /// The server is up but does not take writes for now: loading its data, busy with a script, out of
     /// memory, or read-only after a failover. It is tried again.
     #[error("the store refuses writes for now: {0}")]
-    Refused(String),
+    Refused(Escaped),
     /// A key holds something of another type. An audit puts it right.
     #[error("a key of the store has the wrong type: {0}")]
-    WrongType(String),
+    WrongType(Escaped),
     /// Wrong credentials or missing permissions. Tried again, since an operator may mend it, but said loudly.
     #[error("the store denies access: {0}")]
-    Denied(String),
+    Denied(Escaped),
     /// Something came back that this version does not understand.
     #[error("failed to understand the store: {0}")]
-    Protocol(String),
+    Protocol(Escaped),
 }

@@ -58,8 +58,13 @@ pub struct Newcomer<V> {
 impl<V> Tally<V> {
     /// An empty one.
     pub fn new() -> Arc<Self> {
+        Self::publishing_to(watch::Sender::new(Local::default()))
+    }
+
+    /// An empty one that publishes its count to whoever listens there already. No other tally may.
+    pub(crate) fn publishing_to(local: watch::Sender<Local>) -> Arc<Self> {
         let state = State { local: Local::default(), newcomers: VecDeque::new() };
-        Arc::new(Self { state: Mutex::new(state), local: watch::Sender::new(Local::default()) })
+        Arc::new(Self { state: Mutex::new(state), local })
     }
 
     /// Counts a connection in, until the returned presence is dropped. It is a newcomer until

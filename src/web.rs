@@ -3,7 +3,7 @@
 mod asset;
 mod badge;
 mod count;
-mod scripts;
+pub(crate) mod scripts;
 mod stream;
 
 use std::{sync::Arc, time::Duration};
@@ -19,7 +19,11 @@ use axum::{
 use tokio::sync::{Semaphore, watch};
 use tokio_util::sync::CancellationToken;
 
-use crate::{metrics::Metrics, origin::Origins, view::View};
+use crate::{
+    metrics::Metrics,
+    origin::{Origins, RefusalLog},
+    view::View,
+};
 use asset::{Asset, Caching};
 
 /// Everything the page needs comes from here, nothing is inline, nothing may frame it, and no text can
@@ -43,6 +47,8 @@ pub struct Web {
     pub view: watch::Receiver<View>,
     /// Which pages may read event streams.
     pub origins: Origins,
+    /// Tells of pages that may not.
+    pub refusal_log: RefusalLog,
     /// For counting streams, and refused ones.
     pub metrics: Metrics,
     /// One place per event stream.

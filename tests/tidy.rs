@@ -36,10 +36,15 @@ const LEFT_OVERS: [&str; 7] = [
     concat!("unimplemented", "!("),
     concat!("#[ig", "nore"),
 ];
-/// Goal: each source file owns one thing. Method: count the lines of all sources in any language.
+/// Goal: each source file owns one thing. Method: count the lines of all sources in any language, and of scripts.
 #[test]
 fn source_files_are_short() {
-    let sources = files(&["rs", "js", "mjs", "lua", "css", "sh"]);
+    let mut sources = files(&["rs", "js", "mjs", "lua", "css", "sh", "py"]);
+    sources.extend(files(&[""]).into_iter().filter(|(_, text)| text.starts_with("#!")));
+    assert!(
+        sources.iter().any(|(path, _)| path == Path::new("scripts/test")),
+        "scripts are looked at"
+    );
     let long = sources.iter().filter_map(|(path, text)| {
         let lines = text.lines().count();
         (lines > FILE_LINES_MAX).then(|| format!("{}: {lines} lines", path.display()))
@@ -94,13 +99,46 @@ fn nothing_is_left_over() {
     nothing_in(found, "left over");
 }
 
-/// Goal: a lock file pins contents, not where they were fetched from. Method: npm's lock file has no
+/// Goal: a lock file pins contents, not where they were fetched from. Method: no lock file of npm has
 /// addresses of packages.
 #[test]
-fn the_lock_file_of_npm_names_no_host() {
-    let lock = read("tests/cluster/node/package-lock.json");
-    assert!(lock.contains("\"integrity\""), "it pins contents");
-    assert!(!lock.contains("\"resolved\""), "it names hosts");
+fn lock_files_of_npm_name_no_host() {
+    let mut locks = files(&["json"]);
+    locks.retain(|(path, _)| path.ends_with("package-lock.json"));
+    assert!(locks.len() >= 3, "{locks:?}");
+    for (path, lock) in locks {
+        assert!(lock.contains("\"integrity\""), "{} pins contents", path.display());
+        assert!(!lock.contains("\"resolved\""), "{} names hosts", path.display());
+    }
+}
+
+/// Goal: whoever types what a document says gets what it says. Method: in front of each block of shell commands
+/// stands which check of scripts/deploy-test runs it, or why none does; every block says what it is made of. The
+/// blocks of docs/api.md and docs/embed.md are run all of them, by tests/cluster/web/docs.rs.
+#[test]
+fn every_command_block_is_run_or_says_why_not() {
+    let marker = r"^<!-- (run: [a-z-]+|parsed: kubectl, without a cluster|not run: .{10,}) -->$";
+    let marker = Regex::new(marker).expect("it is valid");
+    let mut commands = 0;
+    let documents = files(&["md"]).into_iter().flat_map(|(path, text)| {
+        let lines: Vec<&str> = text.lines().collect();
+        let whole = ["docs/api.md", "docs/embed.md"].iter().any(|name| path == Path::new(name));
+        let fences = (0..lines.len()).filter(|at| lines[*at].trim_start().starts_with("```"));
+        let openings: Vec<usize> = fences.step_by(2).collect();
+        let silent = openings.into_iter().filter(|at| match lines[*at].trim_start() {
+            "```" | "```console" | "```bash" | "```shell" => true,
+            "```sh" if !whole => {
+                commands += 1;
+                *at == 0 || !marker.is_match(lines[*at - 1])
+            }
+            _ => false,
+        });
+        let silent: Vec<String> =
+            silent.map(|at| format!("{}:{}", path.display(), at + 1)).collect();
+        silent
+    });
+    nothing_in(documents.collect::<Vec<_>>(), "blocks without a marker, or not `sh`, `text`, …");
+    assert!(commands > 20, "the documents have commands: {commands}");
 }
 
 /// Goal: the README lists every metric, and none that does not exist. Method: compare the names in the

@@ -10,7 +10,7 @@ use tokio::sync::mpsc;
 use super::*;
 use crate::{
     count::{Count, Sequence},
-    store::{Announcements, Reply, Report, Roster, StoreError, StoreFuture},
+    store::{Announcements, Dataset, Reply, Report, Roster, StoreError, StoreFuture},
     tally::Local,
     view::SentReport,
 };
@@ -18,7 +18,7 @@ use crate::{
 /// A store of which only the channel is used. Each subscription is handed out to be fed by the test.
 #[derive(Debug, Default)]
 struct Channel {
-    subscriptions: Mutex<Vec<mpsc::Sender<Count>>>,
+    subscriptions: Mutex<Vec<mpsc::Sender<Announcement>>>,
     broken: Mutex<bool>,
 }
 
@@ -31,13 +31,14 @@ impl Store for Channel {
         let broken = *self.broken.lock().unwrap();
         Box::pin(async move {
             if broken {
-                return Err(StoreError::Unreachable("refused".to_owned()));
+                return Err(StoreError::Unreachable("refused".into()));
             }
             let (tx, rx) = mpsc::channel(8);
             self.subscriptions.lock().unwrap().push(tx);
-            let counts =
-                stream::unfold(rx, async |mut rx| rx.recv().await.map(|count| (Ok(count), rx)));
-            Ok(counts.boxed())
+            let messages = stream::unfold(rx, async |mut rx| {
+                rx.recv().await.map(|announcement| (Ok(announcement), rx))
+            });
+            Ok(messages.boxed())
         })
     }
 
@@ -82,8 +83,12 @@ impl Stage {
     }
 
     async fn publish(&self, revision: u64) {
+        self.deliver(Announcement::Own(count(revision))).await;
+    }
+
+    async fn deliver(&self, announcement: Announcement) {
         let newest = self.channel.subscriptions.lock().unwrap().last().unwrap().clone();
-        newest.send(count(revision)).await.unwrap();
+        newest.send(announcement).await.unwrap();
         self.pass(1).await;
     }
 
@@ -172,4 +177,50 @@ async fn deafness_is_found_out() {
     assert_eq!(stage.subscriptions(), 1);
     stage.pass(200).await;
     assert_eq!(stage.subscriptions(), 2, "it is deaf");
+}
+
+/// Goal: another cluster on the channel changes nothing here, and is told of once a minute. Method: its messages, of
+/// revisions far above ours, between our own.
+#[tokio::test(start_paused = true)]
+async fn another_cluster_is_not_believed() {
+    let stage = Stage::new().await;
+    stage.resync.notified().await;
+    stage.publish(3).await;
+    let foreign = || Announcement::Foreign(Dataset { key: "other".to_owned(), database: 1 });
+    for _ in 0..5 {
+        stage.deliver(foreign()).await;
+    }
+    assert_eq!(stage.view.borrow().seen(), count(3));
+    assert_eq!(stage.metrics.foreign_announcements.get(), 5);
+    let rung = tokio::time::timeout(Duration::from_millis(1), stage.resync.notified()).await;
+    assert!(rung.is_err(), "nobody is asked for what is not ours");
+}
+
+/// Goal: a message that does not say whose it is makes the store be asked, and is believed only through its reply; if
+/// the store has nothing as new, it is counted as somebody else's. Method: one that the store confirms, one that it
+/// does not, and one that is no news.
+#[tokio::test(start_paused = true)]
+async fn an_unsigned_message_is_a_reason_to_ask() {
+    let stage = Stage::new().await;
+    stage.resync.notified().await;
+    stage.pass(10).await;
+    stage.reply(3);
+    stage.deliver(Announcement::Unsigned(count(5))).await;
+    stage.resync.notified().await;
+    assert_eq!(stage.view.borrow().seen(), count(3));
+    stage.reply(5);
+    stage.pass(1).await;
+    assert_eq!(stage.metrics.foreign_announcements.get(), 0);
+
+    stage.deliver(Announcement::Unsigned(count(500))).await;
+    stage.resync.notified().await;
+    stage.reply(6);
+    stage.pass(1).await;
+    assert_eq!(stage.view.borrow().seen(), count(6));
+    assert_eq!(stage.metrics.foreign_announcements.get(), 1);
+
+    stage.deliver(Announcement::Unsigned(count(4))).await;
+    let rung = tokio::time::timeout(Duration::from_millis(1), stage.resync.notified()).await;
+    assert!(rung.is_err(), "nobody is asked for what is known");
+    assert_eq!(stage.subscriptions(), 1, "it is not deaf either");
 }

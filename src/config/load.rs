@@ -170,6 +170,15 @@ impl Transport {
 
 impl Target {
     /// Reads an address of HTTP without credentials, path or query.
+    ///
+    /// ```
+    /// use headcount::config::Target;
+    ///
+    /// let target = Target::parse("ws://count.example").expect("the address of a server");
+    /// assert_eq!(target.authority(), "count.example:80");
+    /// // TLS is the balancer's.
+    /// assert!(Target::parse("https://count.example").is_none());
+    /// ```
     pub fn parse(text: &str) -> Option<Self> {
         let url = Url::parse(text.trim()).ok()?;
         let host = url.host_str().filter(|host| !host.is_empty())?;

@@ -2,9 +2,12 @@
 
 use std::{net::SocketAddr, str::FromStr, time::Duration};
 
+use tracing::level_filters::LevelFilter;
+
 use crate::{
     engine::settings::Transports,
-    store::redis::{check_url, shown_url},
+    escaped::is_plain,
+    store::redis::{check_url, database_of, shown_url},
 };
 
 /// A setting that was refused.
@@ -50,21 +53,35 @@ impl Setting<'_> {
         if value < least || value > most { Err(self.refuse(allowed)) } else { Ok(value) }
     }
 
-    /// Braces would move the hash tag that keeps all keys in one slot.
+    /// Braces would move the hash tag that keeps all keys in one slot. What cannot be seen, or is lost where names are
+    /// copied, makes two names that look alike and are two clusters.
     pub(super) fn name(&self) -> Result<(), ConfigError> {
         let fits = (1..=200).contains(&self.1.len());
-        let odd = self.1.chars().any(|c| c.is_control() || c == '{' || c == '}');
+        let odd = self.1.contains(['{', '}']) || !is_plain(self.1) || self.1.trim() != self.1;
         if fits && !odd {
             return Ok(());
         }
-        Err(self.refuse("1 to 200 bytes without braces or control characters"))
+        Err(self.refuse(
+            "1 to 200 bytes without braces, control characters, invisible ones, or spaces at either end",
+        ))
     }
 
-    /// The parser of filters panics at some that are not ASCII.
+    /// The parser of filters panics at some that are not ASCII, and takes a word that is no level for the name of a
+    /// module: `warning` would log nothing but what that module has to say.
     pub(super) fn log_filter(&self) -> Result<(), ConfigError> {
         let allowed = "a tracing filter such as info, or headcount=debug,warn";
-        if !self.1.is_ascii() {
+        let directives = || self.1.split(',').map(str::trim);
+        let is_word = |word: &str| {
+            word.parse::<LevelFilter>().is_ok()
+                || word.starts_with("headcount")
+                || word.contains(['=', '['])
+        };
+        if !self.1.is_ascii() || self.1.trim().is_empty() {
             return Err(self.refuse(allowed));
+        }
+        if let Some(odd) = directives().find(|word| !is_word(word)) {
+            let levels = "levels are error, warn, info, debug, trace and off";
+            return Err(self.refuse(format!("{allowed} ({odd:?} is no level: {levels})")));
         }
         self.parse::<tracing_subscriber::EnvFilter>(allowed).map(drop)
     }
@@ -97,4 +114,23 @@ pub(super) fn redis_url(text: &str) -> Result<String, ConfigError> {
             error.reason
         ),
     })
+}
+
+/// Channels ignore database numbers, so each database gets a channel of its own.
+pub(super) fn default_channel(in_database_0: &str, url: &str) -> String {
+    match database_of(url) {
+        None | Some(0) => in_database_0.to_owned(),
+        Some(database) => format!("{in_database_0}@{database}"),
+    }
+}
+
+/// Whoever names a key or a channel means a cluster, and would get an instance that counts for itself.
+pub(super) fn without_redis(key: Option<&str>, channel: Option<&str>) -> Result<(), ConfigError> {
+    let alone =
+        "left out, or HEADCOUNT_REDIS_URL be set: without it one instance counts for itself";
+    let named = [("HEADCOUNT_KEY", key), ("HEADCOUNT_CHANNEL", channel)];
+    match named.into_iter().find_map(|(variable, name)| Some(Setting(variable, name?))) {
+        Some(setting) => Err(setting.refuse(alone)),
+        None => Ok(()),
+    }
 }

@@ -37,6 +37,20 @@ fn the_defaults_are_allowed() {
 #[case("--redis-url", "redis-sentinel://a/b", "HEADCOUNT_REDIS_URL", "redis+sentinel://")]
 #[case("--key", "a{b}", "HEADCOUNT_KEY", "braces")]
 #[case("--channel", "", "HEADCOUNT_CHANNEL", "1 to 200 bytes")]
+#[case("--key", " users", "HEADCOUNT_KEY", "spaces at either end")]
+#[case("--key", "us\u{200b}ers", "HEADCOUNT_KEY", "invisible")]
+#[case("--key", "us\u{202e}ers", "HEADCOUNT_KEY", "invisible")]
+#[case("--channel", "count\n", "HEADCOUNT_CHANNEL", "spaces at either end")]
+#[case("--lease", "5", "HEADCOUNT_LEASE", "such as 500ms")]
+#[case("--transports", "websocket,websocket", "HEADCOUNT_TRANSPORTS", "websocket, polling, or")]
+#[case("--transports", "WebSocket", "HEADCOUNT_TRANSPORTS", "websocket, polling, or")]
+#[case("--allowed-origins", "https://*", "HEADCOUNT_ALLOWED_ORIGINS", "in another place")]
+#[case("--allowed-origins", "https://*.com", "HEADCOUNT_ALLOWED_ORIGINS", "nearly everybody")]
+#[case("--log", "warning", "HEADCOUNT_LOG", "is no level")]
+#[case("--log", "headcount=debug,verbose", "HEADCOUNT_LOG", "is no level")]
+#[case("--log", " ", "HEADCOUNT_LOG", "filter")]
+#[case("--key", "blog", "HEADCOUNT_KEY", "HEADCOUNT_REDIS_URL be set")]
+#[case("--channel", "blog count", "HEADCOUNT_CHANNEL", "HEADCOUNT_REDIS_URL be set")]
 #[case("--heartbeat", "1h", "HEADCOUNT_HEARTBEAT", "from 10ms to 1m 40s")]
 #[case("--heartbeat", "0.5", "HEADCOUNT_HEARTBEAT", "such as 500ms")]
 #[case("--lease", "1999ms", "HEADCOUNT_LEASE", "at least 2s")]
@@ -77,6 +91,38 @@ fn a_changed_key_needs_a_changed_channel() {
     );
     assert!(check(&[redis, "--key=blog", "--channel=blog count"]).is_ok());
     assert!(check(&[redis, "--channel=blog count"]).is_ok());
+}
+
+/// Goal: each database has a channel of its own unless one is named, since channels ignore database numbers. Method:
+/// addresses with and without a number, of servers and of sentinels.
+#[rstest]
+#[case("redis://h", None, "user count")]
+#[case("redis://h/0", None, "user count")]
+#[case("redis://h/1", None, "user count@1")]
+#[case("redis+sentinel://h/main/15", None, "user count@15")]
+#[case("redis://h/1", Some("user count"), "user count")]
+#[case("redis://h/1", Some("mine"), "mine")]
+fn databases_have_channels_of_their_own(
+    #[case] url: &str,
+    #[case] set: Option<&str>,
+    #[case] channel: &str,
+) {
+    let set = set.map(|set| format!("--channel={set}"));
+    let url = format!("--redis-url={url}");
+    let arguments: Vec<_> = [url.as_str()].into_iter().chain(set.as_deref()).collect();
+    assert_eq!(check(&arguments).unwrap().redis.unwrap().channel, channel);
+}
+
+/// Goal: filters that mean something are taken. Method: levels in all ways to write them, modules and spans.
+#[rstest]
+#[case("warn")]
+#[case("INFO")]
+#[case("off")]
+#[case("headcount")]
+#[case("headcount::reporter=trace,hyper=debug,warn")]
+#[case("[span]=info,error")]
+fn log_filters_are_taken(#[case] filter: &str) {
+    assert_eq!(check(&["--log", filter]).unwrap().log.filter, filter);
 }
 
 /// Goal: no password in errors or debug output. Method: allowed and refused addresses with one.

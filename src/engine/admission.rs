@@ -6,7 +6,7 @@ use std::sync::{
 };
 
 use http::Method;
-use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+use tokio::sync::OwnedSemaphorePermit;
 use tokio_util::sync::CancellationToken;
 
 use super::{
@@ -18,7 +18,8 @@ use super::{
 };
 use crate::{
     metrics::Metrics,
-    origin::Origins,
+    origin::{Origins, RefusalLog},
+    places::Places,
     protocol::head::{Head, WebsocketHandshake, WebsocketRequest},
 };
 
@@ -28,13 +29,14 @@ const ENGINE_IO: &str = "4";
 /// Lets sessions in, up to a limit and until the instance shuts down.
 #[derive(Debug)]
 pub struct Admission {
-    /// One permit for every session, from its handshake to its end.
-    permits: Arc<Semaphore>,
+    /// One place for every session, from its handshake to its end.
+    places: Arc<Places>,
     /// Set at the first signal to stop: no longer ready, still serving.
     leaving: AtomicBool,
     /// Cancelled when clients begin to be sent away: no handshakes any more.
     closing: CancellationToken,
     origins: Origins,
+    refusal_log: RefusalLog,
     metrics: Metrics,
 }
 
@@ -57,10 +59,11 @@ impl Admission {
     /// For at most `sessions_max` sessions at a time, from pages of these origins.
     pub fn new(sessions_max: usize, origins: Origins, metrics: Metrics) -> Self {
         Self {
-            permits: Arc::new(Semaphore::new(sessions_max.min(Semaphore::MAX_PERMITS))),
+            places: Arc::new(Places::new(sessions_max)),
             leaving: AtomicBool::new(false),
             closing: CancellationToken::new(),
             origins,
+            refusal_log: RefusalLog::default(),
             metrics,
         }
     }
@@ -86,6 +89,16 @@ impl Admission {
         self.closing.clone()
     }
 
+    /// The places of sessions.
+    pub fn places(&self) -> &Arc<Places> {
+        &self.places
+    }
+
+    /// For whatever else turns foreign pages away: the log tells of one of them.
+    pub fn refusal_log(&self) -> RefusalLog {
+        self.refusal_log.clone()
+    }
+
     /// Counts a refusal in the metrics, if it is one of those that are counted.
     pub fn count(&self, refusal: Refusal) {
         if let Some(reason) = refusal.label() {
@@ -97,7 +110,7 @@ impl Admission {
         if self.closing.is_cancelled() {
             return Err(Refusal::Draining);
         }
-        Arc::clone(&self.permits).try_acquire_owned().map_err(|_| Refusal::Full)
+        self.places.take().ok_or(Refusal::Full)
     }
 }
 
@@ -117,6 +130,9 @@ impl Engine {
 
     fn judge<'a>(&self, head: &Head<'a>) -> Result<Admitted<'a>, Refusal> {
         if !self.admission.origins.allow_page(head.origin, head.host, head.fetch_site) {
+            self.admission
+                .refusal_log
+                .refused(head.origin.map(str::as_bytes), head.host.map(str::as_bytes));
             return Err(Refusal::Origin);
         }
         let transport = Transport::ALL.into_iter().find(|transport| {

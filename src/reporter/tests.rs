@@ -80,8 +80,8 @@ impl Store for Scripted {
                 Rule::Stale { stored } => {
                     Ok(Reply { applied: false, stored_sequence: Sequence(stored), ..reply })
                 }
-                Rule::Refuse => Err(StoreError::Unreachable("refused".to_owned())),
-                Rule::WrongType => Err(StoreError::WrongType("hash".to_owned())),
+                Rule::Refuse => Err(StoreError::Unreachable("refused".into())),
+                Rule::WrongType => Err(StoreError::WrongType("hash".into())),
             }
         })
     }

@@ -15,8 +15,8 @@ use futures_util::{StreamExt, stream};
 use tokio::sync::broadcast::{self, error::RecvError};
 
 use super::{
-    Announcements, REAPED_MAX, Reply, Report, ReportKind, Roster, RosterEntry, Store, StoreError,
-    StoreFuture,
+    Announcement, Announcements, REAPED_MAX, Reply, Report, ReportKind, Roster, RosterEntry, Store,
+    StoreError, StoreFuture,
 };
 use crate::{
     count::{Count, Incarnation, Revision, Sequence},
@@ -53,7 +53,7 @@ impl EmbeddedStore {
 
     fn apply(&self, report: &Report) -> Result<Reply, StoreError> {
         if !report.is_valid() {
-            return Err(StoreError::Protocol("bad argument".to_owned()));
+            return Err(StoreError::Protocol("bad argument".into()));
         }
         let mut state = self.lock();
         let (reply, announced) = state.apply(report, (self.clock)());
@@ -91,7 +91,7 @@ impl Store for EmbeddedStore {
         let counts = stream::unfold(receiver, |mut receiver| async move {
             loop {
                 match receiver.recv().await {
-                    Ok(count) => return Some((Ok(count), receiver)),
+                    Ok(count) => return Some((Ok(Announcement::Own(count)), receiver)),
                     Err(RecvError::Lagged(_)) => {}
                     Err(RecvError::Closed) => return None,
                 }

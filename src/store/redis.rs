@@ -19,14 +19,16 @@ use deadpool::{
     Runtime,
     managed::{Object, Pool, PoolError, TimeoutType},
 };
-use deadpool_redis::redis::{RedisResult, Script, Value, aio::MultiplexedConnection};
+use deadpool_redis::redis::{Msg, RedisResult, Script, Value, aio::MultiplexedConnection};
 use futures_util::StreamExt;
 use tokio::time::{Instant, timeout_at};
 
-use super::{Announcements, Reply, Report, ReportKind, Roster, Store, StoreError, StoreFuture};
+use super::{
+    Announcements, Dataset, Reply, Report, ReportKind, Roster, Store, StoreError, StoreFuture,
+};
 use crate::pace::whole_millis;
 use address::Address;
-pub use address::{InvalidRedisUrl, check_url, shown_url};
+pub use address::{InvalidRedisUrl, check_url, database_of, shown_url};
 use connector::{Connector, Server};
 use fault::Secrets;
 use sentinel::SentinelWaits;
@@ -77,6 +79,8 @@ pub struct RedisStore {
     report: Script,
     roster: Script,
     keys: Keys,
+    /// What announcements of ours say that they speak of.
+    dataset: Dataset,
     channel: String,
     /// How long a call may take.
     patience: Duration,
@@ -87,8 +91,9 @@ impl RedisStore {
     pub fn new(settings: RedisSettings) -> Result<Self, InvalidRedisUrl> {
         let address = Address::parse(&settings.url)?;
         let secrets = Arc::new(Secrets::of(&address));
+        let dataset = Dataset { key: settings.key.clone(), database: address.database().into() };
         let refuse = |error: &dyn fmt::Display| InvalidRedisUrl {
-            reason: secrets.redact(&error.to_string()),
+            reason: secrets.redact(&error.to_string()).to_string(),
         };
         let patience = settings.lease.min(CALL_MAX);
         let waits = Waits::within(patience);
@@ -107,6 +112,7 @@ impl RedisStore {
             report: Script::new(include_str!("report.lua")),
             roster: Script::new(include_str!("roster.lua")),
             keys: Keys::of(&settings.key),
+            dataset,
             channel: settings.channel,
             patience,
         })
@@ -125,7 +131,8 @@ impl RedisStore {
             .arg(report.seen.revision.0)
             .arg(report.seen.users)
             .arg(kind_word(report.kind))
-            .arg(&self.channel);
+            .arg(&self.channel)
+            .arg(self.dataset.database);
         let value = self.run(async |connection| call.invoke_async(connection).await).await?;
         parse::reply(&value)
     }
@@ -183,7 +190,7 @@ impl RedisStore {
                 outcome.map_err(|_| StoreError::Timeout(self.patience))
             }
             () = self.pool.manager().left(server) => {
-                Err(StoreError::Unreachable("there is another primary".to_owned()))
+                Err(StoreError::Unreachable("there is another primary".into()))
             }
         }
     }
@@ -213,7 +220,9 @@ impl RedisStore {
         // A former primary, now a replica, would still deliver what is published, but late or never.
         let connector = connector.clone();
         let messages = messages.take_until(Box::pin(async move { connector.left(&server).await }));
-        Ok(messages.map(|message| parse::announcement(message.get_payload_bytes())).boxed())
+        let own = self.dataset.clone();
+        let read = move |message: Msg| parse::announcement(message.get_payload_bytes(), &own);
+        Ok(messages.map(read).boxed())
     }
 }
 

@@ -7,15 +7,19 @@
 --      5 {currentUsers}:meta         hash    the fields named in META_FIELDS
 -- ARGV 1 incarnation   2 sequence   3 local count   4 lease, in ms
 --      5 highest revision seen   6 the count seen with it
---      7 report | farewell | audit   8 channel
+--      7 report | farewell | audit   8 channel   9 number of the database, which announcements tell
 -- Reply { OK | STALE, count, revision, announced revision, instances, sequence stored before,
 --         recovering 0 | 1, leases reaped, values repaired }
+--
+-- An error other than WRONGTYPE (a missing permission, a slot of a cluster that is on the move) ends the report: it
+-- says nothing of what a key holds, so no key is given up for it. It comes before any write if it can, and the
+-- writes of a report that ends half-way are made good by the next audit.
 --
 -- Invariants after every call that is not STALE: the public key is the sum of the connections hash;
 -- the sum is never negative; the revision is above all that this reporter had seen if the count differs.
 
 local public, connections, sequences, leases, meta = unpack(KEYS)
-local incarnation, kind, channel = ARGV[1], ARGV[7], ARGV[8]
+local incarnation, kind, channel, database = ARGV[1], ARGV[7], ARGV[8], tonumber(ARGV[9])
 local sequence, users, lease = tonumber(ARGV[2]), tonumber(ARGV[3]), tonumber(ARGV[4])
 local seen_revision, seen_count = tonumber(ARGV[5]), tonumber(ARGV[6])
 
@@ -47,6 +51,33 @@ local function is_error(reply)
   return type(reply) == 'table' and reply.err ~= nil
 end
 
+local function is_wrong_type(reply)
+  return is_error(reply) and string.find(reply.err, '^WRONGTYPE') ~= nil
+end
+
+-- Ends the report. Some versions do not say which command they deny, so it is added.
+local function fail(command, reply)
+  error({ err = reply.err .. ' (' .. command .. ')' })
+end
+
+-- Runs a command; an error ends the report.
+local function call(command, ...)
+  local reply = redis.pcall(command, ...)
+  if is_error(reply) then
+    fail(command, reply)
+  end
+  return reply
+end
+
+-- Runs a command whose key may be of another type, which is told; any other error ends the report.
+local function read(command, ...)
+  local reply = redis.pcall(command, ...)
+  if is_error(reply) and not is_wrong_type(reply) then
+    fail(command, reply)
+  end
+  return reply
+end
+
 -- Step 1: check the arguments, read the time, make a first write, read what the store knows.
 
 local valid = incarnation and #incarnation > 0 and #incarnation <= NAME_BYTES_MAX
@@ -54,6 +85,7 @@ local valid = incarnation and #incarnation > 0 and #incarnation <= NAME_BYTES_MA
   and is_whole(sequence, WHOLE_MAX) and is_whole(users, LOCAL_MAX)
   and is_whole(lease, LEASE_MAX) and lease >= LEASE_MIN
   and is_whole(seen_revision, WHOLE_MAX) and is_whole(seen_count, WHOLE_MAX)
+  and is_whole(database, WHOLE_MAX)
 if not valid then
   return redis.error_reply('ERR headcount: bad argument')
 end
@@ -63,11 +95,7 @@ local now = time[1] * 1000 + math.floor(time[2] / 1000)
 
 -- This write needs no memory and changes nothing. A server that takes no writes says so here, before any
 -- harm is done, and one that is out of memory lets a script which has begun to write come to its end.
-local first_write = redis.pcall('HDEL', meta, '')
-local meta_unreadable = is_error(first_write)
-if meta_unreadable and not string.find(first_write.err, '^WRONGTYPE') then
-  return first_write
-end
+local meta_unreadable = is_wrong_type(read('HDEL', meta, ''))
 
 -- A time to come does not pass. A revision beyond the limit is believed of nobody but a reporter who is there.
 local function is_possible(store)
@@ -78,7 +106,7 @@ end
 
 -- Damaged: the first report ever, flushed, expired, or edited by hand. What can still be read is kept.
 local store, damaged = {}, meta_unreadable
-local values = meta_unreadable and {} or redis.call('HMGET', meta, unpack(META_FIELDS))
+local values = meta_unreadable and {} or call('HMGET', meta, unpack(META_FIELDS))
 for index, field in ipairs(META_FIELDS) do
   store[field] = tonumber(values[index] or '')
   damaged = damaged or not is_whole(store[field], WHOLE_MAX)
@@ -114,8 +142,8 @@ end
 
 -- Whoever stored something else under one of our names loses it, before it can stop a report half-way.
 local function drop_if_wrong_type(key, reply)
-  if is_error(reply) then
-    redis.call('DEL', key)
+  if is_wrong_type(reply) then
+    call('DEL', key)
     repaired = repaired + 1
     audit_due = true
   end
@@ -124,20 +152,20 @@ end
 -- Says what this instance had reported. If the connections are not there although the total is not 0, the
 -- counts of the others are unknown for now.
 local function read_parts(fence)
-  local stored = redis.pcall('HGET', connections, incarnation)
+  local stored = read('HGET', connections, incarnation)
+  local leased = read('ZCARD', leases)
   drop_if_wrong_type(connections, stored)
   drop_if_wrong_type(sequences, fence)
-  local leased = redis.pcall('ZCARD', leases)
   drop_if_wrong_type(leases, leased)
   if meta_unreadable then
-    redis.call('DEL', meta)
+    call('DEL', meta)
   end
   leases_lost = is_error(leased) or leased == 0 -- or this is the first report of all
   audit_due = audit_due or leases_lost
   if type(stored) == 'string' then
     return stored
   end
-  if store.total > 0 and redis.call('EXISTS', connections) == 0 then
+  if store.total > 0 and call('EXISTS', connections) == 0 then
     parts_lost, audit_due = true, true
   end
   return false
@@ -158,41 +186,41 @@ end
 -- report of the same incarnation stays fenced for as long as one can be under way.
 local function apply(stored)
   local leaving = kind == 'farewell'
+  call('ZADD', leases, text(store.clock + lease), incarnation)
+  call('HSET', sequences, incarnation, text(sequence))
   if leaving then
     users = 0
-    redis.call('HDEL', connections, incarnation)
+    call('HDEL', connections, incarnation)
   elseif stored ~= text(users) then
-    redis.call('HSET', connections, incarnation, text(users))
+    call('HSET', connections, incarnation, text(users))
   end
-  redis.call('HSET', sequences, incarnation, text(sequence))
-  redis.call('ZADD', leases, text(store.clock + lease), incarnation)
   store.total = store.total + users - part(stored)
 end
 
 -- Step 4. Whoever's lease has run out is gone.
 local function reap()
-  local expired = redis.call('ZRANGEBYSCORE', leases, '-inf', '(' .. text(store.clock),
+  local expired = call('ZRANGEBYSCORE', leases, '-inf', '(' .. text(store.clock),
     'LIMIT', 0, REAPED_MAX)
   reaped = #expired
   if reaped == 0 then
     return
   end
-  for _, stored in ipairs(redis.call('HMGET', connections, unpack(expired))) do
+  for _, stored in ipairs(call('HMGET', connections, unpack(expired))) do
     store.total = store.total - part(stored)
   end
-  redis.call('HDEL', connections, unpack(expired))
-  redis.call('HDEL', sequences, unpack(expired))
-  redis.call('ZREM', leases, unpack(expired))
+  call('HDEL', connections, unpack(expired))
+  call('HDEL', sequences, unpack(expired))
+  call('ZREM', leases, unpack(expired))
 end
 
 -- Every lease ends within `latest`: a damaged store's clock began anew, below the expiries it finds.
 local function clamp_leases()
   local latest = store.clock + (damaged and lease or LEASE_MAX)
-  local leased, entries = {}, redis.call('ZRANGE', leases, 0, -1, 'WITHSCORES')
+  local leased, entries = {}, call('ZRANGE', leases, 0, -1, 'WITHSCORES')
   for index = 1, #entries, 2 do
     leased[entries[index]] = true
     if tonumber(entries[index + 1]) > latest then
-      redis.call('ZADD', leases, text(latest), entries[index])
+      call('ZADD', leases, text(latest), entries[index])
     end
   end
   return leased
@@ -203,18 +231,18 @@ end
 -- unless all leases were lost: then there is no telling, and the sequences may be lost as well.
 local function audit()
   local leased, sum = clamp_leases(), 0
-  local parts = redis.call('HGETALL', connections)
+  local parts = call('HGETALL', connections)
   for index = 1, #parts, 2 do
     local owner, count = parts[index], tonumber(parts[index + 1])
-    local known = leases_lost or leased[owner] or redis.call('HEXISTS', sequences, owner) == 1
+    local known = leases_lost or leased[owner] or call('HEXISTS', sequences, owner) == 1
     if known and is_whole(count, LOCAL_MAX) then
       sum = sum + count
       if not leased[owner] then
-        redis.call('ZADD', leases, text(store.clock + lease), owner)
+        call('ZADD', leases, text(store.clock + lease), owner)
         repaired = repaired + 1
       end
     else
-      redis.call('HDEL', connections, owner)
+      call('HDEL', connections, owner)
       repaired = repaired + 1
       parts_lost = parts_lost or known -- it was somebody's count, and now nobody knows it
     end
@@ -246,8 +274,7 @@ local function revise()
 end
 
 -- Step 7. The public key is the total, whatever stood there, and ages out soon after the last instance.
-local function show()
-  local stands = redis.pcall('GET', public)
+local function show(stands)
   if shown and stands and stands ~= text(shown) then
     repaired = repaired + 1
   end
@@ -255,23 +282,28 @@ local function show()
     return
   end
   if shown and stands == text(shown) then
-    redis.call('INCRBY', public, text(store.total - shown))
+    call('INCRBY', public, text(store.total - shown))
     return
   end
-  redis.call('SET', public, text(store.total), 'PX', 2 * lease)
+  call('SET', public, text(store.total), 'PX', 2 * lease)
 end
 
 -- Step 8. Published inside the script, so that channel order is revision order. What is held back goes out
--- with the next report of anybody.
+-- with the next report of anybody. It says of which key it is, since anybody may publish on the channel and other
+-- databases share it. Gives the error if it is not allowed, which leaves it to others.
 local function announce(instances)
   local too_early = store.clock - store.announced_at < instances * ANNOUNCEMENT_GAP
   if store.announced == store.revision or too_early then
     return
   end
-  store.announced, store.announced_at = store.revision, store.clock
   local mark = store.recovering > 0 and ',"recovering":true' or ''
-  redis.call('PUBLISH', channel,
-    '{"count":' .. text(store.total) .. ',"revision":' .. text(store.revision) .. mark .. '}')
+  local published = redis.pcall('PUBLISH', channel,
+    '{"count":' .. text(store.total) .. ',"revision":' .. text(store.revision) .. mark
+    .. ',"key":' .. cjson.encode(public) .. ',"database":' .. text(database) .. '}')
+  if is_error(published) then
+    return { err = published.err .. ' (PUBLISH)' }
+  end
+  store.announced, store.announced_at = store.revision, store.clock
 end
 
 local function save()
@@ -280,13 +312,13 @@ local function save()
     fields[#fields + 1] = field
     fields[#fields + 1] = text(store[field])
   end
-  redis.call('HSET', meta, unpack(fields))
+  call('HSET', meta, unpack(fields))
 end
 
 local function renew_ttls()
-  redis.call('PEXPIRE', public, 2 * lease)
+  call('PEXPIRE', public, 2 * lease)
   for _, key in ipairs({ connections, sequences, leases, meta }) do
-    redis.call('PEXPIRE', key, KEPT)
+    call('PEXPIRE', key, KEPT)
   end
 end
 
@@ -297,26 +329,27 @@ end
 
 -- Step 2, the fence: a report that is not newer than the last one changes nothing and renews nothing. What is
 -- no sequence fences nobody.
-local fence = redis.pcall('HGET', sequences, incarnation)
+local fence = read('HGET', sequences, incarnation)
 local last = not is_error(fence) and tonumber(fence or '') or nil
 last = is_whole(last, WHOLE_MAX) and last or nil
 if last and sequence <= last then
-  local instances = redis.pcall('HLEN', connections)
+  local instances = read('HLEN', connections)
   return reply('STALE', is_error(instances) and 0 or instances, last)
 end
 
 run_lease_clock()
+local stands = read('GET', public)
 apply(read_parts(fence))
 reap()
 if audit_due or not is_whole(store.total, WHOLE_MAX) then
   audit()
 end
 revise()
-show()
-local instances = redis.call('HLEN', connections)
-announce(instances)
+show(stands)
+local instances = call('HLEN', connections)
+local unpublished = announce(instances)
 save()
 if audit_due then
   renew_ttls()
 end
-return reply('OK', instances, last)
+return unpublished or reply('OK', instances, last)

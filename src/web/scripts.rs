@@ -33,7 +33,7 @@ pub(super) fn headcount_module() -> String {
 }
 
 /// For `<script src>` and `require`: defines or exports `io`, as the client of the reference server does.
-pub(super) fn socket_io() -> String {
+pub(crate) fn socket_io() -> String {
     let (head, io) = (head_line(SOCKET_IO), io());
     format!(
         "{head}(function (io) {{\n  if (typeof module === 'object' && module.exports) module.exports = io;\n  \

@@ -7,7 +7,7 @@ use std::{sync::Arc, time::Duration};
 
 use axum::{
     extract::State,
-    http::{HeaderMap, HeaderName, StatusCode, header},
+    http::{HeaderMap, HeaderValue, StatusCode, header},
     response::{
         IntoResponse, Response,
         sse::{Event, KeepAlive, Sse},
@@ -32,10 +32,9 @@ const RETRY: Duration = Duration::from_secs(5);
 
 /// The handler.
 pub(super) async fn answer(State(web): State<Arc<Web>>, request: HeaderMap) -> Response {
-    let value =
-        |name: HeaderName| request.get(name).map(|value| value.to_str().unwrap_or_default());
-    let fetch_site = value(HeaderName::from_static("sec-fetch-site"));
-    if !web.origins.allow_page(value(header::ORIGIN), value(header::HOST), fetch_site) {
+    if !web.origins.allow_page_of(&request) {
+        let header = |name| request.get(name).map(HeaderValue::as_bytes);
+        web.refusal_log.refused(header(header::ORIGIN), header(header::HOST));
         web.metrics.refused.with_label_values(&["origin"]).inc();
         return (StatusCode::FORBIDDEN, "pages of this origin may not read this\n").into_response();
     }

@@ -187,7 +187,7 @@ fn nobody_is_cut(records: &[Record]) {
 }
 
 /// Attackers need more open files than the soft limit of many systems.
-fn raise_file_limit() {
+pub(crate) fn raise_file_limit() {
     let limit = getrlimit(Resource::Nofile);
     let raised = Rlimit { current: limit.maximum, ..limit };
     setrlimit(Resource::Nofile, raised).expect("the soft limit may be raised to the hard one");

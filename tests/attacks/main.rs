@@ -15,6 +15,7 @@
 )]
 
 mod floods;
+mod footprint;
 mod handshakes;
 mod malformed;
 mod memory;

@@ -1,133 +1,177 @@
-//! What sessions hold in memory: bounded in bytes for each, whatever its client says and never fetches.
+//! Clients that make an instance as large as they can, on a machine that ends what grows too large: it takes as many
+//! as fit, says no to the others, and is small again when they have gone.
 
-use std::net::SocketAddr;
+use std::{
+    fmt::Debug,
+    fs,
+    net::SocketAddr,
+    path::{Path, PathBuf},
+    str::FromStr,
+    time::Duration,
+};
 
 use futures_util::{StreamExt, stream};
 
 use crate::{
+    besieged::raise_file_limit,
+    client::{Client, Transport},
+    cluster::Machine,
     instance::Instance,
-    raw::{Raw, Way, polling_session, post, post_in_chunks, session_in, text},
-    waiting::eventually,
+    raw::{Raw, upgrade},
+    waiting::{eventually, eventually_within},
 };
 
-/// Sessions that are measured, and how many are opened at a time.
-const SESSIONS: usize = 300;
-const AT_A_TIME: usize = 20;
+/// What the instance may use: little, so that few clients are enough.
+const MIB: u64 = 1 << 20;
+const RESIDENT_MAX: u64 = 128 * MIB;
+/// The same where only address space can be limited, of which a process reserves much that it does not use.
+const ADDRESS_SPACE_MAX: u64 = 512 * MIB;
 
-/// What a session that was spoken on may hold: 4 KiB that wait for its client, and itself. What the allocator and a debug
-/// build add is less than the rest of this. When 16 refusals of up to a payload each could wait, it was 290 kB.
-const SPOKEN_BYTES_MAX: usize = 24 * 1024;
-/// What a session that has never joined may hold. It should be 1 kB; when there were tasks and channels for it, it was 18 kB.
-const SILENT_BYTES_MAX: usize = 4 * 1024;
+/// How many connections are opened at a time; more only wait in the kernel's queue.
+const AT_A_TIME: usize = 100;
+/// Connections that send half of a head.
+const HALF_HEADS: usize = 800;
+/// What half a message, and half a head, have: as much as is taken.
+const HALF: usize = 15_000;
+/// Looks at the number of sessions are five seconds apart, and the heap needs a moment.
+const SMALL_AGAIN_WITHIN: Duration = Duration::from_secs(30);
 
-/// Goal: a session that polls holds little, whatever is posted. Method: sessions that never poll each post 16 times the
-/// largest unknown namespace, in chunks; and as many of the longest names that are answered as the budget allows.
+/// Goal: an instance that may use 128 MiB lives through clients at their worst: beyond what fits they get 503. Memory
+/// goes back to the system when they leave, though none of them has joined. Method: three times as many websockets as
+/// it takes, each with half of the largest message sent and nothing read, beside connections with half a head; then
+/// all leave, and a visitor comes.
 #[tokio::test(flavor = "multi_thread")]
-async fn posts_of_unknown_namespaces_are_not_kept() {
-    let longest = format!("40/{},", "x".repeat(16_300));
-    let answered = vec![format!("40/{},", "x".repeat(250)); 60].join("\x1e");
-    let instance = Instance::start(&[]).await;
-    let server = instance.public;
-    for (kind, body) in [("the longest", longest), ("those that are answered", answered)] {
-        let before = resident_bytes(&instance).await;
-        let sessions = stream::iter(0..SESSIONS).map(|_| post_often(server, &body));
-        sessions.buffer_unordered(AT_A_TIME).collect::<Vec<_>>().await;
-        assert_bounded(&instance, kind, before, SESSIONS, SPOKEN_BYTES_MAX).await;
+async fn as_many_are_taken_as_fit_into_memory() {
+    raise_file_limit();
+    let _machine = Machine::shared().await;
+    let group = Group::new();
+    let preparation = match &group {
+        Some(group) => format!("echo $$ > {}", group.folder.join("cgroup.procs").display()),
+        None => format!("ulimit -v {}", ADDRESS_SPACE_MAX / 1024),
+    };
+    let mut instance = Instance::start_after(&preparation, &[]).await;
+    let most: usize = number(&instance, "headcount_connections_max").await;
+    println!(
+        "in {}: {most} sessions",
+        group.as_ref().map_or("an address space", |_| "a control group")
+    );
+    assert!((100..5_000).contains(&most), "{most} follows from the limit");
+    let log = instance.process().stderr();
+    let decides = if group.is_some() { "memory." } else { "ulimit -v" };
+    assert!(log.contains(decides), "the log says which limit decides: {log}");
+
+    let idle = resident(&instance).await;
+    let heads = (0..HALF_HEADS).map(|_| half_a_head(instance.public));
+    let heads: Vec<_> = stream::iter(heads).buffer_unordered(AT_A_TIME).collect().await;
+    let attempts = (0..3 * most).map(|_| half_a_message(instance.public));
+    let outcomes: Vec<_> = stream::iter(attempts).buffer_unordered(AT_A_TIME).collect().await;
+    let held: Vec<Raw> = outcomes.into_iter().flatten().collect();
+    let large = resident(&instance).await;
+    println!("{} were let in; resident {} MiB, then {} MiB", held.len(), idle / MIB, large / MIB);
+    assert!(held.len() >= most, "{} of {most} were let in", held.len());
+    let refused: usize = number(&instance, "headcount_refused_total").await;
+    assert!(refused >= most, "{refused} were refused");
+    assert!(large > idle + 8 * MIB, "they made it large");
+    if let Some(group) = &group {
+        assert_eq!(group.failures(), 0, "the limit was never met");
     }
-}
+    drop((held, heads));
 
-async fn post_often(server: SocketAddr, body: &str) {
-    let path = polling_session(server).await;
-    let mut raw = Raw::open(server).await;
-    for _ in 0..16 {
-        let request = post_in_chunks(server, &path, body.as_bytes().chunks(4000).map(ascii));
-        // Once it is refused the connection ends.
-        let sent = raw.send(request.as_bytes()).await;
-        if sent.is_err() || raw.answer().await.is_ok_and(|answer| answer.status != 200) {
-            raw = Raw::open(server).await;
-        }
-    }
-}
-
-fn ascii(bytes: &[u8]) -> &str {
-    str::from_utf8(bytes).expect("it is ASCII")
-}
-
-/// Goal: a websocket holds as little, however much may be said on it. Method: where a megabyte may be said, clients of either
-/// kind that read nothing ask for unknown namespaces; each is cut for what it leaves unread, long before its budget is spent.
-#[tokio::test(flavor = "multi_thread")]
-async fn what_websockets_do_not_read_is_not_kept() {
-    const WEBSOCKETS: usize = 30;
-    let instance = Instance::start(&[("HEADCOUNT_MAX_PAYLOAD", "262144")]).await;
-    let server = instance.public;
-    let says = text(&format!("40/{},", "x".repeat(250))).repeat(3500);
-    let before = resident_bytes(&instance).await;
-    let sessions = stream::iter(0..WEBSOCKETS).map(async |number| {
-        let mut raw = Raw::alive_by(Way::BOTH[number % 2], server).await;
-        raw.shrink_window();
-        // It may be cut amid what it says.
-        let _ = raw.send(&says).await;
-        raw
-    });
-    let held = sessions.buffer_unordered(AT_A_TIME).collect::<Vec<_>>().await;
-    eventually("all are cut", async || {
-        match instance.metric("headcount_disconnects_total").await? {
-            cut if cut >= 30.0 => Ok(()),
-            cut => Err(cut.to_string()),
+    let goal = idle + (large - idle) / 2;
+    let ((), took) = eventually_within(SMALL_AGAIN_WITHIN, "memory goes back", async || {
+        match resident(&instance).await {
+            bytes if bytes <= goal => Ok(()),
+            bytes => Err(format!("{} MiB", bytes / MIB)),
         }
     })
     .await;
-    assert_bounded(&instance, "websockets", before, WEBSOCKETS, 2 * SPOKEN_BYTES_MAX).await;
-    drop(held);
+    println!("memory was back after {took:?}");
+    let visitor = Client::open(instance.public, Transport::WebSocket);
+    eventually("a visitor is served", async || match visitor.record().shows() {
+        Some(1) => Ok(()),
+        other => Err(format!("{other:?}")),
+    })
+    .await;
+    assert!(instance.process().runs());
 }
 
-/// Goal: a session that never joins takes next to nothing. Method: 3,000 polling handshakes, many on each connection.
-#[tokio::test(flavor = "multi_thread")]
-async fn sessions_that_never_join_are_small() {
-    const CONNECTIONS: usize = 10;
-    const EACH: usize = 300;
-    let instance = Instance::start(&[]).await;
-    let server = instance.public;
-    // What is made once is made before.
-    drop(handshakes(server, 1).await);
-    let before = resident_bytes(&instance).await;
-    let opened = (0..CONNECTIONS).map(|_| handshakes(server, EACH));
-    let paths = futures_util::future::join_all(opened).await.concat();
-    assert_bounded(&instance, "never joined", before, paths.len(), SILENT_BYTES_MAX).await;
-    // They are all there, or the figure says nothing: the first and the last one would be the first ones to be over.
-    for path in [&paths[0], &paths[paths.len() - 1]] {
-        let answer = Raw::saying(server, post(server, path, "3")).await.answer().await;
-        assert_eq!(answer.expect("an answer").status, 200, "it was measured in time");
+/// A websocket that never joins and stops in the midst of a message; `None` if it is told that there is no room.
+async fn half_a_message(server: SocketAddr) -> Option<Raw> {
+    let mut raw = Raw::saying(server, upgrade(server, None)).await;
+    let answer = raw.answer().await.expect("an answer");
+    if answer.status == 503 {
+        return None;
+    }
+    assert_eq!(answer.status, 101, "{answer:?}");
+    // A text frame of 16,000 bytes, masked with zeros.
+    let mut frame = vec![0x81, 0xfe, 0x3e, 0x80, 0, 0, 0, 0];
+    frame.resize(frame.len() + HALF, b'4');
+    raw.send(&frame).await.expect("it is read");
+    Some(raw)
+}
+
+async fn half_a_head(server: SocketAddr) -> Raw {
+    let head = format!("GET / HTTP/1.1\r\nHost: {server}\r\nX-Long: {}", "a".repeat(HALF));
+    Raw::saying(server, head).await
+}
+
+async fn resident(instance: &Instance) -> u64 {
+    number(instance, "process_resident_memory_bytes").await
+}
+
+async fn number<T: FromStr<Err: Debug>>(instance: &Instance, name: &str) -> T {
+    let value = instance.metric(name).await.expect("it is alive");
+    format!("{value:.0}").parse().expect("a whole number")
+}
+
+/// A control group with a limit on memory. It ends with this value, which must outlive what runs in it.
+struct Group {
+    folder: PathBuf,
+    /// The file that counts how often the limit was met.
+    failures: &'static str,
+}
+
+impl Group {
+    /// `None` where this process may not make one.
+    fn new() -> Option<Self> {
+        Self::of_version_1().or_else(Self::of_version_2)
+    }
+
+    fn of_version_1() -> Option<Self> {
+        let groups = fs::read_to_string("/proc/self/cgroup").ok()?;
+        let own = groups.lines().find_map(|line| line.split_once(":memory:"))?.1;
+        let above = Path::new("/sys/fs/cgroup/memory").join(own.trim_start_matches('/'));
+        Self::below(&above, "memory.limit_in_bytes", "memory.failcnt")
+    }
+
+    fn of_version_2() -> Option<Self> {
+        Self::below(Path::new("/sys/fs/cgroup"), "memory.max", "memory.events")
+    }
+
+    fn below(above: &Path, limit: &str, failures: &'static str) -> Option<Self> {
+        let folder = above.join(format!("headcount-test-{}", std::process::id()));
+        fs::create_dir(&folder).ok()?;
+        let group = Self { folder, failures };
+        fs::write(group.folder.join(limit), RESIDENT_MAX.to_string()).ok()?;
+        Some(group)
+    }
+
+    /// How often the limit was met: in version 2 how often that ended a process.
+    fn failures(&self) -> u64 {
+        let text = fs::read_to_string(self.folder.join(self.failures)).unwrap_or_default();
+        let of_version_2 = text.lines().find_map(|line| line.strip_prefix("oom_kill "));
+        of_version_2.unwrap_or(text.trim()).parse().expect("a number")
     }
 }
 
-/// So many handshakes, one after the other; returns the paths of their sessions.
-async fn handshakes(server: SocketAddr, number: usize) -> Vec<String> {
-    let open = "/socket.io/?EIO=4&transport=polling";
-    let request = format!("GET {open} HTTP/1.1\r\nhost: {server}\r\n\r\n");
-    let mut raw = Raw::saying(server, request.repeat(number)).await;
-    let mut paths = Vec::new();
-    while paths.len() < number {
-        let answer = raw.answer().await.expect("an answer");
-        paths.push(format!("{open}&sid={}", session_in(&answer.body)));
+impl Drop for Group {
+    fn drop(&mut self) {
+        // Its process may take a moment to end; then the folder is left, empty, and in nobody's way.
+        for _ in 0..100 {
+            if fs::remove_dir(&self.folder).is_ok() {
+                return;
+            }
+            std::thread::sleep(Duration::from_millis(10));
+        }
     }
-    paths
-}
-
-async fn assert_bounded(
-    instance: &Instance,
-    kind: &str,
-    before: usize,
-    sessions: usize,
-    bytes_max: usize,
-) {
-    let grown = resident_bytes(instance).await.saturating_sub(before);
-    let each = grown / sessions;
-    println!("{kind}: {each} bytes for each of {sessions} sessions");
-    assert!(each <= bytes_max, "{kind}: {each} bytes for each of {sessions} sessions");
-}
-
-async fn resident_bytes(instance: &Instance) -> usize {
-    let bytes = instance.metric("process_resident_memory_bytes").await.expect("a metric");
-    bytes.to_string().parse().expect("a whole number")
 }

@@ -109,9 +109,9 @@ async fn status_fails_when_something_is_wrong() {
     assert!(missing.stderr.contains("HEADCOUNT_REDIS_URL"), "{missing:?}");
 }
 
-/// Goal: the health check tells an instance that is ready from one that is only alive, and from none. Method: an
-/// instance whose Redis is not there yet, the same when it is, the same in its drain, and a port where nobody
-/// listens.
+/// Goal: the health check tells an instance that is ready from one that is only alive, and from none, and shows its
+/// metrics. Method: an instance whose Redis is not there yet, the same when it is, the same in its drain, and a port
+/// where nobody listens.
 #[tokio::test(flavor = "multi_thread")]
 async fn health_tells_ready_from_alive_from_gone() {
     let mut redis = RedisServer::start(&[]);
@@ -125,6 +125,9 @@ async fn health_tells_ready_from_alive_from_gone() {
     redis.restart();
     instance.ready().await;
     assert_health(&ask, [0, 0], "ready").await;
+    let metrics = run(&["health", "--metrics"], &ask).await;
+    assert_eq!(metrics.code, Some(0), "{metrics:?}");
+    assert!(metrics.stdout.contains("\nheadcount_draining 0\n"), "{metrics:?}");
     instance.process().signal(Signal::TERM);
     eventually("it is not ready", async || match instance.readiness().await? {
         503 => Ok(()),

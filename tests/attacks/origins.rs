@@ -39,6 +39,11 @@ async fn pages_of_other_sites_are_turned_away() {
         }
     }
     assert_eq!(besieged.refused("origin").await, 2 * foreign.len(), "each is counted");
+    let log = besieged.cluster.instances[0].process().stderr();
+    let lines: Vec<_> = log.lines().filter(|line| line.contains("turned a page away")).collect();
+    let [line] = lines[..] else { panic!("one line in a minute: {lines:?}") };
+    let told = format!("origin=https://evil.example host={address}");
+    assert!(line.contains(&told), "it tells which page asked for which host: {line}");
     besieged.is_unharmed().await;
 }
 
@@ -148,4 +153,32 @@ async fn all_pages_may_connect_if_told_so() {
     let instance = Instance::start(&[("HEADCOUNT_ALLOWED_ORIGINS", "*")]).await;
     let image = "sec-fetch-site: cross-site\r\n";
     assert_eq!(ask(instance.public, "GET", POLLING, image).await.status, 200);
+}
+
+/// Goal: subdomains and pages of apps can be listed, for all that a page can connect to, the event stream included.
+/// Method: a list of such; pages that are on it, and pages that are nearly so.
+#[tokio::test(flavor = "multi_thread")]
+async fn subdomains_and_pages_of_apps_can_be_listed() {
+    let list = "https://*.shop.example,capacitor://localhost,chrome-extension://abcdefghijklmnop";
+    let besieged = Besieged::start(&[("HEADCOUNT_ALLOWED_ORIGINS", list)]).await;
+    let stream = async |origin: &str| {
+        let request = format!("GET /api/count/stream HTTP/1.0\r\norigin: {origin}\r\n\r\n");
+        let mut raw = Raw::saying(besieged.address(), request).await;
+        if raw.is_answered_after(b"", "200 OK").await { 200 } else { 403 }
+    };
+    for (origin, status) in [
+        ("https://a.shop.example", [101, 200, 200]),
+        ("https://a.b.shop.example", [101, 200, 200]),
+        ("capacitor://localhost", [101, 200, 200]),
+        ("chrome-extension://abcdefghijklmnop", [101, 200, 200]),
+        ("https://shop.example", [403, 403, 403]),
+        ("https://evilshop.example", [403, 403, 403]),
+        ("ionic://localhost", [403, 403, 403]),
+        ("chrome-extension://bbcdefghijklmnop", [403, 403, 403]),
+        ("null", [403, 403, 403]),
+    ] {
+        let [websocket, polling, _] = answers(&besieged, Some(origin)).await;
+        let found = [websocket.status, polling.status, stream(origin).await];
+        assert_eq!(found, status, "{origin}");
+    }
 }

@@ -91,7 +91,7 @@ const ROUNDS: usize = 300;
 async fn coming_and_going_at_random_ends_on_the_truth() {
     let cluster = Cluster::start(2).await;
     let mut clients: Vec<Client> = Vec::new();
-    let mut dice = Dice(0x5EED);
+    let mut dice = Dice::new(0x5EED);
     for round in 0..ROUNDS {
         if clients.len() > 20 || (clients.len() > 5 && dice.roll(2) == 0) {
             let leaver = dice.roll(clients.len());
@@ -108,10 +108,16 @@ async fn coming_and_going_at_random_ends_on_the_truth() {
 
 /// Random enough, and the same in every run: a linear congruential generator with the constants of Knuth's
 /// MMIX, of which the upper bits are used.
-struct Dice(u64);
+pub(crate) struct Dice(u64);
 
 impl Dice {
-    fn roll(&mut self, sides: usize) -> usize {
+    /// Ones that roll the same in every run.
+    pub(crate) fn new(seed: u64) -> Self {
+        Self(seed)
+    }
+
+    /// A number below `sides`.
+    pub(crate) fn roll(&mut self, sides: usize) -> usize {
         self.0 =
             self.0.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
         usize::try_from(self.0 >> 33).expect("31 bits fit") % sides

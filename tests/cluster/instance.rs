@@ -93,9 +93,15 @@ impl Instance {
     /// Starts one that may have no more than so many open files.
     #[allow(dead_code, reason = "only the attacks, another test program, need it")]
     pub(crate) async fn start_limited(open_files: u64, settings: &[Setting<'_>]) -> Self {
-        let limited = format!("ulimit -n {open_files} && exec \"$0\"");
+        Self::start_after(&format!("ulimit -n {open_files}"), settings).await
+    }
+
+    /// Starts one in the process of a shell that has run this: what holds for the shell holds for it.
+    #[allow(dead_code, reason = "only the attacks, another test program, need it")]
+    pub(crate) async fn start_after(preparation: &str, settings: &[Setting<'_>]) -> Self {
+        let prepared = format!("{preparation} && exec \"$0\"");
         let mut command = Command::new("/bin/sh");
-        command.arg("-c").arg(limited).arg(program());
+        command.arg("-c").arg(prepared).arg(program());
         Self::started_by(&mut command, settings).await
     }
 
@@ -174,7 +180,8 @@ impl Process {
         Self::spawned(Command::new(program()).args(arguments), output, settings)
     }
 
-    fn spawned_by(command: &mut Command, settings: &[Setting<'_>]) -> Self {
+    /// The same for another program, or started in another way.
+    pub(crate) fn spawned_by(command: &mut Command, settings: &[Setting<'_>]) -> Self {
         Self::spawned(command, Output::default(), settings)
     }
 
@@ -231,7 +238,8 @@ impl Process {
         String::from_utf8_lossy(&bytes).into_owned()
     }
 
-    fn first_line(&mut self) -> Result<String, String> {
+    /// The first line it wrote to stdout. Panics if it ended without one.
+    pub(crate) fn first_line(&mut self) -> Result<String, String> {
         let stdout = self.stdout();
         if let Some((line, _)) = stdout.split_once('\n') {
             return Ok(line.to_owned());

@@ -24,8 +24,13 @@ mod storm;
 
 mod crashes;
 mod farewell;
+mod log_lines;
+mod neighbours;
 mod outages;
+mod permissions;
 mod sentinel;
+
+mod adapter;
 
 mod lesson;
 mod load;
@@ -33,6 +38,7 @@ mod output;
 mod settings;
 mod web;
 
+mod application;
 mod cluster;
 mod instance;
 mod outsider;

@@ -15,7 +15,7 @@ const fn wrong(name: &'static str, value: &'static str, allowed: &'static str) -
     Wrong { setting: (name, value), allowed }
 }
 
-const WRONG: [Wrong; 27] = [
+const WRONG: [Wrong; 29] = [
     wrong("HEADCOUNT_LISTEN", "nowhere", "127.0.0.1:3000"),
     wrong("HEADCOUNT_LISTEN", "127.0.0.1:99999", "127.0.0.1:3000"),
     wrong("HEADCOUNT_ADMIN_LISTEN", "127.0.0.1", "a port"),
@@ -27,6 +27,7 @@ const WRONG: [Wrong; 27] = [
         "the name of the primary is missing",
     ),
     wrong("HEADCOUNT_REDIS_URL", "redis-sentinel://a/mymaster", "redis+sentinel://"),
+    wrong("HEADCOUNT_KEY", "users ", "spaces at either end"),
     wrong("HEADCOUNT_HEARTBEAT", "0s", "10ms"),
     wrong("HEADCOUNT_HEARTBEAT", "soon", "500ms"),
     wrong("HEADCOUNT_HEARTBEAT", "1s", "666ms"),
@@ -37,8 +38,9 @@ const WRONG: [Wrong; 27] = [
     wrong("HEADCOUNT_PING_TIMEOUT", "-1s", "1s"),
     wrong("HEADCOUNT_MAX_PAYLOAD", "1023", "1024"),
     wrong("HEADCOUNT_TRANSPORTS", "pigeon", "websocket"),
-    wrong("HEADCOUNT_TRANSPORTS", "", "websocket"),
     wrong("HEADCOUNT_ALLOWED_ORIGINS", "example.org", "https://"),
+    wrong("HEADCOUNT_ALLOWED_ORIGINS", "https://*", "https://*.shop.example"),
+    wrong("HEADCOUNT_LOG", "warning", "levels are"),
     wrong("HEADCOUNT_MAX_CONNECTIONS", "0", "from 1"),
     wrong("HEADCOUNT_MAX_CONNECTIONS", "900000000", "file limit"),
     wrong("HEADCOUNT_DRAIN", "slowly", "500ms"),
@@ -88,6 +90,21 @@ async fn a_key_of_its_own_needs_a_channel_of_its_own() {
     let answer = refusal(&[], &settings).await.expect("it is refused");
     let missing = missing_in(&answer, &["HEADCOUNT_KEY", "HEADCOUNT_CHANNEL", "user count"]);
     assert!(missing.is_empty(), "{missing:?}");
+}
+
+/// Goal: a database that is written in the wrong place is not passed over. Method: as a parameter, with all schemes;
+/// and a socket in place of a host.
+#[tokio::test(flavor = "multi_thread")]
+async fn an_address_is_taken_as_a_whole_or_refused() {
+    for url in [
+        "redis://127.0.0.1?db=5",
+        "rediss://127.0.0.1/0?db=5",
+        "redis+sentinel://127.0.0.1/main?db=5",
+        "unix:///run/redis.sock?db=5",
+    ] {
+        let answer = refusal(&[], &[("HEADCOUNT_REDIS_URL", url)]).await.expect("it is refused");
+        assert!(answer.contains("HEADCOUNT_REDIS_URL") && answer.contains("must be"), "{answer}");
+    }
 }
 
 /// Goal: a password never shows. Method: addresses that are refused hold one; the answers and the

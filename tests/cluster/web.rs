@@ -6,6 +6,7 @@ mod below_a_path;
 mod embed;
 mod foreign_page;
 mod languages;
+mod lesson;
 mod page;
 mod socketio;
 

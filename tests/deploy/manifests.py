@@ -1,7 +1,7 @@
 """What no schema can check of the Kubernetes manifests, the compose file and the image: that they fit together.
 
-Usage: manifests.py REPOSITORY RENDERED.yaml...; each RENDERED is one overlay as kustomize writes it. Prints "ok - ..."
-and "not ok - ..." lines.
+Usage: manifests.py REPOSITORY HELP RENDERED.yaml...; HELP holds what "headcount --help" prints, and each RENDERED is one
+overlay as kustomize writes it. Prints "ok - ..." and "not ok - ..." lines.
 """
 
 import os
@@ -13,6 +13,8 @@ import yaml
 # Written down in the overlay's own comments and in docs/operations.md: made by hand or by other programs.
 DOCUMENTED = {("Secret", "headcount-redis"), ("Secret", "headcount-tls")}
 LAST_ONES_AND_FAREWELL_SECONDS = 4
+# The formula of docs/security.md, "Memory".
+INSTANCE_KIB, SESSION_KIB = 64 << 10, 96
 
 problems = []
 
@@ -25,6 +27,20 @@ def expect(condition, text):
 def seconds(text):
     value, unit = re.fullmatch(r"(\d+)(ms|s|m)", text).groups()
     return int(value) * {"ms": 0.001, "s": 1, "m": 60}[unit]
+
+
+def kib(text):
+    value, unit = re.fullmatch(r"(\d+)(Mi|Gi|m|g)", text).groups()
+    return int(value) * {"m": 1 << 10, "g": 1 << 20}[unit[0].lower()]
+
+
+def fits(sessions, memory):
+    return INSTANCE_KIB + SESSION_KIB * int(sessions) <= kib(memory)
+
+
+def default(text):
+    """What compose makes of "${NAME:-value}" while NAME is not set, or set to nothing."""
+    return re.sub(r"\$\{\w+:-([^}]*)\}", r"\1", text)
 
 
 def read(*path):
@@ -136,7 +152,7 @@ def check_selectors(overlay):
         overlay.expect(found and "replicas" not in found["spec"], "both an autoscaler and a number of replicas")
 
 
-def check_drain(overlay):
+def check_limits(overlay):
     deployment = overlay.named("Deployment", "headcount")
     pod = deployment["spec"]["template"]["spec"]
     [container] = pod["containers"]
@@ -148,6 +164,8 @@ def check_drain(overlay):
     needed = pre_stop + drain + LAST_ONES_AND_FAREWELL_SECONDS
     grace = pod["terminationGracePeriodSeconds"]
     overlay.expect(grace > needed, f"a grace period of {grace}s, and stopping takes up to {needed}s")
+    sessions, memory = settings["HEADCOUNT_MAX_CONNECTIONS"], container["resources"]["limits"]["memory"]
+    overlay.expect(fits(sessions, memory), f"{sessions} sessions at their worst do not fit into {memory}")
     update = deployment["spec"]["strategy"]["rollingUpdate"]
     overlay.expect(update["maxUnavailable"] == 0, "a rolling update takes instances away first")
 
@@ -193,9 +211,31 @@ def check_images(repository, overlays):
         for port in service.get("ports", []):
             expect(port.startswith("127.0.0.1:"), f"compose: {name} publishes {port} beyond this machine")
     drain = services["headcount"]["environment"]
-    needed = seconds(drain["HEADCOUNT_DRAIN_DELAY"]) + seconds(drain["HEADCOUNT_DRAIN"])
+    needed = seconds(default(drain["HEADCOUNT_DRAIN_DELAY"])) + seconds(default(drain["HEADCOUNT_DRAIN"]))
     grace = seconds(services["headcount"]["stop_grace_period"])
     expect(grace > needed + LAST_ONES_AND_FAREWELL_SECONDS, "compose: a grace period shorter than the drain")
+    sessions, memory = default(drain["HEADCOUNT_MAX_CONNECTIONS"]), services["headcount"]["mem_limit"]
+    expect(fits(sessions, memory), f"compose: {sessions} sessions at their worst do not fit into {memory}")
+
+
+def check_settings_and_ports(repository, help_text):
+    """Compose passes every setting on, and publishes no port that the README uses for something else."""
+    services = yaml.safe_load(read(repository, "docker-compose.yml"))["services"]
+    passed_on = services["headcount"]["environment"]
+    settings = set(re.findall(r"\[env:\s+(HEADCOUNT_\w+)", help_text))
+    expect(len(settings) > 10, "the program's help names its settings")
+    expect(set(passed_on) == settings, f"compose passes on other settings: {set(passed_on) ^ settings}")
+    for name, value in passed_on.items():
+        own = value is None or re.fullmatch(rf"\$\{{{name}:-[^}}]+\}}", value)
+        expect(own, f"compose: {name} is {value}, whatever the shell says")
+    published = [int(default(p).split(":")[1]) for s in services.values() for p in s.get("ports", [])]
+    # One instance, and the three of the cluster by hand.
+    taken = {3000, 9100, *(base + i for base in (3000, 9100) for i in (1, 2, 3))}
+    expect(len(set(published)) == len(published), f"compose publishes a port twice: {published}")
+    expect(not taken & set(published), f"compose and an instance want the same port: {taken & set(published)}")
+    readme = read(repository, "README.md")
+    for port in published:
+        expect(f"http://localhost:{port}>" in readme, f"the README does not say what is at port {port}")
 
 
 def check_runbook(repository):
@@ -216,12 +256,13 @@ def check_runbook(repository):
         expect(silent or name == "HeadcountDeaf", f"{name}: no test in which it is silent")
 
 
-def main(repository, *rendered):
+def main(repository, help_file, *rendered):
     overlays = [Overlay(path) for path in rendered]
     for overlay in overlays:
-        for check in (check_names, check_selectors, check_drain, check_security):
+        for check in (check_names, check_selectors, check_limits, check_security):
             check(overlay)
     check_images(repository, overlays)
+    check_settings_and_ports(repository, read(help_file))
     check_runbook(repository)
     for problem in problems:
         print(f"not ok - {problem}")

@@ -16,3 +16,10 @@ RUN mkdir /prometheus && chown nobody:nogroup /prometheus
 USER nobody
 VOLUME /prometheus
 ENTRYPOINT ["prometheus"]
+
+# The machine's own toolchain beside Debian's gcc, and all crates in a folder, so that a build needs no network.
+FROM debian:bookworm-slim AS rust
+ENV CARGO_HOME=/usr/local/cargo
+COPY toolchain /usr/local
+COPY config.toml /usr/local/cargo/
+COPY vendor /vendor

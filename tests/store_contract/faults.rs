@@ -6,7 +6,11 @@ use std::{
 };
 
 use deadpool_redis::redis::{self, Connection};
-use headcount::store::{Store, StoreError};
+use futures_util::StreamExt;
+use headcount::store::{
+    Announcement, Report, ReportKind, Store, StoreError,
+    redis::{RedisSettings, RedisStore},
+};
 use rstest::rstest;
 
 use crate::{
@@ -79,7 +83,7 @@ async fn a_replica_is_left() {
     run(&mut connection, &format!("REPLICAOF 127.0.0.1 {}", free_port()));
     let refused = a.try_report(&store).await;
     assert!(
-        matches!(&refused, Err(StoreError::Refused(text)) if text.contains("ReadOnly")),
+        matches!(&refused, Err(StoreError::Refused(text)) if text.as_str().contains("ReadOnly")),
         "{refused:?}"
     );
     until(|| !clients(&mut connection).contains(&before[0])).await;
@@ -259,6 +263,113 @@ async fn denials_are_told_apart_and_quote_nothing(#[case] credentials: &str) {
         }
     }
     assert_eq!(Instance::new(3).report(&with("margaret:hunter2@")).await.count.users, 3);
+}
+
+/// Goal: what a user may not do is said as a denial, whatever it is, costs no key, and passes with the permission.
+/// Method: users who lack one command after the other, of which the server has forgotten the script; then an audit,
+/// which is what an instance asks for after a denial.
+#[tokio::test]
+async fn missing_permissions_cost_nothing() {
+    let server = RedisServer::start(&[]);
+    let mut connection = server.connection();
+    let url = server.url().replace("//", "//limited:any@");
+    let commands = ["evalsha", "script", "hget", "zcard", "hset", "get", "publish", "time", "hlen"];
+    for command in commands {
+        run(&mut connection, "FLUSHALL");
+        run(&mut connection, "ACL SETUSER limited reset on nopass ~* &* +@all");
+        let store = redis_store(&url, KEY, LONG);
+        let mut a = Instance::new(3);
+        let first = a.report(&store).await;
+        assert_eq!(first.count.users, 3);
+        run(&mut connection, "SCRIPT FLUSH");
+        run(&mut connection, &format!("ACL SETUSER limited -{command}"));
+        a.users = 4;
+        let denied = a.try_report(&store).await;
+        assert!(matches!(denied, Err(StoreError::Denied(_))), "without {command}: {denied:?}");
+        let keys: usize = redis::cmd("DBSIZE").query(&mut connection).unwrap();
+        assert_eq!(keys, 5, "without {command}");
+        run(&mut connection, &format!("ACL SETUSER limited +{command}"));
+        let report = Report { kind: ReportKind::Audit, ..a.prepare() };
+        let count = store.report(report).await.unwrap().count;
+        assert_eq!((count.users, count.recovering), (4, false), "with {command}");
+    }
+    run(&mut connection, "ACL SETUSER limited -subscribe");
+    let denied = redis_store(&url, KEY, LONG).subscribe().await.err();
+    assert!(matches!(denied, Some(StoreError::Denied(_))), "{denied:?}");
+}
+
+/// Goal: a slot of a Redis Cluster that is on the move, or that nobody serves, is a refusal and costs no key. Method: two
+/// nodes; the slot begins to move while one of the keys is not there any more, then is nobody's, then stays.
+#[tokio::test]
+async fn a_slot_on_the_move_costs_nothing() {
+    let node = || {
+        let bus = free_port().to_string();
+        let cluster = ["--cluster-enabled", "yes", "--cluster-port", &bus];
+        (RedisServer::start(&cluster), bus)
+    };
+    let ((server, _), (other, bus)) = (node(), node());
+    let mut connection = server.connection();
+    run(&mut connection, "CLUSTER ADDSLOTSRANGE 0 16383");
+    run(&mut connection, &format!("CLUSTER MEET 127.0.0.1 {} {bus}", other.port()));
+    let id: String = redis::cmd("CLUSTER").arg("MYID").query(&mut other.connection()).unwrap();
+    let slot: u16 = redis::cmd("CLUSTER").arg(&["KEYSLOT", KEY]).query(&mut connection).unwrap();
+    let store = redis_store(&server.url(), KEY, LONG);
+    let mut a = Instance::new(3);
+    assert_eq!(a.report_until_answered(&store).await.count.users, 3);
+
+    let migrating = ["SETSLOT", &slot.to_string(), "MIGRATING", &id];
+    until(|| redis::cmd("CLUSTER").arg(&migrating).exec(&mut connection).is_ok()).await;
+    assert_eq!(a.report(&store).await.count.users, 3, "all keys are here still");
+    run(&mut connection, "DEL {currentUsers}:leases");
+    let moving = a.try_report(&store).await;
+    assert!(matches!(moving, Err(StoreError::Refused(_))), "{moving:?}");
+    let left = ["EXISTS", KEY, "{currentUsers}:connections", "{currentUsers}:sequence"];
+    run(&mut connection, &format!("CLUSTER SETSLOT {slot} STABLE"));
+    let left: u8 = redis::cmd(left[0]).arg(&left[1..]).query(&mut connection).unwrap();
+    assert_eq!(left, 3);
+    assert_eq!(a.report(&store).await.count.users, 3);
+
+    run(&mut connection, &format!("CLUSTER DELSLOTS {slot}"));
+    let unserved = a.try_report(&store).await;
+    assert!(matches!(unserved, Err(StoreError::Refused(_))), "{unserved:?}");
+    run(&mut connection, &format!("CLUSTER ADDSLOTS {slot}"));
+    assert_eq!(a.report_until_answered(&store).await.count.users, 3);
+}
+
+/// Goal: clusters that share a channel, by number of a database or by mistake, are told apart, whatever their keys
+/// hold. Method: three stores on one channel, in two databases and under two keys; each hears all that is published.
+#[tokio::test]
+async fn announcements_of_others_are_told_apart() {
+    let server = RedisServer::start(&[]);
+    let odd_key = "a\"b\\c d\u{e9}/";
+    let store = |database: &str, key: &str| {
+        let url = format!("{}/{database}", server.url());
+        RedisStore::new(RedisSettings {
+            url,
+            key: key.to_owned(),
+            channel: "shared".to_owned(),
+            lease: LONG,
+        })
+        .unwrap()
+    };
+    let stores = [store("0", KEY), store("1", KEY), store("1", odd_key)];
+    for (own, listening) in stores.iter().enumerate() {
+        for (other, reporting) in stores.iter().enumerate() {
+            let mut announcements = listening.subscribe().await.unwrap();
+            let answer = Instance::new(3).report(reporting).await;
+            let heard = within(announcements.next()).await.unwrap().unwrap();
+            match heard {
+                Announcement::Own(count) => {
+                    assert_eq!((own, count), (other, answer.count));
+                }
+                Announcement::Foreign(dataset) => {
+                    assert_ne!(own, other);
+                    assert_eq!(dataset.database, u64::from(other > 0));
+                }
+                Announcement::Unsigned(count) => panic!("{count:?} says nothing of its dataset"),
+            }
+        }
+    }
 }
 
 /// Looks until it is so.

@@ -163,7 +163,7 @@ async fn calls_and_subscriptions_leave_a_primary_that_is_replaced() {
     let took = renamed.elapsed();
     println!("a report to the former primary was given up {took:?} after another was named");
     let given_up =
-        matches!(&outcome, Err(StoreError::Unreachable(text)) if text.contains("another"));
+        matches!(&outcome, Err(StoreError::Unreachable(text)) if text.as_str().contains("another"));
     assert!(given_up && took < LEASE * 3 / 4, "{outcome:?} after {took:?}");
     assert!(within(next(&mut announcements)).await.is_none(), "the subscription ends");
     report(&store, &mut a).await;
@@ -223,7 +223,10 @@ async fn a_replica_is_no_primary() {
     loop {
         let error = Instance::new(1).try_report(&store).await.unwrap_err();
         if let StoreError::Refused(text) = &error {
-            assert!(text.contains(&port) && text.contains("is a replica"), "{text}");
+            assert!(
+                text.as_str().contains(&port) && text.as_str().contains("is a replica"),
+                "{text}"
+            );
             break;
         }
         assert!(Instant::now() < deadline, "{error}");
@@ -241,11 +244,12 @@ async fn sentinels_that_do_not_answer_are_told_apart() {
         redis_store(&format!("redis+sentinel://127.0.0.1:{port}/{NAME}"), "currentUsers", LEASE)
     };
     let nobody = Instance::new(1).try_report(&by(free_port())).await.unwrap_err();
-    assert!(matches!(&nobody, StoreError::Unreachable(text) if text.contains("the sentinel at")));
+    assert!(
+        matches!(&nobody, StoreError::Unreachable(text) if text.as_str().contains("the sentinel at"))
+    );
     let server = RedisServer::start(&[]);
     let no_sentinel = Instance::new(1).try_report(&by(server.port())).await.unwrap_err();
-    let said =
-        matches!(&no_sentinel, StoreError::Protocol(text) if text.contains("unknown command"));
+    let said = matches!(&no_sentinel, StoreError::Protocol(text) if text.as_str().contains("unknown command"));
     assert!(said, "{no_sentinel}");
     server.stop();
     let asked = Instant::now();

@@ -12,7 +12,7 @@ use std::{
 use headcount::{
     count::{Count, Incarnation, Sequence},
     store::{
-        Announcements, Reply, Report, ReportKind, Store, StoreError,
+        Announcement, Announcements, Reply, Report, ReportKind, Store, StoreError,
         embedded::EmbeddedStore,
         redis::{RedisSettings, RedisStore},
     },
@@ -165,7 +165,11 @@ impl Instance {
 
 /// The next announcement, or `None` at the end of the stream.
 pub(crate) async fn next(announcements: &mut Announcements) -> Option<Result<Count, StoreError>> {
-    within(futures_util::StreamExt::next(announcements)).await
+    let next = within(futures_util::StreamExt::next(announcements)).await;
+    next.map(|read| match read? {
+        Announcement::Own(count) => Ok(count),
+        other => panic!("somebody else's: {other:?}"),
+    })
 }
 
 /// Waits for what must happen.

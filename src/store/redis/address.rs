@@ -65,8 +65,38 @@ impl Address {
         if !url.has_host() {
             return Err(invalid("it has no host"));
         }
+        check_query(&url)?;
         connection_info(url).map(Self::Server)
     }
+
+    /// The number of the database that holds the keys.
+    pub(super) fn database(&self) -> u32 {
+        let server = match self {
+            Self::Server(server) => server,
+            Self::Sentinels(address) => &address.primary,
+        };
+        u32::try_from(server.redis_settings().db()).expect("it was read as one")
+    }
+}
+
+/// A parameter that would do nothing is refused: whoever writes `?db=5` would count in database 0.
+fn check_query(url: &Url) -> Result<(), InvalidRedisUrl> {
+    let mut protocols = 0;
+    for (name, _) in url.query_pairs() {
+        match &*name {
+            "protocol" => protocols += 1,
+            "db" | "database" => {
+                return Err(invalid("it has the database as a parameter; write it as in host/5"));
+            }
+            _ => return Err(invalid("it has a parameter other than protocol")),
+        }
+    }
+    if protocols > 1 { Err(invalid("it has a parameter twice")) } else { Ok(()) }
+}
+
+/// The number of the database in an address; `None` if it is not one that [`check_url`] lets pass.
+pub fn database_of(text: &str) -> Option<u32> {
+    Address::parse(text).ok().map(|address| address.database())
 }
 
 /// Checks an address without connecting.
@@ -195,6 +225,11 @@ impl<'a> Credentials<'a> {
             let slot = match name {
                 "sentinel_username" => &mut found.user,
                 "sentinel_password" => &mut found.password,
+                "db" | "database" => {
+                    return Err(invalid(
+                        "it has the database as a parameter; write it as in /name/5",
+                    ));
+                }
                 _ => {
                     return Err(invalid(
                         "it has a parameter other than sentinel_username and sentinel_password",
@@ -225,8 +260,19 @@ fn connection_info(url: Url) -> Result<ConnectionInfo, InvalidRedisUrl> {
         return Err(invalid("it has a fragment"));
     }
     let database = url.path().trim_matches('/');
-    if !database.is_empty() && database.parse::<u32>().is_err() {
+    let is_number = database.bytes().all(|byte| byte.is_ascii_digit());
+    let fits = database.is_empty() || database.parse::<i32>().is_ok();
+    if !(is_number && fits) {
         return Err(invalid("the database is no number"));
+    }
+    let host = url.host_str().unwrap_or_default();
+    if host.contains(',') {
+        return Err(invalid("it has several hosts; sentinels are listed in redis+sentinel://"));
+    }
+    // Other schemes than those of the web take nearly anything for a host, and escape what is left.
+    let is_host = |byte: u8| byte.is_ascii_alphanumeric() || b"-._[]:".contains(&byte);
+    if !host.bytes().all(is_host) {
+        return Err(invalid("its host is no name of the Internet and no address"));
     }
     // The error itself may quote parts of the URL.
     let unfit = |_| invalid("its host, user, password or a parameter is not one that can be used");

@@ -5,10 +5,11 @@
 use deadpool_redis::redis::{ConnectionInfo, ErrorKind, RedisConnectionInfo, RedisError};
 
 use super::address::Address;
-use crate::store::StoreError;
+use crate::{escaped::Escaped, store::StoreError};
 
 /// What a server says while it takes no writes, and will again by itself or by an operator's hand.
-const REFUSALS: [&str; 10] = [
+/// The last ones are a cluster's, whose slots are on the move or are not where the address leads.
+const REFUSALS: [&str; 12] = [
     "READONLY",
     "LOADING",
     "BUSY",
@@ -16,15 +17,20 @@ const REFUSALS: [&str; 10] = [
     "MASTERDOWN",
     "NOREPLICAS",
     "MISCONF",
+    "UNKILLABLE",
     "TRYAGAIN",
     "CLUSTERDOWN",
-    "UNKILLABLE",
+    "MOVED",
+    "ASK",
 ];
 
 const DENIALS: [&str; 3] = ["NOAUTH", "WRONGPASS", "NOPERM"];
 
 /// The start of what a server with too many clients says, as a plain `ERR`.
 const CROWDED: &str = "max number of clients";
+
+/// The start of what servers before Redis 7.2 say, as a plain `ERR`, if a script does what its user may not.
+const NOT_IN_SCRIPTS: &str = "The user executing the script can't";
 
 /// The start of what a server that wants a password says to a command as long as ours.
 const UNAUTHENTICATED: &str = "Protocol error: unauthenticated";
@@ -50,8 +56,10 @@ impl Secrets {
         Self(words.flatten().filter(|word| !word.is_empty()).map(str::to_owned).collect())
     }
 
-    pub(super) fn redact(&self, text: &str) -> String {
-        self.0.iter().fold(text.to_owned(), |text, secret| text.replace(secret.as_str(), "***"))
+    /// The text without any of them, and safe to show.
+    pub(super) fn redact(&self, text: &str) -> Escaped {
+        let redacted = |text: String, secret: &String| text.replace(secret.as_str(), "***");
+        self.0.iter().fold(text.to_owned(), redacted).into()
     }
 }
 
@@ -69,7 +77,8 @@ pub(super) fn classify_of(whom: &str, error: &RedisError, secrets: &Secrets) -> 
     }
     let unauthenticated =
         error.kind() == ErrorKind::AuthenticationFailed || detail.starts_with(UNAUTHENTICATED);
-    if DENIALS.contains(&code) || unauthenticated {
+    let denied = DENIALS.contains(&code) || detail.starts_with(NOT_IN_SCRIPTS);
+    if denied || unauthenticated {
         return StoreError::Denied(text);
     }
     if code == "WRONGTYPE" {
@@ -120,11 +129,17 @@ mod tests {
     #[case("MASTERDOWN Link with MASTER is down", "refuses", true)]
     #[case("NOREPLICAS Not enough good replicas to write.", "refuses", true)]
     #[case("MISCONF Redis is configured to save RDB snapshots", "refuses", false)]
+    #[case("MOVED 3999 127.0.0.1:6381", "refuses", false)]
+    #[case("ASK 3999 127.0.0.1:6381", "refuses", false)]
+    #[case("TRYAGAIN Multiple keys request during rehashing of slot", "refuses", false)]
+    #[case("CLUSTERDOWN Hash slot not served", "refuses", false)]
     #[case("ERR max number of clients reached", "refuses", false)]
     #[case("WRONGTYPE Operation against a key", "wrong type", false)]
     #[case("NOAUTH Authentication required.", "denies", false)]
     #[case("WRONGPASS invalid username-password pair", "denies", false)]
     #[case("NOPERM this user has no permissions", "denies", false)]
+    #[case("ERR The user executing the script can't run this command (HGET)", "denies", false)]
+    #[case("NOPERM ACL failure in script: User a has no permissions", "denies", false)]
     #[case("ERR Protocol error: unauthenticated multibulk length", "denies", false)]
     #[case("ERR unknown command", "failed to understand", false)]
     #[case("NONSENSE", "failed to understand", false)]
@@ -149,6 +164,14 @@ mod tests {
         let error = RedisError::from(io::Error::from(kind));
         assert!(matches!(classify(&error, &secrets(&[])), StoreError::Unreachable(_)));
         assert!(spoils_connection(&error));
+    }
+
+    /// Goal: no answer of a server can forge a line or reach the terminal. Method: one with escapes in it.
+    #[test]
+    fn errors_are_escaped() {
+        let error = from_server("ERR \u{1b}[31mred\u{202e} and\rback");
+        let text = classify(&error, &secrets(&[])).to_string();
+        assert!(text.contains(r"\u{1b}[31mred\u{202e} and\rback"), "{text}");
     }
 
     /// Goal: a server that quotes credentials does not put them into the log. Method: such a line.

@@ -4,15 +4,16 @@
 use std::{collections::HashMap, time::Duration};
 
 use deadpool_redis::redis::Value;
+use serde::Deserialize;
 
 use crate::{
     count::{Count, Revision, Sequence, WHOLE_MAX},
-    store::{Reply, Roster, RosterEntry, StoreError},
+    store::{Announcement, Dataset, Reply, Roster, RosterEntry, StoreError},
 };
 
-/// The longest announcement that is read. The script's own have at most 71 bytes; the rest is room for
-/// fields that a later version may add.
-const ANNOUNCEMENT_BYTES_MAX: usize = 512;
+/// The longest announcement that is read. The script's own have at most 110 bytes beside the name of the key, which
+/// has at most 200, twice as many where each must be escaped; the rest is room for fields that a later version may add.
+const ANNOUNCEMENT_BYTES_MAX: usize = 1024;
 
 /// Reads the reply of `report.lua`.
 pub(super) fn reply(value: &Value) -> Result<Reply, StoreError> {
@@ -85,21 +86,38 @@ pub(super) fn roster(value: &Value) -> Result<Roster, StoreError> {
 /// believes of its own keys. A thousand changes a second take seventy thousand years to get here.
 const REVISION_MAX: u64 = 1 << 51;
 
-/// Reads one message of the channel. Others may publish there too.
-pub(super) fn announcement(payload: &[u8]) -> Result<Count, StoreError> {
+/// A message of the channel as it is written.
+#[derive(Deserialize)]
+struct Message {
+    count: u64,
+    revision: Revision,
+    #[serde(default)]
+    recovering: bool,
+    key: Option<String>,
+    database: Option<u64>,
+}
+
+/// Reads one message of the channel, as somebody who counts `own`. Others may publish there too.
+pub(super) fn announcement(payload: &[u8], own: &Dataset) -> Result<Announcement, StoreError> {
     if payload.len() > ANNOUNCEMENT_BYTES_MAX {
         return Err(unexpected("announcement that is too long"));
     }
-    let count: Count =
+    let message: Message =
         serde_json::from_slice(payload).map_err(|_| unexpected("announcement that is no count"))?;
+    let Message { count: users, revision, recovering, key, database } = message;
+    let count = Count { users, revision, recovering };
     if count.users > WHOLE_MAX || count.revision.0 > REVISION_MAX {
         return Err(unexpected("announcement out of range"));
     }
-    Ok(count)
+    let (Some(key), Some(database)) = (key, database) else {
+        return Ok(Announcement::Unsigned(count));
+    };
+    let dataset = Dataset { key, database };
+    Ok(if dataset == *own { Announcement::Own(count) } else { Announcement::Foreign(dataset) })
 }
 
 fn unexpected(what: &str) -> StoreError {
-    StoreError::Protocol(format!("got a {what}"))
+    StoreError::Protocol(format!("got a {what}").into())
 }
 
 fn array(value: &Value) -> Result<&[Value], StoreError> {

@@ -38,7 +38,7 @@ use super::{
     address::SentinelAddress,
     fault::{self, Secrets},
 };
-use crate::store::StoreError;
+use crate::{escaped::Escaped, store::StoreError};
 
 /// How much longer than the first answer others are waited for. Sentinels stand close together; one that takes
 /// longer is down or cut off, and hanging ones must not hold up every new connection.
@@ -88,7 +88,9 @@ impl Primary {
 
 impl fmt::Display for Primary {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{}", ConnectionAddr::Tcp(self.host.clone(), self.port))
+        // The name comes from a sentinel.
+        let host = Escaped::new(&self.host).to_string();
+        write!(f, "{}", ConnectionAddr::Tcp(host, self.port))
     }
 }
 
@@ -257,7 +259,7 @@ impl Sentinels {
         let mut failure = None;
         for (candidate, outcome) in candidates.iter().zip(outcomes) {
             let text = || format!("{candidate}: no answer in {:?}", self.waits.connect);
-            let silent = || Err(StoreError::Unreachable(text()));
+            let silent = || Err(StoreError::Unreachable(text().into()));
             match outcome.unwrap_or_else(silent) {
                 Ok(connection) => {
                     self.remember(candidate);
@@ -274,10 +276,10 @@ impl Sentinels {
     async fn attempt(&self, candidate: &Primary) -> Result<MultiplexedConnection, StoreError> {
         match self.connect_to(candidate).await {
             Ok((connection, Role::Primary { .. })) => Ok(connection),
-            Ok(_) => Err(StoreError::Refused(format!(
+            Ok(_) => Err(StoreError::Refused(Escaped::from(format!(
                 "the sentinels name {candidate} as {}, and it is a replica",
                 self.name
-            ))),
+            )))),
             Err(error) => Err(fault::classify_of(&format!("{candidate}: "), &error, &self.secrets)),
         }
     }
@@ -317,14 +319,14 @@ impl Sentinels {
         }
         match worst {
             Some(error) if !(unknown && matches!(error, StoreError::Unreachable(_))) => error,
-            _ if unknown => {
-                StoreError::Unreachable(format!("no sentinel knows a primary named {}", self.name))
-            }
-            _ => StoreError::Unreachable(format!(
+            _ if unknown => StoreError::Unreachable(
+                format!("no sentinel knows a primary named {}", self.name).into(),
+            ),
+            _ => StoreError::Unreachable(Escaped::from(format!(
                 "none of {} sentinels answers within {:?}",
                 self.all.len(),
                 self.waits.answer
-            )),
+            ))),
         }
     }
 }

@@ -1,8 +1,7 @@
 //! The examples of docs/api.md and docs/embed.md, run as they stand.
 //!
-//! A block of `sh`, `js` or `python` is run with the address of a real instance in place of the one in the
-//! text; the block after it, if it is `text` or `json`, is what has to come out. In it `…` stands for
-//! anything.
+//! Every block of `sh`, `js` or `python` is run with the address of a real instance in place of the one in the
+//! text; the block after it, of `text` or `json`, is what has to come out. In it `…` stands for anything.
 
 use regex::{Regex, RegexBuilder};
 use tokio::{process::Command, time::timeout};
@@ -38,9 +37,12 @@ async fn run_examples(text: &str) -> usize {
     eventually("both are counted", async || clients_say(2, &records)).await;
     let blocks = blocks(text);
     let mut examples = 0;
+    let last = blocks.last().expect("there are blocks");
+    assert!(interpreter(last.0).is_none(), "what comes out of {}?", last.1);
     for pair in blocks.windows(2) {
         let [(language, example), (kind, expected)] = pair else { continue };
-        let (Some(mut command), "text" | "json") = (interpreter(language), *kind) else { continue };
+        let Some(mut command) = interpreter(language) else { continue };
+        assert!(matches!(*kind, "text" | "json"), "what comes out of {example}?");
         command.arg(example.replace(EXAMPLE, &format!("http://{}", instance.public)));
         let output = timeout(PATIENCE, command.kill_on_drop(true).output()).await;
         let output = output.expect("it ends").expect("it runs");

@@ -1,6 +1,7 @@
 //! The cases, in the order of the script's steps.
 
 mod damage;
+mod denials;
 mod publishing;
 mod reports;
 
@@ -53,6 +54,10 @@ pub(super) const CASES: &[Case] = cases![
         one_lease_deleted,
         leases_and_sequences_deleted,
     },
+    denials::{
+        denied_commands,
+        denied_keys,
+    },
     publishing::{
         public_edited,
         public_keeps_its_ttl,
@@ -60,6 +65,7 @@ pub(super) const CASES: &[Case] = cases![
         ttl_of_a_busy_store,
         last_farewell,
         announcement_format,
+        announcement_of_another_database,
         announcements_are_paced,
         held_back_goes_out,
     },

@@ -20,19 +20,19 @@ const fn mutant(
 #[rustfmt::skip]
 pub(super) const MUTANTS: &[Mutant] = &[
     mutant("arguments unchecked", "if not valid then", "if false then", "bad_arguments"),
-    mutant("no first write", "redis.pcall('HDEL', meta, '')", "redis.pcall('HGET', meta, '')", "out_of_memory"),
+    mutant("no first write", "read('HDEL', meta, '')", "read('HGET', meta, '')", "out_of_memory"),
     mutant("exponent form", "string.format('%.0f', number)", "'' .. number", "great_numbers"),
 
     mutant("no fence", "if last and sequence <= last then", "if false then", "late_report"),
     mutant("repeats pass the fence", "sequence <= last", "sequence < last", "repeated_report"),
     mutant("anything fences", "last = is_whole(last, WHOLE_MAX) and last or nil", "", "spoilt_sequence"),
-    mutant("stale renews", "  return reply('STALE'", "  redis.call('ZADD', leases, 1e9, incarnation)\n  return reply('STALE'", "stale_changes_nothing"),
+    mutant("stale renews", "  return reply('STALE'", "  call('ZADD', leases, 1e9, incarnation)\n  return reply('STALE'", "stale_changes_nothing"),
 
     mutant("silence counts wholly", "gap = math.floor(lease / 8)", "gap = gap + 0", "newcomer_first"),
     mutant("silence never counts", "gap = math.floor(lease / 8)", "gap = 0", "one_report_each"),
     mutant("time runs back", "math.max(0, now - store.heard)", "now - store.heard", "time_jumps_back"),
 
-    mutant("no tombstone", "redis.call('HSET', sequences, incarnation", "redis.call(leaving and 'HDEL' or 'HSET', sequences, incarnation", "tombstone"),
+    mutant("no tombstone", "call('HSET', sequences, incarnation", "call(leaving and 'HDEL' or 'HSET', sequences, incarnation", "tombstone"),
     mutant("no zero entry", "elseif stored ~= text(users) then", "elseif part(stored) ~= users then", "idle_is_alive"),
 
     mutant("no reaping", "'LIMIT', 0, REAPED_MAX", "'LIMIT', 0, 0", "dead_are_reaped"),
@@ -50,14 +50,18 @@ pub(super) const MUTANTS: &[Mutant] = &[
     mutant("revisions kept used up", "is_whole(store.revision, believed)", "is_whole(store.revision, WHOLE_MAX)", "impossible_meta"),
     mutant("leases unclamped", "(damaged and lease or LEASE_MAX)", "1e15", "meta_lost"),
     mutant("leases clamped late", "(damaged and lease or LEASE_MAX)", "LEASE_MAX", "meta_lost"),
-    mutant("strange parts count", "redis.call('HEXISTS', sequences, owner) == 1", "true", "edited_part"),
-    mutant("lost leases are deaths", "leased[owner] or redis.call('HEXISTS', sequences, owner) == 1", "leased[owner]", "one_lease_deleted"),
+    mutant("strange parts count", "call('HEXISTS', sequences, owner) == 1", "true", "edited_part"),
+    mutant("lost leases are deaths", "leased[owner] or call('HEXISTS', sequences, owner) == 1", "leased[owner]", "one_lease_deleted"),
     mutant("lost leases are strangers", "leases_lost or leased[owner]", "leased[owner]", "leases_and_sequences_deleted"),
     mutant("spoilt part unmarked", "parts_lost = parts_lost or known", "parts_lost = parts_lost", "spoilt_part"),
-    mutant("wrong types stay", "  if is_error(reply) then", "  if false then", "wrong_types"),
+    mutant("wrong types stay", "  if is_wrong_type(reply) then", "  if false then", "wrong_types"),
+    mutant("every error is a wrong type", "return is_error(reply) and string.find(reply.err, '^WRONGTYPE') ~= nil", "return is_error(reply)", "denied_commands"),
+    mutant("denied reads are passed over", "if is_error(reply) and not is_wrong_type(reply) then", "if false then", "denied_commands"),
+    mutant("denied publishing is passed over", "return unpublished or reply", "return reply", "denied_commands"),
+    mutant("what was not published counts as published", "  if is_error(published) then", "  if false then", "denied_commands"),
     mutant("lost hash unmarked", "    parts_lost, audit_due = true, true\n", "    audit_due = true\n", "connections_deleted"),
     mutant("lost hash unaudited", "    parts_lost, audit_due = true, true\n", "    parts_lost = true\n", "connections_deleted"),
-    mutant("wrong meta stays", "    redis.call('DEL', meta)\n", "", "wrong_types"),
+    mutant("wrong meta stays", "    call('DEL', meta)\n", "", "wrong_types"),
 
     mutant("nothing is forgotten", "local lost = forgot or parts_lost", "local lost = parts_lost", "rolled_back"),
     mutant("recovers only from empty", "local lost = forgot or parts_lost", "local lost = (forgot and damaged) or parts_lost", "rolled_back"),
@@ -72,10 +76,12 @@ pub(super) const MUTANTS: &[Mutant] = &[
     mutant("edits stay", "if stands == text(store.total) then", "if store.total == shown then", "public_edited"),
     mutant("always set", "if shown and stands == text(shown) then", "if false then", "public_keeps_its_ttl"),
     mutant("set without ttl", ", 'PX', 2 * lease)", ")", "ttls"),
-    mutant("ttl not renewed", "  redis.call('PEXPIRE', public, 2 * lease)\n", "", "ttl_of_a_busy_store"),
-    mutant("parts expire early", "redis.call('PEXPIRE', key, KEPT)", "redis.call('PEXPIRE', key, 2 * lease)", "ttls"),
+    mutant("ttl not renewed", "  call('PEXPIRE', public, 2 * lease)\n", "", "ttl_of_a_busy_store"),
+    mutant("parts expire early", "call('PEXPIRE', key, KEPT)", "call('PEXPIRE', key, 2 * lease)", "ttls"),
 
     mutant("no pacing", "store.announced == store.revision or too_early", "store.announced == store.revision", "announcements_are_paced"),
     mutant("held back for ever", "store.announced == store.revision or too_early", "store.total == shown or too_early", "held_back_goes_out"),
+    mutant("says no key", ".. ',\"key\":' .. cjson.encode(public)", ".. ',\"key\":null'", "announcement_format"),
+    mutant("says no database", "',\"database\":' .. text(database)", "',\"database\":0'", "announcement_of_another_database"),
     mutant("mark not published", "store.recovering > 0 and ',\"recovering\":true' or ''", "''", "announcement_format"),
 ];

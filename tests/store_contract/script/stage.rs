@@ -13,6 +13,7 @@ pub(super) const LEASES: &str = "{currentUsers}:leases";
 pub(super) const META: &str = "{currentUsers}:meta";
 pub(super) const KEYS: [&str; 5] = [PUBLIC, CONNECTIONS, SEQUENCE, LEASES, META];
 pub(super) const CHANNEL: &str = "user count";
+pub(super) const DATABASE: &str = "0";
 pub(super) const LEASE: u64 = 2000;
 
 /// For commands without arguments.
@@ -223,7 +224,7 @@ impl Instance {
         let numbers = [self.sequence, self.users, LEASE, self.seen_revision, self.seen_count];
         let mut report = vec![self.name.clone()];
         report.extend(numbers.iter().map(u64::to_string));
-        report.extend([kind.to_owned(), CHANNEL.to_owned()]);
+        report.extend([kind.to_owned(), CHANNEL.to_owned(), DATABASE.to_owned()]);
         report
     }
 

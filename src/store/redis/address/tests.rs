@@ -77,7 +77,8 @@ fn tls_is_for_both() {
 #[case::fragment("redis+sentinel://u:pass@one/0#mymaster", "fragment")]
 #[case::bare_slash("redis+sentinel://u:pa/ss@one/mymaster", "%2F")]
 #[case::bare_question("redis+sentinel://u:pa?ss@one/mymaster", "%3F")]
-#[case::parameter("redis+sentinel://u:pass@one/mymaster?db=pass", "a parameter other than")]
+#[case::parameter("redis+sentinel://u:pass@one/mymaster?db=pass", "the database as a parameter")]
+#[case::other_parameter("redis+sentinel://one/m?name=pass", "a parameter other than")]
 #[case::twice(
     "redis+sentinel://one/m?sentinel_password=pass&sentinel_password=pass",
     "a parameter twice"
@@ -90,6 +91,45 @@ fn what_is_wrong_is_said_without_credentials(#[case] text: &str, #[case] why: &s
     assert!(!message.replace("password", "").contains("pass"), "{text}: {message}");
     let shown = shown_url(text).unwrap_or_default();
     assert!(!shown.contains("u:") && !shown.contains("ss@"), "{text} is shown as {shown}");
+}
+
+/// Goal: the database is read where it is written, and nothing in an address is passed over in silence. Method:
+/// addresses of one server, with a database in all places where tools write one, and other things beside it.
+#[rstest]
+#[case("redis://host", Ok(0))]
+#[case("redis://host/", Ok(0))]
+#[case("redis://host:7/5", Ok(5))]
+#[case("rediss://u:pass@host/15/", Ok(15))]
+#[case("redis://host/5?protocol=resp3", Ok(5))]
+#[case("redis+sentinel://one,two/main", Ok(0))]
+#[case("redis+sentinel://one,two/main/7", Ok(7))]
+#[case("redis://host?db=5", Err("write it as in host/5"))]
+#[case("redis://host/5?db=5", Err("write it as in host/5"))]
+#[case("rediss://u:pass@host?database=5", Err("write it as in host/5"))]
+#[case("redis+sentinel://one/main?db=5", Err("write it as in /name/5"))]
+#[case("redis+sentinel://one/main?database=5", Err("write it as in /name/5"))]
+#[case("redis://host/5?timeout=3s", Err("a parameter other than protocol"))]
+#[case("redis://host/5?protocol=resp2&protocol=resp3", Err("a parameter twice"))]
+#[case("redis://host/5#1", Err("a fragment"))]
+#[case("redis://host#5", Err("a fragment"))]
+#[case("redis://host/+5", Err("no number"))]
+#[case("redis://host/-1", Err("no number"))]
+#[case("redis://host/5/6", Err("no number"))]
+#[case("redis://host/5000000000", Err("no number"))]
+#[case("redis://one,two/5", Err("several hosts"))]
+#[case("redis://one,two:7/5", Err("several hosts"))]
+#[case("redis://h%C3%B6st/5", Err("no name of the Internet"))]
+#[case("redis:///var/run/redis.sock", Err("no host"))]
+#[case("unix:///var/run/redis.sock?db=5", Err("the scheme is none of"))]
+#[case("redis+unix:///var/run/redis.sock?db=5", Err("the scheme is none of"))]
+fn the_database_is_read_or_refused(#[case] text: &str, #[case] database: Result<u32, &str>) {
+    match database {
+        Ok(database) => assert_eq!(Address::parse(text).unwrap().database(), database),
+        Err(why) => {
+            let message = refusal(text);
+            assert!(message.contains(why) && !message.contains("pass@"), "{text}: {message}");
+        }
+    }
 }
 
 /// Goal: a list has an end. Method: one more than allowed.

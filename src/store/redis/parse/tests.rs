@@ -48,6 +48,18 @@ fn any_count() -> impl Strategy<Value = Count> {
     })
 }
 
+fn own() -> Dataset {
+    Dataset { key: "currentUsers".to_owned(), database: 1 }
+}
+
+/// The count of an announcement that says nothing of a dataset.
+fn unsigned(payload: &[u8]) -> Result<Count, StoreError> {
+    match announcement(payload, &own())? {
+        Announcement::Unsigned(count) => Ok(count),
+        other => panic!("it says whose it is: {other:?}"),
+    }
+}
+
 fn written(count: Count) -> Vec<u8> {
     serde_json::to_vec(&count).unwrap()
 }
@@ -96,8 +108,8 @@ proptest! {
         count in any::<i128>(),
         revision in any::<f64>(),
     ) {
-        let _ = announcement(&payload);
-        let _ = announcement(format!(r#"{{"count":{count},"revision":{revision}}}"#).as_bytes());
+        let _ = announcement(&payload, &own());
+        let _ = unsigned(format!(r#"{{"count":{count},"revision":{revision}}}"#).as_bytes());
     }
 
     /// Goal: what is read is in range, and nothing absurd is believed. Method: announcements around both limits,
@@ -106,7 +118,7 @@ proptest! {
     fn announcements_are_in_range(users in around(WHOLE_MAX), revision in around(REVISION_MAX)) {
         let payload = format!(r#"{{"count":{users},"revision":{revision}}}"#);
         let in_range = users <= WHOLE_MAX && revision <= REVISION_MAX;
-        prop_assert_eq!(announcement(payload.as_bytes()).is_ok(), in_range);
+        prop_assert_eq!(unsigned(payload.as_bytes()).is_ok(), in_range);
     }
 
     /// Goal: what a later version adds does no harm. Method: announcements as they are written, with further
@@ -120,7 +132,7 @@ proptest! {
         written.as_object_mut().unwrap().extend(more);
         let payload = written.to_string();
         if payload.len() <= ANNOUNCEMENT_BYTES_MAX {
-            prop_assert_eq!(announcement(payload.as_bytes()).unwrap(), count);
+            prop_assert_eq!(unsigned(payload.as_bytes()).unwrap(), count);
         }
     }
 
@@ -128,9 +140,9 @@ proptest! {
     /// good ones with bytes changed, removed, repeated and inserted; what is read is written and read again.
     #[test]
     fn mangled_announcements_are_read_or_refused(payload in mangled(any_count().prop_map(written))) {
-        if let Ok(count) = announcement(&payload) {
+        if let Ok(count) = unsigned(&payload) {
             prop_assert!(count.users <= WHOLE_MAX && count.revision.0 <= REVISION_MAX);
-            prop_assert_eq!(announcement(&written(count)).unwrap(), count);
+            prop_assert_eq!(unsigned(&written(count)).unwrap(), count);
             let value: serde_json::Value = serde_json::from_slice(&payload).unwrap();
             prop_assert_eq!(value["count"].as_u64(), Some(count.users));
             prop_assert_eq!(value["revision"].as_u64(), Some(count.revision.0));
@@ -246,14 +258,14 @@ fn a_bad_field_is_refused(#[case] place: usize, #[case] value: Value) {
 #[case::a_fraction(r#"{"count":5.5,"revision":1}"#)]
 #[case::two_messages(r#"{"count":5,"revision":1}{"count":5,"revision":1}"#)]
 fn a_bad_announcement_is_refused(#[case] payload: &str) {
-    assert!(matches!(announcement(payload.as_bytes()), Err(StoreError::Protocol(_))));
+    assert!(matches!(unsigned(payload.as_bytes()), Err(StoreError::Protocol(_))));
 }
 
 /// Goal: a message of any length costs little. Method: a valid one, padded.
 #[test]
 fn a_long_announcement_is_refused() {
     let padded = format!(r#"{{"count":5,"revision":1{}}}"#, " ".repeat(ANNOUNCEMENT_BYTES_MAX));
-    assert!(announcement(padded.as_bytes()).is_err());
+    assert!(unsigned(padded.as_bytes()).is_err());
 }
 
 /// Goal: a roster joins counts and leases. Method: one leased, one without, one expired.
@@ -274,4 +286,24 @@ fn a_roster_is_read() {
     assert_eq!(read.count, Count { users: 3, revision: Revision(9), recovering: false });
     let expected = [entry("a", 1, Some(700)), entry("b", 2, None), entry("c", 0, Some(0))];
     assert_eq!(read.instances, expected);
+}
+
+/// Goal: an announcement is believed only of the dataset that it speaks of. Method: the own one, one of another key,
+/// one of another database, one that says only half, and one whose key is written with escapes.
+#[rstest]
+#[case(r#""key":"currentUsers","database":1"#, Some(true))]
+#[case(r#""key":"current\u0055sers","database":1"#, Some(true))]
+#[case(r#""key":"currentUsers","database":0"#, Some(false))]
+#[case(r#""key":"others","database":1"#, Some(false))]
+#[case(r#""key":"currentUsers""#, None)]
+#[case(r#""database":1"#, None)]
+fn an_announcement_says_whose_it_is(#[case] dataset: &str, #[case] is_own: Option<bool>) {
+    let payload = format!(r#"{{"count":5,"revision":12,{dataset}}}"#);
+    let count = Count { users: 5, revision: Revision(12), recovering: false };
+    let read = announcement(payload.as_bytes(), &own()).unwrap();
+    match is_own {
+        Some(true) => assert_eq!(read, Announcement::Own(count)),
+        Some(false) => assert!(matches!(read, Announcement::Foreign(_)), "{read:?}"),
+        None => assert_eq!(read, Announcement::Unsigned(count)),
+    }
 }

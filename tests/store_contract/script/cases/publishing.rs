@@ -124,8 +124,23 @@ pub(super) fn announcement_format(stage: &mut Stage<'_>) -> Outcome {
         stage.redis::<()>("FLUSHALL", NO_ARGUMENTS)?;
         Ok(a.report(stage)?.revision)
     })?;
-    let expected = [r#"{"count":5,"revision":1}"#, r#"{"count":5,"revision":2,"recovering":true}"#];
+    let expected = [
+        r#"{"count":5,"revision":1,"key":"currentUsers","database":0}"#,
+        r#"{"count":5,"revision":2,"recovering":true,"key":"currentUsers","database":0}"#,
+    ];
     same("messages", messages, expected.map(str::to_owned).to_vec())
+}
+
+/// Goal: what is published says in which database its key is. Method: a report of an instance in another one.
+pub(super) fn announcement_of_another_database(stage: &mut Stage<'_>) -> Outcome {
+    let mut connection = stage.server.connection();
+    let messages = messages_up_to(&mut connection, stage, |stage| {
+        let mut report = Instance::new("a", 5).prepare("report");
+        "15".clone_into(report.last_mut().expect("it is the last argument"));
+        Ok(stage.send(&report)?.revision)
+    })?;
+    let expected = r#"{"count":5,"revision":1,"key":"currentUsers","database":15}"#;
+    same("messages", messages, vec![expected.to_owned()])
 }
 
 /// Goal: announcements keep to the pace that the number of instances sets, and the last one comes. Method: 200

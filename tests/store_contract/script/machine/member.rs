@@ -11,7 +11,7 @@ use headcount::{
 };
 use tokio::time::Instant;
 
-use super::super::stage::{Answer, CHANNEL, LEASE, Outcome, ensure};
+use super::super::stage::{Answer, CHANNEL, DATABASE, LEASE, Outcome, ensure};
 
 pub(super) struct Member {
     pub(super) name: Incarnation,
@@ -68,7 +68,7 @@ impl Member {
         let numbers = [self.sequence.0, users, LEASE, seen.revision.0, seen.users];
         let mut arguments = vec![self.name.to_string()];
         arguments.extend(numbers.iter().map(u64::to_string));
-        arguments.extend([kind.to_owned(), CHANNEL.to_owned()]);
+        arguments.extend([kind.to_owned(), CHANNEL.to_owned(), DATABASE.to_owned()]);
         let at = base + Duration::from_millis(now);
         let sent = SentReport { sequence: self.sequence, local: self.local, at };
         Made { arguments, sent, seen, name: self.name }

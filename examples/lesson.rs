@@ -1,0 +1,191 @@
+//! The lesson's whole application on axum and socketioxide: a login form, a session cookie, and a page whose console shows
+//! how many are online. It takes part in a cluster, beside `headcount serve` and others of its kind.
+//!
+//! In the lesson one Node process counts for itself:
+//!
+//! ```text
+//! let currentUsers = 0;
+//! io.on("connection", (socket) => {
+//!   ++currentUsers;
+//!   io.emit("user count", currentUsers);
+//! ```
+//!
+//! Here the last two lines are [`headcount::socketioxide`]'s, and `currentUsers` is what the whole cluster counts. Try it:
+//!
+//! ```sh
+//! redis-server --port 6400 --save '' &
+//! export HEADCOUNT_REDIS_URL=redis://127.0.0.1:6400
+//! HEADCOUNT_LISTEN=127.0.0.1:3001 cargo run --example lesson &
+//! HEADCOUNT_LISTEN=127.0.0.1:3002 cargo run --example lesson &
+//! ```
+//!
+//! Log in at both addresses, and each console says 2. As in the lesson, the login guards the page, not the socket.
+
+use std::{
+    collections::HashMap,
+    env,
+    io::{self, Write},
+    sync::{Arc, Mutex},
+};
+
+use anyhow::Context;
+use axum::{
+    Router,
+    extract::State,
+    http::{HeaderMap, StatusCode, header},
+    response::{Html, IntoResponse, Redirect, Response},
+    routing::{get, post},
+};
+use headcount::{
+    Member, MemberSettings,
+    socketioxide::{client_script, counter},
+};
+use socketioxide::{
+    SocketIo,
+    extract::{Data, SocketRef},
+};
+use tokio::{
+    net::TcpListener,
+    signal::unix::{SignalKind, signal},
+};
+use tracing_subscriber::EnvFilter;
+use url::form_urlencoded;
+use uuid::Uuid;
+
+/// Sessions at a time; they are in memory and end with the process.
+const SESSIONS_MAX: usize = 100_000;
+/// Bytes of a name.
+const NAME_BYTES_MAX: usize = 64;
+const JAVASCRIPT: &str = "text/javascript; charset=utf-8";
+
+#[tokio::main]
+async fn main() -> anyhow::Result<()> {
+    set_up_logs()?;
+    let member = Member::join(MemberSettings::from_env()?).await.context("failed to join")?;
+    let (layer, io) = SocketIo::new_layer();
+    let counter = counter(&io, "/", &member)?;
+    io.ns("/", counter.handler(on_connect));
+
+    let socket_io_script = async || ([(header::CONTENT_TYPE, JAVASCRIPT)], client_script());
+    let app = Router::new()
+        .route("/socket.io/socket.io.js", get(socket_io_script))
+        .fallback_service(pages().layer(layer));
+
+    let mut terminate = signal(SignalKind::terminate()).context("failed to listen for SIGTERM")?;
+    let mut interrupt = signal(SignalKind::interrupt()).context("failed to listen for SIGINT")?;
+    let listener = listen().await?;
+    tokio::select! {
+        served = axum::serve(listener, app) => served.context("failed to serve")?,
+        failure = member.failure() => return Err(failure.into()),
+        _ = terminate.recv() => {}
+        _ = interrupt.recv() => {}
+    }
+    // First nobody here is counted any more, then the clients are sent elsewhere.
+    member.leave().await;
+    io.close().await;
+    Ok(())
+}
+
+/// The application's own connect handler: what one says all others hear.
+async fn on_connect(socket: SocketRef) {
+    socket.on("chat message", async |socket: SocketRef, Data::<String>(text)| {
+        if let Err(error) = socket.broadcast().emit("chat message", &text).await {
+            tracing::debug!(%error, "failed to pass a message on");
+        }
+    });
+}
+
+/// Who is logged in, by the value of the session cookie.
+#[derive(Clone, Debug, Default)]
+struct Sessions(Arc<Mutex<HashMap<String, String>>>);
+
+fn pages() -> Router {
+    Router::new()
+        .route("/", get(async || Html(include_str!("lesson/login.html"))))
+        .route("/login", post(log_in))
+        .route("/logout", get(log_out))
+        .route("/chat", get(chat))
+        .route("/public/client.js", get(async || script(include_str!("lesson/client.js"))))
+        // The lesson's checks read the server's source.
+        .route("/_api/server.js", get(async || include_str!("lesson.rs")))
+        .with_state(Sessions::default())
+}
+
+fn script(text: &'static str) -> impl IntoResponse {
+    ([(header::CONTENT_TYPE, JAVASCRIPT)], text)
+}
+
+async fn log_in(State(sessions): State<Sessions>, form: String) -> Response {
+    let mut fields = form_urlencoded::parse(form.as_bytes());
+    let name = fields.find(|(field, _)| field == "username").map(|(_, name)| name.into_owned());
+    let Some(name) = name.filter(|name| (1..=NAME_BYTES_MAX).contains(&name.len())) else {
+        return (StatusCode::BAD_REQUEST, "a name has 1 to 64 bytes\n").into_response();
+    };
+    let Some(token) = sessions.begin(name) else {
+        return (StatusCode::SERVICE_UNAVAILABLE, "too many are logged in\n").into_response();
+    };
+    let cookie = format!("session={token}; Path=/; HttpOnly; SameSite=Lax");
+    ([(header::SET_COOKIE, cookie)], Redirect::to("/chat")).into_response()
+}
+
+async fn log_out(State(sessions): State<Sessions>, headers: HeaderMap) -> impl IntoResponse {
+    sessions.end(&headers);
+    let cookie = "session=; Path=/; HttpOnly; SameSite=Lax; Max-Age=0";
+    ([(header::SET_COOKIE, cookie)], Redirect::to("/"))
+}
+
+async fn chat(State(sessions): State<Sessions>, headers: HeaderMap) -> Response {
+    let Some(name) = sessions.name(&headers) else {
+        return Redirect::to("/").into_response();
+    };
+    Html(include_str!("lesson/chat.html").replace("{name}", &escaped(&name))).into_response()
+}
+
+impl Sessions {
+    /// The new session's token; `None` if there are too many.
+    fn begin(&self, name: String) -> Option<String> {
+        let mut sessions = self.0.lock().ok()?;
+        if sessions.len() >= SESSIONS_MAX {
+            return None;
+        }
+        let token = Uuid::new_v4().to_string();
+        sessions.insert(token.clone(), name);
+        Some(token)
+    }
+
+    fn name(&self, headers: &HeaderMap) -> Option<String> {
+        self.0.lock().ok()?.get(token(headers)?).cloned()
+    }
+
+    fn end(&self, headers: &HeaderMap) -> Option<String> {
+        self.0.lock().ok()?.remove(token(headers)?)
+    }
+}
+
+/// The session cookie's value.
+fn token(headers: &HeaderMap) -> Option<&str> {
+    let cookies = headers.get(header::COOKIE)?.to_str().ok()?;
+    cookies.split(';').find_map(|cookie| cookie.trim().strip_prefix("session="))
+}
+
+/// A text that is no markup.
+fn escaped(text: &str) -> String {
+    text.replace('&', "&amp;").replace('<', "&lt;").replace('>', "&gt;")
+}
+
+/// Listens where the settings say, and says where that is.
+async fn listen() -> anyhow::Result<TcpListener> {
+    let address = env::var_os("HEADCOUNT_LISTEN").unwrap_or_else(|| "127.0.0.1:3000".into());
+    let address = address.into_string().ok().context("HEADCOUNT_LISTEN is not Unicode")?;
+    let listener = TcpListener::bind(&address).await;
+    let listener = listener.with_context(|| format!("failed to listen on {address}"))?;
+    writeln!(io::stdout(), "listening public={}", listener.local_addr()?)?;
+    Ok(listener)
+}
+
+fn set_up_logs() -> anyhow::Result<()> {
+    let filter = env::var_os("HEADCOUNT_LOG").and_then(|filter| filter.into_string().ok());
+    let filter = EnvFilter::try_new(filter.as_deref().unwrap_or("info"))?;
+    let logs = tracing_subscriber::fmt().with_env_filter(filter).with_writer(io::stderr);
+    logs.try_init().map_err(|error| anyhow::anyhow!("failed to set up logs: {error}"))
+}

@@ -1,0 +1,6 @@
+/* global io */
+const socket = io();
+
+socket.on('user count', (data) => {
+  console.log(data);
+});

@@ -1,0 +1,18 @@
+//! Tests of when memory is given back.
+
+use super::*;
+
+/// Goal: memory is given back after a rush and not at each leave. Method: counts that rise, fall a little, fall by
+/// half and to nothing, and small ones.
+#[test]
+fn half_of_many_must_have_left() {
+    let high = HighWater::default();
+    high.rise(499);
+    assert!(!high.has_ebbed(0), "they are not enough");
+    high.rise(2000);
+    high.rise(1500);
+    assert!([2000, 1500, 1001].iter().all(|&sessions| !high.has_ebbed(sessions)));
+    assert!(high.has_ebbed(1000));
+    assert!(!high.has_ebbed(501), "it starts over");
+    assert!(high.has_ebbed(400));
+}

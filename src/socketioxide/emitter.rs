@@ -1,0 +1,242 @@
+//! The task that tells an application's sockets the count: view → sockets. It is the only one that emits.
+//!
+//! Two rules make it right:
+//!
+//! - A socket hears nothing until the count includes it. So the first value a client sees includes itself.
+//! - A count goes one of two ways. At first through the socket's queue, behind the acknowledgement of its connect: whatever
+//!   carries packets to the client looks at the queue first and then at the slot, and, held up between the two, would pass
+//!   by an acknowledgement that was queued meanwhile. After half a second by the slot for volatile packets, which holds the
+//!   newest alone, so that a slow client skips stale values and the last one always arrives. The queue is written before
+//!   the slot and never used again, or an older value would come after a newer one.
+
+use std::{sync::Arc, time::Duration};
+
+use ::socketioxide::{SocketIo, adapter::Adapter};
+use tokio::{
+    sync::watch,
+    task::yield_now,
+    time::{Instant, sleep_until},
+};
+use tokio_util::sync::CancellationToken;
+
+use super::{
+    SITE,
+    roster::{Roster, Seat, Told, Way},
+};
+use crate::{
+    metrics::observe,
+    pace::EmissionPace,
+    tally::{Change, Newcomer},
+    view::View,
+};
+
+/// How long a socket is told through its queue. Nobody is held up for so long between looking at the queue and at the slot,
+/// unless the whole process is.
+const YOUTH: Duration = Duration::from_millis(500);
+/// So many counts are left to a queue at most, which is the application's as well: with the default interval, those of a
+/// youth.
+const YOUNG_COUNTS_MAX: u8 = 10;
+/// So many sockets are told before others have their turn: about a millisecond of work.
+pub(super) const EMITS_AT_ONCE: usize = 256;
+/// How often to look for sockets that are gone, while there are some that only looking tells of.
+const LOOK_GAP: Duration = Duration::from_millis(50);
+/// How often otherwise: the library forgets to call a disconnect handler in one rare race only.
+const LOOK_GAP_WATCHED: Duration = Duration::from_secs(1);
+/// Between the two, looking takes at most one part in so many of the time.
+const LOOK_SHARE: u32 = 100;
+
+/// Tells sockets the count.
+pub(super) struct Emitter<A: Adapter> {
+    io: SocketIo<A>,
+    roster: Arc<Roster<A>>,
+    view: watch::Receiver<View>,
+    pace: EmissionPace,
+    /// Who has been told a count, or would have been but for a full queue. Those who left are found by telling them.
+    listeners: Vec<Listener<A>>,
+    /// What every listener was last told, but for provisional ones; `None` if they were told different counts, so that an
+    /// emission follows.
+    told: Option<u64>,
+    /// The changes by which those joined who were told the estimate, because the store was slow to count them. They are
+    /// told what all others are as soon as that includes them, or the store counts as away: within
+    /// [`crate::pace::ANSWER_OVERDUE`], which bounds this list.
+    provisional: Vec<Change>,
+    next_look: Instant,
+}
+
+/// A socket that further counts are sent to.
+struct Listener<A: Adapter> {
+    seat: Arc<Seat<A>>,
+    joined_at: Instant,
+    /// The change by which it joined, if it must not be told a count that does not include it.
+    provisional: Option<Change>,
+    last: Option<u64>,
+    /// How many counts it was told through its queue, and until when it is.
+    queued: u8,
+    young_until: Option<Instant>,
+}
+
+impl<A: Adapter> Emitter<A> {
+    /// Sets it up, for emissions with at least `interval` between two; [`Emitter::run`] does the work.
+    pub(super) fn new(
+        io: SocketIo<A>,
+        roster: Arc<Roster<A>>,
+        view: watch::Receiver<View>,
+        interval: Duration,
+    ) -> Self {
+        Self {
+            io,
+            roster,
+            view,
+            pace: EmissionPace::new(interval),
+            listeners: Vec::new(),
+            told: None,
+            provisional: Vec::new(),
+            next_look: Instant::now(),
+        }
+    }
+
+    /// Emits until `stop`.
+    pub(super) async fn run(mut self, stop: CancellationToken) {
+        while !stop.is_cancelled() {
+            let now = Instant::now();
+            if self.next_look <= now {
+                self.look(now);
+            }
+            let wake = self.act(now).await;
+            let wake = wake.map_or(self.next_look, |at| at.min(self.next_look));
+            tokio::select! {
+                () = stop.cancelled() => {}
+                changed = self.view.changed() => if changed.is_err() { return },
+                () = self.roster.unwatched() => {
+                    self.next_look = self.next_look.min(Instant::now() + LOOK_GAP);
+                }
+                () = sleep_until(wake) => {}
+            }
+        }
+    }
+
+    /// Counts out who is gone.
+    fn look(&mut self, now: Instant) {
+        let unwatched = self.roster.look(self.io.of(SITE).as_ref());
+        self.listeners.retain(|listener| listener.seat.is_taken());
+        let end = Instant::now();
+        let rest = end.saturating_duration_since(now) * LOOK_SHARE;
+        let gap =
+            if unwatched > 0 { rest.clamp(LOOK_GAP, LOOK_GAP_WATCHED) } else { LOOK_GAP_WATCHED };
+        self.next_look = end + gap;
+    }
+
+    /// Does what is due now; returns when there will be something to do even if nothing changes.
+    async fn act(&mut self, now: Instant) -> Option<Instant> {
+        let view = *self.view.borrow_and_update();
+        if self.provisional.extract_if(.., |change| view.shown_includes(*change, now)).count() > 0 {
+            self.told = None;
+        }
+        let newcomers = self.roster.tally().take_newcomers(view.covered(), view.estimated(), now);
+        let is_held_back = self.pace.due().is_some_and(|due| due > now);
+        if self.told != Some(view.shown(now).users) && !is_held_back {
+            self.emit_to_all(&view, now).await;
+        }
+        // What came during an emission is in the newest view only.
+        let view = *self.view.borrow();
+        for newcomer in newcomers {
+            self.let_in(newcomer, &view, now);
+        }
+        let next_emission = self.pace.due().filter(|_| self.told != Some(view.shown(now).users));
+        let patience_ends = self.roster.tally().patience_ends().filter(|&at| at > now);
+        [next_emission, patience_ends].into_iter().flatten().min()
+    }
+
+    /// Gives a newcomer its first value, even when nobody else's number changed; from now on emissions reach it.
+    fn let_in(&mut self, newcomer: Newcomer<Arc<Seat<A>>>, view: &View, now: Instant) {
+        let is_included = view.shown_includes(newcomer.change, now);
+        let current_users = if is_included { view.shown(now).users } else { view.estimate() };
+        let mut listener = Listener {
+            seat: newcomer.member,
+            joined_at: newcomer.joined_at,
+            provisional: (!is_included).then_some(newcomer.change),
+            last: None,
+            queued: 0,
+            young_until: None,
+        };
+        let told = listener.tell(current_users, now, &self.roster);
+        if told == Told::Gone {
+            return;
+        }
+        self.provisional.extend(listener.provisional);
+        self.listeners.push(listener);
+        if told == Told::Full || (is_included && self.told != Some(current_users)) {
+            self.told = None;
+        }
+    }
+
+    /// One emission: everybody who has been let in is told, unless that is what it was told last.
+    async fn emit_to_all(&mut self, view: &View, now: Instant) {
+        let start = Instant::now();
+        let current_users = view.shown(now).users;
+        let mut all_told = true;
+        let mut left = self.listeners.len();
+        while left > 0 {
+            let end = left;
+            left = left.saturating_sub(EMITS_AT_ONCE);
+            // Backwards, so that what takes the place of one that left has been told.
+            for index in (left..end).rev() {
+                match self.listeners[index].hear(current_users, view, now, &self.roster) {
+                    Told::Yes => {}
+                    Told::Full => all_told = false,
+                    Told::Gone => drop(self.listeners.swap_remove(index)),
+                }
+            }
+            yield_now().await;
+        }
+        self.told = all_told.then_some(current_users);
+        self.pace.emitted(now, now + start.elapsed());
+        let metrics = self.roster.metrics();
+        metrics.emissions.inc();
+        observe(&metrics.emission_seconds, start.elapsed());
+    }
+}
+
+impl<A: Adapter> Listener<A> {
+    /// Tells what is shown, unless that does not include it, or is known to it.
+    fn hear(&mut self, current_users: u64, view: &View, now: Instant, roster: &Roster<A>) -> Told {
+        if self.provisional.is_some_and(|change| !view.shown_includes(change, now)) {
+            return Told::Yes;
+        }
+        self.provisional = None;
+        if self.last == Some(current_users) {
+            return Told::Yes;
+        }
+        self.tell(current_users, now, roster)
+    }
+
+    fn tell(&mut self, current_users: u64, now: Instant, roster: &Roster<A>) -> Told {
+        let way = self.way(now);
+        let told = self.seat.tell(current_users, way);
+        if told == Told::Gone {
+            roster.found_gone(&self.seat);
+        }
+        if told != Told::Yes {
+            return told;
+        }
+        let metrics = roster.metrics();
+        metrics.emitted_packets.inc();
+        if self.last.replace(current_users).is_none() {
+            observe(&metrics.join_to_emit_seconds, self.joined_at.elapsed());
+        }
+        if way == Way::Queue {
+            self.queued += 1;
+            self.young_until.get_or_insert(now + YOUTH);
+        }
+        told
+    }
+
+    fn way(&self, now: Instant) -> Way {
+        let is_young = self.young_until.is_none_or(|until| now < until);
+        if is_young && self.queued < YOUNG_COUNTS_MAX { Way::Queue } else { Way::Slot }
+    }
+}
+
+#[cfg(test)]
+#[path = "emitter/tests.rs"]
+mod tests;

@@ -1,0 +1,102 @@
+//! Two clusters on one Redis: neither shows the other's count, nor stops vouching for its own.
+
+use std::time::{Duration, Instant};
+
+use tokio::time::sleep;
+
+use crate::{
+    client::{Client, Transport},
+    cluster::Machine,
+    instance::{Instance, Setting, Shown},
+    redis_server::RedisServer,
+    waiting::eventually,
+};
+
+/// How long both are watched: some leases, in which every report and announcement has had its effect.
+const WATCHED: Duration = Duration::from_secs(5);
+
+/// Goal: production in database 0 and staging in database 1 are strangers, as they come. Method: two instances, of which
+/// one has visitors that come and go; both are watched, and neither hears a message of the other.
+#[tokio::test(flavor = "multi_thread")]
+async fn databases_are_clusters_of_their_own() {
+    let redis = RedisServer::start(&[]);
+    let urls = [redis.url(), format!("{}/1", redis.url())];
+    let heard = neighbours_are_strangers([
+        &[("HEADCOUNT_REDIS_URL", urls[0].as_str())],
+        &[("HEADCOUNT_REDIS_URL", urls[1].as_str())],
+    ])
+    .await;
+    assert!(heard.iter().sum::<f64>() < 1.0, "foreign announcements: {heard:?}");
+}
+
+/// Goal: clusters that share a channel by mistake are told so, and are right all the same. Method: the same with one
+/// channel for both, by database and by key.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_shared_channel_misleads_nobody() {
+    let redis = RedisServer::start(&[]);
+    let (first, second) = (redis.url(), format!("{}/1", redis.url()));
+    let shared = ("HEADCOUNT_CHANNEL", "shared");
+    let keys = [("HEADCOUNT_KEY", "production"), ("HEADCOUNT_KEY", "staging")];
+    let (first, second) =
+        (("HEADCOUNT_REDIS_URL", first.as_str()), ("HEADCOUNT_REDIS_URL", second.as_str()));
+    for settings in [
+        [&[first, shared][..], &[second, shared]],
+        [&[first, shared, keys[0]], &[first, shared, keys[1]]],
+    ] {
+        let heard = neighbours_are_strangers(settings).await;
+        assert!(heard.iter().all(|&heard| heard > 0.0), "foreign announcements: {heard:?}");
+    }
+}
+
+/// One visitor of the second instance, three of the first, and more that come and go there. Gives how many foreign
+/// messages each heard.
+async fn neighbours_are_strangers(settings: [&[Setting<'_>]; 2]) -> [f64; 2] {
+    let _machine = Machine::shared().await;
+    let mut first = Instance::start(settings[0]).await;
+    let mut second = Instance::start(settings[1]).await;
+    let lonely = Client::open(second.public, Transport::WebSocket);
+    let visitors: Vec<_> =
+        (0..3).map(|_| Client::open(first.public, Transport::WebSocket)).collect();
+    says(&first, 3).await;
+    says(&second, 1).await;
+
+    let begin = Instant::now();
+    while begin.elapsed() < WATCHED {
+        let passing = Client::open(first.public, Transport::WebSocket);
+        says(&first, 4).await;
+        drop(passing);
+        says(&first, 3).await;
+        let shown = second.shown().await;
+        assert_eq!(shown, Ok(Shown { count: 1, exact: true }));
+    }
+    // Nobody comes any more: whoever was misled would stay so.
+    for _ in 0..20 {
+        let shown = [first.shown().await, second.shown().await];
+        let right = [3, 1].map(|count| Ok(Shown { count, exact: true }));
+        assert_eq!(shown, right);
+        sleep(Duration::from_millis(50)).await;
+    }
+    assert!(
+        lonely.record().counts().iter().all(|&count| count == 1),
+        "{:?}",
+        lonely.record().entries()
+    );
+    drop(visitors);
+    let mut heard = [0.0; 2];
+    for (heard, instance) in heard.iter_mut().zip([&mut first, &mut second]) {
+        *heard =
+            instance.metric("headcount_foreign_announcements_total").await.expect("it is there");
+        let told =
+            instance.process().stderr().matches("somebody else announces on our channel").count();
+        assert_eq!(told, usize::from(*heard > 0.0), "lines of the log");
+    }
+    heard
+}
+
+async fn says(instance: &Instance, count: u64) {
+    eventually("the count is right", async || match instance.shown().await? {
+        shown if shown == (Shown { count, exact: true }) => Ok(()),
+        other => Err(format!("{other:?}")),
+    })
+    .await;
+}

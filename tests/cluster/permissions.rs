@@ -1,0 +1,61 @@
+//! An operator who changes what instances may do on Redis: no key is lost for it, the log says which command is
+//! denied, and all is exact again once it is allowed.
+
+use deadpool_redis::redis::{self, Connection};
+
+use crate::{
+    client::{Client, Transport},
+    cluster::{Cluster, Machine, records_of},
+    outsider::KEY,
+    redis_server::RedisServer,
+    waiting::eventually,
+};
+
+/// Goal: a command that is denied costs no key and no visitor, is named in the log, and all is exact again with the
+/// permission. Method: three clients on an instance whose user lacks one command after the other, of those that read, that
+/// write and that run scripts, while one more comes and goes.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_denied_command_is_named_and_costs_nothing() {
+    let redis = RedisServer::start(&[]);
+    let mut connection = redis.connection();
+    set_user(&mut connection, &["reset", "on", ">secret", "~*", "&*", "+@all"]);
+    let url = redis.url().replace("//", "//instances:secret@");
+    let settings = [("HEADCOUNT_REDIS_URL", url.as_str())];
+    let mut cluster = Cluster::start_on(redis, Machine::shared().await, 1, &settings).await;
+    let public = cluster.instances[0].public;
+    let clients: Vec<_> = (0..3).map(|_| Client::open(public, Transport::WebSocket)).collect();
+    cluster.agrees_on(3, &records_of(&clients)).await;
+
+    for (command, told) in
+        [("hget", "(HGET)"), ("publish", "(PUBLISH)"), ("zadd", "(ZADD)"), ("evalsha", "evalsha")]
+    {
+        set_user(&mut connection, &[&format!("-{command}")]);
+        let visitor = Client::open(public, Transport::WebSocket);
+        eventually("an estimate is shown", async || match cluster.instances[0].shown().await? {
+            shown if shown.exact || shown.count != 4 => Err(format!("{shown:?}")),
+            _ => Ok(()),
+        })
+        .await;
+        let keys: u64 = redis::cmd("DBSIZE").query(&mut connection).expect("Redis runs");
+        assert_eq!(keys, 5, "without {command}");
+        let log = cluster.instances[0].process().stderr();
+        assert!(log.contains(told) && log.contains("denies access"), "without {command}: {log}");
+
+        set_user(&mut connection, &[&format!("+{command}")]);
+        let visitors = records_of(std::slice::from_ref(&visitor));
+        cluster.agrees_on(4, &visitors).await;
+        drop(visitor);
+        cluster.agrees_on(3, &records_of(&clients)).await;
+    }
+    let counted: u64 = redis::cmd("GET").arg(KEY).query(&mut connection).expect("Redis runs");
+    assert_eq!(counted, 3);
+}
+
+fn set_user(connection: &mut Connection, rules: &[&str]) {
+    redis::cmd("ACL")
+        .arg("SETUSER")
+        .arg("instances")
+        .arg(rules)
+        .exec(connection)
+        .expect("Redis runs");
+}

@@ -1,0 +1,44 @@
+//! The lesson's application in a real browser: log in, and look at the console.
+
+use std::net::SocketAddr;
+
+use serde_json::json;
+
+use super::browser::{Browser, Tab};
+use crate::{application::Application, waiting::eventually};
+
+/// Goal: whoever logs in reads in the console how many are there. Method: two people log in; the first one's console says 2,
+/// and 1 when the other closes the page. No page complains.
+#[tokio::test(flavor = "multi_thread")]
+async fn the_console_says_how_many_are_logged_in() {
+    let application = Application::start(&[]).await;
+    let browser = Browser::start().await;
+    let first = log_in(&browser, application.public, "Ada").await;
+    let listen = "globalThis.heard = []; console.log = (count) => heard.push(count)";
+    first.evaluate(listen).await.expect("it runs");
+    let heard = async |wanted: &str| {
+        eventually(&format!("the console says {wanted}"), async || {
+            match first.evaluate("JSON.stringify(heard)").await? {
+                text if text == json!(wanted) => Ok(()),
+                text => Err(text.to_string()),
+            }
+        })
+        .await;
+    };
+    let second = log_in(&browser, application.public, "Grace").await;
+    heard("[2]").await;
+    second.close().await;
+    heard("[2,1]").await;
+    assert_eq!(first.problems().await, [""; 0]);
+}
+
+async fn log_in<'a>(browser: &'a Browser, server: SocketAddr, name: &str) -> Tab<'a> {
+    let tab = browser.open(format_args!("http://{server}/"), json!({})).await;
+    let submit = format!(
+        "document.querySelector('input').value = {}; document.querySelector('form').submit()",
+        json!(name)
+    );
+    tab.evaluate(&submit).await.expect("it runs");
+    tab.says("h1", &format!("Welcome, {name}")).await;
+    tab
+}
