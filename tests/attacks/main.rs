@@ -15,13 +15,16 @@
 )]
 
 mod floods;
+mod footprint;
 mod handshakes;
 mod malformed;
 mod memory;
 mod origins;
+mod posts;
 mod silent;
 mod sizes;
 mod slow;
+mod tabs;
 
 mod descriptors;
 

@@ -1,8 +1,11 @@
 //! Pages of other sites: one rule for websockets, polling and the API.
 
+use rstest::rstest;
+
 use crate::{
     besieged::Besieged,
-    raw::{Answer, Raw, ask, upgrade},
+    instance::Instance,
+    raw::{Answer, Raw, ask, polling_session, post, upgrade},
 };
 
 /// The address of Socket.IO's polling handshake.
@@ -30,8 +33,9 @@ async fn pages_of_other_sites_are_turned_away() {
         assert_eq!((websocket.status, polling.status, api.status), (403, 403, 200), "{origin}");
         for answer in [websocket, polling, api] {
             assert_eq!(answer.header("access-control-allow-origin"), None, "{answer:?}");
+            let is_kept = answer.header("cache-control") != Some("no-store");
             let vary = answer.header("vary").unwrap_or_default();
-            assert!(vary.contains("origin"), "caches must keep origins apart: {answer:?}");
+            assert!(!is_kept || vary.contains("origin"), "caches keep origins apart: {answer:?}");
         }
     }
     assert_eq!(besieged.refused("origin").await, 2 * foreign.len(), "each is counted");
@@ -97,6 +101,58 @@ async fn preflight(besieged: &Besieged, path: &str, origin: &str) -> Answer {
          access-control-request-headers: content-type,x-mine\r\n"
     );
     ask(besieged.address(), "OPTIONS", path, &headers).await
+}
+
+/// Goal: pages of other sites cannot take sessions or streams by requests without an `Origin`, as browsers send them for
+/// images and frames; what a browser sends for pages of this site, or for an address that was typed in, passes. Method:
+/// every kind of request with `Sec-Fetch-Site`, read by the fast path and by the HTTP server.
+#[rstest]
+#[case("")]
+#[case("x-page: caf\u{e9}\r\n")]
+#[tokio::test(flavor = "multi_thread")]
+async fn foreign_pages_cannot_hide_their_origin(#[case] more: &str) {
+    let instance = Instance::start(&[]).await;
+    let server = instance.public;
+    let path = polling_session(server).await;
+    let own = format!("origin: http://{server}\r\n");
+    let mut refused = 0;
+    for (fetch_site, origin, is_foreign) in [
+        ("sec-fetch-site: cross-site\r\n", "", true),
+        ("sec-fetch-site: same-site\r\n", "", true),
+        ("sec-fetch-site: same-origin\r\n", "", false),
+        ("sec-fetch-site: none\r\n", "", false),
+        ("", "", false),
+        ("sec-fetch-site: cross-site\r\n", own.as_str(), false),
+    ] {
+        let headers = format!("{fetch_site}{origin}{more}");
+        let with = |request: String| request.replacen("\r\n", &format!("\r\n{headers}"), 1);
+        let stream = "GET /api/count/stream HTTP/1.1\r\nhost: count.example\r\n\r\n"
+            .replace("count.example", &server.to_string());
+        let requests = [
+            with(format!("GET {POLLING} HTTP/1.1\r\nhost: {server}\r\n\r\n")),
+            with(upgrade(server, None)),
+            with(post(server, &path, "40/x,")),
+            with(format!("GET {path} HTTP/1.1\r\nhost: {server}\r\n\r\n")),
+            with(stream),
+        ];
+        for request in requests {
+            let mut raw = Raw::saying(server, &request).await;
+            let status = raw.head().await.expect("an answer");
+            assert_eq!(status == 403, is_foreign, "{status} for {request}");
+            assert!(is_foreign || [101, 200].contains(&status), "{status} for {request}");
+            refused += u32::from(is_foreign);
+        }
+    }
+    let name = "headcount_refused_total";
+    assert_eq!(instance.metric(name).await, Ok(f64::from(refused)), "each is counted");
+}
+
+/// Goal: where all pages may connect, those that say nothing of themselves may as well. Method: an image's request.
+#[tokio::test(flavor = "multi_thread")]
+async fn all_pages_may_connect_if_told_so() {
+    let instance = Instance::start(&[("HEADCOUNT_ALLOWED_ORIGINS", "*")]).await;
+    let image = "sec-fetch-site: cross-site\r\n";
+    assert_eq!(ask(instance.public, "GET", POLLING, image).await.status, 200);
 }
 
 /// Goal: subdomains and pages of apps can be listed, for all that a page can connect to, the event stream included.

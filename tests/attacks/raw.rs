@@ -1,5 +1,9 @@
 //! An attacker's connection: bytes out, bytes in, and when it ended. It keeps to no protocol.
 
+// The path is written out since the cluster, another test program, uses this file as well.
+#[path = "raw/frames.rs"]
+mod frames;
+
 use std::{
     io,
     net::SocketAddr,
@@ -14,6 +18,9 @@ use tokio::{
 };
 
 use crate::waiting::PATIENCE;
+
+#[allow(unused_imports, reason = "other tests use the rest of it")]
+pub(crate) use frames::{BINARY, CLOSE, CONTINUATION, FINAL, PING, TEXT, frame, text};
 
 /// A connection that does what the test says.
 #[derive(Debug)]
@@ -74,7 +81,11 @@ impl Raw {
 
     /// A session that has been let into the namespace by polling and went on as a websocket.
     async fn upgraded(server: SocketAddr) -> Self {
-        let path = polling_alive(server).await;
+        Self::upgraded_from(server, &polling_counted(server).await).await
+    }
+
+    /// The websocket to which this polling session has moved.
+    pub(crate) async fn upgraded_from(server: SocketAddr, path: &str) -> Self {
         let session = path.rsplit('=').next().expect("the path ends with it");
         let mut raw = Self::websocket(server, Some(session)).await;
         assert!(raw.is_answered_after(&text("2probe"), "3probe").await, "an upgrade is answered");
@@ -117,7 +128,14 @@ impl Raw {
         let writing = async { while writer.write_all(bytes).await.is_ok() {} };
         let mut chunk = [0; 4096];
         let reading = async { while matches!(reader.read(&mut chunk).await, Ok(1..)) {} };
-        let flood = async { tokio::join!(writing, reading) };
+        // A kernel that was told of the end before there was room again for what it sends may not find out for a minute
+        // that nobody reads it.
+        let flood = async {
+            tokio::select! {
+                () = writing => {}
+                () = reading => {}
+            }
+        };
         timeout(PATIENCE, flood).await.expect("the server ends a flood");
     }
 
@@ -139,7 +157,13 @@ impl Raw {
         reading.map_err(|_| String::from("no answer"))?
     }
 
-    async fn read_answer(&mut self) -> Result<Answer, String> {
+    /// The status of the next HTTP answer, of an event stream too, whose body does not end.
+    pub(crate) async fn head(&mut self) -> Result<u16, String> {
+        let reading = timeout(PATIENCE, self.read_head()).await;
+        reading.map_err(|_| String::from("no answer"))?.map(|(status, _)| status)
+    }
+
+    async fn read_head(&mut self) -> Result<(u16, String), String> {
         let end = loop {
             if let Some(start) = self.rest.windows(4).position(|bytes| bytes == b"\r\n\r\n") {
                 break start + 4;
@@ -149,14 +173,53 @@ impl Raw {
         let head: Vec<u8> = self.rest.drain(..end).collect();
         let head = String::from_utf8_lossy(&head).to_lowercase();
         let status = head.split(' ').nth(1).and_then(|code| code.parse().ok());
-        let status = status.ok_or_else(|| format!("no status in {head:?}"))?;
+        Ok((status.ok_or_else(|| format!("no status in {head:?}"))?, head))
+    }
+
+    async fn read_answer(&mut self) -> Result<Answer, String> {
+        let (status, head) = self.read_head().await?;
+        if header(&head, "transfer-encoding") == Some("chunked") {
+            let body = self.read_chunks().await?;
+            return Ok(Answer { status, head, body });
+        }
         let length = header(&head, "content-length").and_then(|text| text.parse().ok());
-        let length: usize = length.unwrap_or(0);
+        let is_to_the_end = header(&head, "connection") == Some("close") && status != 204;
+        if length.is_none() && is_to_the_end {
+            while self.read_more().await.is_ok() {}
+        }
+        let length: usize = length.unwrap_or(if is_to_the_end { self.rest.len() } else { 0 });
         while self.rest.len() < length {
             self.read_more().await?;
         }
         let body: Vec<u8> = self.rest.drain(..length).collect();
         Ok(Answer { status, head, body: String::from_utf8_lossy(&body).into_owned() })
+    }
+
+    async fn read_chunks(&mut self) -> Result<String, String> {
+        let mut body = String::new();
+        loop {
+            let line = self.read_line().await?;
+            let length =
+                usize::from_str_radix(&line, 16).map_err(|error| format!("{error}: {line}"))?;
+            while self.rest.len() < length + 2 {
+                self.read_more().await?;
+            }
+            let chunk: Vec<u8> = self.rest.drain(..length + 2).take(length).collect();
+            body += &String::from_utf8_lossy(&chunk);
+            if length == 0 {
+                return Ok(body);
+            }
+        }
+    }
+
+    async fn read_line(&mut self) -> Result<String, String> {
+        loop {
+            if let Some(end) = self.rest.windows(2).position(|bytes| bytes == b"\r\n") {
+                let line: Vec<u8> = self.rest.drain(..end + 2).take(end).collect();
+                return Ok(String::from_utf8_lossy(&line).into_owned());
+            }
+            self.read_more().await?;
+        }
     }
 
     async fn read_more(&mut self) -> Result<(), String> {
@@ -165,6 +228,52 @@ impl Raw {
             Ok(_) => Ok(()),
             Err(error) => Err(error.to_string()),
         }
+    }
+
+    /// The next text on a websocket; `None` if something else comes.
+    pub(crate) async fn text(&mut self) -> Option<String> {
+        match timeout(PATIENCE, self.read_frame()).await {
+            Ok(Ok((TEXT, payload))) => String::from_utf8(payload).ok(),
+            _ => None,
+        }
+    }
+
+    /// The kind and the payload of the next frame.
+    pub(crate) async fn read_frame(&mut self) -> Result<(u8, Vec<u8>), String> {
+        loop {
+            let length = self.rest.get(1).map(|&length| usize::from(length));
+            let (head, length) = match (length, self.rest.get(2..4)) {
+                (Some(length @ ..126), _) => (2, Some(length)),
+                (_, Some(length)) => {
+                    (4, Some(usize::from(u16::from_be_bytes([length[0], length[1]]))))
+                }
+                _ => (2, None),
+            };
+            if let Some(length) = length.filter(|length| self.rest.len() >= head + length) {
+                let frame: Vec<u8> = self.rest.drain(..head + length).collect();
+                return Ok((frame[0] & !FINAL, frame[head..].to_vec()));
+            }
+            self.read_more().await?;
+        }
+    }
+
+    /// Waits for the server to close the websocket; returns the code of its close frame, if there is one.
+    pub(crate) async fn close_code(mut self) -> Option<u16> {
+        let reading = async {
+            let mut code = None;
+            while let Ok((kind, payload)) = self.read_frame().await {
+                if kind == CLOSE {
+                    code = payload.first_chunk().map(|&code| u16::from_be_bytes(code));
+                }
+            }
+            code
+        };
+        timeout(PATIENCE, reading).await.expect("the server ends the connection")
+    }
+
+    /// Ends the connection without a word, as the kernel of a process that is gone does when data were unread.
+    pub(crate) fn reset(self) {
+        SockRef::from(&self.stream).set_linger(Some(Duration::ZERO)).expect("a socket's option");
     }
 
     /// Waits for the server to end the connection, whatever it says before, and tells how long that took.
@@ -201,7 +310,9 @@ fn header<'a>(head: &'a str, name: &str) -> Option<&'a str> {
 
 /// Sends a request on a connection of its own; each header ends with a line break.
 pub(crate) async fn ask(server: SocketAddr, method: &str, path: &str, headers: &str) -> Answer {
-    let request = format!("{method} {path} HTTP/1.1\r\nhost: {server}\r\n{headers}\r\n");
+    // A polling client that just closes the connection of a poll is taken for one that goes away.
+    let close = if headers.contains("connection: ") { "" } else { "connection: close\r\n" };
+    let request = format!("{method} {path} HTTP/1.1\r\nhost: {server}\r\n{close}{headers}\r\n");
     Raw::saying(server, request).await.answer().await.expect("an answer")
 }
 
@@ -226,6 +337,13 @@ pub(crate) async fn polling_joined(server: SocketAddr) -> String {
     let path = polling_session(server).await;
     let answer = Raw::saying(server, post(server, &path, "40")).await.answer().await;
     assert_eq!(answer.expect("an answer").status, 200);
+    path
+}
+
+/// A polling session that has been let into the namespace and told a count.
+pub(crate) async fn polling_counted(server: SocketAddr) -> String {
+    let path = polling_joined(server).await;
+    while !poll(server, &path).await.body.contains("42[") {}
     path
 }
 
@@ -255,41 +373,24 @@ pub(crate) fn post(server: SocketAddr, path: &str, body: &str) -> String {
     format!("POST {path} HTTP/1.1\r\nhost: {server}\r\ncontent-length: {length}\r\n\r\n{body}")
 }
 
-/// A websocket frame with a text.
-pub(crate) fn text(text: &str) -> Vec<u8> {
-    frame(FINAL | TEXT, text.as_bytes())
+/// The answer to a poll.
+pub(crate) async fn poll(server: SocketAddr, path: &str) -> Answer {
+    ask(server, "GET", path, "").await
 }
 
-/// The bit that says that a frame is its message's last.
-pub(crate) const FINAL: u8 = 0x80;
-/// More of the same message.
-pub(crate) const CONTINUATION: u8 = 0;
-/// A message of text.
-pub(crate) const TEXT: u8 = 1;
-/// A message of bytes.
-pub(crate) const BINARY: u8 = 2;
-/// A ping of the websocket protocol, which is not Engine.IO's.
-pub(crate) const PING: u8 = 9;
+/// The answer to a post of this, on a connection of its own.
+pub(crate) async fn say(server: SocketAddr, path: &str, body: &str) -> Answer {
+    Raw::saying(server, post(server, path, body)).await.answer().await.expect("an answer")
+}
 
-/// A websocket frame, masked with a key that changes nothing.
-pub(crate) fn frame(first_byte: u8, payload: &[u8]) -> Vec<u8> {
-    const MASKED: u8 = 0x80;
-    // Instead of a length: that two or eight bytes with the length follow.
-    const TWO_BYTES: u8 = 0x7e;
-    const EIGHT_BYTES: u8 = 0x7f;
-    let mut frame = vec![first_byte];
-    match (u8::try_from(payload.len()), u16::try_from(payload.len())) {
-        (Ok(length @ ..126), _) => frame.push(MASKED | length),
-        (_, Ok(length)) => {
-            frame.push(MASKED | TWO_BYTES);
-            frame.extend(length.to_be_bytes());
-        }
-        _ => {
-            frame.push(MASKED | EIGHT_BYTES);
-            frame.extend((payload.len() as u64).to_be_bytes());
-        }
-    }
-    frame.extend([0; 4]);
-    frame.extend(payload);
-    frame
+/// A request that posts these pieces, each as a chunk.
+pub(crate) fn post_in_chunks<'a>(
+    server: SocketAddr,
+    path: &str,
+    pieces: impl IntoIterator<Item = &'a str>,
+) -> String {
+    let chunks = pieces.into_iter().map(|piece| format!("{:x}\r\n{piece}\r\n", piece.len()));
+    let chunks = chunks.collect::<Vec<_>>().concat();
+    let head = format!("POST {path} HTTP/1.1\r\nhost: {server}\r\ntransfer-encoding: chunked");
+    format!("{head}\r\n\r\n{chunks}0\r\n\r\n")
 }

@@ -3,11 +3,10 @@
 use std::net::SocketAddr;
 
 use futures_util::future::join_all;
-use rstest::rstest;
 
 use crate::{
     besieged::{Besieged, CROWD},
-    raw::{BINARY, CONTINUATION, FINAL, Raw, TEXT, Way, ask, frame, polling_alive, post, text},
+    raw::{BINARY, CONTINUATION, FINAL, Raw, TEXT, Way, ask, frame, polling_counted, post, text},
 };
 
 /// How many of each kind.
@@ -17,14 +16,11 @@ const ATTACKERS: usize = 5;
 const PAYLOAD: usize = 16_384;
 
 /// Goal: a websocket client may send as much as the setting says and not a byte more, in however many
-/// frames, on a websocket of ours or the library's. Method: messages of the largest size, then messages beyond it, whole,
+/// frames, whatever its session began with. Method: messages of the largest size, then messages beyond it, whole,
 /// in fragments, and merely announced.
-#[rstest]
 #[tokio::test(flavor = "multi_thread")]
-async fn oversized_websocket_messages_end_the_connection(
-    #[values("true", "false")] direct_writes: &str,
-) {
-    let mut besieged = Besieged::start(&[("HEADCOUNT_DIRECT_WRITES", direct_writes)]).await;
+async fn oversized_websocket_messages_end_the_connection() {
+    let mut besieged = Besieged::start(&[]).await;
     let address = besieged.address();
     let largest = frame(FINAL | TEXT, &event(PAYLOAD));
     let fragments = |pieces: usize| {
@@ -83,16 +79,9 @@ fn event(length: usize) -> Vec<u8> {
 /// Goal: messages that never become whole cost no more than themselves, and the connection not even that.
 /// Method: joined websockets begin a fragmented message, or an event with one or with 1,000 binary parts,
 /// and leave it at that; the events with too many parts are refused, the others end with their clients.
-#[rstest]
 #[tokio::test(flavor = "multi_thread")]
-async fn messages_that_never_end_are_not_waited_for(
-    #[values("true", "false")] direct_writes: &str,
-) {
-    let settings = [
-        ("HEADCOUNT_PING_INTERVAL", "3s"),
-        ("HEADCOUNT_PING_TIMEOUT", "3s"),
-        ("HEADCOUNT_DIRECT_WRITES", direct_writes),
-    ];
+async fn messages_that_never_end_are_not_waited_for() {
+    let settings = [("HEADCOUNT_PING_INTERVAL", "3s"), ("HEADCOUNT_PING_TIMEOUT", "3s")];
     let mut besieged = Besieged::start(&settings).await;
     let address = besieged.address();
     let kinds = [
@@ -120,13 +109,13 @@ async fn oversized_posts_are_refused() {
     let mut besieged = Besieged::start(&[]).await;
     let address = besieged.address();
     for _ in 0..ATTACKERS {
-        let path = polling_alive(address).await;
+        let path = polling_counted(address).await;
         let largest = String::from_utf8(event(PAYLOAD)).expect("it is text");
         assert_eq!(status_of(address, &post(address, &path, &largest)).await, 200);
         assert_eq!(status_of(address, &post(address, &path, &(largest + "x"))).await, 413);
         assert_eq!(ask(address, "GET", &path, "").await.status, 400, "the session has ended");
 
-        let path = polling_alive(address).await;
+        let path = polling_counted(address).await;
         let head = format!("POST {path} HTTP/1.1\r\nhost: {address}\r\ntransfer-encoding: chunked");
         let endless =
             format!("{head}\r\n\r\n{}", format!("400\r\n{}\r\n", "x".repeat(1024)).repeat(40));

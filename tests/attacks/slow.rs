@@ -16,40 +16,43 @@ use crate::{
 /// How many of each kind.
 const ATTACKERS: usize = 20;
 
-/// How long a head or a body may take, and an idle connection may wait; and what a busy machine may add.
+/// How long a head or a body may take, and what a busy machine may add.
 const LIMIT: Duration = Duration::from_secs(10);
+/// How long a connection may be idle between two requests, in these tests.
+const KEEP_ALIVE: Duration = Duration::from_secs(16);
 const NOISE: Duration = Duration::from_secs(4);
 
 /// Goal: nobody keeps a connection by saying nothing, or something slowly. Method: silent connections on
-/// both listeners, half a head, a head byte by byte, silence after a request, and a body that never comes,
-/// on a session that is known; each must be closed after the limit, and not long before it.
+/// both listeners, half a head, a head byte by byte, and a body that never comes, on a session that is known; half a head
+/// behind a first request, and silence behind one, which may last longer. Each is closed after its limit, and not long before
+/// it.
 #[tokio::test(flavor = "multi_thread")]
 async fn slow_and_idle_connections_end_with_the_limit() {
-    let mut besieged = Besieged::start(&[]).await;
+    let keep_alive = format!("{}s", KEEP_ALIVE.as_secs());
+    let mut besieged = Besieged::start(&[("HEADCOUNT_KEEP_ALIVE", &keep_alive)]).await;
     let (public, admin) = (besieged.address(), besieged.cluster.instances[0].admin);
     let each = || 0..ATTACKERS;
-    let took = tokio::join!(
+    let first = tokio::join!(
         join_all(each().map(|_| silence_after(public, String::new()))),
         join_all(each().map(|_| silence_after(admin, String::new()))),
         join_all(each().map(|_| silence_after(public, half_a_head(public)))),
         join_all(each().map(|_| byte_by_byte(public))),
-        join_all(each().map(|_| idle_after_a_request(public))),
         join_all(each().map(|_| body_that_never_comes(public))),
+        later(public, admin),
     );
-    let (silent, on_admin, half, trickled, idle, bodies) = took;
+    let (silent, on_admin, half, trickled, bodies, later) = first;
     let kinds = [
-        ("silent", silent),
-        ("silent on the admin listener", on_admin),
-        ("half a head", half),
-        ("byte by byte", trickled),
-        ("idle", idle),
-        ("no body", bodies),
+        ("silent", silent, LIMIT),
+        ("silent on the admin listener", on_admin, LIMIT),
+        ("half a head", half, LIMIT),
+        ("byte by byte", trickled, LIMIT),
+        ("no body", bodies, LIMIT),
     ];
-    for (kind, took) in kinds {
+    for (kind, took, limit) in kinds.into_iter().chain(later) {
         let (least, most) = (took.iter().min(), took.iter().max());
         println!("{kind}: closed after {least:?} to {most:?}");
         let in_time =
-            |&took: &Duration| took + Duration::from_secs(1) > LIMIT && took < LIMIT + NOISE;
+            |&took: &Duration| took + Duration::from_secs(1) > limit && took < limit + NOISE;
         assert!(took.iter().all(in_time), "{kind}: {took:?}");
     }
     assert_eq!(besieged.refused("slow").await, ATTACKERS, "bodies that do not come are counted");
@@ -74,10 +77,37 @@ async fn byte_by_byte(server: SocketAddr) -> Duration {
     start.elapsed()
 }
 
-async fn idle_after_a_request(server: SocketAddr) -> Duration {
-    let request = format!("GET /api/count HTTP/1.1\r\nhost: {server}\r\n\r\n");
+/// What may happen on a connection that has had an answer, how long each lasted, and how long it should.
+async fn later(
+    public: SocketAddr,
+    admin: SocketAddr,
+) -> [(&'static str, Vec<Duration>, Duration); 5] {
+    const OPEN: &str = "/socket.io/?EIO=4&transport=polling";
+    let each = |server: SocketAddr, path: &'static str, next: String| {
+        join_all((0..ATTACKERS).map(move |_| idle_after(server, path, next.clone())))
+    };
+    let idle = tokio::join!(
+        each(public, "/api/count", String::new()),
+        each(admin, "/livez", String::new()),
+        each(public, OPEN, String::new()),
+        each(public, "/api/count", half_a_head(public)),
+        each(public, OPEN, half_a_head(public)),
+    );
+    [
+        ("idle after a page", idle.0, KEEP_ALIVE),
+        ("idle on the admin listener", idle.1, KEEP_ALIVE),
+        ("idle after a handshake", idle.2, KEEP_ALIVE),
+        ("half a head after a page", idle.3, LIMIT),
+        ("half a head after a handshake", idle.4, LIMIT),
+    ]
+}
+
+/// How long a connection stays after the answer to this, and the start of something more.
+async fn idle_after(server: SocketAddr, path: &str, next: String) -> Duration {
+    let request = format!("GET {path} HTTP/1.1\r\nhost: {server}\r\n\r\n");
     let mut raw = Raw::saying(server, request).await;
     assert_eq!(raw.answer().await.expect("an answer").status, 200);
+    raw.send(next.as_bytes()).await.expect("the connection is open");
     raw.ended().await
 }
 

@@ -65,6 +65,8 @@ async fn send(
             .method(&method)
             .uri(path)
             .header(header::HOST, server.to_string())
+            // It is said, so that the server does not take the end of the connection for the end of a polling client.
+            .header(header::CONNECTION, "close")
             .header(header::CONTENT_TYPE, "text/plain;charset=UTF-8")
             .body(Full::new(Bytes::from(body)))?;
         let response = sender.send_request(request).await?;

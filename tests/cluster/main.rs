@@ -14,7 +14,10 @@
     reason = "the rules on tasks and on the environment are the program's, not its tests'"
 )]
 
+mod conformance;
 mod counting;
+mod handshakes;
+mod proxies;
 mod transports;
 
 mod storm;
@@ -51,5 +54,8 @@ mod client;
 mod foreign;
 
 mod http;
+#[allow(dead_code, reason = "attacks, another test program, use the rest of it")]
+#[path = "../attacks/raw.rs"]
+mod raw;
 mod record;
 mod waiting;

@@ -15,7 +15,7 @@ const fn wrong(name: &'static str, value: &'static str, allowed: &'static str) -
     Wrong { setting: (name, value), allowed }
 }
 
-const WRONG: [Wrong; 26] = [
+const WRONG: [Wrong; 29] = [
     wrong("HEADCOUNT_LISTEN", "nowhere", "127.0.0.1:3000"),
     wrong("HEADCOUNT_LISTEN", "127.0.0.1:99999", "127.0.0.1:3000"),
     wrong("HEADCOUNT_ADMIN_LISTEN", "127.0.0.1", "a port"),
@@ -44,6 +44,9 @@ const WRONG: [Wrong; 26] = [
     wrong("HEADCOUNT_MAX_CONNECTIONS", "0", "from 1"),
     wrong("HEADCOUNT_MAX_CONNECTIONS", "900000000", "file limit"),
     wrong("HEADCOUNT_DRAIN", "slowly", "500ms"),
+    wrong("HEADCOUNT_KEEP_ALIVE", "999ms", "from 1s to 1h"),
+    wrong("HEADCOUNT_KEEP_ALIVE", "61m", "from 1s to 1h"),
+    wrong("HEADCOUNT_KEEP_ALIVE", "75", "500ms"),
     wrong("HEADCOUNT_LOG_FORMAT", "xml", "json"),
     wrong("HEADCOUNT_LOG", "info,[", "info"),
 ];

@@ -6,7 +6,6 @@ use crate::{
     client::{Client, Transport},
     cluster::{Cluster, records_of},
     foreign::{ForeignClients, Library},
-    instance::Setting,
     record::{Event, Record},
     waiting::eventually,
 };
@@ -15,29 +14,21 @@ use crate::{
 /// [`counts_rise_then_fall`] says.
 #[tokio::test(flavor = "multi_thread")]
 async fn polling_keeps_the_order_and_the_last_value() {
-    counts_rise_then_fall(Transport::Polling, &[]).await;
+    counts_rise_then_fall(Transport::Polling).await;
 }
 
 /// Goal: on websockets no older value follows a newer one and the last value arrives. Method: as
 /// [`counts_rise_then_fall`] says.
 #[tokio::test(flavor = "multi_thread")]
 async fn websockets_keep_the_order_and_the_last_value() {
-    counts_rise_then_fall(Transport::WebSocket, &[]).await;
-}
-
-/// Goal: the same with websockets left to the library. Method: as [`counts_rise_then_fall`] says, without direct writes.
-#[tokio::test(flavor = "multi_thread")]
-async fn websockets_of_the_library_do_so_too() {
-    let settings = [("HEADCOUNT_DIRECT_WRITES", "false")];
-    counts_rise_then_fall(Transport::WebSocket, &settings).await;
-    counts_rise_then_fall(Transport::Upgrade, &settings).await;
+    counts_rise_then_fall(Transport::WebSocket).await;
 }
 
 /// Goal: an upgrade amid changes loses no last value and brings back no old one. Method: as
 /// [`counts_rise_then_fall`] says; every client must have upgraded exactly once.
 #[tokio::test(flavor = "multi_thread")]
 async fn an_upgrade_keeps_the_order_and_the_last_value() {
-    let records = counts_rise_then_fall(Transport::Upgrade, &[]).await;
+    let records = counts_rise_then_fall(Transport::Upgrade).await;
     for record in records {
         let upgrades = record.times(Event::is_upgraded);
         assert_eq!(upgrades, 1, "{}: {:?}", record.name(), record.entries());
@@ -47,8 +38,8 @@ async fn an_upgrade_keeps_the_order_and_the_last_value() {
 /// First only joins happen, then only leaves: whoever watches must see numbers that only rise, then only
 /// fall, and end on the truth each time. Clients of this transport in Rust and Node join in the middle of
 /// the rise, on both instances. Returns their records.
-async fn counts_rise_then_fall(transport: Transport, settings: &[Setting<'_>]) -> Vec<Record> {
-    let cluster = Cluster::start_with(2, settings).await;
+async fn counts_rise_then_fall(transport: Transport) -> Vec<Record> {
+    let cluster = Cluster::start(2).await;
     let mut node = ForeignClients::start(Library::Newest);
     let mut watching = Vec::new();
     let mut passing = Vec::new();

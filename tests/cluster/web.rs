@@ -4,6 +4,7 @@
 
 mod below_a_path;
 mod embed;
+mod foreign_page;
 mod languages;
 mod lesson;
 mod page;

@@ -39,7 +39,7 @@ const TIME_WITH_OFFSET: &str = "local now = time[1] * 1000 + math.floor(time[2] 
                                 tonumber(redis.call('GET', 'test:clock-offset') or '0')";
 
 /// File, what must be in it, and what comes in its place.
-const PATCHES: [(&str, &str, &str); 6] = [
+const PATCHES: [(&str, &str, &str); 5] = [
     ("Cargo.toml", "name = \"headcount\"", "name = \"headcount-patched\""),
     // The library keeps its name, and the tests are not copied.
     (
@@ -58,16 +58,10 @@ const PATCHES: [(&str, &str, &str); 6] = [
         "if std::env::var_os(\"PATCH_PROGRAM\").is_none_or(|patch| patch != \"no resync\") { self.resync.notify_one(); }",
     ),
     (
-        "src/broadcaster.rs",
-        "if let Err(error) = socket.emit(USER_COUNT, &current_users) {",
-        "if std::env::var_os(\"PATCH_PROGRAM\").is_none_or(|patch| patch != \"no welcome\")
-            && let Err(error) = socket.emit(USER_COUNT, &current_users) {",
-    ),
-    (
-        "src/broadcaster.rs",
-        "        control.tell(&CountFrame::new(current_users))\n    }",
+        "src/broadcast/broadcaster.rs",
+        "        self.fan_out.tell_one(&session, &CountFrame::new(current_users))\n    }",
         "        std::env::var_os(\"PATCH_PROGRAM\").is_some_and(|patch| patch == \"no welcome\")
-            || control.tell(&CountFrame::new(current_users))\n    }",
+            || self.fan_out.tell_one(&session, &CountFrame::new(current_users))\n    }",
     ),
 ];
 

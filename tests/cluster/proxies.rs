@@ -1,0 +1,199 @@
+//! Visitors behind proxies that others wrote, with clients that others wrote.
+
+use std::{
+    net::{SocketAddr, TcpListener},
+    path::Path,
+    process::Stdio,
+    time::Duration,
+};
+
+use rstest::rstest;
+use serde::Deserialize;
+use tempfile::TempDir;
+use tokio::{
+    net::TcpStream,
+    process::{Child, Command},
+    time::timeout,
+};
+
+use crate::{
+    instance::{Instance, Shown},
+    raw::{Raw, poll, polling_session, say, session_in},
+    waiting::{PATIENCE, eventually},
+};
+
+/// A page that has gone leaves the count within this, where no request of it was open: it is given three seconds for its next
+/// poll, and ten where nothing says that it has gone.
+const SOON: Duration = Duration::from_secs(8);
+
+/// A proxy in front of one instance. Dropped, it is killed.
+#[derive(Debug)]
+struct Proxy {
+    address: SocketAddr,
+    _directory: TempDir,
+    _child: Child,
+}
+
+impl Proxy {
+    /// nginx, with these lines more.
+    async fn nginx(server: SocketAddr, extra: &str) -> Self {
+        let template = include_str!("proxies/nginx.conf").replace("EXTRA", extra);
+        Self::start(server, &template, "nginx", &["-p", "DIRECTORY", "-c", "CONFIG"]).await
+    }
+
+    /// `HAProxy`.
+    async fn haproxy(server: SocketAddr) -> Self {
+        Self::start(server, include_str!("proxies/haproxy.cfg"), "haproxy", &["-f", "CONFIG"]).await
+    }
+
+    async fn start(server: SocketAddr, template: &str, program: &str, arguments: &[&str]) -> Self {
+        let directory = tempfile::tempdir().expect("a directory");
+        let free = TcpListener::bind("127.0.0.1:0").and_then(|listener| listener.local_addr());
+        let address = free.expect("a free port");
+        let path = directory.path().display().to_string();
+        let config = format!("{path}/config");
+        let text = template.replace("DIRECTORY", &path).replace("SERVER", &server.to_string());
+        std::fs::write(&config, text.replace("LISTEN", &address.to_string())).expect("a file");
+        let arguments = arguments
+            .iter()
+            .map(|argument| argument.replace("DIRECTORY", &path).replace("CONFIG", &config));
+        // Debian keeps both where only administrators look.
+        let places = format!("{}:/usr/sbin", std::env::var("PATH").unwrap_or_default());
+        let child = Command::new(program)
+            .args(arguments)
+            .env("PATH", places)
+            .stderr(Stdio::null())
+            .kill_on_drop(true)
+            .spawn()
+            .expect("it is installed; scripts/test does it");
+        let listens = async || TcpStream::connect(address).await.map_err(|error| error.to_string());
+        eventually("the proxy listens", listens).await;
+        Self { address, _directory: directory, _child: child }
+    }
+}
+
+/// What a client saw.
+#[derive(Debug, Deserialize)]
+struct Joined {
+    ms: u64,
+    transport: String,
+    count: u64,
+}
+
+/// A real client that joins with these options.
+async fn join(server: SocketAddr, options: &str) -> Joined {
+    let output = node(&["once.mjs", &format!("http://{server}"), options]).await;
+    serde_json::from_str(&output).unwrap_or_else(|error| panic!("{error}: {output}"))
+}
+
+/// What a script says.
+async fn node(arguments: &[&str]) -> String {
+    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/cluster/node");
+    let mut node = Command::new("node");
+    let output = node.args(arguments).current_dir(folder).kill_on_drop(true).output();
+    let output = timeout(PATIENCE, output).await.expect("it ends").expect("node starts");
+    String::from_utf8(output.stdout).expect("it is text")
+}
+
+/// Goal: behind a proxy that strips what asks for a websocket, a client that would rather have one falls back to polling as
+/// fast as if it had polled at once. Method: nginx without the lines for websockets, clients that poll, and clients that try
+/// a websocket first; a request that was answered in a wrong way would wait for ten seconds.
+#[tokio::test(flavor = "multi_thread")]
+async fn clients_fall_back_where_websockets_are_stripped() {
+    let instance = Instance::start(&[]).await;
+    let proxy = Proxy::nginx(instance.public, "").await;
+    let polling = join(proxy.address, r#"{"transports":["polling"]}"#).await;
+    let options = r#"{"transports":["websocket","polling"],"tryAllTransports":true}"#;
+    let fallback = join(proxy.address, options).await;
+    println!("polling took {} ms, falling back {} ms", polling.ms, fallback.ms);
+    assert_eq!((polling.transport.as_str(), fallback.transport.as_str()), ("polling", "polling"));
+    assert!(polling.count >= 1 && fallback.count >= 1);
+    assert!(fallback.ms < 5 * polling.ms + 2000, "{} and {} ms", polling.ms, fallback.ms);
+}
+
+/// Goal: a cache in front never gives one visitor's session to another. Method: nginx keeps whatever it may; two handshakes
+/// and two polls behind it.
+#[tokio::test(flavor = "multi_thread")]
+async fn caches_keep_no_session() {
+    const CACHE: &str = "proxy_cache answers; proxy_cache_valid any 10m; add_header X-Cache $upstream_cache_status;";
+    let instance = Instance::start(&[]).await;
+    let proxy = Proxy::nginx(instance.public, CACHE).await;
+    let open = "/socket.io/?EIO=4&transport=polling";
+    let sessions = [poll(proxy.address, open).await, poll(proxy.address, open).await];
+    assert_ne!(session_in(&sessions[0].body), session_in(&sessions[1].body));
+    let path = polling_session(proxy.address).await;
+    for namespace in ["a", "b"] {
+        assert_eq!(say(proxy.address, &path, &format!("40/{namespace},")).await.status, 200);
+        let told = poll(proxy.address, &path).await;
+        assert!(told.body.starts_with(&format!("44/{namespace},")), "{told:?}");
+    }
+    // It does keep what it may.
+    let script = "/headcount.js";
+    poll(proxy.address, script).await;
+    assert_eq!(poll(proxy.address, script).await.header("x-cache"), Some("hit"));
+}
+
+/// Goal: a visitor by polling whose tab closes is out of the count at once behind a balancer as well. Method: `HAProxy`, told
+/// to say when clients go away; a poll behind it is cut.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_tab_that_closes_behind_haproxy_is_out_at_once() {
+    let instance = Instance::start(&[]).await;
+    let proxy = Proxy::haproxy(instance.public).await;
+    let path = polling_session(proxy.address).await;
+    assert_eq!(say(proxy.address, &path, "40").await.status, 200);
+    while !poll(proxy.address, &path).await.body.contains("42[") {}
+    counts(&instance, 1).await;
+    let request = format!("GET {path} HTTP/1.1\r\nhost: {}\r\n\r\n", proxy.address);
+    loop {
+        let mut raw = Raw::saying(proxy.address, &request).await;
+        if timeout(Duration::from_millis(300), raw.answer()).await.is_err() {
+            break;
+        }
+    }
+    let took = counts(&instance, 0).await;
+    println!("it was counted out after {took:?}");
+    assert!(took < Duration::from_secs(3), "{took:?}");
+}
+
+/// Goal: whenever the page of a client goes away while it joins or moves to a websocket, nobody is left behind. Method: many
+/// real clients, with their defaults, whose sockets end 0, 3 and 30 ms after they joined.
+#[rstest]
+#[tokio::test(flavor = "multi_thread")]
+async fn pages_that_go_away_leave_nobody_behind(#[values("0", "3", "30")] milliseconds: &str) {
+    let instance = Instance::start(&[]).await;
+    let url = format!("http://{}", instance.public);
+    let joined = node(&["leaving.mjs", &url, "100", milliseconds]).await;
+    println!("{} joined", joined.trim());
+    assert_eq!(joined.trim(), "100");
+    let took = counts(&instance, 0).await;
+    println!("after {milliseconds} ms each: nobody was counted {took:?} later");
+    assert!(took < SOON, "{took:?}");
+}
+
+/// Goal: clients that ask without the slash at the end are served like others. Method: real clients told so, by either
+/// transport and with an upgrade.
+#[tokio::test(flavor = "multi_thread")]
+async fn clients_may_leave_the_slash_out() {
+    let instance = Instance::start(&[]).await;
+    for (transports, last) in [
+        (r#"["polling"]"#, "polling"),
+        (r#"["websocket"]"#, "websocket"),
+        (r#"["polling","websocket"]"#, "websocket"),
+    ] {
+        let options = format!(r#"{{"addTrailingSlash":false,"transports":{transports}}}"#);
+        let joined = join(instance.public, &options).await;
+        assert_eq!(joined.transport, last);
+        assert!(joined.count >= 1, "{joined:?}");
+    }
+}
+
+/// Waits until the instance counts so many; says how long that took.
+async fn counts(instance: &Instance, users: u64) -> Duration {
+    let ((), took) =
+        eventually(&format!("{users} are counted"), async || match instance.shown().await? {
+            Shown { count, .. } if count == users => Ok(()),
+            shown => Err(format!("{shown:?}")),
+        })
+        .await;
+    took
+}
