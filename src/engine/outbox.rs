@@ -300,7 +300,9 @@ impl<S: Sink> Outbox<S> {
         let packets = mem::take(&mut self.rest);
         let packets = packets.split(|&byte| byte == SEPARATOR).filter(|packet| !packet.is_empty());
         let frames: Vec<u8> = packets.flat_map(frame::text_bytes).collect();
-        self.write_frames(&frames);
+        if !frames.is_empty() {
+            self.write_frames(&frames);
+        }
         self.flush();
     }
 

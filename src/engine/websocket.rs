@@ -217,14 +217,15 @@ impl Reader {
     }
 
     async fn drop_what_has_arrived(&mut self) {
-        for _ in 0..LAST_READS_MAX {
+        // The buffer is on the stack of each look: in the future it would be held as long as the websocket.
+        let mut look = |context: &mut Context<'_>| {
             let mut bytes = [0; READ_BYTES];
             let mut buffer = ReadBuf::new(&mut bytes);
-            let read = poll_fn(|context| {
-                let read = Pin::new(&mut self.connection).poll_read(context, &mut buffer);
-                Poll::Ready(matches!(read, Poll::Ready(Ok(()))))
-            });
-            if !read.await || buffer.filled().is_empty() {
+            let read = Pin::new(&mut self.connection).poll_read(context, &mut buffer);
+            Poll::Ready(read.is_ready() && !buffer.filled().is_empty())
+        };
+        for _ in 0..LAST_READS_MAX {
+            if !poll_fn(&mut look).await {
                 return;
             }
         }

@@ -76,7 +76,8 @@ impl HttpService {
             }
         }
         let aftermath = Aftermath::default();
-        self.serve_http(connection, &aftermath).await;
+        // What the HTTP server needs is large, and most connections do without it.
+        Box::pin(self.serve_http(connection, &aftermath)).await;
         if let (Some(engine), Some(session)) = (&self.engine, aftermath.polled()) {
             engine.suspect(&session);
         }
