@@ -21,7 +21,7 @@ use super::{
     Engine, charge,
     outbox::Outbox,
     reason::{End, EndReason, Refusal},
-    session::{Check, Session},
+    session::{Check, Session, State},
     settings::Transport,
 };
 use crate::{
@@ -75,11 +75,7 @@ impl Engine {
     /// [`Refusal::UnknownSession`] if the session has ended.
     pub fn poll(self: &Arc<Self>, session: Arc<Session>) -> Result<Poll, Refusal> {
         let mut state = session.state();
-        match state.carrier() {
-            None => return Err(Refusal::UnknownSession),
-            Some(Transport::Websocket) => return Err(Refusal::BadRequest),
-            Some(Transport::Polling) => {}
-        }
+        must_poll(&state)?;
         if state.requests.polls {
             drop(state);
             self.end(&session, EndReason::OverlappingRequests);
@@ -97,11 +93,7 @@ impl Engine {
     /// As [`Engine::poll`]; [`Refusal::Flood`] if the client has posted too much, which ends the session.
     pub fn post(self: &Arc<Self>, session: Arc<Session>) -> Result<Post, Refusal> {
         let mut state = session.state();
-        match state.carrier() {
-            None => return Err(Refusal::UnknownSession),
-            Some(Transport::Websocket) => return Err(Refusal::BadRequest),
-            Some(Transport::Polling) => {}
-        }
+        must_poll(&state)?;
         if state.requests.posts {
             drop(state);
             self.end(&session, EndReason::OverlappingRequests);
@@ -132,6 +124,15 @@ impl Engine {
                 }
             }
         }
+    }
+}
+
+/// Polls must carry a session for which a poll or a post comes.
+fn must_poll(state: &State) -> Result<(), Refusal> {
+    match state.carrier() {
+        Some(Transport::Polling) => Ok(()),
+        Some(Transport::Websocket) => Err(Refusal::BadRequest),
+        None => Err(Refusal::UnknownSession),
     }
 }
 

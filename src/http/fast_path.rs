@@ -64,8 +64,8 @@ enum Step {
     Over(Outcome),
 }
 
-/// A request that was read.
-struct Admission {
+/// A request whose head was read.
+struct Received {
     request: Result<Request, Refusal>,
     framing: Framing,
     /// The page that may read the answer.
@@ -114,7 +114,7 @@ impl<'a> FastPath<'a> {
 
     /// Serves the request that begins what was received, if it is one for the fast path.
     async fn step(&mut self) -> io::Result<Step> {
-        let Some(Admission { request, framing, origin }) = self.admit() else {
+        let Some(Received { request, framing, origin }) = self.admit() else {
             return Ok(Step::Over(Outcome::Http));
         };
         let answer = match request {
@@ -142,7 +142,7 @@ impl<'a> FastPath<'a> {
     }
 
     /// Reads the head that begins what was received, and takes it out. `None` if it is not for the fast path.
-    fn admit(&mut self) -> Option<Admission> {
+    fn admit(&mut self) -> Option<Received> {
         let mut headers = PlainHeaders::default();
         let (head, framing, rest) = Head::parse_plain(&self.received, &mut headers)?;
         // Nothing but posts has a body here.
@@ -156,11 +156,11 @@ impl<'a> FastPath<'a> {
         }
         let request = admit(self.engine, &head);
         let origin = head.origin.filter(|_| !matches!(request, Err(Refusal::Origin)));
-        let admission = Admission { request, framing, origin: origin.map(str::to_owned) };
+        let received = Received { request, framing, origin: origin.map(str::to_owned) };
         let used = self.received.len() - rest.len();
         // Nothing is held while a poll waits.
         self.received = self.received.split_off(used);
-        Some(admission)
+        Some(received)
     }
 
     /// Reads the body of a post as it comes.

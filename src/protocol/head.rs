@@ -2,7 +2,7 @@
 //! the fast path, which reads plain heads that come in one piece. Pure.
 
 use base64::{Engine, prelude::BASE64_STANDARD};
-use http::{HeaderMap, Method, header, request::Parts};
+use http::{HeaderMap, Method, header, request::Parts, uri::PathAndQuery};
 use httparse::{EMPTY_HEADER, Request, Status};
 use tungstenite::handshake::derive_accept_key;
 
@@ -103,7 +103,8 @@ impl<'a> Head<'a> {
         let mut request = Request::new(&mut headers.0);
         let Ok(Status::Complete(length)) = request.parse(bytes) else { return None };
         let (method, target) = (request.method?.parse().ok()?, request.path?);
-        if request.version != Some(1) || !target.starts_with('/') || target.contains('#') {
+        let is_usual = target.starts_with('/') && !target.contains('#');
+        if request.version != Some(1) || !is_usual || target.parse::<PathAndQuery>().is_err() {
             return None;
         }
         let headers: &'a [httparse::Header<'a>] = request.headers;

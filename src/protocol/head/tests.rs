@@ -66,6 +66,8 @@ fn a_plain_post_is_read() {
 #[rstest]
 #[case("HTTP/1.1", "HTTP/1.0")]
 #[case("GET /", "GET http://here/")]
+#[case("EIO=4", "EIO=<")]
+#[case("EIO=4", "EIO=4#")]
 #[case("Host: here:3000\r\n", "")]
 #[case("Host: here:3000", "Host: here:3000\r\nHost: there")]
 #[case("Host: here:3000", "Host: here:3000\r\nTransfer-Encoding: chunked")]
