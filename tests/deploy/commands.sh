@@ -51,7 +51,7 @@ one_instance() {
   serve=$(block one-instance | debug_build)
   HEADCOUNT_LISTEN=127.0.0.1:0 HEADCOUNT_ADMIN_LISTEN=127.0.0.1:0 setsid bash -ec "$serve" >"$log" 2>&1 &
   pid=$!
-  trap 'kill -- -'"$pid"' 2>/dev/null; cat '"$log" EXIT
+  trap 'kill -- -'"$pid"' 2>/dev/null || true; cat '"$log" EXIT
   wait_for 300 grep '^listening ' "$log"
   address=$(sed -n 's/^listening public=\([^ ]*\) .*/\1/p' "$log")
   curl --fail --silent "http://$address/" | grep -i '<!doctype html'
@@ -96,7 +96,7 @@ image_alone() {
     sed -e "s/-t headcount /-t $image --build-arg PROFILE=$PROFILE /; s/3000:3000 headcount/$port:3000 $image/")
   (cd "$work/tree" && exec setsid bash -ec "$text") >"$work/alone" 2>&1 &
   pid=$!
-  trap 'kill -- -'"$pid"' 2>/dev/null; cat '"$work/alone" EXIT
+  trap 'kill -- -'"$pid"' 2>/dev/null || true; cat '"$work/alone" EXIT
   wait_for 600 counts_at "$port" '"count":0'
   container=$(docker ps --quiet --filter "publish=$port")
   docker stop "$container"

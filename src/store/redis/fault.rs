@@ -29,8 +29,8 @@ const DENIALS: [&str; 3] = ["NOAUTH", "WRONGPASS", "NOPERM"];
 /// The start of what a server with too many clients says, as a plain `ERR`.
 const CROWDED: &str = "max number of clients";
 
-/// The start of what servers before Redis 7.2 say, as a plain `ERR`, if a script does what its user may not.
-const NOT_IN_SCRIPTS: &str = "The user executing the script can't";
+/// The start of what servers say, as a plain `ERR`, if a script does what its user may not: before Redis 7.2, and Valkey.
+const NOT_IN_SCRIPTS: [&str; 2] = ["The user executing the script can't", "ACL failure in script"];
 
 /// The start of what a server that wants a password says to a command as long as ours.
 const UNAUTHENTICATED: &str = "Protocol error: unauthenticated";
@@ -77,7 +77,8 @@ pub(super) fn classify_of(whom: &str, error: &RedisError, secrets: &Secrets) -> 
     }
     let unauthenticated =
         error.kind() == ErrorKind::AuthenticationFailed || detail.starts_with(UNAUTHENTICATED);
-    let denied = DENIALS.contains(&code) || detail.starts_with(NOT_IN_SCRIPTS);
+    let denied =
+        DENIALS.contains(&code) || NOT_IN_SCRIPTS.iter().any(|start| detail.starts_with(start));
     if denied || unauthenticated {
         return StoreError::Denied(text);
     }
@@ -140,6 +141,7 @@ mod tests {
     #[case("NOPERM this user has no permissions", "denies", false)]
     #[case("ERR The user executing the script can't run this command (HGET)", "denies", false)]
     #[case("NOPERM ACL failure in script: User a has no permissions", "denies", false)]
+    #[case("ERR ACL failure in script: User a has no permissions (HGET)", "denies", false)]
     #[case("ERR Protocol error: unauthenticated multibulk length", "denies", false)]
     #[case("ERR unknown command", "failed to understand", false)]
     #[case("NONSENSE", "failed to understand", false)]

@@ -32,7 +32,8 @@ pub(super) fn denied_commands(stage: &mut Stage<'_>) -> Outcome {
             ensure(&format!("{without} fails"), !must_fail || said.is_some())?;
             let is_told = said.as_ref().is_none_or(|said| {
                 let names_it = said.contains(&format!("({})", command.to_uppercase()));
-                names_it && (said.contains("NOPERM") || said.contains("can't run this command"))
+                let denials = ["NOPERM", "can't run this command", "ACL failure in script"];
+                names_it && denials.iter().any(|denial| said.contains(denial))
             });
             ensure(&format!("{without} is told as it is: {said:?}"), is_told)?;
         }
