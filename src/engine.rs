@@ -20,7 +20,7 @@ pub mod websocket;
 
 use std::{
     sync::{
-        Arc,
+        Arc, MutexGuard,
         atomic::{AtomicUsize, Ordering},
     },
     time::Duration,
@@ -128,15 +128,17 @@ impl Engine {
             return;
         }
         state.check_at = None;
+        self.look_after(&session, state, now);
+    }
+
+    /// Ends the session if its client did not do in time what it should, or looks again when that may be.
+    fn look_after(&self, session: &Session, mut state: MutexGuard<'_, State>, now: Instant) {
         match state.check(now, self.poll_gap()) {
-            Check::Wait(next) => {
-                if let Some(next) = next {
-                    self.check_by(&session, &mut state, next);
-                }
-            }
+            Check::Wait(None) => {}
+            Check::Wait(Some(next)) => self.check_by(session, &mut state, next),
             Check::Over(reason) => {
                 drop(state);
-                self.end(&session, reason);
+                self.end(session, reason);
             }
         }
     }
@@ -300,7 +302,7 @@ impl Engine {
     fn finish_sending(
         &self,
         session: &Arc<Session>,
-        mut state: std::sync::MutexGuard<'_, State>,
+        mut state: MutexGuard<'_, State>,
         sent: bool,
     ) -> Result<(), End> {
         let stuck = state.outbox.becomes_stuck();

@@ -21,7 +21,7 @@ use super::{
     Engine, charge,
     outbox::Outbox,
     reason::{End, EndReason, Refusal},
-    session::{Check, Session, State},
+    session::{Session, State},
     settings::Transport,
 };
 use crate::{
@@ -112,17 +112,9 @@ impl Engine {
     /// The connection that carried this session's last poll has ended: if its client is there, it polls again soon.
     pub fn suspect(&self, session: &Session) {
         let mut state = session.state();
-        let poll_gap = self.poll_gap();
         if state.requests.unpolled_since.is_some() && !state.requests.is_suspect {
             state.requests.is_suspect = true;
-            match state.check(Instant::now(), poll_gap) {
-                Check::Wait(None) => {}
-                Check::Wait(Some(at)) => self.check_by(session, &mut state, at),
-                Check::Over(reason) => {
-                    drop(state);
-                    self.end(session, reason);
-                }
-            }
+            self.look_after(session, state, Instant::now());
         }
     }
 }

@@ -15,7 +15,7 @@ use tokio::{net::TcpStream, time::Instant};
 use super::{
     Engine, Session, index,
     reason::{End, Refusal},
-    session::{Check, Requests},
+    session::Requests,
     settings::Transport,
     websocket::Opening,
 };
@@ -112,9 +112,7 @@ impl Drop for Upgrade {
         (state.requests.upgrades, state.requests.is_probed) = (false, false);
         if !state.requests.polls && state.ended.is_none() {
             (state.requests.unpolled_since, state.requests.is_suspect) = (Some(now), true);
-            if let Check::Wait(Some(at)) = state.check(now, self.engine.poll_gap()) {
-                self.engine.check_by(&self.session, &mut state, at);
-            }
+            self.engine.look_after(&self.session, state, now);
         }
     }
 }
