@@ -11,7 +11,7 @@ use syn::{
     visit::{self, Visit},
 };
 
-use super::{files, nothing_in};
+use super::{files, nothing_in, read};
 
 /// The folders of `src`, by floor, the ground floor first. A folder may import from any lower floor.
 const FLOORS: [&[&str]; 6] = [
@@ -88,6 +88,18 @@ fn wrong_imports_are_found() {
     assert!(graph.way_back_to("src/store.rs").is_some());
     assert!(graph.way_back_to("src/core/apart.rs").is_none());
     assert!(floor(folder("src/core/count.rs")) < floor(folder("src/store.rs")));
+}
+
+/// Goal: whoever reads ARCHITECTURE.md finds every layer there. Method: look for each folder's name in it.
+#[test]
+fn the_architecture_names_every_layer() {
+    let text = read("ARCHITECTURE.md");
+    let missing = FLOORS
+        .concat()
+        .into_iter()
+        .filter(|&name| name != "load")
+        .filter(|name| !text.contains(&format!("`{name}`")));
+    nothing_in(missing.map(str::to_owned).collect::<Vec<_>>(), "layers without a word");
 }
 
 /// The folder of `src` that a file belongs to.
