@@ -10,7 +10,7 @@ use super::{
     verdict::{ServerSays, Verdict},
 };
 use crate::{
-    config::{LoadConfig, Target},
+    config::load::{LoadConfig, Target},
     core::pace::whole_millis,
 };
 
@@ -201,7 +201,7 @@ mod tests {
 
     use super::*;
     use crate::{
-        config::{Cli, Command},
+        config::command_line::{Cli, Command},
         load::{fault::Fault, tally::Tally, verdict::Evidence},
     };
 

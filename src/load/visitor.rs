@@ -23,7 +23,7 @@ use super::{
     websocket::Websocket,
 };
 use crate::{
-    config::{Target, Transport},
+    config::load::{Target, Transport},
     core::pace::whole_millis,
 };
 
