@@ -6,6 +6,7 @@
 
 mod environment;
 mod health;
+#[path = "../crates/load/src/flags.rs"]
 mod load;
 mod member;
 mod setting;

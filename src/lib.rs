@@ -114,6 +114,7 @@ pub mod server;
 #[doc(hidden)]
 pub mod health;
 #[doc(hidden)]
+#[path = "../crates/load/src/lib.rs"]
 pub mod load;
 #[doc(hidden)]
 pub mod status;
