@@ -120,6 +120,7 @@ pub mod load;
 pub mod status;
 
 #[cfg(test)]
+#[path = "../crates/mutate/src/lib.rs"]
 mod mangled;
 
 #[cfg(doctest)]

@@ -3,16 +3,24 @@
 //!
 //! It is a client: it uses nothing of the server but its public addresses.
 
+#[path = "../../client/src/error.rs"]
 mod fault;
+#[path = "../../client/src/http.rs"]
 mod http;
+#[path = "../../client/src/packet.rs"]
 mod packet;
+#[path = "../../client/src/polling.rs"]
 mod polling;
+#[path = "../../client/src/websocket.rs"]
 mod websocket;
+#[path = "../../client/src/connection.rs"]
 mod wire;
 
+#[path = "stats.rs"]
 mod tally;
 mod visitor;
 
+#[path = "swarm.rs"]
 mod crowd;
 mod progress;
 mod schedule;
