@@ -114,14 +114,12 @@ pub mod server;
 #[doc(hidden)]
 pub mod health;
 #[doc(hidden)]
-#[path = "../crates/load/src/lib.rs"]
-pub mod load;
-#[doc(hidden)]
 pub mod status;
 
 #[cfg(test)]
-#[path = "../crates/mutate/src/lib.rs"]
-mod mangled;
+mod mangled {
+    pub(crate) use headcount_mutate::{mutated as mangled, mutated_text as mangled_text};
+}
 
 #[cfg(doctest)]
 #[doc = include_str!("../docs/embed-in-your-app.md")]

@@ -1,7 +1,7 @@
 //! The bytes of one TCP connection: sent as they are, and received until they hold what is looked for.
 //!
-//! A visitor that waits owns no read buffer: bytes are read into one on the stack, and only what a message
-//! leaves behind is kept.
+//! A client that waits owns no read buffer: bytes are read into one on the stack, and only what a message leaves behind is
+//! kept.
 
 use std::{future::poll_fn, io, pin::Pin};
 
@@ -10,43 +10,65 @@ use tokio::{
     net::TcpStream,
 };
 
-use super::fault::Fault;
-use crate::config::Target;
+use crate::{Decoded, Error};
 
 /// Bytes read at once: many counts fit in, and it is cheap to have on the stack.
 const READ_BYTES: usize = 4096;
 /// Room for one count, kept from message to message; more than that is given back.
 const KEPT_BYTES: usize = 64;
 
-/// What a search in received bytes comes to: nothing yet, or what was found and how many bytes it took.
-pub(super) type Found<T> = Result<Option<(T, usize)>, Fault>;
-
 /// An open connection.
 #[derive(Debug)]
-pub(super) struct Wire {
+pub struct Connection {
     stream: TcpStream,
-    /// Received, but not yet looked for.
+    /// Received, but not yet decoded.
     unread: Vec<u8>,
 }
 
-impl Wire {
-    /// Connects.
-    pub(super) async fn open(target: &Target) -> Result<Self, Fault> {
-        let stream = TcpStream::connect(target.authority()).await?;
+impl Connection {
+    /// Connects to a host and port.
+    ///
+    /// # Errors
+    /// If nobody answers there.
+    pub async fn open(authority: &str) -> Result<Self, Error> {
+        let stream = TcpStream::connect(authority).await?;
         stream.set_nodelay(true)?;
         Ok(Self { stream, unread: Vec::new() })
     }
 
-    /// Sends all of it.
-    pub(super) async fn send(&mut self, bytes: &[u8]) -> Result<(), Fault> {
+    /// Sends all of it. If the future is dropped, a part of it may be sent.
+    ///
+    /// # Errors
+    /// If the connection is lost.
+    pub async fn send(&mut self, bytes: &[u8]) -> Result<(), Error> {
         Ok(self.stream.write_all(bytes).await?)
     }
 
-    /// Receives until `find` finds something. Dropping the future loses no bytes.
-    pub(super) async fn take<T>(&mut self, find: impl Fn(&[u8]) -> Found<T>) -> Result<T, Fault> {
+    /// Sends what is left of `bytes`, and takes away from them what is sent. If the future is dropped, another call goes on
+    /// where it stopped.
+    ///
+    /// # Errors
+    /// If the connection is lost.
+    pub async fn send_rest(&mut self, bytes: &mut Vec<u8>) -> Result<(), Error> {
+        while !bytes.is_empty() {
+            let length = self.stream.write(bytes).await?;
+            if length == 0 {
+                return Err(Error::Closed);
+            }
+            bytes.drain(..length);
+        }
+        *bytes = Vec::new();
+        Ok(())
+    }
+
+    /// Receives until `decode` finds something. Dropping the future loses no bytes.
+    ///
+    /// # Errors
+    /// That of `decode`, or if the connection ends before.
+    pub async fn receive<T>(&mut self, decode: impl Fn(&[u8]) -> Decoded<T>) -> Result<T, Error> {
         loop {
             if !self.unread.is_empty()
-                && let Some((found, length)) = find(&self.unread)?
+                && let Some((found, length)) = decode(&self.unread)?
             {
                 self.unread.drain(..length);
                 if self.unread.is_empty() {
@@ -54,22 +76,25 @@ impl Wire {
                 }
                 return Ok(found);
             }
-            if self.receive().await? == 0 {
-                return Err(Fault::Closed);
+            if self.read().await? == 0 {
+                return Err(Error::Closed);
             }
         }
     }
 
     /// Receives and forgets everything until the server closes.
-    pub(super) async fn drain(&mut self) -> Result<(), Fault> {
-        while self.receive().await? > 0 {
+    ///
+    /// # Errors
+    /// If the connection is lost.
+    pub async fn drain(&mut self) -> Result<(), Error> {
+        while self.read().await? > 0 {
             self.unread.clear();
         }
         Ok(())
     }
 
     /// Appends what comes next; 0 if nothing will.
-    async fn receive(&mut self) -> io::Result<usize> {
+    async fn read(&mut self) -> io::Result<usize> {
         let Self { stream, unread } = self;
         poll_fn(|context| {
             let mut bytes = [0; READ_BYTES];

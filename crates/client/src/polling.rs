@@ -1,93 +1,158 @@
 //! A session on HTTP long-polling: one request waits for packets, others bring them.
 //!
-//! A visitor has one connection: it answers a ping between two polls. Only to leave in the middle of a poll it
-//! takes another.
+//! A client has one connection: it answers a ping between two polls. Only to send in the middle of a poll it takes another.
 
 use std::collections::VecDeque;
 
-use super::{
-    fault::Fault,
-    http::{self, Answer, Request},
-    packet::{CLOSE, LEAVE, Opening, Packet, SEPARATOR},
-    wire::Wire,
+use crate::{
+    Error, Packet,
+    connection::Connection,
+    http::{self, Response},
+    packet::{CLOSE, DISCONNECT, Handshake, SEPARATOR},
+    request::Requests,
 };
-use crate::config::Target;
-
-const PATH: &str = "/socket.io/?EIO=4&transport=polling";
 
 /// An open session.
 #[derive(Debug)]
-pub(super) struct Polling {
-    target: Target,
-    /// `None` if the server wants each request on a connection of its own.
-    wire: Option<Wire>,
-    /// With the session id, once there is one.
-    path: String,
-    /// A header that says which server the session is on, for balancers; else empty.
-    cookie: String,
+pub struct Polling {
+    authority: String,
+    /// The session's id, once there is one.
+    sid: Option<String>,
+    /// Says which server the session is on, for balancers.
+    cookie: Option<String>,
+    /// For the next request. `None` if it is in use, or the server wants each request on a connection of its own.
+    idle: Option<Connection>,
+    /// The poll that is under way.
+    poll: Option<Poll>,
+    /// Received, but not yet asked for.
     packets: VecDeque<Packet>,
 }
 
+/// A request that waits for packets.
+#[derive(Debug)]
+struct Poll {
+    connection: Connection,
+    /// What of the request is not sent yet.
+    unsent: Vec<u8>,
+}
+
 impl Polling {
-    /// Connects and shakes hands.
-    pub(super) async fn open(target: &Target) -> Result<(Self, Opening), Fault> {
-        let wire = Some(Wire::open(target).await?);
-        let (path, cookie) = (PATH.to_owned(), String::new());
-        let mut polling =
-            Self { target: target.clone(), wire, path, cookie, packets: VecDeque::new() };
+    /// Opens a session, without asking for the namespace.
+    ///
+    /// # Errors
+    /// If the server refuses.
+    pub async fn open(authority: &str) -> Result<(Self, Handshake), Error> {
+        let mut polling = Self {
+            authority: authority.to_owned(),
+            sid: None,
+            cookie: None,
+            idle: None,
+            poll: None,
+            packets: VecDeque::new(),
+        };
         match polling.next().await? {
-            Packet::Open(opening) => {
-                polling.path = format!("{PATH}&sid={}", opening.sid);
-                Ok((polling, opening))
+            Packet::Open(handshake) => {
+                polling.sid = Some(handshake.sid.clone());
+                Ok((polling, handshake))
             }
-            _ => Err(Fault::Strange("a session without a handshake")),
+            other => Err(Error::out_of_turn("a session without a handshake", &other)),
         }
     }
 
-    /// The next packet.
-    pub(super) async fn next(&mut self) -> Result<Packet, Fault> {
+    /// The requests of this session.
+    pub fn requests(&self) -> Requests<'_> {
+        Requests {
+            authority: &self.authority,
+            sid: self.sid.as_deref(),
+            cookie: self.cookie.as_deref(),
+        }
+    }
+
+    /// The next packet. Dropping the future loses none, and leaves the poll under way.
+    ///
+    /// # Errors
+    /// If the connection is lost, or the server says what it must not.
+    pub async fn next(&mut self) -> Result<Packet, Error> {
         loop {
             if let Some(packet) = self.packets.pop_front() {
                 return Ok(packet);
             }
-            let request = self.request().get();
-            let answer = self.ask(&request).await?;
-            let packets = answer.body.split(|&byte| byte == SEPARATOR as u8).map(Packet::parse);
-            self.packets = packets.collect::<Result<_, _>>()?;
+            self.poll().await?;
         }
     }
 
-    /// Sends a packet.
-    pub(super) async fn send(&mut self, packet: &str) -> Result<(), Fault> {
-        let request = self.request().post(packet);
-        self.ask(&request).await.map(drop)
+    /// The next packet of those that have come and of the poll under way; `None` if there are none and no poll is under way.
+    /// Dropping the future loses none.
+    ///
+    /// # Errors
+    /// If the connection is lost, or the server says what it must not.
+    pub async fn finish(&mut self) -> Result<Option<Packet>, Error> {
+        if self.packets.is_empty() && self.poll.is_some() {
+            self.poll().await?;
+        }
+        Ok(self.packets.pop_front())
     }
 
-    /// Leaves the namespace and ends the session, in one payload as browsers do.
-    pub(super) async fn leave(&mut self) -> Result<(), Fault> {
-        // If a poll is under way it will not be heard out, and nothing else can be asked on its connection.
-        self.wire = None;
-        self.send(&format!("{LEAVE}{SEPARATOR}{CLOSE}")).await
+    /// Sends a packet, or several with [`SEPARATOR`] between.
+    ///
+    /// # Errors
+    /// If the connection is lost, or the server refuses.
+    pub async fn send(&mut self, packets: &str) -> Result<(), Error> {
+        let mut connection = self.connect().await?;
+        connection.send(&self.requests().post(packets)).await?;
+        let response = connection.receive(http::decode).await?;
+        self.take_in(&response, connection);
+        check(&response)
     }
 
-    fn request(&self) -> Request<'_> {
-        Request { target: &self.target, path: &self.path, extra: &self.cookie }
+    /// Leaves the namespace and ends the session, in one payload as browsers do. A poll that is under way is not heard out.
+    ///
+    /// # Errors
+    /// If the connection is lost, or the server refuses.
+    pub async fn leave(&mut self) -> Result<(), Error> {
+        self.poll = None;
+        self.send(&format!("{DISCONNECT}{}{CLOSE}", char::from(SEPARATOR))).await
     }
 
-    async fn ask(&mut self, request: &[u8]) -> Result<Answer, Fault> {
-        let mut wire = match self.wire.take() {
-            Some(wire) => wire,
-            None => Wire::open(&self.target).await?,
+    /// Takes in the packets of the poll under way, or of a new one.
+    async fn poll(&mut self) -> Result<(), Error> {
+        if self.poll.is_none() {
+            let connection = self.connect().await?;
+            self.poll = Some(Poll { connection, unsent: self.requests().poll() });
+        }
+        let Some(Poll { connection, unsent }) = &mut self.poll else {
+            return Ok(());
         };
-        wire.send(request).await?;
-        let answer = wire.take(http::answer).await?;
-        if let Some(cookie) = &answer.cookie {
-            self.cookie = format!("Cookie: {cookie}\r\n");
+        connection.send_rest(unsent).await?;
+        let response = connection.receive(http::decode).await?;
+        if let Some(Poll { connection, .. }) = self.poll.take() {
+            self.take_in(&response, connection);
         }
-        self.wire = (!answer.is_last).then_some(wire);
-        match answer.status {
-            200 => Ok(answer),
-            status => Err(Fault::Status(status)),
+        check(&response)?;
+        self.packets = Packet::parse_payload(&response.body)?;
+        Ok(())
+    }
+
+    /// The connection for the next request.
+    async fn connect(&mut self) -> Result<Connection, Error> {
+        match self.idle.take() {
+            Some(connection) => Ok(connection),
+            None => Connection::open(&self.authority).await,
         }
+    }
+
+    /// What a response says of the requests after it, and the connection on which it came.
+    fn take_in(&mut self, response: &Response, connection: Connection) {
+        if let Some(cookie) = &response.cookie {
+            self.cookie = Some(cookie.clone());
+        }
+        self.idle = (!response.is_last).then_some(connection);
+    }
+}
+
+fn check(response: &Response) -> Result<(), Error> {
+    match response.status {
+        200 => Ok(()),
+        status => Err(Error::Status(status)),
     }
 }

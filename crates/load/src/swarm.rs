@@ -1,5 +1,5 @@
-//! The visitors of a run: who is there, who is on the way, who will not come. It sends them out, asks them to
-//! leave, and notices how they end.
+//! The visitors of a run: those that are connected, those on the way, and those that are missing. It starts them, asks
+//! them to leave, and notes how they end.
 
 use std::{
     collections::{BTreeMap, VecDeque},
@@ -13,48 +13,48 @@ use tokio::{
     time::{Instant, timeout_at},
 };
 
-use super::{
-    fault::Fault,
-    tally::Tally,
-    visitor::{End, Seat, Visit},
+use crate::{
+    failure::Failure,
+    flags::{LoadConfig, POLLING_LEAVES_AT_ONCE, Target},
+    stats::Stats,
+    visitor::{End, Slot, Visit},
 };
-use crate::config::{LoadConfig, POLLING_LEAVES_AT_ONCE, Target};
 
 /// When browsers that were refused or lost their connection have tried again twice.
 const RECONNECT_AFTER: Duration = Duration::from_secs(2);
-/// All good-byes together; what is left then is dropped.
+/// For all visitors together; connections that are left then are dropped.
 const LEAVE_WITHIN: Duration = Duration::from_secs(10);
 
-/// See the module's documentation.
+/// The visitors of one run, each in a task of its own.
 #[derive(Debug)]
-pub(super) struct Crowd {
+pub(crate) struct Swarm {
     targets: Vec<Target>,
     visit: Visit,
     reconnect: bool,
     tasks: JoinSet<(u64, End)>,
-    /// Everybody who was sent out, has not ended and was not asked to leave, in that order.
-    seats: BTreeMap<u64, Arc<Seat>>,
+    /// The visitors that were started, have not ended and were not asked to leave, in the order of their start.
+    slots: BTreeMap<u64, Arc<Slot>>,
     next_id: u64,
-    /// When those who were refused or lost were, in that order.
+    /// When visitors were refused or lost that have not come back, in that order.
     missing: VecDeque<Instant>,
 }
 
-impl Crowd {
-    pub(super) fn new(config: &LoadConfig, tally: Arc<Tally>) -> Self {
-        let good_byes = Arc::new(Semaphore::new(POLLING_LEAVES_AT_ONCE));
+impl Swarm {
+    pub(crate) fn new(config: &LoadConfig, stats: Arc<Stats>) -> Self {
+        let leaves = Arc::new(Semaphore::new(POLLING_LEAVES_AT_ONCE));
         Self {
             targets: config.targets.clone(),
-            visit: Visit { transport: config.transport, tally, good_byes },
+            visit: Visit { transport: config.transport, stats, leaves },
             reconnect: config.reconnect,
             tasks: JoinSet::new(),
-            seats: BTreeMap::new(),
+            slots: BTreeMap::new(),
             next_id: 0,
             missing: VecDeque::new(),
         }
     }
 
-    /// Sends one more visitor out; servers take turns.
-    pub(super) fn join(&mut self) {
+    /// Starts one more visitor; servers take turns.
+    pub(crate) fn join(&mut self) {
         if self.returning() > 0 {
             self.missing.pop_front();
         }
@@ -62,83 +62,83 @@ impl Crowd {
         self.next_id += 1;
         let turn = usize::try_from(id).unwrap_or_default() % self.targets.len();
         let (visit, target) = (self.visit.clone(), self.targets[turn].clone());
-        let seat = Arc::new(Seat::new());
-        self.seats.insert(id, Arc::clone(&seat));
-        self.visit.tally.started();
-        self.tasks.spawn(async move { (id, visit.make(target, seat).await) });
+        let slot = Arc::new(Slot::new());
+        self.slots.insert(id, Arc::clone(&slot));
+        self.visit.stats.started();
+        self.tasks.spawn(async move { (id, visit.run(target, slot).await) });
     }
 
-    /// Asks the one who has been connected for longest to leave.
-    pub(super) fn leave(&mut self) {
-        let oldest = self.seats.iter().find(|(_, seat)| seat.told().is_some());
+    /// Asks the visitor that has been connected for longest to leave.
+    pub(crate) fn leave(&mut self) {
+        let oldest = self.slots.iter().find(|(_, slot)| slot.last_count().is_some());
         if let Some(id) = oldest.map(|(&id, _)| id)
-            && let Some(seat) = self.seats.remove(&id)
+            && let Some(slot) = self.slots.remove(&id)
         {
-            seat.ask_to_leave();
-            self.visit.tally.left();
+            slot.ask_to_leave();
+            self.visit.stats.left();
         }
     }
 
-    /// Notices who has ended without being asked to. To be called often.
-    pub(super) fn notice(&mut self) {
+    /// Takes note of the visitors that have ended without being asked to. To be called often.
+    pub(crate) fn reap(&mut self) {
         while let Some(ended) = self.tasks.try_join_next() {
-            // A task ends without a word only if the program does.
+            // A task ends without a result only if the program ends.
             let Ok((id, end)) = ended else { continue };
-            if self.seats.remove(&id).is_none() {
+            if self.slots.remove(&id).is_none() {
                 continue;
             }
             match end {
-                End::Refused(fault) => self.visit.tally.refused(&fault),
-                End::Lost(fault) => self.visit.tally.lost(&fault),
-                End::Left => unreachable!("whoever was asked to leave has no seat"),
+                End::Refused(failure) => self.visit.stats.refused(&failure),
+                End::Lost(failure) => self.visit.stats.lost(&failure),
+                End::Left => unreachable!("a visitor that was asked to leave has no slot"),
             }
             self.missing.push_back(Instant::now());
         }
     }
 
-    /// Those who have been told no count yet are refused one.
-    pub(super) fn give_up_on_the_way(&mut self) {
-        let (tally, missing) = (&self.visit.tally, &mut self.missing);
-        self.seats.retain(|_, seat| {
-            let is_connected = seat.told().is_some();
+    /// Gives up the visitors that have received no count yet: they count as refused.
+    pub(crate) fn give_up_on_the_way(&mut self) {
+        let (stats, missing) = (&self.visit.stats, &mut self.missing);
+        self.slots.retain(|_, slot| {
+            let is_connected = slot.last_count().is_some();
             if !is_connected {
-                seat.ask_to_leave();
-                tally.refused(&Fault::Late);
+                slot.ask_to_leave();
+                stats.refused(&Failure::Late);
                 missing.push_back(Instant::now());
             }
             is_connected
         });
     }
 
-    /// Those who are there, on their way, or will not come yet: nobody is to be sent out in their place.
-    pub(super) fn taken(&self) -> usize {
-        self.seats.len() + self.missing.len() - self.returning()
+    /// The visitors that are connected or on the way, and the missing ones that do not try again yet: no other is to be
+    /// started in their place.
+    pub(crate) fn taken(&self) -> usize {
+        self.slots.len() + self.missing.len() - self.returning()
     }
 
-    /// Those who were refused or lost their connection and would now try again.
-    pub(super) fn returning(&self) -> usize {
+    /// The visitors that were refused or lost their connection and would now try again.
+    pub(crate) fn returning(&self) -> usize {
         if !self.reconnect {
             return 0;
         }
         self.missing.partition_point(|missing_since| missing_since.elapsed() >= RECONNECT_AFTER)
     }
 
-    /// Those who were refused or lost their connection and have not come back, though there should be so many
-    /// visitors.
-    pub(super) fn missing(&self, goal: usize) -> usize {
+    /// The visitors that were refused or lost their connection and have not come back, of as many as there should be.
+    pub(crate) fn missing(&self, goal: usize) -> usize {
         let missing = self.missing.len();
-        if self.reconnect { missing.min(goal.saturating_sub(self.seats.len())) } else { missing }
+        if self.reconnect { missing.min(goal.saturating_sub(self.slots.len())) } else { missing }
     }
 
-    /// What everybody who is connected was told last.
-    pub(super) fn told(&self) -> impl Iterator<Item = u64> {
-        self.seats.values().filter_map(|seat| seat.told())
+    /// The last count that each connected visitor received.
+    pub(crate) fn last_counts(&self) -> impl Iterator<Item = u64> {
+        self.slots.values().filter_map(|slot| slot.last_count())
     }
 
-    /// Asks everybody to leave and waits until they have, but not for ever.
-    pub(super) async fn disperse(mut self) {
-        for seat in self.seats.values() {
-            seat.ask_to_leave();
+    /// Asks all visitors to leave and waits until they have, but no longer than [`LEAVE_WITHIN`].
+    pub(crate) async fn leave_all(mut self) {
+        for slot in self.slots.values() {
+            slot.ask_to_leave();
         }
         let deadline = Instant::now() + LEAVE_WITHIN;
         while let Ok(Some(_)) = timeout_at(deadline, self.tasks.join_next()).await {}

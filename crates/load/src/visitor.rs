@@ -1,6 +1,6 @@
-//! One visitor: it connects, is told counts, answers pings, and says good-bye when asked to.
+//! One visitor: it connects, receives counts, answers pings, and leaves in order when it is asked to.
 //!
-//! It runs in one task and holds no buffers while it waits. What it is told goes to its [`Seat`].
+//! It runs in one task and holds no buffers while it waits. The last count it received is in its [`Slot`].
 
 use std::{
     sync::{
@@ -10,221 +10,181 @@ use std::{
     time::Duration,
 };
 
+use headcount_client::{Error, Event, Packet, Session, Transport, packet::CONNECT};
 use tokio::{
     sync::{Notify, Semaphore},
     time::{Instant, sleep_until, timeout},
 };
 
-use super::{
-    fault::Fault,
-    packet::{CONNECT, Opening, PONG, Packet},
-    polling::Polling,
-    tally::Tally,
-    websocket::Websocket,
-};
-use crate::{
-    config::{Target, Transport},
-    pace::whole_millis,
-};
+use crate::{failure::Failure, flags::Target, report::whole_millis, stats::Stats};
 
-/// A newcomer that is told no count for so long counts as refused. The server's own limit for joining is 10 s;
-/// a rush may take longer than that to be answered.
+/// A newcomer that receives no count within this time counts as refused. The server's own limit for joining is 10 s; a
+/// rush may take longer than that to be answered.
 const JOIN_WITHIN: Duration = Duration::from_secs(30);
-/// How long a server may take to answer a good-bye.
+/// How long a server may take to answer a visitor that leaves.
 const LEAVE_WITHIN: Duration = Duration::from_secs(2);
 /// No count is so high.
 const NO_COUNT: u64 = u64::MAX;
 
-/// One visitor's place, shared with whoever asks it to leave and looks at what it was told.
+/// What a visitor's task shares with the swarm: its last count, and the request to leave.
 #[derive(Debug)]
-pub(super) struct Seat {
-    /// The last count it was told, or [`NO_COUNT`].
-    told: AtomicU64,
+pub(crate) struct Slot {
+    /// The last count it received, or [`NO_COUNT`].
+    last_count: AtomicU64,
     leave: Notify,
 }
 
 /// How a visit ended.
 #[derive(Debug)]
-pub(super) enum End {
-    /// It left because it was asked to.
+pub(crate) enum End {
+    /// The visitor left because it was asked to.
     Left,
-    /// It never was told a count.
-    Refused(Fault),
-    /// It was told counts, and then it lost its connection.
-    Lost(Fault),
+    /// The visitor never received a count.
+    Refused(Failure),
+    /// The visitor received counts, and then lost its connection.
+    Lost(Failure),
 }
 
 /// What all visitors share.
 #[derive(Clone, Debug)]
-pub(super) struct Visit {
-    pub(super) transport: Transport,
-    pub(super) tally: Arc<Tally>,
-    /// Good-byes that need a connection of their own.
-    pub(super) good_byes: Arc<Semaphore>,
+pub(crate) struct Visit {
+    pub(crate) transport: Transport,
+    pub(crate) stats: Arc<Stats>,
+    /// One permit for each visitor that may need a second connection to leave.
+    pub(crate) leaves: Arc<Semaphore>,
 }
 
-/// A session, whatever carries it.
-enum Session {
-    Websocket(Websocket),
-    /// In a box: it is the larger one by far.
-    Polling(Box<Polling>),
-}
-
-/// A session that has been told its first count, which is how long its server may be silent.
+/// A session that has received its first count.
 struct Joined {
     session: Session,
+    /// How long its server may be silent.
     silence_max: Duration,
 }
 
-impl Seat {
-    pub(super) fn new() -> Self {
-        Self { told: AtomicU64::new(NO_COUNT), leave: Notify::new() }
+impl Slot {
+    pub(crate) fn new() -> Self {
+        Self { last_count: AtomicU64::new(NO_COUNT), leave: Notify::new() }
     }
 
-    /// The last count it was told.
-    pub(super) fn told(&self) -> Option<u64> {
-        let told = self.told.load(Ordering::Relaxed);
-        (told != NO_COUNT).then_some(told)
+    /// The last count that the visitor received.
+    pub(crate) fn last_count(&self) -> Option<u64> {
+        let count = self.last_count.load(Ordering::Relaxed);
+        (count != NO_COUNT).then_some(count)
     }
 
     /// Asks the visitor to leave.
-    pub(super) fn ask_to_leave(&self) {
+    pub(crate) fn ask_to_leave(&self) {
         self.leave.notify_one();
     }
 }
 
 impl Visit {
-    /// From the connect to the good-bye.
-    pub(super) async fn make(self, target: Target, seat: Arc<Seat>) -> End {
+    /// A whole visit, from connecting to leaving.
+    pub(crate) async fn run(self, target: Target, slot: Arc<Slot>) -> End {
         // In a box, so that what only joining needs is given back.
-        let joining = Box::pin(timeout(JOIN_WITHIN, self.join(&target, &seat)));
+        let joining = Box::pin(timeout(JOIN_WITHIN, self.join(&target, &slot)));
         let joined = tokio::select! {
             joined = joining => joined,
-            () = seat.leave.notified() => return End::Left,
+            () = slot.leave.notified() => return End::Left,
         };
         drop(target);
         let Joined { mut session, silence_max } = match joined {
             Ok(Ok(joined)) => joined,
-            Ok(Err(fault)) => return End::Refused(fault),
-            Err(_) => return End::Refused(Fault::Late),
+            Ok(Err(failure)) => return End::Refused(failure),
+            Err(_) => return End::Refused(Failure::Late),
         };
-        let stay = self.stay(&mut session, silence_max, &seat);
+        let stay = self.stay(&mut session, silence_max, &slot);
         tokio::select! {
-            fault = stay => return End::Lost(fault),
-            () = seat.leave.notified() => {}
+            failure = stay => return End::Lost(failure),
+            () = slot.leave.notified() => {}
         }
         Box::pin(self.leave(&mut session)).await;
         End::Left
     }
 
-    async fn join(&self, target: &Target, seat: &Seat) -> Result<Joined, Fault> {
+    async fn join(&self, target: &Target, slot: &Slot) -> Result<Joined, Failure> {
         let connect_at = Instant::now();
-        let (mut session, opening) = Session::open(target, self.transport).await?;
+        let (mut session, handshake) = Session::open(target.authority(), self.transport).await?;
         let join_at = Instant::now();
         session.send(CONNECT).await?;
-        while seat.told().is_none() {
-            let packet = session.next().await?;
-            self.hear(&mut session, packet, seat).await?;
+        while slot.last_count().is_none() {
+            let event = session.next().await?;
+            self.receive(&mut session, event, slot).await?;
         }
         let now = Instant::now();
-        self.tally.joined(now - connect_at, now - join_at);
-        Ok(Joined { session, silence_max: opening.silence_max })
+        self.stats.joined(now - connect_at, now - join_at);
+        Ok(Joined { session, silence_max: handshake.silence_max })
     }
 
     /// Until the connection is lost.
-    async fn stay(&self, session: &mut Session, silence_max: Duration, seat: &Seat) -> Fault {
-        let heard = LastHeard::now();
+    async fn stay(&self, session: &mut Session, silence_max: Duration, slot: &Slot) -> Failure {
+        let last = LastReceived::now();
         let listen = async {
             loop {
-                let packet = match session.next().await {
-                    Ok(packet) => packet,
-                    Err(fault) => return fault,
+                let event = match session.next().await {
+                    Ok(event) => event,
+                    Err(error) => return error.into(),
                 };
-                heard.note();
-                if let Err(fault) = self.hear(session, packet, seat).await {
-                    return fault;
+                last.note();
+                if let Err(failure) = self.receive(session, event, slot).await {
+                    return failure;
                 }
             }
         };
         tokio::select! {
-            fault = listen => fault,
-            () = heard.is_over(silence_max) => Fault::Silent,
+            failure = listen => failure,
+            () = last.is_over(silence_max) => Failure::Silent,
         }
     }
 
-    async fn hear(&self, session: &mut Session, packet: Packet, seat: &Seat) -> Result<(), Fault> {
+    async fn receive(
+        &self,
+        session: &mut Session,
+        event: Event,
+        slot: &Slot,
+    ) -> Result<(), Failure> {
+        let Event::Packet(packet) = event else {
+            return Ok(());
+        };
         match packet {
             Packet::Count(users) => {
-                seat.told.store(users, Ordering::Relaxed);
-                self.tally.told();
+                slot.last_count.store(users, Ordering::Relaxed);
+                self.stats.count_received();
             }
-            Packet::Ping => session.send(PONG).await?,
-            Packet::Close => return Err(Fault::Closed),
-            Packet::Left => return Err(Fault::Disconnected),
-            Packet::Open(_) | Packet::Joined | Packet::Noop => {}
+            Packet::Ping => {
+                if let Some(answer) = packet.answer() {
+                    session.send(answer).await?;
+                }
+            }
+            Packet::Close => return Err(Error::Closed.into()),
+            Packet::Disconnected => return Err(Failure::Disconnected),
+            Packet::Open(_) | Packet::ProbeAnswer | Packet::Connected | Packet::Noop => {}
         }
         Ok(())
     }
 
     async fn leave(&self, session: &mut Session) {
-        let good_bye = async {
-            // Nobody ever closes it.
-            let _permit = match session {
-                Session::Polling(_) => self.good_byes.acquire().await.ok(),
-                Session::Websocket(_) => None,
+        let leave = async {
+            // Nobody ever closes the semaphore.
+            let _permit = match self.transport {
+                Transport::Polling | Transport::Upgrade => self.leaves.acquire().await.ok(),
+                Transport::Websocket => None,
             };
             session.leave().await
         };
         // Failing is as good: then the connection was lost at the same moment, or the server is gone.
-        let _ = timeout(LEAVE_WITHIN, good_bye).await;
-    }
-}
-
-impl Session {
-    async fn open(target: &Target, transport: Transport) -> Result<(Self, Opening), Fault> {
-        Ok(match transport {
-            Transport::Websocket => {
-                let (socket, opening) = Websocket::open(target).await?;
-                (Self::Websocket(socket), opening)
-            }
-            Transport::Polling => {
-                let (polling, opening) = Polling::open(target).await?;
-                (Self::Polling(Box::new(polling)), opening)
-            }
-        })
-    }
-
-    async fn next(&mut self) -> Result<Packet, Fault> {
-        match self {
-            Self::Websocket(socket) => socket.next().await,
-            // In a box each, so that visitors on websockets do not pay for what polling takes.
-            Self::Polling(polling) => Box::pin(polling.next()).await,
-        }
-    }
-
-    async fn send(&mut self, packet: &str) -> Result<(), Fault> {
-        match self {
-            Self::Websocket(socket) => socket.send(packet).await,
-            Self::Polling(polling) => Box::pin(polling.send(packet)).await,
-        }
-    }
-
-    async fn leave(&mut self) -> Result<(), Fault> {
-        match self {
-            Self::Websocket(socket) => socket.leave().await,
-            Self::Polling(polling) => polling.leave().await,
-        }
+        let _ = timeout(LEAVE_WITHIN, leave).await;
     }
 }
 
 /// When something came last. Noting it is cheaper than moving a timer with every count.
-struct LastHeard {
+struct LastReceived {
     start: Instant,
     /// Milliseconds after the start.
     last_ms: AtomicU64,
 }
 
-impl LastHeard {
+impl LastReceived {
     fn now() -> Self {
         Self { start: Instant::now(), last_ms: AtomicU64::new(0) }
     }
@@ -234,7 +194,7 @@ impl LastHeard {
         self.last_ms.store(passed, Ordering::Relaxed);
     }
 
-    /// Waits until nothing has come for so long.
+    /// Waits until nothing has come for this long.
     async fn is_over(&self, silence_max: Duration) {
         loop {
             let last = self.start + Duration::from_millis(self.last_ms.load(Ordering::Relaxed));

@@ -3,7 +3,7 @@
 use proptest::{collection::vec, prelude::*, sample::Index};
 
 /// The most that happens to one input: more would leave little of it.
-const BLOWS_MAX: usize = 4;
+const MUTATIONS_MAX: usize = 4;
 
 /// What readers stumble over: ends and separators of all formats, and numbers beyond every range.
 const PIECES: &[&[u8]] = &[
@@ -54,7 +54,7 @@ const PIECES: &[&[u8]] = &[
 
 /// One change.
 #[derive(Clone, Debug)]
-enum Blow {
+enum Mutation {
     Flip { at: Index, bit: u8 },
     Insert { at: Index, piece: Vec<u8> },
     Remove { at: Index, length: usize },
@@ -63,34 +63,35 @@ enum Blow {
 }
 
 /// The input as it is, or with up to four changes.
-pub(crate) fn mangled(valid: impl Strategy<Value = Vec<u8>>) -> impl Strategy<Value = Vec<u8>> {
-    (valid, vec(blow(), 0..=BLOWS_MAX))
-        .prop_map(|(bytes, blows)| blows.iter().fold(bytes, |bytes, blow| blow.strike(bytes)))
+pub fn mutated(valid: impl Strategy<Value = Vec<u8>>) -> impl Strategy<Value = Vec<u8>> {
+    (valid, vec(mutation(), 0..=MUTATIONS_MAX)).prop_map(|(bytes, mutations)| {
+        mutations.iter().fold(bytes, |bytes, mutation| mutation.apply(bytes))
+    })
 }
 
 /// The same for text: what is no text any more becomes question marks.
-pub(crate) fn mangled_text(valid: impl Strategy<Value = String>) -> impl Strategy<Value = String> {
-    mangled(valid.prop_map(String::into_bytes))
+pub fn mutated_text(valid: impl Strategy<Value = String>) -> impl Strategy<Value = String> {
+    mutated(valid.prop_map(String::into_bytes))
         .prop_map(|bytes| String::from_utf8_lossy(&bytes).into_owned())
 }
 
-fn blow() -> impl Strategy<Value = Blow> {
+fn mutation() -> impl Strategy<Value = Mutation> {
     let at = any::<Index>;
     let piece = prop_oneof![
         3 => proptest::sample::select(PIECES).prop_map(<[u8]>::to_vec),
         1 => vec(any::<u8>(), 1..5),
     ];
     prop_oneof![
-        (at(), 0_u8..8).prop_map(|(at, bit)| Blow::Flip { at, bit }),
-        (at(), piece).prop_map(|(at, piece)| Blow::Insert { at, piece }),
-        (at(), 1_usize..9).prop_map(|(at, length)| Blow::Remove { at, length }),
-        (at(), 1_usize..30).prop_map(|(at, length)| Blow::Repeat { at, length }),
-        at().prop_map(|at| Blow::Cut { at }),
+        (at(), 0_u8..8).prop_map(|(at, bit)| Mutation::Flip { at, bit }),
+        (at(), piece).prop_map(|(at, piece)| Mutation::Insert { at, piece }),
+        (at(), 1_usize..9).prop_map(|(at, length)| Mutation::Remove { at, length }),
+        (at(), 1_usize..30).prop_map(|(at, length)| Mutation::Repeat { at, length }),
+        at().prop_map(|at| Mutation::Cut { at }),
     ]
 }
 
-impl Blow {
-    fn strike(&self, mut bytes: Vec<u8>) -> Vec<u8> {
+impl Mutation {
+    fn apply(&self, mut bytes: Vec<u8>) -> Vec<u8> {
         match self {
             Self::Insert { at, piece } => {
                 let at = at.index(bytes.len() + 1);
