@@ -13,13 +13,14 @@ use std::{
 
 use anyhow::{Context, anyhow};
 use headcount::{
+    cli::{
+        health::{self, Question},
+        status::{self, Status},
+    },
     config::{Cli, Command, Config, ConfigError, HealthArgs, ServeArgs, StatusArgs},
-    escaped::escaped_json,
-    health::{self, Question},
-    logging::Log,
     server::{Addresses, Server, redis_store},
-    status::{self, Status},
     store::Store,
+    telemetry::{escaped::escaped_json, log::Log},
 };
 use headcount_load::{FlagError, LoadArgs};
 use tokio::{
