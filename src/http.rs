@@ -12,3 +12,4 @@ pub mod endpoint;
 pub mod fast_path;
 mod idle;
 pub mod serve;
+pub mod timeouts;

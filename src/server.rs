@@ -18,10 +18,10 @@ use tokio::{
 use tokio_util::sync::CancellationToken;
 
 use crate::{
-    access::{origin::cors, permits::Places},
+    access::{origin::cors, permits::Permits},
     broadcast::broadcaster::Broadcaster,
     cluster::{member::Upkeep, reporter::ReporterSettings},
-    config::{Config, RedisConfig},
+    config::{serve::Config, store::RedisConfig},
     core::{tally::Tally, view::View},
     engine::{
         admission::Admission, flusher::Flusher, lifecycle::Engine, ping_wheel, session::Membership,
@@ -29,7 +29,8 @@ use crate::{
     },
     http::{
         endpoint,
-        serve::{HEAD_TIMEOUT, HttpService, Timeouts},
+        serve::HttpService,
+        timeouts::{HEAD_TIMEOUT, Timeouts},
     },
     memory::heap_trim,
     net::listener::{self, Listener},
@@ -43,7 +44,7 @@ use crate::{
         redis::{RedisSettings, RedisStore},
     },
     telemetry::metrics::Metrics,
-    web::{self, Web},
+    web::{self, site::Site},
 };
 use limits::Limits;
 
@@ -131,10 +132,10 @@ impl Server {
         let (serving, view) = self.spawn_ring(&mut tasks, &tally, flusher);
         tasks.spawn("pings", ping_wheel::run(Arc::clone(&engine), serving.clone()));
         tasks.spawn("checks", Arc::clone(&engine).run_checks(serving.clone()));
-        let places = Arc::clone(engine.admission().places());
-        tasks.spawn("memory", give_memory_back(places, serving.clone()));
+        let permits = Arc::clone(engine.admission().permits());
+        tasks.spawn("memory", give_memory_back(permits, serving.clone()));
         let listening = CancellationToken::new();
-        let public = web::router(self.web(view.clone(), engine.admission()))
+        let public = web::router(self.site(view.clone(), engine.admission()))
             .merge(endpoint::router(Arc::clone(&engine)))
             .layer(cors(self.config.origins.clone()));
         let admin = admin::router(Admin {
@@ -187,12 +188,12 @@ impl Server {
         ];
         for listening_on in listeners {
             let Listening { name, refused_as, listener, service, .. } = listening_on;
-            let places = listening_on.connections_max.min(Semaphore::MAX_PERMITS);
+            let permits = listening_on.connections_max.min(Semaphore::MAX_PERMITS);
             let listener = Listener {
                 listener,
                 serve: service,
                 unacknowledged_for: listening_on.unacknowledged_for,
-                places: Arc::new(Semaphore::new(places)),
+                permits: Arc::new(Semaphore::new(permits)),
                 unserved: self.metrics.refused.with_label_values(&[refused_as]),
             };
             tasks.spawn(name, listener.run(listening.clone()));
@@ -230,13 +231,13 @@ impl Server {
         (stop, view.subscribe())
     }
 
-    fn web(&self, view: watch::Receiver<View>, admission: &Admission) -> Web {
-        Web {
+    fn site(&self, view: watch::Receiver<View>, admission: &Admission) -> Site {
+        Site {
             view,
             origins: self.config.origins.clone(),
             refusal_log: admission.refusal_log(),
             metrics: self.metrics.clone(),
-            places: Arc::new(Semaphore::new(self.limits.streams)),
+            permits: Arc::new(Semaphore::new(self.limits.streams)),
             pace: self.config.emit_interval,
             closing: admission.closing(),
         }
@@ -252,8 +253,8 @@ impl Server {
     }
 }
 
-async fn give_memory_back(places: Arc<Places>, stop: CancellationToken) {
-    heap_trim::give_back(places.high_water(), || places.taken(), stop).await;
+async fn give_memory_back(permits: Arc<Permits>, stop: CancellationToken) {
+    heap_trim::give_back(permits.high_water(), || permits.taken(), stop).await;
 }
 
 /// An address that is served.

@@ -16,14 +16,14 @@ pub fn client_bytes_burst(payload_bytes_max: usize) -> u64 {
 
 /// A bucket of tokens: a burst at once, and so many a second sustained.
 #[derive(Clone, Copy, Debug)]
-pub struct Bucket {
+pub struct TokenBucket {
     burst: u64,
     per_second: u64,
     left: u64,
     refilled_at: Instant,
 }
 
-impl Bucket {
+impl TokenBucket {
     /// A full one.
     pub fn new(burst: u64, per_second: u64, now: Instant) -> Self {
         Self { burst, per_second, left: burst, refilled_at: now }
@@ -64,7 +64,7 @@ mod tests {
     #[test]
     fn burst_then_rate() {
         let start = Instant::now();
-        let mut bucket = Bucket::new(10, 4, start);
+        let mut bucket = TokenBucket::new(10, 4, start);
         assert!(bucket.spend(10, start));
         assert!(!bucket.spend(1, start));
         let later = start + Duration::from_millis(500);
@@ -81,7 +81,7 @@ mod tests {
         fn never_more_than_allowed(gaps in proptest::collection::vec(0u64..3000, 1..300)) {
             let start = Instant::now();
             let mut now = start;
-            let mut bucket = Bucket::new(5, 2, start);
+            let mut bucket = TokenBucket::new(5, 2, start);
             let mut granted = 0u128;
             for gap in gaps {
                 now += Duration::from_millis(gap);

@@ -8,7 +8,7 @@ use std::{
 use tokio::net::TcpStream;
 
 use crate::{
-    core::prune::Sweep,
+    core::prune::Prune,
     engine::{flusher::Flusher, outbox::Told, session::Session},
     protocol::frame::CountFrame,
 };
@@ -24,7 +24,7 @@ pub(super) const READ_AHEAD: usize = 16;
 pub(super) struct FanOut {
     /// Ended ones are pruned now and then, and by every emission.
     list: Vec<Listed>,
-    prune: Sweep,
+    prune: Prune,
     /// Those that come on the list when what is being done is done: they know the count of the emission under way, a
     /// newer one, or the estimate.
     entering: Vec<Arc<Session>>,
@@ -34,7 +34,7 @@ pub(super) struct FanOut {
 impl FanOut {
     /// An empty one. What the kernel does not take at once is left to `flusher`.
     pub(super) fn new(flusher: Flusher) -> Self {
-        Self { list: Vec::new(), prune: Sweep::default(), entering: Vec::new(), flusher }
+        Self { list: Vec::new(), prune: Prune::default(), entering: Vec::new(), flusher }
     }
 
     /// Sessions on the list.

@@ -25,10 +25,14 @@ use super::{
     counts::{Counts, UserCount},
     observer::Observer,
     reporter::{Reporter, ReporterSettings},
-    subscriber::Listener,
+    subscriber::Subscriber,
+    view_metrics::record_view,
 };
 use crate::{
-    config::{CheckedMember, ConfigError, MemberSettings},
+    config::{
+        member::{CheckedMember, MemberSettings},
+        setting::ConfigError,
+    },
     core::{
         count::Incarnation,
         pace::ANSWER_OVERDUE,
@@ -215,7 +219,7 @@ impl Member {
         let view = *self.inner.view.borrow();
         let metrics = &self.inner.metrics;
         let now = Instant::now();
-        metrics.take_in(&view, now);
+        record_view(metrics, &view, now);
         metrics.view_exact.set(i64::from(self.inner.count(&view).exact));
         let here = self.inner.local.borrow().users;
         metrics.drift_users.set(signed(view.acknowledged_users(now)) - signed(here));
@@ -325,7 +329,7 @@ pub(crate) struct Upkeep {
     /// Local count to store, and answers to view.
     pub(crate) reporter: Reporter,
     /// Announcements to view.
-    pub(crate) announcements: Listener,
+    pub(crate) announcements: Subscriber,
     /// Local count to view, whether or not anybody reports.
     pub(crate) observer: Observer,
 }
@@ -350,7 +354,7 @@ impl Upkeep {
             Arc::clone(&resync),
             metrics.clone(),
         );
-        let announcements = Listener::new(store, Arc::clone(&view), resync, metrics);
+        let announcements = Subscriber::new(store, Arc::clone(&view), resync, metrics);
         Self { view, reporter, announcements, observer }
     }
 }

@@ -52,7 +52,7 @@ pub struct Reporter {
     under_way: JoinSet<Outcome>,
     /// The kinds of trouble that the log has told of since it last said that the store answers.
     troubles: Vec<String>,
-    rejoiced_at: Option<Instant>,
+    reachable_since: Option<Instant>,
     /// Looking at the tally has a pace too, so that a rush does not wake this task for every join.
     next_look: Instant,
 }
@@ -100,7 +100,7 @@ impl Reporter {
             kind: ReportKind::Plain,
             under_way: JoinSet::new(),
             troubles: Vec::new(),
-            rejoiced_at: None,
+            reachable_since: None,
             next_look: now,
         }
     }
@@ -111,7 +111,7 @@ impl Reporter {
             let now = Instant::now();
             let local = self.look(now);
             if self.is_silent(now) {
-                self.lose("silent", "no answer in time");
+                self.mark_unreachable("silent", "no answer in time");
             }
             let due = self.pace.due(local.change);
             if due.is_some_and(|at| at <= now) {
@@ -200,7 +200,7 @@ impl Reporter {
                     self.kind = ReportKind::Audit;
                 }
                 if !self.pace.overtaken(sent.at) {
-                    self.lose(&trouble(&error), &error.to_string());
+                    self.mark_unreachable(&trouble(&error), &error.to_string());
                 }
             }
         }
@@ -222,11 +222,11 @@ impl Reporter {
         self.view.send_modify(|view| {
             view.fold_reply(sent, reply, now);
             if still_silent {
-                view.lose();
+                view.mark_unreachable();
             }
         });
         if !still_silent {
-            self.rejoice(now, reply);
+            self.mark_reachable(now, reply);
         }
     }
 
@@ -243,8 +243,8 @@ impl Reporter {
     }
 
     /// From here on the view is an estimate.
-    fn lose(&mut self, trouble: &str, details: &str) {
-        self.view.send_if_modified(View::lose);
+    fn mark_unreachable(&mut self, trouble: &str, details: &str) {
+        self.view.send_if_modified(View::mark_unreachable);
         let is_told = self.troubles.iter().any(|told| told == trouble);
         if is_told || self.troubles.len() >= TROUBLES_MAX {
             tracing::debug!(%details, "store still does not answer");
@@ -255,12 +255,12 @@ impl Reporter {
     }
 
     /// Says that the trouble is over, if there was any.
-    fn rejoice(&mut self, now: Instant, reply: &Reply) {
-        let calm = self.rejoiced_at.is_none_or(|at| now.duration_since(at) >= LOG_GAP);
-        let first = self.rejoiced_at.is_none();
+    fn mark_reachable(&mut self, now: Instant, reply: &Reply) {
+        let calm = self.reachable_since.is_none_or(|at| now.duration_since(at) >= LOG_GAP);
+        let first = self.reachable_since.is_none();
         if calm && (first || !self.troubles.is_empty()) {
             self.troubles.clear();
-            self.rejoiced_at = Some(now);
+            self.reachable_since = Some(now);
             tracing::info!(count = reply.count.users, revision = %reply.count.revision, "store answers");
         }
     }

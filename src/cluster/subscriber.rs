@@ -28,7 +28,7 @@ use crate::{
 };
 
 /// How long an announcement that a reply speaks of may take to arrive before the subscription counts as
-/// deaf. Both travel from the same server, so a second is far more than the order of arrival needs.
+/// stalled. Both travel from the same server, so a second is far more than the order of arrival needs.
 pub const DEAF_AFTER: Duration = Duration::from_secs(1);
 /// The least time between two lines of the log that tell of others on the channel: it goes on until an operator
 /// changes a setting, and each of their messages is one.
@@ -40,7 +40,7 @@ const RESUBSCRIBE_MAX: Duration = Duration::from_secs(1);
 
 /// See the module's documentation.
 #[derive(Debug)]
-pub struct Listener {
+pub struct Subscriber {
     store: Arc<dyn Store>,
     view: Arc<watch::Sender<View>>,
     resync: Arc<Notify>,
@@ -49,8 +49,8 @@ pub struct Listener {
     foreign_log: LogLimit,
 }
 
-impl Listener {
-    /// Sets it up; [`Listener::run`] does the work.
+impl Subscriber {
+    /// Sets it up; [`Subscriber::run`] does the work.
     pub fn new(
         store: Arc<dyn Store>,
         view: Arc<watch::Sender<View>>,
@@ -98,7 +98,7 @@ impl Listener {
         let mut view = self.view.subscribe();
         self.resync.notify_one();
         loop {
-            let deaf_at = {
+            let stalled_at = {
                 let view = view.borrow_and_update();
                 if hearing.is_contradicted(&view) {
                     self.tell_of_others(
@@ -114,8 +114,8 @@ impl Listener {
                     None => return "the connection ended",
                 },
                 Ok(()) = view.changed() => {}
-                () = sleep_until(deaf_at.unwrap_or_else(Instant::now)), if deaf_at.is_some() => {
-                    return "it is deaf: a published announcement did not arrive";
+                () = sleep_until(stalled_at.unwrap_or_else(Instant::now)), if stalled_at.is_some() => {
+                    return "it is stalled: a published announcement did not arrive";
                 }
             }
         }
@@ -207,7 +207,7 @@ impl Hearing {
         view.seen().revision < revision
     }
 
-    /// When the subscription counts as deaf, if what is awaited does not arrive by then.
+    /// When the subscription counts as stalled, if what is awaited does not arrive by then.
     fn compare(&mut self, view: &View, now: Instant) -> Option<Instant> {
         if view.answered().is_none_or(|sent_at| sent_at <= self.subscribed_at) {
             return None;
@@ -219,7 +219,7 @@ impl Hearing {
         if self.awaited.is_none() && view.announced() > heard {
             self.awaited = Some((view.announced(), now + DEAF_AFTER));
         }
-        self.awaited.map(|(_, deaf_at)| deaf_at)
+        self.awaited.map(|(_, stalled_at)| stalled_at)
     }
 }
 

@@ -4,8 +4,9 @@
 use std::{env, ffi::OsString, fmt, time::Duration};
 
 use super::{
-    ConfigError, DEFAULT_KEY, RedisConfig, StoreArgs, emit_interval, heartbeat_and_lease,
-    setting::Setting,
+    setting::{ConfigError, Setting},
+    store::{DEFAULT_KEY, RedisConfig, StoreArgs},
+    timing::{emit_interval, heartbeat_and_lease},
 };
 use crate::store::redis::shown_url;
 
@@ -130,7 +131,7 @@ mod tests {
     use clap::Parser;
     use rstest::rstest;
 
-    use super::{super::Cli, *};
+    use super::{super::command_line::Cli, *};
 
     fn read(variables: &[(&str, &str)]) -> Result<MemberSettings, ConfigError> {
         MemberSettings::read(|name| {

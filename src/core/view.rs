@@ -180,7 +180,7 @@ impl View {
     }
 
     /// The store failed to answer: from here on the view is an estimate. Returns whether it was none before.
-    pub fn lose(&mut self) -> bool {
+    pub fn mark_unreachable(&mut self) -> bool {
         mem::replace(&mut self.reachable, false)
     }
 

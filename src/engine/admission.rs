@@ -12,7 +12,7 @@ use super::reason::Refusal;
 use crate::{
     access::{
         origin::{Origins, RefusalLog},
-        permits::Places,
+        permits::Permits,
     },
     protocol::head::Head,
     telemetry::metrics::Metrics,
@@ -21,8 +21,8 @@ use crate::{
 /// Lets sessions in, up to a limit and until the instance shuts down.
 #[derive(Debug)]
 pub struct Admission {
-    /// One place for every session, from its handshake to its end.
-    places: Arc<Places>,
+    /// One permit for every session, from its handshake to its end.
+    permits: Arc<Permits>,
     /// Set at the first signal to stop: no longer ready, still serving.
     leaving: AtomicBool,
     /// Cancelled when clients begin to be sent away: no handshakes any more.
@@ -36,7 +36,7 @@ impl Admission {
     /// For at most `sessions_max` sessions at a time, from pages of these origins.
     pub fn new(sessions_max: usize, origins: Origins, metrics: Metrics) -> Self {
         Self {
-            places: Arc::new(Places::new(sessions_max)),
+            permits: Arc::new(Permits::new(sessions_max)),
             leaving: AtomicBool::new(false),
             closing: CancellationToken::new(),
             origins,
@@ -66,9 +66,9 @@ impl Admission {
         self.closing.clone()
     }
 
-    /// The places of sessions.
-    pub fn places(&self) -> &Arc<Places> {
-        &self.places
+    /// The permits of sessions.
+    pub fn permits(&self) -> &Arc<Permits> {
+        &self.permits
     }
 
     /// For whatever else turns foreign pages away: the log tells of one of them.
@@ -96,6 +96,6 @@ impl Admission {
         if self.closing.is_cancelled() {
             return Err(Refusal::Draining);
         }
-        self.places.take().ok_or(Refusal::Full)
+        self.permits.take().ok_or(Refusal::Full)
     }
 }

@@ -25,13 +25,13 @@ use super::{
     session_id::SessionId,
     settings::{JOIN_TIMEOUT, POLL_GAP_MAX, SessionSettings},
 };
-use crate::protocol::transport::{Transport, Transports};
 use crate::{
-    access::rate_limit::{Bucket, CLIENT_BYTES_PER_SECOND, client_bytes_burst},
+    access::rate_limit::{CLIENT_BYTES_PER_SECOND, TokenBucket, client_bytes_burst},
     core::tally::Tally,
     protocol::{
         frame,
         packet::{DEFAULT_NAMESPACE, PING, Packet},
+        transport::{Transport, Transports},
     },
     telemetry::metrics::Metrics,
 };
@@ -160,7 +160,7 @@ impl Engine {
     ) -> Arc<Session> {
         let now = Instant::now();
         let burst = client_bytes_burst(self.settings.payload_bytes_max);
-        let budget = Bucket::new(burst, CLIENT_BYTES_PER_SECOND, now);
+        let budget = TokenBucket::new(burst, CLIENT_BYTES_PER_SECOND, now);
         let session =
             self.sessions.insert(|id| Session::new(id, transport, outbox, budget, permit, now));
         self.check_by(&session, &mut session.state(), now + JOIN_TIMEOUT.min(self.poll_gap()));

@@ -27,7 +27,7 @@ use super::{
     settings::{JOIN_TIMEOUT, POLL_GAP_SUSPECT},
 };
 use crate::{
-    access::rate_limit::Bucket,
+    access::rate_limit::TokenBucket,
     core::tally::Presence,
     protocol::{frame::CountFrame, transport::Transport},
 };
@@ -56,7 +56,7 @@ pub(super) struct State {
     /// Binary messages that have to follow as parts of an event.
     pub(super) attachments: u32,
     /// What the client may still send.
-    pub(super) budget: Bucket,
+    pub(super) budget: TokenBucket,
     /// One of as many as there may be sessions; given back when the session ends.
     pub(super) permit: Option<OwnedSemaphorePermit>,
     pub(super) requests: Requests,
@@ -112,7 +112,7 @@ impl Session {
         id: SessionId,
         began_by: Transport,
         outbox: Outbox<Arc<TcpStream>>,
-        budget: Bucket,
+        budget: TokenBucket,
         permit: OwnedSemaphorePermit,
         now: Instant,
     ) -> Self {

@@ -18,7 +18,7 @@ use hyper::upgrade::OnUpgrade;
 use hyper_util::rt::TokioIo;
 use tokio::time::timeout;
 
-use super::{answer::Answer, idle::Watched, serve::HEAD_TIMEOUT};
+use super::{answer::Answer, idle::Watched, timeouts::POST_TIMEOUT};
 use crate::{
     engine::{
         lifecycle::Engine, polling::Post, reason::Refusal, request::Admitted, session::Session,
@@ -27,9 +27,6 @@ use crate::{
     net::connection::Connection,
     protocol::head::{Head, WebsocketHandshake},
 };
-
-/// How long a post may take to arrive, as long as the head of a request may.
-pub const POST_TIMEOUT: std::time::Duration = HEAD_TIMEOUT;
 
 /// What a connection that the HTTP server serves is good for beside answers: requests leave here what is to become of
 /// it.

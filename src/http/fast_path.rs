@@ -12,7 +12,10 @@ use tokio::{
     time::{Instant, timeout, timeout_at},
 };
 
-use super::{answer::Answer, endpoint::POST_TIMEOUT, serve::Timeouts};
+use super::{
+    answer::Answer,
+    timeouts::{POST_TIMEOUT, Timeouts},
+};
 use crate::{
     engine::{
         lifecycle::Engine,

@@ -20,7 +20,7 @@ use tokio::{
     time::{Instant, sleep_until},
 };
 
-use super::serve::Timeouts;
+use super::timeouts::Timeouts;
 use crate::net::connection::Connection;
 
 /// Where a connection is, and since when.

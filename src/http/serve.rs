@@ -1,6 +1,6 @@
 //! Serves one connection to its end: by the fast path, by the HTTP server, or as a websocket.
 
-use std::{convert::Infallible, sync::Arc, time::Duration};
+use std::{convert::Infallible, sync::Arc};
 
 use axum::{Router, body::Body, extract::Request};
 use hyper::{body::Incoming, server::conn::http1, service::service_fn};
@@ -11,25 +11,15 @@ use super::{
     endpoint::Aftermath,
     fast_path::{FastPath, Outcome},
     idle::{Activity, Watched},
+    timeouts::Timeouts,
 };
 use crate::{
     engine::{lifecycle::Engine, upgrade::Opening},
     net::{connection::Connection, listener::Serve},
 };
 
-/// How long a request head may take to arrive: browsers and balancers send theirs at once.
-pub const HEAD_TIMEOUT: Duration = Duration::from_secs(10);
 /// Bytes of one request head: generous for cookies, small against memory.
 const HEAD_BYTES_MAX: usize = 16 * 1024;
-
-/// How long connections may wait.
-#[derive(Clone, Copy, Debug)]
-pub struct Timeouts {
-    /// For the rest of a head, and for the first one.
-    pub head: Duration,
-    /// For another request.
-    pub keep_alive: Duration,
-}
 
 /// What serves the connections of one address.
 #[derive(Clone, Debug)]

@@ -33,7 +33,7 @@ pub struct Connection {
     /// What was read already, by whoever had this connection before.
     unread: Bytes,
     /// Given back when the connection is dropped.
-    _place: OwnedSemaphorePermit,
+    _permit: OwnedSemaphorePermit,
 }
 
 impl Connection {
@@ -41,7 +41,7 @@ impl Connection {
     ///
     /// `unacknowledged_for` bounds how long sent data may stay unacknowledged, or unread by a peer whose
     /// window is closed, before the kernel ends the connection. Without it a peer that stops reading blocks
-    /// its writer until the machine restarts, and with it everything that waits for the writer. `place` is one of as many
+    /// its writer until the machine restarts, and with it everything that waits for the writer. `permit` is one of as many
     /// as there are descriptors for.
     ///
     /// # Errors
@@ -49,12 +49,12 @@ impl Connection {
     pub fn new(
         stream: TcpStream,
         unacknowledged_for: Duration,
-        place: OwnedSemaphorePermit,
+        permit: OwnedSemaphorePermit,
     ) -> io::Result<Self> {
         stream.set_nodelay(true)?;
         #[cfg(target_os = "linux")]
         SockRef::from(&stream).set_tcp_user_timeout(Some(unacknowledged_for))?;
-        Ok(Self { stream: Arc::new(stream), unread: Bytes::new(), _place: place })
+        Ok(Self { stream: Arc::new(stream), unread: Bytes::new(), _permit: permit })
     }
 
     /// The socket. Whoever shuts it down ends the connection: the next read finds the end of the stream.

@@ -20,7 +20,7 @@ use super::connection::Connection;
 /// give some back.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
 /// Between two lines in the log that say so.
-const COMPLAINT_GAP: Duration = Duration::from_secs(10);
+const SHORTAGE_LOG_GAP: Duration = Duration::from_secs(10);
 /// Connections the kernel holds ready for us; a rush of a few thousand must not see resets.
 const BACKLOG: i32 = 4096;
 
@@ -54,7 +54,7 @@ pub struct Listener<S> {
     pub unacknowledged_for: Duration,
     /// Connections at a time. Beyond it they are closed unserved, so that descriptors remain for the store
     /// and the admin pages.
-    pub places: Arc<Semaphore>,
+    pub permits: Arc<Semaphore>,
     /// Counts connections closed unserved.
     pub unserved: IntCounter,
 }
@@ -63,7 +63,7 @@ impl<S: Serve> Listener<S> {
     /// Accepts until `stop`. Connections that are open then go on; whoever stops the listener ends them.
     pub async fn run(self, stop: CancellationToken) {
         let connections = TaskTracker::new();
-        let mut complaint = Complaint::default();
+        let mut shortage_log = ShortageLog::default();
         loop {
             let accepted = tokio::select! {
                 () = stop.cancelled() => return,
@@ -75,7 +75,7 @@ impl<S: Serve> Listener<S> {
                 }
                 Ok(None) => self.unserved.inc(),
                 Err(error) if is_shortage(&error) => {
-                    complaint.make(&error, Instant::now());
+                    shortage_log.make(&error, Instant::now());
                     sleep(ACCEPT_PAUSE).await;
                 }
                 Err(error) => tracing::debug!(%error, "a connection died while it was accepted"),
@@ -84,21 +84,21 @@ impl<S: Serve> Listener<S> {
     }
 
     fn admit(&self, stream: TcpStream) -> io::Result<Option<Connection>> {
-        let Ok(place) = Arc::clone(&self.places).try_acquire_owned() else { return Ok(None) };
-        Connection::new(stream, self.unacknowledged_for, place).map(Some)
+        let Ok(permit) = Arc::clone(&self.permits).try_acquire_owned() else { return Ok(None) };
+        Connection::new(stream, self.unacknowledged_for, permit).map(Some)
     }
 }
 
 /// Says that connections cannot be accepted, and not again for a while: a shortage may last, and is tried
 /// many times a second.
 #[derive(Debug, Default)]
-struct Complaint {
+struct ShortageLog {
     made_at: Option<Instant>,
 }
 
-impl Complaint {
+impl ShortageLog {
     fn make(&mut self, error: &io::Error, now: Instant) {
-        if self.made_at.is_none_or(|at| now.duration_since(at) >= COMPLAINT_GAP) {
+        if self.made_at.is_none_or(|at| now.duration_since(at) >= SHORTAGE_LOG_GAP) {
             self.made_at = Some(now);
             tracing::warn!(%error, "failed to accept connections: trying again every {ACCEPT_PAUSE:?}");
         }

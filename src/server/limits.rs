@@ -5,7 +5,7 @@ use std::path::Path;
 use anyhow::Context;
 
 use crate::{
-    config::{CONNECTIONS_MAX, Config, DESCRIPTORS_RESERVED},
+    config::serve::{CONNECTIONS_MAX, Config, DESCRIPTORS_RESERVED},
     memory::limit::{
         CONNECTIONS_PER_SESSION, CONNECTIONS_SPARE, MemoryLimit, ProcessLimits, memory_limit,
         sessions_within,

@@ -1,7 +1,7 @@
 //! Every metric of an instance and what it means, in one struct; nothing else registers metrics.
 //!
 //! Values that other parts already hold (the view, the sockets) are read when the page is asked for, by
-//! [`crate::ops::admin`], and set here.
+//! whoever shows it.
 
 use std::time::Duration;
 
@@ -9,9 +9,6 @@ use prometheus::{
     Gauge, Histogram, HistogramOpts, IntCounter, IntCounterVec, IntGauge, IntGaugeVec, Opts,
     Registry, TextEncoder,
 };
-use tokio::time::Instant;
-
-use crate::core::view::View;
 
 /// A healthy report takes well below a millisecond on a local network; 0.75 s is where the store counts as
 /// away, 2 s the default lease.
@@ -189,17 +186,6 @@ impl Metrics {
                 counter.with_label_values(&[reason]);
             }
         }
-    }
-
-    /// Sets the metrics that the view holds.
-    pub(crate) fn take_in(&self, view: &View, now: Instant) {
-        let shown = view.shown(now);
-        self.cluster_users.set(signed(shown.users));
-        self.view_revision.set(signed(shown.revision.0));
-        self.view_exact.set(i64::from(shown.exact));
-        self.view_age_seconds.set(view.age(now).as_secs_f64());
-        self.store_up.set(i64::from(view.is_reachable(now)));
-        self.instances.set(view.instances().into());
     }
 
     /// The page that Prometheus scrapes, in its text format.

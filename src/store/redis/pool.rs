@@ -11,10 +11,10 @@ use deadpool_redis::redis::{
 };
 
 use super::{
-    Waits,
-    address::Address,
-    fault::{self, Secrets},
+    error::{self, Secrets},
     sentinel::{Primary, Sentinels},
+    url::Address,
+    waits::Waits,
 };
 use crate::store::StoreError;
 
@@ -98,7 +98,7 @@ impl Connector {
     }
 
     fn classify(&self, error: &RedisError) -> StoreError {
-        fault::classify(error, &self.secrets)
+        error::classify(error, &self.secrets)
     }
 
     fn leads_to_the_primary(&self, link: &Link) -> bool {

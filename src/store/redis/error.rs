@@ -4,7 +4,7 @@
 
 use deadpool_redis::redis::{ConnectionInfo, ErrorKind, RedisConnectionInfo, RedisError};
 
-use super::address::Address;
+use super::url::Address;
 use crate::{store::StoreError, telemetry::escaped::Escaped};
 
 /// What a server says while it takes no writes, and will again by itself or by an operator's hand.
@@ -110,7 +110,7 @@ mod tests {
     use rstest::rstest;
 
     use super::*;
-    use crate::fixtures::mutate::mangled_text;
+    use crate::fixtures::mutate::mutated_text;
 
     fn from_server(line: &str) -> RedisError {
         let value = parse_redis_value(format!("-{line}\r\n").as_bytes()).unwrap();
@@ -186,9 +186,9 @@ mod tests {
 
     proptest! {
         /// Goal: whatever a server says, nothing ends, and no secret passes. Method: lines of servers with a
-        /// secret in them, mangled.
+        /// secret in them, mutated.
         #[test]
-        fn any_line_of_a_server_is_classified(line in mangled_text(proptest::sample::select(&[
+        fn any_line_of_a_server_is_classified(line in mutated_text(proptest::sample::select(&[
             "READONLY You can't write, margaret, against a read only replica.",
             "WRONGPASS invalid pair margaret:hunter2",
             "ERR max number of clients reached by margaret with hunter2",

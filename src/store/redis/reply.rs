@@ -188,5 +188,5 @@ fn pairs(value: &Value) -> Result<Vec<(&[u8], u64)>, StoreError> {
 }
 
 #[cfg(test)]
-#[path = "parse/tests.rs"]
+#[path = "reply/tests.rs"]
 mod tests;
