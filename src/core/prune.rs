@@ -1,17 +1,18 @@
-//! When a collection is rid of what has ended: once it has doubled. So each insert pays for one prune at most, and memory
-//! depends on what goes on, not on what went on. Pure.
+//! Decides when to prune ended entries from a collection: each time it has doubled. So pruning costs amortised O(1) for each
+//! insert, and memory depends on the live entries.
 
-/// The smallest number at which pruning is worth the look.
+/// The smallest size at which a collection is pruned.
 const FLOOR: usize = 64;
 
-/// Remembers at which size the next prune is due.
+/// Remembers the size at which a collection is to be pruned next.
 #[derive(Debug, Default)]
 pub struct Prune {
     due_at: usize,
 }
 
 impl Prune {
-    /// Before an insert into a collection of this size: calls `prune`, which returns how many are left, if it is due.
+    /// Must be called before an insert into a collection of this size. If pruning is due, calls `prune`, which returns the
+    /// number of entries that are left.
     pub fn if_due(&mut self, size: usize, prune: impl FnOnce() -> usize) {
         if size >= self.due_at {
             self.due_at = 2 * prune() + FLOOR;
