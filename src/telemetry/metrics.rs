@@ -284,8 +284,7 @@ fn options(name: &str) -> Opts {
 mod tests {
     use super::*;
 
-    /// Goal: every metric says what it means. Method: the page of a new instance, in which each family that has
-    /// a type has a help text as well.
+    /// Goal: every metric has a help text. Method: the metrics page of a new instance.
     #[test]
     fn every_metric_is_described() {
         let metrics = Metrics::new("embedded").unwrap();

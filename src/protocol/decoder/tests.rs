@@ -105,7 +105,7 @@ proptest! {
     }
 }
 
-/// Goal: after a message nothing is kept. Method: a long one in two pieces.
+/// Goal: no memory is held after a message. Method: a long message in two pieces.
 #[test]
 fn nothing_is_kept_between_messages() {
     let mut decoder = FrameDecoder::new(BYTES_MAX);
@@ -122,8 +122,8 @@ fn nothing_is_kept_between_messages() {
     assert_eq!((heard, decoder.begun.capacity()), (1, 0));
 }
 
-/// Goal: what no client may send ends the connection with the code of the standard. Method: one offence each; the last
-/// ones by their headers alone.
+/// Goal: invalid frames end the connection with the standard's code. Method: one violation each; the last ones are refused
+/// by their headers alone.
 #[test]
 fn offences_have_their_codes() {
     let key = [7; 4];
