@@ -96,8 +96,8 @@ fn a_changed_key_needs_a_changed_channel() {
     assert!(check(&[redis, "--channel=blog count"]).is_ok());
 }
 
-/// Goal: each database has a channel of its own unless one is named, since channels ignore database numbers. Method:
-/// addresses with and without a number, of servers and of sentinels.
+/// Goal: every database has its own default channel, since channels are common to all databases. Method: addresses with and
+/// without a number, of servers and of sentinels.
 #[rstest]
 #[case("redis://h", None, "user count")]
 #[case("redis://h/0", None, "user count")]

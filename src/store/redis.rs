@@ -323,7 +323,7 @@ mod tests {
         assert!(shown.contains("main according to one:26379,two:26379"), "{shown}");
     }
 
-    /// Goal: a bad URL is refused at once, without quoting it. Method: one of each kind.
+    /// Goal: an invalid URL is refused at once, and the error does not quote it. Method: one of each kind.
     #[rstest]
     #[case::empty("")]
     #[case::no_scheme("localhost:6379")]

@@ -305,8 +305,8 @@ fn a_lease_without_an_answer_ends_what_is_exact() {
     );
 }
 
-/// Goal: an answer that comes when the lease has ended does not take our users off a count that was heard meanwhile.
-/// Method: a report whose answer is overtaken by the count from after our end.
+/// Goal: an answer that arrives after the end of the lease does not subtract the local users from a count that was heard
+/// meanwhile. Method: a count from after the end of the lease arrives before the late answer.
 #[test]
 fn a_count_from_after_the_lease_says_nothing_of_the_others() {
     let mut story = Story::new();
@@ -321,7 +321,8 @@ fn a_count_from_after_the_lease_says_nothing_of_the_others() {
     );
 }
 
-/// Goal: under a new name nobody is counted twice. Method: news of others before the first report under it.
+/// Goal: after a change of the incarnation the local users are not counted twice. Method: changes of others before the
+/// first report of the new incarnation.
 #[test]
 fn a_new_name_counts_nobody_twice() {
     let mut story = Story::new();
@@ -331,8 +332,8 @@ fn a_new_name_counts_nobody_twice() {
     assert_eq!(story.view.estimate(), 10);
 }
 
-/// Goal: replies that cross cannot take back what a later one acknowledged. Method: answer two reports in the
-/// wrong order.
+/// Goal: replies in the wrong order cannot undo what a later one acknowledged. Method: answer two reports in the wrong
+/// order.
 #[test]
 fn crossed_replies_keep_the_newest_acknowledgement() {
     let mut story = Story::new();
@@ -345,8 +346,8 @@ fn crossed_replies_keep_the_newest_acknowledgement() {
 }
 
 proptest! {
-    /// Goal: shown revisions never go back, whatever is heard in whatever order. Method: random folds,
-    /// losses and local changes.
+    /// Goal: shown revisions never decrease, in any order of events. Method: random replies, announcements, outages and
+    /// local changes.
     #[test]
     fn revisions_never_go_back(
         events in proptest::collection::vec((0u8..4, 0u64..30, 0u64..30, any::<bool>()), 0..200),
@@ -370,8 +371,8 @@ proptest! {
         }
     }
 
-    /// Goal: while nothing changes elsewhere, the estimate is the truth through any outage or loss of data.
-    /// Method: others hold a constant number; our own count moves at random, reported or not.
+    /// Goal: while the other instances do not change, the estimate is right through any outage or loss of data. Method:
+    /// others with a constant number; a local count that changes at random, reported or not.
     #[test]
     fn the_estimate_is_right_about_our_own_users(
         others in 0u64..50,

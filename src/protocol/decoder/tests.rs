@@ -80,8 +80,8 @@ fn any_message() -> impl Strategy<Value = (Vec<u8>, Vec<Heard>)> {
 }
 
 proptest! {
-    /// Goal: messages are heard whole and in order, however the bytes are cut. Method: messages in several frames with
-    /// pings between them, in pieces of any lengths.
+    /// Goal: messages are decoded completely and in order, in whatever pieces the bytes arrive. Method: messages in several
+    /// frames with pings between them, in random pieces.
     #[test]
     fn messages_are_heard_whole(
         messages in vec(any_message(), 0..6),
@@ -92,7 +92,7 @@ proptest! {
         prop_assert_eq!(hear(&bytes, &pieces), (expected, Ok(())));
     }
 
-    /// Goal: no bytes panic or are held without bound, and cutting them changes nothing. Method: messages, mutated.
+    /// Goal: no bytes cause a panic or unlimited memory, and the pieces make no difference. Method: damaged messages.
     #[test]
     fn any_bytes_may_come(
         bytes in mutated(

@@ -215,7 +215,7 @@ proptest! {
     }
 }
 
-/// Goal: a good reply is read field by field. Method: a different number in each.
+/// Goal: every field of a reply is parsed into its place. Method: a different number in each.
 #[test]
 fn a_reply_is_read() {
     let read = reply(&Value::Array(good_reply())).unwrap();
@@ -266,7 +266,8 @@ fn a_long_announcement_is_refused() {
     assert!(unsigned(padded.as_bytes()).is_err());
 }
 
-/// Goal: a roster joins counts and leases. Method: one leased, one without, one expired.
+/// Goal: a roster combines counts and leases. Method: an instance with a lease, one without, and one whose lease has
+/// expired.
 #[test]
 fn a_roster_is_read() {
     let connections = ["b", "2", "a", "1", "c", "0"].map(text).to_vec();

@@ -28,8 +28,8 @@ fn sentinels_are_read_in_order() {
     assert_eq!(address.name, "mymaster");
 }
 
-/// Goal: user, password and database are those of the primary, and the sentinels have a user of their own.
-/// Method: each differs, and each has a character that must be written as a code.
+/// Goal: user, password and database belong to the primary, and the sentinels have their own user. Method: all of them
+/// differ, and each has a character that must be encoded.
 #[test]
 fn sentinels_and_servers_have_users_of_their_own() {
     let address = sentinels(
@@ -54,7 +54,7 @@ fn a_password_of_the_servers_is_not_shown_to_the_sentinels() {
     assert_eq!(address.sentinels[0].redis_settings().password(), None);
 }
 
-/// Goal: TLS is for sentinels and servers alike. Method: the other scheme.
+/// Goal: TLS applies to sentinels and servers. Method: the scheme with TLS.
 #[test]
 fn tls_is_for_both() {
     let address = sentinels("rediss+sentinel://one,two/mymaster");
