@@ -30,7 +30,7 @@ use tokio_util::sync::CancellationToken;
 pub use report::{Latency, Report};
 pub use verdict::{ServerSays, Verdict};
 
-use crate::config::LoadConfig;
+use crate::config::load::LoadConfig;
 use crowd::Crowd;
 use progress::{Phase, Progress, Sight};
 use report::Run;

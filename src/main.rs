@@ -13,14 +13,22 @@ use std::{
 
 use anyhow::{Context, anyhow};
 use headcount::{
-    config::{Cli, Command, Config, ConfigError, HealthArgs, LoadArgs, ServeArgs, StatusArgs},
-    escaped::escaped_json,
-    health::{self, Question},
+    cli::{
+        health::{self, Question},
+        status::{self, Status},
+    },
+    config::{
+        command_line::{Cli, Command},
+        health::HealthArgs,
+        load::LoadArgs,
+        serve::{Config, ServeArgs},
+        setting::ConfigError,
+        status::StatusArgs,
+    },
     load,
-    logging::Log,
     server::{Addresses, Server, redis_store},
-    status::{self, Status},
     store::Store,
+    telemetry::{escaped::escaped_json, log::Log},
 };
 use tokio::{
     runtime,

@@ -6,7 +6,7 @@ use std::{fmt, time::Duration};
 use clap::Args;
 use url::Url;
 
-use super::{ConfigError, setting::Setting};
+use super::setting::{ConfigError, Setting};
 
 /// Descriptors kept for everything but the visitors: standard streams, the runtime, questions to servers.
 const DESCRIPTORS_RESERVED: usize = 64;
@@ -172,7 +172,7 @@ impl Target {
     /// Reads an address of HTTP without credentials, path or query.
     ///
     /// ```
-    /// use headcount::config::Target;
+    /// use headcount::config::load::Target;
     ///
     /// let target = Target::parse("ws://count.example").expect("the address of a server");
     /// assert_eq!(target.authority(), "count.example:80");
@@ -238,8 +238,8 @@ mod tests {
 
     use super::*;
     use crate::{
-        config::{Cli, Command},
-        mangled::mangled_text,
+        config::command_line::{Cli, Command},
+        fixtures::mutate::mutated_text,
     };
 
     fn check(arguments: &[&str]) -> Result<LoadConfig, ConfigError> {
@@ -292,9 +292,9 @@ mod tests {
 
     proptest! {
         /// Goal: any address of a server is taken or refused, and what is taken can be written into a request.
-        /// Method: good ones, mangled; what is read is printed and read again.
+        /// Method: good ones, mutated; what is read is printed and read again.
         #[test]
-        fn servers_are_read_as_printed(text in mangled_text(proptest::sample::select(&[
+        fn servers_are_read_as_printed(text in mutated_text(proptest::sample::select(&[
             "http://127.0.0.1:3000",
             "ws://[::1]:80/",
             "http://count.example",
@@ -312,7 +312,7 @@ mod tests {
             flag in proptest::sample::select(&[
                 "--url", "--connections", "--rate", "--hold", "--transport", "--leave-rate", "--vary", "--settle",
             ][..]),
-            value in mangled_text(proptest::sample::select(&[
+            value in mutated_text(proptest::sample::select(&[
                 "http://127.0.0.1:3000", "100", "0.5", "10s", "polling", "1min",
             ][..]).prop_map(str::to_owned)),
         ) {

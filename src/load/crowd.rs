@@ -18,7 +18,7 @@ use super::{
     tally::Tally,
     visitor::{End, Seat, Visit},
 };
-use crate::config::{LoadConfig, POLLING_LEAVES_AT_ONCE, Target};
+use crate::config::load::{LoadConfig, POLLING_LEAVES_AT_ONCE, Target};
 
 /// When browsers that were refused or lost their connection have tried again twice.
 const RECONNECT_AFTER: Duration = Duration::from_secs(2);

@@ -3,7 +3,7 @@
 use httparse::{EMPTY_HEADER, Status};
 
 use super::{fault::Fault, wire::Found};
-use crate::config::Target;
+use crate::config::load::Target;
 
 /// No server of a count needs more to say about its answers.
 const HEAD_BYTES_MAX: usize = 16 * 1024;
@@ -129,7 +129,7 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
-    use crate::mangled::mangled;
+    use crate::fixtures::mutate::mutated;
 
     const ANSWERS: &[&[u8]] = &[
         b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\nSet-Cookie: server=one; path=/\r\n\r\n40",
@@ -193,11 +193,11 @@ mod tests {
             }
         }
 
-        /// Goal: it does not matter where the network cuts an answer. Method: good answers, mangled, and each
+        /// Goal: it does not matter where the network cuts an answer. Method: good answers, mutated, and each
         /// looked at twice: cut, and whole. What is found early stays, and so does a refusal.
         #[test]
         fn cuts_do_not_matter(
-            bytes in mangled(proptest::sample::select(ANSWERS).prop_map(<[u8]>::to_vec)),
+            bytes in mutated(proptest::sample::select(ANSWERS).prop_map(<[u8]>::to_vec)),
             cut: prop::sample::Index,
         ) {
             let part = &bytes[..cut.index(bytes.len() + 1)];

@@ -102,7 +102,7 @@ mod tests {
     use rstest::rstest;
 
     use super::*;
-    use crate::mangled::mangled;
+    use crate::fixtures::mutate::mutated;
 
     const PACKETS: &[&[u8]] = &[
         br#"0{"sid":"a-B_9","upgrades":[],"pingInterval":25000,"pingTimeout":20000,"maxPayload":1}"#,
@@ -173,10 +173,10 @@ mod tests {
         }
 
         /// Goal: whatever a handshake says, its session id can be written into a request, and only a packet to the
-        /// letter is a count. Method: good packets, mangled.
+        /// letter is a count. Method: good packets, mutated.
         #[test]
         fn mangled_packets_are_read_or_refused(
-            text in mangled(proptest::sample::select(PACKETS).prop_map(<[u8]>::to_vec)),
+            text in mutated(proptest::sample::select(PACKETS).prop_map(<[u8]>::to_vec)),
         ) {
             match Packet::parse(&text) {
                 Ok(Packet::Open(opening)) => {

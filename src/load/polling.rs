@@ -11,7 +11,7 @@ use super::{
     packet::{CLOSE, LEAVE, Opening, Packet, SEPARATOR},
     wire::Wire,
 };
-use crate::config::Target;
+use crate::config::load::Target;
 
 const PATH: &str = "/socket.io/?EIO=4&transport=polling";
 

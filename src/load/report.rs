@@ -10,8 +10,8 @@ use super::{
     verdict::{ServerSays, Verdict},
 };
 use crate::{
-    config::{LoadConfig, Target},
-    pace::whole_millis,
+    config::load::{LoadConfig, Target},
+    core::pace::whole_millis,
 };
 
 /// The report of one run. Durations are in the unit of their names.
@@ -201,7 +201,7 @@ mod tests {
 
     use super::*;
     use crate::{
-        config::{Cli, Command},
+        config::command_line::{Cli, Command},
         load::{fault::Fault, tally::Tally, verdict::Evidence},
     };
 

@@ -2,7 +2,7 @@
 
 use std::{f64::consts::TAU, time::Duration};
 
-use crate::config::LoadConfig;
+use crate::config::load::LoadConfig;
 
 /// Visitors that a generator which was held up may catch up with at once, as time at the given rate.
 const CATCH_UP: Duration = Duration::from_millis(100);
@@ -129,7 +129,7 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
-    use crate::config::{Cli, Command};
+    use crate::config::command_line::{Cli, Command};
 
     fn schedule(flags: &[&str]) -> Schedule {
         let cli = Cli::try_parse_from(["headcount", "load"].iter().chain(flags)).unwrap();

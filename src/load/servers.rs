@@ -12,7 +12,7 @@ use super::{
     verdict::ServerSays,
     wire::Wire,
 };
-use crate::config::Target;
+use crate::config::load::Target;
 
 /// A server answers from memory; one that takes so long is as good as silent.
 const PATIENCE: Duration = Duration::from_secs(2);
@@ -57,15 +57,15 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
-    use crate::mangled::mangled;
+    use crate::fixtures::mutate::mutated;
 
     proptest! {
-        /// Goal: what a server says is read to the letter, or not at all. Method: good answers, whole and mangled.
+        /// Goal: what a server says is read to the letter, or not at all. Method: good answers, whole and mutated.
         #[test]
         fn answers_are_read_or_refused(
             count: u64,
             exact: bool,
-            other in mangled(Just(br#"{"count":5,"exact":true,"age_ms":3}"#.to_vec())),
+            other in mutated(Just(br#"{"count":5,"exact":true,"age_ms":3}"#.to_vec())),
         ) {
             let good = format!(r#"{{"count":{count},"revision":1,"exact":{exact},"instance":null}}"#);
             prop_assert_eq!(said(good.as_bytes()), Ok(Said { count, exact }));

@@ -23,8 +23,8 @@ use super::{
     websocket::Websocket,
 };
 use crate::{
-    config::{Target, Transport},
-    pace::whole_millis,
+    config::load::{Target, Transport},
+    core::pace::whole_millis,
 };
 
 /// A newcomer that is told no count for so long counts as refused. The server's own limit for joining is 10 s;

@@ -13,7 +13,7 @@ use super::{
     packet::{LEAVE, Opening, Packet},
     wire::Wire,
 };
-use crate::config::Target;
+use crate::config::load::Target;
 
 const PATH: &str = "/socket.io/?EIO=4&transport=websocket";
 /// Proves that the server speaks the protocol; the pair is the example of RFC 6455. Visitors have no reason to

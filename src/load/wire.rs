@@ -11,7 +11,7 @@ use tokio::{
 };
 
 use super::fault::Fault;
-use crate::config::Target;
+use crate::config::load::Target;
 
 /// Bytes read at once: many counts fit in, and it is cheap to have on the stack.
 const READ_BYTES: usize = 4096;

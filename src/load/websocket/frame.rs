@@ -83,7 +83,7 @@ mod tests {
     };
 
     use super::*;
-    use crate::mangled::mangled;
+    use crate::fixtures::mutate::mutated;
 
     fn found(bytes: &[u8]) -> Found<(Kind, Vec<u8>)> {
         find(bytes, |kind, payload| Ok((kind, payload.to_vec())))
@@ -154,11 +154,11 @@ mod tests {
             prop_assert_eq!(socket.read().unwrap(), Message::text(text));
         }
 
-        /// Goal: it does not matter where the network cuts a frame. Method: frames of a real server, mangled, and
+        /// Goal: it does not matter where the network cuts a frame. Method: frames of a real server, mutated, and
         /// each looked at twice: cut, and whole. What is found early stays, and so does a refusal.
         #[test]
         fn cuts_do_not_matter(
-            bytes in mangled("\\PC{0,150}".prop_map(|text| sent_by_a_server(&[Message::text(text)]))),
+            bytes in mutated("\\PC{0,150}".prop_map(|text| sent_by_a_server(&[Message::text(text)]))),
             cut: prop::sample::Index,
         ) {
             match found(&bytes[..cut.index(bytes.len() + 1)]) {
