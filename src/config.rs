@@ -6,6 +6,7 @@
 
 mod environment;
 mod health;
+mod instance_name;
 mod load;
 mod member;
 mod setting;
@@ -16,6 +17,8 @@ use clap::{Args, Parser, Subcommand};
 use uuid::Uuid;
 
 pub use health::HealthArgs;
+pub(crate) use instance_name::host_name;
+use instance_name::instance_name;
 pub(crate) use load::POLLING_LEAVES_AT_ONCE;
 pub use load::{LoadArgs, LoadConfig, Target, Transport};
 pub(crate) use member::CheckedMember;
@@ -139,6 +142,9 @@ pub struct ServeArgs {
     /// How long an HTTP connection may stay idle between two requests: 1s to 1h. Longer than a balancer keeps its own.
     #[arg(long, env = "HEADCOUNT_KEEP_ALIVE", value_name = "DURATION", default_value = "75s")]
     keep_alive: String,
+    /// Name of this instance in metrics, 1 to 200 bytes. Default: the host's name.
+    #[arg(long, env = "HEADCOUNT_INSTANCE_NAME", value_name = "NAME")]
+    instance_name: Option<String>,
     /// What to log to stderr, as a tracing filter: error, warn, info, debug, trace, or per module.
     #[arg(long, env = "HEADCOUNT_LOG", value_name = "FILTER", default_value = "info")]
     log: String,
@@ -202,6 +208,7 @@ pub struct Config {
     pub drain_delay: Duration,
     pub drain: Duration,
     pub keep_alive: Duration,
+    pub instance_name: String,
     pub log: LogConfig,
     pub incarnation: Incarnation,
 }
@@ -264,6 +271,7 @@ impl ServeArgs {
                 .duration(Duration::ZERO, Duration::from_hours(1))?,
             keep_alive: Setting("HEADCOUNT_KEEP_ALIVE", &self.keep_alive)
                 .duration(Duration::from_secs(1), Duration::from_hours(1))?,
+            instance_name: instance_name(self.instance_name.as_deref())?,
             log: self.log()?,
             incarnation: self.incarnation()?,
         })

@@ -3,7 +3,10 @@
 //! Values that other parts already hold (the view, the sockets) are read when the page is asked for, by
 //! [`crate::admin`], and set here.
 
-use std::time::Duration;
+use std::{
+    sync::{Arc, Mutex, PoisonError},
+    time::Duration,
+};
 
 use prometheus::{
     Gauge, Histogram, HistogramOpts, IntCounter, IntCounterVec, IntGauge, IntGaugeVec, Opts,
@@ -11,7 +14,7 @@ use prometheus::{
 };
 use tokio::time::Instant;
 
-use crate::view::View;
+use crate::{config::host_name, count::Incarnation, view::View};
 
 /// A healthy report takes well below a millisecond on a local network; 0.75 s is where the store counts as
 /// away, 2 s the default lease.
@@ -51,7 +54,8 @@ const HELP: &[(&str, &str)] = &[
     ("drift_users", "What the store holds for this instance minus its sockets."),
     ("draining", "1 while this instance is shutting down."),
     ("log_lines_dropped_total", "Lines of the log that could not be written."),
-    ("build_info", "Always 1; what is running."),
+    ("memory_limit_bytes", "The least limit on this process's memory; 0 if none is known."),
+    ("build_info", "Always 1; what is running, and where."),
 ];
 
 /// A label and the values it takes. Every counter starts at 0 for each of them: a series that first appears
@@ -133,16 +137,29 @@ pub struct Metrics {
     pub draining: IntGauge,
     /// Lines of the log that could not be written, or not in time.
     pub log_lines_dropped: IntCounter,
+    /// The least limit on this process's memory; 0 if none is known.
+    pub memory_limit_bytes: IntGauge,
+    identity: Identity,
+}
+
+/// What tells this instance from all others, as labels of `headcount_build_info`.
+#[derive(Clone, Debug)]
+struct Identity {
+    build_info: IntGaugeVec,
+    store: String,
+    host: String,
+    /// Who the labels name now. A process takes a new incarnation when another one turns out to have its id.
+    named: Arc<Mutex<Option<Incarnation>>>,
 }
 
 impl Metrics {
-    /// Registers everything in a registry of its own; `store` is the kind of store in use.
+    /// Registers everything in a registry of its own; `store` is the kind of store in use. The instance is known by the
+    /// name of its host, unless [`Metrics::named`] gives it another.
     ///
     /// # Errors
     /// If two metrics have one name, or process metrics cannot be read on this system.
     pub fn new(store: &str) -> Result<Self, prometheus::Error> {
         let make = Maker { registry: Registry::new() };
-        make.build_info(store)?;
         make.process()?;
         Ok(Self {
             cluster_users: make.gauge("cluster_users")?,
@@ -171,8 +188,17 @@ impl Metrics {
             drift_users: make.gauge("drift_users")?,
             draining: make.gauge("draining")?,
             log_lines_dropped: make.counter("log_lines_dropped_total")?,
+            memory_limit_bytes: make.gauge("memory_limit_bytes")?,
+            identity: make.identity(store)?,
             registry: make.registry,
         })
+    }
+
+    /// The same metrics, with this name for the instance. To be called before they are cloned.
+    #[must_use]
+    pub fn named(mut self, host: &str) -> Self {
+        host.clone_into(&mut self.identity.host);
+        self
     }
 
     /// Begins the series of these reasons at 0, for ended sessions and for refused requests.
@@ -200,6 +226,7 @@ impl Metrics {
         self.view_age_seconds.set(view.age(now).as_secs_f64());
         self.store_up.set(i64::from(view.is_reachable(now)));
         self.instances.set(view.instances().into());
+        self.identity.name(view.incarnation());
     }
 
     /// The page that Prometheus scrapes, in its text format.
@@ -208,6 +235,22 @@ impl Metrics {
     /// If a metric cannot be encoded, which is a bug.
     pub fn render(&self) -> Result<String, prometheus::Error> {
         TextEncoder::new().encode_to_string(&self.registry.gather())
+    }
+}
+
+impl Identity {
+    /// Gives `headcount_build_info` the labels of this incarnation, and takes those of a former one away.
+    fn name(&self, incarnation: Option<Incarnation>) {
+        let Some(incarnation) = incarnation else { return };
+        let mut named = self.named.lock().unwrap_or_else(PoisonError::into_inner);
+        if *named == Some(incarnation) {
+            return;
+        }
+        *named = Some(incarnation);
+        self.build_info.reset();
+        let incarnation = incarnation.to_string();
+        let labels = [env!("CARGO_PKG_VERSION"), &self.store, &self.host, &incarnation];
+        self.build_info.with_label_values(&labels).set(1);
     }
 }
 
@@ -226,11 +269,16 @@ struct Maker {
 }
 
 impl Maker {
-    fn build_info(&self, store: &str) -> Result<(), prometheus::Error> {
-        let labels = ["version", "store"];
-        let info = IntGaugeVec::new(options("build_info"), &labels)?;
-        info.with_label_values(&[env!("CARGO_PKG_VERSION"), store]).set(1);
-        self.registry.register(Box::new(info))
+    fn identity(&self, store: &str) -> Result<Identity, prometheus::Error> {
+        let labels = ["version", "store", "host", "incarnation"];
+        let build_info = self.add(IntGaugeVec::new(options("build_info"), &labels)?)?;
+        let identity = Identity {
+            build_info,
+            store: store.to_owned(),
+            host: host_name(),
+            named: Arc::default(),
+        };
+        Ok(identity)
     }
 
     #[cfg(target_os = "linux")]
@@ -298,7 +346,28 @@ fn options(name: &str) -> Opts {
 
 #[cfg(test)]
 mod tests {
+    use uuid::Uuid;
+
     use super::*;
+
+    /// Goal: an instance is known by one name at a time. Method: two incarnations of one process, one after the other; the
+    /// page names the later one alone.
+    #[test]
+    fn build_info_names_the_incarnation_of_now() {
+        let metrics = Metrics::new("embedded").unwrap().named("kitchen-2");
+        for number in [1, 2, 2] {
+            metrics.identity.name(Some(Uuid::from_u128(number).into()));
+        }
+        let page = metrics.render().unwrap();
+        let named: Vec<_> =
+            page.lines().filter(|line| line.starts_with("headcount_build_info{")).collect();
+        assert_eq!(named.len(), 1, "{named:?}");
+        assert!(named[0].contains("host=\"kitchen-2\""), "{named:?}");
+        assert!(
+            named[0].contains("incarnation=\"00000000-0000-0000-0000-000000000002\""),
+            "{named:?}"
+        );
+    }
 
     /// Goal: every metric says what it means. Method: the page of a new instance, in which each family that has
     /// a type has a help text as well.

@@ -32,7 +32,7 @@ use crate::{
         serve::{HEAD_TIMEOUT, HttpService, Timeouts},
     },
     memory,
-    metrics::Metrics,
+    metrics::{Metrics, signed},
     net::listener::{self, Listener},
     origin::cors,
     places::Places,
@@ -90,6 +90,8 @@ impl Server {
         let limits = Limits::raise(&config)?;
         let store = store(&config)?;
         let metrics = Metrics::new(store.kind()).context("failed to set up metrics")?;
+        let metrics = metrics.named(&config.instance_name);
+        metrics.memory_limit_bytes.set(signed(limits.memory_bytes().unwrap_or_default()));
         metrics.connections_max.set(i64::try_from(limits.sessions).unwrap_or(i64::MAX));
         let public = bind(config.listen)?;
         let admin = bind(config.admin_listen)?;

@@ -53,6 +53,11 @@ impl Limits {
         Ok(Self { connections, sessions, streams, memory })
     }
 
+    /// The least limit on memory, in bytes; `None` where the system tells of none.
+    pub(super) fn memory_bytes(&self) -> Option<u64> {
+        self.memory.as_ref().map(|(limit, _)| limit.bytes)
+    }
+
     /// The log says which limit decides, and whether a setting asks for more than there is memory for. This comes after
     /// the start-up line, which scripts expect first.
     pub(super) fn tell(&self, is_set: bool) {
