@@ -1,8 +1,8 @@
 //! Headcount tells every visitor of a site how many people are online right now, on any number of servers.
 //!
-//! Most sites run the program, `headcount serve`, and need no line of Rust. This library is for applications that have a
-//! Socket.IO server of their own, built on [socketioxide](https://docs.rs/socketioxide): they join the same cluster as a
-//! [`Member`], and have their sockets counted by [`socketioxide::count`].
+//! Most sites run the program, `headcount serve`, and need no Rust code. This library is for applications with their own
+//! Socket.IO server, built on [socketioxide](https://docs.rs/socketioxide): they join the same cluster as a [`Member`], and
+//! [`socketioxide::count`] counts their sockets.
 //!
 //! ```
 //! # #[tokio::main(flavor = "current_thread")]
@@ -10,7 +10,7 @@
 //! use headcount::{Member, MemberSettings};
 //! use socketioxide::SocketIo;
 //!
-//! // HEADCOUNT_REDIS_URL says where the others are; without it this application counts for itself.
+//! // HEADCOUNT_REDIS_URL names the Redis of the cluster. Without it this application counts for itself.
 //! let member = Member::join(MemberSettings::from_env()?).await?;
 //! let (layer, io) = SocketIo::new_layer();
 //! headcount::socketioxide::count(&io, "/", &member)?;
@@ -23,103 +23,62 @@
 //! # }
 //! ```
 //!
-//! `docs/embed-in-your-app.md` tells the rest, and `examples/lesson.rs` is a whole application.
+//! `docs/embed-in-your-app.md` explains the rest, and `examples/lesson.rs` is a complete application.
 //!
-//! All else that is public serves the program, its tests and its benchmarks, is hidden here, and may change at any time.
-
-pub mod socketioxide;
+//! Everything else that is public is for the program, its tests and its benchmarks. It is hidden here and may change at any
+//! time.
 
 pub use cluster::{
     counts::{Counts, UserCount},
     member::{JoinError, Member, MemberFailure},
 };
-pub use config::{ConfigError, MemberSettings};
+pub use config::{member::MemberSettings, setting::ConfigError};
 
-// The parts, in reading order: first the pure ones, which know no clock and no I/O, then the store, the tasks that share the
-// count, what touches the network, and last what puts everything together.
-
-#[doc(hidden)]
-pub mod escaped;
+// The layers, the lowest floor first. A layer imports only from the floors above it in this list, which
+// `tests/tidy/layers.rs` checks.
 
 #[doc(hidden)]
-pub mod count;
+pub mod core;
 #[doc(hidden)]
-pub mod tally;
+pub mod memory;
 #[doc(hidden)]
-pub mod view;
-
-#[doc(hidden)]
-pub mod log_limit;
-#[doc(hidden)]
-pub mod origin;
-#[doc(hidden)]
-pub mod pace;
+pub mod net;
 #[doc(hidden)]
 pub mod protocol;
 #[doc(hidden)]
-pub mod rate;
-#[doc(hidden)]
-pub mod sweep;
+pub mod telemetry;
 
+#[doc(hidden)]
+pub mod access;
 #[doc(hidden)]
 pub mod store;
 
 #[doc(hidden)]
-pub mod observer;
-#[doc(hidden)]
-pub mod reporter;
-
-#[doc(hidden)]
-pub mod announcements;
-
-#[doc(hidden)]
-pub mod metrics;
-
-#[doc(hidden)]
-pub mod cluster;
-
-#[doc(hidden)]
-pub mod net;
-
-#[doc(hidden)]
-pub mod memory;
-#[doc(hidden)]
-pub mod places;
-
+pub mod config;
 #[doc(hidden)]
 pub mod engine;
 
 #[doc(hidden)]
 pub mod broadcast;
-
 #[doc(hidden)]
-pub mod web;
-
+pub mod cluster;
 #[doc(hidden)]
 pub mod http;
 
 #[doc(hidden)]
-pub mod admin;
+pub mod ops;
+#[doc(hidden)]
+pub mod web;
+
+pub mod socketioxide;
 
 #[doc(hidden)]
-pub mod config;
-
-#[doc(hidden)]
-pub mod drain;
-#[doc(hidden)]
-pub mod logging;
+pub mod cli;
 #[doc(hidden)]
 pub mod server;
 
-#[doc(hidden)]
-pub mod health;
-#[doc(hidden)]
-pub mod load;
-#[doc(hidden)]
-pub mod status;
-
 #[cfg(test)]
-mod mangled;
+mod fixtures;
 
 #[cfg(doctest)]
 #[doc = include_str!("../docs/embed-in-your-app.md")]

@@ -13,15 +13,22 @@ use std::{
 
 use anyhow::{Context, anyhow};
 use headcount::{
-    config::{Cli, Command, Config, ConfigError, HealthArgs, LoadArgs, ServeArgs, StatusArgs},
-    escaped::escaped_json,
-    health::{self, Question},
-    load,
-    logging::Log,
+    cli::{
+        health::{self, Question},
+        status::{self, Status},
+    },
+    config::{
+        command_line::{Cli, Command},
+        health::HealthArgs,
+        serve::{Config, ServeArgs},
+        setting::ConfigError,
+        status::StatusArgs,
+    },
     server::{Addresses, Server, redis_store},
-    status::{self, Status},
     store::Store,
+    telemetry::{escaped::escaped_json, log::Log},
 };
+use headcount_load::{FlagError, LoadArgs};
 use tokio::{
     runtime,
     signal::unix::{Signal, SignalKind, signal},
@@ -52,7 +59,8 @@ fn main() -> ExitCode {
     };
     done.unwrap_or_else(|error| {
         print_error(format!("{error:#}"));
-        if error.is::<ConfigError>() { ExitCode::from(BAD_SETTINGS) } else { ExitCode::FAILURE }
+        let is_refusal = error.is::<ConfigError>() || error.is::<FlagError>();
+        if is_refusal { ExitCode::from(BAD_SETTINGS) } else { ExitCode::FAILURE }
     })
 }
 
@@ -114,7 +122,8 @@ fn load(settings: &LoadArgs) -> anyhow::Result<ExitCode> {
         .max_blocking_threads(NAME_LOOKUPS_AT_ONCE)
         .build()
         .context("failed to start the runtime")?;
-    let report = runtime.block_on(async { load::run(config, stop_on_signals(|| ())?).await })?;
+    let report =
+        runtime.block_on(async { headcount_load::run(config, stop_on_signals(|| ())?).await })?;
     if json {
         print_line(&serde_json::to_string_pretty(&report)?)?;
     } else {

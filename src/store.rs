@@ -1,7 +1,7 @@
-//! The shared count, behind one trait: what an instance says to the store and what it hears back.
+//! The store of the shared count, behind one trait.
 //!
-//! Two implementations pass one contract suite (`tests/store_contract`): [`embedded`], in this process,
-//! and [`redis`], shared by a cluster. Nothing here decides when to report or what to show.
+//! Two implementations pass one contract suite (`tests/store_contract`): [`embedded`], in this process, and [`redis`], which a
+//! cluster shares. A store does not decide when to report or what to show.
 
 pub mod embedded;
 pub mod redis;
@@ -11,8 +11,11 @@ use std::{fmt, future::Future, pin::Pin, time::Duration};
 use futures_util::stream::BoxStream;
 
 use crate::{
-    count::{Count, Incarnation, Revision, Sequence, WHOLE_MAX},
-    escaped::Escaped,
+    core::{
+        count::Count,
+        report::{Reply, Report, Roster},
+    },
+    telemetry::escaped::Escaped,
 };
 
 /// What a store does for an instance. Futures are boxed so that the kind of store is chosen at start.
@@ -37,23 +40,23 @@ pub trait Store: fmt::Debug + Send + Sync + 'static {
 /// A future of a [`Store`].
 pub type StoreFuture<'a, T> = Pin<Box<dyn Future<Output = Result<T, StoreError>> + Send + 'a>>;
 
-/// What [`Store::subscribe`] gives: what is published on the channel, from now on.
+/// The stream that [`Store::subscribe`] returns: the messages of the channel.
 pub type Announcements = BoxStream<'static, Result<Announcement, StoreError>>;
 
-/// One message of the channel. Channels are shared by all databases and keys of a Redis, and anybody may publish
-/// there, so a message says which dataset it speaks of.
+/// A message of the channel. All databases and keys of a Redis share its channels, and anybody may publish there, so a message
+/// names its dataset.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Announcement {
     /// This store's count.
     Own(Count),
-    /// A count of nobody knows which dataset: published by a version that did not say, or by hand. It may be
-    /// another cluster's, so it is worth asking the store and no more.
+    /// A count without a dataset, published by an older version or by hand. It may belong to another cluster, so it is only a
+    /// reason to ask the store.
     Unsigned(Count),
-    /// Another cluster's count, and what that is called.
+    /// Another cluster's count. Holds that cluster's dataset.
     Foreign(Dataset),
 }
 
-/// What a count is a count of: a key in one of the databases of a Redis.
+/// The place of a count: a key in one of the databases of a Redis.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Dataset {
     /// The public key.
@@ -68,120 +71,26 @@ impl fmt::Display for Dataset {
     }
 }
 
-/// An instance tells the store its local count.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Report {
-    /// Who reports.
-    pub incarnation: Incarnation,
-    /// Fresh on every send.
-    pub sequence: Sequence,
-    /// Connections on this instance, as an absolute number; at most [`LOCAL_MAX`].
-    pub users: u64,
-    /// The highest revision this instance has seen, and the count seen with it. By these a store that lost
-    /// or rolled back its data finds out.
-    pub seen: Count,
-    /// How long this report stands: [`LEASE_MIN`] to [`LEASE_MAX`].
-    pub lease: Duration,
-    /// What is asked for.
-    pub kind: ReportKind,
-}
-
-impl Report {
-    /// Whether every number is in the range that a store accepts.
-    pub fn is_valid(&self) -> bool {
-        let seen = self.seen.users.max(self.seen.revision.0);
-        self.users <= LOCAL_MAX
-            && self.sequence.0.max(seen) <= WHOLE_MAX
-            && (LEASE_MIN..=LEASE_MAX).contains(&self.lease)
-    }
-}
-
-/// The most connections one report may claim.
-pub const LOCAL_MAX: u64 = 1_000_000_000;
-/// The shortest lease a store accepts: below it, a garbage collection of the network would look like death.
-pub const LEASE_MIN: Duration = Duration::from_millis(100);
-/// The longest lease a store accepts: above it, a crash would show for longer than anybody waits.
-pub const LEASE_MAX: Duration = Duration::from_mins(5);
-
-/// What a [`Report`] asks for.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub enum ReportKind {
-    /// Here is my count.
-    #[default]
-    Plain,
-    /// I am leaving; my count goes, my sequence stays fenced for a lease.
-    Farewell,
-    /// Here is my count, and recount the total from its parts.
-    Audit,
-}
-
-/// What the store answers to a [`Report`].
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Reply {
-    /// False if the report was stale: its sequence was not above the stored one, and nothing changed.
-    pub applied: bool,
-    /// The count after this report.
-    pub count: Count,
-    /// The last revision that was published.
-    pub announced: Revision,
-    /// Live instances: incarnations that hold a count, also a count of 0.
-    pub instances: u32,
-    /// The sequence that was stored for this incarnation before this report; 0 if none.
-    pub stored_sequence: Sequence,
-    /// Expired leases this call removed, at most [`REAPED_MAX`].
-    pub reaped: u32,
-    /// Values this call found wrong and put right.
-    pub repaired: u32,
-}
-
-/// Expired leases one call removes at most, which bounds how long it holds the store up; whoever is told
-/// this number reports again at once.
-pub const REAPED_MAX: u32 = 128;
-
-/// Who is alive, according to the store.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Roster {
-    /// The public count, what `GET currentUsers` shows.
-    pub users: u64,
-    /// The revision, and whether the store is recovering.
-    pub count: Count,
-    /// One entry per incarnation that holds a count, in order of their making.
-    pub instances: Vec<RosterEntry>,
-}
-
-/// One incarnation in a [`Roster`].
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct RosterEntry {
-    /// Its id, as stored.
-    pub incarnation: String,
-    /// Its connections.
-    pub users: u64,
-    /// How much of its lease is left on the lease clock, as of the last report of anybody; `None` if it
-    /// holds no lease.
-    pub lease_left: Option<Duration>,
-}
-
-/// Why a store did not answer as it should. The reporter's reaction depends on the kind, so there is one
-/// variant per reaction. What a server said is in it escaped, so that it can be logged as it is.
+/// Why a call to a store failed. Text of the server is escaped, so that the error can be logged as it is.
 #[derive(Debug, thiserror::Error)]
 pub enum StoreError {
-    /// No connection could be made, or it broke, or the address did not resolve.
+    /// The address did not resolve, no connection could be made, or it broke.
     #[error("failed to reach the store: {0}")]
     Unreachable(Escaped),
-    /// No answer within one lease. The command may still run; the fence makes that harmless.
+    /// There was no answer in time. The command may still run; the fence makes that harmless.
     #[error("failed to get an answer from the store within {0:?}")]
     Timeout(Duration),
-    /// The server is up but does not take writes for now: loading its data, busy with a script, out of
-    /// memory, or read-only after a failover. It is tried again.
+    /// The server does not accept writes for now: it is loading its data, busy with a script, out of memory, or read-only after
+    /// a failover.
     #[error("the store refuses writes for now: {0}")]
     Refused(Escaped),
-    /// A key holds something of another type. An audit puts it right.
+    /// A key has the wrong type. An audit corrects it.
     #[error("a key of the store has the wrong type: {0}")]
     WrongType(Escaped),
-    /// Wrong credentials or missing permissions. Tried again, since an operator may mend it, but said loudly.
+    /// The credentials are wrong, or a permission is missing. Calls are repeated, since an operator may correct it.
     #[error("the store denies access: {0}")]
     Denied(Escaped),
-    /// Something came back that this version does not understand.
+    /// The server sent something that this version does not understand.
     #[error("failed to understand the store: {0}")]
     Protocol(Escaped),
 }

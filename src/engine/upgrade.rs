@@ -1,26 +1,36 @@
-//! A session moves from polls to a websocket, which changes what carries it and nothing else.
+//! Moves a session from polls to a websocket. This changes the session's transport and nothing else.
 //!
 //! ```text
 //!  asked ──2probe──▶ probed ──5──▶ the websocket carries the session
 //!    │                 │ polls are answered at once, so that the client stops polling
 //!    └────────┬────────┘
 //!             ▼ closed, wrong, too slow
-//!  polls go on carrying the session; if its client does not poll soon, it is gone
+//!  polls still carry the session; if its client does not poll soon, the session ends
 //! ```
 
-use std::sync::{Arc, atomic::Ordering};
+use std::sync::Arc;
 
-use tokio::{net::TcpStream, time::Instant};
+use tokio::{net::TcpStream, sync::OwnedSemaphorePermit, time::Instant};
 
 use super::{
-    Engine, Session, index,
+    lifecycle::Engine,
     reason::{End, Refusal},
-    session::Requests,
-    settings::Transport,
-    websocket::Opening,
+    session::{Requests, Session},
 };
+use crate::protocol::transport::Transport;
 
-/// The attempt to move one session to one websocket. Dropped before it has succeeded, it has failed.
+/// The purpose of a new websocket.
+#[derive(Debug)]
+pub enum Opening {
+    /// A session begins on the websocket.
+    New(OwnedSemaphorePermit),
+    /// A session is to move to the websocket.
+    Upgrade(Upgrade),
+    /// None: another websocket carries the session already.
+    Unwanted,
+}
+
+/// The attempt to move one session to one websocket. If it is dropped before it is complete, it has failed.
 #[derive(Debug)]
 pub struct Upgrade {
     engine: Arc<Engine>,
@@ -29,8 +39,8 @@ pub struct Upgrade {
 }
 
 impl Engine {
-    /// Begins an attempt. If a websocket carries the session already, or another attempt is under way, the new websocket
-    /// is closed as soon as it is open, as the reference server does.
+    /// Begins to move a session to a new websocket. If a websocket carries the session already, or another attempt is under
+    /// way, the new websocket is opened and closed at once, as the reference server does.
     ///
     /// # Errors
     /// [`Refusal::UnknownSession`] if the session has ended.
@@ -54,12 +64,12 @@ impl Upgrade {
         &self.session
     }
 
-    /// Whether the client has moved.
+    /// Whether the session has moved.
     pub(super) fn is_complete(&self) -> bool {
         self.is_complete
     }
 
-    /// This is the websocket. It ends with the session.
+    /// Names the websocket, so that the end of the session shuts it down.
     ///
     /// # Errors
     /// If the session has ended.
@@ -72,14 +82,14 @@ impl Upgrade {
         Ok(())
     }
 
-    /// The websocket works: polls need not wait any more.
+    /// Records that the websocket works. From now on polls are answered at once.
     pub(super) fn probe(&self) {
         let mut state = self.session.state();
         state.requests.is_probed = true;
         state.outbox.wake();
     }
 
-    /// The client has moved: the websocket carries the session from now on.
+    /// Makes the websocket carry the session.
     ///
     /// # Errors
     /// If the session has ended.
@@ -93,9 +103,7 @@ impl Upgrade {
         state.outbox.upgrade(websocket);
         state.requests = Requests { polls: state.requests.polls, ..Requests::default() };
         if state.membership.is_some() {
-            let joined = &self.engine.joined;
-            joined[index(Transport::Polling)].fetch_sub(1, Ordering::Relaxed);
-            joined[index(Transport::Websocket)].fetch_add(1, Ordering::Relaxed);
+            self.engine.move_joined(Transport::Polling, Transport::Websocket);
         }
         let (engine, session) = (&self.engine, &self.session);
         engine.finish_sending(session, state, true)

@@ -1,7 +1,5 @@
-//! `/api/count/stream`: server-sent events with the same JSON as `/api/count`, one per change. Readers are
-//! not counted as users.
-//!
-//! Every reader holds only what it was last told: one that is slow skips changes and gets the newest.
+//! `/api/count/stream`: server-sent events with the JSON of `/api/count`, one for each change. Readers are not counted as
+//! users. A slow reader skips changes and gets the newest.
 
 use std::{sync::Arc, time::Duration};
 
@@ -21,26 +19,25 @@ use tokio::{
 };
 use tokio_util::sync::CancellationToken;
 
-use super::{Web, count::CountAnswer};
-use crate::view::{Shown, View};
+use super::{count::CountAnswer, site::Site};
+use crate::core::view::{Shown, View};
 
-/// A comment this often keeps proxies from taking a quiet stream for a dead one; their usual patience is a
-/// minute or half of it.
+/// Time between comments on a quiet stream. Proxies usually close connections that are silent for 30 or 60 s.
 const KEEP_ALIVE: Duration = Duration::from_secs(15);
-/// What browsers are asked to wait before they return, and refused clients as well.
+/// How long browsers and refused clients are asked to wait before they connect again.
 const RETRY: Duration = Duration::from_secs(5);
 
 /// The handler.
-pub(super) async fn answer(State(web): State<Arc<Web>>, request: HeaderMap) -> Response {
-    if !web.origins.allow_page_of(&request) {
+pub(super) async fn answer(State(site): State<Arc<Site>>, request: HeaderMap) -> Response {
+    if !site.origins.allow_page_of(&request) {
         let header = |name| request.get(name).map(HeaderValue::as_bytes);
-        web.refusal_log.refused(header(header::ORIGIN), header(header::HOST));
-        web.metrics.refused.with_label_values(&["origin"]).inc();
+        site.refusal_log.refused(header(header::ORIGIN), header(header::HOST));
+        site.metrics.refused.with_label_values(&["origin"]).inc();
         return (StatusCode::FORBIDDEN, "pages of this origin may not read this\n").into_response();
     }
-    let place = Arc::clone(&web.places).try_acquire_owned();
-    let (Ok(place), false) = (place, web.closing.is_cancelled()) else {
-        web.metrics.refused.with_label_values(&["streams"]).inc();
+    let permit = Arc::clone(&site.permits).try_acquire_owned();
+    let (Ok(permit), false) = (permit, site.closing.is_cancelled()) else {
+        site.metrics.refused.with_label_values(&["streams"]).inc();
         let headers = [
             (header::RETRY_AFTER, RETRY.as_secs().to_string()),
             (header::CONNECTION, "close".to_owned()),
@@ -48,8 +45,8 @@ pub(super) async fn answer(State(web): State<Arc<Web>>, request: HeaderMap) -> R
         let why = "no more streams here: try again later, or ask /api/count now and then\n";
         return (StatusCode::SERVICE_UNAVAILABLE, headers, why).into_response();
     };
-    let events = stream::unfold(Reader::new(&web, place), Reader::next_event);
-    // Some proxies hold back answers until they are complete, unless told not to.
+    let events = stream::unfold(StreamReader::new(&site, permit), StreamReader::next_event);
+    // Without this header, some proxies hold an answer back until it is complete.
     let unbuffered = [("x-accel-buffering", "no")];
     let keep_alive = KeepAlive::new().interval(KEEP_ALIVE).text("nothing new");
     (unbuffered, Sse::new(events).keep_alive(keep_alive)).into_response()
@@ -57,39 +54,39 @@ pub(super) async fn answer(State(web): State<Arc<Web>>, request: HeaderMap) -> R
 
 /// One open stream.
 #[derive(Debug)]
-struct Reader {
+struct StreamReader {
     view: watch::Receiver<View>,
-    /// What its client knows.
+    /// What the client was told last.
     told: Option<(Shown, u32)>,
-    /// No event before this.
+    /// The earliest time of the next event.
     due: Instant,
     pace: Duration,
     closing: CancellationToken,
-    _place: Place,
+    _permit: Place,
 }
 
-/// Given back when the client is gone.
+/// Counts against the limit of streams. It is given back when the client is gone.
 #[derive(Debug)]
 struct Place {
     _permit: OwnedSemaphorePermit,
     open: IntGauge,
 }
 
-impl Reader {
-    fn new(web: &Web, permit: OwnedSemaphorePermit) -> Self {
-        let open = web.metrics.streams.clone();
+impl StreamReader {
+    fn new(site: &Site, permit: OwnedSemaphorePermit) -> Self {
+        let open = site.metrics.streams.clone();
         open.inc();
         Self {
-            view: web.view.clone(),
+            view: site.view.clone(),
             told: None,
             due: Instant::now(),
-            pace: web.pace,
-            closing: web.closing.clone(),
-            _place: Place { _permit: permit, open },
+            pace: site.pace,
+            closing: site.closing.clone(),
+            _permit: Place { _permit: permit, open },
         }
     }
 
-    /// For [`stream::unfold`]: the next event, or the end.
+    /// The next event, or the end, for [`stream::unfold`].
     async fn next_event(mut self) -> Option<(Result<Event, axum::Error>, Self)> {
         let is_first = self.told.is_none();
         let closing = self.closing.clone();
@@ -103,7 +100,7 @@ impl Reader {
         Some((event, self))
     }
 
-    /// The newest state once it differs from what was told; `None` if there will be no more.
+    /// Waits until the state differs from what was told. `None` at the end.
     async fn change(&mut self) -> Option<CountAnswer> {
         loop {
             sleep_until(self.due).await;

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use tokio::sync::Semaphore;
 
 use super::*;
-use crate::{net::connection::Connection, rate::CLIENT_BYTES_PER_SECOND};
+use crate::{access::rate_limit::CLIENT_BYTES_PER_SECOND, net::connection::Connection};
 
 /// A session on this connection that nothing serves.
 pub(crate) fn on_websocket(connection: &Connection) -> Arc<Session> {
@@ -19,7 +19,7 @@ pub(crate) fn polled() -> Arc<Session> {
 
 fn carried_by(transport: Transport, outbox: Outbox<Arc<TcpStream>>) -> Arc<Session> {
     let permit = Arc::new(Semaphore::new(1)).try_acquire_owned().expect("there is one");
-    let budget = Bucket::new(1, CLIENT_BYTES_PER_SECOND, Instant::now());
+    let budget = TokenBucket::new(1, CLIENT_BYTES_PER_SECOND, Instant::now());
     let id = SessionId::new(0);
     Arc::new(Session::new(id, transport, outbox, budget, permit, Instant::now()))
 }

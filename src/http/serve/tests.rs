@@ -2,7 +2,7 @@
 
 #![allow(clippy::disallowed_methods, reason = "a test ends its tasks with its runtime")]
 
-use std::net::SocketAddr;
+use std::{net::SocketAddr, time::Duration};
 
 use rstest::rstest;
 use tokio::{
@@ -15,18 +15,16 @@ use tokio_util::sync::CancellationToken;
 
 use super::*;
 use crate::{
+    access::origin::Origins,
+    core::tally::Tally,
     engine::{
-        admission::Admission,
-        flusher::Flusher,
-        ping_wheel,
-        session::Membership,
-        settings::{SessionSettings, Transports},
+        admission::Admission, flusher::Flusher, ping_wheel, session::Membership,
+        settings::SessionSettings,
     },
     http::endpoint,
-    metrics::Metrics,
     net::listener::{self, Listener},
-    origin::Origins,
-    tally::Tally,
+    protocol::transport::Transports,
+    telemetry::metrics::Metrics,
 };
 
 /// How long anything may take that happens at once.
@@ -67,7 +65,7 @@ impl Server {
             listener: bound,
             serve: HttpService { router, engine: served, timeouts: TIMEOUTS },
             unacknowledged_for: PATIENCE,
-            places: Arc::new(Semaphore::new(10)),
+            permits: Arc::new(Semaphore::new(10)),
             unserved: metrics.refused.with_label_values(&["descriptors"]),
         };
         let stop = CancellationToken::new();

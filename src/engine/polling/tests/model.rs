@@ -6,18 +6,15 @@ use proptest::prelude::*;
 
 use super::super::*;
 use crate::{
+    access::{origin::Origins, rate_limit::TokenBucket},
+    core::tally::Tally,
     engine::{
-        admission::Admission,
-        flusher::Flusher,
-        settings::{SessionSettings, Transports},
+        admission::Admission, flusher::Flusher, settings::SessionSettings, upgrade::Opening,
         upgrade::Upgrade,
-        websocket::Opening,
     },
-    metrics::Metrics,
     net::connection::{Connection, tests::pair},
-    origin::Origins,
-    rate::Bucket,
-    tally::Tally,
+    protocol::transport::Transports,
+    telemetry::metrics::Metrics,
 };
 
 /// What may happen.
@@ -216,7 +213,7 @@ proptest! {
             let mut model = Model::new(connection);
             for event in events {
                 // A minute passes for what the client may say.
-                model.session.state().budget = Bucket::new(u64::MAX, 1, Instant::now());
+                model.session.state().budget = TokenBucket::new(u64::MAX, 1, Instant::now());
                 model.happens(event);
             }
         });

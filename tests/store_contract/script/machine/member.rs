@@ -3,9 +3,9 @@
 
 use std::{collections::VecDeque, time::Duration};
 
-use headcount::{
+use headcount::core::{
     count::{Count, Incarnation, Revision, Sequence},
-    store::Reply,
+    report::Reply,
     tally::{Change, Local},
     view::{SentReport, Shown, View},
 };
@@ -78,7 +78,7 @@ impl Member {
     pub(super) fn give_up(&mut self, made: &Made) {
         self.view.report_ended();
         if made.name == self.name && made.sent.sequence > self.answered {
-            self.view.lose();
+            self.view.mark_unreachable();
         }
     }
 

@@ -3,7 +3,7 @@
 
 use std::{collections::BTreeMap, time::Duration};
 
-use headcount::count::{Count, Incarnation, Revision, WHOLE_MAX};
+use headcount::core::count::{Count, Incarnation, Revision, WHOLE_MAX};
 use tokio::time::Instant;
 use uuid::Uuid;
 
@@ -98,7 +98,7 @@ impl<'a, 'b> World<'a, 'b> {
             }
             Deed::StoreIsAway => {
                 for member in self.members.values_mut() {
-                    member.view.lose();
+                    member.view.mark_unreachable();
                 }
             }
             Deed::TimePasses { ms } => stage.wait(ms),

@@ -1,0 +1,94 @@
+//! Rate limits: token buckets on instants that are passed in.
+
+use std::time::Duration;
+
+use tokio::time::Instant;
+
+/// The bytes a second that a client may send on average. It only has to answer pings, a few bytes each.
+pub const CLIENT_BYTES_PER_SECOND: u64 = 4096;
+/// The least burst that a client may send: four messages of the default largest size.
+const CLIENT_BYTES_BURST_MIN: u64 = 64 * 1024;
+
+/// The bytes that a client may send in one burst: four messages of the largest size, but at least 64 KiB.
+pub fn client_bytes_burst(payload_bytes_max: usize) -> u64 {
+    CLIENT_BYTES_BURST_MIN.max(4 * payload_bytes_max as u64)
+}
+
+/// A token bucket: allows a burst at once, and a number of tokens a second on average.
+#[derive(Clone, Copy, Debug)]
+pub struct TokenBucket {
+    burst: u64,
+    per_second: u64,
+    left: u64,
+    refilled_at: Instant,
+}
+
+impl TokenBucket {
+    /// A full bucket.
+    pub fn new(burst: u64, per_second: u64, now: Instant) -> Self {
+        Self { burst, per_second, left: burst, refilled_at: now }
+    }
+
+    /// Takes tokens. If there are not enough, it takes all that are left and returns false.
+    pub fn spend(&mut self, tokens: u64, now: Instant) -> bool {
+        self.refill(now);
+        let rest = self.left.checked_sub(tokens);
+        self.left = rest.unwrap_or(0);
+        rest.is_some()
+    }
+
+    /// Adds whole tokens, and uses up only the time in which they were earned, so that no fraction is lost.
+    fn refill(&mut self, now: Instant) {
+        let elapsed = now.saturating_duration_since(self.refilled_at);
+        let nanos = u64::try_from(elapsed.as_nanos()).unwrap_or(u64::MAX);
+        let earned = u128::from(nanos) * u128::from(self.per_second) / 1_000_000_000;
+        let earned = u64::try_from(earned).unwrap_or(u64::MAX);
+        if self.left.saturating_add(earned) >= self.burst {
+            self.left = self.burst;
+            self.refilled_at = now;
+        } else if earned > 0 {
+            self.left += earned;
+            self.refilled_at += Duration::from_nanos(earned * 1_000_000_000 / self.per_second);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    /// Goal: a burst is free, then the rate holds, and rest does not save up more than a burst. Method: a
+    /// clock made by hand.
+    #[test]
+    fn burst_then_rate() {
+        let start = Instant::now();
+        let mut bucket = TokenBucket::new(10, 4, start);
+        assert!(bucket.spend(10, start));
+        assert!(!bucket.spend(1, start));
+        let later = start + Duration::from_millis(500);
+        assert!(bucket.spend(2, later));
+        assert!(!bucket.spend(1, later));
+        let much_later = start + Duration::from_hours(1);
+        assert!(bucket.spend(10, much_later));
+        assert!(!bucket.spend(1, much_later));
+    }
+
+    proptest! {
+        /// Goal: nobody gets more than burst + rate × time, however it is spread. Method: random gaps.
+        #[test]
+        fn never_more_than_allowed(gaps in proptest::collection::vec(0u64..3000, 1..300)) {
+            let start = Instant::now();
+            let mut now = start;
+            let mut bucket = TokenBucket::new(5, 2, start);
+            let mut granted = 0u128;
+            for gap in gaps {
+                now += Duration::from_millis(gap);
+                granted += u128::from(bucket.spend(1, now));
+                let most = 5 + 2 * now.duration_since(start).as_millis() / 1000;
+                prop_assert!(granted <= most, "{} > {}", granted, most);
+            }
+        }
+    }
+}

@@ -1,0 +1,127 @@
+//! Tests of the observer under a paused clock. Nobody reports in them but the test.
+
+#![allow(clippy::disallowed_methods, reason = "a test ends its tasks with its runtime")]
+
+use tokio::time::{sleep, timeout};
+
+use super::*;
+use crate::core::{
+    count::{Count, Incarnation, Revision, Sequence},
+    report::Reply,
+    tally::{NEWCOMER_PATIENCE, Presence, Tally},
+    view::{SentReport, Shown},
+};
+
+const LEASE: Duration = Duration::from_secs(2);
+/// Nothing at all happens for so long.
+const LONG: Duration = Duration::from_hours(1);
+
+struct Stage {
+    tally: Arc<Tally<u32>>,
+    view: Arc<watch::Sender<View>>,
+    reader: watch::Receiver<View>,
+    sequence: Sequence,
+}
+
+impl Stage {
+    fn new() -> Self {
+        let tally = Tally::new();
+        let view = Arc::new(watch::Sender::new(View::default()));
+        view.send_modify(|view| view.begin_incarnation(Incarnation::random(), LEASE));
+        let observer = Observer::new(tally.subscribe(), Arc::clone(&view));
+        tokio::task::spawn(observer.run(CancellationToken::new()));
+        let reader = view.subscribe();
+        Self { tally, view, reader, sequence: Sequence::default() }
+    }
+
+    fn join(&self, visitor: u32) -> Presence<u32> {
+        self.tally.join(visitor, Instant::now())
+    }
+
+    /// A report is answered at once.
+    fn report(&mut self, users: u64) {
+        let local = *self.tally.subscribe().borrow();
+        self.sequence = self.sequence.next();
+        let sent = SentReport { sequence: self.sequence, local, at: Instant::now() };
+        let count = Count { users, revision: Revision(self.sequence.0), recovering: false };
+        let reply = Reply {
+            applied: true,
+            count,
+            announced: count.revision,
+            instances: 2,
+            stored_sequence: Sequence::default(),
+            reaped: 0,
+            repaired: 0,
+        };
+        self.view.send_modify(|view| {
+            view.report_sent(sent.sequence);
+            view.report_ended();
+            view.fold_reply(sent, &reply, sent.at);
+        });
+        self.reader.mark_unchanged();
+    }
+
+    /// What a reader shows when it is next woken, and how long that takes.
+    async fn next_shown(&mut self) -> (Shown, Duration) {
+        let start = Instant::now();
+        let woken = timeout(LONG, self.reader.changed()).await.expect("readers are woken");
+        woken.expect("the view is there");
+        let view = *self.reader.borrow_and_update();
+        (view.shown(Instant::now()), start.elapsed())
+    }
+
+    async fn nobody_is_woken(&mut self) {
+        assert!(timeout(LONG, self.reader.changed()).await.is_err(), "there is no news");
+    }
+}
+
+/// Goal: readers hear that a count has become an estimate although nothing else happens, at the end of the lease, once;
+/// and again after the next answer. Method: two answered reports with a long silence after each, and renewals before.
+#[tokio::test(start_paused = true)]
+async fn the_end_of_the_lease_wakes_the_readers() {
+    let mut stage = Stage::new();
+    stage.nobody_is_woken().await;
+    for round in 1..3 {
+        stage.report(3);
+        sleep(LEASE / 4).await;
+        stage.report(3);
+        let (shown, took) = stage.next_shown().await;
+        let revision = Revision(2 * round);
+        assert_eq!((shown, took), (Shown { users: 3, revision, exact: false }, LEASE));
+        stage.nobody_is_woken().await;
+    }
+}
+
+/// Goal: while nobody reports a newcomer is in the estimate at once, and can be told it when its patience ends. Method:
+/// joins after the only report, within the lease and after it.
+#[tokio::test(start_paused = true)]
+async fn a_newcomer_needs_no_reporter() {
+    let mut stage = Stage::new();
+    stage.report(3);
+    let mut present = Vec::new();
+    for (visitor, users) in [(1, 4), (2, 5)] {
+        present.push(stage.join(visitor));
+        stage.next_shown().await;
+        let view = *stage.reader.borrow();
+        assert_eq!(view.estimate(), users);
+        let newcomers =
+            |now| stage.tally.take_newcomers(view.covered(), view.estimated(), now).len();
+        assert_eq!(newcomers(Instant::now()), 0, "it is not counted yet");
+        assert_eq!(newcomers(Instant::now() + NEWCOMER_PATIENCE), 1);
+        sleep(LEASE).await;
+        stage.reader.mark_unchanged();
+    }
+}
+
+/// Goal: a rush wakes the readers at a pace. Method: many joins at once, after a first one.
+#[tokio::test(start_paused = true)]
+async fn a_rush_is_looked_at_now_and_then() {
+    let mut stage = Stage::new();
+    stage.report(0);
+    let _first = stage.join(0);
+    stage.next_shown().await;
+    let _rush: Vec<_> = (1..100).map(|visitor| stage.join(visitor)).collect();
+    let (_, took) = stage.next_shown().await;
+    assert_eq!(took, REPORT_GAP_MIN);
+    assert_eq!(stage.reader.borrow().estimate(), 100);
+}

@@ -1,0 +1,325 @@
+//! The task that reports the local count to the store, and folds the replies into the view.
+//!
+//! It reports at its own pace ([`crate::core::pace`]), every time the newest local count with a new sequence number. A report
+//! runs in a separate task and is never cancelled: the command may run all the same, and a late reply is still useful. A
+//! report that hangs does not keep the next one from being sent.
+
+use std::{sync::Arc, time::Duration};
+
+use tokio::{
+    sync::{Notify, watch},
+    task::JoinSet,
+    time::{Instant, sleep_until},
+};
+use tokio_util::sync::CancellationToken;
+
+use crate::{
+    core::{
+        count::{Incarnation, Sequence},
+        pace::{Feedback, REPORT_GAP_MIN, ReportPace},
+        report::{REAPED_MAX, Reply, Report, ReportKind},
+        tally::Local,
+        view::{SentReport, View},
+    },
+    store::{Store, StoreError},
+    telemetry::metrics::{Metrics, observe},
+};
+
+/// The least time between two log lines that say the store answers. A store that fails and recovers all the time must not fill
+/// the log.
+const LOG_GAP: Duration = Duration::from_secs(10);
+
+/// The most kinds of trouble that are logged before the store answers again. There are nine, and one for each command that may
+/// be denied. A store that invents others must not fill the log.
+const TROUBLES_MAX: usize = 32;
+
+/// The state of the task.
+#[derive(Debug)]
+pub struct Reporter {
+    store: Arc<dyn Store>,
+    tally: watch::Receiver<Local>,
+    view: Arc<watch::Sender<View>>,
+    /// Notified by the subscriber when it may have missed announcements: the reply to a report closes the gap.
+    resync: Arc<Notify>,
+    metrics: Metrics,
+    lease: Duration,
+    incarnation: Incarnation,
+    sequence: Sequence,
+    pace: ReportPace,
+    /// The kind of the next report. It is an audit if the last report may have been applied in part.
+    kind: ReportKind,
+    under_way: JoinSet<ReportOutcome>,
+    /// The kinds of trouble that were logged since the last log line that says the store answers.
+    troubles: Vec<String>,
+    reachable_since: Option<Instant>,
+    /// When the tally may be read next. A pace keeps a rush from waking this task for every join.
+    next_look: Instant,
+}
+
+/// Settings of a reporter.
+#[derive(Debug)]
+pub struct ReporterSettings {
+    /// The incarnation to begin with.
+    pub incarnation: Incarnation,
+    /// How long a report stands.
+    pub lease: Duration,
+    /// The longest time between two reports.
+    pub heartbeat: Duration,
+}
+
+#[derive(Debug)]
+struct ReportOutcome {
+    incarnation: Incarnation,
+    sent: SentReport,
+    result: Result<Reply, StoreError>,
+}
+
+impl Reporter {
+    /// A reporter of the tally. [`Reporter::run`] starts it.
+    pub fn new(
+        settings: &ReporterSettings,
+        store: Arc<dyn Store>,
+        local: watch::Receiver<Local>,
+        view: Arc<watch::Sender<View>>,
+        resync: Arc<Notify>,
+        metrics: Metrics,
+    ) -> Self {
+        let now = Instant::now();
+        view.send_modify(|view| view.begin_incarnation(settings.incarnation, settings.lease));
+        Self {
+            store,
+            tally: local,
+            view,
+            resync,
+            metrics,
+            lease: settings.lease,
+            incarnation: settings.incarnation,
+            sequence: Sequence::default(),
+            pace: ReportPace::new(settings.heartbeat, now),
+            kind: ReportKind::Plain,
+            under_way: JoinSet::new(),
+            troubles: Vec::new(),
+            reachable_since: None,
+            next_look: now,
+        }
+    }
+
+    /// Task: reports until `stop`, then sends the farewell.
+    pub async fn run(mut self, stop: CancellationToken) {
+        while !stop.is_cancelled() {
+            let now = Instant::now();
+            let local = self.look(now);
+            if self.is_silent(now) {
+                self.mark_unreachable("silent", "no answer in time");
+            }
+            let due = self.pace.due(local.change);
+            if due.is_some_and(|at| at <= now) {
+                self.send(local, now);
+                continue;
+            }
+            self.wait(now, due, &stop).await;
+        }
+        self.say_farewell().await;
+    }
+
+    /// Reads the newest local count.
+    fn look(&mut self, now: Instant) -> Local {
+        let seen = self.tally.borrow_and_update();
+        if seen.has_changed() {
+            self.next_look = now + REPORT_GAP_MIN;
+        }
+        *seen
+    }
+
+    /// Waits for the first of these: a local change, a reply, a request for a report, or the time of the next report.
+    async fn wait(&mut self, now: Instant, due: Option<Instant>, stop: &CancellationToken) {
+        let may_look = self.next_look <= now;
+        let silence = self.pace.silence().filter(|&at| at > now);
+        let look = (!may_look).then_some(self.next_look);
+        let wake = [due, silence, look].into_iter().flatten().min();
+        tokio::select! {
+            () = stop.cancelled() => {}
+            Some(outcome) = self.under_way.join_next() => {
+                self.settle(outcome.expect("a report neither panics nor is aborted"));
+            }
+            () = self.resync.notified() => self.pace.hurry(Instant::now()),
+            Ok(()) = self.tally.changed(), if may_look => self.tally.mark_changed(),
+            () = sleep_until(wake.unwrap_or(now)), if wake.is_some() => {}
+        }
+    }
+
+    fn send(&mut self, local: Local, now: Instant) {
+        let report = self.report(local.users, self.kind);
+        self.kind = ReportKind::Plain;
+        self.pace.sent(local.change, now);
+        self.view.send_if_modified(|view| {
+            view.report_sent(report.sequence);
+            // The estimate must include what is reported, even if the observer has not run yet.
+            let is_news = local.change > view.estimated();
+            if is_news {
+                view.observe(local);
+            }
+            is_news
+        });
+        let store = Arc::clone(&self.store);
+        let sent = SentReport { sequence: report.sequence, local, at: now };
+        let incarnation = self.incarnation;
+        self.under_way.spawn(async move {
+            ReportOutcome { incarnation, sent, result: store.report(report).await }
+        });
+    }
+
+    fn report(&mut self, users: u64, kind: ReportKind) -> Report {
+        self.sequence = self.sequence.next();
+        let seen = self.view.borrow().seen();
+        let (incarnation, sequence, lease) = (self.incarnation, self.sequence, self.lease);
+        Report { incarnation, sequence, users, seen, lease, kind }
+    }
+
+    fn settle(&mut self, outcome: ReportOutcome) {
+        let now = Instant::now();
+        let sent = outcome.sent;
+        self.view.send_if_modified(|view| {
+            view.report_ended();
+            false
+        });
+        match outcome.result {
+            Ok(reply) => {
+                observe(&self.metrics.report_seconds, now.duration_since(sent.at));
+                self.count(if reply.applied { "applied" } else { "stale" });
+                self.pace.answered(sent.at, answer(&reply), now);
+                if outcome.incarnation == self.incarnation {
+                    self.hear(sent, &reply, now);
+                }
+            }
+            Err(error) => {
+                self.count(error.label());
+                self.pace.failed(sent.at, now);
+                if error.may_be_half_done() {
+                    self.kind = ReportKind::Audit;
+                }
+                if !self.pace.overtaken(sent.at) {
+                    self.mark_unreachable(&trouble(&error), &error.to_string());
+                }
+            }
+        }
+    }
+
+    fn hear(&mut self, sent: SentReport, reply: &Reply, now: Instant) {
+        if self.is_another_process(sent, reply) {
+            tracing::warn!(incarnation = %self.incarnation, "another process has this id: taking a new one");
+            self.incarnation = Incarnation::random();
+            self.sequence = Sequence::default();
+            let lease = self.lease;
+            self.view.send_modify(|view| view.begin_incarnation(self.incarnation, lease));
+            self.pace.hurry(now);
+            return;
+        }
+        self.metrics.leases_reaped.inc_by(reply.reaped.into());
+        self.metrics.repairs.inc_by(reply.repaired.into());
+        let still_silent = self.is_silent(now);
+        self.view.send_modify(|view| {
+            view.fold_reply(sent, reply, now);
+            if still_silent {
+                view.mark_unreachable();
+            }
+        });
+        if !still_silent {
+            self.mark_reachable(now, reply);
+        }
+    }
+
+    /// Whether another process uses the same incarnation. Every sequence number is sent once. So if the store had this number,
+    /// or a greater one, before this report, another process has sent it.
+    fn is_another_process(&self, sent: SentReport, reply: &Reply) -> bool {
+        let taken = reply.stored_sequence == sent.sequence || reply.stored_sequence > self.sequence;
+        !reply.applied && taken
+    }
+
+    /// Whether a report has waited too long for its answer, and no later one was answered.
+    fn is_silent(&self, now: Instant) -> bool {
+        self.pace.silence().is_some_and(|at| at <= now)
+    }
+
+    /// Makes the view an estimate, and logs the trouble if it is a new kind.
+    fn mark_unreachable(&mut self, trouble: &str, details: &str) {
+        self.view.send_if_modified(View::mark_unreachable);
+        let is_told = self.troubles.iter().any(|told| told == trouble);
+        if is_told || self.troubles.len() >= TROUBLES_MAX {
+            tracing::debug!(%details, "store still does not answer");
+            return;
+        }
+        self.troubles.push(trouble.to_owned());
+        tracing::warn!(%details, "store does not answer: showing the estimate until it does");
+    }
+
+    /// Logs that the store answers, if that is news.
+    fn mark_reachable(&mut self, now: Instant, reply: &Reply) {
+        let calm = self.reachable_since.is_none_or(|at| now.duration_since(at) >= LOG_GAP);
+        let first = self.reachable_since.is_none();
+        if calm && (first || !self.troubles.is_empty()) {
+            self.troubles.clear();
+            self.reachable_since = Some(now);
+            tracing::info!(count = reply.count.users, revision = %reply.count.revision, "store answers");
+        }
+    }
+
+    /// Sends the farewell, which counts this instance out at once. If it fails, the end of the lease does the same.
+    async fn say_farewell(&mut self) {
+        let report = self.report(0, ReportKind::Farewell);
+        match self.store.report(report).await {
+            Ok(_) => {
+                self.count("farewell");
+                tracing::info!("said farewell to the store");
+            }
+            Err(error) => {
+                self.count(error.label());
+                tracing::warn!(%error, "failed to say farewell: the lease will end by itself");
+            }
+        }
+    }
+
+    fn count(&self, outcome: &str) {
+        self.metrics.reports.with_label_values(&[outcome]).inc();
+    }
+}
+
+/// The kind of trouble, each of which is logged once. Every denied command is a kind, since an operator who corrects
+/// permissions needs to know the next one.
+fn trouble(error: &StoreError) -> String {
+    match error {
+        StoreError::Denied(_) => error.to_string(),
+        _ => error.label().to_owned(),
+    }
+}
+
+fn answer(reply: &Reply) -> Feedback {
+    Feedback {
+        instances: reply.instances,
+        unannounced: reply.count.revision > reply.announced,
+        more_to_reap: reply.reaped >= REAPED_MAX,
+    }
+}
+
+impl StoreError {
+    /// Whether a report may have been applied in part, which an audit corrects: the script ended with an error.
+    fn may_be_half_done(&self) -> bool {
+        matches!(self, Self::WrongType(_) | Self::Denied(_) | Self::Protocol(_) | Self::Refused(_))
+    }
+
+    /// The value of the metric's label `outcome`.
+    fn label(&self) -> &'static str {
+        match self {
+            Self::Unreachable(_) => "unreachable",
+            Self::Timeout(_) => "timeout",
+            Self::Refused(_) => "refused",
+            Self::WrongType(_) => "wrong_type",
+            Self::Denied(_) => "denied",
+            Self::Protocol(_) => "protocol",
+        }
+    }
+}
+
+#[cfg(test)]
+#[path = "reporter/tests.rs"]
+mod tests;

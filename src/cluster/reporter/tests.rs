@@ -1,0 +1,273 @@
+//! Tests of the reporter under a paused clock, against a store that does what each test scripts.
+
+#![allow(clippy::disallowed_methods, reason = "a test ends its tasks with its runtime")]
+
+use std::sync::Mutex;
+
+use futures_util::{StreamExt, stream};
+use tokio::time::sleep;
+
+use super::*;
+use crate::{
+    cluster::observer::Observer,
+    core::{
+        count::{Count, Revision},
+        report::Roster,
+        tally::{Presence, Tally},
+        view::Shown,
+    },
+    store::{Announcements, StoreFuture},
+};
+
+const HEARTBEAT: Duration = Duration::from_millis(500);
+const LEASE: Duration = Duration::from_secs(2);
+
+/// What the store does with a report; the last rule applies to all that follow.
+#[derive(Clone, Copy, Debug)]
+enum Rule {
+    Answer,
+    AnswerAfter(Duration),
+    Unannounced,
+    Reaped,
+    Stale { stored: u64 },
+    Refuse,
+    WrongType,
+}
+
+/// A store of one instance that records what it is sent.
+#[derive(Debug)]
+struct Scripted {
+    rules: Mutex<Vec<Rule>>,
+    reports: Mutex<Vec<(Duration, Report)>>,
+    started: Instant,
+}
+
+impl Scripted {
+    fn take_rule(&self) -> Rule {
+        let mut rules = self.rules.lock().unwrap();
+        if rules.len() > 1 { rules.remove(0) } else { rules[0] }
+    }
+
+    fn reports(&self) -> Vec<Report> {
+        self.reports.lock().unwrap().iter().map(|(_, report)| *report).collect()
+    }
+
+    fn millis(&self) -> Vec<u128> {
+        self.reports.lock().unwrap().iter().map(|(at, _)| at.as_millis()).collect()
+    }
+}
+
+impl Store for Scripted {
+    fn report(&self, report: Report) -> StoreFuture<'_, Reply> {
+        self.reports.lock().unwrap().push((self.started.elapsed(), report));
+        let rule = self.take_rule();
+        let revision = Revision(report.sequence.0);
+        let reply = Reply {
+            applied: true,
+            count: Count { users: report.users, revision, recovering: false },
+            announced: revision,
+            instances: 1,
+            stored_sequence: Sequence(report.sequence.0 - 1),
+            reaped: 0,
+            repaired: 0,
+        };
+        Box::pin(async move {
+            match rule {
+                Rule::Answer => Ok(reply),
+                Rule::AnswerAfter(delay) => {
+                    sleep(delay).await;
+                    Ok(reply)
+                }
+                Rule::Unannounced => Ok(Reply { announced: Revision(0), ..reply }),
+                Rule::Reaped => Ok(Reply { reaped: REAPED_MAX, ..reply }),
+                Rule::Stale { stored } => {
+                    Ok(Reply { applied: false, stored_sequence: Sequence(stored), ..reply })
+                }
+                Rule::Refuse => Err(StoreError::Unreachable("refused".into())),
+                Rule::WrongType => Err(StoreError::WrongType("hash".into())),
+            }
+        })
+    }
+
+    fn subscribe(&self) -> StoreFuture<'_, Announcements> {
+        Box::pin(async { Ok(stream::pending().boxed()) })
+    }
+
+    fn roster(&self) -> StoreFuture<'_, Roster> {
+        Box::pin(async { Ok(Roster::default()) })
+    }
+
+    fn kind(&self) -> &'static str {
+        "scripted"
+    }
+}
+
+struct Stage {
+    store: Arc<Scripted>,
+    tally: Arc<Tally<()>>,
+    view: Arc<watch::Sender<View>>,
+    resync: Arc<Notify>,
+    stop: CancellationToken,
+    task: tokio::task::JoinHandle<()>,
+}
+
+impl Stage {
+    fn new(rules: &[Rule]) -> Self {
+        let store = Arc::new(Scripted {
+            rules: Mutex::new(rules.to_vec()),
+            reports: Mutex::default(),
+            started: Instant::now(),
+        });
+        let tally = Tally::new();
+        let view = Arc::new(watch::Sender::new(View::default()));
+        let resync = Arc::new(Notify::new());
+        let settings = ReporterSettings {
+            incarnation: Incarnation::random(),
+            lease: LEASE,
+            heartbeat: HEARTBEAT,
+        };
+        let reporter = Reporter::new(
+            &settings,
+            Arc::clone(&store) as Arc<dyn Store>,
+            tally.subscribe(),
+            Arc::clone(&view),
+            Arc::clone(&resync),
+            Metrics::new("scripted").unwrap(),
+        );
+        let stop = CancellationToken::new();
+        let observer = Observer::new(tally.subscribe(), Arc::clone(&view));
+        tokio::task::spawn(observer.run(stop.clone()));
+        let task = tokio::task::spawn(reporter.run(stop.clone()));
+        Self { store, tally, view, resync, stop, task }
+    }
+
+    fn join(&self) -> Presence<()> {
+        self.tally.join((), Instant::now())
+    }
+
+    fn shown(&self) -> Shown {
+        self.view.borrow().shown(Instant::now())
+    }
+
+    async fn pass(&self, millis: u64) {
+        sleep(Duration::from_millis(millis)).await;
+    }
+
+    async fn finish(self) -> Vec<Report> {
+        self.stop.cancel();
+        self.task.await.unwrap();
+        self.store.reports()
+    }
+}
+
+/// Goal: a quiet instance renews its lease once a heartbeat, with a fresh sequence each time. Method: 1.6 s
+/// without a join.
+#[tokio::test(start_paused = true)]
+async fn a_quiet_instance_sends_heartbeats() {
+    let stage = Stage::new(&[Rule::Answer]);
+    stage.pass(1600).await;
+    assert_eq!(stage.store.millis(), [0, 500, 1000, 1500]);
+    let sequences: Vec<u64> =
+        stage.store.reports().iter().map(|report| report.sequence.0).collect();
+    assert_eq!(sequences, [1, 2, 3, 4]);
+}
+
+/// Goal: the first join is reported at once, a rush after it in one report. Method: 1, then 100 joins.
+#[tokio::test(start_paused = true)]
+async fn a_rush_is_one_report() {
+    let stage = Stage::new(&[Rule::Answer]);
+    stage.pass(100).await;
+    let first = stage.join();
+    stage.pass(1).await;
+    let rush: Vec<Presence<()>> = (0..100).map(|_| stage.join()).collect();
+    stage.pass(99).await;
+    assert_eq!(stage.store.millis(), [0, 100, 110]);
+    assert_eq!(stage.store.reports()[2].users, 101);
+    drop((first, rush));
+    stage.pass(50).await;
+    assert_eq!(stage.store.reports()[3].users, 0);
+}
+
+/// Goal: a store that hangs is noticed after 750 ms, a second report goes out, never a third, and a late
+/// reply still counts. Method: answers that take 1.9 s.
+#[tokio::test(start_paused = true)]
+async fn a_hanging_store_is_noticed_and_its_late_reply_folded() {
+    let slow = Rule::AnswerAfter(Duration::from_millis(1900));
+    let stage = Stage::new(&[Rule::Answer, slow, slow, Rule::Answer]);
+    stage.pass(1200).await;
+    assert!(stage.view.borrow().answers());
+    let _joined = stage.join();
+    stage.pass(100).await;
+    assert!(!stage.view.borrow().answers(), "750 ms after the report at 500 ms");
+    assert_eq!(stage.shown().users, 1, "the estimate includes the newcomer");
+    stage.pass(1050).await;
+    assert_eq!(stage.store.millis(), [0, 500, 1250]);
+    stage.pass(100).await;
+    assert_eq!(stage.store.millis(), [0, 500, 1250, 2400], "when the late reply has made room");
+    assert!(stage.shown().exact, "the last was answered at once");
+    stage.pass(700).await;
+    assert!(stage.shown().exact, "the one that hangs does not matter");
+    assert_eq!(stage.shown().users, 1);
+}
+
+/// Goal: a store that is away is tried again soon, then at least once a heartbeat, with fresh sequences.
+/// Method: 2 s of refusals.
+#[tokio::test(start_paused = true)]
+async fn a_store_that_is_away_is_tried_each_heartbeat() {
+    let stage = Stage::new(&[Rule::Refuse]);
+    stage.pass(2000).await;
+    assert_eq!(stage.store.millis(), [0, 50, 150, 350, 750, 1250, 1750]);
+    assert_eq!(stage.store.reports()[6].sequence, Sequence(7));
+    assert_eq!(stage.view.borrow().answered(), None);
+}
+
+/// Goal: a wrong type asks for one audit. Method: one such error, then answers.
+#[tokio::test(start_paused = true)]
+async fn a_wrong_type_asks_for_an_audit() {
+    let stage = Stage::new(&[Rule::Answer, Rule::WrongType, Rule::Answer]);
+    stage.pass(1100).await;
+    let kinds: Vec<ReportKind> = stage.store.reports().iter().map(|report| report.kind).collect();
+    assert_eq!(
+        kinds[..4],
+        [ReportKind::Plain, ReportKind::Plain, ReportKind::Audit, ReportKind::Plain]
+    );
+}
+
+/// Goal: an id that another process uses is given up, whether that one is ahead or level; a report that was
+/// merely overtaken by a later one of ours is not taken for it. Method: the store's answers to a report with
+/// sequence 2.
+#[tokio::test(start_paused = true)]
+async fn an_id_that_is_taken_is_given_up() {
+    for (stored, given_up) in [(9, true), (2, true), (1, false)] {
+        let stage = Stage::new(&[Rule::Answer, Rule::Stale { stored }, Rule::Answer]);
+        stage.pass(1100).await;
+        let reports = stage.finish().await;
+        let renamed = reports[2].incarnation != reports[0].incarnation;
+        assert_eq!(renamed, given_up, "stored sequence {stored}");
+        assert_eq!(reports[2].sequence, Sequence(if given_up { 1 } else { 3 }));
+    }
+}
+
+/// Goal: what the store holds back, or has left to reap, does not wait for a heartbeat; and so with a gap in
+/// the announcements. Method: replies that say so, and the bell.
+#[tokio::test(start_paused = true)]
+async fn follow_ups_come_soon() {
+    let stage = Stage::new(&[Rule::Unannounced, Rule::Reaped, Rule::Answer]);
+    stage.pass(100).await;
+    assert_eq!(stage.store.millis(), [0, 10, 20]);
+    stage.resync.notify_one();
+    stage.pass(1).await;
+    assert_eq!(stage.store.millis(), [0, 10, 20, 100]);
+}
+
+/// Goal: stopping ends with a farewell, which takes all users along. Method: one user, then stop.
+#[tokio::test(start_paused = true)]
+async fn stopping_says_farewell() {
+    let stage = Stage::new(&[Rule::Answer]);
+    let _joined = stage.join();
+    stage.pass(20).await;
+    let reports = stage.finish().await;
+    let last = reports.last().unwrap();
+    assert_eq!((last.kind, last.users), (ReportKind::Farewell, 0));
+    assert!(last.sequence > reports[reports.len() - 2].sequence);
+}

@@ -1,0 +1,228 @@
+//! The task that subscribes to announcements and folds them into the view.
+//!
+//! It never reports. After it has subscribed, it asks the reporter for a report, whose reply closes the gap in which
+//! announcements may have been missed. It detects a stalled subscription, which looks alive but delivers nothing, by
+//! comparing what arrives with what replies say was published.
+//!
+//! All databases and keys share a channel, and anybody may publish there. So a message is accepted only if it names this
+//! cluster's dataset. A message without a dataset is only a reason to ask the store. If the store has no count as new as that,
+//! the message belonged to another cluster.
+
+use std::{mem, sync::Arc, time::Duration};
+
+use backon::{BackoffBuilder, ExponentialBuilder};
+use futures_util::StreamExt;
+use tokio::{
+    sync::{Notify, watch},
+    time::{Instant, sleep, sleep_until},
+};
+use tokio_util::sync::CancellationToken;
+
+use crate::{
+    core::{
+        count::{Count, Revision},
+        view::View,
+    },
+    store::{self, Announcement, Store},
+    telemetry::{log_limit::LogLimit, metrics::Metrics},
+};
+
+/// How long an announcement that a reply mentions may take to arrive. After that the subscription counts as stalled. Both come
+/// from the same server, so a second is more than enough.
+pub const STALLED_AFTER: Duration = Duration::from_secs(1);
+/// The least time between two log lines about foreign messages on the channel. They arrive until an operator changes a
+/// setting.
+const FOREIGN_LOG_GAP: Duration = Duration::from_mins(1);
+/// The shortest wait between two attempts to subscribe. It has jitter, and grows with every failure.
+const RESUBSCRIBE_MIN: Duration = Duration::from_millis(50);
+/// The longest wait between two attempts to subscribe. Replies carry the count meanwhile.
+const RESUBSCRIBE_MAX: Duration = Duration::from_secs(1);
+
+/// The state of the task.
+#[derive(Debug)]
+pub struct Subscriber {
+    store: Arc<dyn Store>,
+    view: Arc<watch::Sender<View>>,
+    resync: Arc<Notify>,
+    metrics: Metrics,
+    /// Limits log lines about foreign messages.
+    foreign_log: LogLimit,
+}
+
+impl Subscriber {
+    /// A subscriber to the store's announcements. [`Subscriber::run`] starts it.
+    pub fn new(
+        store: Arc<dyn Store>,
+        view: Arc<watch::Sender<View>>,
+        resync: Arc<Notify>,
+        metrics: Metrics,
+    ) -> Self {
+        Self { store, view, resync, metrics, foreign_log: LogLimit::new(FOREIGN_LOG_GAP) }
+    }
+
+    /// Task: folds announcements into the view until `stop`.
+    pub async fn run(self, stop: CancellationToken) {
+        stop.run_until_cancelled(self.listen_for_ever()).await;
+    }
+
+    async fn listen_for_ever(&self) {
+        let mut delays = resubscribe_delays();
+        let mut subscriptions = 0u64;
+        let mut refused = false;
+        loop {
+            let started = Instant::now();
+            match self.store.subscribe().await {
+                Ok(announcements) => {
+                    subscriptions += 1;
+                    self.metrics.resubscribes.inc_by(u64::from(subscriptions > 1));
+                    let reason = self.listen(announcements).await;
+                    tracing::warn!(reason, "subscription lost: subscribing anew");
+                    refused = false;
+                }
+                // The reporter logs why reports fail. Subscribing may fail for another reason.
+                Err(error) if !mem::replace(&mut refused, true) => {
+                    tracing::warn!(%error, "failed to subscribe to announcements: trying on");
+                }
+                Err(error) => tracing::debug!(%error, "failed again to subscribe"),
+            }
+            if started.elapsed() > RESUBSCRIBE_MAX {
+                delays = resubscribe_delays();
+            }
+            sleep(delays.next().unwrap_or(RESUBSCRIBE_MAX)).await;
+        }
+    }
+
+    /// Folds in the announcements of one subscription. Returns why the subscription ended.
+    async fn listen(&self, mut announcements: store::Announcements) -> &'static str {
+        let mut hearing = Hearing::new(Instant::now());
+        let mut view = self.view.subscribe();
+        self.resync.notify_one();
+        loop {
+            let stalled_at = {
+                let view = view.borrow_and_update();
+                if hearing.is_contradicted(&view) {
+                    self.tell_of_others(
+                        "a message that says no key, of a revision that our store does not have",
+                    );
+                }
+                hearing.compare(&view, Instant::now())
+            };
+            tokio::select! {
+                announcement = announcements.next() => match announcement {
+                    Some(Ok(announcement)) => self.receive(announcement, &mut hearing),
+                    Some(Err(error)) => tracing::debug!(%error, "failed to read an announcement"),
+                    None => return "the connection ended",
+                },
+                Ok(()) = view.changed() => {}
+                () = sleep_until(stalled_at.unwrap_or_else(Instant::now)), if stalled_at.is_some() => {
+                    return "it is stalled: a published announcement did not arrive";
+                }
+            }
+        }
+    }
+
+    fn receive(&self, announcement: Announcement, hearing: &mut Hearing) {
+        match announcement {
+            Announcement::Own(count) => {
+                self.metrics.announcements.inc();
+                hearing.heard(count.revision);
+                self.view.send_if_modified(|view| {
+                    let news = count.supersedes(&view.seen());
+                    view.fold(count, Instant::now());
+                    news
+                });
+            }
+            Announcement::Unsigned(count) => {
+                self.metrics.announcements.inc();
+                if hearing.is_news(&count, &self.view.borrow(), Instant::now()) {
+                    Notify::notify_one(&self.resync);
+                }
+            }
+            Announcement::Foreign(dataset) => self.tell_of_others(&dataset.to_string()),
+        }
+    }
+
+    /// Logs that foreign messages arrive. They are ignored, but cost all instances of both clusters work.
+    fn tell_of_others(&self, what: &str) {
+        self.metrics.foreign_announcements.inc();
+        let Some(held_back) = self.foreign_log.admit(Instant::now()) else { return };
+        tracing::warn!(
+            what,
+            held_back,
+            "somebody else announces on our channel, and is not believed: give each cluster a \
+            HEADCOUNT_CHANNEL of its own"
+        );
+    }
+}
+
+fn resubscribe_delays() -> impl Iterator<Item = Duration> {
+    ExponentialBuilder::new()
+        .with_min_delay(RESUBSCRIBE_MIN)
+        .with_max_delay(RESUBSCRIBE_MAX)
+        .without_max_times()
+        .with_jitter()
+        .build()
+}
+
+/// Compares what a subscription delivers with what replies say was published.
+#[derive(Debug)]
+struct Hearing {
+    subscribed_at: Instant,
+    /// The highest revision that was heard. It begins with what the first reply after subscribing says was published, since
+    /// that may have been published before subscribing.
+    heard: Option<Revision>,
+    /// A published revision that has not arrived, and the time at which the subscription counts as stalled.
+    awaited: Option<(Revision, Instant)>,
+    /// The first message without a dataset that was newer than the view, and when it arrived.
+    claimed: Option<(Revision, Instant)>,
+}
+
+impl Hearing {
+    fn new(subscribed_at: Instant) -> Self {
+        Self { subscribed_at, heard: None, awaited: None, claimed: None }
+    }
+
+    fn heard(&mut self, revision: Revision) {
+        self.heard = self.heard.max(Some(revision));
+    }
+
+    /// Records a message without a dataset. Returns whether it is a reason to ask the store. In any case it shows that the
+    /// subscription delivers, which matters beside instances of an older version.
+    fn is_news(&mut self, count: &Count, view: &View, now: Instant) -> bool {
+        self.heard = self.heard.map(|heard| heard.max(view.announced()));
+        let news = count.supersedes(&view.seen());
+        if news {
+            self.claimed.get_or_insert((count.revision, now));
+        }
+        news
+    }
+
+    /// Whether the store, asked because of such a message, had no count as new as that.
+    fn is_contradicted(&mut self, view: &View) -> bool {
+        let Some((revision, claimed_at)) = self.claimed else { return false };
+        if view.answered().is_none_or(|sent_at| sent_at <= claimed_at) {
+            return false;
+        }
+        self.claimed = None;
+        view.seen().revision < revision
+    }
+
+    /// When the subscription counts as stalled if the missing announcement does not arrive.
+    fn compare(&mut self, view: &View, now: Instant) -> Option<Instant> {
+        if view.answered().is_none_or(|sent_at| sent_at <= self.subscribed_at) {
+            return None;
+        }
+        let heard = *self.heard.get_or_insert(view.announced());
+        if self.awaited.is_some_and(|(revision, _)| revision <= heard) {
+            self.awaited = None;
+        }
+        if self.awaited.is_none() && view.announced() > heard {
+            self.awaited = Some((view.announced(), now + STALLED_AFTER));
+        }
+        self.awaited.map(|(_, stalled_at)| stalled_at)
+    }
+}
+
+#[cfg(test)]
+#[path = "subscriber/tests.rs"]
+mod tests;

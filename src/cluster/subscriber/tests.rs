@@ -1,0 +1,229 @@
+//! Tests of listening, under a paused clock: gaps are closed by a report, stalls is found out.
+
+#![allow(clippy::disallowed_methods, reason = "a test ends its tasks with its runtime")]
+
+use std::sync::Mutex;
+
+use futures_util::{StreamExt, stream};
+use tokio::sync::mpsc;
+
+use super::*;
+use crate::{
+    core::{
+        count::{Count, Sequence},
+        report::{Reply, Report, Roster},
+        tally::Local,
+        view::SentReport,
+    },
+    store::{Announcements, Dataset, StoreError, StoreFuture},
+};
+
+/// A store of which only the channel is used. Each subscription is handed out to be fed by the test.
+#[derive(Debug, Default)]
+struct Channel {
+    subscriptions: Mutex<Vec<mpsc::Sender<Announcement>>>,
+    broken: Mutex<bool>,
+}
+
+impl Store for Channel {
+    fn report(&self, _: Report) -> StoreFuture<'_, Reply> {
+        unreachable!("listening never reports")
+    }
+
+    fn subscribe(&self) -> StoreFuture<'_, Announcements> {
+        let broken = *self.broken.lock().unwrap();
+        Box::pin(async move {
+            if broken {
+                return Err(StoreError::Unreachable("refused".into()));
+            }
+            let (tx, rx) = mpsc::channel(8);
+            self.subscriptions.lock().unwrap().push(tx);
+            let messages = stream::unfold(rx, async |mut rx| {
+                rx.recv().await.map(|announcement| (Ok(announcement), rx))
+            });
+            Ok(messages.boxed())
+        })
+    }
+
+    fn roster(&self) -> StoreFuture<'_, Roster> {
+        unreachable!("listening never asks for the roster")
+    }
+
+    fn kind(&self) -> &'static str {
+        "channel"
+    }
+}
+
+struct Stage {
+    channel: Arc<Channel>,
+    view: Arc<watch::Sender<View>>,
+    resync: Arc<Notify>,
+    metrics: Metrics,
+    _task: tokio::task::JoinHandle<()>,
+}
+
+impl Stage {
+    async fn new() -> Self {
+        let channel = Arc::new(Channel::default());
+        let view = Arc::new(watch::Sender::new(View::default()));
+        let resync = Arc::new(Notify::new());
+        let metrics = Metrics::new("channel").unwrap();
+        let store = Arc::clone(&channel) as Arc<dyn Store>;
+        let listener =
+            Subscriber::new(store, Arc::clone(&view), Arc::clone(&resync), metrics.clone());
+        let task = tokio::task::spawn(listener.run(CancellationToken::new()));
+        let stage = Self { channel, view, resync, metrics, _task: task };
+        stage.pass(1).await;
+        stage
+    }
+
+    async fn pass(&self, millis: u64) {
+        sleep(Duration::from_millis(millis)).await;
+    }
+
+    fn subscriptions(&self) -> usize {
+        self.channel.subscriptions.lock().unwrap().len()
+    }
+
+    async fn publish(&self, revision: u64) {
+        self.deliver(Announcement::Own(count(revision))).await;
+    }
+
+    async fn deliver(&self, announcement: Announcement) {
+        let newest = self.channel.subscriptions.lock().unwrap().last().unwrap().clone();
+        newest.send(announcement).await.unwrap();
+        self.pass(1).await;
+    }
+
+    /// A reply says that this revision was published.
+    fn reply(&self, announced: u64) {
+        let sent = SentReport {
+            sequence: Sequence(announced),
+            local: Local::default(),
+            at: Instant::now(),
+        };
+        let reply = Reply {
+            applied: true,
+            count: count(announced),
+            announced: Revision(announced),
+            instances: 2,
+            stored_sequence: Sequence(0),
+            reaped: 0,
+            repaired: 0,
+        };
+        self.view.send_modify(|view| view.fold_reply(sent, &reply, sent.at));
+    }
+}
+
+fn count(revision: u64) -> Count {
+    Count { users: revision, revision: Revision(revision), recovering: false }
+}
+
+/// Goal: announcements reach the view, and subscribing asks for a report that closes the gap before it.
+/// Method: subscribe, then announce out of order.
+#[tokio::test(start_paused = true)]
+async fn announcements_reach_the_view() {
+    let stage = Stage::new().await;
+    let rung = tokio::time::timeout(Duration::from_millis(1), stage.resync.notified()).await;
+    assert!(rung.is_ok(), "subscribing rings the reporter");
+    stage.publish(3).await;
+    stage.publish(2).await;
+    assert_eq!(stage.view.borrow().seen(), count(3));
+    assert_eq!(stage.metrics.announcements.get(), 2);
+}
+
+/// Goal: a lost subscription is made anew soon, and rings again. Method: drop the sending side.
+#[tokio::test(start_paused = true)]
+async fn a_lost_subscription_is_made_anew() {
+    let stage = Stage::new().await;
+    stage.resync.notified().await;
+    stage.channel.subscriptions.lock().unwrap().clear();
+    stage.pass(200).await;
+    assert_eq!(stage.subscriptions(), 1);
+    stage.resync.notified().await;
+    assert_eq!(stage.metrics.resubscribes.get(), 1);
+    stage.publish(5).await;
+    assert_eq!(stage.view.borrow().seen(), count(5));
+}
+
+/// Goal: while the store refuses, it is asked again within about a second, for ever. Method: a refusal of a
+/// minute, then the way is free.
+#[tokio::test(start_paused = true)]
+async fn a_refused_subscription_is_tried_for_ever() {
+    let stage = Stage::new().await;
+    *stage.channel.broken.lock().unwrap() = true;
+    stage.channel.subscriptions.lock().unwrap().clear();
+    stage.pass(60_000).await;
+    assert_eq!(stage.subscriptions(), 0);
+    *stage.channel.broken.lock().unwrap() = false;
+    stage.pass(2_100).await;
+    assert_eq!(stage.subscriptions(), 1);
+}
+
+/// Goal: a published announcement that does not arrive within a second drops the subscription; one that
+/// arrives in time does not. Method: replies that speak of announcements, delivered in time, late and
+/// never.
+#[tokio::test(start_paused = true)]
+async fn deafness_is_found_out() {
+    let stage = Stage::new().await;
+    stage.pass(10).await;
+    stage.reply(4);
+    stage.pass(5_000).await;
+    assert_eq!(stage.subscriptions(), 1, "the first reply may speak of what was before");
+    stage.reply(5);
+    stage.pass(900).await;
+    stage.publish(5).await;
+    stage.pass(5_000).await;
+    assert_eq!(stage.subscriptions(), 1, "it arrived in time");
+    stage.reply(6);
+    stage.pass(990).await;
+    assert_eq!(stage.subscriptions(), 1);
+    stage.pass(200).await;
+    assert_eq!(stage.subscriptions(), 2, "it is stalled");
+}
+
+/// Goal: another cluster on the channel changes nothing here, and is told of once a minute. Method: its messages, of
+/// revisions far above ours, between our own.
+#[tokio::test(start_paused = true)]
+async fn another_cluster_is_not_believed() {
+    let stage = Stage::new().await;
+    stage.resync.notified().await;
+    stage.publish(3).await;
+    let foreign = || Announcement::Foreign(Dataset { key: "other".to_owned(), database: 1 });
+    for _ in 0..5 {
+        stage.deliver(foreign()).await;
+    }
+    assert_eq!(stage.view.borrow().seen(), count(3));
+    assert_eq!(stage.metrics.foreign_announcements.get(), 5);
+    let rung = tokio::time::timeout(Duration::from_millis(1), stage.resync.notified()).await;
+    assert!(rung.is_err(), "nobody is asked for what is not ours");
+}
+
+/// Goal: a message that does not say whose it is makes the store be asked, and is believed only through its reply; if
+/// the store has nothing as new, it is counted as somebody else's. Method: one that the store confirms, one that it
+/// does not, and one that is no news.
+#[tokio::test(start_paused = true)]
+async fn an_unsigned_message_is_a_reason_to_ask() {
+    let stage = Stage::new().await;
+    stage.resync.notified().await;
+    stage.pass(10).await;
+    stage.reply(3);
+    stage.deliver(Announcement::Unsigned(count(5))).await;
+    stage.resync.notified().await;
+    assert_eq!(stage.view.borrow().seen(), count(3));
+    stage.reply(5);
+    stage.pass(1).await;
+    assert_eq!(stage.metrics.foreign_announcements.get(), 0);
+
+    stage.deliver(Announcement::Unsigned(count(500))).await;
+    stage.resync.notified().await;
+    stage.reply(6);
+    stage.pass(1).await;
+    assert_eq!(stage.view.borrow().seen(), count(6));
+    assert_eq!(stage.metrics.foreign_announcements.get(), 1);
+
+    stage.deliver(Announcement::Unsigned(count(4))).await;
+    let rung = tokio::time::timeout(Duration::from_millis(1), stage.resync.notified()).await;
+    assert!(rung.is_err(), "nobody is asked for what is known");
+    assert_eq!(stage.subscriptions(), 1, "it is not stalled either");
+}

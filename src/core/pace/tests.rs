@@ -1,0 +1,165 @@
+//! Tests of the paces, on instants made by hand: no clock runs.
+
+use proptest::prelude::*;
+
+use super::*;
+
+const HEARTBEAT: Duration = Duration::from_millis(500);
+const QUIET: Feedback = Feedback { instances: 1, unannounced: false, more_to_reap: false };
+
+fn ms(millis: u64) -> Duration {
+    Duration::from_millis(millis)
+}
+
+/// A pace whose first report went out at the instant returned, and was answered at once.
+fn started() -> (ReportPace, Instant) {
+    let start = Instant::now();
+    let mut pace = ReportPace::new(HEARTBEAT, start);
+    assert_eq!(pace.due(Change(0)), Some(start), "the first report is due at once");
+    pace.sent(Change(0), start);
+    pace.answered(start, QUIET, start);
+    (pace, start)
+}
+
+/// Goal: quiet instances report once a heartbeat; the first change goes out as soon as the gap is over.
+/// Method: ask when the next is due, for one instance and for a hundred.
+#[test]
+fn leading_edge_then_gap_then_heartbeat() {
+    let (mut pace, start) = started();
+    assert_eq!(pace.due(Change(0)), Some(start + HEARTBEAT));
+    assert_eq!(pace.due(Change(1)), Some(start + ms(10)));
+    let later = start + ms(300);
+    pace.sent(Change(1), later);
+    pace.answered(later, Feedback { instances: 100, ..QUIET }, later);
+    assert_eq!(pace.due(Change(1)), Some(later + HEARTBEAT));
+    assert_eq!(
+        pace.due(Change(2)),
+        Some(later + ms(50)),
+        "100 instances keep 50 ms between reports"
+    );
+}
+
+/// Goal: the gap never exceeds a heartbeat, however many instances there are. Method: a reply that speaks
+/// of 100,000 instances.
+#[test]
+fn a_heartbeat_is_never_late() {
+    let (mut pace, start) = started();
+    pace.sent(Change(0), start + HEARTBEAT);
+    pace.answered(start + HEARTBEAT, Feedback { instances: 100_000, ..QUIET }, start + HEARTBEAT);
+    assert_eq!(pace.due(Change(9)), Some(start + 2 * HEARTBEAT));
+}
+
+/// Goal: at most two reports are under way, the second not before the first is overdue. Method: leave the
+/// first unanswered, answer the second.
+#[test]
+fn a_second_report_waits_until_the_first_is_overdue() {
+    let (mut pace, start) = started();
+    let first = start + HEARTBEAT;
+    pace.sent(Change(1), first);
+    assert_eq!(pace.silence(), Some(first + ANSWER_OVERDUE));
+    assert_eq!(pace.due(Change(2)), Some(first + ANSWER_OVERDUE));
+    let second = first + ANSWER_OVERDUE;
+    pace.sent(Change(2), second);
+    assert_eq!(pace.due(Change(3)), None);
+    pace.answered(second, QUIET, second + ms(1));
+    assert_eq!(pace.silence(), None, "the later one was answered, so the store is there");
+    assert_eq!(
+        pace.due(Change(3)),
+        Some(second + ms(10)),
+        "the hanging one is long overdue already"
+    );
+    pace.failed(first, second + ms(2));
+    assert_eq!(pace.due(Change(2)), Some(second + HEARTBEAT), "nothing is amiss");
+}
+
+/// Goal: a store that is away is tried at 50, 100, 200 ms, then at each heartbeat, never slower; news does
+/// not hurry it; an answer ends the backing off. Method: seven failures in a row, then an answer.
+#[test]
+fn retries_back_off_up_to_the_heartbeat() {
+    let (mut pace, mut now) = started();
+    for expected in [50, 100, 200, 400, 500, 500, 500] {
+        now = pace.due(Change(0)).unwrap();
+        pace.sent(Change(0), now);
+        pace.failed(now, now);
+        assert_eq!(pace.due(Change(9)), Some(now + ms(expected)));
+    }
+    pace.sent(Change(0), now + HEARTBEAT);
+    pace.answered(now + HEARTBEAT, QUIET, now + HEARTBEAT);
+    assert_eq!(pace.due(Change(9)), Some(now + HEARTBEAT + ms(10)));
+}
+
+/// Goal: nothing held back by the store waits for the next heartbeat. Method: replies that show an unannounced
+/// revision, or a full hand of reaped leases.
+#[test]
+fn follow_ups_come_before_the_heartbeat() {
+    let (mut pace, start) = started();
+    let next = start + HEARTBEAT;
+    pace.sent(Change(0), next);
+    pace.answered(next, Feedback { instances: 200, unannounced: true, more_to_reap: false }, next);
+    assert_eq!(pace.due(Change(0)), Some(next + ms(100)), "the report gap is longer here");
+    let third = next + ms(100);
+    pace.sent(Change(0), third);
+    let answered = third + ms(90);
+    pace.answered(
+        third,
+        Feedback { instances: 200, unannounced: true, more_to_reap: false },
+        answered,
+    );
+    assert_eq!(pace.due(Change(0)), Some(answered + ms(50)), "the announcement gap is longer here");
+    let fourth = answered + ms(50);
+    pace.sent(Change(0), fourth);
+    pace.answered(fourth, Feedback { more_to_reap: true, ..QUIET }, fourth);
+    assert_eq!(pace.due(Change(0)), Some(fourth + ms(10)));
+}
+
+/// Goal: emissions keep their interval, and take at most half of the time when they are slow. Method: a
+/// fast one and a slow one.
+#[test]
+fn emissions_take_at_most_half_of_the_time() {
+    let start = Instant::now();
+    let mut pace = EmissionPace::new(ms(50));
+    assert_eq!(pace.due(), None);
+    pace.emitted(start, start + ms(5));
+    assert_eq!(pace.due(), Some(start + ms(50)));
+    pace.emitted(start, start + ms(80));
+    assert_eq!(pace.due(), Some(start + ms(160)));
+}
+
+proptest! {
+    /// Goal: whatever happens, due reports keep the gap, at most two are under way, and none is later than a
+    /// heartbeat after the last send unless one is under way. Method: random answers, failures and news, each
+    /// report sent exactly when due.
+    #[test]
+    fn the_pace_keeps_its_promises(
+        steps in proptest::collection::vec((0u8..3, 0u64..900, 1u32..400, any::<bool>()), 1..100),
+    ) {
+        let start = Instant::now();
+        let mut pace = ReportPace::new(HEARTBEAT, start);
+        let mut now = start;
+        let mut under_way: Vec<Instant> = Vec::new();
+        let mut last_sent: Option<Instant> = None;
+        for (change, (kind, wait, instances, unannounced)) in (1u64..).zip(steps) {
+            now += ms(wait);
+            if kind < 2 && !under_way.is_empty() {
+                let landing = under_way.remove(0);
+                if kind == 0 {
+                    pace.answered(landing, Feedback { instances, unannounced, more_to_reap: false }, now);
+                } else {
+                    pace.failed(landing, now);
+                }
+            }
+            let due = pace.due(Change(change));
+            prop_assert_eq!(due.is_none(), under_way.len() == 2);
+            if let (Some(due), Some(last)) = (due, last_sent) {
+                prop_assert!(due >= last + REPORT_GAP_MIN);
+                prop_assert!(!under_way.is_empty() || due <= last + HEARTBEAT);
+            }
+            if let Some(due) = due && due <= now {
+                pace.sent(Change(change), now);
+                under_way.push(now);
+                last_sent = Some(now);
+            }
+            now += ms(1);
+        }
+    }
+}

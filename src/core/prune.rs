@@ -1,0 +1,44 @@
+//! Decides when to prune ended entries from a collection: each time it has doubled. So pruning costs amortised O(1) for each
+//! insert, and memory depends on the live entries.
+
+/// The smallest size at which a collection is pruned.
+const FLOOR: usize = 64;
+
+/// Remembers the size at which a collection is to be pruned next.
+#[derive(Debug, Default)]
+pub struct Prune {
+    due_at: usize,
+}
+
+impl Prune {
+    /// Must be called before an insert into a collection of this size. If pruning is due, calls `prune`, which returns the
+    /// number of entries that are left.
+    pub fn if_due(&mut self, size: usize, prune: impl FnOnce() -> usize) {
+        if size >= self.due_at {
+            self.due_at = 2 * prune() + FLOOR;
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Goal: what has ended takes at most as much room as what has not, and some, and pruning looks at each a few times
+    /// at most. Method: ten that stay and ten thousand that have ended when the next one comes.
+    #[test]
+    fn size_and_work_are_bounded() {
+        let (mut prune, mut looks) = (Prune::default(), 0);
+        let mut collection: Vec<bool> = Vec::new();
+        for number in 0..10_000 {
+            prune.if_due(collection.len(), || {
+                looks += collection.len();
+                collection.retain(|&stays| stays);
+                collection.len()
+            });
+            collection.push(number < 10);
+            assert!(collection.len() <= 2 * 10 + FLOOR, "{}", collection.len());
+        }
+        assert!(looks <= 3 * 10_000, "{looks}");
+    }
+}

@@ -1,0 +1,286 @@
+//! What this instance believes the count to be, exact or an estimate. It changes only when replies, announcements and local
+//! changes are folded in.
+//!
+//! ```text
+//!                 a reply                       the count ends recovering
+//!   ┌─────────┐ ──────────▶ ┌───────┐ ◀───────────────────────────────── ┌────────────┐
+//!   │ no base │             │ exact │                                    │ recovering │
+//!   └─────────┘             └───────┘ ─────────────────────────────────▶ └────────────┘
+//!        │                   │     ▲    the store found its data lost       (estimate)
+//!        │ no answer         ▼     │ a reply
+//!        └───────────────▶ ┌─────────┐ ◀── a lease since the newest answered report was sent
+//!                          │  away   │ (estimate)
+//!                          └─────────┘
+//! ```
+//!
+//! A report stands for a lease. If no report was answered for a lease, the store may have counted this instance out. Then no
+//! count is exact, and a count that is heard does not say how many users the other instances have. Methods that depend on
+//! this take the current time.
+//!
+//! The estimate is the local count plus what was last known of all other instances. It is always right about the local
+//! users.
+
+use std::{mem, time::Duration};
+
+use tokio::time::Instant;
+
+use super::{
+    count::{Count, Incarnation, Revision, Sequence},
+    report::Reply,
+    tally::{Change, Local},
+};
+
+/// What this instance knows of the count.
+#[derive(Clone, Copy, Debug, Default, PartialEq)]
+pub struct View {
+    /// The id under which this instance reports.
+    incarnation: Option<Incarnation>,
+    /// How long a report stands.
+    lease: Duration,
+    /// The count with the highest revision that was heard, recovering or not. Every report carries it.
+    seen: Count,
+    /// The last count that was not recovering. It is shown while the view is exact.
+    base: Option<Count>,
+    /// Users of all other instances, as of the last time this was certain: see [`View::is_ours_certain`].
+    elsewhere: Option<u64>,
+    /// Reports under way, and the newest report that was sent.
+    under_way: u32,
+    newest_sent: Sequence,
+    /// Whether the last report was answered, rather than failed or left without an answer.
+    reachable: bool,
+    /// The local count, at most one report gap old.
+    local: Local,
+    /// The newest local count that the store has acknowledged, and the sequence number that it was sent with.
+    acknowledged: Local,
+    acknowledged_sequence: Option<Sequence>,
+    /// Whether it was acknowledged while the store was recovering. Then announcements from before the loss may still arrive,
+    /// which do not include it.
+    acknowledged_in_recovery: bool,
+    /// Whether the last announcement said that the store is recovering.
+    recovery_announced: bool,
+    /// The last revision that the store said it had published.
+    announced: Revision,
+    /// When the newest answered report was sent.
+    answered: Option<Instant>,
+    /// Live instances.
+    instances: u32,
+}
+
+/// The count as it is shown to people and programs.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Shown {
+    /// Users in the whole cluster.
+    pub users: u64,
+    /// The revision that the number is based on.
+    pub revision: Revision,
+    /// False for an estimate.
+    pub exact: bool,
+}
+
+impl View {
+    /// The count to show at `now`.
+    pub fn shown(&self, now: Instant) -> Shown {
+        match self.base {
+            Some(base) if self.is_reachable(now) && !self.seen.recovering => {
+                Shown { users: base.users, revision: base.revision, exact: true }
+            }
+            _ => Shown { users: self.estimate(), revision: self.base_revision(), exact: false },
+        }
+    }
+
+    /// The local count plus what was last known of all others. It includes every change up to
+    /// [`View::estimated`].
+    pub fn estimate(&self) -> u64 {
+        self.elsewhere.unwrap_or(0) + self.local.users
+    }
+
+    fn base_revision(&self) -> Revision {
+        self.base.map_or_else(Revision::default, |base| base.revision)
+    }
+
+    /// Records that a report was sent.
+    pub fn report_sent(&mut self, sequence: Sequence) {
+        self.under_way += 1;
+        self.newest_sent = sequence;
+    }
+
+    /// Records that a report has ended, answered or not.
+    pub fn report_ended(&mut self) {
+        self.under_way = self.under_way.checked_sub(1).expect("a report ends once");
+    }
+
+    /// Folds in the answer to a report that has ended.
+    pub fn fold_reply(&mut self, sent: SentReport, reply: &Reply, now: Instant) {
+        self.reachable = true;
+        self.instances = reply.instances;
+        self.announced = reply.announced;
+        self.answered = self.answered.max(Some(sent.at));
+        let held = self.hold(reply.count);
+        if !reply.applied || Some(sent.sequence) <= self.acknowledged_sequence {
+            return;
+        }
+        self.acknowledged_sequence = Some(sent.sequence);
+        self.acknowledged = sent.local;
+        self.acknowledged_in_recovery = reply.count.recovering;
+        if !reply.count.recovering || self.elsewhere.is_none() {
+            self.elsewhere = Some(reply.count.users.saturating_sub(sent.local.users));
+        }
+        if !held {
+            self.reckon_others(now);
+        }
+    }
+
+    /// Folds in an announcement.
+    pub fn fold(&mut self, count: Count, now: Instant) {
+        let was_recovering = mem::replace(&mut self.recovery_announced, count.recovering);
+        if self.hold(count) {
+            if was_recovering && !count.recovering {
+                // Announcements arrive in order, so this one, which ends the recovery, was made after the loss.
+                self.acknowledged_in_recovery = false;
+            }
+            self.reckon_others(now);
+        }
+    }
+
+    /// Takes over the count if its revision is greater. Returns whether the base has changed.
+    fn hold(&mut self, count: Count) -> bool {
+        if !count.supersedes(&self.seen) {
+            return false;
+        }
+        self.seen = count;
+        let becomes_base = !count.recovering || self.base.is_none();
+        if becomes_base {
+            self.base = Some(count);
+        }
+        becomes_base
+    }
+
+    /// Computes the users of all other instances from the base, if it is certain which local users the base includes.
+    fn reckon_others(&mut self, now: Instant) {
+        if let Some(base) = self.base
+            && !self.seen.recovering
+            && self.is_ours_certain(now)
+        {
+            self.elsewhere = Some(base.users.saturating_sub(self.acknowledged.users));
+        }
+    }
+
+    /// Whether a count that arrives now includes exactly the acknowledged local users. That is not certain while a report is
+    /// unanswered or has failed, since it may have run all the same; when the lease may have ended, since the local users may
+    /// have been counted out; and when the count may be older than a loss after which they were acknowledged.
+    fn is_ours_certain(&self, now: Instant) -> bool {
+        let is_settled = match self.answered {
+            Some(_) => {
+                self.acknowledged_sequence == Some(self.newest_sent) && self.holds_lease(now)
+            }
+            // Announcements may arrive although the store has never answered a report.
+            None => self.under_way == 0,
+        };
+        is_settled && !self.acknowledged_in_recovery
+    }
+
+    /// Records that the store did not answer: from now on the view is an estimate. Returns whether this is a change.
+    pub fn mark_unreachable(&mut self) -> bool {
+        mem::replace(&mut self.reachable, false)
+    }
+
+    /// Takes over the local count.
+    pub fn observe(&mut self, local: Local) {
+        self.local = local;
+    }
+
+    /// Begins a new incarnation whose reports stand for `lease`. Nothing has been acknowledged yet.
+    pub fn begin_incarnation(&mut self, incarnation: Incarnation, lease: Duration) {
+        self.incarnation = Some(incarnation);
+        self.lease = lease;
+        self.acknowledged_sequence = None;
+        self.acknowledged = Local::default();
+    }
+
+    /// The id under which this instance reports; `None` before the first incarnation.
+    pub fn incarnation(&self) -> Option<Incarnation> {
+        self.incarnation
+    }
+
+    /// The count with the highest revision that was heard.
+    pub fn seen(&self) -> Count {
+        self.seen
+    }
+
+    /// The last local change that the store has acknowledged.
+    pub fn covered(&self) -> Change {
+        self.acknowledged.change
+    }
+
+    /// The last local change that the estimate includes.
+    pub fn estimated(&self) -> Change {
+        self.local.change
+    }
+
+    /// Whether the shown count certainly includes this local change, which must not be after [`View::estimated`]. An estimate
+    /// always does; an exact count does if the store has acknowledged the change and not lost it.
+    pub fn shown_includes(&self, change: Change, now: Instant) -> bool {
+        !self.shown(now).exact || (change <= self.covered() && !self.acknowledged_in_recovery)
+    }
+
+    /// The local count that the store holds for this instance; 0 once the lease may have ended.
+    pub fn acknowledged_users(&self, now: Instant) -> u64 {
+        if self.holds_lease(now) { self.acknowledged.users } else { 0 }
+    }
+
+    /// Whether the store certainly still holds what it acknowledged last. The time is measured from the sending of the report;
+    /// the lease begins later, when the report is applied.
+    pub fn holds_lease(&self, now: Instant) -> bool {
+        self.lease_ends().is_some_and(|end| now < end)
+    }
+
+    /// When the lease may have ended, if no later report is answered; `None` before the first answer.
+    pub fn lease_ends(&self) -> Option<Instant> {
+        self.answered.map(|sent_at| sent_at + self.lease)
+    }
+
+    /// The last revision that the store said it had published.
+    pub fn announced(&self) -> Revision {
+        self.announced
+    }
+
+    /// When the newest answered report was sent; `None` before the first.
+    pub fn answered(&self) -> Option<Instant> {
+        self.answered
+    }
+
+    /// The time since the newest answered report was sent. Zero before the first answer.
+    pub fn age(&self, now: Instant) -> Duration {
+        self.answered.map_or(Duration::ZERO, |at| now.saturating_duration_since(at))
+    }
+
+    /// Whether the last report was answered, and a report was answered within the last lease.
+    pub fn is_reachable(&self, now: Instant) -> bool {
+        self.reachable && self.holds_lease(now)
+    }
+
+    /// Whether the last report was answered, however long ago.
+    pub fn answers(&self) -> bool {
+        self.reachable
+    }
+
+    /// Live instances, as of the last reply.
+    pub fn instances(&self) -> u32 {
+        self.instances
+    }
+}
+
+/// A report that is under way: what it was sent with, and when.
+#[derive(Clone, Copy, Debug)]
+pub struct SentReport {
+    /// The sequence number.
+    pub sequence: Sequence,
+    /// The local count that it carried.
+    pub local: Local,
+    /// When it was sent.
+    pub at: Instant,
+}
+
+#[cfg(test)]
+#[path = "view/tests.rs"]
+mod tests;

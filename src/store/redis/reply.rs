@@ -1,0 +1,192 @@
+//! Parses replies and messages of Redis strictly: everything unexpected is an error. Nothing panics, whatever a server, a proxy
+//! or another publisher sends.
+
+use std::{collections::HashMap, time::Duration};
+
+use deadpool_redis::redis::Value;
+use serde::Deserialize;
+
+use crate::{
+    core::{
+        count::{Count, Revision, Sequence, WHOLE_MAX},
+        report::{Reply, Roster, RosterEntry},
+    },
+    store::{Announcement, Dataset, StoreError},
+};
+
+/// The longest announcement that is read. Announcements of this version have at most 110 bytes and the key's name, which has
+/// at most 200 bytes, or 400 escaped. The rest is room for fields that a later version may add.
+const ANNOUNCEMENT_BYTES_MAX: usize = 1024;
+
+/// Parses the reply of `report.lua`.
+pub(super) fn reply(value: &Value) -> Result<Reply, StoreError> {
+    let fields = array(value)?;
+    let [
+        outcome,
+        users,
+        revision,
+        announced,
+        instances,
+        stored_sequence,
+        recovering,
+        reaped,
+        repaired,
+    ] = fields
+    else {
+        return Err(unexpected("reply of another length"));
+    };
+    let applied = match bytes(outcome)? {
+        b"OK" => true,
+        b"STALE" => false,
+        _ => return Err(unexpected("reply with an unknown outcome")),
+    };
+    let count = Count {
+        users: whole(users)?,
+        revision: Revision(whole(revision)?),
+        recovering: flag(whole(recovering)?)?,
+    };
+    Ok(Reply {
+        applied,
+        count,
+        announced: Revision(whole(announced)?),
+        instances: small(instances)?,
+        stored_sequence: Sequence(whole(stored_sequence)?),
+        reaped: small(reaped)?,
+        repaired: small(repaired)?,
+    })
+}
+
+/// Parses the reply of `roster.lua`.
+pub(super) fn roster(value: &Value) -> Result<Roster, StoreError> {
+    let [public, connections, leases, meta] = array(value)? else {
+        return Err(unexpected("roster of another length"));
+    };
+    let [total, revision, recovering, clock] = array(meta)? else {
+        return Err(unexpected("roster with other meta fields"));
+    };
+    let clock = whole_or_zero(clock)?;
+    let expiries: HashMap<&[u8], u64> = pairs(leases)?.into_iter().collect();
+    let mut instances = Vec::new();
+    for (incarnation, users) in pairs(connections)? {
+        let expiry = expiries.get(incarnation);
+        instances.push(RosterEntry {
+            incarnation: String::from_utf8_lossy(incarnation).into_owned(),
+            users,
+            lease_left: expiry.map(|at| Duration::from_millis(at.saturating_sub(clock))),
+        });
+    }
+    instances.sort_by(|one, other| one.incarnation.cmp(&other.incarnation));
+    let count = Count {
+        users: whole_or_zero(total)?,
+        revision: Revision(whole_or_zero(revision)?),
+        recovering: whole_or_zero(recovering)? > 0,
+    };
+    Ok(Roster { users: whole_or_zero(public)?, count, instances })
+}
+
+/// The highest revision that is accepted from a message. The store continues from the highest revision that any instance has
+/// seen, so a forged message near the end of the range would leave it no room. This is half of what the script accepts from
+/// its own keys. With a thousand changes a second it takes seventy thousand years to get here.
+const REVISION_MAX: u64 = 1 << 51;
+
+/// A message of the channel as JSON.
+#[derive(Deserialize)]
+struct Message {
+    count: u64,
+    revision: Revision,
+    #[serde(default)]
+    recovering: bool,
+    key: Option<String>,
+    database: Option<u64>,
+}
+
+/// Parses a message of the channel. `own` is the dataset of this cluster.
+pub(super) fn announcement(payload: &[u8], own: &Dataset) -> Result<Announcement, StoreError> {
+    if payload.len() > ANNOUNCEMENT_BYTES_MAX {
+        return Err(unexpected("announcement that is too long"));
+    }
+    let message: Message =
+        serde_json::from_slice(payload).map_err(|_| unexpected("announcement that is no count"))?;
+    let Message { count: users, revision, recovering, key, database } = message;
+    let count = Count { users, revision, recovering };
+    if count.users > WHOLE_MAX || count.revision.0 > REVISION_MAX {
+        return Err(unexpected("announcement out of range"));
+    }
+    let (Some(key), Some(database)) = (key, database) else {
+        return Ok(Announcement::Unsigned(count));
+    };
+    let dataset = Dataset { key, database };
+    Ok(if dataset == *own { Announcement::Own(count) } else { Announcement::Foreign(dataset) })
+}
+
+fn unexpected(what: &str) -> StoreError {
+    StoreError::Protocol(format!("got a {what}").into())
+}
+
+fn array(value: &Value) -> Result<&[Value], StoreError> {
+    match value {
+        Value::Array(items) => Ok(items),
+        _ => Err(unexpected("value where an array should be")),
+    }
+}
+
+fn bytes(value: &Value) -> Result<&[u8], StoreError> {
+    match value {
+        Value::BulkString(bytes) => Ok(bytes),
+        Value::SimpleString(text) => Ok(text.as_bytes()),
+        Value::Okay => Ok(b"OK"),
+        _ => Err(unexpected("value where a string should be")),
+    }
+}
+
+/// Parses a whole number in the range that Lua holds exactly, as an integer or as decimal digits.
+fn whole(value: &Value) -> Result<u64, StoreError> {
+    let number = match value {
+        Value::Int(number) => u64::try_from(*number).ok(),
+        Value::BulkString(digits) => decimal(digits),
+        _ => None,
+    };
+    number
+        .filter(|&number| number <= WHOLE_MAX)
+        .ok_or_else(|| unexpected("value that is no whole number"))
+}
+
+fn decimal(digits: &[u8]) -> Option<u64> {
+    // `parse` would accept a leading plus sign.
+    if !digits.first()?.is_ascii_digit() {
+        return None;
+    }
+    std::str::from_utf8(digits).ok()?.parse().ok()
+}
+
+fn whole_or_zero(value: &Value) -> Result<u64, StoreError> {
+    match value {
+        Value::Nil => Ok(0),
+        present => whole(present),
+    }
+}
+
+fn small(value: &Value) -> Result<u32, StoreError> {
+    u32::try_from(whole(value)?).map_err(|_| unexpected("number that is too large"))
+}
+
+fn flag(number: u64) -> Result<bool, StoreError> {
+    match number {
+        0 => Ok(false),
+        1 => Ok(true),
+        _ => Err(unexpected("flag that is neither 0 nor 1")),
+    }
+}
+
+/// Parses a flat list of names and whole numbers.
+fn pairs(value: &Value) -> Result<Vec<(&[u8], u64)>, StoreError> {
+    let (pairs, rest) = array(value)?.as_chunks();
+    if !rest.is_empty() {
+        return Err(unexpected("list of pairs with an odd length"));
+    }
+    pairs.iter().map(|[name, number]| Ok((bytes(name)?, whole(number)?))).collect()
+}
+
+#[cfg(test)]
+#[path = "reply/tests.rs"]
+mod tests;

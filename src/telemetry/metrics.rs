@@ -1,0 +1,306 @@
+//! All metrics of an instance, in one struct. Nothing else registers metrics.
+//!
+//! Values that other parts hold already (the view, the connections) are set when the metrics page is requested.
+
+use std::time::Duration;
+
+use prometheus::{
+    Gauge, Histogram, HistogramOpts, IntCounter, IntCounterVec, IntGauge, IntGaugeVec, Opts,
+    Registry, TextEncoder,
+};
+
+use super::identity::Identity;
+
+/// Buckets for reports. On a local network a report takes well below a millisecond. After 0.75 s the store counts as
+/// unreachable; 2 s is the default lease.
+const REPORT_BUCKETS: &[f64] =
+    &[0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.75, 2.0];
+/// Buckets for emissions to one connection up to a hundred thousand.
+const EMISSION_BUCKETS: &[f64] = &[0.00005, 0.0002, 0.001, 0.005, 0.02, 0.05, 0.1, 0.25, 0.5, 1.0];
+/// Buckets for first values. After 0.25 s a newcomer is told the estimate.
+const JOIN_BUCKETS: &[f64] =
+    &[0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.3, 0.5, 1.0, 2.5];
+
+/// What each metric means, as Prometheus shows it.
+const HELP: &[(&str, &str)] = &[
+    ("cluster_users", "Users online in the whole cluster, as this instance holds it."),
+    ("connections", "Open connections."),
+    ("connections_max", "Sessions this instance takes at a time."),
+    ("connects_total", "Connections counted in, by the transport they began with."),
+    ("disconnects_total", "Connections counted out."),
+    ("refused_total", "Requests and connections turned away."),
+    ("streams", "Open event streams of the API."),
+    ("reports_total", "Reports to the store."),
+    ("report_seconds", "From sending a report to its answer."),
+    ("announcements_total", "Announcements received by pub/sub."),
+    ("foreign_announcements_total", "Messages on our channel that were somebody else's."),
+    ("resubscribes_total", "Subscriptions made anew after the first."),
+    ("emissions_total", "Rounds of sending the count to this instance's sockets."),
+    ("emitted_packets_total", "Packets handed to sockets, first values included."),
+    ("emission_seconds", "Time one round of sending took."),
+    ("join_to_emit_seconds", "From a connect until the emission that includes it."),
+    ("view_revision", "Revision of the count this instance shows."),
+    ("view_exact", "1 while the shown count is exact, 0 while it is an estimate."),
+    ("view_age_seconds", "Time since the newest answered report was sent."),
+    ("store_up", "1 while the store answers."),
+    ("instances", "Live instances, according to the store."),
+    ("leases_reaped_total", "Expired leases removed by this instance's reports."),
+    ("repairs_total", "Values of the store put right by this instance's reports."),
+    ("drift_users", "What the store holds for this instance minus its sockets."),
+    ("draining", "1 while this instance is shutting down."),
+    ("log_lines_dropped_total", "Lines of the log that could not be written."),
+    ("memory_limit_bytes", "The smallest limit on this process's memory; 0 if none is known."),
+    ("build_info", "Always 1; what is running, and where."),
+];
+
+/// A label and its values. Every counter starts at 0 for each value. If a series appeared with its first event, it would show
+/// no increase, and alerts would miss that event.
+type Label = (&'static str, &'static [&'static str]);
+const TRANSPORTS: Label = ("transport", &["websocket", "polling"]);
+/// Empty, because the engine adds its reasons for ending sessions: see [`Metrics::begin_reasons`].
+const DISCONNECT_REASONS: Label = ("reason", &[]);
+const REFUSAL_REASONS: Label = ("reason", &["descriptors", "admin", "streams"]);
+const OUTCOMES: Label = (
+    "outcome",
+    &[
+        "applied",
+        "stale",
+        "farewell",
+        "unreachable",
+        "timeout",
+        "refused",
+        "wrong_type",
+        "denied",
+        "protocol",
+    ],
+);
+
+/// All metrics. A clone is cheap and shares the same values.
+#[derive(Clone, Debug)]
+pub struct Metrics {
+    registry: Registry,
+    /// The count, as this instance shows it.
+    pub cluster_users: IntGauge,
+    /// Open connections by transport.
+    pub connections: IntGaugeVec,
+    /// The limit of sessions.
+    pub connections_max: IntGauge,
+    /// Connections counted in, by the transport they began with.
+    pub connects: IntCounterVec,
+    /// Connections counted out, by reason.
+    pub disconnects: IntCounterVec,
+    /// Requests and connections turned away, by reason.
+    pub refused: IntCounterVec,
+    /// Open event streams of the API.
+    pub streams: IntGauge,
+    /// Reports by outcome.
+    pub reports: IntCounterVec,
+    /// Time from sending a report to its answer.
+    pub report_seconds: Histogram,
+    /// Announcements that were received.
+    pub announcements: IntCounter,
+    /// Messages on the channel that belong to another cluster, or to no cluster.
+    pub foreign_announcements: IntCounter,
+    /// Subscriptions after the first one.
+    pub resubscribes: IntCounter,
+    /// Emissions.
+    pub emissions: IntCounter,
+    /// Counts that were handed to connections, including first values.
+    pub emitted_packets: IntCounter,
+    /// Time that an emission took.
+    pub emission_seconds: Histogram,
+    /// Time from a join until the client is told a count that includes it.
+    pub join_to_emit_seconds: Histogram,
+    /// Revision of the count that is shown.
+    pub view_revision: IntGauge,
+    /// 1 while the shown count is exact, 0 while it is an estimate.
+    pub view_exact: IntGauge,
+    /// Time since the newest answered report was sent.
+    pub view_age_seconds: Gauge,
+    /// 1 while the store answers.
+    pub store_up: IntGauge,
+    /// Live instances, according to the store.
+    pub instances: IntGauge,
+    /// Expired leases that reports of this instance removed.
+    pub leases_reaped: IntCounter,
+    /// Values in the store that reports of this instance corrected.
+    pub repairs: IntCounter,
+    /// The local count in the store minus the connections.
+    pub drift_users: IntGauge,
+    /// 1 from the first SIGTERM on.
+    pub draining: IntGauge,
+    /// Lines of the log that could not be written, or not in time.
+    pub log_lines_dropped: IntCounter,
+    /// The smallest limit on this process's memory; 0 if none is known.
+    pub memory_limit_bytes: IntGauge,
+    /// Who this instance is.
+    pub identity: Identity,
+}
+
+impl Metrics {
+    /// Registers all metrics in a new registry. `store` is the kind of store in use.
+    ///
+    /// # Errors
+    /// If two metrics have one name, or process metrics cannot be read on this system.
+    pub fn new(store: &str) -> Result<Self, prometheus::Error> {
+        let make = Maker { registry: Registry::new() };
+        make.process()?;
+        Ok(Self {
+            cluster_users: make.gauge("cluster_users")?,
+            connections: make.gauges("connections", "transport")?,
+            connections_max: make.gauge("connections_max")?,
+            connects: make.counters("connects_total", &TRANSPORTS)?,
+            disconnects: make.counters("disconnects_total", &DISCONNECT_REASONS)?,
+            refused: make.counters("refused_total", &REFUSAL_REASONS)?,
+            streams: make.gauge("streams")?,
+            reports: make.counters("reports_total", &OUTCOMES)?,
+            report_seconds: make.histogram("report_seconds", REPORT_BUCKETS)?,
+            announcements: make.counter("announcements_total")?,
+            foreign_announcements: make.counter("foreign_announcements_total")?,
+            resubscribes: make.counter("resubscribes_total")?,
+            emissions: make.counter("emissions_total")?,
+            emitted_packets: make.counter("emitted_packets_total")?,
+            emission_seconds: make.histogram("emission_seconds", EMISSION_BUCKETS)?,
+            join_to_emit_seconds: make.histogram("join_to_emit_seconds", JOIN_BUCKETS)?,
+            view_revision: make.gauge("view_revision")?,
+            view_exact: make.gauge("view_exact")?,
+            view_age_seconds: make.float_gauge("view_age_seconds")?,
+            store_up: make.gauge("store_up")?,
+            instances: make.gauge("instances")?,
+            leases_reaped: make.counter("leases_reaped_total")?,
+            repairs: make.counter("repairs_total")?,
+            drift_users: make.gauge("drift_users")?,
+            draining: make.gauge("draining")?,
+            log_lines_dropped: make.counter("log_lines_dropped_total")?,
+            memory_limit_bytes: make.gauge("memory_limit_bytes")?,
+            identity: make.identity(store)?,
+            registry: make.registry,
+        })
+    }
+
+    /// Adds the reasons of ended sessions and of refused requests as label values, at 0.
+    pub fn begin_reasons<'a>(
+        &self,
+        ended: impl IntoIterator<Item = &'a str>,
+        refused: impl IntoIterator<Item = &'a str>,
+    ) {
+        for (counter, reasons) in [
+            (&self.disconnects, ended.into_iter().collect::<Vec<_>>()),
+            (&self.refused, refused.into_iter().collect()),
+        ] {
+            for reason in reasons {
+                counter.with_label_values(&[reason]);
+            }
+        }
+    }
+
+    /// The metrics page, in the text format of Prometheus.
+    ///
+    /// # Errors
+    /// If a metric cannot be encoded, which is a bug.
+    pub fn render(&self) -> Result<String, prometheus::Error> {
+        TextEncoder::new().encode_to_string(&self.registry.gather())
+    }
+}
+
+/// Converts a number for a gauge; numbers that are too large become the largest.
+pub(crate) fn signed(number: u64) -> i64 {
+    i64::try_from(number).unwrap_or(i64::MAX)
+}
+
+/// Records a duration in a histogram of seconds.
+pub fn observe(histogram: &Histogram, duration: Duration) {
+    histogram.observe(duration.as_secs_f64());
+}
+
+struct Maker {
+    registry: Registry,
+}
+
+impl Maker {
+    fn identity(&self, store: &str) -> Result<Identity, prometheus::Error> {
+        let build_info = IntGaugeVec::new(options("build_info"), &Identity::LABELS)?;
+        Ok(Identity::new(self.add(build_info)?, store))
+    }
+
+    #[cfg(target_os = "linux")]
+    fn process(&self) -> Result<(), prometheus::Error> {
+        let process = prometheus::process_collector::ProcessCollector::for_self();
+        self.registry.register(Box::new(process))
+    }
+
+    #[cfg(not(target_os = "linux"))]
+    #[allow(
+        clippy::unnecessary_wraps,
+        clippy::unused_self,
+        reason = "the same face on every system"
+    )]
+    fn process(&self) -> Result<(), prometheus::Error> {
+        Ok(())
+    }
+
+    fn gauge(&self, name: &str) -> Result<IntGauge, prometheus::Error> {
+        self.add(IntGauge::with_opts(options(name))?)
+    }
+
+    fn float_gauge(&self, name: &str) -> Result<Gauge, prometheus::Error> {
+        self.add(Gauge::with_opts(options(name))?)
+    }
+
+    fn counter(&self, name: &str) -> Result<IntCounter, prometheus::Error> {
+        self.add(IntCounter::with_opts(options(name))?)
+    }
+
+    fn gauges(&self, name: &str, label: &str) -> Result<IntGaugeVec, prometheus::Error> {
+        self.add(IntGaugeVec::new(options(name), &[label])?)
+    }
+
+    fn counters(
+        &self,
+        name: &str,
+        (label, values): &Label,
+    ) -> Result<IntCounterVec, prometheus::Error> {
+        let counters = self.add(IntCounterVec::new(options(name), &[label])?)?;
+        for value in *values {
+            counters.with_label_values(&[value]);
+        }
+        Ok(counters)
+    }
+
+    fn histogram(&self, name: &str, buckets: &[f64]) -> Result<Histogram, prometheus::Error> {
+        let options = HistogramOpts::from(options(name)).buckets(buckets.to_vec());
+        self.add(Histogram::with_opts(options)?)
+    }
+
+    fn add<C>(&self, collector: C) -> Result<C, prometheus::Error>
+    where
+        C: prometheus::core::Collector + Clone + 'static,
+    {
+        self.registry.register(Box::new(collector.clone()))?;
+        Ok(collector)
+    }
+}
+
+fn options(name: &str) -> Opts {
+    let help = HELP.iter().find(|(described, _)| *described == name).map_or("", |(_, help)| help);
+    Opts::new(name, help).namespace("headcount")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Goal: every metric says what it means. Method: the page of a new instance, in which each family that has
+    /// a type has a help text as well.
+    #[test]
+    fn every_metric_is_described() {
+        let metrics = Metrics::new("embedded").unwrap();
+        let undescribed: Vec<_> =
+            HELP.iter().filter(|(name, help)| name.is_empty() || help.is_empty()).collect();
+        assert!(undescribed.is_empty(), "{undescribed:?}");
+        let page = metrics.render().unwrap();
+        for line in page.lines().filter(|line| line.starts_with("# HELP headcount_")) {
+            assert!(line.split(' ').count() > 3, "{line}");
+        }
+    }
+}
