@@ -185,6 +185,7 @@ const FLAGS: &[(&str, &str)] = &[
     ("--max-connections", "HEADCOUNT_MAX_CONNECTIONS"),
     ("--drain-delay", "HEADCOUNT_DRAIN_DELAY"),
     ("--drain", "HEADCOUNT_DRAIN"),
+    ("--instance-name", "HEADCOUNT_INSTANCE_NAME"),
     ("--log", "HEADCOUNT_LOG"),
     ("--log-format", "HEADCOUNT_LOG_FORMAT"),
     ("--test-incarnation", "HEADCOUNT_TEST_INCARNATION"),
