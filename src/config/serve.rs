@@ -7,6 +7,7 @@ use uuid::Uuid;
 
 use super::{
     health::DEFAULT_ADMIN,
+    service_manager::ServiceManagerConfig,
     setting::{ConfigError, Setting},
     store::{RedisConfig, StoreArgs},
     timing::{emit_interval, heartbeat_and_lease},
@@ -127,6 +128,8 @@ pub struct Config {
     pub keep_alive: Duration,
     pub log: LogSettings,
     pub incarnation: Incarnation,
+    /// Given by the service manager rather than by a flag.
+    pub service_manager: ServiceManagerConfig,
 }
 
 impl ServeArgs {
@@ -161,6 +164,7 @@ impl ServeArgs {
                 .duration(Duration::from_secs(1), Duration::from_hours(1))?,
             log: self.log()?,
             incarnation: self.incarnation()?,
+            service_manager: ServiceManagerConfig::from_environment(),
         })
     }
 
