@@ -28,7 +28,9 @@ mod log_lines;
 mod neighbours;
 mod outages;
 mod permissions;
+mod rolling;
 mod sentinel;
+mod service_manager;
 
 mod adapter;
 
