@@ -29,7 +29,9 @@ mod log_lines;
 mod neighbours;
 mod outages;
 mod permissions;
+mod rolling;
 mod sentinel;
+mod service_manager;
 
 mod adapter;
 
