@@ -10,7 +10,6 @@ pub mod store;
 pub mod timing;
 
 pub mod health;
-pub mod load;
 pub mod member;
 pub mod serve;
 pub mod status;

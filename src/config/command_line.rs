@@ -3,8 +3,9 @@
 use std::env;
 
 use clap::{CommandFactory, FromArgMatches, Parser, Subcommand, builder::Resettable};
+use headcount_load::LoadArgs;
 
-use super::{health::HealthArgs, load::LoadArgs, serve::ServeArgs, status::StatusArgs};
+use super::{health::HealthArgs, serve::ServeArgs, status::StatusArgs};
 
 /// Tells every visitor of a site how many people are online right now, on any number of servers.
 #[derive(Debug, Parser)]

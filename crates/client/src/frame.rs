@@ -1,81 +1,131 @@
-//! Frames of RFC 6455, as far as short messages of text need them. Pure.
+//! Frames of websockets (RFC 6455), as far as short messages of text need them.
 //!
 //! Servers of Socket.IO send each message in one frame; fragments, compression and binary are refused.
 
-use crate::load::{fault::Fault, wire::Found};
+use crate::{Decoded, Error, Packet, packet::DISCONNECT};
 
-/// A handshake is the longest message there is; a longer one is not meant for a visitor.
+/// The longest message that is accepted. The handshake is the longest that a visitor needs.
 const PAYLOAD_BYTES_MAX: usize = 16 * 1024;
-/// What fits beside a length of seven bits; visitors have no more to say, and control frames may not.
+/// What fits beside a length of seven bits. Clients have no more to say, and control frames may not be longer.
 const SHORT_BYTES_MAX: usize = 125;
 /// Clients must mask what they send, against caches that would take it for a request. No cache is fooled by
-/// what a visitor has to say, so the mask need not be a secret.
+/// what a client has to say, so the mask need not be a secret.
 const MASK: [u8; 4] = [0x5a, 0xa5, 0x3c, 0xc3];
+
+/// The code of a close frame that ends a websocket in order.
+const NORMAL_CLOSURE: [u8; 2] = 1000_u16.to_be_bytes();
 
 const FINAL: u8 = 0x80;
 const MASKED: u8 = 0x80;
 const LENGTH_OF_16_BITS: u8 = 126;
 
-/// What a frame is for; the numbers are those of the wire.
+/// What a frame is for; the numbers are those of RFC 6455.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[repr(u8)]
-pub(super) enum Kind {
-    /// A message.
+pub enum Opcode {
+    /// Carries a message.
     Text = 1,
-    /// The end.
+    /// Ends the websocket.
     Close = 8,
-    /// Wants its payload back.
+    /// Asks for a pong.
     Ping = 9,
-    /// Brings it back.
+    /// Answers a ping, with the same payload.
     Pong = 10,
 }
 
-/// Looks for a whole frame from a server at the beginning of `bytes`, and hands it to `read`.
-pub(super) fn find<T>(
-    bytes: &[u8],
-    read: impl FnOnce(Kind, &[u8]) -> Result<T, Fault>,
-) -> Found<T> {
+/// What one frame of a session brings.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Message {
+    /// A packet.
+    Packet(Packet),
+    /// The websocket's own ping, which is no packet. It wants a [`Opcode::Pong`] with the same payload.
+    Ping(Vec<u8>),
+    /// The websocket's own pong: nothing to act on.
+    Pong,
+    /// The websocket ends.
+    Close,
+}
+
+impl Message {
+    /// Decodes a whole frame from a server.
+    ///
+    /// # Errors
+    /// If the frame or its packet is outside the contract.
+    pub fn decode(bytes: &[u8]) -> Decoded<Self> {
+        decode(bytes, |opcode, payload| {
+            Ok(match opcode {
+                Opcode::Text => Self::Packet(Packet::parse(payload)?),
+                Opcode::Ping => Self::Ping(payload.to_vec()),
+                Opcode::Pong => Self::Pong,
+                Opcode::Close => Self::Close,
+            })
+        })
+    }
+}
+
+/// Decodes a whole frame from a server, whose payload is handed to `read`.
+fn decode<T>(bytes: &[u8], read: impl FnOnce(Opcode, &[u8]) -> Result<T, Error>) -> Decoded<T> {
     let &[first, second, ref rest @ ..] = bytes else {
         return Ok(None);
     };
-    let kind = match first {
-        0x81 => Kind::Text,
-        0x88 => Kind::Close,
-        0x89 => Kind::Ping,
-        0x8a => Kind::Pong,
-        _ => return Err(Fault::Strange("a frame other than of whole text")),
+    let opcode = match first {
+        0x81 => Opcode::Text,
+        0x88 => Opcode::Close,
+        0x89 => Opcode::Ping,
+        0x8a => Opcode::Pong,
+        _ => return Err(Error::unexpected("a frame other than of whole text", bytes)),
     };
     let (header_bytes, payload_bytes) = match (second, rest) {
         (0..=125, _) => (2, usize::from(second)),
         (LENGTH_OF_16_BITS, &[high, low, ..]) => (4, usize::from(u16::from_be_bytes([high, low]))),
         (LENGTH_OF_16_BITS, _) => return Ok(None),
-        _ => return Err(Fault::Strange("a frame that is masked or huge")),
+        _ => return Err(Error::unexpected("a frame that is masked or huge", bytes)),
     };
-    if payload_bytes > PAYLOAD_BYTES_MAX || (kind != Kind::Text && payload_bytes > SHORT_BYTES_MAX)
+    if payload_bytes > PAYLOAD_BYTES_MAX
+        || (opcode != Opcode::Text && payload_bytes > SHORT_BYTES_MAX)
     {
-        return Err(Fault::Strange("a frame that is too long"));
+        return Err(Error::unexpected("a frame that is too long", bytes));
     }
     let end = header_bytes + payload_bytes;
     match bytes.get(header_bytes..end) {
-        Some(payload) => read(kind, payload).map(|found| Some((found, end))),
+        Some(payload) => read(opcode, payload).map(|found| Some((found, end))),
         None => Ok(None),
     }
 }
 
 /// A whole frame from a client.
-pub(super) fn encode(kind: Kind, payload: &[u8]) -> Vec<u8> {
-    assert!(payload.len() <= SHORT_BYTES_MAX, "visitors have little to say");
+///
+/// # Panics
+/// If the payload is longer than 125 bytes. Nothing that a client has to say is.
+pub fn encode(opcode: Opcode, payload: &[u8]) -> Vec<u8> {
+    assert!(payload.len() <= SHORT_BYTES_MAX, "clients have little to say");
     let length = u8::try_from(payload.len()).expect("it was just compared");
-    let mut frame = vec![FINAL | kind as u8, MASKED | length];
+    let mut frame = vec![FINAL | opcode as u8, MASKED | length];
     frame.extend(MASK);
     frame.extend(payload.iter().zip(MASK.iter().cycle()).map(|(byte, mask)| byte ^ mask));
     frame
+}
+
+/// A whole frame with a packet.
+///
+/// # Panics
+/// If the packet is longer than 125 bytes. None of those in [`crate::packet`] is.
+pub fn encode_packet(packet: &str) -> Vec<u8> {
+    encode(Opcode::Text, packet.as_bytes())
+}
+
+/// The frames that leave the namespace and close the websocket in order, as socket.io-client does.
+pub fn encode_leave() -> Vec<u8> {
+    let mut frames = encode_packet(DISCONNECT);
+    frames.extend(encode(Opcode::Close, &NORMAL_CLOSURE));
+    frames
 }
 
 #[cfg(test)]
 mod tests {
     use std::io::Cursor;
 
+    use headcount_mutate::mutated;
     use proptest::prelude::*;
     use tokio_tungstenite::tungstenite::{
         Message, WebSocket,
@@ -83,10 +133,9 @@ mod tests {
     };
 
     use super::*;
-    use crate::fixtures::mutate::mutated;
 
-    fn found(bytes: &[u8]) -> Found<(Kind, Vec<u8>)> {
-        find(bytes, |kind, payload| Ok((kind, payload.to_vec())))
+    fn decoded(bytes: &[u8]) -> Decoded<(Opcode, Vec<u8>)> {
+        decode(bytes, |opcode, payload| Ok((opcode, payload.to_vec())))
     }
 
     /// What a server of another make sends for these messages.
@@ -112,9 +161,9 @@ mod tests {
             [0x81, 126, 0x40, 0x01],
             [0x89, 126, 0, 126],
         ] {
-            assert!(found(&start).is_err(), "{start:x?}");
+            assert!(decoded(&start).is_err(), "{start:x?}");
         }
-        assert_eq!(found(&[0x81, 126, 0x40, 0x00]), Ok(None), "this is just short enough");
+        assert_eq!(decoded(&[0x81, 126, 0x40, 0x00]), Ok(None), "this is just short enough");
     }
 
     proptest! {
@@ -122,7 +171,7 @@ mod tests {
         #[test]
         fn any_bytes_are_survived(start in prop::sample::select(vec![vec![], vec![0x81], vec![0x88, 2]]), rest: Vec<u8>) {
             let bytes = [start, rest].concat();
-            if let Ok(Some((_, length))) = found(&bytes) {
+            if let Ok(Some((_, length))) = decoded(&bytes) {
                 prop_assert!(length <= bytes.len());
             }
         }
@@ -136,19 +185,19 @@ mod tests {
             let bytes = sent_by_a_server(&messages);
             let mut rest = &bytes[..];
             for message in messages {
-                let kind = if message.is_ping() { Kind::Ping } else { Kind::Text };
-                let (frame, length) = found(rest)?.expect("a whole frame");
-                prop_assert_eq!(frame, (kind, message.into_data().to_vec()));
-                prop_assert_eq!(found(&rest[..length - 1])?, None);
+                let opcode = if message.is_ping() { Opcode::Ping } else { Opcode::Text };
+                let (frame, length) = decoded(rest)?.expect("a whole frame");
+                prop_assert_eq!(frame, (opcode, message.into_data().to_vec()));
+                prop_assert_eq!(decoded(&rest[..length - 1])?, None);
                 rest = &rest[length..];
             }
             prop_assert!(rest.is_empty());
         }
 
-        /// Goal: a real server understands visitors. Method: tungstenite reads what is encoded here.
+        /// Goal: a real server understands clients. Method: tungstenite reads what is encoded here.
         #[test]
         fn a_real_server_understands(text in "[ -~]{0,125}") {
-            let bytes = encode(Kind::Text, text.as_bytes());
+            let bytes = encode(Opcode::Text, text.as_bytes());
             let config = WebSocketConfig::default();
             let mut socket = WebSocket::from_raw_socket(Cursor::new(bytes), Role::Server, Some(config));
             prop_assert_eq!(socket.read().unwrap(), Message::text(text));
@@ -161,10 +210,10 @@ mod tests {
             bytes in mutated("\\PC{0,150}".prop_map(|text| sent_by_a_server(&[Message::text(text)]))),
             cut: prop::sample::Index,
         ) {
-            match found(&bytes[..cut.index(bytes.len() + 1)]) {
+            match decoded(&bytes[..cut.index(bytes.len() + 1)]) {
                 Ok(None) => {}
-                Ok(early) => prop_assert_eq!(found(&bytes), Ok(early)),
-                Err(_) => prop_assert!(found(&bytes).is_err()),
+                Ok(early) => prop_assert_eq!(decoded(&bytes), Ok(early)),
+                Err(_) => prop_assert!(decoded(&bytes).is_err()),
             }
         }
     }

@@ -1,17 +1,14 @@
-//! What a run comes to: a table for people, and the same as JSON. Pure.
+//! The report of a run: a table for people, and the same as JSON. Pure.
 
 use std::{collections::BTreeMap, fmt, time::Duration};
 
 use hdrhistogram::Histogram;
 use serde::Serialize;
 
-use super::{
-    tally::Totals,
-    verdict::{ServerSays, Verdict},
-};
 use crate::{
-    config::load::{LoadConfig, Target},
-    core::pace::whole_millis,
+    flags::{LoadConfig, Target},
+    stats::Totals,
+    verdict::{ServerSays, Verdict},
 };
 
 /// The report of one run. Durations are in the unit of their names.
@@ -25,17 +22,17 @@ pub struct Report {
     pub seconds: f64,
     /// Whether a signal ended it.
     pub stopped_early: bool,
-    /// Visitors who set out, those who came again among them.
+    /// Visits that were begun; a visitor that comes back counts again.
     pub started: u64,
-    /// Visitors who were told a count.
+    /// Visitors that received a count.
     pub connected: u64,
-    /// Visitors who never were, by reason.
+    /// Visitors that never received one, by reason.
     pub refused: BTreeMap<String, u64>,
-    /// Visitors who lost their connection later, by reason.
+    /// Visitors that lost their connection later, by reason.
     pub lost: BTreeMap<String, u64>,
-    /// Visitors who left before the end because they were asked to.
+    /// Visitors that left before the end because they were asked to.
     pub left: u64,
-    /// Visitors who were missing at the end because they were refused or had lost their connection.
+    /// Visitors that were missing at the end because they were refused or had lost their connection.
     pub missing: u64,
     /// Counts received by all visitors.
     pub counts_received: u64,
@@ -45,13 +42,13 @@ pub struct Report {
     pub join_to_count: Latency,
     /// Whether visitors and servers agreed at the end.
     pub end: Verdict,
-    /// How long after the last join or leave they did, or were given up on.
+    /// Milliseconds from the last join or leave until all agreed, or until the settle time was over.
     pub settled_ms: u64,
     /// Nobody is missing and everybody agrees.
     pub right: bool,
 }
 
-/// Percentiles, in milliseconds.
+/// The percentiles of a latency, in milliseconds.
 #[derive(Clone, Copy, Debug, Serialize)]
 #[allow(missing_docs, reason = "the names say all there is")]
 pub struct Latency {
@@ -64,8 +61,8 @@ pub struct Latency {
 }
 
 impl Latency {
-    /// Of microseconds; all zero if nobody connected.
-    pub(super) fn of(histogram: &Histogram<u64>) -> Self {
+    /// The percentiles of a histogram of microseconds; all are zero if nobody connected.
+    pub(crate) fn of(histogram: &Histogram<u64>) -> Self {
         let at = |percent| milliseconds(histogram.value_at_percentile(percent));
         Self {
             samples: histogram.len(),
@@ -78,29 +75,34 @@ impl Latency {
     }
 }
 
-/// To the hundredth, which is what three digits of a latency are worth.
+/// Milliseconds to the hundredth: a latency is kept to three digits.
 #[allow(clippy::cast_precision_loss, reason = "a latency ends at a minute")]
 fn milliseconds(micros: u64) -> f64 {
     (micros as f64 / 10.0).round() / 100.0
 }
 
+/// A duration in whole milliseconds, rounded down.
+pub(crate) fn whole_millis(duration: Duration) -> u64 {
+    u64::try_from(duration.as_millis()).unwrap_or(u64::MAX)
+}
+
 /// What a report is made of.
 #[derive(Debug)]
-pub(super) struct Run<'a> {
-    pub(super) config: &'a LoadConfig,
-    pub(super) totals: &'a Totals,
-    pub(super) counts_received: u64,
-    pub(super) missing: usize,
-    pub(super) verdict: Verdict,
+pub(crate) struct Run<'a> {
+    pub(crate) config: &'a LoadConfig,
+    pub(crate) totals: &'a Totals,
+    pub(crate) counts_received: u64,
+    pub(crate) missing: usize,
+    pub(crate) verdict: Verdict,
     /// From the first join to the last look at the counts.
-    pub(super) took: Duration,
-    /// The end of it, after the last join or leave.
-    pub(super) settled: Duration,
-    pub(super) stopped_early: bool,
+    pub(crate) took: Duration,
+    /// The part of it after the last join or leave.
+    pub(crate) settled: Duration,
+    pub(crate) stopped_early: bool,
 }
 
 impl Report {
-    pub(super) fn of(run: Run<'_>) -> Self {
+    pub(crate) fn of(run: Run<'_>) -> Self {
         let Run { config, totals, counts_received, missing, verdict, took, settled, stopped_early } =
             run;
         Self {
@@ -185,7 +187,7 @@ fn row(f: &mut fmt::Formatter<'_>, name: &str, cells: [String; 5]) -> fmt::Resul
     writeln!(f)
 }
 
-/// A sum, and behind it what it is made of.
+/// A line with a sum, and behind it how often each reason occurred.
 fn reasons(f: &mut fmt::Formatter<'_>, name: &str, reasons: &BTreeMap<String, u64>) -> fmt::Result {
     let sum: u64 = reasons.values().sum();
     write!(f, "{name:<18}{sum:>10}")?;
@@ -197,31 +199,26 @@ fn reasons(f: &mut fmt::Formatter<'_>, name: &str, reasons: &BTreeMap<String, u6
 
 #[cfg(test)]
 mod tests {
-    use clap::Parser;
+    use headcount_client::Error;
 
     use super::*;
-    use crate::{
-        config::command_line::{Cli, Command},
-        load::{fault::Fault, tally::Tally, verdict::Evidence},
-    };
+    use crate::{flags::tests::check, stats::Stats, verdict::Evidence};
 
     fn report(told: &[u64]) -> Report {
-        let cli = Cli::try_parse_from(["headcount", "load"]).unwrap();
-        let Some(Command::Load(load)) = cli.command else { panic!("not load: {cli:?}") };
-        let tally = Tally::new();
+        let stats = Stats::new();
         for _ in told {
-            tally.started();
-            tally.joined(Duration::from_micros(1500), Duration::from_micros(750));
+            stats.started();
+            stats.joined(Duration::from_micros(1500), Duration::from_micros(750));
         }
-        tally.refused(&Fault::Status(503));
+        stats.refused(&Error::Status(503).into());
         let url = "http://127.0.0.1:3000".to_owned();
         let servers = vec![ServerSays { url, count: Some(3), exact: Some(true) }];
         Report::of(Run {
-            config: &load.check().unwrap(),
-            totals: &tally.totals(),
+            config: &check(&[]).unwrap(),
+            totals: &stats.totals(),
             counts_received: 7,
             missing: 0,
-            verdict: Verdict::of(Evidence { told: told.to_vec(), servers, alone: false }),
+            verdict: Verdict::of(Evidence { last_counts: told.to_vec(), servers, alone: false }),
             took: Duration::from_millis(12_345),
             settled: Duration::from_millis(12),
             stopped_early: false,
