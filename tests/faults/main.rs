@@ -30,34 +30,34 @@ mod checks;
 mod mutants;
 mod patched;
 
-#[path = "../cluster/balancer.rs"]
+#[path = "../../crates/testkit/src/balancer.rs"]
 mod balancer;
 #[allow(dead_code, reason = "other tests use the rest of it")]
-#[path = "../cluster/client.rs"]
+#[path = "../../crates/testkit/src/client.rs"]
 mod client;
 #[allow(dead_code, reason = "other tests use the rest of it")]
-#[path = "../cluster/cluster.rs"]
+#[path = "../../crates/testkit/src/cluster.rs"]
 mod cluster;
 #[allow(dead_code, reason = "other tests use the rest of it")]
-#[path = "../cluster/http.rs"]
+#[path = "../../crates/testkit/src/http.rs"]
 mod http;
 #[allow(dead_code, reason = "other tests use the rest of it")]
-#[path = "../cluster/instance.rs"]
+#[path = "../../crates/testkit/src/instance.rs"]
 mod instance;
 #[allow(dead_code, reason = "other tests use the rest of it")]
-#[path = "../cluster/outsider.rs"]
+#[path = "../../crates/testkit/src/outsider.rs"]
 mod outsider;
 #[allow(dead_code, reason = "other tests use the rest of it")]
-#[path = "../cluster/record.rs"]
+#[path = "../../crates/testkit/src/record.rs"]
 mod record;
 #[allow(dead_code, reason = "other tests use the rest of it")]
-#[path = "../support/redis_server.rs"]
+#[path = "../../crates/testkit/src/redis_server.rs"]
 mod redis_server;
 #[allow(dead_code, reason = "other tests use the rest of it")]
-#[path = "../support/sentinel_set.rs"]
+#[path = "../../crates/testkit/src/sentinel_set.rs"]
 mod sentinel_set;
 #[allow(dead_code, reason = "other tests use the rest of it")]
-#[path = "../cluster/waiting.rs"]
+#[path = "../../crates/testkit/src/waiting.rs"]
 mod waiting;
 
 use std::{process::ExitCode, sync::Arc};
