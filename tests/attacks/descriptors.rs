@@ -3,18 +3,19 @@
 
 use std::time::{Duration, Instant};
 
-use rustix::process::{Pid, Resource, Rlimit, getrlimit, prlimit};
-use tokio::time::sleep;
-
-use crate::{
-    besieged::{Besieged, CROWD},
+use headcount_testkit::{
     client::{Client, Transport},
-    cluster::{Cluster, Machine},
+    cluster::Cluster,
     instance::Instance,
+    machine::Machine,
     raw::{Raw, ask},
     redis_server::RedisServer,
     waiting::eventually,
 };
+use rustix::process::{Pid, Resource, Rlimit, getrlimit, prlimit};
+use tokio::time::sleep;
+
+use crate::besieged::{Besieged, CROWD};
 
 /// How many open files the instance may have, and how many silent connections want one.
 const OPEN_FILES: u16 = 800;

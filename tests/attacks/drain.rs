@@ -2,19 +2,19 @@
 
 use std::time::{Duration, Instant};
 
-use rustix::process::Signal;
-use tokio::time::sleep;
-
-use crate::{
+use headcount_testkit::{
     balancer::Balancer,
     client::{Client, Transport},
-    cluster::{Cluster, Machine, records_of},
+    cluster::{Cluster, records_of},
     foreign::{ForeignClients, Library},
     http,
+    machine::Machine,
     record::{Entry, Event, Record},
     redis_server::RedisServer,
     waiting::eventually,
 };
+use rustix::process::Signal;
+use tokio::time::sleep;
 
 /// Clients of each transport, in Rust and in Node.
 const RUST_EACH: usize = 50;

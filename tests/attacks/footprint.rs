@@ -3,10 +3,9 @@
 use std::net::SocketAddr;
 
 use futures_util::{StreamExt, stream};
-
-use crate::{
+use headcount_testkit::{
     instance::Instance,
-    raw::{Raw, Way, polling_session, post, post_in_chunks, session_in, text},
+    raw::{Raw, Way, frames::text, polling_session, post, post_in_chunks, session_in},
     waiting::eventually,
 };
 

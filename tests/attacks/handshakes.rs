@@ -7,12 +7,12 @@ use std::{
 };
 
 use futures_util::{StreamExt, stream};
-
-use crate::{
-    besieged::{Besieged, CROWD},
+use headcount_testkit::{
     raw::{Raw, ask, upgrade},
     waiting::eventually,
 };
+
+use crate::besieged::{Besieged, CROWD};
 
 /// How many handshakes come at about the same time, and how many sessions there may be.
 const HANDSHAKES: usize = 3000;

@@ -5,14 +5,15 @@ use std::{
     process::{Command, Stdio},
 };
 
-use crate::{
-    besieged::{Besieged, CROWD},
+use headcount_testkit::{
     client::{Client, Transport},
     cluster::{Cluster, records_of},
     http,
     instance::Instance,
     waiting::eventually,
 };
+
+use crate::besieged::{Besieged, CROWD};
 
 /// Goal: Prometheus' own linter finds nothing on the page, whatever has happened. Method: a crowd, a client that
 /// left, and a refusal, so that every kind of metric has a value; then `promtool check metrics`.

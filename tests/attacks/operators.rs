@@ -1,17 +1,16 @@
 //! `headcount status` and `headcount health`, as operators and containers use them.
 
 use deadpool_redis::redis;
-use rustix::process::Signal;
-use serde_json::Value;
-
-use crate::{
+use headcount_testkit::{
     client::{Client, Transport},
     cluster::{Cluster, records_of},
     instance::{Instance, Process, Setting},
-    outsider::KEY,
+    redis_client::KEY,
     redis_server::{RedisServer, free_port},
     waiting::eventually,
 };
+use rustix::process::Signal;
+use serde_json::Value;
 
 /// What a run of the program gave.
 #[derive(Debug)]

@@ -1,12 +1,12 @@
 //! Pages of other sites: one rule for websockets, polling and the API.
 
-use rstest::rstest;
-
-use crate::{
-    besieged::Besieged,
+use headcount_testkit::{
     instance::Instance,
     raw::{Answer, Raw, ask, polling_session, post, upgrade},
 };
+use rstest::rstest;
+
+use crate::besieged::Besieged;
 
 /// The address of Socket.IO's polling handshake.
 const POLLING: &str = "/socket.io/?EIO=4&transport=polling";

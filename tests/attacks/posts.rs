@@ -6,17 +6,17 @@ use std::{
 };
 
 use futures_util::future::join_all;
-use rstest::rstest;
-use tokio::time::sleep;
-
-use crate::{
+use headcount_testkit::{
     instance::{Instance, Shown},
     raw::{
-        Answer, BINARY, FINAL, PING, Raw, Way, ask, frame, poll, polling_alive, polling_counted,
-        polling_session, post, post_in_chunks, say, text,
+        Answer, Raw, Way, ask,
+        frames::{BINARY, FINAL, PING, frame, text},
+        poll, polling_alive, polling_counted, polling_session, post, post_in_chunks, say,
     },
     waiting::eventually,
 };
+use rstest::rstest;
+use tokio::time::sleep;
 
 /// What only servers send, what is only valid amid an upgrade, and what no protocol has.
 const WRONG: [&str; 16] = [

@@ -6,12 +6,10 @@ use std::{
 };
 
 use futures_util::future::join_all;
+use headcount_testkit::raw::{Raw, polling_session, post};
 use tokio::time::sleep;
 
-use crate::{
-    besieged::Besieged,
-    raw::{Raw, polling_session, post},
-};
+use crate::besieged::Besieged;
 
 /// How many of each kind.
 const ATTACKERS: usize = 20;

@@ -6,14 +6,13 @@ use std::{
 };
 
 use futures_util::future::join_all;
-use rstest::rstest;
-use tokio::time::timeout;
-
-use crate::{
+use headcount_testkit::{
     instance::{Instance, Shown},
-    raw::{Raw, ask, poll, polling_counted, polling_session, post, text},
+    raw::{Raw, ask, frames::text, poll, polling_counted, polling_session, post},
     waiting::eventually,
 };
+use rstest::rstest;
+use tokio::time::timeout;
 
 /// A visitor whose requests are cut is out at once; this is what a busy machine may take. Without that it would take
 /// ten seconds at least.

@@ -1,13 +1,8 @@
 //! The lesson's application, `examples/lesson.rs`: built once, and started as a process like an instance.
 
-use std::{
-    net::SocketAddr,
-    path::{Path, PathBuf},
-    process::Command,
-    sync::OnceLock,
-};
+use std::{net::SocketAddr, path::PathBuf, process::Command, sync::OnceLock};
 
-use crate::{
+use headcount_testkit::{
     http,
     instance::{FREE_PORTS, Process, Setting},
     waiting::eventually,
@@ -57,8 +52,7 @@ fn program() -> PathBuf {
 }
 
 fn build() -> PathBuf {
-    let binary = Path::new(env!("CARGO_BIN_EXE_headcount"));
-    let made = binary.parent().expect("it lies in a folder");
+    let made = headcount_testkit::program::folder();
     let profile = match made.file_name().and_then(|name| name.to_str()) {
         Some("debug") | None => "dev",
         Some(profile) => profile,

@@ -13,7 +13,7 @@ use std::{net::SocketAddr, pin::Pin};
 
 use serde_json::Value;
 
-use crate::{
+use headcount_testkit::{
     instance::Instance,
     raw::{Answer, ask, poll, polling_session, say},
 };

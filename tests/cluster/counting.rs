@@ -1,6 +1,6 @@
 //! The main job: everybody sees how many are there, whoever comes and goes, wherever.
 
-use crate::{
+use headcount_testkit::{
     client::{Client, Transport},
     cluster::{Cluster, records_of},
     foreign::{ForeignClients, Library},
@@ -14,7 +14,7 @@ use crate::{
 #[tokio::test(flavor = "multi_thread")]
 async fn sixty_clients_on_three_instances_agree() {
     let cluster = Cluster::start(3).await;
-    let listener = cluster.outsider.listen().await;
+    let listener = cluster.redis_client.listen().await;
     let mut node = ForeignClients::start(Library::Newest);
     let mut in_node = Vec::new();
     let mut in_rust = Vec::new();

@@ -2,15 +2,14 @@
 
 use std::time::Duration;
 
-use rustix::process::Signal;
-
-use crate::{
+use headcount_testkit::{
     client::{Client, Transport},
     cluster::{Cluster, clients_say, records_of},
     instance::Shown,
     record::Record,
     waiting::eventually,
 };
+use rustix::process::Signal;
 
 /// Lease + heartbeat, and a second for a busy machine.
 const GONE_WITHIN: Duration = Duration::from_millis(2500 + 1000);
@@ -107,7 +106,7 @@ async fn two_instances_with_one_id_become_two() {
     let clients = five_clients_each(&cluster);
     cluster.agrees_on(10, &records_of(clients.iter().flatten())).await;
     eventually("two instances of five users", async || {
-        let instances = cluster.outsider.instances().await?;
+        let instances = cluster.redis_client.instances().await?;
         let users: Vec<u64> = instances.values().copied().collect();
         if users == [5, 5] { Ok(()) } else { Err(format!("{instances:?}")) }
     })

@@ -1,8 +1,6 @@
 //! Instances that are asked to end: clients move on by themselves, and the count stays right.
 
-use rustix::process::Signal;
-
-use crate::{
+use headcount_testkit::{
     balancer::Balancer,
     client::{Client, Transport},
     cluster::{Cluster, records_of},
@@ -10,6 +8,7 @@ use crate::{
     record::{Event, Record},
     waiting::eventually,
 };
+use rustix::process::Signal;
 
 /// Goal: after SIGTERM every kind of client returns elsewhere by itself, the count is right, and the exit
 /// code is 0. Method: clients in Node and Rust on all transports reach the first of two instances through a
@@ -50,7 +49,7 @@ async fn ends_politely(signal: Signal) {
 
     let settled = cluster.agrees_on(12, &records).await;
     println!("all clients were back and right {settled:?} later");
-    let instances = cluster.outsider.instances().await;
+    let instances = cluster.redis_client.instances().await;
     assert_eq!(
         instances.map(|instances| instances.len()),
         Ok(1),

@@ -6,14 +6,13 @@ use std::{
 };
 
 use futures_util::future::join_all;
-use rstest::rstest;
-use rustix::process::Signal;
-
-use crate::{
+use headcount_testkit::{
     instance::Instance,
     raw::{Answer, Raw, ask, upgrade},
     waiting::eventually,
 };
+use rstest::rstest;
+use rustix::process::Signal;
 
 /// What is refused is refused within this, also on a busy machine; an open session without a join stays for ten seconds.
 const AT_ONCE: Duration = Duration::from_secs(5);

@@ -1,15 +1,15 @@
 //! `headcount load` against real instances: what it reports, its exit codes, and how it is stopped.
 
+use headcount_testkit::{
+    client::{Client, Transport},
+    cluster::{Cluster, records_of},
+    instance::{Instance, Process},
+    machine::Machine,
+    waiting::eventually,
+};
 use rstest::rstest;
 use rustix::process::Signal;
 use serde_json::Value;
-
-use crate::{
-    client::{Client, Transport},
-    cluster::{Cluster, Machine, records_of},
-    instance::{Instance, Process},
-    waiting::eventually,
-};
 
 /// A load on these instances with further flags, which is to report as JSON.
 fn load(instances: &[Instance], flags: &[&str]) -> Process {
@@ -151,7 +151,9 @@ async fn a_signal_ends_it_early_with_the_report() {
     assert_eq!(numbers(&report, ["/connected", "/end/count"]), [12, 12], "{report}");
     assert_eq!(report["stopped_early"], true);
     cluster.agrees_on(0, &[]).await;
-    let page = crate::http::get(cluster.instances[0].admin, "/metrics").await.expect("metrics");
+    let page = headcount_testkit::http::get(cluster.instances[0].admin, "/metrics")
+        .await
+        .expect("metrics");
     let orderly = "headcount_disconnects_total{reason=\"client_left\"} 12\n";
     assert!(page.body.contains(orderly), "{}", page.body);
 }

@@ -39,32 +39,3 @@ mod settings;
 mod web;
 
 mod application;
-#[path = "../../crates/testkit/src/cluster.rs"]
-mod cluster;
-#[path = "../../crates/testkit/src/instance.rs"]
-mod instance;
-#[path = "../../crates/testkit/src/outsider.rs"]
-mod outsider;
-#[allow(dead_code, reason = "other tests use the rest of it")]
-#[path = "../../crates/testkit/src/redis_server.rs"]
-mod redis_server;
-#[path = "../../crates/testkit/src/sentinel_set.rs"]
-#[allow(dead_code, reason = "other tests use the rest of it")]
-mod sentinel_set;
-
-#[path = "../../crates/testkit/src/balancer.rs"]
-mod balancer;
-#[path = "../../crates/testkit/src/client.rs"]
-mod client;
-#[path = "../../crates/testkit/src/foreign.rs"]
-mod foreign;
-
-#[path = "../../crates/testkit/src/http.rs"]
-mod http;
-#[allow(dead_code, reason = "attacks, another test program, use the rest of it")]
-#[path = "../../crates/testkit/src/raw.rs"]
-mod raw;
-#[path = "../../crates/testkit/src/record.rs"]
-mod record;
-#[path = "../../crates/testkit/src/waiting.rs"]
-mod waiting;

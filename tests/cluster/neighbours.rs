@@ -2,15 +2,14 @@
 
 use std::time::{Duration, Instant};
 
-use tokio::time::sleep;
-
-use crate::{
+use headcount_testkit::{
     client::{Client, Transport},
-    cluster::Machine,
     instance::{Instance, Setting, Shown},
+    machine::Machine,
     redis_server::RedisServer,
     waiting::eventually,
 };
+use tokio::time::sleep;
 
 /// How long both are watched: some leases, in which every report and announcement has had its effect.
 const WATCHED: Duration = Duration::from_secs(5);

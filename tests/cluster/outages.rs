@@ -2,10 +2,11 @@
 
 use std::time::{Duration, Instant};
 
-use crate::{
+use headcount_testkit::{
     client::{Client, Transport},
-    cluster::{Cluster, Machine, clients_say, records_of},
+    cluster::{Cluster, clients_say, records_of},
     instance::{Instance, Shown},
+    machine::Machine,
     record::{Mark, Record},
     redis_server::RedisServer,
     waiting::eventually,
@@ -54,7 +55,7 @@ async fn an_outage_shows_no_dip(redis: RedisServer) {
     for record in &records {
         assert!(record.is_connected(), "{}: {:?}", record.name(), record.entries());
     }
-    let instances = cluster.outsider.instances().await.map(|instances| instances.len());
+    let instances = cluster.redis_client.instances().await.map(|instances| instances.len());
     assert_eq!(instances, Ok(2));
 }
 
@@ -190,7 +191,8 @@ async fn an_instance_that_starts_before_redis_waits_for_it() {
     })
     .await;
     assert_eq!(instance.readiness().await, Ok(503));
-    let alive = crate::http::get(instance.admin, "/livez").await.map(|answer| answer.status);
+    let alive =
+        headcount_testkit::http::get(instance.admin, "/livez").await.map(|answer| answer.status);
     assert_eq!(alive, Ok(200), "liveness never looks at Redis");
     assert!(instance.process().runs());
 
@@ -223,7 +225,7 @@ async fn join_right_after_the_cut(settings: &[(&str, &str)]) -> Duration {
     let cluster = Cluster::start_with(2, settings).await;
     let mut clients = three_clients_each(&cluster);
     cluster.agrees_on(6, &records_of(&clients)).await;
-    let cut = cluster.outsider.kill_subscribers().await;
+    let cut = cluster.redis_client.kill_subscribers().await;
     assert_eq!(cut, 2, "each instance subscribes once");
     let start = Instant::now();
     clients.push(Client::open(cluster.instances[0].public, Transport::WebSocket));

@@ -2,11 +2,11 @@
 //! denied, and all is exact again once it is allowed.
 
 use deadpool_redis::redis::{self, Connection};
-
-use crate::{
+use headcount_testkit::{
     client::{Client, Transport},
-    cluster::{Cluster, Machine, records_of},
-    outsider::KEY,
+    cluster::{Cluster, records_of},
+    machine::Machine,
+    redis_client::KEY,
     redis_server::RedisServer,
     waiting::eventually,
 };

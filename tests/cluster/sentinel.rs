@@ -8,16 +8,17 @@ use std::time::{Duration, Instant};
 
 use rustix::process::Signal;
 
-use crate::{
+use deployment::{Churn, Deployment};
+use headcount_testkit::{
     client::{Client, Transport},
-    cluster::{Machine, records_of},
+    cluster::records_of,
     instance::{Instance, Process},
+    machine::Machine,
     record::{Mark, Record},
     redis_server::free_port,
     sentinel_set::{NAME, SentinelSet},
     waiting::eventually,
 };
-use deployment::{Churn, Deployment};
 
 /// After a failover: a lease in which all report anew, and a heartbeat at either end.
 const RIGHT_WITHIN: Duration = Duration::from_secs(3);

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use crate::{
+use headcount_testkit::{
     client::{Client, Transport},
     cluster::{Cluster, records_of},
     foreign::{ForeignClients, Library},

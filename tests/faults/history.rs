@@ -8,16 +8,15 @@ use std::{
     time::Instant,
 };
 
+use headcount_testkit::{
+    client::{Client, Transport},
+    record::Record,
+};
 use serde::Deserialize;
 use tokio::{
     io::{AsyncBufReadExt, AsyncWriteExt, BufReader},
     net::TcpStream,
     task::JoinHandle,
-};
-
-use crate::{
-    client::{Client, Transport},
-    record::Record,
 };
 
 /// The place of an instance in the cluster; one that takes over the place of another has its number.

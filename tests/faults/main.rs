@@ -30,36 +30,6 @@ mod checks;
 mod mutants;
 mod patched;
 
-#[path = "../../crates/testkit/src/balancer.rs"]
-mod balancer;
-#[allow(dead_code, reason = "other tests use the rest of it")]
-#[path = "../../crates/testkit/src/client.rs"]
-mod client;
-#[allow(dead_code, reason = "other tests use the rest of it")]
-#[path = "../../crates/testkit/src/cluster.rs"]
-mod cluster;
-#[allow(dead_code, reason = "other tests use the rest of it")]
-#[path = "../../crates/testkit/src/http.rs"]
-mod http;
-#[allow(dead_code, reason = "other tests use the rest of it")]
-#[path = "../../crates/testkit/src/instance.rs"]
-mod instance;
-#[allow(dead_code, reason = "other tests use the rest of it")]
-#[path = "../../crates/testkit/src/outsider.rs"]
-mod outsider;
-#[allow(dead_code, reason = "other tests use the rest of it")]
-#[path = "../../crates/testkit/src/record.rs"]
-mod record;
-#[allow(dead_code, reason = "other tests use the rest of it")]
-#[path = "../../crates/testkit/src/redis_server.rs"]
-mod redis_server;
-#[allow(dead_code, reason = "other tests use the rest of it")]
-#[path = "../../crates/testkit/src/sentinel_set.rs"]
-mod sentinel_set;
-#[allow(dead_code, reason = "other tests use the rest of it")]
-#[path = "../../crates/testkit/src/waiting.rs"]
-mod waiting;
-
 use std::{process::ExitCode, sync::Arc};
 
 use libtest_mimic::{Arguments, Trial};

@@ -92,7 +92,9 @@ fn build() -> PathBuf {
     for name in ["Cargo.toml", "Cargo.lock", "rust-toolchain.toml"] {
         copy_file(&project.join(name), &copy.join(name), name);
     }
-    copy_folder(&project.join("src"), &copy.join("src"), "src");
+    for name in ["src", "crates"] {
+        copy_folder(&project.join(name), &copy.join(name), name);
+    }
     // A test makes cargo choose the same features of the dependencies as it did for these tests.
     write_if_new(&copy.join("tests/empty.rs"), "//! Nothing.\n");
     let output = Command::new(env!("CARGO"))

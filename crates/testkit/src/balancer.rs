@@ -20,9 +20,9 @@ use crate::{http, instance::Instance};
 
 /// A running balancer. Dropped, it accepts nothing more.
 #[derive(Debug)]
-pub(crate) struct Balancer {
+pub struct Balancer {
     /// Where clients connect.
-    pub(crate) address: SocketAddr,
+    pub address: SocketAddr,
     routes: Arc<Routes>,
     task: JoinHandle<()>,
 }
@@ -45,7 +45,7 @@ const HEAD_BYTES_MAX: usize = 8192;
 
 impl Balancer {
     /// Starts one in front of these, the preferred first.
-    pub(crate) async fn start<'a>(instances: impl IntoIterator<Item = &'a Instance>) -> Self {
+    pub async fn start<'a>(instances: impl IntoIterator<Item = &'a Instance>) -> Self {
         let backends = Mutex::new(instances.into_iter().map(Backend::of).collect());
         let routes = Arc::new(Routes { backends, sessions: Mutex::default() });
         let listener = TcpListener::bind("127.0.0.1:0").await.expect("a free port");
@@ -60,8 +60,7 @@ impl Balancer {
     }
 
     /// One more instance, the least preferred.
-    #[allow(dead_code, reason = "only the faults, another test program, need it")]
-    pub(crate) fn add(&self, instance: &Instance) {
+    pub fn add(&self, instance: &Instance) {
         self.routes.backends().push(Backend::of(instance));
     }
 }

@@ -2,12 +2,8 @@
 //!
 //! It never mends what the server does: anything outside the contract becomes a violation in the record.
 
-// The paths are written out since the attacks, another test program, use this file as well.
-#[path = "client/link.rs"]
 mod link;
-#[path = "client/polling.rs"]
 mod polling;
-#[path = "client/websocket.rs"]
 mod websocket;
 
 use std::{net::SocketAddr, time::Duration};
@@ -26,7 +22,7 @@ use crate::{
 
 /// One client. Dropped, it vanishes without a word, as a browser does whose machine loses its network.
 #[derive(Debug)]
-pub(crate) struct Client {
+pub struct Client {
     record: Record,
     order: watch::Sender<Order>,
     task: JoinHandle<()>,
@@ -34,7 +30,7 @@ pub(crate) struct Client {
 
 /// How a client talks to the server.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Transport {
+pub enum Transport {
     /// Only a websocket.
     WebSocket,
     /// Only HTTP long-polling.
@@ -45,7 +41,7 @@ pub(crate) enum Transport {
 
 impl Transport {
     /// All three, to be taken in turn.
-    pub(crate) const ALL: [Self; 3] = [Self::WebSocket, Self::Polling, Self::Upgrade];
+    pub const ALL: [Self; 3] = [Self::WebSocket, Self::Polling, Self::Upgrade];
 }
 
 /// What the test wants of a client; it obeys the newest.
@@ -68,12 +64,12 @@ const RETURN_GAP: Duration = Duration::from_millis(100);
 
 impl Client {
     /// Begins to connect and returns at once; what happens is in the record.
-    pub(crate) fn open(server: SocketAddr, transport: Transport) -> Self {
+    pub fn open(server: SocketAddr, transport: Transport) -> Self {
         Self::start(server, transport, AfterLoss::StayAway)
     }
 
     /// Like [`Client::open`], but it returns by itself whenever its connection is lost.
-    pub(crate) fn open_faithful(server: SocketAddr, transport: Transport) -> Self {
+    pub fn open_faithful(server: SocketAddr, transport: Transport) -> Self {
         Self::start(server, transport, AfterLoss::Return)
     }
 
@@ -85,22 +81,22 @@ impl Client {
     }
 
     /// What it saw.
-    pub(crate) fn record(&self) -> &Record {
+    pub fn record(&self) -> &Record {
         &self.record
     }
 
     /// Stops reading (and so answering pings), while the connection stays open. For websockets.
-    pub(crate) fn stop_reading(&self) {
+    pub fn stop_reading(&self) {
         self.order.send_replace(Order::StopReading);
     }
 
     /// Reads again.
-    pub(crate) fn read_again(&self) {
+    pub fn read_again(&self) {
         self.order.send_replace(Order::Read);
     }
 
     /// Says good-bye as a closed tab does, and ends.
-    pub(crate) async fn leave(mut self) {
+    pub async fn leave(mut self) {
         self.order.send_replace(Order::Leave);
         let end = timeout(PATIENCE, &mut self.task).await;
         end.expect("leaving takes no time").expect("the client's task does not panic");

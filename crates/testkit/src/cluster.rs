@@ -2,74 +2,50 @@
 
 use std::time::Duration;
 
-use tokio::sync::{RwLock, RwLockReadGuard, RwLockWriteGuard};
-
 use crate::{
+    client::Client,
     instance::{Instance, Setting, Shown},
-    outsider::Outsider,
+    machine::Machine,
     record::{Event, Record},
+    redis_client::RedisClient,
     redis_server::RedisServer,
     waiting::eventually,
 };
 
 /// Redis and the instances on it. Instances may be taken out; those that are left must agree.
 #[derive(Debug)]
-pub(crate) struct Cluster {
+pub struct Cluster {
     /// The instances, in order of their start.
-    pub(crate) instances: Vec<Instance>,
+    pub instances: Vec<Instance>,
     /// Their Redis.
-    pub(crate) redis: RedisServer,
+    pub redis: RedisServer,
     /// Another program on it.
-    pub(crate) outsider: Outsider,
+    pub redis_client: RedisClient,
     /// Held until the test ends.
     _machine: Machine,
 }
 
-/// A part in the machine: most tests share it, a test that loads it fully has it alone. Otherwise bounds on
-/// time would measure the neighbours.
-#[derive(Debug)]
-pub(crate) enum Machine {
-    /// Beside other tests.
-    Shared { _guard: RwLockReadGuard<'static, ()> },
-    /// With no other test.
-    Alone { _guard: RwLockWriteGuard<'static, ()> },
-}
-
-static MACHINE: RwLock<()> = RwLock::const_new(());
-
-impl Machine {
-    /// Beside other tests.
-    pub(crate) async fn shared() -> Self {
-        Self::Shared { _guard: MACHINE.read().await }
-    }
-
-    /// With no other test.
-    pub(crate) async fn alone() -> Self {
-        Self::Alone { _guard: MACHINE.write().await }
-    }
-}
-
 impl Cluster {
     /// Redis without persistence and `instances` with the default settings, all ready.
-    pub(crate) async fn start(instances: usize) -> Self {
+    pub async fn start(instances: usize) -> Self {
         Self::start_with(instances, &[]).await
     }
 
     /// The same with other settings.
-    pub(crate) async fn start_with(instances: usize, settings: &[Setting<'_>]) -> Self {
+    pub async fn start_with(instances: usize, settings: &[Setting<'_>]) -> Self {
         let redis = RedisServer::start(&[]);
         Self::start_on(redis, Machine::shared().await, instances, settings).await
     }
 
     /// The same on a Redis that runs already.
-    pub(crate) async fn start_on(
+    pub async fn start_on(
         redis: RedisServer,
         machine: Machine,
         instances: usize,
         settings: &[Setting<'_>],
     ) -> Self {
-        let outsider = Outsider::new(&redis.url());
-        let mut cluster = Self { instances: Vec::new(), redis, outsider, _machine: machine };
+        let redis_client = RedisClient::new(&redis.url());
+        let mut cluster = Self { instances: Vec::new(), redis, redis_client, _machine: machine };
         for _ in 0..instances {
             cluster.add(settings).await;
         }
@@ -77,7 +53,7 @@ impl Cluster {
     }
 
     /// Starts one more instance and waits until it is ready.
-    pub(crate) async fn add(&mut self, settings: &[Setting<'_>]) {
+    pub async fn add(&mut self, settings: &[Setting<'_>]) {
         let url = self.redis.url();
         let instance =
             Instance::start(&[&[("HEADCOUNT_REDIS_URL", url.as_str())], settings].concat()).await;
@@ -87,24 +63,24 @@ impl Cluster {
 
     /// Waits until these clients, every instance, the public key and the parts it is the sum of all say
     /// `users`, and says how long that took.
-    pub(crate) async fn agrees_on(&self, users: u64, records: &[Record]) -> Duration {
+    pub async fn agrees_on(&self, users: u64, records: &[Record]) -> Duration {
         let what = format!("everybody says {users}");
         let ((), took) = eventually(&what, async || self.all_say(users, records).await).await;
         took
     }
 
     /// Whether all say `users` at this moment; if not, who says what.
-    pub(crate) async fn all_say(&self, users: u64, records: &[Record]) -> Result<(), String> {
+    pub async fn all_say(&self, users: u64, records: &[Record]) -> Result<(), String> {
         clients_say(users, records)?;
-        store_and_instances_say(users, &self.outsider, &self.instances).await
+        store_and_instances_say(users, &self.redis_client, &self.instances).await
     }
 }
 
 /// Whether these instances show `users` as exact, and the public key and its parts say the same; if not, who
 /// says what.
-pub(crate) async fn store_and_instances_say(
+pub async fn store_and_instances_say(
     users: u64,
-    outsider: &Outsider,
+    redis_client: &RedisClient,
     instances: &[Instance],
 ) -> Result<(), String> {
     for instance in instances {
@@ -113,9 +89,9 @@ pub(crate) async fn store_and_instances_say(
             return Err(format!("the instance at {}: {shown:?}", instance.public));
         }
     }
-    let parts = outsider.instances().await?;
+    let parts = redis_client.instances().await?;
     let sum: u64 = parts.values().sum();
-    let public = outsider.users().await?;
+    let public = redis_client.users().await?;
     if (sum, public) == (users, users) {
         return Ok(());
     }
@@ -123,7 +99,7 @@ pub(crate) async fn store_and_instances_say(
 }
 
 /// Whether these clients all show `users`; if not, what the others show.
-pub(crate) fn clients_say(users: u64, records: &[Record]) -> Result<(), String> {
+pub fn clients_say(users: u64, records: &[Record]) -> Result<(), String> {
     nothing_is_wrong_in(records);
     let odd: Vec<_> = records.iter().filter(|record| record.shows() != Some(users)).collect();
     let Some(first) = odd.first() else {
@@ -140,7 +116,7 @@ pub(crate) fn clients_say(users: u64, records: &[Record]) -> Result<(), String> 
 }
 
 /// Panics if a client saw something outside the contract.
-pub(crate) fn nothing_is_wrong_in(records: &[Record]) {
+pub fn nothing_is_wrong_in(records: &[Record]) {
     for record in records {
         for entry in record.entries() {
             assert!(!matches!(entry.event, Event::Violation(_)), "{}: {entry:?}", record.name());
@@ -149,8 +125,6 @@ pub(crate) fn nothing_is_wrong_in(records: &[Record]) {
 }
 
 /// The records of these clients.
-pub(crate) fn records_of<'a>(
-    clients: impl IntoIterator<Item = &'a crate::client::Client>,
-) -> Vec<Record> {
+pub fn records_of<'a>(clients: impl IntoIterator<Item = &'a Client>) -> Vec<Record> {
     clients.into_iter().map(|client| client.record().clone()).collect()
 }

@@ -4,7 +4,6 @@
 
 use std::{
     net::SocketAddr,
-    path::Path,
     process::Stdio,
     sync::{Arc, Mutex},
 };
@@ -19,11 +18,12 @@ use tokio::{
 use crate::{
     client::Transport,
     record::{Event, Record},
+    repository,
 };
 
 /// One process and the records of its clients. Dropped, it is killed.
 #[derive(Debug)]
-pub(crate) struct ForeignClients {
+pub struct ForeignClients {
     whose: Library,
     stdin: ChildStdin,
     records: Arc<Mutex<Vec<Record>>>,
@@ -33,7 +33,7 @@ pub(crate) struct ForeignClients {
 
 /// Whose clients they are.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Library {
+pub enum Library {
     /// The newest socket.io-client of npm.
     Newest,
     /// The first socket.io-client that speaks this protocol.
@@ -45,26 +45,21 @@ pub(crate) enum Library {
 impl Library {
     /// How to start it. Panics if what it needs is not installed.
     fn command(self) -> Command {
-        let node = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/cluster/node");
-        let python = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/cluster/python");
-        let (folder, program, arguments, needed) = match self {
-            Self::Newest => {
-                (node, "node", ["client.mjs", "socket.io-client"].as_slice(), "node_modules")
+        match self {
+            Self::Newest => Self::on_node("socket.io-client"),
+            Self::Oldest => Self::on_node("socket.io-client-4.0"),
+            Self::Python => {
+                let folder = repository::python_folder();
+                let mut command = Command::new(folder.join("venv/bin/python"));
+                command.arg("client.py").current_dir(folder);
+                command
             }
-            Self::Oldest => {
-                (node, "node", ["client.mjs", "socket.io-client-4.0"].as_slice(), "node_modules")
-            }
-            Self::Python => (
-                python,
-                concat!(env!("CARGO_MANIFEST_DIR"), "/tests/cluster/python/venv/bin/python"),
-                ["client.py"].as_slice(),
-                "venv",
-            ),
-        };
-        let needed = Path::new(folder).join(needed);
-        assert!(needed.exists(), "{} is missing: scripts/test makes it", needed.display());
-        let mut command = Command::new(program);
-        command.args(arguments).current_dir(folder);
+        }
+    }
+
+    fn on_node(package: &str) -> Command {
+        let mut command = Command::new("node");
+        command.args(["client.mjs", package]).current_dir(repository::node_folder());
         command
     }
 }
@@ -82,7 +77,7 @@ struct Line {
 
 impl ForeignClients {
     /// Starts the process with no client yet.
-    pub(crate) fn start(whose: Library) -> Self {
+    pub fn start(whose: Library) -> Self {
         let mut child = whose
             .command()
             .stdin(Stdio::piped())
@@ -99,7 +94,7 @@ impl ForeignClients {
 
     /// Opens clients that come back by themselves, and returns their records; their numbers count on from
     /// the clients opened before.
-    pub(crate) async fn open(
+    pub async fn open(
         &mut self,
         clients: usize,
         server: SocketAddr,
@@ -126,7 +121,7 @@ impl ForeignClients {
     }
 
     /// Makes one client leave for good.
-    pub(crate) async fn close(&mut self, client: usize) {
+    pub async fn close(&mut self, client: usize) {
         self.order(&json!({ "close": client })).await;
     }
 

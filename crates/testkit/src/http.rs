@@ -11,22 +11,22 @@ use tokio::net::TcpStream;
 
 /// What came back.
 #[derive(Debug)]
-pub(crate) struct Answer {
+pub struct Answer {
     /// The status code.
-    pub(crate) status: u16,
+    pub status: u16,
     /// The head.
-    pub(crate) headers: HeaderMap,
+    pub headers: HeaderMap,
     /// The body; whatever is not UTF-8 in it is replaced.
-    pub(crate) body: String,
+    pub body: String,
 }
 
 /// Fetches a path.
-pub(crate) async fn get(server: SocketAddr, path: &str) -> Result<Answer, String> {
+pub async fn get(server: SocketAddr, path: &str) -> Result<Answer, String> {
     get_with(server, path, &[]).await
 }
 
 /// Fetches a path, with some headers.
-pub(crate) async fn get_with(
+pub async fn get_with(
     server: SocketAddr,
     path: &str,
     headers: &[(&str, &str)],
@@ -36,13 +36,13 @@ pub(crate) async fn get_with(
 
 impl Answer {
     /// A header's value, empty if it is not there.
-    pub(crate) fn header(&self, name: &str) -> &str {
+    pub fn header(&self, name: &str) -> &str {
         self.headers.get(name).and_then(|value| value.to_str().ok()).unwrap_or_default()
     }
 }
 
 /// Posts a text.
-pub(crate) async fn post(server: SocketAddr, path: &str, body: String) -> Result<Answer, String> {
+pub async fn post(server: SocketAddr, path: &str, body: String) -> Result<Answer, String> {
     send(server, Method::POST, path, body, &[]).await
 }
 

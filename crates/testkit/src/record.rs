@@ -9,23 +9,23 @@ use std::{
 
 /// One client's history; clones show the same one.
 #[derive(Clone, Debug)]
-pub(crate) struct Record {
+pub struct Record {
     name: Arc<str>,
     entries: Arc<Mutex<Vec<Entry>>>,
 }
 
 /// Something a client saw, and when.
 #[derive(Clone, Debug)]
-pub(crate) struct Entry {
+pub struct Entry {
     /// When this process took note of it.
-    pub(crate) at: Instant,
+    pub at: Instant,
     /// What it was.
-    pub(crate) event: Event,
+    pub event: Event,
 }
 
 /// What a client can see.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) enum Event {
+pub enum Event {
     /// The namespace was acknowledged.
     Connected,
     /// The session went on from polling to websocket.
@@ -40,26 +40,26 @@ pub(crate) enum Event {
 
 /// A place in a history, to ask what came after it.
 #[derive(Clone, Copy, Debug)]
-pub(crate) struct Mark(usize);
+pub struct Mark(usize);
 
 impl Record {
     /// An empty history; `name` says in messages whose it is.
-    pub(crate) fn new(name: impl Into<Arc<str>>) -> Self {
+    pub fn new(name: impl Into<Arc<str>>) -> Self {
         Self { name: name.into(), entries: Arc::default() }
     }
 
     /// Whose history this is.
-    pub(crate) fn name(&self) -> &str {
+    pub fn name(&self) -> &str {
         &self.name
     }
 
     /// Appends what was just seen. A count before the acknowledgement is a violation of its own.
-    pub(crate) fn push(&self, event: Event) {
+    pub fn push(&self, event: Event) {
         self.push_at(event, Instant::now());
     }
 
     /// The same for what was seen at another time.
-    pub(crate) fn push_at(&self, event: Event, at: Instant) {
+    pub fn push_at(&self, event: Event, at: Instant) {
         let early = matches!(event, Event::Count(_)) && !self.is_connected();
         let mut entries = self.lock();
         if early {
@@ -70,12 +70,12 @@ impl Record {
     }
 
     /// Everything seen so far.
-    pub(crate) fn entries(&self) -> Vec<Entry> {
+    pub fn entries(&self) -> Vec<Entry> {
         self.lock().clone()
     }
 
     /// The number this client shows now: the last of its present connection.
-    pub(crate) fn shows(&self) -> Option<u64> {
+    pub fn shows(&self) -> Option<u64> {
         for entry in self.lock().iter().rev() {
             match entry.event {
                 Event::Count(users) => return Some(users),
@@ -87,7 +87,7 @@ impl Record {
     }
 
     /// Whether the client is connected now.
-    pub(crate) fn is_connected(&self) -> bool {
+    pub fn is_connected(&self) -> bool {
         let entries = self.lock();
         let last = entries
             .iter()
@@ -97,7 +97,7 @@ impl Record {
     }
 
     /// When the count that it shows was seen first, without another in between.
-    pub(crate) fn shows_since(&self) -> Option<Instant> {
+    pub fn shows_since(&self) -> Option<Instant> {
         let entries = self.lock();
         let mut counts =
             entries.iter().rev().filter_map(|entry| Some((entry.event.count()?, entry.at)));
@@ -109,23 +109,23 @@ impl Record {
     }
 
     /// How often this was seen.
-    pub(crate) fn times(&self, wanted: fn(&Event) -> bool) -> usize {
+    pub fn times(&self, wanted: fn(&Event) -> bool) -> usize {
         self.lock().iter().filter(|entry| wanted(&entry.event)).count()
     }
 
     /// The end of the history as it is now.
-    pub(crate) fn mark(&self) -> Mark {
+    pub fn mark(&self) -> Mark {
         Mark(self.lock().len())
     }
 
     /// The counts seen after `mark`.
-    pub(crate) fn counts_since(&self, mark: Mark) -> Vec<u64> {
+    pub fn counts_since(&self, mark: Mark) -> Vec<u64> {
         let entries = self.lock();
         entries[mark.0..].iter().filter_map(|entry| entry.event.count()).collect()
     }
 
     /// All counts seen.
-    pub(crate) fn counts(&self) -> Vec<u64> {
+    pub fn counts(&self) -> Vec<u64> {
         self.counts_since(Mark(0))
     }
 
@@ -136,22 +136,22 @@ impl Record {
 
 impl Event {
     /// The number, if this is a `user count`.
-    pub(crate) fn count(&self) -> Option<u64> {
+    pub fn count(&self) -> Option<u64> {
         if let Self::Count(users) = self { Some(*users) } else { None }
     }
 
     /// For [`Record::times`].
-    pub(crate) fn is_connected(&self) -> bool {
+    pub fn is_connected(&self) -> bool {
         *self == Self::Connected
     }
 
     /// For [`Record::times`].
-    pub(crate) fn is_upgraded(&self) -> bool {
+    pub fn is_upgraded(&self) -> bool {
         *self == Self::Upgraded
     }
 
     /// For [`Record::times`].
-    pub(crate) fn is_disconnected(&self) -> bool {
+    pub fn is_disconnected(&self) -> bool {
         matches!(self, Self::Disconnected(_))
     }
 }

@@ -24,7 +24,7 @@ const CONNECTED_WITHIN: Duration = Duration::from_secs(5);
 
 /// A running server.
 #[derive(Debug)]
-pub(crate) struct RedisServer {
+pub struct RedisServer {
     child: Child,
     port: u16,
     arguments: Vec<String>,
@@ -34,7 +34,7 @@ pub(crate) struct RedisServer {
 impl RedisServer {
     /// Starts one that persists nothing, on a free port of localhost. `arguments` come last on its command
     /// line and so override that.
-    pub(crate) fn start(arguments: &[&str]) -> Self {
+    pub fn start(arguments: &[&str]) -> Self {
         let arguments: Vec<_> = arguments.iter().map(|&argument| argument.to_owned()).collect();
         for _ in 0..START_ATTEMPTS {
             let port = free_port();
@@ -48,46 +48,47 @@ impl RedisServer {
         panic!("redis-server does not start");
     }
 
-    pub(crate) fn port(&self) -> u16 {
+    /// Where it listens, on localhost.
+    pub fn port(&self) -> u16 {
         self.port
     }
 
     /// Its address, without credentials.
-    pub(crate) fn url(&self) -> String {
+    pub fn url(&self) -> String {
         format!("redis://127.0.0.1:{}", self.port)
     }
 
     /// Its working directory, where its data and its log are.
-    pub(crate) fn directory(&self) -> &Path {
+    pub fn directory(&self) -> &Path {
         self.directory.path()
     }
 
     /// A blocking connection of its own, for the test to look and to meddle with.
-    pub(crate) fn connection(&self) -> Connection {
+    pub fn connection(&self) -> Connection {
         connect(&self.url(), CONNECTED_WITHIN).expect("a connection to redis-server")
     }
 
     /// Ends it at once, as a crash would.
-    pub(crate) fn kill_9(&mut self) {
+    pub fn kill_9(&mut self) {
         // Errors say that it is gone already.
         let _ = self.child.kill();
         let _ = self.child.wait();
     }
 
     /// Starts it again on the same port and directory, after a `kill_9` or instead of one.
-    pub(crate) fn restart(&mut self) {
+    pub fn restart(&mut self) {
         self.kill_9();
         self.child = spawn(self.port, &self.arguments, self.directory.path());
         assert!(self.wait_until_ready(), "redis-server does not start again");
     }
 
     /// Stops its process, which keeps its connections open and answers nothing.
-    pub(crate) fn stop(&self) {
+    pub fn stop(&self) {
         self.signal("-STOP");
     }
 
     /// Lets a stopped process go on.
-    pub(crate) fn cont(&self) {
+    pub fn cont(&self) {
         self.signal("-CONT");
     }
 
@@ -139,7 +140,7 @@ impl Drop for RedisServer {
 
 /// A blocking connection. A signal that comes meanwhile, such as that a child has ended, is no fault: reading with a
 /// timeout is not taken up again by the kernel.
-pub(crate) fn connect(url: &str, within: Duration) -> redis::RedisResult<Connection> {
+pub fn connect(url: &str, within: Duration) -> redis::RedisResult<Connection> {
     const EINTR: &str = "(os error 4)";
     let client = redis::Client::open(url)?;
     loop {
@@ -164,13 +165,13 @@ fn spawn(port: u16, arguments: &[String], directory: &Path) -> Child {
 }
 
 /// The server that the tests run on: Redis as it is installed, or another that speaks its language.
-pub(crate) fn program() -> OsString {
+pub fn program() -> OsString {
     std::env::var_os("HEADCOUNT_REDIS_SERVER").unwrap_or_else(|| "redis-server".into())
 }
 
 /// A port of localhost that nobody listens on. None is handed out twice, and all lie below those that the system takes
 /// for outgoing connections, so it stays free until its server binds it, unless another program wants it.
-pub(crate) fn free_port() -> u16 {
+pub fn free_port() -> u16 {
     const FIRST: u32 = 10_000;
     const PORTS: u32 = 22_000;
     static TAKEN: AtomicU32 = AtomicU32::new(0);

@@ -12,7 +12,7 @@ use crate::redis_server::{free_port, program};
 
 /// A sentinel that was started.
 #[derive(Debug)]
-pub(crate) struct Sentinel {
+pub struct Sentinel {
     child: Child,
     port: u16,
     directory: TempDir,
@@ -22,12 +22,12 @@ pub(crate) struct Sentinel {
 
 impl Sentinel {
     /// Starts one on this port with these lines of configuration. Whether it answers shows later.
-    pub(crate) fn start(port: u16, lines: &str) -> Self {
+    pub fn start(port: u16, lines: &str) -> Self {
         Self::start_with(port, &format!("port {port}\n{lines}"))
     }
 
     /// The same, for one that speaks only TLS.
-    pub(crate) fn start_on_tls(port: u16, lines: &str) -> Self {
+    pub fn start_on_tls(port: u16, lines: &str) -> Self {
         Self::start_with(port, &format!("port 0\ntls-port {port}\n{lines}"))
     }
 
@@ -39,12 +39,12 @@ impl Sentinel {
     }
 
     /// Starts one that is alone, and so names this server as `name` for good, by a configuration of this epoch.
-    pub(crate) fn naming(name: &str, server: u16, epoch: u64) -> Self {
+    pub fn naming(name: &str, server: u16, epoch: u64) -> Self {
         Self::start(free_port(), &names(name, server, epoch))
     }
 
     /// Starts it again on its port, naming another server.
-    pub(crate) fn rename(&mut self, name: &str, server: u16, epoch: u64) {
+    pub fn rename(&mut self, name: &str, server: u16, epoch: u64) {
         self.kill_9();
         let lines = format!("port {}\n{}", self.port, names(name, server, epoch));
         configure(self.directory.path(), &lines);
@@ -52,17 +52,17 @@ impl Sentinel {
     }
 
     /// Where it listens.
-    pub(crate) fn port(&self) -> u16 {
+    pub fn port(&self) -> u16 {
         self.port
     }
 
     /// Whether it was neither killed nor stopped.
-    pub(crate) fn runs(&self) -> bool {
+    pub fn runs(&self) -> bool {
         self.runs
     }
 
     /// Ends it at once, as a crash would.
-    pub(crate) fn kill_9(&mut self) {
+    pub fn kill_9(&mut self) {
         // Errors say that it is gone already.
         let _ = self.child.kill();
         let _ = self.child.wait();
@@ -70,21 +70,21 @@ impl Sentinel {
     }
 
     /// Starts it again, with what it knew.
-    pub(crate) fn restart(&mut self) {
+    pub fn restart(&mut self) {
         self.kill_9();
         self.child = run(self.directory.path());
         self.runs = true;
     }
 
     /// Stops its process, which keeps its connections open and answers nothing. For good: it is killed at the end.
-    pub(crate) fn stop(&mut self) {
+    pub fn stop(&mut self) {
         self.runs = false;
         let status = Command::new("kill").args(["-STOP", &self.child.id().to_string()]).status();
         assert!(status.is_ok_and(|status| status.success()), "failed to stop a sentinel");
     }
 
     /// What it has logged so far.
-    pub(crate) fn log(&self) -> String {
+    pub fn log(&self) -> String {
         std::fs::read_to_string(self.directory.path().join("sentinel.log")).unwrap_or_default()
     }
 }

@@ -3,9 +3,6 @@
 //!
 //! Servers are known by their place in the set, since their roles change: at the start the first is the primary.
 
-#[path = "sentinel.rs"]
-mod sentinel;
-
 use std::{
     collections::HashMap,
     fmt::Write,
@@ -19,15 +16,17 @@ use std::{
 
 use deadpool_redis::redis::{self, Connection, FromRedisValue, RedisResult};
 
-use crate::redis_server::{self, RedisServer, free_port};
-pub(crate) use sentinel::Sentinel;
+use crate::{
+    redis_server::{self, RedisServer, free_port},
+    sentinel::Sentinel,
+};
 
 /// The name that the sentinels know the primary by.
-pub(crate) const NAME: &str = "mymaster";
+pub const NAME: &str = "mymaster";
 
 /// How long a server must be silent to count as down. Short, since every test waits for it; a stopped process
 /// is silent for good.
-pub(crate) const DOWN_AFTER: Duration = Duration::from_secs(1);
+pub const DOWN_AFTER: Duration = Duration::from_secs(1);
 
 const SERVERS: usize = 3;
 const SENTINELS: usize = 3;
@@ -47,30 +46,30 @@ const LOOK_GAP: Duration = Duration::from_millis(20);
 
 /// What is to be said to be let in; empty for nothing.
 #[derive(Clone, Copy, Debug, Default)]
-pub(crate) struct Passwords {
+pub struct Passwords {
     /// To the servers.
-    pub(crate) servers: &'static str,
+    pub servers: &'static str,
     /// To the sentinels.
-    pub(crate) sentinels: &'static str,
+    pub sentinels: &'static str,
 }
 
 /// Since when sentinels have named a server as the primary, as they say it themselves. On a busy machine it takes long to
 /// ask them; and they may find that the new primary is silent as well, and name a third.
 #[derive(Debug)]
-pub(crate) struct Switches {
+pub struct Switches {
     named: Arc<Mutex<HashMap<u16, Instant>>>,
 }
 
 impl Switches {
     /// When the first sentinel named the server on this port.
-    pub(crate) fn named_at(&self, port: u16) -> Option<Instant> {
+    pub fn named_at(&self, port: u16) -> Option<Instant> {
         self.named.lock().expect("nobody panics with it").get(&port).copied()
     }
 }
 
 /// A running set.
 #[derive(Debug)]
-pub(crate) struct SentinelSet {
+pub struct SentinelSet {
     servers: Vec<RedisServer>,
     sentinels: Vec<Sentinel>,
     passwords: Passwords,
@@ -80,12 +79,12 @@ pub(crate) struct SentinelSet {
 
 impl SentinelSet {
     /// Starts a set that lets everybody in, and waits until all know each other.
-    pub(crate) fn start() -> Self {
+    pub fn start() -> Self {
         Self::protected(Passwords::default())
     }
 
     /// Starts a set that wants passwords.
-    pub(crate) fn protected(passwords: Passwords) -> Self {
+    pub fn protected(passwords: Passwords) -> Self {
         let servers = start_servers(passwords.servers);
         let wiring = Wiring {
             primary: servers[0].port(),
@@ -100,12 +99,12 @@ impl SentinelSet {
     }
 
     /// The address for `HEADCOUNT_REDIS_URL`.
-    pub(crate) fn url(&self) -> String {
+    pub fn url(&self) -> String {
         self.url_by(&self.sentinel_ports())
     }
 
     /// The same by way of other ports, where sentinels are or are not.
-    pub(crate) fn url_by(&self, ports: &[u16]) -> String {
+    pub fn url_by(&self, ports: &[u16]) -> String {
         let Passwords { servers, sentinels } = self.passwords;
         let user = if servers.is_empty() { String::new() } else { format!(":{servers}@") };
         let query = format!("?sentinel_password={sentinels}");
@@ -115,28 +114,28 @@ impl SentinelSet {
     }
 
     /// Where the sentinels listen.
-    pub(crate) fn sentinel_ports(&self) -> Vec<u16> {
+    pub fn sentinel_ports(&self) -> Vec<u16> {
         self.sentinels.iter().map(Sentinel::port).collect()
     }
 
     /// One of the servers.
-    pub(crate) fn server(&self, place: usize) -> &RedisServer {
+    pub fn server(&self, place: usize) -> &RedisServer {
         &self.servers[place]
     }
 
     /// One of the servers, to kill it or to start it again.
-    pub(crate) fn server_mut(&mut self, place: usize) -> &mut RedisServer {
+    pub fn server_mut(&mut self, place: usize) -> &mut RedisServer {
         &mut self.servers[place]
     }
 
     /// A connection to one of the servers.
-    pub(crate) fn connection(&self, place: usize) -> RedisResult<Connection> {
+    pub fn connection(&self, place: usize) -> RedisResult<Connection> {
         connect(self.servers[place].port(), self.passwords.servers)
     }
 
     /// The place of the server that the newest configuration of a sentinel names, or if none runs the last that was
     /// named, and that says itself that it is the primary; while there is none, why not.
-    pub(crate) fn primary(&self) -> Result<usize, String> {
+    pub fn primary(&self) -> Result<usize, String> {
         let running: Vec<&Sentinel> = self.sentinels.iter().filter(|each| each.runs()).collect();
         let named = running.iter().filter_map(|sentinel| self.named_by(sentinel)).max();
         let place_of = |port| self.servers.iter().position(|server| server.port() == port);
@@ -153,13 +152,13 @@ impl SentinelSet {
     }
 
     /// The place of a primary that is not `former`; while there is none, why not.
-    pub(crate) fn successor_of(&self, former: usize) -> Result<usize, String> {
+    pub fn successor_of(&self, former: usize) -> Result<usize, String> {
         let place = self.primary()?;
         if place == former { Err(format!("{former} is the primary still")) } else { Ok(place) }
     }
 
     /// Listens to all sentinels from now on.
-    pub(crate) fn switches(&self) -> Switches {
+    pub fn switches(&self) -> Switches {
         let named = Arc::<Mutex<HashMap<u16, Instant>>>::default();
         for sentinel in self.sentinels.iter().filter(|each| each.runs()) {
             let mut to = self.to_sentinel(sentinel).expect("a sentinel answers");
@@ -183,27 +182,27 @@ impl SentinelSet {
     }
 
     /// Whether this server follows another, and has caught up with it.
-    pub(crate) fn follows(&self, place: usize) -> Result<(), String> {
+    pub fn follows(&self, place: usize) -> Result<(), String> {
         let info = self.ask::<String>(place, &["INFO", "replication"])?;
         let follows = info.contains("role:slave") && info.contains("master_link_status:up");
         if follows { Ok(()) } else { Err(info) }
     }
 
     /// What a server answers to these words.
-    pub(crate) fn ask<T: FromRedisValue>(&self, place: usize, words: &[&str]) -> Result<T, String> {
+    pub fn ask<T: FromRedisValue>(&self, place: usize, words: &[&str]) -> Result<T, String> {
         let connection = self.connection(place);
         connection.and_then(|mut to| query(&mut to, words)).map_err(|error| error.to_string())
     }
 
     /// Gives these words to every sentinel.
-    pub(crate) fn tell_sentinels(&self, words: &[&str]) {
+    pub fn tell_sentinels(&self, words: &[&str]) {
         for sentinel in &self.sentinels {
             until("a sentinel obeys", || self.tell(sentinel, words));
         }
     }
 
     /// A planned failover, as an operator orders it.
-    pub(crate) fn order_failover(&self) {
+    pub fn order_failover(&self) {
         until("there is a replica to promote", || {
             match self.tell(&self.sentinels[0], &["SENTINEL", "FAILOVER", NAME]) {
                 // It was ordered, and the answer came too late.
@@ -215,7 +214,7 @@ impl SentinelSet {
 
     /// From here on no replica of this primary gets anything more, for as long as it stays one. It is not far
     /// enough behind to be passed by in a failover, if that comes within ten times [`DOWN_AFTER`].
-    pub(crate) fn hold_replicas_back(&self, primary: usize) {
+    pub fn hold_replicas_back(&self, primary: usize) {
         for replica in (0..SERVERS).filter(|&place| place != primary) {
             // A user whom the primary does not know: it will not let the replica in again.
             let stranger = ["CONFIG", "SET", "masteruser", "stranger", "masterauth", "wrong"];
@@ -232,22 +231,22 @@ impl SentinelSet {
     }
 
     /// Ends a sentinel at once, as a crash would.
-    pub(crate) fn kill_sentinel(&mut self, index: usize) {
+    pub fn kill_sentinel(&mut self, index: usize) {
         self.sentinels[index].kill_9();
     }
 
     /// Starts it again, with what it knew.
-    pub(crate) fn restart_sentinel(&mut self, index: usize) {
+    pub fn restart_sentinel(&mut self, index: usize) {
         self.sentinels[index].restart();
     }
 
     /// Stops its process, which keeps its connections open and answers nothing. For good: it is killed at the end.
-    pub(crate) fn stop_sentinel(&mut self, index: usize) {
+    pub fn stop_sentinel(&mut self, index: usize) {
         self.sentinels[index].stop();
     }
 
     /// The role a server says it has: `master` or `slave`.
-    pub(crate) fn role(&self, place: usize) -> Result<String, String> {
+    pub fn role(&self, place: usize) -> Result<String, String> {
         let role = self.ask::<Vec<redis::Value>>(place, &["ROLE"])?;
         let word = role.into_iter().next().ok_or("an empty role")?;
         redis::from_redis_value(word).map_err(|error| error.to_string())

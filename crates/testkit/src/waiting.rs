@@ -8,7 +8,7 @@ use tokio::time::sleep;
 
 /// How long anything may take on a busy machine before a test gives up. Bounds that the product promises
 /// are asserted apart, on the time that [`eventually`] returns.
-pub(crate) const PATIENCE: Duration = Duration::from_secs(40);
+pub const PATIENCE: Duration = Duration::from_secs(40);
 
 /// Between two looks: short against every bound that is measured.
 const LOOK_GAP: Duration = Duration::from_millis(10);
@@ -16,7 +16,7 @@ const LOOK_GAP: Duration = Duration::from_millis(10);
 /// Looks until `look` is content, and says how long that took. `look` returns what it saw instead.
 ///
 /// Panics after `within`, with `what` was awaited and what was last seen.
-pub(crate) async fn eventually_within<T>(
+pub async fn eventually_within<T>(
     within: Duration,
     what: &str,
     mut look: impl AsyncFnMut() -> Result<T, String>,
@@ -33,7 +33,7 @@ pub(crate) async fn eventually_within<T>(
 }
 
 /// [`eventually_within`] the usual patience.
-pub(crate) async fn eventually<T>(
+pub async fn eventually<T>(
     what: &str,
     look: impl AsyncFnMut() -> Result<T, String>,
 ) -> (T, Duration) {

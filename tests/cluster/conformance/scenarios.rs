@@ -3,13 +3,15 @@
 use std::{net::SocketAddr, time::Duration};
 
 use futures_util::FutureExt;
+use headcount_testkit::raw::{
+    Answer, Raw, ask,
+    frames::{BINARY, CLOSE, FINAL, frame, text},
+    poll, polling_session, post, say,
+};
 use serde_json::Value;
 use tokio::time::timeout;
 
 use super::{Scenario, Seen, code_in};
-use crate::raw::{
-    Answer, BINARY, CLOSE, FINAL, Raw, ask, frame, poll, polling_session, post, say, text,
-};
 
 /// Name, what the client does, and what is seen.
 pub(super) const ALL: &[(&str, Scenario, &[&str])] = &[
@@ -92,7 +94,7 @@ async fn refused_websockets(server: SocketAddr) -> Seen {
     for query in
         ["EIO=4", "EIO=4&transport=pigeon", "EIO=4&transport=websocket&sid=AAAAAAAAAAAAAAAAAAAA"]
     {
-        let request = crate::raw::upgrade(server, None);
+        let request = headcount_testkit::raw::upgrade(server, None);
         let request = request.replacen("EIO=4&transport=websocket", query, 1);
         let answer = Raw::saying(server, request).await.answer().await.expect("an answer");
         seen.push(answer.status.to_string());
@@ -147,7 +149,7 @@ async fn cut_poll(server: SocketAddr) -> Seen {
     let path = polling_session(server).await;
     drop(open_poll(server, &path).await);
     // A poll of a session that is alive would wait.
-    let request = crate::raw::upgrade(server, path.rsplit('=').next());
+    let request = headcount_testkit::raw::upgrade(server, path.rsplit('=').next());
     let ended = async {
         while Raw::saying(server, &request)
             .await

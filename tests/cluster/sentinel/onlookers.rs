@@ -9,14 +9,13 @@ use std::{
     time::{Duration, Instant},
 };
 
+use headcount_testkit::instance::{Instance, Shown};
 use tokio::{
     io::{AsyncBufReadExt, AsyncWriteExt, BufReader},
     net::TcpStream,
     task::JoinHandle,
     time::sleep,
 };
-
-use crate::instance::{Instance, Shown};
 
 /// Before the stream is opened again, which ends only if the machine is in trouble.
 const REOPEN_AFTER: Duration = Duration::from_millis(50);

@@ -1,6 +1,6 @@
 //! `/badge.svg`.
 
-use crate::{
+use headcount_testkit::{
     client::{Client, Transport},
     cluster::clients_say,
     http,

@@ -1,5 +1,9 @@
 //! Headcount at `/live/` of a site: behind proxies that take the prefix away, configured as docs/embed.md says.
 
+use headcount_testkit::{
+    client::{Client, Transport},
+    instance::Instance,
+};
 use serde_json::{Value, json};
 
 use super::{
@@ -8,10 +12,6 @@ use super::{
     proxy::{Program, Proxy},
     site::Site,
     stream::Reader,
-};
-use crate::{
-    client::{Client, Transport},
-    instance::Instance,
 };
 
 /// Goal: the page is whole below a path, whoever takes that away. Method: open it in a browser through each proxy,

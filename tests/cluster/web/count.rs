@@ -1,9 +1,10 @@
 //! `/api/count`, what the page is served with, and the size of the embeddable client.
 
-use crate::{
+use headcount_testkit::{
     client::{Client, Transport},
     http,
     instance::Instance,
+    repository,
     waiting::eventually,
 };
 
@@ -89,7 +90,7 @@ pub(super) async fn runs_in_node(path: &str, variable: &str, tests: &str) {
     let run = tokio::process::Command::new("node")
         .args(["--test", tests])
         .env(variable, file.path())
-        .current_dir(concat!(env!("CARGO_MANIFEST_DIR"), "/tests/cluster/node"))
+        .current_dir(repository::node_folder())
         .output();
     let output = run.await.expect("node runs");
     assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stdout));

@@ -3,15 +3,14 @@
 //! Every block of `sh`, `js` or `python` is run with the address of a real instance in place of the one in the
 //! text; the block after it, of `text` or `json`, is what has to come out. In it `…` stands for anything.
 
-use regex::{Regex, RegexBuilder};
-use tokio::{process::Command, time::timeout};
-
-use crate::{
+use headcount_testkit::{
     client::{Client, Transport},
     cluster::clients_say,
     instance::Instance,
     waiting::{PATIENCE, eventually},
 };
+use regex::{Regex, RegexBuilder};
+use tokio::{process::Command, time::timeout};
 
 /// The server of the texts.
 const EXAMPLE: &str = "https://count.example";

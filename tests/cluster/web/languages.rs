@@ -1,15 +1,15 @@
 //! The page in the languages of its visitors, and for those without scripts.
 
+use headcount_testkit::{
+    client::{Client, Transport},
+    instance::Instance,
+    waiting::eventually,
+};
 use serde_json::{Value, json};
 
 use super::{
     browser::Browser,
     proxy::{Program, Proxy},
-};
-use crate::{
-    client::{Client, Transport},
-    instance::Instance,
-    waiting::eventually,
 };
 
 /// What a language's file holds.

@@ -2,19 +2,19 @@
 
 use std::net::SocketAddr;
 
+use headcount_testkit::{
+    client::{Client, Transport},
+    cluster::{Cluster, records_of},
+    instance::Instance,
+    open_files,
+    waiting::{PATIENCE, eventually},
+};
 use rustix::process::Signal;
 use serde_json::Value;
 use tokio::{
     io::{AsyncBufReadExt, AsyncWriteExt, BufReader, Lines},
     net::TcpStream,
     time::timeout,
-};
-
-use crate::{
-    client::{Client, Transport},
-    cluster::{Cluster, records_of},
-    instance::Instance,
-    waiting::{PATIENCE, eventually},
 };
 
 /// What the program allows at a time, or fewer where files are few.
@@ -109,7 +109,7 @@ async fn foreign_pages_may_not_read() {
 /// give one up.
 #[tokio::test(flavor = "multi_thread")]
 async fn readers_are_bounded() {
-    crate::storm::raise_file_limit();
+    open_files::raise_limit();
     let instance = Instance::start(&[]).await;
     let mut readers = Vec::new();
     let refused = loop {

@@ -1,25 +1,25 @@
 //! Frames of the websocket protocol, as a client sends them.
 
 /// A websocket frame with a text.
-pub(crate) fn text(text: &str) -> Vec<u8> {
+pub fn text(text: &str) -> Vec<u8> {
     frame(FINAL | TEXT, text.as_bytes())
 }
 
 /// The bit that says that a frame is its message's last.
-pub(crate) const FINAL: u8 = 0x80;
+pub const FINAL: u8 = 0x80;
 /// More of the same message.
-pub(crate) const CONTINUATION: u8 = 0;
+pub const CONTINUATION: u8 = 0;
 /// A message of text.
-pub(crate) const TEXT: u8 = 1;
+pub const TEXT: u8 = 1;
 /// A message of bytes.
-pub(crate) const BINARY: u8 = 2;
+pub const BINARY: u8 = 2;
 /// The last frame.
-pub(crate) const CLOSE: u8 = 8;
+pub const CLOSE: u8 = 8;
 /// A ping of the websocket protocol, which is not Engine.IO's.
-pub(crate) const PING: u8 = 9;
+pub const PING: u8 = 9;
 
 /// A websocket frame, masked with a key that changes nothing.
-pub(crate) fn frame(first_byte: u8, payload: &[u8]) -> Vec<u8> {
+pub fn frame(first_byte: u8, payload: &[u8]) -> Vec<u8> {
     const MASKED: u8 = 0x80;
     // Instead of a length: that two or eight bytes with the length follow.
     const TWO_BYTES: u8 = 0x7e;

@@ -14,54 +14,53 @@ use serde::Deserialize;
 use tokio::task::JoinHandle;
 
 /// The key that holds the count.
-pub(crate) const KEY: &str = "currentUsers";
+pub const KEY: &str = "currentUsers";
 /// The hash of live instances and their counts.
-pub(crate) const CONNECTIONS: &str = "{currentUsers}:connections";
+pub const CONNECTIONS: &str = "{currentUsers}:connections";
 /// The channel on which counts are published.
-pub(crate) const CHANNEL: &str = "user count";
+pub const CHANNEL: &str = "user count";
 
 /// A program that knows where Redis is. It connects anew for each question, since Redis comes and goes.
 #[derive(Clone, Debug)]
-pub(crate) struct Outsider(Client);
+pub struct RedisClient(Client);
 
 /// What one message on the channel says.
 #[derive(Clone, Copy, Debug, Deserialize)]
-pub(crate) struct Announced {
+pub struct Announced {
     /// Users in the cluster.
-    pub(crate) count: u64,
+    pub count: u64,
     /// The revision.
-    pub(crate) revision: u64,
+    pub revision: u64,
 }
 
 /// A subscriber, and all it has heard. Dropped, it hangs up.
 #[derive(Debug)]
-pub(crate) struct Listener {
+pub struct Listener {
     heard: Arc<Mutex<Vec<Announced>>>,
     task: JoinHandle<()>,
 }
 
-impl Outsider {
+impl RedisClient {
     /// One for the Redis at this address.
-    pub(crate) fn new(url: &str) -> Self {
+    pub fn new(url: &str) -> Self {
         Self(Client::open(url).expect("the address of Redis is right"))
     }
 
     /// `GET currentUsers`; absent means 0.
-    pub(crate) async fn users(&self) -> Result<u64, String> {
+    pub async fn users(&self) -> Result<u64, String> {
         let mut redis = self.connection().await?;
         let users: Result<Option<u64>, RedisError> = redis.get(KEY).await;
         users.map(Option::unwrap_or_default).map_err(|error| error.to_string())
     }
 
     /// The live instances and what each of them counts.
-    pub(crate) async fn instances(&self) -> Result<HashMap<String, u64>, String> {
+    pub async fn instances(&self) -> Result<HashMap<String, u64>, String> {
         let mut redis = self.connection().await?;
         redis.hgetall(CONNECTIONS).await.map_err(|error| error.to_string())
     }
 
     /// Sends any command, as an operator does by hand, and waits for as long as it takes.
-    #[allow(dead_code, reason = "only the faults, another test program, need it")]
-    pub(crate) async fn send(&self, words: &[&str]) -> Result<Value, String> {
+    pub async fn send(&self, words: &[&str]) -> Result<Value, String> {
         let patient = AsyncConnectionConfig::new().set_response_timeout(None);
         let connection = self.0.get_multiplexed_async_connection_with_config(&patient).await;
         let mut redis = connection.map_err(|error| error.to_string())?;
@@ -70,8 +69,7 @@ impl Outsider {
     }
 
     /// Sends some commands that nothing comes between.
-    #[allow(dead_code, reason = "only the faults, another test program, need it")]
-    pub(crate) async fn transact(&self, commands: &[&[&str]]) -> Result<(), String> {
+    pub async fn transact(&self, commands: &[&[&str]]) -> Result<(), String> {
         let mut redis = self.connection().await?;
         let mut transaction = deadpool_redis::redis::pipe();
         transaction.atomic();
@@ -82,15 +80,13 @@ impl Outsider {
     }
 
     /// Whether a key is there.
-    #[allow(dead_code, reason = "only the faults, another test program, need it")]
-    pub(crate) async fn has(&self, key: &str) -> Result<bool, String> {
+    pub async fn has(&self, key: &str) -> Result<bool, String> {
         let mut redis = self.connection().await?;
         redis.exists(key).await.map_err(|error| error.to_string())
     }
 
     /// How many listen on the channel.
-    #[allow(dead_code, reason = "only the faults, another test program, need it")]
-    pub(crate) async fn subscribers(&self) -> Result<usize, String> {
+    pub async fn subscribers(&self) -> Result<usize, String> {
         let mut redis = self.connection().await?;
         let mut command = deadpool_redis::redis::cmd("PUBSUB");
         let answer = command.arg("NUMSUB").arg(CHANNEL).query_async(&mut redis).await;
@@ -99,7 +95,7 @@ impl Outsider {
     }
 
     /// Ends every subscriber's connection, as an operator or a failing network does. Says how many.
-    pub(crate) async fn kill_subscribers(&self) -> u64 {
+    pub async fn kill_subscribers(&self) -> u64 {
         let mut redis = self.connection().await.expect("Redis runs");
         let mut command = deadpool_redis::redis::cmd("CLIENT");
         command.arg("KILL").arg("TYPE").arg("pubsub");
@@ -107,7 +103,7 @@ impl Outsider {
     }
 
     /// Listens on the channel from now on.
-    pub(crate) async fn listen(&self) -> Listener {
+    pub async fn listen(&self) -> Listener {
         let mut subscription = self.0.get_async_pubsub().await.expect("Redis runs");
         subscription.subscribe(CHANNEL).await.expect("the channel is free to all");
         let heard = Arc::<Mutex<Vec<Announced>>>::default();
@@ -133,7 +129,7 @@ impl Outsider {
 
 impl Listener {
     /// All announcements so far, in order.
-    pub(crate) fn heard(&self) -> Vec<Announced> {
+    pub fn heard(&self) -> Vec<Announced> {
         self.heard.lock().expect("nothing panics while it holds this lock").clone()
     }
 }
