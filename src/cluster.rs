@@ -1,4 +1,7 @@
-//! Taking part in a cluster: what an application of one's own uses, without any sockets.
+//! An instance's part in the cluster: it reports the local count, hears the count of all, and keeps the view.
 
 pub mod counts;
 pub mod member;
+pub mod observer;
+pub mod reporter;
+pub mod subscriber;

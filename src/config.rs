@@ -24,11 +24,15 @@ pub use setting::ConfigError;
 use setting::{Setting, default_channel, redis_url, without_redis};
 
 use crate::{
-    count::Incarnation,
-    engine::settings::Transports,
-    origin::Origins,
-    pace::{ANSWER_OVERDUE, REPORT_GAP_MIN, whole_millis},
-    store::{LEASE_MAX, LEASE_MIN, redis::shown_url},
+    access::origin::Origins,
+    core::{
+        count::Incarnation,
+        pace::{ANSWER_OVERDUE, REPORT_GAP_MIN, whole_millis},
+        report::{LEASE_MAX, LEASE_MIN},
+    },
+    protocol::transport::Transports,
+    store::redis::shown_url,
+    telemetry::log::LogSettings,
 };
 
 /// The shortest ping interval and timeout: a polling client posts once for each ping, which is within what
@@ -202,7 +206,7 @@ pub struct Config {
     pub drain_delay: Duration,
     pub drain: Duration,
     pub keep_alive: Duration,
-    pub log: LogConfig,
+    pub log: LogSettings,
     pub incarnation: Incarnation,
 }
 
@@ -223,15 +227,6 @@ impl fmt::Debug for RedisConfig {
             .field("channel", &self.channel)
             .finish()
     }
-}
-
-/// How to log.
-#[derive(Clone, Debug)]
-pub struct LogConfig {
-    /// A tracing filter.
-    pub filter: String,
-    /// JSON rather than text.
-    pub json: bool,
 }
 
 impl ServeArgs {
@@ -291,7 +286,7 @@ impl ServeArgs {
         })
     }
 
-    fn log(&self) -> Result<LogConfig, ConfigError> {
+    fn log(&self) -> Result<LogSettings, ConfigError> {
         Setting("HEADCOUNT_LOG", &self.log).log_filter()?;
         let json = match self.log_format.as_str() {
             "json" => true,
@@ -302,7 +297,7 @@ impl ServeArgs {
                 );
             }
         };
-        Ok(LogConfig { filter: self.log.clone(), json })
+        Ok(LogSettings { filter: self.log.clone(), json })
     }
 
     fn incarnation(&self) -> Result<Incarnation, ConfigError> {

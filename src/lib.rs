@@ -27,99 +27,59 @@
 //!
 //! All else that is public serves the program, its tests and its benchmarks, is hidden here, and may change at any time.
 
-pub mod socketioxide;
-
 pub use cluster::{
     counts::{Counts, UserCount},
     member::{JoinError, Member, MemberFailure},
 };
 pub use config::{ConfigError, MemberSettings};
 
-// The parts, in reading order: first the pure ones, which know no clock and no I/O, then the store, the tasks that share the
-// count, what touches the network, and last what puts everything together.
+// The layers, lowest first: each uses only what stands above it in this list. `tests/tidy.rs` checks that.
 
 #[doc(hidden)]
-pub mod escaped;
-
+pub mod core;
 #[doc(hidden)]
-pub mod count;
+pub mod memory;
 #[doc(hidden)]
-pub mod tally;
-#[doc(hidden)]
-pub mod view;
-
-#[doc(hidden)]
-pub mod log_limit;
-#[doc(hidden)]
-pub mod origin;
-#[doc(hidden)]
-pub mod pace;
+pub mod net;
 #[doc(hidden)]
 pub mod protocol;
 #[doc(hidden)]
-pub mod rate;
-#[doc(hidden)]
-pub mod sweep;
+pub mod telemetry;
 
+#[doc(hidden)]
+pub mod access;
 #[doc(hidden)]
 pub mod store;
 
 #[doc(hidden)]
-pub mod observer;
-#[doc(hidden)]
-pub mod reporter;
-
-#[doc(hidden)]
-pub mod announcements;
-
-#[doc(hidden)]
-pub mod metrics;
-
-#[doc(hidden)]
-pub mod cluster;
-
-#[doc(hidden)]
-pub mod net;
-
-#[doc(hidden)]
-pub mod memory;
-#[doc(hidden)]
-pub mod places;
-
+pub mod config;
 #[doc(hidden)]
 pub mod engine;
 
 #[doc(hidden)]
 pub mod broadcast;
-
 #[doc(hidden)]
-pub mod web;
-
+pub mod cluster;
 #[doc(hidden)]
 pub mod http;
 
 #[doc(hidden)]
-pub mod admin;
+pub mod ops;
+#[doc(hidden)]
+pub mod web;
+
+pub mod socketioxide;
 
 #[doc(hidden)]
-pub mod config;
-
-#[doc(hidden)]
-pub mod drain;
-#[doc(hidden)]
-pub mod logging;
+pub mod cli;
 #[doc(hidden)]
 pub mod server;
 
 #[doc(hidden)]
-pub mod health;
-#[doc(hidden)]
 pub mod load;
-#[doc(hidden)]
-pub mod status;
 
 #[cfg(test)]
-mod mangled;
+mod fixtures;
 
 #[cfg(doctest)]
 #[doc = include_str!("../docs/embed-in-your-app.md")]

@@ -13,14 +13,15 @@ use std::{
 
 use anyhow::{Context, anyhow};
 use headcount::{
+    cli::{
+        health::{self, Question},
+        status::{self, Status},
+    },
     config::{Cli, Command, Config, ConfigError, HealthArgs, LoadArgs, ServeArgs, StatusArgs},
-    escaped::escaped_json,
-    health::{self, Question},
     load,
-    logging::Log,
     server::{Addresses, Server, redis_store},
-    status::{self, Status},
     store::Store,
+    telemetry::{escaped::escaped_json, log::Log},
 };
 use tokio::{
     runtime,

@@ -5,3 +5,4 @@ pub mod frame;
 pub mod head;
 pub mod packet;
 pub mod payload;
+pub mod transport;

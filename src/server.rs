@@ -18,32 +18,31 @@ use tokio::{
 use tokio_util::sync::CancellationToken;
 
 use crate::{
-    admin::{self, Admin},
+    access::{origin::cors, permits::Places},
     broadcast::broadcaster::Broadcaster,
-    cluster::member::Upkeep,
+    cluster::{member::Upkeep, reporter::ReporterSettings},
     config::{Config, RedisConfig},
-    drain::drain,
+    core::{tally::Tally, view::View},
     engine::{
-        Engine, admission::Admission, flusher::Flusher, ping_wheel, session::Membership,
+        admission::Admission, flusher::Flusher, lifecycle::Engine, ping_wheel, session::Membership,
         settings::SessionSettings,
     },
     http::{
         endpoint,
         serve::{HEAD_TIMEOUT, HttpService, Timeouts},
     },
-    memory,
-    metrics::Metrics,
+    memory::heap_trim,
     net::listener::{self, Listener},
-    origin::cors,
-    places::Places,
-    reporter::ReporterSettings,
+    ops::{
+        admin::{self, Admin},
+        drain::drain,
+    },
     store::{
         Store,
         embedded::EmbeddedStore,
         redis::{RedisSettings, RedisStore},
     },
-    tally::Tally,
-    view::View,
+    telemetry::metrics::Metrics,
     web::{self, Web},
 };
 use limits::Limits;
@@ -254,7 +253,7 @@ impl Server {
 }
 
 async fn give_memory_back(places: Arc<Places>, stop: CancellationToken) {
-    memory::give_back(places.high_water(), || places.taken(), stop).await;
+    heap_trim::give_back(places.high_water(), || places.taken(), stop).await;
 }
 
 /// An address that is served.

@@ -20,9 +20,9 @@ use tokio::sync::{Semaphore, watch};
 use tokio_util::sync::CancellationToken;
 
 use crate::{
-    metrics::Metrics,
-    origin::{Origins, RefusalLog},
-    view::View,
+    access::origin::{Origins, RefusalLog},
+    core::view::View,
+    telemetry::metrics::Metrics,
 };
 use asset::{Asset, Caching};
 

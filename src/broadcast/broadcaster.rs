@@ -25,15 +25,17 @@ use tokio_util::sync::CancellationToken;
 
 use super::fan_out::FanOut;
 use crate::{
+    core::{
+        pace::EmissionPace,
+        tally::{Newcomer, Tally},
+        view::View,
+    },
     engine::{
         flusher::Flusher,
         session::{Membership, Session},
     },
-    metrics::{Metrics, observe},
-    pace::EmissionPace,
     protocol::frame::CountFrame,
-    tally::{Newcomer, Tally},
-    view::View,
+    telemetry::metrics::{Metrics, observe},
 };
 
 /// Tells the count.
@@ -51,7 +53,7 @@ pub struct Broadcaster {
     /// but for those in `provisional`; nothing once somebody was told something else, so that an emission follows.
     told: Option<u64>,
     /// Those that were told the estimate because the store was slow to count them. They are told what all others
-    /// are as soon as that includes them, or the store counts as away: within [`crate::pace::ANSWER_OVERDUE`], which
+    /// are as soon as that includes them, or the store counts as away: within [`crate::core::pace::ANSWER_OVERDUE`], which
     /// bounds this list.
     provisional: Vec<Newcomer<Membership>>,
 }

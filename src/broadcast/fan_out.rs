@@ -8,9 +8,9 @@ use std::{
 use tokio::net::TcpStream;
 
 use crate::{
+    core::prune::Sweep,
     engine::{flusher::Flusher, outbox::Told, session::Session},
     protocol::frame::CountFrame,
-    sweep::Sweep,
 };
 
 /// Sessions that are told in one part of an emission, which takes a few milliseconds.

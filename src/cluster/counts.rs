@@ -5,7 +5,7 @@ use std::fmt;
 use tokio::{sync::watch, time::Instant};
 use tokio_util::sync::CancellationToken;
 
-use crate::view::View;
+use crate::core::view::View;
 
 /// How many users there are, as a member holds it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

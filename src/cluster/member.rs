@@ -21,22 +21,26 @@ use tokio::{
 };
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
-use crate::{
-    announcements::Listener,
-    cluster::counts::{Counts, UserCount},
-    config::{CheckedMember, ConfigError, MemberSettings},
-    count::Incarnation,
-    metrics::{Metrics, signed},
+use super::{
+    counts::{Counts, UserCount},
     observer::Observer,
-    pace::ANSWER_OVERDUE,
     reporter::{Reporter, ReporterSettings},
+    subscriber::Listener,
+};
+use crate::{
+    config::{CheckedMember, ConfigError, MemberSettings},
+    core::{
+        count::Incarnation,
+        pace::ANSWER_OVERDUE,
+        tally::{Local, Tally},
+        view::View,
+    },
     store::{
         Store,
         embedded::EmbeddedStore,
         redis::{InvalidRedisUrl, RedisSettings, RedisStore},
     },
-    tally::{Local, Tally},
-    view::View,
+    telemetry::metrics::{Metrics, signed},
 };
 
 /// An application's membership in a cluster: it reports how many connections the application has, and knows how many

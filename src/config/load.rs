@@ -239,7 +239,7 @@ mod tests {
     use super::*;
     use crate::{
         config::{Cli, Command},
-        mangled::mangled_text,
+        fixtures::mutate::mangled_text,
     };
 
     fn check(arguments: &[&str]) -> Result<LoadConfig, ConfigError> {

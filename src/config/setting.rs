@@ -5,9 +5,9 @@ use std::{net::SocketAddr, str::FromStr, time::Duration};
 use tracing::level_filters::LevelFilter;
 
 use crate::{
-    engine::settings::Transports,
-    escaped::is_plain,
+    protocol::transport::Transports,
     store::redis::{check_url, database_of, shown_url},
+    telemetry::escaped::is_plain,
 };
 
 /// A setting that was refused.

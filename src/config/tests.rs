@@ -4,7 +4,7 @@ use proptest::prelude::*;
 use rstest::rstest;
 
 use super::*;
-use crate::mangled::mangled_text;
+use crate::fixtures::mutate::mangled_text;
 
 fn check(arguments: &[&str]) -> Result<Config, ConfigError> {
     let cli = Cli::try_parse_from(["headcount"].iter().chain(arguments)).unwrap();

@@ -14,7 +14,7 @@ use tokio::{
 };
 use tokio_util::sync::CancellationToken;
 
-use super::{Engine, reason::EndReason, settings::SessionSettings};
+use super::{lifecycle::Engine, reason::EndReason, settings::SessionSettings};
 
 /// Slots of an interval at most: with the default interval of 25 s, one every 100 ms.
 const SLOTS_MAX: u32 = 250;
@@ -99,7 +99,7 @@ fn to_index(slot: u64) -> usize {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::engine::settings::Transports;
+    use crate::protocol::transport::Transports;
 
     const SETTINGS: [(u64, u64); 6] =
         [(25_000, 20_000), (1000, 1000), (1000, 30_000), (3_600_000, 1000), (1, 1), (1234, 777)];

@@ -18,18 +18,18 @@ use tokio::{
 };
 
 use super::{
-    Engine, charge,
+    lifecycle::{Engine, charge},
     outbox::Outbox,
     reason::{End, EndReason, Refusal},
     session::{Session, State},
-    settings::Transport,
 };
 use crate::{
+    access::rate_limit::CLIENT_BYTES_PER_SECOND,
     protocol::{
         packet::{CLOSE, NOOP},
         payload::{Part, PayloadDecoder},
+        transport::Transport,
     },
-    rate::CLIENT_BYTES_PER_SECOND,
 };
 
 /// Bytes that a post counts for beside its own: a request is work, however short. So a session may post twice a second
@@ -101,7 +101,7 @@ impl Engine {
         }
         state.requests.posts = true;
         drop(state);
-        let decoder = Some(PayloadDecoder::new(self.settings.payload_bytes_max));
+        let decoder = Some(PayloadDecoder::new(self.settings().payload_bytes_max));
         let mut post = Post { engine: Arc::clone(self), session, decoder, is_done: false };
         match charge(&post.session, POST_BYTES) {
             Ok(()) => Ok(post),
@@ -208,7 +208,7 @@ impl Post {
     pub fn time_out(mut self) -> Refusal {
         self.is_done = true;
         self.engine.end(&self.session, EndReason::TransportError);
-        self.engine.admission.count(Refusal::Slow);
+        self.engine.admission().count(Refusal::Slow);
         Refusal::Slow
     }
 
@@ -233,7 +233,7 @@ impl Post {
             (_, Some(1009)) => Refusal::TooLong,
             _ => Refusal::BadRequest,
         };
-        self.engine.admission.count(refusal);
+        self.engine.admission().count(refusal);
         refusal
     }
 }

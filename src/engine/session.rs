@@ -24,9 +24,13 @@ use super::{
     outbox::{Generation, Outbox, Told},
     reason::EndReason,
     session_id::SessionId,
-    settings::{JOIN_TIMEOUT, POLL_GAP_SUSPECT, Transport},
+    settings::{JOIN_TIMEOUT, POLL_GAP_SUSPECT},
 };
-use crate::{protocol::frame::CountFrame, rate::Bucket, tally::Presence};
+use crate::{
+    access::rate_limit::Bucket,
+    core::tally::Presence,
+    protocol::{frame::CountFrame, transport::Transport},
+};
 
 /// One session.
 #[derive(Debug)]

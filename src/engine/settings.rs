@@ -2,6 +2,8 @@
 
 use std::time::Duration;
 
+use crate::protocol::transport::Transports;
+
 /// Where Socket.IO clients connect. The same path without the slash at its end is the same endpoint.
 pub const PATH: &str = "/socket.io/";
 /// A client that opened a session must join the namespace within this time, also after leaving it.
@@ -26,48 +28,4 @@ pub struct SessionSettings {
     pub payload_bytes_max: usize,
     /// Which transports are served.
     pub transports: Transports,
-}
-
-/// Which transports are served.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Transports {
-    /// Both, with upgrades.
-    Both,
-    /// Websockets alone.
-    Websocket,
-    /// Polling alone.
-    Polling,
-}
-
-/// A way to carry a session.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Transport {
-    /// A websocket.
-    Websocket,
-    /// HTTP requests that wait for something to be said.
-    Polling,
-}
-
-impl Transport {
-    /// Both.
-    pub const ALL: [Self; 2] = [Self::Websocket, Self::Polling];
-
-    /// The value of the label `transport` in the metrics, and of the parameter `transport` in a query.
-    pub const fn label(self) -> &'static str {
-        match self {
-            Self::Websocket => "websocket",
-            Self::Polling => "polling",
-        }
-    }
-}
-
-impl Transports {
-    /// Whether this one is served.
-    pub fn have(self, transport: Transport) -> bool {
-        match self {
-            Self::Both => true,
-            Self::Websocket => transport == Transport::Websocket,
-            Self::Polling => transport == Transport::Polling,
-        }
-    }
 }

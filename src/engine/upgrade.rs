@@ -8,17 +8,27 @@
 //!  polls go on carrying the session; if its client does not poll soon, it is gone
 //! ```
 
-use std::sync::{Arc, atomic::Ordering};
+use std::sync::Arc;
 
-use tokio::{net::TcpStream, time::Instant};
+use tokio::{net::TcpStream, sync::OwnedSemaphorePermit, time::Instant};
 
 use super::{
-    Engine, Session, index,
+    lifecycle::Engine,
     reason::{End, Refusal},
-    session::Requests,
-    settings::Transport,
-    websocket::Opening,
+    session::{Requests, Session},
 };
+use crate::protocol::transport::Transport;
+
+/// What a new websocket is for.
+#[derive(Debug)]
+pub enum Opening {
+    /// A session begins on it.
+    New(OwnedSemaphorePermit),
+    /// A session is to move to it.
+    Upgrade(Upgrade),
+    /// Nothing: its session has another one.
+    Unwanted,
+}
 
 /// The attempt to move one session to one websocket. Dropped before it has succeeded, it has failed.
 #[derive(Debug)]
@@ -93,9 +103,7 @@ impl Upgrade {
         state.outbox.upgrade(websocket);
         state.requests = Requests { polls: state.requests.polls, ..Requests::default() };
         if state.membership.is_some() {
-            let joined = &self.engine.joined;
-            joined[index(Transport::Polling)].fetch_sub(1, Ordering::Relaxed);
-            joined[index(Transport::Websocket)].fetch_add(1, Ordering::Relaxed);
+            self.engine.move_joined(Transport::Polling, Transport::Websocket);
         }
         let (engine, session) = (&self.engine, &self.session);
         engine.finish_sending(session, state, true)

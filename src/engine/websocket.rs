@@ -19,12 +19,12 @@ use tokio::{
 };
 
 use super::{
-    Engine, charge,
+    lifecycle::{Engine, charge},
     outbox::{Outbox, Sink},
     reason::{End, EndReason},
     session::{Session, shut_down},
-    settings::{Transport, UPGRADE_TIMEOUT},
-    upgrade::Upgrade,
+    settings::UPGRADE_TIMEOUT,
+    upgrade::{Opening, Upgrade},
 };
 use crate::{
     net::connection::Connection,
@@ -32,6 +32,7 @@ use crate::{
         decoder::{FrameDecoder, Incoming},
         frame,
         packet::{PROBE, PROBE_ANSWER, UPGRADE},
+        transport::Transport,
     },
 };
 
@@ -43,17 +44,6 @@ const LAST_READS_MAX: usize = 64;
 
 /// The status code of a close frame in good order (RFC 6455, section 7.4.1).
 const NORMAL_CLOSURE: u16 = 1000;
-
-/// What a new websocket is for.
-#[derive(Debug)]
-pub enum Opening {
-    /// A session begins on it.
-    New(OwnedSemaphorePermit),
-    /// A session is to move to it.
-    Upgrade(Upgrade),
-    /// Nothing: its session has another one.
-    Unwanted,
-}
 
 /// The reading end of a websocket.
 #[derive(Debug)]
@@ -72,7 +62,7 @@ impl Engine {
         answer: Vec<u8>,
     ) {
         connection.prefer_new_data();
-        let decoder = FrameDecoder::new(self.settings.payload_bytes_max);
+        let decoder = FrameDecoder::new(self.settings().payload_bytes_max);
         let mut reader = Reader { connection, decoder };
         let session = match opening {
             Opening::New(permit) => self.open_websocket(reader.connection.stream(), permit, answer),

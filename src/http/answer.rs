@@ -76,7 +76,7 @@ impl Answer {
         self.with(header::CONNECTION, "close")
     }
 
-    /// Lets pages of this origin read it, with cookies, as [`crate::origin::cors`] does where the HTTP server answers.
+    /// Lets pages of this origin read it, with cookies, as [`crate::access::origin::cors`] does where the HTTP server answers.
     #[must_use]
     pub fn readable_by(mut self, origin: &str) -> Self {
         if let Ok(origin) = HeaderValue::from_str(origin) {

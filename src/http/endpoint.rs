@@ -21,8 +21,8 @@ use tokio::time::timeout;
 use super::{answer::Answer, idle::Watched, serve::HEAD_TIMEOUT};
 use crate::{
     engine::{
-        Engine, admission::Admitted, polling::Post, reason::Refusal, session::Session,
-        settings::PATH, websocket::Opening,
+        lifecycle::Engine, polling::Post, reason::Refusal, request::Admitted, session::Session,
+        settings::PATH, upgrade::Opening,
     },
     net::connection::Connection,
     protocol::head::{Head, WebsocketHandshake},

@@ -15,12 +15,12 @@ use tokio::{
 use super::{answer::Answer, endpoint::POST_TIMEOUT, serve::Timeouts};
 use crate::{
     engine::{
-        Engine,
-        admission::{Admitted, is_endpoint},
+        lifecycle::Engine,
         polling::{Poll, Post},
         reason::{EndReason, Refusal},
+        request::{Admitted, is_endpoint},
         session::Session,
-        websocket::Opening,
+        upgrade::Opening,
     },
     net::connection::Connection,
     protocol::head::{Framing, Head, PlainHeaders},

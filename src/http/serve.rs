@@ -13,7 +13,7 @@ use super::{
     idle::{Activity, Watched},
 };
 use crate::{
-    engine::{Engine, websocket::Opening},
+    engine::{lifecycle::Engine, upgrade::Opening},
     net::{connection::Connection, listener::Serve},
 };
 

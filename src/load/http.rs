@@ -129,7 +129,7 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
-    use crate::mangled::mangled;
+    use crate::fixtures::mutate::mangled;
 
     const ANSWERS: &[&[u8]] = &[
         b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\nSet-Cookie: server=one; path=/\r\n\r\n40",

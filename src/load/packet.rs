@@ -102,7 +102,7 @@ mod tests {
     use rstest::rstest;
 
     use super::*;
-    use crate::mangled::mangled;
+    use crate::fixtures::mutate::mangled;
 
     const PACKETS: &[&[u8]] = &[
         br#"0{"sid":"a-B_9","upgrades":[],"pingInterval":25000,"pingTimeout":20000,"maxPayload":1}"#,

@@ -11,7 +11,7 @@ use super::{
 };
 use crate::{
     config::{LoadConfig, Target},
-    pace::whole_millis,
+    core::pace::whole_millis,
 };
 
 /// The report of one run. Durations are in the unit of their names.

@@ -57,7 +57,7 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
-    use crate::mangled::mangled;
+    use crate::fixtures::mutate::mangled;
 
     proptest! {
         /// Goal: what a server says is read to the letter, or not at all. Method: good answers, whole and mangled.

@@ -24,7 +24,7 @@ use super::{
 };
 use crate::{
     config::{Target, Transport},
-    pace::whole_millis,
+    core::pace::whole_millis,
 };
 
 /// A newcomer that is told no count for so long counts as refused. The server's own limit for joining is 10 s;

@@ -2,7 +2,7 @@
 //!
 //! A body is read as it comes, piece by piece; what is held is at most the packet that has begun.
 
-use crate::protocol::decoder::ProtocolError;
+use super::decoder::ProtocolError;
 
 /// What is between the packets of a payload.
 pub const SEPARATOR: u8 = 0x1e;

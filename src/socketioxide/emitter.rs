@@ -24,10 +24,12 @@ use super::{
     roster::{Roster, Seat, Told, Way},
 };
 use crate::{
-    metrics::observe,
-    pace::EmissionPace,
-    tally::{Change, Newcomer},
-    view::View,
+    core::{
+        pace::EmissionPace,
+        tally::{Change, Newcomer},
+        view::View,
+    },
+    telemetry::metrics::observe,
 };
 
 /// How long a socket is told through its queue. Nobody is held up for so long between looking at the queue and at the slot,
@@ -58,7 +60,7 @@ pub(super) struct Emitter<A: Adapter> {
     told: Option<u64>,
     /// The changes by which those joined who were told the estimate, because the store was slow to count them. They are
     /// told what all others are as soon as that includes them, or the store counts as away: within
-    /// [`crate::pace::ANSWER_OVERDUE`], which bounds this list.
+    /// [`crate::core::pace::ANSWER_OVERDUE`], which bounds this list.
     provisional: Vec<Change>,
     next_look: Instant,
 }

@@ -27,8 +27,8 @@ use tokio::{sync::Notify, time::Instant};
 use tokio_util::sync::CancellationToken;
 
 use crate::{
-    metrics::{Metrics, signed},
-    tally::{Presence, Tally},
+    core::tally::{Presence, Tally},
+    telemetry::metrics::{Metrics, signed},
 };
 
 /// The event's name, as every client of the lesson knows it.

@@ -14,13 +14,14 @@ use std::{
 use futures_util::{StreamExt, stream};
 use tokio::sync::broadcast::{self, error::RecvError};
 
-use super::{
-    Announcement, Announcements, REAPED_MAX, Reply, Report, ReportKind, Roster, RosterEntry, Store,
-    StoreError, StoreFuture,
-};
+use super::{Announcements, Store, StoreError, StoreFuture};
 use crate::{
-    count::{Count, Incarnation, Revision, Sequence},
-    pace::ANNOUNCEMENT_GAP_PER_INSTANCE,
+    core::{
+        count::{Count, Incarnation, Revision, Sequence},
+        pace::ANNOUNCEMENT_GAP_PER_INSTANCE,
+        report::{REAPED_MAX, Reply, Report, ReportKind, Roster, RosterEntry},
+    },
+    store::Announcement,
 };
 
 /// Announcements a slow subscriber may fall behind. It then misses the oldest, which newer ones supersede.

@@ -23,10 +23,14 @@ use deadpool_redis::redis::{Msg, RedisResult, Script, Value, aio::MultiplexedCon
 use futures_util::StreamExt;
 use tokio::time::{Instant, timeout_at};
 
-use super::{
-    Announcements, Dataset, Reply, Report, ReportKind, Roster, Store, StoreError, StoreFuture,
+use super::{Announcements, Store, StoreError, StoreFuture};
+use crate::{
+    core::{
+        pace::whole_millis,
+        report::{Reply, Report, ReportKind, Roster},
+    },
+    store::Dataset,
 };
-use crate::pace::whole_millis;
 use address::Address;
 pub use address::{InvalidRedisUrl, check_url, database_of, shown_url};
 use connector::{Connector, Server};

@@ -190,7 +190,7 @@ mod tests {
     use rstest::rstest;
 
     use super::*;
-    use crate::mangled::mangled_text;
+    use crate::fixtures::mutate::mangled_text;
 
     const QUERIES: &[&str] = &[
         "label=online&color=green",

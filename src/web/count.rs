@@ -12,7 +12,7 @@ use serde::Serialize;
 use tokio::time::Instant;
 
 use super::{Web, asset::matches};
-use crate::{pace::whole_millis, view::View};
+use crate::core::{pace::whole_millis, view::View};
 
 /// What is answered, here and in every event of the stream.
 #[derive(Debug, Serialize)]

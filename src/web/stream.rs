@@ -22,7 +22,7 @@ use tokio::{
 use tokio_util::sync::CancellationToken;
 
 use super::{Web, count::CountAnswer};
-use crate::view::{Shown, View};
+use crate::core::view::{Shown, View};
 
 /// A comment this often keeps proxies from taking a quiet stream for a dead one; their usual patience is a
 /// minute or half of it.

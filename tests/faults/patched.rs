@@ -53,7 +53,7 @@ const PATCHES: [(&str, &str, &str); 5] = [
         "Script::new(&std::env::var(\"PATCH_SCRIPT\").unwrap_or(include_str!(\"report.lua\").into()))",
     ),
     (
-        "src/announcements.rs",
+        "src/cluster/subscriber.rs",
         "self.resync.notify_one();",
         "if std::env::var_os(\"PATCH_PROGRAM\").is_none_or(|patch| patch != \"no resync\") { self.resync.notify_one(); }",
     ),

@@ -3,8 +3,11 @@
 use std::time::{Duration, Instant};
 
 use headcount::{
-    count::{Count, Revision, Sequence, WHOLE_MAX},
-    store::{LEASE_MAX, LEASE_MIN, LOCAL_MAX, REAPED_MAX, Report, ReportKind, StoreError},
+    core::{
+        count::{Count, Revision, Sequence, WHOLE_MAX},
+        report::{LEASE_MAX, LEASE_MIN, LOCAL_MAX, REAPED_MAX, Report, ReportKind},
+    },
+    store::StoreError,
 };
 use proptest::{prelude::*, test_runner::TestRunner};
 use rstest::rstest;

@@ -7,9 +7,12 @@ use std::{
 
 use deadpool_redis::redis::{self, Connection};
 use futures_util::StreamExt;
-use headcount::store::{
-    Announcement, Report, ReportKind, Store, StoreError,
-    redis::{RedisSettings, RedisStore},
+use headcount::{
+    core::report::{Report, ReportKind},
+    store::{
+        Announcement, Store, StoreError,
+        redis::{RedisSettings, RedisStore},
+    },
 };
 use headcount_testkit::redis_server::{RedisServer, free_port};
 use rstest::rstest;

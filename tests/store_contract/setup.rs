@@ -10,9 +10,12 @@ use std::{
 };
 
 use headcount::{
-    count::{Count, Incarnation, Sequence},
+    core::{
+        count::{Count, Incarnation, Sequence},
+        report::{Reply, Report, ReportKind},
+    },
     store::{
-        Announcement, Announcements, Reply, Report, ReportKind, Store, StoreError,
+        Announcement, Announcements, Store, StoreError,
         embedded::EmbeddedStore,
         redis::{RedisSettings, RedisStore},
     },

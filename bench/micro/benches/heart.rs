@@ -5,9 +5,14 @@ use std::{hint::black_box, time::Duration};
 
 use criterion::{Criterion, criterion_group, criterion_main};
 use headcount::{
-    count::{Count, Incarnation, Revision, Sequence},
-    origin::Origins,
-    pace::{Answer, EmissionPace, ReportPace},
+    access::{origin::Origins, rate_limit::Bucket},
+    core::{
+        count::{Count, Incarnation, Revision, Sequence},
+        pace::{Answer, EmissionPace, ReportPace},
+        report::{LEASE_MAX, Reply},
+        tally::{Change, Local, Tally},
+        view::{SentReport, View},
+    },
     protocol::{
         decoder::{FrameDecoder, Incoming, ProtocolError},
         frame::{self, CountFrame},
@@ -15,10 +20,6 @@ use headcount::{
         packet::Packet,
         payload::{Part, PayloadDecoder},
     },
-    rate::Bucket,
-    store::{LEASE_MAX, Reply},
-    tally::{Change, Local, Tally},
-    view::{SentReport, View},
 };
 use http::{HeaderMap, HeaderValue, header};
 use tokio::time::Instant;

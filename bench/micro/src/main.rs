@@ -13,25 +13,25 @@ use std::{
 };
 
 use headcount::{
+    access::origin::Origins,
     broadcast::broadcaster::Broadcaster,
-    count::{Count, Incarnation, Revision, Sequence},
+    core::{
+        count::{Count, Incarnation, Revision, Sequence},
+        report::{LEASE_MAX, Reply},
+        tally::Tally,
+        view::{SentReport, View},
+    },
     engine::{
-        Engine,
-        admission::Admission,
-        flusher::Flusher,
-        session::Membership,
-        settings::{SessionSettings, Transports},
+        admission::Admission, flusher::Flusher, lifecycle::Engine, session::Membership,
+        settings::SessionSettings,
     },
     http::{
         endpoint,
         serve::{HttpService, Timeouts},
     },
-    metrics::Metrics,
     net::listener::{self, Listener},
-    origin::Origins,
-    store::{LEASE_MAX, Reply},
-    tally::Tally,
-    view::{SentReport, View},
+    protocol::transport::Transports,
+    telemetry::metrics::Metrics,
 };
 use tokio::{
     io::{AsyncReadExt, AsyncWriteExt},

@@ -5,17 +5,21 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use anyhow::{Context, Result};
 use headcount::{
-    announcements::Listener,
-    count::{Incarnation, Revision},
-    metrics::Metrics,
-    observer::Observer,
-    reporter::{Reporter, ReporterSettings},
+    cluster::{
+        observer::Observer,
+        reporter::{Reporter, ReporterSettings},
+        subscriber::Listener,
+    },
+    core::{
+        count::{Incarnation, Revision},
+        tally::{Change, Presence, Tally},
+        view::View,
+    },
     store::{
         Store,
         redis::{RedisSettings, RedisStore},
     },
-    tally::{Change, Presence, Tally},
-    view::View,
+    telemetry::metrics::Metrics,
 };
 use tokio::{
     sync::{Notify, watch},

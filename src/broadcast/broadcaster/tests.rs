@@ -10,13 +10,15 @@ use tokio::{io::AsyncReadExt, net::TcpStream, time::timeout};
 
 use super::*;
 use crate::{
-    count::{Count, Incarnation, Revision, Sequence},
+    cluster::observer::Observer,
+    core::{
+        count::{Count, Incarnation, Revision, Sequence},
+        report::{LEASE_MAX, Reply},
+        tally::{Local, Presence},
+        view::SentReport,
+    },
     engine::session::tests::{join, leave, move_to, on_websocket, poll, polled},
     net::connection::{Connection, tests::pair},
-    observer::Observer,
-    store::{LEASE_MAX, Reply},
-    tally::{Local, Presence},
-    view::SentReport,
 };
 
 const INTERVAL: Duration = Duration::from_millis(50);

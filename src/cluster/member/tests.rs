@@ -8,9 +8,12 @@ use tokio::{
 
 use super::*;
 use crate::{
-    count::Count,
-    store::{Announcements, Reply, Report, ReportKind, Roster, StoreError, StoreFuture},
-    tally::Presence,
+    core::{
+        count::Count,
+        report::{Reply, Report, ReportKind, Roster},
+        tally::Presence,
+    },
+    store::{Announcements, StoreError, StoreFuture},
 };
 
 /// A store that takes reports down, and is away or in order.
@@ -175,7 +178,7 @@ async fn a_stream_skips_to_the_newest() {
     assert!(none.is_err(), "nothing has changed: {none:?}");
     member.inner.view.send_modify(|view| {
         view.fold(
-            Count { users: 7, revision: crate::count::Revision(1000), recovering: false },
+            Count { users: 7, revision: crate::core::count::Revision(1000), recovering: false },
             Instant::now(),
         );
     });

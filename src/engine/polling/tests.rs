@@ -12,8 +12,9 @@ use tokio::{
 
 use super::*;
 use crate::{
-    engine::settings::{POLL_GAP_MAX, POLL_GAP_SUSPECT, Transports},
+    engine::settings::{POLL_GAP_MAX, POLL_GAP_SUSPECT},
     http::serve::tests::{PATIENCE, Peer, Server, read_answer},
+    protocol::transport::Transports,
 };
 
 /// A server with one session that polls.

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use tokio::sync::Semaphore;
 
 use super::*;
-use crate::{net::connection::Connection, rate::CLIENT_BYTES_PER_SECOND};
+use crate::{access::rate_limit::CLIENT_BYTES_PER_SECOND, net::connection::Connection};
 
 /// A session on this connection that nothing serves.
 pub(crate) fn on_websocket(connection: &Connection) -> Arc<Session> {

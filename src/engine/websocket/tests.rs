@@ -7,9 +7,9 @@ use tokio::io::AsyncReadExt;
 
 use super::*;
 use crate::{
-    engine::settings::{JOIN_TIMEOUT, Transports},
+    engine::settings::JOIN_TIMEOUT,
     http::serve::tests::{PATIENCE, Peer, Server},
-    protocol::frame::USER_COUNT,
+    protocol::{frame::USER_COUNT, transport::Transports},
 };
 
 /// A server and a client whose websocket is open.

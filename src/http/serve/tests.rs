@@ -15,18 +15,16 @@ use tokio_util::sync::CancellationToken;
 
 use super::*;
 use crate::{
+    access::origin::Origins,
+    core::tally::Tally,
     engine::{
-        admission::Admission,
-        flusher::Flusher,
-        ping_wheel,
-        session::Membership,
-        settings::{SessionSettings, Transports},
+        admission::Admission, flusher::Flusher, ping_wheel, session::Membership,
+        settings::SessionSettings,
     },
     http::endpoint,
-    metrics::Metrics,
     net::listener::{self, Listener},
-    origin::Origins,
-    tally::Tally,
+    protocol::transport::Transports,
+    telemetry::metrics::Metrics,
 };
 
 /// How long anything may take that happens at once.

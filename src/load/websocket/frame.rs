@@ -83,7 +83,7 @@ mod tests {
     };
 
     use super::*;
-    use crate::mangled::mangled;
+    use crate::fixtures::mutate::mangled;
 
     fn found(bytes: &[u8]) -> Found<(Kind, Vec<u8>)> {
         find(bytes, |kind, payload| Ok((kind, payload.to_vec())))

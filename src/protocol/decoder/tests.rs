@@ -3,7 +3,7 @@
 use proptest::{collection::vec, prelude::*};
 
 use super::*;
-use crate::mangled::mangled;
+use crate::fixtures::mutate::mangled;
 
 const BYTES_MAX: usize = 1000;
 

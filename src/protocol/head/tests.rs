@@ -4,7 +4,7 @@ use proptest::prelude::*;
 use rstest::rstest;
 
 use super::*;
-use crate::mangled::mangled;
+use crate::fixtures::mutate::mangled;
 
 const HEAD: &str = "GET /socket.io/?EIO=4&transport=websocket HTTP/1.1\r\nHost: here:3000\r\n\
     Connection: keep-alive, Upgrade\r\nUpgrade: WebSocket\r\nOrigin: https://here\r\n\

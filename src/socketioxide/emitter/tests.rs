@@ -8,11 +8,13 @@ use tower::ServiceExt;
 
 use super::*;
 use crate::{
-    count::{Count, Revision, Sequence},
-    metrics::Metrics,
-    store::Reply,
-    tally::{Local, Tally},
-    view::SentReport,
+    core::{
+        count::{Count, Revision, Sequence},
+        report::Reply,
+        tally::{Local, Tally},
+        view::SentReport,
+    },
+    telemetry::metrics::Metrics,
 };
 
 const INTERVAL: Duration = Duration::from_millis(50);

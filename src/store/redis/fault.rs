@@ -5,7 +5,7 @@
 use deadpool_redis::redis::{ConnectionInfo, ErrorKind, RedisConnectionInfo, RedisError};
 
 use super::address::Address;
-use crate::{escaped::Escaped, store::StoreError};
+use crate::{store::StoreError, telemetry::escaped::Escaped};
 
 /// What a server says while it takes no writes, and will again by itself or by an operator's hand.
 /// The last ones are a cluster's, whose slots are on the move or are not where the address leads.
@@ -110,7 +110,7 @@ mod tests {
     use rstest::rstest;
 
     use super::*;
-    use crate::mangled::mangled_text;
+    use crate::fixtures::mutate::mangled_text;
 
     fn from_server(line: &str) -> RedisError {
         let value = parse_redis_value(format!("-{line}\r\n").as_bytes()).unwrap();

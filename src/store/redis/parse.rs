@@ -7,8 +7,11 @@ use deadpool_redis::redis::Value;
 use serde::Deserialize;
 
 use crate::{
-    count::{Count, Revision, Sequence, WHOLE_MAX},
-    store::{Announcement, Dataset, Reply, Roster, RosterEntry, StoreError},
+    core::{
+        count::{Count, Revision, Sequence, WHOLE_MAX},
+        report::{Reply, Roster, RosterEntry},
+    },
+    store::{Announcement, Dataset, StoreError},
 };
 
 /// The longest announcement that is read. The script's own have at most 110 bytes beside the name of the key, which

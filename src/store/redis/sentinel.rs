@@ -38,7 +38,7 @@ use super::{
     address::SentinelAddress,
     fault::{self, Secrets},
 };
-use crate::{escaped::Escaped, store::StoreError};
+use crate::{store::StoreError, telemetry::escaped::Escaped};
 
 /// How much longer than the first answer others are waited for. Sentinels stand close together; one that takes
 /// longer is down or cut off, and hanging ones must not hold up every new connection.

@@ -1,6 +1,6 @@
 //! Nobody reports: what newcomers and all others are told all the same.
 
-use crate::tally::NEWCOMER_PATIENCE;
+use crate::core::tally::NEWCOMER_PATIENCE;
 
 use super::*;
 

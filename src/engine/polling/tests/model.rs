@@ -6,18 +6,15 @@ use proptest::prelude::*;
 
 use super::super::*;
 use crate::{
+    access::{origin::Origins, rate_limit::Bucket},
+    core::tally::Tally,
     engine::{
-        admission::Admission,
-        flusher::Flusher,
-        settings::{SessionSettings, Transports},
+        admission::Admission, flusher::Flusher, settings::SessionSettings, upgrade::Opening,
         upgrade::Upgrade,
-        websocket::Opening,
     },
-    metrics::Metrics,
     net::connection::{Connection, tests::pair},
-    origin::Origins,
-    rate::Bucket,
-    tally::Tally,
+    protocol::transport::Transports,
+    telemetry::metrics::Metrics,
 };
 
 /// What may happen.

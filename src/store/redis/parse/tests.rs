@@ -4,7 +4,7 @@ use proptest::prelude::*;
 use rstest::rstest;
 
 use super::*;
-use crate::mangled::mangled;
+use crate::fixtures::mutate::mangled;
 
 fn good_reply() -> Vec<Value> {
     let mut fields = vec![Value::Okay];
@@ -211,7 +211,7 @@ proptest! {
         let read = roster(&value).unwrap();
         prop_assert_eq!(read.users, numbers[0]);
         prop_assert_eq!(read.instances.len(), parts.len());
-        let table = crate::status::Status::of(&read).to_string();
+        let table = crate::cli::status::Status::of(&read).to_string();
         prop_assert_eq!(table.lines().count(), parts.len() + 2);
         prop_assert!(!table.chars().any(|character| character.is_control() && character != '\n'));
     }

@@ -1,7 +1,7 @@
 //! Where histories are played, one after the other: a server, the channel, and what was seen there.
 
 use deadpool_redis::redis::PubSub;
-use headcount::count::Count;
+use headcount::core::count::Count;
 
 use super::super::stage::{Answer, CHANNEL, NO_ARGUMENTS, Outcome, Stage};
 

@@ -3,9 +3,9 @@
 
 use std::{collections::VecDeque, time::Duration};
 
-use headcount::{
+use headcount::core::{
     count::{Count, Incarnation, Revision, Sequence},
-    store::Reply,
+    report::Reply,
     tally::{Change, Local},
     view::{SentReport, Shown, View},
 };

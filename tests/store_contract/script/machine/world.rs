@@ -3,7 +3,7 @@
 
 use std::{collections::BTreeMap, time::Duration};
 
-use headcount::count::{Count, Incarnation, Revision, WHOLE_MAX};
+use headcount::core::count::{Count, Incarnation, Revision, WHOLE_MAX};
 use tokio::time::Instant;
 use uuid::Uuid;
 

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
-use crate::memory::HighWater;
+use crate::memory::heap_trim::HighWater;
 
 /// Places for sessions: one is taken at the handshake and given back when the session has ended.
 #[derive(Debug)]

@@ -19,11 +19,12 @@ use tokio::{
 use tokio_util::sync::CancellationToken;
 
 use crate::{
-    count::{Count, Revision},
-    log_limit::LogLimit,
-    metrics::Metrics,
+    core::{
+        count::{Count, Revision},
+        view::View,
+    },
     store::{self, Announcement, Store},
-    view::View,
+    telemetry::{log_limit::LogLimit, metrics::Metrics},
 };
 
 /// How long an announcement that a reply speaks of may take to arrive before the subscription counts as
@@ -223,5 +224,5 @@ impl Hearing {
 }
 
 #[cfg(test)]
-#[path = "announcements/tests.rs"]
+#[path = "subscriber/tests.rs"]
 mod tests;

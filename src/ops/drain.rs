@@ -6,8 +6,8 @@ use std::time::Duration;
 use tokio::time::{Instant, interval, sleep, timeout_at};
 
 use crate::{
-    engine::{Engine, reason::EndReason, session::Membership},
-    tally::Tally,
+    core::tally::Tally,
+    engine::{lifecycle::Engine, reason::EndReason, session::Membership},
 };
 
 /// Clients are sent away in batches this far apart: small enough that a balancer's other servers see a

@@ -4,7 +4,7 @@ use proptest::prelude::*;
 use rstest::rstest;
 
 use super::*;
-use crate::mangled::{mangled, mangled_text};
+use crate::fixtures::mutate::{mangled, mangled_text};
 
 /// Goal: the default lets in pages of the same host, whatever scheme the balancer leaves, and no
 /// others. Method: pairs of headers as browsers and balancers send them, and crooked ones.

@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use tokio::time::Instant;
 
-use crate::tally::Change;
+use super::tally::Change;
 
 /// The least time between two reports of one instance: at 100 reports a second, one instance costs Redis
 /// less than one percent of a core.

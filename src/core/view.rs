@@ -24,9 +24,9 @@ use std::{mem, time::Duration};
 
 use tokio::time::Instant;
 
-use crate::{
+use super::{
     count::{Count, Incarnation, Revision, Sequence},
-    store::Reply,
+    report::Reply,
     tally::{Change, Local},
 };
 

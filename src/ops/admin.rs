@@ -12,9 +12,10 @@ use axum::{
 use tokio::{sync::watch, time::Instant};
 
 use crate::{
-    engine::{Engine, settings::Transport},
-    metrics::{Metrics, signed},
-    view::View,
+    core::view::View,
+    engine::lifecycle::Engine,
+    protocol::transport::Transport,
+    telemetry::metrics::{Metrics, signed},
 };
 
 /// What the admin pages look at.

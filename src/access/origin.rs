@@ -13,7 +13,7 @@ use tokio::time::Instant;
 use tower_http::cors::{AllowHeaders, AllowOrigin, CorsLayer};
 use url::Url;
 
-use crate::{escaped::Escaped, log_limit::LogLimit};
+use crate::telemetry::{escaped::Escaped, log_limit::LogLimit};
 use pattern::Pattern;
 
 /// The header by which browsers say where the page is that asks (Fetch Metadata).

@@ -14,7 +14,7 @@ use tokio::{
 };
 use tokio_util::sync::CancellationToken;
 
-use crate::{pace::REPORT_GAP_MIN, tally::Local, view::View};
+use crate::core::{pace::REPORT_GAP_MIN, tally::Local, view::View};
 
 /// The least time between two warnings that nothing was reported: an instance that starves must not fill the log.
 const LOG_GAP: Duration = Duration::from_secs(10);

@@ -1,7 +1,7 @@
 //! Every metric of an instance and what it means, in one struct; nothing else registers metrics.
 //!
 //! Values that other parts already hold (the view, the sockets) are read when the page is asked for, by
-//! [`crate::admin`], and set here.
+//! [`crate::ops::admin`], and set here.
 
 use std::time::Duration;
 
@@ -11,7 +11,7 @@ use prometheus::{
 };
 use tokio::time::Instant;
 
-use crate::view::View;
+use crate::core::view::View;
 
 /// A healthy report takes well below a millisecond on a local network; 0.75 s is where the store counts as
 /// away, 2 s the default lease.

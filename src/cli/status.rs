@@ -7,9 +7,11 @@ use serde::Serialize;
 use uuid::Uuid;
 
 use crate::{
-    escaped::Escaped,
-    pace::whole_millis,
-    store::{Roster, RosterEntry},
+    core::{
+        pace::whole_millis,
+        report::{Roster, RosterEntry},
+    },
+    telemetry::escaped::Escaped,
 };
 
 /// How long the store may take to answer an operator.
@@ -113,7 +115,7 @@ fn date(seconds: u64) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::count::{Count, Revision};
+    use crate::core::count::{Count, Revision};
 
     fn roster(users: u64, parts: &[u64]) -> Roster {
         let entry = |&users| RosterEntry {

@@ -9,10 +9,13 @@ use tokio::sync::mpsc;
 
 use super::*;
 use crate::{
-    count::{Count, Sequence},
-    store::{Announcements, Dataset, Reply, Report, Roster, StoreError, StoreFuture},
-    tally::Local,
-    view::SentReport,
+    core::{
+        count::{Count, Sequence},
+        report::{Reply, Report, Roster},
+        tally::Local,
+        view::SentReport,
+    },
+    store::{Announcements, Dataset, StoreError, StoreFuture},
 };
 
 /// A store of which only the channel is used. Each subscription is handed out to be fed by the test.

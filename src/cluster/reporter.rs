@@ -1,6 +1,6 @@
 //! The task that keeps the store up to date, and the view by its replies: tally → report → store → reply → view.
 //!
-//! It reports at its own pace ([`crate::pace`]), each time the newest local count with a fresh sequence. A
+//! It reports at its own pace ([`crate::core::pace`]), each time the newest local count with a fresh sequence. A
 //! report runs in a task of its own and is never cancelled, since the command may run all the same and its
 //! late reply is still worth folding in. The reporter never emits, and never waits for one report before it
 //! looks at the clock for the next.
@@ -15,12 +15,15 @@ use tokio::{
 use tokio_util::sync::CancellationToken;
 
 use crate::{
-    count::{Incarnation, Sequence},
-    metrics::{Metrics, observe},
-    pace::{Answer, REPORT_GAP_MIN, ReportPace},
-    store::{REAPED_MAX, Reply, Report, ReportKind, Store, StoreError},
-    tally::Local,
-    view::{SentReport, View},
+    core::{
+        count::{Incarnation, Sequence},
+        pace::{Answer, REPORT_GAP_MIN, ReportPace},
+        report::{REAPED_MAX, Reply, Report, ReportKind},
+        tally::Local,
+        view::{SentReport, View},
+    },
+    store::{Store, StoreError},
+    telemetry::metrics::{Metrics, observe},
 };
 
 /// The least time between two lines that say the store answers: one that comes and goes with every report

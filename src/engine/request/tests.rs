@@ -6,12 +6,12 @@ use rstest::rstest;
 
 use super::*;
 use crate::{
-    engine::{
-        flusher::Flusher,
-        settings::{SessionSettings, Transports},
-    },
-    mangled::mangled_text,
-    tally::Tally,
+    access::origin::Origins,
+    core::tally::Tally,
+    engine::{admission::Admission, flusher::Flusher, settings::SessionSettings},
+    fixtures::mutate::mangled_text,
+    protocol::transport::Transports,
+    telemetry::metrics::Metrics,
 };
 
 fn engine(transports: Transports, sessions_max: usize) -> Arc<Engine> {

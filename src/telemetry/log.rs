@@ -24,12 +24,20 @@ use anyhow::{Context, anyhow};
 use prometheus::IntCounter;
 use tracing_subscriber::EnvFilter;
 
-use crate::config::LogConfig;
 use writer::LineWriter;
 
 /// How long the end of the process waits for queued lines: a reader that is alive takes them in milliseconds, and one
 /// that is not must not look like an instance that does not end.
 const FLUSH_WITHIN: Duration = Duration::from_millis(500);
+
+/// How to log.
+#[derive(Clone, Debug)]
+pub struct LogSettings {
+    /// A tracing filter.
+    pub filter: String,
+    /// JSON rather than text.
+    pub json: bool,
+}
 
 /// The log of this process. Clones are handles of the same log.
 #[derive(Clone, Debug)]
@@ -42,7 +50,7 @@ impl Log {
     ///
     /// # Errors
     /// If the filter cannot be read, the thread cannot be started, or there is a subscriber already.
-    pub fn start(config: &LogConfig) -> anyhow::Result<Self> {
+    pub fn start(config: &LogSettings) -> anyhow::Result<Self> {
         let filter = EnvFilter::try_new(&config.filter).context("failed to read the log filter")?;
         let writer = Arc::new(start_writer().context("failed to start the log's writer")?);
         let builder = tracing_subscriber::fmt()

@@ -5,9 +5,9 @@
 use tokio::time::{sleep, timeout};
 
 use super::*;
-use crate::{
+use crate::core::{
     count::{Count, Incarnation, Revision, Sequence},
-    store::Reply,
+    report::Reply,
     tally::{NEWCOMER_PATIENCE, Presence, Tally},
     view::{SentReport, Shown},
 };

@@ -9,11 +9,14 @@ use tokio::time::sleep;
 
 use super::*;
 use crate::{
-    count::{Count, Revision},
-    observer::Observer,
-    store::{Announcements, Roster, StoreFuture},
-    tally::{Presence, Tally},
-    view::Shown,
+    cluster::observer::Observer,
+    core::{
+        count::{Count, Revision},
+        report::Roster,
+        tally::{Presence, Tally},
+        view::Shown,
+    },
+    store::{Announcements, StoreFuture},
 };
 
 const HEARTBEAT: Duration = Duration::from_millis(500);

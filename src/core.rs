@@ -1,0 +1,8 @@
+//! The heart of the count: what is counted, reported, known and paced. Pure: no clock, no I/O, no sockets.
+
+pub mod count;
+pub mod pace;
+pub mod prune;
+pub mod report;
+pub mod tally;
+pub mod view;

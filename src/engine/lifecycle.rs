@@ -1,0 +1,355 @@
+//! The engine: what clients say, what becomes of it, and how sessions begin and end, whatever carries them.
+
+use std::{
+    sync::{
+        Arc, MutexGuard,
+        atomic::{AtomicUsize, Ordering},
+    },
+    time::Duration,
+};
+
+use tokio::{
+    net::TcpStream,
+    sync::OwnedSemaphorePermit,
+    time::{Instant, sleep_until},
+};
+use tokio_util::sync::CancellationToken;
+
+use super::{
+    admission::Admission,
+    flusher::Flusher,
+    outbox::Outbox,
+    reason::{End, EndReason, Refusal},
+    registry::Registry,
+    session::{Check, Membership, Session, State, shut_down},
+    session_id::SessionId,
+    settings::{JOIN_TIMEOUT, POLL_GAP_MAX, SessionSettings},
+};
+use crate::protocol::transport::{Transport, Transports};
+use crate::{
+    access::rate_limit::{Bucket, CLIENT_BYTES_PER_SECOND, client_bytes_burst},
+    core::tally::Tally,
+    protocol::{
+        frame,
+        packet::{DEFAULT_NAMESPACE, PING, Packet},
+    },
+    telemetry::metrics::Metrics,
+};
+
+/// Sessions are looked after at most this often: a rush of them is one batch.
+const CHECK_GAP: Duration = Duration::from_millis(50);
+
+/// Serves the sessions of one instance.
+#[derive(Debug)]
+pub struct Engine {
+    settings: SessionSettings,
+    admission: Admission,
+    pub(super) tally: Arc<Tally<Membership>>,
+    pub(super) metrics: Metrics,
+    flusher: Flusher,
+    sessions: Registry,
+    /// Clients in the namespace, by what carries their sessions, in the order of [`Transport::ALL`].
+    joined: [AtomicUsize; 2],
+}
+
+impl Engine {
+    /// Counts in `tally` who joins.
+    pub fn new(
+        settings: SessionSettings,
+        admission: Admission,
+        tally: Arc<Tally<Membership>>,
+        metrics: Metrics,
+        flusher: Flusher,
+    ) -> Arc<Self> {
+        metrics.begin_reasons(
+            EndReason::ALL.map(EndReason::label),
+            Refusal::COUNTED.into_iter().filter_map(Refusal::label),
+        );
+        let (sessions, joined) = (Registry::default(), Default::default());
+        Arc::new(Self { settings, admission, tally, metrics, flusher, sessions, joined })
+    }
+
+    /// How sessions are set up.
+    pub fn settings(&self) -> &SessionSettings {
+        &self.settings
+    }
+
+    /// Who may begin a session.
+    pub fn admission(&self) -> &Admission {
+        &self.admission
+    }
+
+    /// The open sessions.
+    pub fn sessions(&self) -> &Registry {
+        &self.sessions
+    }
+
+    /// Clients in the namespace whose sessions this transport carries.
+    pub fn joined(&self, transport: Transport) -> usize {
+        self.joined[index(transport)].load(Ordering::Relaxed)
+    }
+
+    /// A client in the namespace is carried by another transport now.
+    pub(super) fn move_joined(&self, from: Transport, to: Transport) {
+        self.joined[index(from)].fetch_sub(1, Ordering::Relaxed);
+        self.joined[index(to)].fetch_add(1, Ordering::Relaxed);
+    }
+
+    /// Ends sessions that did not do in time what they should, until `stop`.
+    pub async fn run_checks(self: Arc<Self>, stop: CancellationToken) {
+        while !stop.is_cancelled() {
+            let now = Instant::now();
+            let (due, next) = self.sessions.due_checks(now);
+            for (at, key) in due {
+                self.check(key, at, now);
+            }
+            let next = next.map(|next| next.max(now + CHECK_GAP));
+            tokio::select! {
+                () = stop.cancelled() => {}
+                () = self.sessions.earlier_check() => {}
+                () = sleep_until(next.unwrap_or(now)), if next.is_some() => {}
+            }
+        }
+    }
+
+    fn check(&self, key: u32, at: Instant, now: Instant) {
+        let Some(session) = self.sessions.by_key(key) else { return };
+        let mut state = session.state();
+        if state.check_at != Some(at) {
+            return;
+        }
+        state.check_at = None;
+        self.look_after(&session, state, now);
+    }
+
+    /// Ends the session if its client did not do in time what it should, or looks again when that may be.
+    pub(super) fn look_after(
+        &self,
+        session: &Session,
+        mut state: MutexGuard<'_, State>,
+        now: Instant,
+    ) {
+        match state.check(now, self.poll_gap()) {
+            Check::Wait(None) => {}
+            Check::Wait(Some(next)) => self.check_by(session, &mut state, next),
+            Check::Over(reason) => {
+                drop(state);
+                self.end(session, reason);
+            }
+        }
+    }
+
+    /// Looks after the session at `at` at the latest.
+    pub(super) fn check_by(&self, session: &Session, state: &mut State, at: Instant) {
+        if state.check_at.is_none_or(|known| at < known) {
+            state.check_at = Some(at);
+            self.sessions.check_at(at, session.id().key());
+        }
+    }
+
+    /// Time that a client may take from the answer to one poll until its next one.
+    pub(super) fn poll_gap(&self) -> Duration {
+        POLL_GAP_MAX.min(self.settings.ping_interval + self.settings.ping_timeout)
+    }
+
+    pub(super) fn begin(
+        &self,
+        transport: Transport,
+        outbox: Outbox<Arc<TcpStream>>,
+        permit: OwnedSemaphorePermit,
+    ) -> Arc<Session> {
+        let now = Instant::now();
+        let burst = client_bytes_burst(self.settings.payload_bytes_max);
+        let budget = Bucket::new(burst, CLIENT_BYTES_PER_SECOND, now);
+        let session =
+            self.sessions.insert(|id| Session::new(id, transport, outbox, budget, permit, now));
+        self.check_by(&session, &mut session.state(), now + JOIN_TIMEOUT.min(self.poll_gap()));
+        session
+    }
+
+    /// The first packet of a session.
+    pub(super) fn opening(&self, id: SessionId, transport: Transport) -> String {
+        let SessionSettings { ping_interval, ping_timeout, payload_bytes_max, transports } =
+            &self.settings;
+        let upgrades = match (transport, transports) {
+            (Transport::Polling, Transports::Both) => "[\"websocket\"]",
+            _ => "[]",
+        };
+        format!(
+            "0{{\"sid\":\"{id}\",\"upgrades\":{upgrades},\"pingInterval\":{},\"pingTimeout\":{},\
+             \"maxPayload\":{payload_bytes_max}}}",
+            ping_interval.as_millis(),
+            ping_timeout.as_millis()
+        )
+    }
+
+    /// Acts on a text message of the client.
+    ///
+    /// # Errors
+    /// How the session has to end for it.
+    pub fn receive(&self, session: &Arc<Session>, message: &str) -> Result<(), End> {
+        let packet = Packet::parse(message).ok_or(End::BAD_PACKET)?;
+        let mut state = session.state();
+        if let Some(reason) = state.ended {
+            return Err(reason.into());
+        }
+        match packet {
+            Packet::Pong => {
+                // A ping that has not been polled cannot have been answered.
+                if !state.outbox.ping_waits() {
+                    session.end_ping();
+                }
+                return Ok(());
+            }
+            Packet::Close => {
+                state.closed_by_client = true;
+                return Err(End::CLOSED);
+            }
+            // The parts of an event follow it.
+            _ if state.attachments > 0 => return Err(End::BAD_PACKET),
+            Packet::Event(attachments) => {
+                state.attachments = attachments;
+                return Ok(());
+            }
+            Packet::Connect(_) | Packet::Disconnect(_) => drop(state),
+        }
+        match packet {
+            Packet::Connect(DEFAULT_NAMESPACE) => self.join(session),
+            Packet::Connect(namespace) => {
+                self.send(session, &format!("44{namespace},{{\"message\":\"Invalid namespace\"}}"))
+            }
+            Packet::Disconnect(DEFAULT_NAMESPACE) => {
+                self.leave(session);
+                Ok(())
+            }
+            _ => Ok(()),
+        }
+    }
+
+    /// Acts on a binary message of the client, which may only be a part of an event.
+    ///
+    /// # Errors
+    /// How the session has to end for it.
+    pub fn receive_binary(&self, session: &Session) -> Result<(), End> {
+        let mut state = session.state();
+        state.attachments = state.attachments.checked_sub(1).ok_or(End::BAD_PACKET)?;
+        Ok(())
+    }
+
+    /// Counts the client in; nothing happens if it has joined already. The acknowledgement is on its way before anybody
+    /// can tell it a count.
+    fn join(&self, session: &Arc<Session>) -> Result<(), End> {
+        let mut state = session.state();
+        if let Some(reason) = state.ended {
+            return Err(reason.into());
+        }
+        if state.membership.is_some() {
+            return Ok(());
+        }
+        let generation = state.outbox.join();
+        let sent = state.outbox.send(&format!("40{{\"sid\":\"{}\"}}", session.id()));
+        let member = Membership { session: Arc::downgrade(session), generation };
+        self.metrics.connects.with_label_values(&[session.began_by().label()]).inc();
+        if let Some(transport) = state.carrier() {
+            self.joined[index(transport)].fetch_add(1, Ordering::Relaxed);
+        }
+        state.membership = Some(self.tally.join(member, Instant::now()));
+        state.unjoined_since = None;
+        self.finish_sending(session, state, sent)
+    }
+
+    /// Counts the client out, if it has joined. It may join again.
+    fn leave(&self, session: &Session) {
+        let (now, mut state) = (Instant::now(), session.state());
+        if state.membership.is_none() {
+            return;
+        }
+        state.outbox.leave();
+        self.count_out(&mut state, EndReason::ClientLeft);
+        state.unjoined_since = Some(now);
+        self.check_by(session, &mut state, now + JOIN_TIMEOUT);
+    }
+
+    fn count_out(&self, state: &mut State, reason: EndReason) {
+        if state.membership.take().is_none() {
+            return;
+        }
+        self.metrics.disconnects.with_label_values(&[reason.label()]).inc();
+        if let Some(transport) = state.carrier() {
+            self.joined[index(transport)].fetch_sub(1, Ordering::Relaxed);
+        }
+    }
+
+    /// Sends a packet, now or when it can be.
+    fn send(&self, session: &Arc<Session>, packet: &str) -> Result<(), End> {
+        let mut state = session.state();
+        let sent = state.outbox.send(packet);
+        self.finish_sending(session, state, sent)
+    }
+
+    /// Sends whole frames on the websocket, now or when the kernel takes them.
+    pub(super) fn send_frames(&self, session: &Arc<Session>, frames: &[u8]) -> Result<(), End> {
+        let mut state = session.state();
+        let sent = state.outbox.send_frames(frames);
+        self.finish_sending(session, state, sent)
+    }
+
+    /// A client that leaves too much unread is cut off.
+    pub(super) fn finish_sending(
+        &self,
+        session: &Arc<Session>,
+        mut state: MutexGuard<'_, State>,
+        sent: bool,
+    ) -> Result<(), End> {
+        let stuck = state.outbox.becomes_stuck();
+        drop(state);
+        if stuck {
+            self.flusher.hand_over(session);
+        }
+        if sent { Ok(()) } else { Err(EndReason::Flood.into()) }
+    }
+
+    /// Pings the client, at this tick of the ping wheel, unless it owes an answer already.
+    pub(super) fn ping(&self, session: &Arc<Session>, tick: u64) {
+        if session.begin_ping(tick)
+            && let Err(end) = self.send(session, PING)
+        {
+            self.end(session, end);
+        }
+    }
+
+    /// Ends the session, if it has not ended: its client is out of the count when this returns, and its transport ends.
+    /// A polling client is told by the poll that waits, or by the answer to its next request.
+    pub fn end(&self, session: &Session, end: impl Into<End>) {
+        let End { reason, close_code } = end.into();
+        let mut state = session.state();
+        if state.ended.is_some() {
+            return;
+        }
+        state.ended = Some(reason);
+        self.count_out(&mut state, reason);
+        if let Some(code) = close_code.filter(|_| !state.outbox.is_polled()) {
+            state.outbox.send_frames(&frame::close(code));
+        }
+        let streams = [state.outbox.close(), state.candidate.take()];
+        let permit = state.permit.take();
+        drop(state);
+        streams.iter().flatten().for_each(|stream| shut_down(stream));
+        self.sessions.remove(session);
+        drop(permit);
+        tracing::debug!(session = ?session.id(), reason = reason.label(), "a session ended");
+    }
+}
+
+/// The client has sent this many bytes.
+pub(super) fn charge(session: &Session, bytes: u64) -> Result<(), End> {
+    let within = session.state().budget.spend(bytes, Instant::now());
+    if within { Ok(()) } else { Err(EndReason::Flood.into()) }
+}
+
+fn index(transport: Transport) -> usize {
+    match transport {
+        Transport::Websocket => 0,
+        Transport::Polling => 1,
+    }
+}

@@ -1,0 +1,3 @@
+//! What the tests inside several modules share.
+
+pub(crate) mod mutate;

@@ -1,0 +1,6 @@
+//! What operators are told: metrics, and a log that neither ends nor delays anything.
+
+pub mod escaped;
+pub mod log;
+pub mod log_limit;
+pub mod metrics;
