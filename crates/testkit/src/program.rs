@@ -1,4 +1,5 @@
-//! Where the program under test is: what cargo built for these tests, or another build of it.
+//! Where the program under test is (what cargo built for these tests, or another build of it), and cargo itself, for tests
+//! that build another program.
 //!
 //! Only the package that owns a program is told its path when it is compiled, and that is not this crate. So it is looked
 //! for while the test runs.
@@ -6,6 +7,7 @@
 use std::{
     env,
     path::{Path, PathBuf},
+    process::Command,
 };
 
 /// Names another build of the program.
@@ -23,6 +25,21 @@ pub fn path() -> PathBuf {
 pub fn folder() -> PathBuf {
     let test = env::current_exe().expect("a test knows its own path");
     folder_for(&test).to_owned()
+}
+
+/// Cargo, to build another program in the folders of these tests.
+///
+/// It must not see what the cargo that runs these tests told them of their package: some dependencies depend on it, and
+/// would be built once more, here and again for the next tests.
+pub fn cargo() -> Command {
+    let mut cargo = Command::new(env!("CARGO"));
+    let about_the_test =
+        |name: &str| ["CARGO_PKG_", "CARGO_MANIFEST_"].iter().any(|start| name.starts_with(start));
+    let told = env::vars_os().filter_map(|(name, _)| name.into_string().ok());
+    for name in told.filter(|name| about_the_test(name)) {
+        cargo.env_remove(name);
+    }
+    cargo
 }
 
 /// Cargo puts tests into the folder `deps` beside the programs.
