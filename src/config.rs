@@ -6,18 +6,16 @@
 
 mod environment;
 mod health;
-mod load;
 mod member;
 mod setting;
 
 use std::{fmt, net::SocketAddr, time::Duration};
 
 use clap::{Args, Parser, Subcommand};
+use headcount_load::LoadArgs;
 use uuid::Uuid;
 
 pub use health::HealthArgs;
-pub(crate) use load::POLLING_LEAVES_AT_ONCE;
-pub use load::{LoadArgs, LoadConfig, Target, Transport};
 pub(crate) use member::CheckedMember;
 pub use member::MemberSettings;
 pub use setting::ConfigError;

@@ -75,9 +75,6 @@ pub mod cli;
 #[doc(hidden)]
 pub mod server;
 
-#[doc(hidden)]
-pub mod load;
-
 #[cfg(test)]
 mod fixtures;
 

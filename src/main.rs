@@ -17,12 +17,12 @@ use headcount::{
         health::{self, Question},
         status::{self, Status},
     },
-    config::{Cli, Command, Config, ConfigError, HealthArgs, LoadArgs, ServeArgs, StatusArgs},
-    load,
+    config::{Cli, Command, Config, ConfigError, HealthArgs, ServeArgs, StatusArgs},
     server::{Addresses, Server, redis_store},
     store::Store,
     telemetry::{escaped::escaped_json, log::Log},
 };
+use headcount_load::{FlagError, LoadArgs};
 use tokio::{
     runtime,
     signal::unix::{Signal, SignalKind, signal},
@@ -53,7 +53,8 @@ fn main() -> ExitCode {
     };
     done.unwrap_or_else(|error| {
         print_error(format!("{error:#}"));
-        if error.is::<ConfigError>() { ExitCode::from(BAD_SETTINGS) } else { ExitCode::FAILURE }
+        let is_refusal = error.is::<ConfigError>() || error.is::<FlagError>();
+        if is_refusal { ExitCode::from(BAD_SETTINGS) } else { ExitCode::FAILURE }
     })
 }
 
@@ -115,7 +116,8 @@ fn load(settings: &LoadArgs) -> anyhow::Result<ExitCode> {
         .max_blocking_threads(NAME_LOOKUPS_AT_ONCE)
         .build()
         .context("failed to start the runtime")?;
-    let report = runtime.block_on(async { load::run(config, stop_on_signals(|| ())?).await })?;
+    let report =
+        runtime.block_on(async { headcount_load::run(config, stop_on_signals(|| ())?).await })?;
     if json {
         print_line(&serde_json::to_string_pretty(&report)?)?;
     } else {

@@ -22,10 +22,10 @@ const END_WITHIN: Duration = Duration::from_secs(1);
 
 /// Where progress is shown, and what was shown last.
 #[derive(Debug)]
-pub(super) struct Progress {
+pub(crate) struct Progress {
     /// To the thread that draws. One waits while another is drawn, and what comes then is skipped. `None` if there is no
     /// such thread.
-    sights: Option<SyncSender<Sight>>,
+    snapshots: Option<SyncSender<Snapshot>>,
     /// Closed when all is drawn.
     drawn: Receiver<()>,
     redraw_every: Duration,
@@ -34,7 +34,7 @@ pub(super) struct Progress {
 
 /// What goes on.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Phase {
+pub(crate) enum Phase {
     Joining,
     Holding,
     Settling,
@@ -43,24 +43,24 @@ pub(super) enum Phase {
 
 /// How far things are.
 #[derive(Clone, Copy, Debug)]
-pub(super) struct Sight {
-    pub(super) phase: Phase,
+pub(crate) struct Snapshot {
+    pub(crate) phase: Phase,
     /// Visitors that are connected, and those that should be.
-    pub(super) connected: usize,
-    pub(super) goal: usize,
-    pub(super) refused: u64,
-    pub(super) lost: u64,
-    /// What a visitor was told last.
-    pub(super) told: Option<u64>,
+    pub(crate) connected: usize,
+    pub(crate) goal: usize,
+    pub(crate) refused: u64,
+    pub(crate) lost: u64,
+    /// The last count that one of the visitors received.
+    pub(crate) last_count: Option<u64>,
     /// What is left of the hold.
-    pub(super) left: Option<Duration>,
+    pub(crate) left: Option<Duration>,
 }
 
 impl Progress {
     /// A bar if stderr is a terminal.
-    pub(super) fn new() -> Self {
+    pub(crate) fn new() -> Self {
         let is_terminal = io::stderr().is_terminal();
-        let (sights, shown) = mpsc::sync_channel(1);
+        let (snapshots, shown) = mpsc::sync_channel(1);
         let (drawing, drawn) = mpsc::sync_channel(0);
         let draw = move || {
             draw(&shown, is_terminal.then(bar));
@@ -68,7 +68,7 @@ impl Progress {
         };
         let thread = thread::Builder::new().name("progress".to_owned()).spawn(draw);
         Self {
-            sights: thread.is_ok().then_some(sights),
+            snapshots: thread.is_ok().then_some(snapshots),
             drawn,
             redraw_every: if is_terminal { REDRAW_EVERY } else { LINE_EVERY },
             last: None,
@@ -76,22 +76,22 @@ impl Progress {
     }
 
     /// Whether it is time to show something: a new phase always is.
-    pub(super) fn is_due(&self, phase: Phase) -> bool {
+    pub(crate) fn is_due(&self, phase: Phase) -> bool {
         self.last.is_none_or(|(last, at)| last != phase || at.elapsed() >= self.redraw_every)
     }
 
     /// Shows this, if the last that was shown has been drawn.
-    pub(super) fn show(&mut self, sight: &Sight) {
-        self.last = Some((sight.phase, Instant::now()));
-        if let Some(sights) = &self.sights {
+    pub(crate) fn show(&mut self, snapshot: &Snapshot) {
+        self.last = Some((snapshot.phase, Instant::now()));
+        if let Some(snapshots) = &self.snapshots {
             // It is skipped if the last one is still being drawn.
-            let _ = sights.try_send(*sight);
+            let _ = snapshots.try_send(*snapshot);
         }
     }
 
     /// Makes room for the report.
-    pub(super) fn end(self) {
-        drop(self.sights);
+    pub(crate) fn end(self) {
+        drop(self.snapshots);
         let _ = self.drawn.recv_timeout(END_WITHIN);
     }
 }
@@ -103,10 +103,10 @@ fn bar() -> ProgressBar {
 }
 
 /// Draws what is shown, until the end. Without a bar it writes lines.
-fn draw(shown: &Receiver<Sight>, bar: Option<ProgressBar>) {
-    for sight in shown {
-        let Sight { connected, goal, .. } = sight;
-        let text = sight.text();
+fn draw(shown: &Receiver<Snapshot>, bar: Option<ProgressBar>) {
+    for snapshot in shown {
+        let Snapshot { connected, goal, .. } = snapshot;
+        let text = snapshot.text();
         let Some(bar) = &bar else {
             // If stderr is closed nobody wants to see it.
             let _ = writeln!(io::stderr(), "{connected} of {goal} connected, {text}");
@@ -121,11 +121,11 @@ fn draw(shown: &Receiver<Sight>, bar: Option<ProgressBar>) {
     }
 }
 
-impl Sight {
+impl Snapshot {
     fn text(&self) -> String {
         let mut parts = vec![self.phase.name().to_owned()];
-        if let Some(told) = self.told {
-            parts.push(format!("count {told}"));
+        if let Some(count) = self.last_count {
+            parts.push(format!("count {count}"));
         }
         if self.refused > 0 {
             parts.push(format!("{} refused", self.refused));
@@ -158,19 +158,19 @@ mod tests {
     /// Goal: a line says what matters and no more. Method: the least and the most there is to say.
     #[test]
     fn what_is_said() {
-        let mut sight = Sight {
+        let mut snapshot = Snapshot {
             phase: Phase::Joining,
             connected: 0,
             goal: 5,
             refused: 0,
             lost: 0,
-            told: None,
+            last_count: None,
             left: None,
         };
-        assert_eq!(sight.text(), "joining");
-        sight.phase = Phase::Holding;
-        (sight.told, sight.refused, sight.lost) = (Some(7), 1, 2);
-        sight.left = Some(Duration::from_millis(3999));
-        assert_eq!(sight.text(), "holding, count 7, 1 refused, 2 lost, 3 s left");
+        assert_eq!(snapshot.text(), "joining");
+        snapshot.phase = Phase::Holding;
+        (snapshot.last_count, snapshot.refused, snapshot.lost) = (Some(7), 1, 2);
+        snapshot.left = Some(Duration::from_millis(3999));
+        assert_eq!(snapshot.text(), "holding, count 7, 1 refused, 2 lost, 3 s left");
     }
 }

@@ -3,16 +3,15 @@
 use std::time::Duration;
 
 use futures_util::future::join_all;
+use headcount_client::{
+    Error,
+    connection::Connection,
+    http::{self, Request},
+};
 use serde::Deserialize;
 use tokio::time::timeout;
 
-use super::{
-    fault::Fault,
-    http::{self, Request},
-    verdict::ServerSays,
-    wire::Wire,
-};
-use crate::config::Target;
+use crate::{flags::Target, verdict::ServerSays};
 
 /// A server answers from memory; one that takes so long is as good as silent.
 const PATIENCE: Duration = Duration::from_secs(2);
@@ -24,7 +23,7 @@ struct Said {
 }
 
 /// Asks all of them at once.
-pub(super) async fn ask(targets: &[Target]) -> Vec<ServerSays> {
+pub(crate) async fn ask(targets: &[Target]) -> Vec<ServerSays> {
     join_all(targets.iter().map(ask_one)).await
 }
 
@@ -37,35 +36,36 @@ async fn ask_one(target: &Target) -> ServerSays {
     }
 }
 
-async fn fetch(target: &Target) -> Result<Said, Fault> {
-    let mut wire = Wire::open(target).await?;
-    wire.send(&Request { target, path: "/api/count", extra: "Connection: close\r\n" }.get())
-        .await?;
-    let answer = wire.take(http::answer).await?;
-    if answer.status != 200 {
-        return Err(Fault::Status(answer.status));
+async fn fetch(target: &Target) -> Result<Said, Error> {
+    let authority = target.authority();
+    let request = Request { authority, path: "/api/count", headers: "Connection: close\r\n" };
+    let mut connection = Connection::open(authority).await?;
+    connection.send(&request.get()).await?;
+    let response = connection.receive(http::decode).await?;
+    if response.status != 200 {
+        return Err(Error::Status(response.status));
     }
-    said(&answer.body)
+    said(&response.body)
 }
 
-fn said(body: &[u8]) -> Result<Said, Fault> {
-    serde_json::from_slice(body).map_err(|_| Fault::Strange("a count in other words"))
+fn said(body: &[u8]) -> Result<Said, Error> {
+    serde_json::from_slice(body).map_err(|_| Error::unexpected("a count in other words", body))
 }
 
 #[cfg(test)]
 mod tests {
+    use headcount_mutate::mutated;
     use proptest::prelude::*;
 
     use super::*;
-    use crate::fixtures::mutate::mangled;
 
     proptest! {
-        /// Goal: what a server says is read to the letter, or not at all. Method: good answers, whole and mangled.
+        /// Goal: what a server says is read to the letter, or not at all. Method: good answers, whole and mutated.
         #[test]
         fn answers_are_read_or_refused(
             count: u64,
             exact: bool,
-            other in mangled(Just(br#"{"count":5,"exact":true,"age_ms":3}"#.to_vec())),
+            other in mutated(Just(br#"{"count":5,"exact":true,"age_ms":3}"#.to_vec())),
         ) {
             let good = format!(r#"{{"count":{count},"revision":1,"exact":{exact},"instance":null}}"#);
             prop_assert_eq!(said(good.as_bytes()), Ok(Said { count, exact }));

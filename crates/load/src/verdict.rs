@@ -6,13 +6,13 @@ use serde::Serialize;
 
 /// What is known at one moment.
 #[derive(Clone, Debug)]
-pub(super) struct Evidence {
-    /// What each visitor that is connected was told last.
-    pub(super) told: Vec<u64>,
+pub(crate) struct Evidence {
+    /// The last count that each connected visitor received.
+    pub(crate) last_counts: Vec<u64>,
     /// What each server says.
-    pub(super) servers: Vec<ServerSays>,
+    pub(crate) servers: Vec<ServerSays>,
     /// Whether nobody else visits.
-    pub(super) alone: bool,
+    pub(crate) alone: bool,
 }
 
 /// What one server says on `/api/count`.
@@ -34,7 +34,7 @@ pub struct Verdict {
     /// What everybody should have said: the most common word of the servers, but not less than the
     /// connections; without servers that of the visitors; the connections if nobody else visits.
     pub count: u64,
-    /// Those of the count who are not visitors of this program.
+    /// Those of the count that are not visitors of this program.
     pub others: u64,
     /// Visitors of this program that were last told another number.
     pub disagreeing: u64,
@@ -51,15 +51,15 @@ const WRONG_NUMBERS_MAX: usize = 5;
 
 impl Verdict {
     /// Weighs what is known.
-    pub(super) fn of(evidence: Evidence) -> Self {
-        let Evidence { told, servers, alone } = evidence;
-        let connections = told.len() as u64;
+    pub(crate) fn of(evidence: Evidence) -> Self {
+        let Evidence { last_counts, servers, alone } = evidence;
+        let connections = last_counts.len() as u64;
         let said = most_common(servers.iter().filter_map(|server| server.count));
-        let count = match said.or_else(|| most_common(told.iter().copied())) {
+        let count = match said.or_else(|| most_common(last_counts.iter().copied())) {
             Some(count) if !alone => count.max(connections),
             _ => connections,
         };
-        let wrong = tallied(told.iter().copied().filter(|&told| told != count));
+        let wrong = frequencies(last_counts.iter().copied().filter(|&last| last != count));
         let silent_or_wrong = servers.iter().filter(|server| server.count != Some(count));
         Self {
             connections,
@@ -78,17 +78,18 @@ impl Verdict {
     }
 }
 
-fn tallied(numbers: impl Iterator<Item = u64>) -> BTreeMap<u64, u64> {
-    let mut tallied = BTreeMap::new();
+/// How often each number occurs.
+fn frequencies(numbers: impl Iterator<Item = u64>) -> BTreeMap<u64, u64> {
+    let mut frequencies = BTreeMap::new();
     for number in numbers {
-        *tallied.entry(number).or_default() += 1;
+        *frequencies.entry(number).or_default() += 1;
     }
-    tallied
+    frequencies
 }
 
 fn most_common(numbers: impl Iterator<Item = u64>) -> Option<u64> {
-    let tallied = tallied(numbers);
-    tallied.into_iter().max_by_key(|&(number, times)| (times, number)).map(|(number, _)| number)
+    let frequencies = frequencies(numbers);
+    frequencies.into_iter().max_by_key(|&(number, times)| (times, number)).map(|(number, _)| number)
 }
 
 fn few_of(wrong: BTreeMap<u64, u64>) -> BTreeMap<u64, u64> {
@@ -110,7 +111,7 @@ mod tests {
             exact: count.map(|_| true),
         };
         let servers = servers.iter().map(says).collect();
-        Verdict::of(Evidence { told: told.to_vec(), servers, alone })
+        Verdict::of(Evidence { last_counts: told.to_vec(), servers, alone })
     }
 
     /// Goal: the truth is told from what is not. Method: cases with the count, the visitors and the servers

@@ -1,22 +1,19 @@
-//! `headcount load`: many simulated visitors in one process. They join at a pace, stay, leave, and in the end
-//! all must have been told the same count, which must be what the servers say.
+//! `headcount load`: many simulated visitors in one process. They join at a pace, stay, leave, and in the end all must have
+//! received the same count, which must be what the servers say.
 //!
 //! It is a client: it uses nothing of the server but its public addresses.
 
-mod fault;
-mod http;
-mod packet;
-mod polling;
-mod websocket;
-mod wire;
+mod failure;
+mod flag;
+mod flags;
 
-mod tally;
+mod stats;
 mod visitor;
 
-mod crowd;
 mod progress;
 mod schedule;
 mod servers;
+mod swarm;
 
 mod report;
 mod verdict;
@@ -27,23 +24,24 @@ use anyhow::Context;
 use tokio::time::{Instant, MissedTickBehavior, interval, sleep};
 use tokio_util::sync::CancellationToken;
 
+pub use flag::FlagError;
+pub use flags::{LoadArgs, LoadConfig, Target};
 pub use report::{Latency, Report};
 pub use verdict::{ServerSays, Verdict};
 
-use crate::config::LoadConfig;
-use crowd::Crowd;
-use progress::{Phase, Progress, Sight};
+use progress::{Phase, Progress, Snapshot};
 use report::Run;
-use schedule::{Schedule, Standing};
-use tally::Tally;
+use schedule::{Schedule, Situation};
+use stats::Stats;
+use swarm::Swarm;
 use verdict::Evidence;
 
-/// How often visitors are sent out and asked to leave: at 500 a second that is five at a time.
+/// How often visitors are started and asked to leave: at 500 a second that is five at a time.
 const STEP: Duration = Duration::from_millis(10);
 /// Between two looks at the counts: short against the settle time, long against an answer.
 const LOOK_GAP: Duration = Duration::from_millis(100);
 
-/// Runs until the hold is over or `stop` is cancelled; either way the counts are checked, and everybody leaves.
+/// Runs until the hold is over or `stop` is cancelled; either way the counts are checked, and all visitors leave.
 ///
 /// # Errors
 /// If the file limit cannot be raised.
@@ -54,8 +52,8 @@ pub async fn run(config: LoadConfig, stop: CancellationToken) -> anyhow::Result<
     let (verdict, settled) = load.settle().await;
     let report = Report::of(Run {
         config: &load.config,
-        totals: &load.tally.totals(),
-        counts_received: load.tally.counts_received(),
+        totals: &load.stats.totals(),
+        counts_received: load.stats.counts_received(),
         missing: load.missing(),
         verdict,
         took: load.start.elapsed(),
@@ -69,25 +67,25 @@ pub async fn run(config: LoadConfig, stop: CancellationToken) -> anyhow::Result<
 /// A run.
 struct Load {
     config: LoadConfig,
-    tally: Arc<Tally>,
-    crowd: Crowd,
+    stats: Arc<Stats>,
+    swarm: Swarm,
     schedule: Schedule,
     progress: Progress,
     start: Instant,
-    /// When everybody had joined for once, or had been refused.
+    /// When all visitors had joined once, or had been refused.
     full_at: Option<Instant>,
 }
 
 impl Load {
     fn new(config: LoadConfig) -> Self {
-        let tally = Arc::new(Tally::new());
+        let stats = Arc::new(Stats::new());
         Self {
-            crowd: Crowd::new(&config, Arc::clone(&tally)),
+            swarm: Swarm::new(&config, Arc::clone(&stats)),
             schedule: Schedule::new(&config),
             progress: Progress::new(),
             start: Instant::now(),
             full_at: None,
-            tally,
+            stats,
             config,
         }
     }
@@ -112,25 +110,25 @@ impl Load {
     }
 
     fn step(&mut self) {
-        self.crowd.notice();
+        self.swarm.reap();
         let at = self.start.elapsed();
-        let taken = self.crowd.taken();
+        let taken = self.swarm.taken();
         if self.full_at.is_none()
             && taken >= self.schedule.goal(at)
-            && self.tally.totals().on_the_way() == 0
+            && self.stats.totals().on_the_way() == 0
         {
             self.full_at = Some(Instant::now());
         }
-        let due = self.schedule.due(at, Standing { taken, is_full: self.full_at.is_some() });
+        let due = self.schedule.due(at, Situation { taken, is_full: self.full_at.is_some() });
         for _ in 0..due.joins {
-            self.crowd.join();
+            self.swarm.join();
         }
         for _ in 0..due.leaves {
-            self.crowd.leave();
+            self.swarm.leave();
         }
     }
 
-    /// `None` while it does not run, or without an end.
+    /// What is left of the hold; `None` while it does not run, or without an end.
     fn hold_left(&self) -> Option<Duration> {
         Some(self.config.hold?.saturating_sub(self.full_at?.elapsed()))
     }
@@ -141,35 +139,35 @@ impl Load {
         loop {
             self.show(Phase::Settling, None);
             let servers = servers::ask(&self.config.targets).await;
-            self.crowd.notice();
-            self.take_back();
-            let told = self.crowd.told().collect();
-            let verdict = Verdict::of(Evidence { told, servers, alone: self.config.alone });
+            self.swarm.reap();
+            self.readmit();
+            let last_counts = self.swarm.last_counts().collect();
+            let verdict = Verdict::of(Evidence { last_counts, servers, alone: self.config.alone });
             let is_over = start.elapsed() >= self.config.settle;
-            let is_complete = self.tally.totals().on_the_way() == 0 && self.crowd.returning() == 0;
+            let is_complete = self.stats.totals().on_the_way() == 0 && self.swarm.returning() == 0;
             if is_over || (is_complete && verdict.is_right()) {
-                self.crowd.give_up_on_the_way();
+                self.swarm.give_up_on_the_way();
                 return (verdict, start.elapsed());
             }
             sleep(LOOK_GAP).await;
         }
     }
 
-    /// Those who come back after a loss may do so until the end, at the rate of joins.
-    fn take_back(&mut self) {
-        let returning = self.crowd.returning().min(self.missing());
+    /// Visitors that come back after a loss may do so until the end, at the rate of joins.
+    fn readmit(&mut self) {
+        let returning = self.swarm.returning().min(self.missing());
         for _ in 0..self.schedule.joins(self.start.elapsed(), returning) {
-            self.crowd.join();
+            self.swarm.join();
         }
     }
 
     fn missing(&self) -> usize {
-        self.crowd.missing(self.schedule.goal(self.start.elapsed()))
+        self.swarm.missing(self.schedule.goal(self.start.elapsed()))
     }
 
     async fn end(mut self) {
         self.show(Phase::Leaving, None);
-        self.crowd.disperse().await;
+        self.swarm.leave_all().await;
         self.progress.end();
     }
 
@@ -177,12 +175,12 @@ impl Load {
         if !self.progress.is_due(phase) {
             return;
         }
-        let totals = self.tally.totals();
+        let totals = self.stats.totals();
         let (refused, lost) = (totals.refused_sum(), totals.lost_sum());
         drop(totals);
-        let connected = self.crowd.told().count();
+        let connected = self.swarm.last_counts().count();
         let goal = self.schedule.goal(self.start.elapsed());
-        let told = self.crowd.told().last();
-        self.progress.show(&Sight { phase, connected, goal, refused, lost, told, left });
+        let last_count = self.swarm.last_counts().last();
+        self.progress.show(&Snapshot { phase, connected, goal, refused, lost, last_count, left });
     }
 }

@@ -39,7 +39,7 @@ impl Script {
     }
 }
 
-/// How a visit to a server with this script ends, and what the visitor was told last.
+/// How a visit to a server with this script ends, and the last count that the visitor received.
 async fn visit(script: Script) -> (End, Option<u64>) {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let address = listener.local_addr().unwrap();
@@ -47,17 +47,17 @@ async fn visit(script: Script) -> (End, Option<u64>) {
         let (stream, _) = listener.accept().await.unwrap();
         script.play(stream).await;
     };
-    let seat = Arc::new(Seat::new());
+    let slot = Arc::new(Slot::new());
     let url = format!("http://{address}");
-    let visit = make(Transport::Websocket, &url, &seat);
+    let visit = run(Transport::Websocket, &url, &slot);
     let (end, ()) = tokio::join!(visit, play);
-    (end, seat.told())
+    (end, slot.last_count())
 }
 
-async fn make(transport: Transport, url: &str, seat: &Arc<Seat>) -> End {
-    let good_byes = Arc::new(Semaphore::new(1));
-    let visit = Visit { transport, tally: Arc::new(Tally::new()), good_byes };
-    visit.make(Target::parse(url).unwrap(), Arc::clone(seat)).await
+async fn run(transport: Transport, url: &str, slot: &Arc<Slot>) -> End {
+    let leaves = Arc::new(Semaphore::new(1));
+    let visit = Visit { transport, stats: Arc::new(Stats::new()), leaves };
+    visit.run(Target::parse(url).unwrap(), Arc::clone(slot)).await
 }
 
 /// Goal: a visitor that is never told a count is refused, with the reason. Method: servers that fail at each
@@ -79,9 +79,9 @@ async fn refusals_are_told_apart(
 ) {
     let mut script = Script::new(messages);
     script.0[0] = head.as_bytes().to_vec();
-    let (end, told) = visit(script).await;
-    assert!(matches!(&end, End::Refused(fault) if fault.to_string() == reason), "{end:?}");
-    assert_eq!(told, None);
+    let (end, count) = visit(script).await;
+    assert!(matches!(&end, End::Refused(failure) if failure.to_string() == reason), "{end:?}");
+    assert_eq!(count, None);
 }
 
 /// Goal: a visitor that was told a count and loses its connection is lost, with the reason. Method: servers
@@ -96,9 +96,9 @@ async fn refusals_are_told_apart(
 async fn losses_are_told_apart(#[case] last: &[u8], #[case] reason: &str) {
     let mut script = Script::new(&[OPEN, "40{}", r#"42["user count",7]"#]);
     script.0.push(last.to_vec());
-    let (end, told) = visit(script).await;
-    assert!(matches!(&end, End::Lost(fault) if fault.to_string() == reason), "{end:?}");
-    assert_eq!(told, Some(7));
+    let (end, count) = visit(script).await;
+    assert!(matches!(&end, End::Lost(failure) if failure.to_string() == reason), "{end:?}");
+    assert_eq!(count, Some(7));
 }
 
 /// Goal: messages may be cut and joined in any way on the wire, and the last count stands. Method: everything
@@ -113,9 +113,9 @@ async fn bytes_may_come_in_any_pieces(#[case] piece_bytes: usize) {
     let ping = vec![0x89, 2, b'h', b'i'];
     let all = [&script.0[..2], &[ping], &script.0[2..]].concat().concat();
     let pieces = all.chunks(piece_bytes.min(all.len())).map(<[u8]>::to_vec).collect();
-    let (end, told) = visit(Script(pieces)).await;
-    assert!(matches!(&end, End::Lost(Fault::Closed)), "{end:?}");
-    assert_eq!(told, Some(8));
+    let (end, count) = visit(Script(pieces)).await;
+    assert!(matches!(&end, End::Lost(Failure::Client(Error::Closed))), "{end:?}");
+    assert_eq!(count, Some(8));
 }
 
 /// Reads one request, and checks that it holds these words.
@@ -145,7 +145,7 @@ async fn answer(stream: &mut TcpStream, headers: &str, body: &str) {
 async fn polling_bears_balancers() {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let url = format!("http://{}", listener.local_addr().unwrap());
-    let seat = Arc::new(Seat::new());
+    let slot = Arc::new(Slot::new());
     let accept = async || listener.accept().await.unwrap().0;
     let serve = async {
         let mut first = accept().await;
@@ -160,12 +160,12 @@ async fn polling_bears_balancers() {
         request(&mut second, &["POST", "\r\n\r\n3"]).await;
         answer(&mut second, "", "ok").await;
         request(&mut second, &["GET"]).await;
-        seat.ask_to_leave();
+        slot.ask_to_leave();
         let mut third = accept().await;
         request(&mut third, &[&known[..], &["POST", "\r\n\r\n41\x1e1"]].concat()).await;
         answer(&mut third, "", "ok").await;
     };
-    let (end, ()) = tokio::join!(make(Transport::Polling, &url, &seat), serve);
+    let (end, ()) = tokio::join!(run(Transport::Polling, &url, &slot), serve);
     assert!(matches!(end, End::Left), "{end:?}");
-    assert_eq!(seat.told(), Some(3));
+    assert_eq!(slot.last_count(), Some(3));
 }

@@ -5,13 +5,10 @@ use std::{collections::BTreeMap, fmt, time::Duration};
 use hdrhistogram::Histogram;
 use serde::Serialize;
 
-use super::{
-    tally::Totals,
-    verdict::{ServerSays, Verdict},
-};
 use crate::{
-    config::{LoadConfig, Target},
-    core::pace::whole_millis,
+    flags::{LoadConfig, Target},
+    stats::Totals,
+    verdict::{ServerSays, Verdict},
 };
 
 /// The report of one run. Durations are in the unit of their names.
@@ -25,17 +22,17 @@ pub struct Report {
     pub seconds: f64,
     /// Whether a signal ended it.
     pub stopped_early: bool,
-    /// Visitors who set out, those who came again among them.
+    /// Visitors that set out, those who came again among them.
     pub started: u64,
-    /// Visitors who were told a count.
+    /// Visitors that received a count.
     pub connected: u64,
-    /// Visitors who never were, by reason.
+    /// Visitors that never received one, by reason.
     pub refused: BTreeMap<String, u64>,
-    /// Visitors who lost their connection later, by reason.
+    /// Visitors that lost their connection later, by reason.
     pub lost: BTreeMap<String, u64>,
-    /// Visitors who left before the end because they were asked to.
+    /// Visitors that left before the end because they were asked to.
     pub left: u64,
-    /// Visitors who were missing at the end because they were refused or had lost their connection.
+    /// Visitors that were missing at the end because they were refused or had lost their connection.
     pub missing: u64,
     /// Counts received by all visitors.
     pub counts_received: u64,
@@ -65,7 +62,7 @@ pub struct Latency {
 
 impl Latency {
     /// Of microseconds; all zero if nobody connected.
-    pub(super) fn of(histogram: &Histogram<u64>) -> Self {
+    pub(crate) fn of(histogram: &Histogram<u64>) -> Self {
         let at = |percent| milliseconds(histogram.value_at_percentile(percent));
         Self {
             samples: histogram.len(),
@@ -84,23 +81,28 @@ fn milliseconds(micros: u64) -> f64 {
     (micros as f64 / 10.0).round() / 100.0
 }
 
+/// A duration in whole milliseconds, rounded down.
+pub(crate) fn whole_millis(duration: Duration) -> u64 {
+    u64::try_from(duration.as_millis()).unwrap_or(u64::MAX)
+}
+
 /// What a report is made of.
 #[derive(Debug)]
-pub(super) struct Run<'a> {
-    pub(super) config: &'a LoadConfig,
-    pub(super) totals: &'a Totals,
-    pub(super) counts_received: u64,
-    pub(super) missing: usize,
-    pub(super) verdict: Verdict,
+pub(crate) struct Run<'a> {
+    pub(crate) config: &'a LoadConfig,
+    pub(crate) totals: &'a Totals,
+    pub(crate) counts_received: u64,
+    pub(crate) missing: usize,
+    pub(crate) verdict: Verdict,
     /// From the first join to the last look at the counts.
-    pub(super) took: Duration,
+    pub(crate) took: Duration,
     /// The end of it, after the last join or leave.
-    pub(super) settled: Duration,
-    pub(super) stopped_early: bool,
+    pub(crate) settled: Duration,
+    pub(crate) stopped_early: bool,
 }
 
 impl Report {
-    pub(super) fn of(run: Run<'_>) -> Self {
+    pub(crate) fn of(run: Run<'_>) -> Self {
         let Run { config, totals, counts_received, missing, verdict, took, settled, stopped_early } =
             run;
         Self {
@@ -197,31 +199,26 @@ fn reasons(f: &mut fmt::Formatter<'_>, name: &str, reasons: &BTreeMap<String, u6
 
 #[cfg(test)]
 mod tests {
-    use clap::Parser;
+    use headcount_client::Error;
 
     use super::*;
-    use crate::{
-        config::{Cli, Command},
-        load::{fault::Fault, tally::Tally, verdict::Evidence},
-    };
+    use crate::{flags::tests::check, stats::Stats, verdict::Evidence};
 
     fn report(told: &[u64]) -> Report {
-        let cli = Cli::try_parse_from(["headcount", "load"]).unwrap();
-        let Some(Command::Load(load)) = cli.command else { panic!("not load: {cli:?}") };
-        let tally = Tally::new();
+        let stats = Stats::new();
         for _ in told {
-            tally.started();
-            tally.joined(Duration::from_micros(1500), Duration::from_micros(750));
+            stats.started();
+            stats.joined(Duration::from_micros(1500), Duration::from_micros(750));
         }
-        tally.refused(&Fault::Status(503));
+        stats.refused(&Error::Status(503).into());
         let url = "http://127.0.0.1:3000".to_owned();
         let servers = vec![ServerSays { url, count: Some(3), exact: Some(true) }];
         Report::of(Run {
-            config: &load.check().unwrap(),
-            totals: &tally.totals(),
+            config: &check(&[]).unwrap(),
+            totals: &stats.totals(),
             counts_received: 7,
             missing: 0,
-            verdict: Verdict::of(Evidence { told: told.to_vec(), servers, alone: false }),
+            verdict: Verdict::of(Evidence { last_counts: told.to_vec(), servers, alone: false }),
             took: Duration::from_millis(12_345),
             settled: Duration::from_millis(12),
             stopped_early: false,

@@ -4,9 +4,10 @@
 use std::{fmt, time::Duration};
 
 use clap::Args;
+use headcount_client::Transport;
 use url::Url;
 
-use super::{ConfigError, setting::Setting};
+use crate::flag::{Flag, FlagError};
 
 /// Descriptors kept for everything but the visitors: standard streams, the runtime, questions to servers.
 const DESCRIPTORS_RESERVED: usize = 64;
@@ -31,7 +32,7 @@ Ctrl-C ends early, with the check and the report; a second one at once. Visitors
 
 Ports: one address is good for about 28,000 connections of one machine; give several --url beyond.";
 
-/// The settings of `headcount load` as given, unchecked.
+/// The flags of `headcount load` as given, unchecked.
 #[derive(Args, Clone, Debug)]
 #[command(after_help = TRUTH)]
 pub struct LoadArgs {
@@ -97,15 +98,6 @@ pub struct LoadConfig {
     pub json: bool,
 }
 
-/// How visitors connect.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Transport {
-    /// A websocket from the beginning.
-    Websocket,
-    /// HTTP long-polling to the end.
-    Polling,
-}
-
 /// A server that visitors go to.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Target {
@@ -118,53 +110,43 @@ impl LoadArgs {
     ///
     /// # Errors
     /// The first flag that is not allowed, by its name.
-    pub fn check(&self) -> Result<LoadConfig, ConfigError> {
-        let transport = Setting("--transport", &self.transport);
+    pub fn check(&self) -> Result<LoadConfig, FlagError> {
+        let transport = Flag("--transport", &self.transport);
         let transport = match transport.1 {
             "websocket" => Transport::Websocket,
             "polling" => Transport::Polling,
             _ => return Err(transport.refuse("websocket or polling")),
         };
-        let rate = rate(&Setting("--rate", &self.rate), RATE_MIN, RATE_MAX)?;
-        let leave_rate = rate_of_leaves(&Setting("--leave-rate", &self.leave_rate), rate)?;
+        let rate = rate(&Flag("--rate", &self.rate), RATE_MIN, RATE_MAX)?;
+        let leave_rate = rate_of_leaves(&Flag("--leave-rate", &self.leave_rate), rate)?;
         let vary = self
             .vary
             .as_deref()
-            .map(|wave| Setting("--vary", wave).duration(Duration::from_secs(1), DAY));
-        let hold = Setting("--hold", &self.hold).duration(Duration::ZERO, 365 * DAY)?;
+            .map(|wave| Flag("--vary", wave).duration(Duration::from_secs(1), DAY));
+        let hold = Flag("--hold", &self.hold).duration(Duration::ZERO, 365 * DAY)?;
         Ok(LoadConfig {
             targets: self.targets()?,
-            connections: connections(&Setting("--connections", &self.connections), transport)?,
+            connections: connections(&Flag("--connections", &self.connections), transport)?,
             rate,
             hold: (!hold.is_zero()).then_some(hold),
             transport,
             leave_rate,
             vary: vary.transpose()?,
             reconnect: self.reconnect,
-            settle: Setting("--settle", &self.settle)
+            settle: Flag("--settle", &self.settle)
                 .duration(Duration::ZERO, Duration::from_mins(10))?,
             alone: self.alone,
             json: self.json,
         })
     }
 
-    fn targets(&self) -> Result<Vec<Target>, ConfigError> {
+    fn targets(&self) -> Result<Vec<Target>, FlagError> {
         let parse = |text: &String| {
             let allowed =
                 "an address such as http://127.0.0.1:3000, without a path; TLS is the balancer's";
-            Target::parse(text).ok_or_else(|| Setting("--url", text).refuse(allowed))
+            Target::parse(text).ok_or_else(|| Flag("--url", text).refuse(allowed))
         };
         self.url.iter().map(parse).collect()
-    }
-}
-
-impl Transport {
-    /// As the flag and Engine.IO spell it.
-    pub fn name(self) -> &'static str {
-        match self {
-            Self::Websocket => "websocket",
-            Self::Polling => "polling",
-        }
     }
 }
 
@@ -172,7 +154,7 @@ impl Target {
     /// Reads an address of HTTP without credentials, path or query.
     ///
     /// ```
-    /// use headcount::config::Target;
+    /// use headcount_load::Target;
     ///
     /// let target = Target::parse("ws://count.example").expect("the address of a server");
     /// assert_eq!(target.authority(), "count.example:80");
@@ -204,48 +186,48 @@ impl fmt::Display for Target {
     }
 }
 
-fn rate(setting: &Setting<'_>, least: f64, most: f64) -> Result<f64, ConfigError> {
-    let allowed = format!("a number from {least} to {most}");
-    let value: f64 = setting.parse(&allowed)?;
-    if (least..=most).contains(&value) { Ok(value) } else { Err(setting.refuse(allowed)) }
+fn rate(flag: &Flag<'_>, least: f64, most: f64) -> Result<f64, FlagError> {
+    flag.number("a number", least, most)
 }
 
 /// Those who leave must be replaced in time, or the number of visitors would fall.
-fn rate_of_leaves(setting: &Setting<'_>, joins: f64) -> Result<f64, ConfigError> {
-    rate(setting, 0.0, joins)
-        .map_err(|error| ConfigError { allowed: format!("{} (--rate)", error.allowed), ..error })
+fn rate_of_leaves(flag: &Flag<'_>, joins: f64) -> Result<f64, FlagError> {
+    rate(flag, 0.0, joins)
+        .map_err(|error| FlagError { allowed: format!("{} (--rate)", error.allowed), ..error })
 }
 
-fn connections(setting: &Setting<'_>, transport: Transport) -> Result<usize, ConfigError> {
+fn connections(flag: &Flag<'_>, transport: Transport) -> Result<usize, FlagError> {
     let hard = rlimit::getrlimit(rlimit::Resource::NOFILE).map_or(u64::MAX, |(_, hard)| hard);
     let descriptors = usize::try_from(hard).unwrap_or(usize::MAX);
     let reserved = match transport {
         Transport::Websocket => DESCRIPTORS_RESERVED,
-        Transport::Polling => DESCRIPTORS_RESERVED + POLLING_LEAVES_AT_ONCE,
+        Transport::Polling | Transport::Upgrade => DESCRIPTORS_RESERVED + POLLING_LEAVES_AT_ONCE,
     };
     let most = descriptors.saturating_sub(reserved).max(1);
-    setting.number(1, most).map_err(|error| {
+    flag.number("a whole number", 1, most).map_err(|error| {
         let because = format!("{} (the hard file limit less {reserved})", error.allowed);
-        ConfigError { allowed: because, ..error }
+        FlagError { allowed: because, ..error }
     })
 }
 
 #[cfg(test)]
-mod tests {
+pub(crate) mod tests {
     use clap::Parser;
+    use headcount_mutate::mutated_text;
     use proptest::prelude::*;
     use rstest::rstest;
 
     use super::*;
-    use crate::{
-        config::{Cli, Command},
-        fixtures::mutate::mangled_text,
-    };
 
-    fn check(arguments: &[&str]) -> Result<LoadConfig, ConfigError> {
-        let cli = Cli::try_parse_from(["headcount", "load"].iter().chain(arguments)).unwrap();
-        let Some(Command::Load(load)) = cli.command else { panic!("not load: {cli:?}") };
-        load.check()
+    #[derive(Parser)]
+    struct Program {
+        #[command(flatten)]
+        flags: LoadArgs,
+    }
+
+    /// The settings by these flags.
+    pub(crate) fn check(flags: &[&str]) -> Result<LoadConfig, FlagError> {
+        Program::try_parse_from(["load"].iter().chain(flags)).unwrap().flags.check()
     }
 
     /// Goal: the defaults are allowed, and a hold of nothing means for ever. Method: look at both.
@@ -292,9 +274,9 @@ mod tests {
 
     proptest! {
         /// Goal: any address of a server is taken or refused, and what is taken can be written into a request.
-        /// Method: good ones, mangled; what is read is printed and read again.
+        /// Method: good ones, mutated; what is read is printed and read again.
         #[test]
-        fn servers_are_read_as_printed(text in mangled_text(proptest::sample::select(&[
+        fn servers_are_read_as_printed(text in mutated_text(proptest::sample::select(&[
             "http://127.0.0.1:3000",
             "ws://[::1]:80/",
             "http://count.example",
@@ -312,7 +294,7 @@ mod tests {
             flag in proptest::sample::select(&[
                 "--url", "--connections", "--rate", "--hold", "--transport", "--leave-rate", "--vary", "--settle",
             ][..]),
-            value in mangled_text(proptest::sample::select(&[
+            value in mutated_text(proptest::sample::select(&[
                 "http://127.0.0.1:3000", "100", "0.5", "10s", "polling", "1min",
             ][..]).prop_map(str::to_owned)),
         ) {

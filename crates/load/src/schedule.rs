@@ -2,14 +2,14 @@
 
 use std::{f64::consts::TAU, time::Duration};
 
-use crate::config::LoadConfig;
+use crate::flags::LoadConfig;
 
 /// Visitors that a generator which was held up may catch up with at once, as time at the given rate.
 const CATCH_UP: Duration = Duration::from_millis(100);
 
-/// See the module's documentation.
+/// Decides from the time, the rates and the wave how many visitors should join or leave now.
 #[derive(Debug)]
-pub(super) struct Schedule {
+pub(crate) struct Schedule {
     connections: usize,
     wave: Option<Duration>,
     joins: Credit,
@@ -20,24 +20,24 @@ pub(super) struct Schedule {
     asked_at: Duration,
 }
 
-/// What is the case when the schedule is asked.
+/// How things are when the schedule is asked.
 #[derive(Clone, Copy, Debug)]
-pub(super) struct Standing {
-    /// Visitors who are there or on their way, and those who will not come.
-    pub(super) taken: usize,
-    /// Whether everybody has joined for once: the time of churn.
-    pub(super) is_full: bool,
+pub(crate) struct Situation {
+    /// Visitors that are connected or on the way, and those that will not come.
+    pub(crate) taken: usize,
+    /// Whether all visitors have joined once: the time of churn.
+    pub(crate) is_full: bool,
 }
 
 /// What is to be done now.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub(super) struct Due {
-    pub(super) joins: usize,
-    pub(super) leaves: usize,
+pub(crate) struct Due {
+    pub(crate) joins: usize,
+    pub(crate) leaves: usize,
 }
 
 impl Schedule {
-    pub(super) fn new(config: &LoadConfig) -> Self {
+    pub(crate) fn new(config: &LoadConfig) -> Self {
         Self {
             connections: config.connections,
             wave: config.vary,
@@ -48,8 +48,8 @@ impl Schedule {
         }
     }
 
-    /// How many visitors there should be, so long after the start. A wave starts at its lowest.
-    pub(super) fn goal(&self, at: Duration) -> usize {
+    /// How many visitors there should be at this time after the start. A wave starts at its lowest.
+    pub(crate) fn goal(&self, at: Duration) -> usize {
         let Some(wave) = self.wave else {
             return self.connections;
         };
@@ -65,24 +65,24 @@ impl Schedule {
         goal.clamp(1, self.connections)
     }
 
-    /// Joins alone, at most so many, so long after the start: for the end, when nobody leaves any more.
-    pub(super) fn joins(&mut self, at: Duration, wanted: usize) -> usize {
+    /// Joins alone, at most as many as are wanted, at this time after the start: for the end, when nobody leaves any more.
+    pub(crate) fn joins(&mut self, at: Duration, wanted: usize) -> usize {
         self.joins.earn(at.saturating_sub(self.asked_at));
         self.asked_at = at;
         self.joins.spend(wanted)
     }
 
-    /// What is due, so long after the start.
-    pub(super) fn due(&mut self, at: Duration, standing: Standing) -> Due {
+    /// The joins and leaves that are due at this time after the start.
+    pub(crate) fn due(&mut self, at: Duration, situation: Situation) -> Due {
         let passed = at.saturating_sub(self.asked_at);
         self.asked_at = at;
         for credit in [&mut self.joins, &mut self.ebb, &mut self.churn] {
             credit.earn(passed);
         }
         let goal = self.goal(at);
-        let joins = self.joins.spend(goal.saturating_sub(standing.taken));
-        let ebb = self.ebb.spend(standing.taken.saturating_sub(goal));
-        let churn = self.churn.spend(if standing.is_full { standing.taken } else { 0 });
+        let joins = self.joins.spend(goal.saturating_sub(situation.taken));
+        let ebb = self.ebb.spend(situation.taken.saturating_sub(goal));
+        let churn = self.churn.spend(if situation.is_full { situation.taken } else { 0 });
         Due { joins, leaves: ebb + churn }
     }
 }
@@ -125,16 +125,13 @@ impl Credit {
 
 #[cfg(test)]
 mod tests {
-    use clap::Parser;
     use proptest::prelude::*;
 
     use super::*;
-    use crate::config::{Cli, Command};
+    use crate::flags::tests::check;
 
     fn schedule(flags: &[&str]) -> Schedule {
-        let cli = Cli::try_parse_from(["headcount", "load"].iter().chain(flags)).unwrap();
-        let Some(Command::Load(load)) = cli.command else { panic!("not load: {cli:?}") };
-        Schedule::new(&load.check().unwrap())
+        Schedule::new(&check(flags).unwrap())
     }
 
     /// Visitors who follow a schedule at once, asked every 10 ms; the joins and leaves of the whole time.
@@ -143,7 +140,7 @@ mod tests {
         for step in 1..=time.as_millis() / 10 {
             let at = from + Duration::from_millis(10) * u32::try_from(step).unwrap();
             let is_full = *taken >= schedule.goal(at);
-            let due = schedule.due(at, Standing { taken: *taken, is_full });
+            let due = schedule.due(at, Situation { taken: *taken, is_full });
             sum = Due { joins: sum.joins + due.joins, leaves: sum.leaves + due.leaves };
             *taken = *taken + due.joins - due.leaves;
         }
@@ -180,7 +177,7 @@ mod tests {
     #[test]
     fn lost_time_is_not_caught_up_with() {
         let mut schedule = schedule(&["--connections=10000", "--rate=100"]);
-        let due = schedule.due(600 * SECOND, Standing { taken: 0, is_full: false });
+        let due = schedule.due(600 * SECOND, Situation { taken: 0, is_full: false });
         assert_eq!(due, Due { joins: 10, leaves: 0 });
     }
 
@@ -218,7 +215,7 @@ mod tests {
             let (mut at, mut taken) = (Duration::ZERO, 0);
             for gap in gaps {
                 at += Duration::from_millis(gap);
-                let due = schedule.due(at, Standing { taken, is_full: true });
+                let due = schedule.due(at, Situation { taken, is_full: true });
                 prop_assert!(taken + due.joins <= 300);
                 taken = (taken + due.joins).saturating_sub(due.leaves);
             }
