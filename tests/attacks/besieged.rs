@@ -20,11 +20,11 @@ const AT_A_TIME: usize = 50;
 
 /// How the crowd is connected, in turn.
 const MIX: [Transport; 5] = [
-    Transport::WebSocket,
+    Transport::Websocket,
     Transport::Polling,
-    Transport::WebSocket,
+    Transport::Websocket,
     Transport::Upgrade,
-    Transport::WebSocket,
+    Transport::Websocket,
 ];
 
 /// Bytes an instance may have logged after an attack: some lines, not one for each message of a flood.
@@ -150,7 +150,7 @@ impl Besieged {
     /// newcomer is served, descriptors and memory came back, and the log is short and without a panic.
     pub(crate) async fn is_unharmed(&mut self) {
         self.agrees_on(CROWD).await;
-        let newcomer = Client::open(self.address(), Transport::WebSocket);
+        let newcomer = Client::open(self.address(), Transport::Websocket);
         let took = self.agrees_on(CROWD + 1).await;
         newcomer.leave().await;
         self.agrees_on(CROWD).await;

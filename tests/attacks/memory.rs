@@ -85,7 +85,7 @@ async fn as_many_are_taken_as_fit_into_memory() {
     })
     .await;
     println!("memory was back after {took:?}");
-    let visitor = Client::open(instance.public, Transport::WebSocket);
+    let visitor = Client::open(instance.public, Transport::Websocket);
     eventually("a visitor is served", async || match visitor.record().shows() {
         Some(1) => Ok(()),
         other => Err(format!("{other:?}")),

@@ -166,11 +166,11 @@ async fn who_vanishes_while_joining_is_not_counted() {
     let url = cluster.redis.url();
     let application = Application::start(&[("HEADCOUNT_REDIS_URL", &url)]).await;
     let staying = [application.public, cluster.instances[0].public]
-        .map(|server| Client::open(server, Transport::WebSocket));
+        .map(|server| Client::open(server, Transport::Websocket));
     cluster.agrees_on(2, &records_of(&staying)).await;
     let mut dice = Dice::new(0x5EED);
     for _ in 0..VANISHING {
-        let client = Client::open(application.public, Transport::WebSocket);
+        let client = Client::open(application.public, Transport::Websocket);
         sleep(Duration::from_micros(dice.roll(8000) as u64)).await;
         drop(client);
     }

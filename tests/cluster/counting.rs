@@ -37,7 +37,7 @@ async fn sixty_clients_on_three_instances_agree() {
     cluster.agrees_on(40, &staying).await;
 
     let late =
-        |number: usize| Client::open(cluster.instances[number % 3].public, Transport::WebSocket);
+        |number: usize| Client::open(cluster.instances[number % 3].public, Transport::Websocket);
     in_rust.extend((0..7).map(late));
     let everybody = [staying, records_of(&in_rust)].concat();
     cluster.agrees_on(47, &everybody).await;
@@ -63,8 +63,8 @@ async fn a_newcomer_is_told_a_count_with_itself_when_another_leaves_at_the_same_
     let cluster = Cluster::start(2).await;
     let address = |number: usize| cluster.instances[number % 2].public;
     let staying: Vec<Client> =
-        (0..4).map(|number| Client::open(address(number), Transport::WebSocket)).collect();
-    let mut mover = Client::open(address(0), Transport::WebSocket);
+        (0..4).map(|number| Client::open(address(number), Transport::Websocket)).collect();
+    let mut mover = Client::open(address(0), Transport::Websocket);
     cluster.agrees_on(STAYING + 1, &records_of(staying.iter().chain([&mover]))).await;
     for swap in 0..SWAPS {
         // Over four swaps the newcomer is twice beside the one that leaves and twice on the other instance.

@@ -66,7 +66,7 @@ async fn an_instance_that_slept_says_nothing_exact_before_it_reports() {
         let found = sleeper.metric(&format!("headcount_{metric}")).await;
         assert_eq!(found, Ok(value), "{metric}");
     }
-    clients[1].push(Client::open(sleeper.public, Transport::WebSocket));
+    clients[1].push(Client::open(sleeper.public, Transport::Websocket));
     let newcomer = [clients[1][5].record().clone()];
     eventually("the newcomer is told 11", async || clients_say(11, &newcomer)).await;
     assert_eq!(newcomer[0].counts()[0], 11, "its first value includes it");

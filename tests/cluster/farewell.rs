@@ -70,7 +70,7 @@ fn came_back(record: &Record) -> bool {
 async fn a_second_signal_ends_it_at_once() {
     let settings = [("HEADCOUNT_DRAIN_DELAY", "60s"), ("HEADCOUNT_DRAIN", "60s")];
     let mut cluster = Cluster::start_with(1, &settings).await;
-    let client = Client::open(cluster.instances[0].public, Transport::WebSocket);
+    let client = Client::open(cluster.instances[0].public, Transport::Websocket);
     cluster.agrees_on(1, &records_of([&client])).await;
     cluster.instances[0].process().signal(Signal::TERM);
     let instance = &cluster.instances[0];

@@ -118,7 +118,7 @@ async fn a_wrong_count_fails_the_run() {
 #[tokio::test(flavor = "multi_thread")]
 async fn other_visitors_are_told_from_wrong_counts() {
     let cluster = Cluster::start(1).await;
-    let other = Client::open(cluster.instances[0].public, Transport::WebSocket);
+    let other = Client::open(cluster.instances[0].public, Transport::Websocket);
     cluster.agrees_on(1, &records_of([&other])).await;
     let flags = ["--connections=5", "--hold=100ms", "--settle=1s"];
     let (code, report) = ended(&mut load(&cluster.instances, &flags)).await;
@@ -174,7 +174,7 @@ async fn losses_are_reported_or_made_good() {
 
     cluster.agrees_on(0, &[]).await;
     let others: Vec<Client> =
-        (0..5).map(|_| Client::open(cluster.instances[0].public, Transport::WebSocket)).collect();
+        (0..5).map(|_| Client::open(cluster.instances[0].public, Transport::Websocket)).collect();
     cluster.agrees_on(5, &records_of(&others)).await;
     let flags = ["--connections=8", "--hold=0s", "--reconnect"];
     let mut faithful = load(&cluster.instances, &flags);

@@ -162,7 +162,7 @@ async fn a_start_up_line_that_nobody_takes_changes_nothing(
     let (stdout, kept) = reader.descriptor();
     let output = Output { stdout: Some(stdout), ..Output::default() };
     let instance = Instance::start_writing_to(output, free_addresses(), &[]).await;
-    let client = Client::open(instance.public, Transport::WebSocket);
+    let client = Client::open(instance.public, Transport::Websocket);
     let record = client.record();
     eventually("the client is told 1", async || {
         record.shows().filter(|&users| users == 1).ok_or_else(|| format!("{:?}", record.entries()))

@@ -28,7 +28,7 @@ async fn a_rush_of_joins_ends_on_the_truth_within_the_bound_on_frames() {
     let cluster = Cluster::start_on(redis, machine, 2, &[]).await;
     let start = Instant::now();
     let open =
-        |number: usize| Client::open(cluster.instances[number % 2].public, Transport::WebSocket);
+        |number: usize| Client::open(cluster.instances[number % 2].public, Transport::Websocket);
     let clients: Vec<Client> = (0..JOINS).map(open).collect();
     let records = records_of(&clients);
     cluster.agrees_on(JOINS as u64, &records).await;

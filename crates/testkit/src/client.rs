@@ -1,14 +1,15 @@
-//! A small Socket.IO v5 client over Engine.IO v4: it connects, answers pings, and writes a [`Record`].
+//! A well-behaved client: it connects, answers pings, and writes what it sees into a [`Record`].
 //!
-//! It never mends what the server does: anything outside the contract becomes a violation in the record.
-
-mod link;
-mod polling;
-mod websocket;
+//! The protocol is that of [`headcount_client`]. Anything the server does outside the contract becomes a violation in the
+//! record.
 
 use std::{net::SocketAddr, time::Duration};
 
-use link::Link;
+pub use headcount_client::Transport;
+use headcount_client::{
+    Error, Packet, Session,
+    packet::{CONNECT, PONG},
+};
 use tokio::{
     sync::watch,
     task::JoinHandle,
@@ -26,22 +27,6 @@ pub struct Client {
     record: Record,
     order: watch::Sender<Order>,
     task: JoinHandle<()>,
-}
-
-/// How a client talks to the server.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Transport {
-    /// Only a websocket.
-    WebSocket,
-    /// Only HTTP long-polling.
-    Polling,
-    /// Polling first, then the same session on a websocket: what browsers do by default.
-    Upgrade,
-}
-
-impl Transport {
-    /// All three, to be taken in turn.
-    pub const ALL: [Self; 3] = [Self::WebSocket, Self::Polling, Self::Upgrade];
 }
 
 /// What the test wants of a client; it obeys the newest.
@@ -135,16 +120,19 @@ async fn session(
     record: &Record,
     orders: &mut watch::Receiver<Order>,
 ) -> Result<(), String> {
-    let mut link = Link::open(server, transport).await?;
+    let as_text = |error: Error| error.to_string();
+    let (mut session, _) = Session::open(&server.to_string(), transport).await.map_err(as_text)?;
+    session.send(CONNECT).await.map_err(as_text)?;
     loop {
         let order = *orders.borrow_and_update();
-        let packets = match order {
+        let event = match order {
             Order::Leave => {
-                link.leave().await;
+                // Failing is as good: then the session was over already.
+                drop(session.leave().await);
                 return Ok(());
             }
             Order::Read => tokio::select! {
-                packets = link.receive() => packets?,
+                event = session.next() => event,
                 _ = orders.changed() => continue,
             },
             Order::StopReading => {
@@ -152,34 +140,44 @@ async fn session(
                 continue;
             }
         };
-        for packet in packets {
-            hear(&mut link, record, &packet).await?;
+        match event {
+            Ok(event) => receive(&mut session, record, event).await?,
+            Err(error) => {
+                if matches!(error, Error::Unexpected { .. }) {
+                    record.push(Event::Violation(format!("{error:?}")));
+                }
+                return Err(error.to_string());
+            }
         }
     }
 }
 
-async fn hear(link: &mut Link, record: &Record, packet: &str) -> Result<(), String> {
+/// Answers what must be answered, and records what a user would notice. An error ends the session.
+async fn receive(
+    session: &mut Session,
+    record: &Record,
+    event: headcount_client::Event,
+) -> Result<(), String> {
+    let packet = match event {
+        headcount_client::Event::Upgraded => {
+            record.push(Event::Upgraded);
+            return Ok(());
+        }
+        headcount_client::Event::Packet(packet) => packet,
+    };
     match packet {
-        "2" => link.send("3").await?,
-        "1" => return Err("the server closed the session".into()),
-        "6" => {}
-        link::UPGRADED => record.push(Event::Upgraded),
-        "41" => {
+        Packet::Ping => session.send(PONG).await.map_err(|error| error.to_string())?,
+        Packet::Noop => {}
+        Packet::Connected => record.push(Event::Connected),
+        Packet::Count(users) => record.push(Event::Count(users)),
+        Packet::Close => return Err("the server closed the session".into()),
+        Packet::Disconnected => {
             record.push(Event::Violation("41: a real client would stay away for good".into()));
             return Err("the server disconnected the namespace".into());
         }
-        _ if packet.starts_with("40{") => record.push(Event::Connected),
-        _ => record.push(count_in(packet)),
+        Packet::Open(_) | Packet::ProbeAnswer => {
+            record.push(Event::Violation(format!("out of turn: {packet:?}")));
+        }
     }
     Ok(())
-}
-
-/// The wire format, to the letter: `42["user count",5]`.
-fn count_in(packet: &str) -> Event {
-    packet
-        .strip_prefix("42[\"user count\",")
-        .and_then(|rest| rest.strip_suffix(']'))
-        .filter(|digits| digits.bytes().all(|byte| byte.is_ascii_digit()))
-        .and_then(|digits| digits.parse().ok())
-        .map_or_else(|| Event::Violation(format!("not in the contract: {packet}")), Event::Count)
 }

@@ -108,7 +108,7 @@ impl ForeignClients {
             .collect();
         self.lock().extend_from_slice(&opened);
         let transports: &[&str] = match transport {
-            Transport::WebSocket => &["websocket"],
+            Transport::Websocket => &["websocket"],
             Transport::Polling => &["polling"],
             Transport::Upgrade => &["polling", "websocket"],
         };

@@ -105,7 +105,7 @@ async fn event_streams_come_through_below_a_path() {
         let proxy = in_front_of(&instance, program).await;
         let mut reader = Reader::open_at(proxy.address, "/live/api/count/stream", "").await;
         reader.event_with(0).await;
-        let client = Client::open(instance.public, Transport::WebSocket);
+        let client = Client::open(instance.public, Transport::Websocket);
         reader.event_with(1).await;
         drop(client);
         reader.event_with(0).await;

@@ -24,7 +24,7 @@ async fn the_count_is_answered_in_full_only_when_it_changed() {
         async || http::get_with(instance.public, "/api/count", &[("if-none-match", &tag)]).await;
     let same = ask().await.expect("it answers");
     assert_eq!((same.status, same.body.as_str(), same.header("etag")), (304, "", tag.as_str()));
-    let _client = Client::open(instance.public, Transport::WebSocket);
+    let _client = Client::open(instance.public, Transport::Websocket);
     let (changed, _) = eventually("another answer", async || match ask().await? {
         answer if answer.status == 200 => Ok(answer),
         answer => Err(format!("{answer:?}")),

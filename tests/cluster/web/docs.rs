@@ -31,7 +31,7 @@ async fn the_examples_of_embedding_are_true() {
 async fn run_examples(text: &str) -> usize {
     let settings = [("HEADCOUNT_ALLOWED_ORIGINS", "https://blog.example")];
     let instance = Instance::start(&settings).await;
-    let clients = [(); 2].map(|()| Client::open(instance.public, Transport::WebSocket));
+    let clients = [(); 2].map(|()| Client::open(instance.public, Transport::Websocket));
     let records = clients.each_ref().map(|client| client.record().clone());
     eventually("both are counted", async || clients_say(2, &records)).await;
     let blocks = blocks(text);

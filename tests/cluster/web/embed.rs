@@ -44,7 +44,7 @@ async fn the_snippet_stays_quiet_on_a_site_that_is_not_allowed() {
     let site = Site::start(server, &body).await;
     let tab = browser.open(site.origin(), json!({})).await;
     tab.says("[data-headcount=reconnecting]", "").await;
-    let client = Client::open(server, Transport::WebSocket);
+    let client = Client::open(server, Transport::Websocket);
     cluster.agrees_on(1, &records_of([&client])).await;
     tab.says("[data-headcount]", "").await;
     no_problems_but_of_the_network(&tab).await;

@@ -144,7 +144,7 @@ async fn a_page_that_is_refused_says_so_and_shows_the_number() {
         proxy_set_header Host another.example; } }";
     let instance = Instance::start(&[]).await;
     let proxy = Proxy::start(Program::Nginx, instance.public, REWRITING, &[]).await;
-    let _client = Client::open(instance.public, Transport::WebSocket);
+    let _client = Client::open(instance.public, Transport::Websocket);
     eventually("the client is counted", async || match instance.shown().await? {
         shown if shown.count == 1 => Ok(()),
         shown => Err(format!("{shown:?}")),

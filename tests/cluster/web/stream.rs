@@ -85,7 +85,7 @@ async fn readers_hear_changes_and_do_not_count() {
     let mut here = Reader::open(cluster.instances[0].public).await;
     let mut there = Reader::open(cluster.instances[1].public).await;
     here.event_with(0).await;
-    let client = Client::open(cluster.instances[0].public, Transport::WebSocket);
+    let client = Client::open(cluster.instances[0].public, Transport::Websocket);
     let first = here.event_with(1).await;
     let second = there.event_with(1).await;
     assert_eq!(first["revision"], second["revision"]);

@@ -107,7 +107,7 @@ async fn nothing(stage: &mut Stage) {
     .await;
     stage.begin();
     let server = stage.instance(0).public;
-    stage.crowd.push(stage.visits.open(0, server, Transport::WebSocket));
+    stage.crowd.push(stage.visits.open(0, server, Transport::Websocket));
     all_connected(stage, 0).await;
 }
 

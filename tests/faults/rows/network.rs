@@ -209,7 +209,7 @@ async fn gap(stage: &mut Stage) {
     stage.begin();
     stage.set_all(Mode::Deaf);
     let server = stage.instance(0).public;
-    stage.crowd.push(stage.visits.open(0, server, Transport::WebSocket));
+    stage.crowd.push(stage.visits.open(0, server, Transport::Websocket));
     let users = stage.crowd.len() as u64;
     eventually("Redis has counted the newcomer", async || {
         match stage.redis_client.users().await? {
