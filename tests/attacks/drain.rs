@@ -9,6 +9,7 @@ use headcount_testkit::{
     foreign::{ForeignClients, Library},
     http,
     machine::Machine,
+    raw::POLLING,
     record::{Entry, Event, Record},
     redis_server::RedisServer,
     waiting::eventually,
@@ -65,12 +66,11 @@ async fn a_drain_under_load_is_even_and_loses_nobody() {
     })
     .await;
     assert_eq!(leaving.metric("headcount_draining").await, Ok(1.0));
-    let handshake = "/socket.io/?EIO=4&transport=polling";
-    let early = http::get(leaving.public, handshake).await.expect("it still serves");
+    let early = http::get(leaving.public, POLLING).await.expect("it still serves");
     let at = start.elapsed();
     assert!(early.status == 200 || at > DELAY, "{early:?} after {at:?}");
     eventually("handshakes are refused", async || {
-        match http::get(leaving.public, handshake).await?.status {
+        match http::get(leaving.public, POLLING).await?.status {
             503 => Ok(()),
             status => {
                 // Each that is let in is a session, which is sent away like all others: only a few, or the pace at which

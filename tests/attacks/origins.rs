@@ -2,14 +2,11 @@
 
 use headcount_testkit::{
     instance::Instance,
-    raw::{Answer, Raw, ask, polling_session, post, upgrade},
+    raw::{POLLING, Raw, answer::Answer, ask, polling_session, post, upgrade},
 };
 use rstest::rstest;
 
 use crate::besieged::Besieged;
-
-/// The address of Socket.IO's polling handshake.
-const POLLING: &str = "/socket.io/?EIO=4&transport=polling";
 
 /// Goal: unless it is set otherwise, pages of the same host may connect, pages of others may not, and
 /// programs, which send no origin, may. Method: handshakes on both transports and requests to the API with

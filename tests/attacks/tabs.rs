@@ -8,7 +8,7 @@ use std::{
 use futures_util::future::join_all;
 use headcount_testkit::{
     instance::{Instance, Shown},
-    raw::{Raw, ask, frames::text, poll, polling_counted, polling_session, post},
+    raw::{POLLING, Raw, ask, frames::text, poll, polling_counted, polling_session, post},
     waiting::eventually,
 };
 use rstest::rstest;
@@ -155,8 +155,7 @@ async fn a_cut_poll_ends_a_session_that_never_joined() {
     let path = polling_session(instance.public).await;
     drop(open_poll(instance.public, &path, "").await);
     let ((), took) = eventually("there is room", async || {
-        let handshake = "/socket.io/?EIO=4&transport=polling";
-        match ask(instance.public, "GET", handshake, "").await {
+        match ask(instance.public, "GET", POLLING, "").await {
             answer if answer.status == 200 => Ok(()),
             answer => Err(format!("{answer:?}")),
         }

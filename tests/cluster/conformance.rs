@@ -15,7 +15,7 @@ use serde_json::Value;
 
 use headcount_testkit::{
     instance::Instance,
-    raw::{Answer, ask, poll, polling_session, say},
+    raw::{answer::Answer, ask, poll, polling_session, say},
 };
 use reference::Reference;
 

@@ -7,7 +7,8 @@
 //!   [`machine`] that tests share; [`program`] and [`repository`] say where files are.
 //! - Between clients and instances: [`balancer`].
 //! - Clients: [`client`] keeps to the protocol and [`record`]s what it sees, [`foreign`] ones are real clients that others
-//!   wrote, [`raw`] keeps to no protocol, [`http`] asks single questions, and [`redis_client`] asks Redis.
+//!   wrote, [`raw`] keeps to no protocol, [`http`] asks single questions,
+//!   [`event_stream`] reads the public one, and [`redis_client`] asks Redis.
 //! - Waiting for something to become true: [`waiting`].
 
 #![allow(
@@ -34,6 +35,7 @@ pub mod machine;
 pub mod balancer;
 
 pub mod client;
+pub mod event_stream;
 pub mod foreign;
 pub mod http;
 pub mod raw;

@@ -1,5 +1,6 @@
 //! An attacker's connection: bytes out, bytes in, and when it ended. It keeps to no protocol.
 
+pub mod answer;
 pub mod frames;
 
 use std::{
@@ -17,7 +18,11 @@ use tokio::{
 
 use crate::waiting::PATIENCE;
 
+use answer::{Answer, header};
 use frames::{CLOSE, FINAL, TEXT, text};
+
+/// Where a session by polling begins.
+pub const POLLING: &str = "/socket.io/?EIO=4&transport=polling";
 
 /// A connection that does what the test says.
 #[derive(Debug)]
@@ -25,17 +30,6 @@ pub struct Raw {
     stream: TcpStream,
     /// Received beyond the last head or body that was asked for.
     rest: Vec<u8>,
-}
-
-/// An HTTP answer as it came.
-#[derive(Debug)]
-pub struct Answer {
-    /// The status code.
-    pub status: u16,
-    /// Everything up to the blank line.
-    pub head: String,
-    /// As long as its head said.
-    pub body: String,
 }
 
 impl Raw {
@@ -297,17 +291,6 @@ impl Way {
     pub const BOTH: [Self; 2] = [Self::Directly, Self::Upgraded];
 }
 
-impl Answer {
-    /// The value of a header; its name in small letters.
-    pub fn header(&self, name: &str) -> Option<&str> {
-        header(&self.head, name)
-    }
-}
-
-fn header<'a>(head: &'a str, name: &str) -> Option<&'a str> {
-    head.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(": "))
-}
-
 /// Sends a request on a connection of its own; each header ends with a line break.
 pub async fn ask(server: SocketAddr, method: &str, path: &str, headers: &str) -> Answer {
     // A polling client that just closes the connection of a poll is taken for one that goes away.
@@ -328,8 +311,8 @@ pub fn upgrade(server: SocketAddr, session: Option<&str>) -> String {
 
 /// A polling session that has not asked for the namespace: the path of its requests.
 pub async fn polling_session(server: SocketAddr) -> String {
-    let answer = ask(server, "GET", "/socket.io/?EIO=4&transport=polling", "").await;
-    format!("/socket.io/?EIO=4&transport=polling&sid={}", session_in(&answer.body))
+    let answer = ask(server, "GET", POLLING, "").await;
+    format!("{POLLING}&sid={}", session_in(&answer.body))
 }
 
 /// A polling session that has asked for the namespace.

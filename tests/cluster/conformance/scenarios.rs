@@ -4,7 +4,9 @@ use std::{net::SocketAddr, time::Duration};
 
 use futures_util::FutureExt;
 use headcount_testkit::raw::{
-    Answer, Raw, ask,
+    POLLING, Raw,
+    answer::Answer,
+    ask,
     frames::{BINARY, CLOSE, FINAL, frame, text},
     poll, polling_session, post, say,
 };
@@ -64,10 +66,8 @@ pub(super) const ALL: &[(&str, Scenario, &[&str])] = &[
     ("joining", |server| joins(server).boxed(), &["40{\"sid\":", "44/a,"]),
 ];
 
-const OPEN: &str = "/socket.io/?EIO=4&transport=polling";
-
 async fn polling_handshake(server: SocketAddr) -> Seen {
-    let answer = ask(server, "GET", OPEN, "").await;
+    let answer = ask(server, "GET", POLLING, "").await;
     let media_type = answer.header("content-type").unwrap_or_default().to_owned();
     let mut seen = vec![format!("{} {media_type}", answer.status)];
     seen.extend(opening(&answer.body));
