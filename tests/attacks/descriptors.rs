@@ -58,7 +58,7 @@ async fn used_up_descriptors_leave_the_reserve() {
     println!("{open} descriptors are open");
     assert!(open < OPEN_FILES - RESERVE / 2, "{open} are open");
     drop(silent);
-    let newcomer = Client::open_faithful(besieged.address(), Transport::Websocket);
+    let newcomer = Client::open_reconnecting(besieged.address(), Transport::Websocket);
     eventually("a newcomer is served", async || match newcomer.record().shows() {
         Some(users) if users == CROWD as u64 + 1 => Ok(()),
         other => Err(format!("it is shown {other:?}")),

@@ -47,7 +47,7 @@ async fn a_drain_under_load_is_even_and_loses_nobody() {
     let (mut clients, mut records) = (Vec::new(), Vec::new());
     for transport in Transport::ALL {
         records.extend(node.open(NODE_EACH, balancer.address, transport).await);
-        let open = |_| Client::open_faithful(balancer.address, transport);
+        let open = |_| Client::open_reconnecting(balancer.address, transport);
         let opened: Vec<_> = (0..RUST_EACH).map(open).collect();
         records.extend(records_of(&opened));
         clients.extend(opened);

@@ -14,7 +14,7 @@ use headcount_testkit::{
 #[tokio::test(flavor = "multi_thread")]
 async fn sixty_clients_on_three_instances_agree() {
     let cluster = Cluster::start(3).await;
-    let listener = cluster.redis_client.listen().await;
+    let subscriber = cluster.redis_client.subscribe().await;
     let mut node = ForeignClients::start(Library::Newest);
     let mut in_node = Vec::new();
     let mut in_rust = Vec::new();
@@ -42,12 +42,13 @@ async fn sixty_clients_on_three_instances_agree() {
     let everybody = [staying, records_of(&in_rust)].concat();
     cluster.agrees_on(47, &everybody).await;
 
-    let heard = || listener.heard().last().map(|announced| announced.count);
-    let matches = || {
-        if heard() == Some(47) { Ok(()) } else { Err(format!("{:?}", heard())) }
-    };
-    eventually("a subscriber hears 47", async || matches()).await;
-    let revisions: Vec<u64> = listener.heard().iter().map(|announced| announced.revision).collect();
+    eventually("47 is announced", async || match subscriber.announcements().last() {
+        Some(announced) if announced.count == 47 => Ok(()),
+        other => Err(format!("{other:?}")),
+    })
+    .await;
+    let revisions: Vec<u64> =
+        subscriber.announcements().iter().map(|announced| announced.revision).collect();
     assert!(revisions.is_sorted(), "the channel's order is revision order: {revisions:?}");
 }
 

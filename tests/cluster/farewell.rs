@@ -32,7 +32,7 @@ async fn ends_politely(signal: Signal) {
     let mut records = Vec::new();
     for transport in Transport::ALL {
         records.extend(node.open(2, balancer.address, transport).await);
-        clients.extend((0..2).map(|_| Client::open_faithful(balancer.address, transport)));
+        clients.extend((0..2).map(|_| Client::open_reconnecting(balancer.address, transport)));
     }
     records.extend(records_of(&clients));
     cluster.agrees_on(12, &records).await;

@@ -53,8 +53,8 @@ impl Visits {
     }
 
     /// Somebody comes through a balancer, and returns through it whenever the connection is lost.
-    pub(crate) fn open_faithful(&self, balancer: SocketAddr, transport: Transport) -> Guest {
-        self.note(None, || Client::open_faithful(balancer, transport))
+    pub(crate) fn open_reconnecting(&self, balancer: SocketAddr, transport: Transport) -> Guest {
+        self.note(None, || Client::open_reconnecting(balancer, transport))
     }
 
     fn note(&self, place: Option<Place>, open: impl FnOnce() -> Client) -> Guest {

@@ -21,7 +21,7 @@ use crate::{
     waiting::PATIENCE,
 };
 
-/// One client. Dropped, it vanishes without a word, as a browser does whose machine loses its network.
+/// One client. When it is dropped, its connection ends without a close frame or a `41`, as when a browser is killed.
 #[derive(Debug)]
 pub struct Client {
     record: Record,
@@ -29,7 +29,7 @@ pub struct Client {
     task: JoinHandle<()>,
 }
 
-/// What the test wants of a client; it obeys the newest.
+/// What the test wants of a client. Only the newest order counts.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Order {
     Read,
@@ -37,25 +37,25 @@ enum Order {
     Leave,
 }
 
-/// Whether a client opens a new connection when its own was closed.
+/// Whether a client opens a new connection after it has lost one.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum AfterLoss {
-    Return,
+    Reconnect,
     StayAway,
 }
 
-/// Between two attempts to return: no more than a real client's first delay.
-const RETURN_GAP: Duration = Duration::from_millis(100);
+/// The pause before a client connects again: no longer than the first delay of socket.io-client.
+const RECONNECT_GAP: Duration = Duration::from_millis(100);
 
 impl Client {
-    /// Begins to connect and returns at once; what happens is in the record.
+    /// Begins to connect and returns at once. What happens then is in the record.
     pub fn open(server: SocketAddr, transport: Transport) -> Self {
         Self::start(server, transport, AfterLoss::StayAway)
     }
 
-    /// Like [`Client::open`], but it returns by itself whenever its connection is lost.
-    pub fn open_faithful(server: SocketAddr, transport: Transport) -> Self {
-        Self::start(server, transport, AfterLoss::Return)
+    /// The same as [`Client::open`], but the client connects again whenever its connection is lost.
+    pub fn open_reconnecting(server: SocketAddr, transport: Transport) -> Self {
+        Self::start(server, transport, AfterLoss::Reconnect)
     }
 
     fn start(server: SocketAddr, transport: Transport, after_loss: AfterLoss) -> Self {
@@ -65,7 +65,7 @@ impl Client {
         Self { record, order, task }
     }
 
-    /// What it saw.
+    /// What the client saw.
     pub fn record(&self) -> &Record {
         &self.record
     }
@@ -80,11 +80,11 @@ impl Client {
         self.order.send_replace(Order::Read);
     }
 
-    /// Says good-bye as a closed tab does, and ends.
+    /// Leaves the namespace and ends the session, as a closed tab does.
     pub async fn leave(mut self) {
         self.order.send_replace(Order::Leave);
         let end = timeout(PATIENCE, &mut self.task).await;
-        end.expect("leaving takes no time").expect("the client's task does not panic");
+        end.expect("a client leaves in time").expect("the client's task does not panic");
     }
 }
 
@@ -109,11 +109,11 @@ async fn live(
         if after_loss == AfterLoss::StayAway || *orders.borrow() == Order::Leave {
             return;
         }
-        sleep(RETURN_GAP).await;
+        sleep(RECONNECT_GAP).await;
     }
 }
 
-/// One connection, from the handshake to its end: `Ok` if the client left, else why it was lost.
+/// Runs one connection from the handshake to its end. It is `Ok` if the client left; an error says why it was lost.
 async fn session(
     server: SocketAddr,
     transport: Transport,

@@ -1,4 +1,4 @@
-//! A whole cluster for one test: a Redis of its own and some instances, and the question whether all agree.
+//! A whole cluster for one test: a Redis server, some instances, and the question whether all of them agree.
 
 use std::time::Duration;
 
@@ -12,32 +12,32 @@ use crate::{
     waiting::eventually,
 };
 
-/// Redis and the instances on it. Instances may be taken out; those that are left must agree.
+/// A Redis server and the instances that report to it. A test may take instances out; those that are left must agree.
 #[derive(Debug)]
 pub struct Cluster {
     /// The instances, in order of their start.
     pub instances: Vec<Instance>,
-    /// Their Redis.
+    /// The Redis server that they report to.
     pub redis: RedisServer,
-    /// Another program on it.
+    /// Another program that uses the same Redis.
     pub redis_client: RedisClient,
     /// Held until the test ends.
     _machine: Machine,
 }
 
 impl Cluster {
-    /// Redis without persistence and `instances` with the default settings, all ready.
+    /// Starts Redis without persistence, and this many instances with the default settings, and waits until all are ready.
     pub async fn start(instances: usize) -> Self {
         Self::start_with(instances, &[]).await
     }
 
-    /// The same with other settings.
+    /// The same as [`Cluster::start`], with these settings for every instance.
     pub async fn start_with(instances: usize, settings: &[Setting<'_>]) -> Self {
         let redis = RedisServer::start(&[]);
         Self::start_on(redis, Machine::shared().await, instances, settings).await
     }
 
-    /// The same on a Redis that runs already.
+    /// The same as [`Cluster::start_with`], on a Redis that runs already.
     pub async fn start_on(
         redis: RedisServer,
         machine: Machine,
@@ -52,7 +52,7 @@ impl Cluster {
         cluster
     }
 
-    /// Starts one more instance and waits until it is ready.
+    /// Starts another instance and waits until it is ready.
     pub async fn add(&mut self, settings: &[Setting<'_>]) {
         let url = self.redis.url();
         let instance =
@@ -61,23 +61,23 @@ impl Cluster {
         self.instances.push(instance);
     }
 
-    /// Waits until these clients, every instance, the public key and the parts it is the sum of all say
-    /// `users`, and says how long that took.
+    /// Waits until these clients, every instance, the public key and the sum of its parts all say `users`. Returns how long
+    /// that took.
     pub async fn agrees_on(&self, users: u64, records: &[Record]) -> Duration {
         let what = format!("everybody says {users}");
         let ((), took) = eventually(&what, async || self.all_say(users, records).await).await;
         took
     }
 
-    /// Whether all say `users` at this moment; if not, who says what.
+    /// Whether all say `users` at this moment. The error names one that does not, and what it says.
     pub async fn all_say(&self, users: u64, records: &[Record]) -> Result<(), String> {
         clients_say(users, records)?;
         store_and_instances_say(users, &self.redis_client, &self.instances).await
     }
 }
 
-/// Whether these instances show `users` as exact, and the public key and its parts say the same; if not, who
-/// says what.
+/// Whether these instances show `users` as exact, and the public key and the sum of its parts say the same. The error
+/// names one that does not, and what it says.
 pub async fn store_and_instances_say(
     users: u64,
     redis_client: &RedisClient,
@@ -98,7 +98,7 @@ pub async fn store_and_instances_say(
     Err(format!("the public key: {public}, its parts: {parts:?}"))
 }
 
-/// Whether these clients all show `users`; if not, what the others show.
+/// Whether these clients all show `users`. The error says how many do not, and what the first of them saw last.
 pub fn clients_say(users: u64, records: &[Record]) -> Result<(), String> {
     nothing_is_wrong_in(records);
     let odd: Vec<_> = records.iter().filter(|record| record.shows() != Some(users)).collect();
@@ -115,7 +115,7 @@ pub fn clients_say(users: u64, records: &[Record]) -> Result<(), String> {
     ))
 }
 
-/// Panics if a client saw something outside the contract.
+/// Panics if one of these clients saw something outside the contract.
 pub fn nothing_is_wrong_in(records: &[Record]) {
     for record in records {
         for entry in record.entries() {

@@ -1,6 +1,6 @@
-//! A process full of real clients that others wrote, driven over JSON lines.
+//! A process with many clients of a library that others wrote. The test gives it orders as lines of JSON.
 //!
-//! It only passes orders on and files what comes back into a [`Record`] per client.
+//! This file only passes orders on, and writes what comes back into one [`Record`] for each client.
 
 use std::{
     net::SocketAddr,
@@ -21,7 +21,7 @@ use crate::{
     repository,
 };
 
-/// One process and the records of its clients. Dropped, it is killed.
+/// One process and the records of its clients. The process is killed when this value is dropped.
 #[derive(Debug)]
 pub struct ForeignClients {
     whose: Library,
@@ -31,7 +31,7 @@ pub struct ForeignClients {
     _child: Child,
 }
 
-/// Whose clients they are.
+/// A library of clients.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Library {
     /// The newest socket.io-client of npm.
@@ -43,7 +43,7 @@ pub enum Library {
 }
 
 impl Library {
-    /// How to start it. Panics if what it needs is not installed.
+    /// How to start a process of this library's clients. Panics if the library is not installed.
     fn command(self) -> Command {
         match self {
             Self::Newest => Self::on_node("socket.io-client"),
@@ -64,7 +64,7 @@ impl Library {
     }
 }
 
-/// One line from the process.
+/// One line that the process writes.
 #[derive(Debug, Deserialize)]
 struct Line {
     client: usize,
@@ -76,7 +76,7 @@ struct Line {
 }
 
 impl ForeignClients {
-    /// Starts the process with no client yet.
+    /// Starts the process, without clients.
     pub fn start(whose: Library) -> Self {
         let mut child = whose
             .command()
@@ -92,8 +92,8 @@ impl ForeignClients {
         Self { whose, stdin, records, _child: child }
     }
 
-    /// Opens clients that come back by themselves, and returns their records; their numbers count on from
-    /// the clients opened before.
+    /// Opens this many clients, which reconnect by themselves, and returns their records. The number of a client is its place
+    /// among all clients of the process.
     pub async fn open(
         &mut self,
         clients: usize,
@@ -120,7 +120,7 @@ impl ForeignClients {
         opened
     }
 
-    /// Makes one client leave for good.
+    /// Makes the client with this number leave for good.
     pub async fn close(&mut self, client: usize) {
         self.order(&json!({ "close": client })).await;
     }

@@ -1,6 +1,6 @@
-//! A light HTTP/1.1 client: one connection per request, the whole body in memory.
+//! A small HTTP/1.1 client: one connection for each request, and the whole body in memory.
 //!
-//! It knows nothing of Socket.IO, never retries and follows nothing.
+//! It knows nothing of Socket.IO, never retries, and follows no redirects.
 
 use std::net::SocketAddr;
 
@@ -9,14 +9,14 @@ use hyper::{HeaderMap, Method, Request, body::Bytes, client::conn::http1, header
 use hyper_util::rt::TokioIo;
 use tokio::net::TcpStream;
 
-/// What came back.
+/// The answer to a request.
 #[derive(Debug)]
 pub struct Answer {
     /// The status code.
     pub status: u16,
-    /// The head.
+    /// All headers.
     pub headers: HeaderMap,
-    /// The body; whatever is not UTF-8 in it is replaced.
+    /// The body. What is not UTF-8 in it is replaced.
     pub body: String,
 }
 
@@ -25,7 +25,7 @@ pub async fn get(server: SocketAddr, path: &str) -> Result<Answer, String> {
     get_with(server, path, &[]).await
 }
 
-/// Fetches a path, with some headers.
+/// Fetches a path, and sends these headers.
 pub async fn get_with(
     server: SocketAddr,
     path: &str,
@@ -35,7 +35,7 @@ pub async fn get_with(
 }
 
 impl Answer {
-    /// A header's value, empty if it is not there.
+    /// The value of a header, which is empty if the header is missing.
     pub fn header(&self, name: &str) -> &str {
         self.headers.get(name).and_then(|value| value.to_str().ok()).unwrap_or_default()
     }
@@ -65,7 +65,7 @@ async fn send(
             .method(&method)
             .uri(path)
             .header(header::HOST, server.to_string())
-            // It is said, so that the server does not take the end of the connection for the end of a polling client.
+            // Without this header the server would take the end of the connection for the end of a polling client.
             .header(header::CONNECTION, "close")
             .header(header::CONTENT_TYPE, "text/plain;charset=UTF-8")
             .body(Full::new(Bytes::from(body)))?;

@@ -1,4 +1,5 @@
-//! An attacker's connection: bytes out, bytes in, and when it ended. It keeps to no protocol.
+//! The connection of an attacker: bytes out, bytes in, and when it ended. It keeps to no protocol, so a test can send what no
+//! client would.
 
 pub mod answer;
 pub mod frames;
@@ -21,33 +22,33 @@ use crate::waiting::PATIENCE;
 use answer::{Answer, header};
 use frames::{CLOSE, FINAL, TEXT, text};
 
-/// Where a session by polling begins.
+/// The path and query of the request that opens a session by polling.
 pub const POLLING: &str = "/socket.io/?EIO=4&transport=polling";
 
-/// A connection that does what the test says.
+/// A TCP connection that sends what the test says.
 #[derive(Debug)]
 pub struct Raw {
     stream: TcpStream,
-    /// Received beyond the last head or body that was asked for.
+    /// Bytes that were received after the last head, body or frame that was read.
     rest: Vec<u8>,
 }
 
 impl Raw {
-    /// Connects and says nothing.
+    /// Connects and sends nothing.
     pub async fn open(server: SocketAddr) -> Self {
         let stream = TcpStream::connect(server).await.expect("the server accepts");
         stream.set_nodelay(true).expect("the connection lives");
         Self { stream, rest: Vec::new() }
     }
 
-    /// Connects and sends this.
+    /// Connects and sends these bytes.
     pub async fn saying(server: SocketAddr, bytes: impl AsRef<[u8]>) -> Self {
         let mut raw = Self::open(server).await;
         raw.send(bytes.as_ref()).await.expect("a new connection takes a few bytes");
         raw
     }
 
-    /// A websocket that has its handshake behind it, with a new session or on the one given.
+    /// Opens a websocket, for a new session or for the one with this id. It has read only the answer to its request.
     pub async fn websocket(server: SocketAddr, session: Option<&str>) -> Self {
         let mut raw = Self::saying(server, upgrade(server, session)).await;
         let answer = raw.answer().await.expect("an answer");
@@ -55,14 +56,14 @@ impl Raw {
         raw
     }
 
-    /// A websocket that has asked for the namespace. It has read only the answer to its first request.
+    /// Opens a websocket and asks for the namespace. It has read only the answer to its request.
     pub async fn joined(server: SocketAddr) -> Self {
         let mut raw = Self::websocket(server, None).await;
         raw.send(&text("40")).await.expect("a new websocket takes a frame");
         raw
     }
 
-    /// A websocket that has been let into the namespace, and came there in this way.
+    /// Opens a websocket that is in the namespace, in this way.
     pub async fn alive_by(way: Way, server: SocketAddr) -> Self {
         match way {
             Way::Directly => Self::alive(server).await,
@@ -70,12 +71,12 @@ impl Raw {
         }
     }
 
-    /// A session that has been let into the namespace by polling and went on as a websocket.
+    /// Opens a session by polling, joins the namespace and upgrades to a websocket.
     async fn upgraded(server: SocketAddr) -> Self {
         Self::upgraded_from(server, &polling_counted(server).await).await
     }
 
-    /// The websocket to which this polling session has moved.
+    /// Upgrades the polling session with this path to a websocket.
     pub async fn upgraded_from(server: SocketAddr, path: &str) -> Self {
         let session = path.rsplit('=').next().expect("the path ends with it");
         let mut raw = Self::websocket(server, Some(session)).await;
@@ -84,7 +85,7 @@ impl Raw {
         raw
     }
 
-    /// A websocket that has been let into the namespace.
+    /// Opens a websocket and waits until it is in the namespace.
     pub async fn alive(server: SocketAddr) -> Self {
         const WELCOME: &[u8] = b"40{\"sid\"";
         let mut raw = Self::joined(server).await;
@@ -94,7 +95,7 @@ impl Raw {
         raw
     }
 
-    /// Whether sending this is answered with something that contains that.
+    /// Sends these bytes, and waits for an answer that contains the `wanted` text. False if the connection ends before.
     pub async fn is_answered_after(&mut self, bytes: &[u8], wanted: &str) -> bool {
         let wanted = wanted.as_bytes();
         let asking = async {
@@ -107,20 +108,20 @@ impl Raw {
         matches!(timeout(PATIENCE, asking).await, Ok(Ok(())))
     }
 
-    /// Sends bytes as they are.
+    /// Sends these bytes.
     pub async fn send(&mut self, bytes: &[u8]) -> io::Result<()> {
         let sent = timeout(PATIENCE, self.stream.write_all(bytes)).await;
         sent.unwrap_or_else(|_| Err(io::ErrorKind::TimedOut.into()))
     }
 
-    /// Sends this again and again until the server ends the connection; what comes back is thrown away.
+    /// Sends these bytes again and again until the server ends the connection. What it answers is thrown away.
     pub async fn flood(self, bytes: &[u8]) {
         let (mut reader, mut writer) = self.stream.into_split();
         let writing = async { while writer.write_all(bytes).await.is_ok() {} };
         let mut chunk = [0; 4096];
         let reading = async { while matches!(reader.read(&mut chunk).await, Ok(1..)) {} };
-        // A kernel that was told of the end before there was room again for what it sends may not find out for a minute
-        // that nobody reads it.
+        // Reading may see the end long before writing does: if the end arrives while the send buffer is full, the kernel may
+        // take a minute to find out that nobody reads.
         let flood = async {
             tokio::select! {
                 () = writing => {}
@@ -130,25 +131,26 @@ impl Raw {
         timeout(PATIENCE, flood).await.expect("the server ends a flood");
     }
 
-    /// Says that nothing more will come, and goes on listening.
+    /// Closes the sending half of the connection, and goes on reading.
     pub async fn half_close(&mut self) {
-        // It may have been closed by the server already, which is as good.
+        // An error says that the server has closed it already, which is as good.
         let _ = self.stream.shutdown().await;
     }
 
-    /// Makes the window small, so that little of what is not read fits into it.
+    /// Makes the receive buffer small, so that little of what is not read fits into it.
     pub fn shrink_window(&self) {
         let shrunk = SockRef::from(&self.stream).set_recv_buffer_size(1024);
         shrunk.expect("the size of a buffer may be set");
     }
 
-    /// The next HTTP answer.
+    /// Reads the next HTTP answer.
     pub async fn answer(&mut self) -> Result<Answer, String> {
         let reading = timeout(PATIENCE, self.read_answer()).await;
         reading.map_err(|_| String::from("no answer"))?
     }
 
-    /// The status of the next HTTP answer, of an event stream too, whose body does not end.
+    /// Reads the head of the next HTTP answer and returns its status. This works for an event stream too, whose body does not
+    /// end.
     pub async fn head(&mut self) -> Result<u16, String> {
         let reading = timeout(PATIENCE, self.read_head()).await;
         reading.map_err(|_| String::from("no answer"))?.map(|(status, _)| status)
@@ -221,7 +223,7 @@ impl Raw {
         }
     }
 
-    /// The next text on a websocket; `None` if something else comes.
+    /// Reads the next text on a websocket. `None` if something else comes.
     pub async fn text(&mut self) -> Option<String> {
         match timeout(PATIENCE, self.read_frame()).await {
             Ok(Ok((TEXT, payload))) => String::from_utf8(payload).ok(),
@@ -229,7 +231,7 @@ impl Raw {
         }
     }
 
-    /// The kind and the payload of the next frame.
+    /// Reads the next frame: its opcode and its payload.
     pub async fn read_frame(&mut self) -> Result<(u8, Vec<u8>), String> {
         loop {
             let length = self.rest.get(1).map(|&length| usize::from(length));
@@ -248,7 +250,7 @@ impl Raw {
         }
     }
 
-    /// Waits for the server to close the websocket; returns the code of its close frame, if there is one.
+    /// Waits until the server closes the websocket. Returns the code of its close frame, if there is one.
     pub async fn close_code(mut self) -> Option<u16> {
         let reading = async {
             let mut code = None;
@@ -262,12 +264,12 @@ impl Raw {
         timeout(PATIENCE, reading).await.expect("the server ends the connection")
     }
 
-    /// Ends the connection without a word, as the kernel of a process that is gone does when data were unread.
+    /// Resets the connection, as the kernel does for a killed process that has not read everything.
     pub fn reset(self) {
         SockRef::from(&self.stream).set_linger(Some(Duration::ZERO)).expect("a socket's option");
     }
 
-    /// Waits for the server to end the connection, whatever it says before, and tells how long that took.
+    /// Waits until the server ends the connection, whatever it sends before. Returns how long that took.
     pub async fn ended(mut self) -> Duration {
         let start = Instant::now();
         let mut chunk = [0; 4096];
@@ -277,7 +279,7 @@ impl Raw {
     }
 }
 
-/// The two ways of becoming a websocket.
+/// How a session comes to have a websocket.
 #[derive(Clone, Copy, Debug)]
 pub enum Way {
     /// The session begins with it.
@@ -287,19 +289,19 @@ pub enum Way {
 }
 
 impl Way {
-    /// Both, to be tried in turn.
+    /// Each of them once.
     pub const BOTH: [Self; 2] = [Self::Directly, Self::Upgraded];
 }
 
-/// Sends a request on a connection of its own; each header ends with a line break.
+/// Sends a request on a connection of its own, with these headers; each of them ends with a line break.
 pub async fn ask(server: SocketAddr, method: &str, path: &str, headers: &str) -> Answer {
-    // A polling client that just closes the connection of a poll is taken for one that goes away.
+    // Without this header the server would take the end of the connection for the end of a polling client.
     let close = if headers.contains("connection: ") { "" } else { "connection: close\r\n" };
     let request = format!("{method} {path} HTTP/1.1\r\nhost: {server}\r\n{close}{headers}\r\n");
     Raw::saying(server, request).await.answer().await.expect("an answer")
 }
 
-/// The request that asks for a websocket.
+/// The request that asks for a websocket, for a new session or for the one with this id.
 pub fn upgrade(server: SocketAddr, session: Option<&str>) -> String {
     let session = session.map(|session| format!("&sid={session}")).unwrap_or_default();
     format!(
@@ -309,13 +311,13 @@ pub fn upgrade(server: SocketAddr, session: Option<&str>) -> String {
     )
 }
 
-/// A polling session that has not asked for the namespace: the path of its requests.
+/// Opens a session by polling, without asking for the namespace. Returns the path of its requests.
 pub async fn polling_session(server: SocketAddr) -> String {
     let answer = ask(server, "GET", POLLING, "").await;
     format!("{POLLING}&sid={}", session_in(&answer.body))
 }
 
-/// A polling session that has asked for the namespace.
+/// Opens a session by polling and asks for the namespace. Returns the path of its requests.
 pub async fn polling_joined(server: SocketAddr) -> String {
     let path = polling_session(server).await;
     let answer = Raw::saying(server, post(server, &path, "40")).await.answer().await;
@@ -323,14 +325,15 @@ pub async fn polling_joined(server: SocketAddr) -> String {
     path
 }
 
-/// A polling session that has been let into the namespace and told a count.
+/// Opens a session by polling and waits until it has received a count. Returns the path of its requests.
 pub async fn polling_counted(server: SocketAddr) -> String {
     let path = polling_joined(server).await;
     while !poll(server, &path).await.body.contains("42[") {}
     path
 }
 
-/// A polling session that has been let into the namespace and has answered its first ping.
+/// Opens a session by polling, waits until it is in the namespace and answers its first ping. Returns the path of its
+/// requests.
 pub async fn polling_alive(server: SocketAddr) -> String {
     let path = polling_joined(server).await;
     let (mut pinged, mut welcomed) = (false, false);
@@ -344,29 +347,29 @@ pub async fn polling_alive(server: SocketAddr) -> String {
     path
 }
 
-/// The session id in the first packet.
+/// The session id in the first packet of a session.
 pub fn session_in(body: &str) -> String {
     let session = body.split("\"sid\":\"").nth(1).and_then(|rest| rest.split('"').next());
     session.unwrap_or_else(|| panic!("no session in {body:?}")).to_owned()
 }
 
-/// A request that posts this.
+/// A request that posts this body.
 pub fn post(server: SocketAddr, path: &str, body: &str) -> String {
     let length = body.len();
     format!("POST {path} HTTP/1.1\r\nhost: {server}\r\ncontent-length: {length}\r\n\r\n{body}")
 }
 
-/// The answer to a poll.
+/// Polls on a connection of its own. Returns the answer.
 pub async fn poll(server: SocketAddr, path: &str) -> Answer {
     ask(server, "GET", path, "").await
 }
 
-/// The answer to a post of this, on a connection of its own.
+/// Posts this body on a connection of its own. Returns the answer.
 pub async fn say(server: SocketAddr, path: &str, body: &str) -> Answer {
     Raw::saying(server, post(server, path, body)).await.answer().await.expect("an answer")
 }
 
-/// A request that posts these pieces, each as a chunk.
+/// A request that posts these pieces, each of them as a chunk.
 pub fn post_in_chunks<'a>(
     server: SocketAddr,
     path: &str,

@@ -1,7 +1,7 @@
-//! A primary, two replicas and three sentinels for a test, on ports and in directories of their own, all gone when
-//! the test is. Their logs are shown only if it panicked.
+//! A primary, two replicas and three sentinels for a test, on ports and in directories of their own. All of them end with the
+//! test. Their logs are shown only if the test panics.
 //!
-//! Servers are known by their place in the set, since their roles change: at the start the first is the primary.
+//! A server is known by its place in the set, since roles change. At the start the first server is the primary.
 
 use std::{
     collections::HashMap,
@@ -24,8 +24,7 @@ use crate::{
 /// The name that the sentinels know the primary by.
 pub const NAME: &str = "mymaster";
 
-/// How long a server must be silent to count as down. Short, since every test waits for it; a stopped process
-/// is silent for good.
+/// How long a server must be silent until sentinels take it for down. It is short, since every test waits for it.
 pub const DOWN_AFTER: Duration = Duration::from_secs(1);
 
 const SERVERS: usize = 3;
@@ -34,34 +33,34 @@ const SENTINELS: usize = 3;
 /// How many sentinels must agree.
 const QUORUM: usize = 2;
 
-/// How long the set may take to find together; nothing waits for it when all is well.
+/// How long the set may take until all members know each other, on a busy machine.
 const TOGETHER_WITHIN: Duration = Duration::from_secs(40);
 
-/// How long one of them may take to answer a question: short, since a stopped one must not hold up the test, which
-/// asks again.
+/// How long a server or a sentinel may take to answer a question. It is short, so that a stopped process does not hold up
+/// the test, which asks again.
 const ANSWER_WITHIN: Duration = Duration::from_millis(300);
 
-/// Between two looks.
+/// The pause between two looks.
 const LOOK_GAP: Duration = Duration::from_millis(20);
 
-/// What is to be said to be let in; empty for nothing.
+/// The passwords of the members. An empty one stands for none.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Passwords {
-    /// To the servers.
+    /// The password of the servers.
     pub servers: &'static str,
-    /// To the sentinels.
+    /// The password of the sentinels.
     pub sentinels: &'static str,
 }
 
-/// Since when sentinels have named a server as the primary, as they say it themselves. On a busy machine it takes long to
-/// ask them; and they may find that the new primary is silent as well, and name a third.
+/// Messages of the sentinels about new primaries, each with the time when it came. To ask the sentinels takes too long on a
+/// busy machine, and they may choose a third server soon after the second.
 #[derive(Debug)]
 pub struct Switches {
     named: Arc<Mutex<HashMap<u16, Instant>>>,
 }
 
 impl Switches {
-    /// When the first sentinel named the server on this port.
+    /// When the first sentinel named the server on this port as the primary.
     pub fn named_at(&self, port: u16) -> Option<Instant> {
         self.named.lock().expect("nobody panics with it").get(&port).copied()
     }
@@ -73,17 +72,17 @@ pub struct SentinelSet {
     servers: Vec<RedisServer>,
     sentinels: Vec<Sentinel>,
     passwords: Passwords,
-    /// The primary that was found last.
+    /// The place of the primary that was found last.
     last: AtomicUsize,
 }
 
 impl SentinelSet {
-    /// Starts a set that lets everybody in, and waits until all know each other.
+    /// Starts a set without passwords, and waits until all members know each other.
     pub fn start() -> Self {
         Self::protected(Passwords::default())
     }
 
-    /// Starts a set that wants passwords.
+    /// The same as [`SentinelSet::start`], with passwords.
     pub fn protected(passwords: Passwords) -> Self {
         let servers = start_servers(passwords.servers);
         let wiring = Wiring {
@@ -103,7 +102,7 @@ impl SentinelSet {
         self.url_by(&self.sentinel_ports())
     }
 
-    /// The same by way of other ports, where sentinels are or are not.
+    /// The same as [`SentinelSet::url`] with other ports, whether sentinels listen there or not.
     pub fn url_by(&self, ports: &[u16]) -> String {
         let Passwords { servers, sentinels } = self.passwords;
         let user = if servers.is_empty() { String::new() } else { format!(":{servers}@") };
@@ -113,28 +112,28 @@ impl SentinelSet {
         format!("redis+sentinel://{user}{}/{NAME}{query}", hosts.join(","))
     }
 
-    /// Where the sentinels listen.
+    /// The ports of the sentinels.
     pub fn sentinel_ports(&self) -> Vec<u16> {
         self.sentinels.iter().map(Sentinel::port).collect()
     }
 
-    /// One of the servers.
+    /// The server at this place.
     pub fn server(&self, place: usize) -> &RedisServer {
         &self.servers[place]
     }
 
-    /// One of the servers, to kill it or to start it again.
+    /// The server at this place, to kill it or to start it again.
     pub fn server_mut(&mut self, place: usize) -> &mut RedisServer {
         &mut self.servers[place]
     }
 
-    /// A connection to one of the servers.
+    /// Opens a connection to the server at this place.
     pub fn connection(&self, place: usize) -> RedisResult<Connection> {
         connect(self.servers[place].port(), self.passwords.servers)
     }
 
-    /// The place of the server that the newest configuration of a sentinel names, or if none runs the last that was
-    /// named, and that says itself that it is the primary; while there is none, why not.
+    /// The place of the primary: the server that the newest configuration of all sentinels names, if it says so itself. If no
+    /// sentinel runs, it is the last primary that was found. The error says why there is none.
     pub fn primary(&self) -> Result<usize, String> {
         let running: Vec<&Sentinel> = self.sentinels.iter().filter(|each| each.runs()).collect();
         let named = running.iter().filter_map(|sentinel| self.named_by(sentinel)).max();
@@ -151,13 +150,13 @@ impl SentinelSet {
         }
     }
 
-    /// The place of a primary that is not `former`; while there is none, why not.
+    /// The place of a primary that is not `former`. The error says why there is none.
     pub fn successor_of(&self, former: usize) -> Result<usize, String> {
         let place = self.primary()?;
         if place == former { Err(format!("{former} is the primary still")) } else { Ok(place) }
     }
 
-    /// Listens to all sentinels from now on.
+    /// Subscribes to the messages of all sentinels that run.
     pub fn switches(&self) -> Switches {
         let named = Arc::<Mutex<HashMap<u16, Instant>>>::default();
         for sentinel in self.sentinels.iter().filter(|each| each.runs()) {
@@ -181,27 +180,27 @@ impl SentinelSet {
         Switches { named }
     }
 
-    /// Whether this server follows another, and has caught up with it.
+    /// Whether the server at this place is a replica that has caught up with its primary.
     pub fn follows(&self, place: usize) -> Result<(), String> {
         let info = self.ask::<String>(place, &["INFO", "replication"])?;
         let follows = info.contains("role:slave") && info.contains("master_link_status:up");
         if follows { Ok(()) } else { Err(info) }
     }
 
-    /// What a server answers to these words.
+    /// The answer of the server at this place to a command.
     pub fn ask<T: FromRedisValue>(&self, place: usize, words: &[&str]) -> Result<T, String> {
         let connection = self.connection(place);
         connection.and_then(|mut to| query(&mut to, words)).map_err(|error| error.to_string())
     }
 
-    /// Gives these words to every sentinel.
+    /// Sends a command to every sentinel.
     pub fn tell_sentinels(&self, words: &[&str]) {
         for sentinel in &self.sentinels {
             until("a sentinel obeys", || self.tell(sentinel, words));
         }
     }
 
-    /// A planned failover, as an operator orders it.
+    /// Orders a failover, as an operator does who plans one.
     pub fn order_failover(&self) {
         until("there is a replica to promote", || {
             match self.tell(&self.sentinels[0], &["SENTINEL", "FAILOVER", NAME]) {
@@ -212,11 +211,11 @@ impl SentinelSet {
         });
     }
 
-    /// From here on no replica of this primary gets anything more, for as long as it stays one. It is not far
-    /// enough behind to be passed by in a failover, if that comes within ten times [`DOWN_AFTER`].
+    /// Cuts all replicas off from this primary, so that they miss what it writes from now on. Sentinels still promote such a
+    /// replica if the failover comes within ten times [`DOWN_AFTER`].
     pub fn hold_replicas_back(&self, primary: usize) {
         for replica in (0..SERVERS).filter(|&place| place != primary) {
-            // A user whom the primary does not know: it will not let the replica in again.
+            // The primary does not know this user, and so it refuses the replica.
             let stranger = ["CONFIG", "SET", "masteruser", "stranger", "masterauth", "wrong"];
             until("a replica takes settings", || self.ask(replica, &stranger));
         }
@@ -230,22 +229,22 @@ impl SentinelSet {
         });
     }
 
-    /// Ends a sentinel at once, as a crash would.
+    /// Kills a sentinel, as a crash would.
     pub fn kill_sentinel(&mut self, index: usize) {
         self.sentinels[index].kill_9();
     }
 
-    /// Starts it again, with what it knew.
+    /// Starts a sentinel again, with the configuration that it has written.
     pub fn restart_sentinel(&mut self, index: usize) {
         self.sentinels[index].restart();
     }
 
-    /// Stops its process, which keeps its connections open and answers nothing. For good: it is killed at the end.
+    /// Stops a sentinel with SIGSTOP: its connections stay open, and nothing is answered. It never goes on.
     pub fn stop_sentinel(&mut self, index: usize) {
         self.sentinels[index].stop();
     }
 
-    /// The role a server says it has: `master` or `slave`.
+    /// The role of the server at this place in its own words: `master` or `slave`.
     pub fn role(&self, place: usize) -> Result<String, String> {
         let role = self.ask::<Vec<redis::Value>>(place, &["ROLE"])?;
         let word = role.into_iter().next().ok_or("an empty role")?;
@@ -297,7 +296,7 @@ impl SentinelSet {
     }
 }
 
-/// Who is where; the sentinels are told, which is quicker than to let them find out.
+/// The ports of all members. Sentinels are told them, which is quicker than to let them find out.
 struct Wiring {
     primary: u16,
     replicas: Vec<u16>,
@@ -338,7 +337,7 @@ impl Wiring {
     }
 }
 
-/// Forty digits, as sentinels have them.
+/// The id of the sentinel on this port: 40 digits, as sentinels want them.
 fn id_of(port: u16) -> String {
     format!("{port:040x}")
 }

@@ -1,21 +1,23 @@
-//! Waiting for something to become true: polled, with a deadline, and with what was last seen in the message.
+//! Waiting for something to become true: a test looks again and again until a deadline, and the message of a failure holds
+//! what was seen last.
 //!
-//! No test waits for a fixed time; where a length of time is itself the point, it is measured.
+//! No test waits for a fixed time. Where a length of time is the point of a test, it is measured.
 
 use std::time::{Duration, Instant};
 
 use tokio::time::sleep;
 
-/// How long anything may take on a busy machine before a test gives up. Bounds that the product promises
-/// are asserted apart, on the time that [`eventually`] returns.
+/// How long anything may take on a busy machine before a test gives up. A bound that the product promises is asserted by
+/// itself, on the time that [`eventually`] returns.
 pub const PATIENCE: Duration = Duration::from_secs(40);
 
-/// Between two looks: short against every bound that is measured.
+/// The pause between two looks. It is short against every bound that is measured.
 const LOOK_GAP: Duration = Duration::from_millis(10);
 
-/// Looks until `look` is content, and says how long that took. `look` returns what it saw instead.
+/// Calls `look` until it returns `Ok`, and returns that value with the time that the wait took. An error of `look` says what
+/// it saw instead.
 ///
-/// Panics after `within`, with `what` was awaited and what was last seen.
+/// Panics after `within`. The message says `what` was awaited and what was seen last.
 pub async fn eventually_within<T>(
     within: Duration,
     what: &str,
@@ -32,7 +34,7 @@ pub async fn eventually_within<T>(
     }
 }
 
-/// [`eventually_within`] the usual patience.
+/// The same as [`eventually_within`], with [`PATIENCE`] as the limit.
 pub async fn eventually<T>(
     what: &str,
     look: impl AsyncFnMut() -> Result<T, String>,

@@ -135,7 +135,7 @@ async fn restart(stage: &mut Stage, instances: usize) {
     let balancer = Balancer::start(living).await;
     for number in 0..2 * CROWD {
         let transport = Transport::ALL[number % Transport::ALL.len()];
-        let guest = stage.visits.open_faithful(balancer.address, transport);
+        let guest = stage.visits.open_reconnecting(balancer.address, transport);
         stage.crowd.push(guest);
     }
     let faithful = stage.crowd.len() - 2 * CROWD;

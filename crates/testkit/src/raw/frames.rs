@@ -1,24 +1,24 @@
-//! Frames of the websocket protocol, as a client sends them.
+//! Frames of the websocket protocol, as a client sends them, and others that no client would send.
 
-/// A websocket frame with a text.
+/// A frame with a whole text.
 pub fn text(text: &str) -> Vec<u8> {
     frame(FINAL | TEXT, text.as_bytes())
 }
 
-/// The bit that says that a frame is its message's last.
+/// The bit that marks the last frame of a message.
 pub const FINAL: u8 = 0x80;
-/// More of the same message.
+/// The opcode of another frame of the same message.
 pub const CONTINUATION: u8 = 0;
-/// A message of text.
+/// The opcode of a message of text.
 pub const TEXT: u8 = 1;
-/// A message of bytes.
+/// The opcode of a message of bytes.
 pub const BINARY: u8 = 2;
-/// The last frame.
+/// The opcode of the frame that closes the websocket.
 pub const CLOSE: u8 = 8;
-/// A ping of the websocket protocol, which is not Engine.IO's.
+/// The opcode of the websocket protocol's own ping, which is not that of Engine.IO.
 pub const PING: u8 = 9;
 
-/// A websocket frame, masked with a key that changes nothing.
+/// A frame with this first byte, masked with a key of zeros, which changes nothing.
 pub fn frame(first_byte: u8, payload: &[u8]) -> Vec<u8> {
     const MASKED: u8 = 0x80;
     // Instead of a length: that two or eight bytes with the length follow.
