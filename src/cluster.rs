@@ -5,3 +5,4 @@ pub mod member;
 pub mod observer;
 pub mod reporter;
 pub mod subscriber;
+pub mod view_metrics;

@@ -31,7 +31,7 @@ pub use cluster::{
     counts::{Counts, UserCount},
     member::{JoinError, Member, MemberFailure},
 };
-pub use config::{ConfigError, MemberSettings};
+pub use config::{member::MemberSettings, setting::ConfigError};
 
 // The layers, lowest first: each uses only what stands above it in this list. `tests/tidy.rs` checks that.
 

@@ -1,8 +1,7 @@
-//! The composition root: binds, spawns every long-lived task, and ends them in order. Nothing else spawns
-//! one.
+//! The composition root: binds the addresses, spawns all long-lived tasks, and ends them in order. Nothing else spawns a
+//! long-lived task.
 //!
-//! A long-lived task that ends before it was told to takes the whole instance down: half an instance would
-//! look alive and show old numbers.
+//! If a long-lived task ends by itself, the whole instance ends: half an instance would look alive and show old numbers.
 
 mod limits;
 
@@ -18,10 +17,10 @@ use tokio::{
 use tokio_util::sync::CancellationToken;
 
 use crate::{
-    access::{origin::cors, permits::Places},
+    access::{origin::cors, permits::Permits},
     broadcast::broadcaster::Broadcaster,
     cluster::{member::Upkeep, reporter::ReporterSettings},
-    config::{Config, RedisConfig},
+    config::{serve::Config, store::RedisConfig},
     core::{tally::Tally, view::View},
     engine::{
         admission::Admission, flusher::Flusher, lifecycle::Engine, ping_wheel, session::Membership,
@@ -29,7 +28,8 @@ use crate::{
     },
     http::{
         endpoint,
-        serve::{HEAD_TIMEOUT, HttpService, Timeouts},
+        serve::HttpService,
+        timeouts::{HEAD_TIMEOUT, Timeouts},
     },
     memory::heap_trim,
     net::listener::{self, Listener},
@@ -43,16 +43,16 @@ use crate::{
         redis::{RedisSettings, RedisStore},
     },
     telemetry::metrics::Metrics,
-    web::{self, Web},
+    web::{self, site::Site},
 };
 use limits::Limits;
 
-/// How long the admin listener lets a scrape's bytes go unacknowledged.
+/// The `TCP_USER_TIMEOUT` of connections to the admin listener.
 const ADMIN_UNACKNOWLEDGED: Duration = Duration::from_secs(10);
-/// Connections of the admin listener at a time: some scrapers, some probes.
+/// The most connections of the admin listener at a time: some scrapers and some probes.
 const ADMIN_CONNECTIONS_MAX: usize = 64;
 
-/// An instance whose addresses are bound and whose tasks have not begun.
+/// An instance whose addresses are bound and whose tasks have not started.
 #[derive(Debug)]
 pub struct Server {
     config: Config,
@@ -63,7 +63,7 @@ pub struct Server {
     limits: Limits,
 }
 
-/// The addresses an instance listens on. Its text is the start-up line that scripts read.
+/// The addresses on which an instance listens. Displayed, it is the start-up line that scripts read.
 #[derive(Clone, Copy, Debug)]
 pub struct Addresses {
     /// Page, API and Socket.IO.
@@ -81,7 +81,7 @@ impl fmt::Display for Addresses {
 }
 
 impl Server {
-    /// Prepares the store and binds both addresses. Whether Redis is there shows later.
+    /// Prepares the store and binds both addresses. It does not connect to Redis.
     ///
     /// # Errors
     /// If an address cannot be bound or the file limit cannot be read.
@@ -95,21 +95,21 @@ impl Server {
         Ok(Self { config, store, metrics, public, admin, limits })
     }
 
-    /// Where it listens, with the ports that were asked for as 0.
+    /// The addresses on which the instance listens. A port that was set to 0 is the one that the system chose.
     ///
     /// # Errors
-    /// If the system does not know, which it always should.
+    /// If the system cannot name the address of a socket.
     pub fn addresses(&self) -> anyhow::Result<Addresses> {
         let store = self.store.kind();
         Ok(Addresses { public: self.public.local_addr()?, admin: self.admin.local_addr()?, store })
     }
 
-    /// What it counts, to which the process may add what it counts itself.
+    /// The metrics of the instance. The process may count in them too.
     pub fn metrics(&self) -> &Metrics {
         &self.metrics
     }
 
-    /// Serves until `stop`, then drains and says farewell.
+    /// Serves until `stop`. Then it drains and sends the farewell.
     ///
     /// # Errors
     /// If a long-lived task ends by itself.
@@ -131,10 +131,10 @@ impl Server {
         let (serving, view) = self.spawn_ring(&mut tasks, &tally, flusher);
         tasks.spawn("pings", ping_wheel::run(Arc::clone(&engine), serving.clone()));
         tasks.spawn("checks", Arc::clone(&engine).run_checks(serving.clone()));
-        let places = Arc::clone(engine.admission().places());
-        tasks.spawn("memory", give_memory_back(places, serving.clone()));
+        let permits = Arc::clone(engine.admission().permits());
+        tasks.spawn("memory", give_memory_back(permits, serving.clone()));
         let listening = CancellationToken::new();
-        let public = web::router(self.web(view.clone(), engine.admission()))
+        let public = web::router(self.site(view.clone(), engine.admission()))
             .merge(endpoint::router(Arc::clone(&engine)))
             .layer(cors(self.config.origins.clone()));
         let admin = admin::router(Admin {
@@ -187,19 +187,19 @@ impl Server {
         ];
         for listening_on in listeners {
             let Listening { name, refused_as, listener, service, .. } = listening_on;
-            let places = listening_on.connections_max.min(Semaphore::MAX_PERMITS);
+            let permits = listening_on.connections_max.min(Semaphore::MAX_PERMITS);
             let listener = Listener {
                 listener,
                 serve: service,
                 unacknowledged_for: listening_on.unacknowledged_for,
-                places: Arc::new(Semaphore::new(places)),
+                permits: Arc::new(Semaphore::new(permits)),
                 unserved: self.metrics.refused.with_label_values(&[refused_as]),
             };
             tasks.spawn(name, listener.run(listening.clone()));
         }
     }
 
-    /// The tasks of the ring: tally → reporter → store → announcements → view → broadcaster; and tally → view.
+    /// Spawns the tasks of the ring: tally → reporter → store → subscriber → view → broadcaster; and tally → observer → view.
     fn spawn_ring(
         &self,
         tasks: &mut Tasks,
@@ -230,13 +230,13 @@ impl Server {
         (stop, view.subscribe())
     }
 
-    fn web(&self, view: watch::Receiver<View>, admission: &Admission) -> Web {
-        Web {
+    fn site(&self, view: watch::Receiver<View>, admission: &Admission) -> Site {
+        Site {
             view,
             origins: self.config.origins.clone(),
             refusal_log: admission.refusal_log(),
             metrics: self.metrics.clone(),
-            places: Arc::new(Semaphore::new(self.limits.streams)),
+            permits: Arc::new(Semaphore::new(self.limits.streams)),
             pace: self.config.emit_interval,
             closing: admission.closing(),
         }
@@ -252,14 +252,14 @@ impl Server {
     }
 }
 
-async fn give_memory_back(places: Arc<Places>, stop: CancellationToken) {
-    heap_trim::give_back(places.high_water(), || places.taken(), stop).await;
+async fn give_memory_back(permits: Arc<Permits>, stop: CancellationToken) {
+    heap_trim::give_back(permits.high_water(), || permits.taken(), stop).await;
 }
 
-/// An address that is served.
+/// One of the two listeners.
 struct Listening {
     name: &'static str,
-    /// What connections that are closed unserved are counted as.
+    /// The label under which connections beyond the limit are counted.
     refused_as: &'static str,
     listener: TcpListener,
     service: HttpService,
@@ -281,7 +281,7 @@ impl Tasks {
         });
     }
 
-    /// Resolves when a task ends that should not have.
+    /// Resolves when a task ends by itself.
     async fn first_to_end(&mut self) -> anyhow::Error {
         match self.running.join_next().await {
             Some(ended) => failure(ended),
@@ -289,7 +289,7 @@ impl Tasks {
         }
     }
 
-    /// Waits for all, once they have been told to stop.
+    /// Waits for the end of all tasks, after they were told to stop.
     async fn all_to_end(&mut self) -> anyhow::Result<()> {
         while let Some(ended) = self.running.join_next().await {
             ended.context("a task panicked while stopping")?;
@@ -316,7 +316,7 @@ fn store(config: &Config) -> anyhow::Result<Arc<dyn Store>> {
     }
 }
 
-/// The store that a cluster shares; nothing is connected yet.
+/// The Redis store of a cluster. It does not connect yet.
 ///
 /// # Errors
 /// If the address cannot be used.

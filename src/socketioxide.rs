@@ -72,10 +72,7 @@ use ::socketioxide::{
 };
 
 use crate::{cluster::member::Member, socketioxide::emitter::Emitter};
-use roster::Roster;
-
-/// The only namespace that is counted: a cluster has one count.
-const SITE: &str = "/";
+use roster::{Roster, SITE};
 
 /// A Socket.IO client for browsers, to be served as `/socket.io/socket.io.js` where a page expects the reference server's:
 /// `io()`, and what it returns. It is the one that `headcount serve` serves: it receives events and sends none.

@@ -4,9 +4,10 @@ mod asset;
 mod badge;
 mod count;
 pub(crate) mod scripts;
+pub mod site;
 mod stream;
 
-use std::{sync::Arc, time::Duration};
+use std::sync::Arc;
 
 use axum::{
     Router,
@@ -16,15 +17,9 @@ use axum::{
     response::Response,
     routing::{MethodRouter, get},
 };
-use tokio::sync::{Semaphore, watch};
-use tokio_util::sync::CancellationToken;
 
-use crate::{
-    access::origin::{Origins, RefusalLog},
-    core::view::View,
-    telemetry::metrics::Metrics,
-};
 use asset::{Asset, Caching};
+use site::Site;
 
 /// Everything the page needs comes from here, nothing is inline, nothing may frame it, and no text can
 /// become markup.
@@ -40,27 +35,8 @@ const TEXT: &str = "text/plain; charset=utf-8";
 /// The module that emits is served as it is: whoever learns from the lesson can read what runs.
 const EMITTER: &str = include_str!("broadcast/broadcaster.rs");
 
-/// What the public routes look at.
-#[derive(Debug)]
-pub struct Web {
-    /// The view.
-    pub view: watch::Receiver<View>,
-    /// Which pages may read event streams.
-    pub origins: Origins,
-    /// Tells of pages that may not.
-    pub refusal_log: RefusalLog,
-    /// For counting streams, and refused ones.
-    pub metrics: Metrics,
-    /// One place per event stream.
-    pub places: Arc<Semaphore>,
-    /// Least time between two events of a stream.
-    pub pace: Duration,
-    /// Ends all streams when clients are sent elsewhere.
-    pub closing: CancellationToken,
-}
-
 /// Routes of the public listener, but for Socket.IO.
-pub fn router(web: Web) -> Router {
+pub fn router(site: Site) -> Router {
     Router::new()
         .route("/", page())
         .merge(page_parts())
@@ -70,12 +46,12 @@ pub fn router(web: Web) -> Router {
         .route("/api/count/stream", get(stream::answer))
         .route("/badge.svg", get(badge::answer))
         .layer(map_response(guard))
-        .with_state(Arc::new(web))
+        .with_state(Arc::new(site))
 }
 
 /// The page, and the one script of it that has to be found before the page knows its own address: below a path that
 /// is asked for without a slash at its end, relative addresses lead elsewhere, but for those that are only a query.
-fn page() -> MethodRouter<Arc<Web>> {
+fn page() -> MethodRouter<Arc<Site>> {
     let page = include_str!("web/index.html");
     let page = Arc::new(Asset::new(HTML, Caching::Checked, page).with_policy(PAGE_POLICY));
     let messages = Arc::new(Asset::new(JAVASCRIPT, Caching::Checked, scripts::messages()));
@@ -86,7 +62,7 @@ fn page() -> MethodRouter<Arc<Web>> {
 }
 
 /// What the page is made of.
-fn page_parts() -> Router<Arc<Web>> {
+fn page_parts() -> Router<Arc<Site>> {
     let parts = [
         // Browsers ask for this one on their own, for documents that name none, such as the API's.
         ("/favicon.ico", SVG, include_str!("web/favicon.svg")),
@@ -102,7 +78,7 @@ fn page_parts() -> Router<Arc<Web>> {
 }
 
 /// The clients that pages of others load.
-fn clients() -> Router<Arc<Web>> {
+fn clients() -> Router<Arc<Site>> {
     let clients = [
         ("/headcount.js", scripts::headcount()),
         ("/headcount.mjs", scripts::headcount_module()),

@@ -3,7 +3,7 @@
 use std::process::{Command, Output};
 
 use clap::{Arg, CommandFactory};
-use headcount::config::Cli;
+use headcount::config::command_line::Cli;
 
 /// Refused by every setting.
 const NONSENSE: &str = "{\u{1}";

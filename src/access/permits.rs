@@ -6,35 +6,35 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
 use crate::memory::heap_trim::HighWater;
 
-/// Places for sessions: one is taken at the handshake and given back when the session has ended.
+/// Permits for sessions: one is taken at the handshake and given back when the session has ended.
 #[derive(Debug)]
-pub struct Places {
+pub struct Permits {
     free: Arc<Semaphore>,
-    most: usize,
-    high: HighWater,
+    max: usize,
+    high_water: HighWater,
 }
 
-impl Places {
-    /// Places for so many.
-    pub fn new(most: usize) -> Self {
-        let most = most.min(Semaphore::MAX_PERMITS);
-        Self { free: Arc::new(Semaphore::new(most)), most, high: HighWater::default() }
+impl Permits {
+    /// At most `max` permits are out at a time.
+    pub fn new(max: usize) -> Self {
+        let max = max.min(Semaphore::MAX_PERMITS);
+        Self { free: Arc::new(Semaphore::new(max)), max, high_water: HighWater::default() }
     }
 
-    /// Takes one, which is given back by dropping it; `None` if all are taken.
+    /// Takes a permit, which is given back by dropping it; `None` if all are taken.
     pub fn take(&self) -> Option<OwnedSemaphorePermit> {
-        let place = Arc::clone(&self.free).try_acquire_owned().ok()?;
-        self.high.rise(self.taken());
-        Some(place)
+        let permit = Arc::clone(&self.free).try_acquire_owned().ok()?;
+        self.high_water.rise(self.taken());
+        Some(permit)
     }
 
     /// Sessions that are open, joined or not.
     pub fn taken(&self) -> usize {
-        self.most - self.free.available_permits()
+        self.max - self.free.available_permits()
     }
 
-    /// The most of late.
+    /// The most sessions at a time since memory was last given back.
     pub fn high_water(&self) -> &HighWater {
-        &self.high
+        &self.high_water
     }
 }

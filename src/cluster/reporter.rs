@@ -1,9 +1,8 @@
-//! The task that keeps the store up to date, and the view by its replies: tally → report → store → reply → view.
+//! The task that reports the local count to the store, and folds the replies into the view.
 //!
-//! It reports at its own pace ([`crate::core::pace`]), each time the newest local count with a fresh sequence. A
-//! report runs in a task of its own and is never cancelled, since the command may run all the same and its
-//! late reply is still worth folding in. The reporter never emits, and never waits for one report before it
-//! looks at the clock for the next.
+//! It reports at its own pace ([`crate::core::pace`]), every time the newest local count with a new sequence number. A report
+//! runs in a separate task and is never cancelled: the command may run all the same, and a late reply is still useful. A
+//! report that hangs does not keep the next one from being sent.
 
 use std::{sync::Arc, time::Duration};
 
@@ -26,41 +25,41 @@ use crate::{
     telemetry::metrics::{Metrics, observe},
 };
 
-/// The least time between two lines that say the store answers: one that comes and goes with every report
-/// must not fill the log.
+/// The least time between two log lines that say the store answers. A store that fails and recovers all the time must not fill
+/// the log.
 const LOG_GAP: Duration = Duration::from_secs(10);
 
-/// The most kinds of trouble that are told of before the store has answered again for a while. There are nine and the
-/// commands that may be denied one after the other; a store that makes up others must not fill the log.
+/// The most kinds of trouble that are logged before the store answers again. There are nine, and one for each command that may
+/// be denied. A store that invents others must not fill the log.
 const TROUBLES_MAX: usize = 32;
 
-/// See the module's documentation.
+/// The state of the task.
 #[derive(Debug)]
 pub struct Reporter {
     store: Arc<dyn Store>,
     tally: watch::Receiver<Local>,
     view: Arc<watch::Sender<View>>,
-    /// Rung by the announcements task when a gap in what it heard must be closed by a reply.
+    /// Notified by the subscriber when it may have missed announcements: the reply to a report closes the gap.
     resync: Arc<Notify>,
     metrics: Metrics,
     lease: Duration,
     incarnation: Incarnation,
     sequence: Sequence,
     pace: ReportPace,
-    /// What the next report asks for: an audit after one that may be half done, otherwise nothing special.
+    /// The kind of the next report. It is an audit if the last report may have been applied in part.
     kind: ReportKind,
     under_way: JoinSet<Outcome>,
-    /// The kinds of trouble that the log has told of since it last said that the store answers.
+    /// The kinds of trouble that were logged since the last log line that says the store answers.
     troubles: Vec<String>,
-    rejoiced_at: Option<Instant>,
-    /// Looking at the tally has a pace too, so that a rush does not wake this task for every join.
+    reachable_since: Option<Instant>,
+    /// When the tally may be read next. A pace keeps a rush from waking this task for every join.
     next_look: Instant,
 }
 
-/// How the reporter is set up.
+/// Settings of a reporter.
 #[derive(Debug)]
 pub struct ReporterSettings {
-    /// The id to begin with.
+    /// The incarnation to begin with.
     pub incarnation: Incarnation,
     /// How long a report stands.
     pub lease: Duration,
@@ -76,7 +75,7 @@ struct Outcome {
 }
 
 impl Reporter {
-    /// Sets it up; [`Reporter::run`] does the work.
+    /// A reporter of the tally. [`Reporter::run`] starts it.
     pub fn new(
         settings: &ReporterSettings,
         store: Arc<dyn Store>,
@@ -100,18 +99,18 @@ impl Reporter {
             kind: ReportKind::Plain,
             under_way: JoinSet::new(),
             troubles: Vec::new(),
-            rejoiced_at: None,
+            reachable_since: None,
             next_look: now,
         }
     }
 
-    /// Reports until `stop`, then says farewell.
+    /// Task: reports until `stop`, then sends the farewell.
     pub async fn run(mut self, stop: CancellationToken) {
         while !stop.is_cancelled() {
             let now = Instant::now();
             let local = self.look(now);
             if self.is_silent(now) {
-                self.lose("silent", "no answer in time");
+                self.mark_unreachable("silent", "no answer in time");
             }
             let due = self.pace.due(local.change);
             if due.is_some_and(|at| at <= now) {
@@ -123,7 +122,7 @@ impl Reporter {
         self.say_farewell().await;
     }
 
-    /// Takes in the newest local count.
+    /// Reads the newest local count.
     fn look(&mut self, now: Instant) -> Local {
         let seen = self.tally.borrow_and_update();
         if seen.has_changed() {
@@ -132,7 +131,7 @@ impl Reporter {
         *seen
     }
 
-    /// Waits for whatever comes first: news, a reply, a wish for a report, or the time for one.
+    /// Waits for the first of these: a local change, a reply, a request for a report, or the time of the next report.
     async fn wait(&mut self, now: Instant, due: Option<Instant>, stop: &CancellationToken) {
         let may_look = self.next_look <= now;
         let silence = self.pace.silence().filter(|&at| at > now);
@@ -155,7 +154,7 @@ impl Reporter {
         self.pace.sent(local.change, now);
         self.view.send_if_modified(|view| {
             view.report_sent(report.sequence);
-            // What is reported is in the estimate as well, whenever the observer has its turn.
+            // The estimate must include what is reported, even if the observer has not run yet.
             let is_news = local.change > view.estimated();
             if is_news {
                 view.observe(local);
@@ -200,7 +199,7 @@ impl Reporter {
                     self.kind = ReportKind::Audit;
                 }
                 if !self.pace.overtaken(sent.at) {
-                    self.lose(&trouble(&error), &error.to_string());
+                    self.mark_unreachable(&trouble(&error), &error.to_string());
                 }
             }
         }
@@ -222,29 +221,29 @@ impl Reporter {
         self.view.send_modify(|view| {
             view.fold_reply(sent, reply, now);
             if still_silent {
-                view.lose();
+                view.mark_unreachable();
             }
         });
         if !still_silent {
-            self.rejoice(now, reply);
+            self.mark_reachable(now, reply);
         }
     }
 
-    /// Sequences are sent once each. So one that is stored already although this report was the first to
-    /// carry it, or one beyond all that were sent, is somebody else's.
+    /// Whether another process uses the same incarnation. Every sequence number is sent once. So if the store had this number,
+    /// or a greater one, before this report, another process has sent it.
     fn is_another_process(&self, sent: SentReport, reply: &Reply) -> bool {
         let taken = reply.stored_sequence == sent.sequence || reply.stored_sequence > self.sequence;
         !reply.applied && taken
     }
 
-    /// Whether a later report than the last that was answered has been waiting for too long.
+    /// Whether a report has waited too long for its answer, and no later one was answered.
     fn is_silent(&self, now: Instant) -> bool {
         self.pace.silence().is_some_and(|at| at <= now)
     }
 
-    /// From here on the view is an estimate.
-    fn lose(&mut self, trouble: &str, details: &str) {
-        self.view.send_if_modified(View::lose);
+    /// Makes the view an estimate, and logs the trouble if it is a new kind.
+    fn mark_unreachable(&mut self, trouble: &str, details: &str) {
+        self.view.send_if_modified(View::mark_unreachable);
         let is_told = self.troubles.iter().any(|told| told == trouble);
         if is_told || self.troubles.len() >= TROUBLES_MAX {
             tracing::debug!(%details, "store still does not answer");
@@ -254,19 +253,18 @@ impl Reporter {
         tracing::warn!(%details, "store does not answer: showing the estimate until it does");
     }
 
-    /// Says that the trouble is over, if there was any.
-    fn rejoice(&mut self, now: Instant, reply: &Reply) {
-        let calm = self.rejoiced_at.is_none_or(|at| now.duration_since(at) >= LOG_GAP);
-        let first = self.rejoiced_at.is_none();
+    /// Logs that the store answers, if that is news.
+    fn mark_reachable(&mut self, now: Instant, reply: &Reply) {
+        let calm = self.reachable_since.is_none_or(|at| now.duration_since(at) >= LOG_GAP);
+        let first = self.reachable_since.is_none();
         if calm && (first || !self.troubles.is_empty()) {
             self.troubles.clear();
-            self.rejoiced_at = Some(now);
+            self.reachable_since = Some(now);
             tracing::info!(count = reply.count.users, revision = %reply.count.revision, "store answers");
         }
     }
 
-    /// Takes this instance's users out of the count at once rather than when the lease ends. Nothing is
-    /// lost if it fails but that time.
+    /// Sends the farewell, which counts this instance out at once. If it fails, the end of the lease does the same.
     async fn say_farewell(&mut self) {
         let report = self.report(0, ReportKind::Farewell);
         match self.store.report(report).await {
@@ -286,7 +284,8 @@ impl Reporter {
     }
 }
 
-/// What is told of once: each denial, since whoever mends permissions needs to know of the next one.
+/// The kind of trouble, each of which is logged once. Every denied command is a kind, since an operator who corrects
+/// permissions needs to know the next one.
 fn trouble(error: &StoreError) -> String {
     match error {
         StoreError::Denied(_) => error.to_string(),
@@ -303,8 +302,7 @@ fn answer(reply: &Reply) -> Answer {
 }
 
 impl StoreError {
-    /// Whether a report may have ended half-way, which an audit makes good: an answer that is an error came from the
-    /// midst of it.
+    /// Whether a report may have been applied in part, which an audit corrects: the script ended with an error.
     fn may_be_half_done(&self) -> bool {
         matches!(self, Self::WrongType(_) | Self::Denied(_) | Self::Protocol(_) | Self::Refused(_))
     }

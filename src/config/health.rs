@@ -4,7 +4,10 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 
 use clap::Args;
 
-use super::{ConfigError, DEFAULT_ADMIN, setting::Setting};
+use super::setting::{ConfigError, Setting};
+
+/// The admin address, unless set otherwise.
+pub(super) const DEFAULT_ADMIN: &str = "127.0.0.1:9100";
 
 /// The settings of `headcount health`.
 #[derive(Args, Clone, Debug)]

@@ -1,19 +1,19 @@
-//! The settings of [`crate::Member`]: the part of an instance's settings that concerns the cluster, under the same names
-//! and the same rules.
+//! Settings of [`crate::Member`]: the settings of an instance that concern the cluster, with the same names and rules.
 
 use std::{env, ffi::OsString, fmt, time::Duration};
 
 use super::{
-    ConfigError, DEFAULT_KEY, RedisConfig, StoreArgs, emit_interval, heartbeat_and_lease,
-    setting::Setting,
+    setting::{ConfigError, Setting},
+    store::{DEFAULT_KEY, RedisConfig, StoreArgs},
+    timing::{emit_interval, heartbeat_and_lease},
 };
 use crate::store::redis::shown_url;
 
-/// How an application takes part in a cluster. All members and instances of a cluster need the same key, channel and
+/// The settings of an application that joins a cluster. All members and instances of a cluster need the same key, channel and
 /// lease.
 ///
-/// Nothing is checked before [`Member::join`](crate::Member::join), which refuses what `headcount serve` refuses, in the
-/// same words. So any value may be set here:
+/// [`Member::join`](crate::Member::join) checks the settings, by the rules of `headcount serve`. Fields may have any value
+/// before:
 ///
 /// ```
 /// let settings = headcount::MemberSettings {
@@ -29,10 +29,10 @@ pub struct MemberSettings {
     pub redis_url: Option<String>,
     /// Redis key of the count. Default: `currentUsers`.
     pub key: String,
-    /// Redis channel of announcements; to be changed together with the key. Default: `user count`, and `user count@5` in
+    /// Redis channel of announcements. It must be changed together with the key. Default: `user count`, and `user count@5` in
     /// database 5, since channels ignore database numbers.
     pub channel: Option<String>,
-    /// How long a report stands: the users of a crashed member are counted that long. At least 1.5 s plus a heartbeat, at
+    /// How long a report stands. The users of a crashed member are counted for this time. At least 1.5 s plus a heartbeat, at
     /// most 5 min. Default: 2 s.
     pub lease: Duration,
     /// Longest time between two reports: 10 ms to a third of the lease. Default: 500 ms.
@@ -41,7 +41,7 @@ pub struct MemberSettings {
     pub emit_interval: Duration,
 }
 
-/// [`MemberSettings`] whose every relation holds.
+/// The checked settings of a member.
 #[derive(Clone, Debug)]
 pub(crate) struct CheckedMember {
     pub(crate) redis: Option<RedisConfig>,
@@ -79,8 +79,8 @@ impl fmt::Debug for MemberSettings {
 
 impl MemberSettings {
     /// Reads the variables that instances read: `HEADCOUNT_REDIS_URL`, `HEADCOUNT_KEY`, `HEADCOUNT_CHANNEL`,
-    /// `HEADCOUNT_LEASE`, `HEADCOUNT_HEARTBEAT` and `HEADCOUNT_EMIT_INTERVAL`. One that is not set, or is empty, leaves
-    /// the default.
+    /// `HEADCOUNT_LEASE`, `HEADCOUNT_HEARTBEAT` and `HEADCOUNT_EMIT_INTERVAL`. If a variable is empty or not set, its default
+    /// is taken.
     ///
     /// # Errors
     /// If a variable is not Unicode, or a duration cannot be read.
@@ -111,7 +111,7 @@ impl MemberSettings {
         })
     }
 
-    /// Checks everything, by the rules for an instance.
+    /// Checks all settings, by the rules for an instance.
     pub(crate) fn check(&self) -> Result<CheckedMember, ConfigError> {
         let text = |duration| humantime::format_duration(duration).to_string();
         let (heartbeat, lease) = heartbeat_and_lease(&text(self.heartbeat), &text(self.lease))?;
@@ -130,7 +130,7 @@ mod tests {
     use clap::Parser;
     use rstest::rstest;
 
-    use super::{super::Cli, *};
+    use super::{super::command_line::Cli, *};
 
     fn read(variables: &[(&str, &str)]) -> Result<MemberSettings, ConfigError> {
         MemberSettings::read(|name| {

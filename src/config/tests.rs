@@ -1,10 +1,13 @@
 //! Tests of the settings: what is refused, in which words, and that secrets stay out of them.
 
+use std::time::Duration;
+
+use clap::Parser;
 use proptest::prelude::*;
 use rstest::rstest;
 
-use super::*;
-use crate::fixtures::mutate::mangled_text;
+use super::{command_line::Cli, serve::Config, setting::ConfigError};
+use crate::{fixtures::mutate::mutated_text, protocol::transport::Transports};
 
 fn check(arguments: &[&str]) -> Result<Config, ConfigError> {
     let cli = Cli::try_parse_from(["headcount"].iter().chain(arguments)).unwrap();
@@ -187,7 +190,7 @@ const FLAGS: &[(&str, &str)] = &[
     ("--test-incarnation", "HEADCOUNT_TEST_INCARNATION"),
 ];
 
-/// Values that some flag takes, whole and mangled, and any text.
+/// Values that some flag takes, whole and mutated, and any text.
 fn any_setting() -> impl Strategy<Value = String> {
     const VALID: &[&str] = &[
         "127.0.0.1:3000",
@@ -208,12 +211,12 @@ fn any_setting() -> impl Strategy<Value = String> {
         "01a2011c-f814-765a-8ed8-cd16f884d799",
     ];
     let valid = proptest::sample::select(VALID).prop_map(str::to_owned);
-    prop_oneof![3 => mangled_text(valid), 1 => ".{0,40}"]
+    prop_oneof![3 => mutated_text(valid), 1 => ".{0,40}"]
 }
 
 proptest! {
     /// Goal: any value of any setting is taken, or refused in words that name it and what is allowed. Method:
-    /// values of all settings in all places, whole and mangled.
+    /// values of all settings in all places, whole and mutated.
     #[test]
     fn any_setting_is_taken_or_refused(flag in proptest::sample::select(FLAGS), value in any_setting()) {
         let (flag, variable) = flag;
@@ -276,10 +279,10 @@ proptest! {
         prop_assert_eq!(checked.is_ok(), fits, "{:?}", checked.err().map(|error| error.to_string()));
     }
 
-    /// Goal: no mistake in an address puts its password into the log. Method: good addresses, mangled, as long as
+    /// Goal: no mistake in an address puts its password into the log. Method: good addresses, mutated, as long as
     /// the password stands before the sign that ends the credentials.
     #[test]
-    fn no_mistake_shows_a_secret(address in mangled_text(proptest::sample::select(&[
+    fn no_mistake_shows_a_secret(address in mutated_text(proptest::sample::select(&[
         "redis://alice:sesame@127.0.0.1:6379/0",
         "rediss://:sesame@redis.example",
         "redis://sesame@[::1]:6379?protocol=resp3",

@@ -1,20 +1,21 @@
-//! When a collection is rid of what has ended: once it has doubled. So each insert pays for one sweep at most, and memory
-//! depends on what goes on, not on what went on. Pure.
+//! Decides when to prune ended entries from a collection: each time it has doubled. So pruning costs amortised O(1) for each
+//! insert, and memory depends on the live entries.
 
-/// The smallest number at which sweeping is worth the look.
+/// The smallest size at which a collection is pruned.
 const FLOOR: usize = 64;
 
-/// Remembers at which size the next sweep is due.
+/// Remembers the size at which a collection is to be pruned next.
 #[derive(Debug, Default)]
-pub struct Sweep {
+pub struct Prune {
     due_at: usize,
 }
 
-impl Sweep {
-    /// Before an insert into a collection of this size: calls `sweep`, which returns how many are left, if it is due.
-    pub fn if_due(&mut self, size: usize, sweep: impl FnOnce() -> usize) {
+impl Prune {
+    /// Must be called before an insert into a collection of this size. If pruning is due, calls `prune`, which returns the
+    /// number of entries that are left.
+    pub fn if_due(&mut self, size: usize, prune: impl FnOnce() -> usize) {
         if size >= self.due_at {
-            self.due_at = 2 * sweep() + FLOOR;
+            self.due_at = 2 * prune() + FLOOR;
         }
     }
 }
@@ -23,14 +24,14 @@ impl Sweep {
 mod tests {
     use super::*;
 
-    /// Goal: what has ended takes at most as much room as what has not, and some, and sweeping looks at each a few times
+    /// Goal: what has ended takes at most as much room as what has not, and some, and pruning looks at each a few times
     /// at most. Method: ten that stay and ten thousand that have ended when the next one comes.
     #[test]
     fn size_and_work_are_bounded() {
-        let (mut sweep, mut looks) = (Sweep::default(), 0);
+        let (mut prune, mut looks) = (Prune::default(), 0);
         let mut collection: Vec<bool> = Vec::new();
         for number in 0..10_000 {
-            sweep.if_due(collection.len(), || {
+            prune.if_due(collection.len(), || {
                 looks += collection.len();
                 collection.retain(|&stays| stays);
                 collection.len()

@@ -1,4 +1,4 @@
-//! Who may begin a session: pages of allowed origins, up to a limit, until the instance shuts down.
+//! Admission control: sessions begin from pages of allowed origins, up to a limit, until the instance shuts down.
 
 use std::sync::{
     Arc,
@@ -12,7 +12,7 @@ use super::reason::Refusal;
 use crate::{
     access::{
         origin::{Origins, RefusalLog},
-        permits::Places,
+        permits::Permits,
     },
     protocol::head::Head,
     telemetry::metrics::Metrics,
@@ -21,11 +21,11 @@ use crate::{
 /// Lets sessions in, up to a limit and until the instance shuts down.
 #[derive(Debug)]
 pub struct Admission {
-    /// One place for every session, from its handshake to its end.
-    places: Arc<Places>,
+    /// One permit for every session, from its handshake to its end.
+    permits: Arc<Permits>,
     /// Set at the first signal to stop: no longer ready, still serving.
     leaving: AtomicBool,
-    /// Cancelled when clients begin to be sent away: no handshakes any more.
+    /// Cancelled when the drain begins to end sessions: from then on no session may begin.
     closing: CancellationToken,
     origins: Origins,
     refusal_log: RefusalLog,
@@ -33,10 +33,10 @@ pub struct Admission {
 }
 
 impl Admission {
-    /// For at most `sessions_max` sessions at a time, from pages of these origins.
+    /// Admits at most `sessions_max` sessions at a time, from pages of `origins`.
     pub fn new(sessions_max: usize, origins: Origins, metrics: Metrics) -> Self {
         Self {
-            places: Arc::new(Places::new(sessions_max)),
+            permits: Arc::new(Permits::new(sessions_max)),
             leaving: AtomicBool::new(false),
             closing: CancellationToken::new(),
             origins,
@@ -45,7 +45,7 @@ impl Admission {
         }
     }
 
-    /// This instance is shutting down: balancers should look elsewhere.
+    /// Begins the shutdown: the instance is not ready any more, so balancers choose another one.
     pub fn leave(&self) {
         self.leaving.store(true, Ordering::Relaxed);
         self.metrics.draining.set(1);
@@ -56,22 +56,22 @@ impl Admission {
         self.leaving.load(Ordering::Relaxed)
     }
 
-    /// From now on no session begins here; those that are open go on.
+    /// Refuses new sessions from now on. Open sessions continue.
     pub fn close(&self) {
         self.closing.cancel();
     }
 
-    /// Cancelled by [`Admission::close`]: for whatever else should send its clients elsewhere then.
+    /// A token that [`Admission::close`] cancels, for other services that must end their connections then.
     pub fn closing(&self) -> CancellationToken {
         self.closing.clone()
     }
 
-    /// The places of sessions.
-    pub fn places(&self) -> &Arc<Places> {
-        &self.places
+    /// The permits of sessions.
+    pub fn permits(&self) -> &Arc<Permits> {
+        &self.permits
     }
 
-    /// For whatever else turns foreign pages away: the log tells of one of them.
+    /// The log of refused pages, for other services that refuse pages: together they log at most one line a minute.
     pub fn refusal_log(&self) -> RefusalLog {
         self.refusal_log.clone()
     }
@@ -83,7 +83,7 @@ impl Admission {
         }
     }
 
-    /// Whether the page that sends this request may connect. One that may not is told nothing else.
+    /// Checks that the page that sends this request may connect.
     pub(super) fn allow_page(&self, head: &Head<'_>) -> Result<(), Refusal> {
         if self.origins.allow_page(head.origin, head.host, head.fetch_site) {
             return Ok(());
@@ -96,6 +96,6 @@ impl Admission {
         if self.closing.is_cancelled() {
             return Err(Refusal::Draining);
         }
-        self.places.take().ok_or(Refusal::Full)
+        self.permits.take().ok_or(Refusal::Full)
     }
 }

@@ -12,6 +12,7 @@ use axum::{
 use tokio::{sync::watch, time::Instant};
 
 use crate::{
+    cluster::view_metrics::record_view,
     core::view::View,
     engine::lifecycle::Engine,
     protocol::transport::Transport,
@@ -77,7 +78,7 @@ impl Admin {
         let view = *self.view.borrow();
         let now = Instant::now();
         let metrics = &self.metrics;
-        metrics.take_in(&view, now);
+        record_view(metrics, &view, now);
         let mut sockets = 0;
         for transport in Transport::ALL {
             let joined = self.engine.joined(transport) as u64;

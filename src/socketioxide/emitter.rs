@@ -19,10 +19,7 @@ use tokio::{
 };
 use tokio_util::sync::CancellationToken;
 
-use super::{
-    SITE,
-    roster::{Roster, Seat, Told, Way},
-};
+use super::roster::{Roster, SITE, Seat, Told, Way};
 use crate::{
     core::{
         pace::EmissionPace,

@@ -31,6 +31,8 @@ use crate::{
     telemetry::metrics::{Metrics, signed},
 };
 
+/// The only namespace that is counted: a cluster has one count.
+pub(super) const SITE: &str = "/";
 /// The event's name, as every client of the lesson knows it.
 const USER_COUNT: &str = "user count";
 /// Why a socket left that the application counted out, as the metrics call it.

@@ -5,13 +5,14 @@
 //! and says in [`StoreError`]'s words what went wrong. It never decides when to report or to retry, and no
 //! credential leaves it: not in an error, not in its `Debug` output.
 
-mod address;
-mod fault;
-mod parse;
+mod error;
+mod reply;
+mod url;
+mod waits;
 
 mod sentinel;
 
-mod connector;
+mod pool;
 
 use std::{fmt, sync::Arc, time::Duration};
 
@@ -31,11 +32,11 @@ use crate::{
     },
     store::Dataset,
 };
-use address::Address;
-pub use address::{InvalidRedisUrl, check_url, database_of, shown_url};
-use connector::{Connector, Server};
-use fault::Secrets;
-use sentinel::SentinelWaits;
+use error::Secrets;
+use pool::{Connector, Server};
+use url::Address;
+pub use url::{InvalidRedisUrl, check_url, database_of, shown_url};
+use waits::Waits;
 
 /// The longest a call may wait, however long the lease is: a server that has not answered by then is tried on
 /// another connection, and the fence makes a late execution harmless.
@@ -44,12 +45,6 @@ pub const CALL_MAX: Duration = Duration::from_secs(3);
 /// Connections for reports. The reporter has at most two reports under way; the others are for the roster
 /// and for a connection that is just being found out to be dead.
 const POOL_SIZE: usize = 4;
-
-/// Keepalive: a peer that vanished is noticed after 2 s + 3 × 1 s of silence. It is what ends a
-/// subscription that would otherwise stay open and deaf, since a subscriber never sends anything.
-const KEEPALIVE_IDLE: Duration = Duration::from_secs(2);
-const KEEPALIVE_INTERVAL: Duration = Duration::from_secs(1);
-const KEEPALIVE_PROBES: u32 = 3;
 
 /// Where the shared store is and what it is called there.
 #[derive(Clone)]
@@ -138,7 +133,7 @@ impl RedisStore {
             .arg(&self.channel)
             .arg(self.dataset.database);
         let value = self.run(async |connection| call.invoke_async(connection).await).await?;
-        parse::reply(&value)
+        reply::reply(&value)
     }
 
     async fn read_roster(&self) -> Result<Roster, StoreError> {
@@ -148,7 +143,7 @@ impl RedisStore {
             call.key(key);
         }
         let value = self.run(async |connection| call.invoke_async(connection).await).await?;
-        parse::roster(&value)
+        reply::roster(&value)
     }
 
     /// Runs one script on a pooled connection, within one lease from start to end. A connection that failed
@@ -168,10 +163,10 @@ impl RedisStore {
         match self.answer(deadline, &server, script(&mut link.connection)).await {
             Ok(Ok(value)) => Ok(value),
             Ok(Err(error)) => {
-                if fault::spoils_connection(&error) {
+                if error::spoils_connection(&error) {
                     drop(Object::take(link));
                 }
-                Err(fault::classify(&error, &self.secrets))
+                Err(error::classify(&error, &self.secrets))
             }
             Err(error) => {
                 drop(Object::take(link));
@@ -220,12 +215,12 @@ impl RedisStore {
         };
         // `get_async_pubsub` has no timeout of its own.
         let messages = self.answer(deadline, &server, subscribed).await?;
-        let messages = messages.map_err(|error| fault::classify(&error, &self.secrets))?;
+        let messages = messages.map_err(|error| error::classify(&error, &self.secrets))?;
         // A former primary, now a replica, would still deliver what is published, but late or never.
         let connector = connector.clone();
         let messages = messages.take_until(Box::pin(async move { connector.left(&server).await }));
         let own = self.dataset.clone();
-        let read = move |message: Msg| parse::announcement(message.get_payload_bytes(), &own);
+        let read = move |message: Msg| reply::announcement(message.get_payload_bytes(), &own);
         Ok(messages.map(read).boxed())
     }
 }
@@ -278,33 +273,6 @@ impl Keys {
             leases: format!("{{{public}}}:leases"),
             meta: format!("{{{public}}}:meta"),
         }
-    }
-}
-
-/// The waits inside of a call, which itself lasts one lease at most.
-struct Waits {
-    /// TCP, TLS and the greeting. Three quarters of a lease leave a quarter for the report itself; at 2 s
-    /// that is enough for a server 200 ms away in each direction.
-    connect: Duration,
-    /// The check of a pooled connection. A third of a lease, so that one call finds out two dead ones and
-    /// still has time for a third.
-    recycle: Duration,
-    /// The first answer of a sentinel. A third of a lease leaves as much and more for the connection itself.
-    sentinel: Duration,
-    /// Between two looks whether the sentinels name another primary. A quarter of a lease, so that after a
-    /// failover all instances move within the time in which all must have reported anew.
-    look: Duration,
-}
-
-impl Waits {
-    fn within(lease: Duration) -> Self {
-        Self { connect: lease * 3 / 4, recycle: lease / 3, sentinel: lease / 3, look: lease / 4 }
-    }
-
-    /// What a connection may take if sentinels are asked first.
-    fn for_sentinels(&self) -> SentinelWaits {
-        let connect = self.connect.saturating_sub(self.sentinel);
-        SentinelWaits { answer: self.sentinel, connect, look: self.look }
     }
 }
 

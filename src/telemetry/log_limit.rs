@@ -1,5 +1,4 @@
-//! How often the log tells of something that may happen at any rate, such as what strangers bring about. Pure: `now`
-//! is passed in.
+//! Limits log lines about events that may happen at any rate, for example because strangers cause them.
 
 use std::{
     sync::{Mutex, PoisonError},
@@ -8,11 +7,11 @@ use std::{
 
 use tokio::time::Instant;
 
-/// Lets one line through in each `gap`, and counts what it holds back.
+/// Allows one log line in every `gap`, and counts the events in between.
 #[derive(Debug)]
 pub struct LogLimit {
     gap: Duration,
-    /// Shared by the tasks of all connections; held for a comparison.
+    /// Shared by the tasks of all connections. The lock is held for a comparison only.
     state: Mutex<State>,
 }
 
@@ -23,12 +22,12 @@ struct State {
 }
 
 impl LogLimit {
-    /// One line in each `gap` at most.
+    /// Allows at most one line in every `gap`.
     pub fn new(gap: Duration) -> Self {
         Self { gap, state: Mutex::default() }
     }
 
-    /// Whether the log may tell of it now: then, how often it did not since it last told.
+    /// Records an event. If it may be logged now, returns the number of events that were not logged since the last line.
     pub fn admit(&self, now: Instant) -> Option<u64> {
         let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
         if state.told_at.is_some_and(|at| now.saturating_duration_since(at) < self.gap) {

@@ -1,7 +1,6 @@
-//! Every metric of an instance and what it means, in one struct; nothing else registers metrics.
+//! All metrics of an instance, in one struct. Nothing else registers metrics.
 //!
-//! Values that other parts already hold (the view, the sockets) are read when the page is asked for, by
-//! [`crate::ops::admin`], and set here.
+//! Values that other parts hold already (the view, the connections) are set when the metrics page is requested.
 
 use std::time::Duration;
 
@@ -9,17 +8,14 @@ use prometheus::{
     Gauge, Histogram, HistogramOpts, IntCounter, IntCounterVec, IntGauge, IntGaugeVec, Opts,
     Registry, TextEncoder,
 };
-use tokio::time::Instant;
 
-use crate::core::view::View;
-
-/// A healthy report takes well below a millisecond on a local network; 0.75 s is where the store counts as
-/// away, 2 s the default lease.
+/// Buckets for reports. On a local network a report takes well below a millisecond. After 0.75 s the store counts as
+/// unreachable; 2 s is the default lease.
 const REPORT_BUCKETS: &[f64] =
     &[0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.75, 2.0];
-/// From one socket to a hundred thousand.
+/// Buckets for emissions to one connection up to a hundred thousand.
 const EMISSION_BUCKETS: &[f64] = &[0.00005, 0.0002, 0.001, 0.005, 0.02, 0.05, 0.1, 0.25, 0.5, 1.0];
-/// A quarter of a second is the longest a newcomer waits for an exact count.
+/// Buckets for first values. After 0.25 s a newcomer is told the estimate.
 const JOIN_BUCKETS: &[f64] =
     &[0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.3, 0.5, 1.0, 2.5];
 
@@ -54,12 +50,11 @@ const HELP: &[(&str, &str)] = &[
     ("build_info", "Always 1; what is running."),
 ];
 
-/// A label and the values it takes. Every counter starts at 0 for each of them: a series that first appears
-/// with its first event shows no increase, so an alert on it would miss that event.
+/// A label and its values. Every counter starts at 0 for each value. If a series appeared with its first event, it would show
+/// no increase, and alerts would miss that event.
 type Label = (&'static str, &'static [&'static str]);
 const TRANSPORTS: Label = ("transport", &["websocket", "polling"]);
-/// The reasons for which the engine ends sessions and refuses requests are its own: see
-/// [`Metrics::begin_reasons`].
+/// Empty, because the engine adds its reasons for ending sessions: see [`Metrics::begin_reasons`].
 const DISCONNECT_REASONS: Label = ("reason", &[]);
 const REFUSAL_REASONS: Label = ("reason", &["descriptors", "admin", "streams"]);
 const OUTCOMES: Label = (
@@ -77,15 +72,15 @@ const OUTCOMES: Label = (
     ],
 );
 
-/// All metrics; cheap to clone, all clones are one.
+/// All metrics. A clone is cheap and shares the same values.
 #[derive(Clone, Debug)]
 pub struct Metrics {
     registry: Registry,
-    /// What this instance holds the cluster's count to be.
+    /// The count, as this instance shows it.
     pub cluster_users: IntGauge,
     /// Open connections by transport.
     pub connections: IntGaugeVec,
-    /// Sessions this instance takes at a time.
+    /// The limit of sessions.
     pub connections_max: IntGauge,
     /// Connections counted in, by the transport they began with.
     pub connects: IntCounterVec,
@@ -97,25 +92,25 @@ pub struct Metrics {
     pub streams: IntGauge,
     /// Reports by outcome.
     pub reports: IntCounterVec,
-    /// From sending a report to its answer.
+    /// Time from sending a report to its answer.
     pub report_seconds: Histogram,
-    /// Announcements received.
+    /// Announcements that were received.
     pub announcements: IntCounter,
-    /// Messages on our channel that were somebody else's.
+    /// Messages on the channel that belong to another cluster, or to no cluster.
     pub foreign_announcements: IntCounter,
-    /// Subscriptions made anew after the first.
+    /// Subscriptions after the first one.
     pub resubscribes: IntCounter,
-    /// Rounds of sending the count to this instance's sockets.
+    /// Emissions.
     pub emissions: IntCounter,
-    /// Packets handed to sockets, first values included.
+    /// Counts that were handed to connections, including first values.
     pub emitted_packets: IntCounter,
-    /// Time one round took.
+    /// Time that an emission took.
     pub emission_seconds: Histogram,
-    /// From a connect until the emission that includes it.
+    /// Time from a join until the client is told a count that includes it.
     pub join_to_emit_seconds: Histogram,
-    /// Revision of the view.
+    /// Revision of the count that is shown.
     pub view_revision: IntGauge,
-    /// 1 while the view is exact, 0 while it is an estimate.
+    /// 1 while the shown count is exact, 0 while it is an estimate.
     pub view_exact: IntGauge,
     /// Time since the newest answered report was sent.
     pub view_age_seconds: Gauge,
@@ -123,11 +118,11 @@ pub struct Metrics {
     pub store_up: IntGauge,
     /// Live instances, according to the store.
     pub instances: IntGauge,
-    /// Expired leases that this instance's reports removed.
+    /// Expired leases that reports of this instance removed.
     pub leases_reaped: IntCounter,
-    /// Values of the store that this instance's reports put right.
+    /// Values in the store that reports of this instance corrected.
     pub repairs: IntCounter,
-    /// What the store holds for this instance minus its sockets.
+    /// The local count in the store minus the connections.
     pub drift_users: IntGauge,
     /// 1 from the first SIGTERM on.
     pub draining: IntGauge,
@@ -136,7 +131,7 @@ pub struct Metrics {
 }
 
 impl Metrics {
-    /// Registers everything in a registry of its own; `store` is the kind of store in use.
+    /// Registers all metrics in a new registry. `store` is the kind of store in use.
     ///
     /// # Errors
     /// If two metrics have one name, or process metrics cannot be read on this system.
@@ -175,7 +170,7 @@ impl Metrics {
         })
     }
 
-    /// Begins the series of these reasons at 0, for ended sessions and for refused requests.
+    /// Adds the reasons of ended sessions and of refused requests as label values, at 0.
     pub fn begin_reasons<'a>(
         &self,
         ended: impl IntoIterator<Item = &'a str>,
@@ -191,18 +186,7 @@ impl Metrics {
         }
     }
 
-    /// Sets the metrics that the view holds.
-    pub(crate) fn take_in(&self, view: &View, now: Instant) {
-        let shown = view.shown(now);
-        self.cluster_users.set(signed(shown.users));
-        self.view_revision.set(signed(shown.revision.0));
-        self.view_exact.set(i64::from(shown.exact));
-        self.view_age_seconds.set(view.age(now).as_secs_f64());
-        self.store_up.set(i64::from(view.is_reachable(now)));
-        self.instances.set(view.instances().into());
-    }
-
-    /// The page that Prometheus scrapes, in its text format.
+    /// The metrics page, in the text format of Prometheus.
     ///
     /// # Errors
     /// If a metric cannot be encoded, which is a bug.
@@ -211,12 +195,12 @@ impl Metrics {
     }
 }
 
-/// A number as gauges take it.
+/// Converts a number for a gauge; numbers that are too large become the largest.
 pub(crate) fn signed(number: u64) -> i64 {
     i64::try_from(number).unwrap_or(i64::MAX)
 }
 
-/// Observes a duration in seconds.
+/// Records a duration in a histogram of seconds.
 pub fn observe(histogram: &Histogram, duration: Duration) {
     histogram.observe(duration.as_secs_f64());
 }

@@ -130,7 +130,7 @@ mod tests {
     use rstest::rstest;
 
     use super::*;
-    use crate::fixtures::mutate::mangled;
+    use crate::fixtures::mutate::mutated;
 
     fn request(name: HeaderName, value: &'static str) -> HeaderMap {
         [(name, HeaderValue::from_static(value))].into_iter().collect()
@@ -160,7 +160,7 @@ mod tests {
     }
 
     proptest! {
-        /// Goal: a tag is found in any list, and only there. Method: lists of tags, mangled as headers may be.
+        /// Goal: a tag is found in any list, and only there. Method: lists of tags, mutated as headers may be.
         #[test]
         fn any_list_of_tags_is_read(
             held in proptest::collection::vec("(W/)?\"[0-9a-f]{1,3}\"", 0..5),
@@ -174,9 +174,9 @@ mod tests {
             prop_assert_eq!(matches(&request, &tag), expected);
         }
 
-        /// Goal: no header ends anything, and none that does not say gzip is taken to. Method: good ones, mangled.
+        /// Goal: no header ends anything, and none that does not say gzip is taken to. Method: good ones, mutated.
         #[test]
-        fn any_encodings_are_read(value in mangled(Just(b"gzip;q=0.5, br, *;q=0".to_vec()))) {
+        fn any_encodings_are_read(value in mutated(Just(b"gzip;q=0.5, br, *;q=0".to_vec()))) {
             let Ok(value) = HeaderValue::from_bytes(&value) else { return Ok(()) };
             let says_gzip = value.as_bytes().to_ascii_lowercase().windows(4).any(|part| part == b"gzip");
             let names = [header::ACCEPT_ENCODING, header::IF_NONE_MATCH];

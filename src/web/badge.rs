@@ -10,7 +10,7 @@ use axum::{
 use serde::Deserialize;
 use tokio::time::Instant;
 
-use super::Web;
+use super::site::Site;
 
 /// Short, since the number is alive; long enough that a README that many read costs little.
 const CACHING: &str = "public, max-age=10";
@@ -52,8 +52,11 @@ struct Badge {
 struct Color([u8; 3]);
 
 /// The handler.
-pub(super) async fn answer(State(web): State<Arc<Web>>, Query(wishes): Query<Wishes>) -> Response {
-    let shown = web.view.borrow().shown(Instant::now());
+pub(super) async fn answer(
+    State(site): State<Arc<Site>>,
+    Query(wishes): Query<Wishes>,
+) -> Response {
+    let shown = site.view.borrow().shown(Instant::now());
     let about = if shown.exact { "" } else { "≈" };
     let number = format!("{about}{}", grouped(shown.users));
     let Some(badge) = Badge::new(wishes, number) else {
@@ -190,7 +193,7 @@ mod tests {
     use rstest::rstest;
 
     use super::*;
-    use crate::fixtures::mutate::mangled_text;
+    use crate::fixtures::mutate::mutated_text;
 
     const QUERIES: &[&str] = &[
         "label=online&color=green",
@@ -258,10 +261,10 @@ mod tests {
         }
 
         /// Goal: any query is answered with a picture or refused, and the label stands in it as it was given.
-        /// Method: good queries, mangled; what is drawn is read back.
+        /// Method: good queries, mutated; what is drawn is read back.
         #[test]
         fn any_query_is_drawn_or_refused(
-            query in mangled_text(proptest::sample::select(QUERIES).prop_map(str::to_owned)),
+            query in mutated_text(proptest::sample::select(QUERIES).prop_map(str::to_owned)),
         ) {
             let Ok(uri) = format!("/badge.svg?{query}").parse::<http::Uri>() else { return Ok(()) };
             let Ok(Query(wishes)) = Query::<Wishes>::try_from_uri(&uri) else { return Ok(()) };

@@ -11,7 +11,7 @@ use axum::{
 use serde::Serialize;
 use tokio::time::Instant;
 
-use super::{Web, asset::matches};
+use super::{asset::matches, site::Site};
 use crate::core::{pace::whole_millis, view::View};
 
 /// What is answered, here and in every event of the stream.
@@ -53,8 +53,8 @@ impl CountAnswer {
 }
 
 /// The handler.
-pub(super) async fn answer(State(web): State<Arc<Web>>, request: HeaderMap) -> Response {
-    let answer = CountAnswer::new(&web.view.borrow(), Instant::now());
+pub(super) async fn answer(State(site): State<Arc<Site>>, request: HeaderMap) -> Response {
+    let answer = CountAnswer::new(&site.view.borrow(), Instant::now());
     let tag = answer.tag();
     let is_known = matches(&request, &tag);
     let headers = [(header::CACHE_CONTROL, "no-cache".to_owned()), (header::ETAG, tag)];

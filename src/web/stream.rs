@@ -21,7 +21,7 @@ use tokio::{
 };
 use tokio_util::sync::CancellationToken;
 
-use super::{Web, count::CountAnswer};
+use super::{count::CountAnswer, site::Site};
 use crate::core::view::{Shown, View};
 
 /// A comment this often keeps proxies from taking a quiet stream for a dead one; their usual patience is a
@@ -31,16 +31,16 @@ const KEEP_ALIVE: Duration = Duration::from_secs(15);
 const RETRY: Duration = Duration::from_secs(5);
 
 /// The handler.
-pub(super) async fn answer(State(web): State<Arc<Web>>, request: HeaderMap) -> Response {
-    if !web.origins.allow_page_of(&request) {
+pub(super) async fn answer(State(site): State<Arc<Site>>, request: HeaderMap) -> Response {
+    if !site.origins.allow_page_of(&request) {
         let header = |name| request.get(name).map(HeaderValue::as_bytes);
-        web.refusal_log.refused(header(header::ORIGIN), header(header::HOST));
-        web.metrics.refused.with_label_values(&["origin"]).inc();
+        site.refusal_log.refused(header(header::ORIGIN), header(header::HOST));
+        site.metrics.refused.with_label_values(&["origin"]).inc();
         return (StatusCode::FORBIDDEN, "pages of this origin may not read this\n").into_response();
     }
-    let place = Arc::clone(&web.places).try_acquire_owned();
-    let (Ok(place), false) = (place, web.closing.is_cancelled()) else {
-        web.metrics.refused.with_label_values(&["streams"]).inc();
+    let permit = Arc::clone(&site.permits).try_acquire_owned();
+    let (Ok(permit), false) = (permit, site.closing.is_cancelled()) else {
+        site.metrics.refused.with_label_values(&["streams"]).inc();
         let headers = [
             (header::RETRY_AFTER, RETRY.as_secs().to_string()),
             (header::CONNECTION, "close".to_owned()),
@@ -48,7 +48,7 @@ pub(super) async fn answer(State(web): State<Arc<Web>>, request: HeaderMap) -> R
         let why = "no more streams here: try again later, or ask /api/count now and then\n";
         return (StatusCode::SERVICE_UNAVAILABLE, headers, why).into_response();
     };
-    let events = stream::unfold(Reader::new(&web, place), Reader::next_event);
+    let events = stream::unfold(Reader::new(&site, permit), Reader::next_event);
     // Some proxies hold back answers until they are complete, unless told not to.
     let unbuffered = [("x-accel-buffering", "no")];
     let keep_alive = KeepAlive::new().interval(KEEP_ALIVE).text("nothing new");
@@ -65,7 +65,7 @@ struct Reader {
     due: Instant,
     pace: Duration,
     closing: CancellationToken,
-    _place: Place,
+    _permit: Place,
 }
 
 /// Given back when the client is gone.
@@ -76,16 +76,16 @@ struct Place {
 }
 
 impl Reader {
-    fn new(web: &Web, permit: OwnedSemaphorePermit) -> Self {
-        let open = web.metrics.streams.clone();
+    fn new(site: &Site, permit: OwnedSemaphorePermit) -> Self {
+        let open = site.metrics.streams.clone();
         open.inc();
         Self {
-            view: web.view.clone(),
+            view: site.view.clone(),
             told: None,
             due: Instant::now(),
-            pace: web.pace,
-            closing: web.closing.clone(),
-            _place: Place { _permit: permit, open },
+            pace: site.pace,
+            closing: site.closing.clone(),
+            _permit: Place { _permit: permit, open },
         }
     }
 

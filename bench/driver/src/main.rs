@@ -37,7 +37,7 @@ use clap::{Args, Parser, Subcommand};
 
 use bench::{Bench, Plan};
 use results::{Circumstances, Results};
-use server::{Contender, Places, Program};
+use server::{Contender, Permits, Program};
 
 /// Measures the product beside its peers.
 #[derive(Debug, Parser)]
@@ -132,7 +132,7 @@ fn run(arguments: RunArgs) -> Result<()> {
     if !arguments.clients.is_empty() {
         plan.clients = arguments.clients;
     }
-    let places = Places { release: arguments.release, peers: PathBuf::from("bench/peers") };
+    let places = Permits { release: arguments.release, peers: PathBuf::from("bench/peers") };
     let mut bench = Bench {
         plan,
         places,

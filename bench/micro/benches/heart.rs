@@ -5,7 +5,7 @@ use std::{hint::black_box, time::Duration};
 
 use criterion::{Criterion, criterion_group, criterion_main};
 use headcount::{
-    access::{origin::Origins, rate_limit::Bucket},
+    access::{origin::Origins, rate_limit::TokenBucket},
     core::{
         count::{Count, Incarnation, Revision, Sequence},
         pace::{Answer, EmissionPace, ReportPace},
@@ -95,7 +95,7 @@ fn pace(criterion: &mut Criterion) {
 
 fn edge(criterion: &mut Criterion) {
     let now = Instant::now();
-    let mut bucket = Bucket::new(64 * 1024, 4096, now);
+    let mut bucket = TokenBucket::new(64 * 1024, 4096, now);
     criterion.bench_function("rate: one message", |bencher| {
         bencher.iter(|| bucket.spend(black_box(6), now));
     });

@@ -25,10 +25,7 @@ use headcount::{
         admission::Admission, flusher::Flusher, lifecycle::Engine, session::Membership,
         settings::SessionSettings,
     },
-    http::{
-        endpoint,
-        serve::{HttpService, Timeouts},
-    },
+    http::{endpoint, serve::HttpService, timeouts::Timeouts},
     net::listener::{self, Listener},
     protocol::transport::Transports,
     telemetry::metrics::Metrics,
@@ -96,14 +93,14 @@ impl Stage {
         let tally = Tally::new();
         let view = watch::Sender::new(View::default());
         let metrics = Metrics::new("none").expect("metrics");
-        let places = usize::try_from(SOCKETS).expect("a small number") + 1;
+        let permits = usize::try_from(SOCKETS).expect("a small number") + 1;
         let settings = SessionSettings {
             ping_interval: PING,
             ping_timeout: PING,
             payload_bytes_max: PAYLOAD_BYTES_MAX,
             transports: Transports::Both,
         };
-        let admission = Admission::new(places, Origins::default(), metrics.clone());
+        let admission = Admission::new(permits, Origins::default(), metrics.clone());
         let (tallied, flusher) = (Arc::clone(&tally), Flusher::default());
         let engine = Engine::new(settings, admission, tallied, metrics.clone(), flusher.clone());
         let bound = listener::bind(([127, 0, 0, 1], 0).into()).expect("a free port");
@@ -114,7 +111,7 @@ impl Stage {
             listener: bound,
             serve: HttpService { router, engine: Some(engine), timeouts },
             unacknowledged_for: PING,
-            places: Arc::new(Semaphore::new(places)),
+            permits: Arc::new(Semaphore::new(permits)),
             unserved: metrics.refused.with_label_values(&["descriptors"]),
         };
         let broadcaster = Broadcaster::new(

@@ -14,10 +14,6 @@ use tokio::{
 
 use crate::{instance::Instance, record::Record};
 
-/// The product's defaults.
-pub const LEASE: Duration = Duration::from_secs(2);
-/// See [`LEASE`].
-pub const HEARTBEAT: Duration = Duration::from_millis(500);
 /// Visitors on each instance: so many at first, then between half and twice as many.
 const PRESENT: usize = 10;
 /// How long the instances may take to know each other.

@@ -1,14 +1,17 @@
 //! One instance without sockets: the product's tasks between tally and view, and a task that stands where the
 //! broadcaster would, noting when news came. It never emits.
 
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::{
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    time::Duration,
+};
 
 use anyhow::{Context, Result};
 use headcount::{
     cluster::{
         observer::Observer,
         reporter::{Reporter, ReporterSettings},
-        subscriber::Listener,
+        subscriber::Subscriber,
     },
     core::{
         count::{Incarnation, Revision},
@@ -28,7 +31,10 @@ use tokio::{
 };
 use tokio_util::sync::CancellationToken;
 
-use crate::cluster::{HEARTBEAT, LEASE};
+/// How long a report stands: the product's default.
+pub const LEASE: Duration = Duration::from_secs(2);
+/// Longest time between two reports: the product's default.
+const HEARTBEAT: Duration = Duration::from_millis(500);
 
 /// See the module's documentation.
 #[derive(Debug)]
@@ -90,7 +96,7 @@ impl Instance {
             Arc::clone(&resync),
             metrics.clone(),
         );
-        let listener = Listener::new(store, Arc::clone(&view), resync, metrics);
+        let listener = Subscriber::new(store, Arc::clone(&view), resync, metrics);
         let observer = Observer::new(tally.subscribe(), Arc::clone(&view));
         let notes = Arc::new(Mutex::default());
         tasks.spawn(observer.run(CancellationToken::new()));

@@ -4,7 +4,7 @@
 
 use crate::{Decoded, Error, Packet, packet::DISCONNECT};
 
-/// The handshake is the longest message there is; a longer one is not meant for a visitor.
+/// The longest message that is accepted. The handshake is the longest that a visitor needs.
 const PAYLOAD_BYTES_MAX: usize = 16 * 1024;
 /// What fits beside a length of seven bits. Clients have no more to say, and control frames may not be longer.
 const SHORT_BYTES_MAX: usize = 125;
@@ -23,13 +23,13 @@ const LENGTH_OF_16_BITS: u8 = 126;
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[repr(u8)]
 pub enum Opcode {
-    /// A message.
+    /// Carries a message.
     Text = 1,
-    /// The end.
+    /// Ends the websocket.
     Close = 8,
-    /// Wants its payload back.
+    /// Asks for a pong.
     Ping = 9,
-    /// Brings it back.
+    /// Answers a ping, with the same payload.
     Pong = 10,
 }
 
@@ -96,7 +96,7 @@ fn decode<T>(bytes: &[u8], read: impl FnOnce(Opcode, &[u8]) -> Result<T, Error>)
 /// A whole frame from a client.
 ///
 /// # Panics
-/// If the payload is longer than 125 bytes, which nothing is that a client has to say.
+/// If the payload is longer than 125 bytes. Nothing that a client has to say is.
 pub fn encode(opcode: Opcode, payload: &[u8]) -> Vec<u8> {
     assert!(payload.len() <= SHORT_BYTES_MAX, "clients have little to say");
     let length = u8::try_from(payload.len()).expect("it was just compared");
@@ -109,12 +109,12 @@ pub fn encode(opcode: Opcode, payload: &[u8]) -> Vec<u8> {
 /// A whole frame with a packet.
 ///
 /// # Panics
-/// If the packet is longer than 125 bytes, which none of [`crate::packet`] is.
+/// If the packet is longer than 125 bytes. None of those in [`crate::packet`] is.
 pub fn encode_packet(packet: &str) -> Vec<u8> {
     encode(Opcode::Text, packet.as_bytes())
 }
 
-/// Leaves the namespace and closes the websocket in order, as socket.io-client does.
+/// The frames that leave the namespace and close the websocket in order, as socket.io-client does.
 pub fn encode_leave() -> Vec<u8> {
     let mut frames = encode_packet(DISCONNECT);
     frames.extend(encode(Opcode::Close, &NORMAL_CLOSURE));

@@ -4,10 +4,10 @@ use httparse::{EMPTY_HEADER, Status};
 
 use crate::{Decoded, Error};
 
-/// No server of a count needs more to say about its responses.
+/// The longest head of a response that is accepted; those of Headcount and of balancers are far shorter.
 const HEAD_BYTES_MAX: usize = 16 * 1024;
 const HEADERS_MAX: usize = 64;
-/// A poll brings some packets, `/api/count` one line.
+/// The longest body that is accepted. A poll brings some packets, `/api/count` one line.
 const BODY_BYTES_MAX: usize = 64 * 1024;
 
 /// A request without its method.
@@ -26,27 +26,27 @@ pub struct Request<'a> {
 pub struct Response {
     /// The status code.
     pub status: u16,
-    /// The body; none if only the head was looked for.
+    /// The body; empty if only the head was decoded.
     pub body: Vec<u8>,
     /// The name and the value of the first cookie that was set: balancers know their visitors by one.
     pub cookie: Option<String>,
     /// `Sec-WebSocket-Accept`.
     pub accept: Option<String>,
-    /// No other request may follow on this connection.
+    /// Whether no other request may follow on this connection.
     pub is_last: bool,
-    /// How long the body is; `None` if it is not said.
+    /// The length of the body; `None` if the head does not say it.
     body_bytes: Option<usize>,
-    /// It comes in pieces, whatever else is said of its length.
-    is_in_pieces: bool,
+    /// Whether the body comes in chunks, whatever else the head says of its length.
+    is_chunked: bool,
 }
 
 impl Request<'_> {
-    /// To fetch.
+    /// The bytes of a GET request.
     pub fn get(&self) -> Vec<u8> {
         self.write("GET", "", "")
     }
 
-    /// To bring a text.
+    /// The bytes of a POST request with a text as its body.
     pub fn post(&self, body: &str) -> Vec<u8> {
         let about =
             format!("Content-Type: text/plain;charset=UTF-8\r\nContent-Length: {}\r\n", body.len());
@@ -70,7 +70,7 @@ pub fn decode(bytes: &[u8]) -> Decoded<Response> {
     };
     let body_bytes = response
         .body_bytes
-        .filter(|_| !response.is_in_pieces)
+        .filter(|_| !response.is_chunked)
         .ok_or_else(|| Error::unexpected("an answer of unknown length", bytes))?;
     let end = head_bytes + body_bytes;
     Ok(bytes.get(head_bytes..end).map(|body| {
@@ -118,7 +118,7 @@ impl Response {
                 }
                 self.body_bytes = Some(length);
             }
-            "transfer-encoding" => self.is_in_pieces = true,
+            "transfer-encoding" => self.is_chunked = true,
             "connection" => self.is_last = value.eq_ignore_ascii_case("close"),
             "sec-websocket-accept" => self.accept = Some(value.to_owned()),
             "set-cookie" if self.cookie.is_none() => {

@@ -164,7 +164,7 @@ mod tests {
         assert_eq!(Packet::parse(text), Ok(Packet::Open(handshake)));
     }
 
-    /// Goal: what is outside the contract is a fault, never a count. Method: near misses.
+    /// Goal: what is outside the contract is an error, never a count. Method: near misses.
     #[rstest]
     #[case("")]
     #[case("0")]

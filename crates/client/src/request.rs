@@ -24,17 +24,17 @@ pub struct Requests<'a> {
 }
 
 impl Requests<'_> {
-    /// Waits for packets, the handshake among them.
+    /// A request that waits for packets. For a new session these begin with the handshake.
     pub fn poll(&self) -> Vec<u8> {
         self.write(POLLING, "", |request| request.get())
     }
 
-    /// Brings packets: one, or several with [`crate::packet::SEPARATOR`] between.
+    /// A request that brings packets: one, or several with [`crate::packet::SEPARATOR`] between.
     pub fn post(&self, packets: &str) -> Vec<u8> {
         self.write(POLLING, "", |request| request.post(packets))
     }
 
-    /// Asks for a websocket.
+    /// A request for a websocket.
     pub fn websocket(&self) -> Vec<u8> {
         let upgrade = format!(
             "Connection: Upgrade\r\nUpgrade: websocket\r\nSec-WebSocket-Version: 13\r\nSec-WebSocket-Key: {KEY}\r\n"

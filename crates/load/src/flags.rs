@@ -11,15 +11,15 @@ use crate::flag::{Flag, FlagError};
 
 /// Descriptors kept for everything but the visitors: standard streams, the runtime, questions to servers.
 const DESCRIPTORS_RESERVED: usize = 64;
-/// A visitor who leaves polling needs a second descriptor for a moment.
+/// The number of polling visitors that may leave at a time: each needs a second descriptor for a moment.
 pub(crate) const POLLING_LEAVES_AT_ONCE: usize = 128;
-/// Visitors a second, joining or leaving; one core cannot open more connections.
+/// The highest rate of joins and of leaves, in visitors a second; one core cannot open more connections.
 const RATE_MAX: f64 = 10_000.0;
-/// One visitor in a hundred seconds is as gentle as a demonstration needs.
+/// The lowest rate of joins: one visitor in a hundred seconds is as gentle as a demonstration needs.
 const RATE_MIN: f64 = 0.01;
 const DAY: Duration = Duration::from_hours(24);
 
-/// What `--help` says at its end.
+/// The end of `--help`.
 const TRUTH: &str = "How the count is checked: when the time is over nobody joins or leaves any more, and \
 for up to --settle the program looks for a moment at which all its visitors were last told the same number, \
 /api/count of every --url says that number too, and it is not less than the visitors of this program. Other \
@@ -85,7 +85,7 @@ pub struct LoadConfig {
     pub connections: usize,
     /// Joins per second.
     pub rate: f64,
-    /// `None` stays until stopped.
+    /// How long the visitors stay; `None` is until the program is stopped.
     pub hold: Option<Duration>,
     pub transport: Transport,
     /// Leaves per second.
@@ -190,7 +190,7 @@ fn rate(flag: &Flag<'_>, least: f64, most: f64) -> Result<f64, FlagError> {
     flag.number("a number", least, most)
 }
 
-/// Those who leave must be replaced in time, or the number of visitors would fall.
+/// The rate of leaves is at most that of joins, or the number of visitors would fall.
 fn rate_of_leaves(flag: &Flag<'_>, joins: f64) -> Result<f64, FlagError> {
     rate(flag, 0.0, joins)
         .map_err(|error| FlagError { allowed: format!("{} (--rate)", error.allowed), ..error })

@@ -36,9 +36,9 @@ use stats::Stats;
 use swarm::Swarm;
 use verdict::Evidence;
 
-/// How often visitors are started and asked to leave: at 500 a second that is five at a time.
+/// The time between two steps; a step starts visitors and asks others to leave. At 500 joins a second it starts five.
 const STEP: Duration = Duration::from_millis(10);
-/// Between two looks at the counts: short against the settle time, long against an answer.
+/// The time between two looks at the counts: much shorter than the settle time, much longer than an answer takes.
 const LOOK_GAP: Duration = Duration::from_millis(100);
 
 /// Runs until the hold is over or `stop` is cancelled; either way the counts are checked, and all visitors leave.
@@ -64,7 +64,7 @@ pub async fn run(config: LoadConfig, stop: CancellationToken) -> anyhow::Result<
     Ok(report)
 }
 
-/// A run.
+/// A run that is going on.
 struct Load {
     config: LoadConfig,
     stats: Arc<Stats>,
@@ -72,7 +72,7 @@ struct Load {
     schedule: Schedule,
     progress: Progress,
     start: Instant,
-    /// When all visitors had joined once, or had been refused.
+    /// When each visitor had joined or been refused for the first time.
     full_at: Option<Instant>,
 }
 
@@ -90,7 +90,7 @@ impl Load {
         }
     }
 
-    /// Keeps as many visitors there as there should be, until the hold is over. True if it was stopped before.
+    /// Keeps as many visitors connected as there should be, until the hold is over. Returns whether it was stopped before.
     async fn keep_up(&mut self, stop: &CancellationToken) -> bool {
         let mut steps = interval(STEP);
         steps.set_missed_tick_behavior(MissedTickBehavior::Delay);
@@ -128,12 +128,12 @@ impl Load {
         }
     }
 
-    /// What is left of the hold; `None` while it does not run, or without an end.
+    /// What is left of the hold; `None` before it begins, or if it has no end.
     fn hold_left(&self) -> Option<Duration> {
         Some(self.config.hold?.saturating_sub(self.full_at?.elapsed()))
     }
 
-    /// Looks at the counts until they are right or the time for that is over; how long that was.
+    /// Looks at the counts until they are right or the settle time is over; returns the verdict and the time it took.
     async fn settle(&mut self) -> (Verdict, Duration) {
         let start = Instant::now();
         loop {
@@ -153,7 +153,7 @@ impl Load {
         }
     }
 
-    /// Visitors that come back after a loss may do so until the end, at the rate of joins.
+    /// Starts again the visitors that were refused or lost, at the rate of joins: they may come back until the end.
     fn readmit(&mut self) {
         let returning = self.swarm.returning().min(self.missing());
         for _ in 0..self.schedule.joins(self.start.elapsed(), returning) {

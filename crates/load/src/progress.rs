@@ -1,4 +1,4 @@
-//! What is seen while it runs, on stderr: a bar on a terminal, else a line now and then.
+//! The progress of a run, on stderr: a bar on a terminal, else a line now and then.
 //!
 //! It is drawn by a thread of its own: all visitors share one thread, and a terminal that is paused, or a pipe that
 //! nobody reads, must not keep them from answering.
@@ -12,9 +12,9 @@ use std::{
 
 use indicatif::{ProgressBar, ProgressStyle};
 
-/// Often enough to look alive.
+/// The time between two drawings of the bar: short enough to look alive.
 const REDRAW_EVERY: Duration = Duration::from_millis(200);
-/// Few enough lines for a log, also in a container that runs for days.
+/// The time between two lines: long enough for a log, also in a container that runs for days.
 const LINE_EVERY: Duration = Duration::from_secs(10);
 
 /// How long the bar may take to be cleared before the report is printed over it.
@@ -23,8 +23,8 @@ const END_WITHIN: Duration = Duration::from_secs(1);
 /// Where progress is shown, and what was shown last.
 #[derive(Debug)]
 pub(crate) struct Progress {
-    /// To the thread that draws. One waits while another is drawn, and what comes then is skipped. `None` if there is no
-    /// such thread.
+    /// To the thread that draws. While it draws one snapshot, another may wait; any further one is dropped. `None` if
+    /// there is no such thread.
     snapshots: Option<SyncSender<Snapshot>>,
     /// Closed when all is drawn.
     drawn: Receiver<()>,
@@ -32,7 +32,7 @@ pub(crate) struct Progress {
     last: Option<(Phase, Instant)>,
 }
 
-/// What goes on.
+/// The phase of a run.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Phase {
     Joining,
@@ -41,7 +41,7 @@ pub(crate) enum Phase {
     Leaving,
 }
 
-/// How far things are.
+/// What is shown of one moment.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Snapshot {
     pub(crate) phase: Phase,
@@ -75,12 +75,12 @@ impl Progress {
         }
     }
 
-    /// Whether it is time to show something: a new phase always is.
+    /// Whether it is time to show something. A new phase is always shown.
     pub(crate) fn is_due(&self, phase: Phase) -> bool {
         self.last.is_none_or(|(last, at)| last != phase || at.elapsed() >= self.redraw_every)
     }
 
-    /// Shows this, if the last that was shown has been drawn.
+    /// Shows a snapshot, unless the thread that draws is behind.
     pub(crate) fn show(&mut self, snapshot: &Snapshot) {
         self.last = Some((snapshot.phase, Instant::now()));
         if let Some(snapshots) = &self.snapshots {

@@ -1,4 +1,4 @@
-//! What a run comes to: a table for people, and the same as JSON. Pure.
+//! The report of a run: a table for people, and the same as JSON. Pure.
 
 use std::{collections::BTreeMap, fmt, time::Duration};
 
@@ -22,7 +22,7 @@ pub struct Report {
     pub seconds: f64,
     /// Whether a signal ended it.
     pub stopped_early: bool,
-    /// Visitors that set out, those who came again among them.
+    /// Visits that were begun; a visitor that comes back counts again.
     pub started: u64,
     /// Visitors that received a count.
     pub connected: u64,
@@ -42,13 +42,13 @@ pub struct Report {
     pub join_to_count: Latency,
     /// Whether visitors and servers agreed at the end.
     pub end: Verdict,
-    /// How long after the last join or leave they did, or were given up on.
+    /// Milliseconds from the last join or leave until all agreed, or until the settle time was over.
     pub settled_ms: u64,
     /// Nobody is missing and everybody agrees.
     pub right: bool,
 }
 
-/// Percentiles, in milliseconds.
+/// The percentiles of a latency, in milliseconds.
 #[derive(Clone, Copy, Debug, Serialize)]
 #[allow(missing_docs, reason = "the names say all there is")]
 pub struct Latency {
@@ -61,7 +61,7 @@ pub struct Latency {
 }
 
 impl Latency {
-    /// Of microseconds; all zero if nobody connected.
+    /// The percentiles of a histogram of microseconds; all are zero if nobody connected.
     pub(crate) fn of(histogram: &Histogram<u64>) -> Self {
         let at = |percent| milliseconds(histogram.value_at_percentile(percent));
         Self {
@@ -75,7 +75,7 @@ impl Latency {
     }
 }
 
-/// To the hundredth, which is what three digits of a latency are worth.
+/// Milliseconds to the hundredth: a latency is kept to three digits.
 #[allow(clippy::cast_precision_loss, reason = "a latency ends at a minute")]
 fn milliseconds(micros: u64) -> f64 {
     (micros as f64 / 10.0).round() / 100.0
@@ -96,7 +96,7 @@ pub(crate) struct Run<'a> {
     pub(crate) verdict: Verdict,
     /// From the first join to the last look at the counts.
     pub(crate) took: Duration,
-    /// The end of it, after the last join or leave.
+    /// The part of it after the last join or leave.
     pub(crate) settled: Duration,
     pub(crate) stopped_early: bool,
 }
@@ -187,7 +187,7 @@ fn row(f: &mut fmt::Formatter<'_>, name: &str, cells: [String; 5]) -> fmt::Resul
     writeln!(f)
 }
 
-/// A sum, and behind it what it is made of.
+/// A line with a sum, and behind it how often each reason occurred.
 fn reasons(f: &mut fmt::Formatter<'_>, name: &str, reasons: &BTreeMap<String, u64>) -> fmt::Result {
     let sum: u64 = reasons.values().sum();
     write!(f, "{name:<18}{sum:>10}")?;

@@ -4,7 +4,7 @@ use std::{f64::consts::TAU, time::Duration};
 
 use crate::flags::LoadConfig;
 
-/// Visitors that a generator which was held up may catch up with at once, as time at the given rate.
+/// The most time whose joins and leaves may be caught up with at once, after the generator was held up.
 const CATCH_UP: Duration = Duration::from_millis(100);
 
 /// Decides from the time, the rates and the wave how many visitors should join or leave now.
@@ -13,9 +13,9 @@ pub(crate) struct Schedule {
     connections: usize,
     wave: Option<Duration>,
     joins: Credit,
-    /// Leaves because a wave falls; as fast as joins, so that it falls as it rises.
+    /// Leaves while a wave falls. Their rate is that of joins, so that a wave falls as it rises.
     ebb: Credit,
-    /// Leaves for the sake of leaving.
+    /// Leaves by `--leave-rate`.
     churn: Credit,
     asked_at: Duration,
 }
@@ -29,7 +29,7 @@ pub(crate) struct Situation {
     pub(crate) is_full: bool,
 }
 
-/// What is to be done now.
+/// The number of visitors to start and to ask to leave now.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Due {
     pub(crate) joins: usize,
@@ -87,7 +87,7 @@ impl Schedule {
     }
 }
 
-/// What may be done at a rate.
+/// A rate limit: what it has earned over time may be spent at once, up to a bound.
 #[derive(Debug)]
 struct Credit {
     per_second: f64,
@@ -106,7 +106,7 @@ impl Credit {
         self.saved = earned.min(self.saved_max);
     }
 
-    /// As many of these as may be done now.
+    /// Spends as many of the wanted ones as the rate allows now; returns how many.
     fn spend(&mut self, wanted: usize) -> usize {
         #[allow(
             clippy::cast_possible_truncation,

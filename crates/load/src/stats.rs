@@ -17,7 +17,7 @@ use crate::failure::Failure;
 
 /// The longest time that is kept exactly; no visitor waits that long.
 const LATENCY_MAX: Duration = Duration::from_mins(1);
-/// Significant digits of a latency.
+/// The significant digits that are kept of a latency.
 const DIGITS: u8 = 3;
 
 /// The sums of one run. Visitors and the swarm add to them, reports read them.
@@ -31,15 +31,15 @@ pub(crate) struct Stats {
 /// Everything but the counts received.
 #[derive(Clone, Debug)]
 pub(crate) struct Totals {
-    /// Visitors who set out.
+    /// Visitors that set out.
     pub(crate) started: u64,
-    /// Visitors who received a count.
+    /// Visitors that received a count.
     pub(crate) connected: u64,
-    /// Visitors who left because they were asked to.
+    /// Visitors that left because they were asked to.
     pub(crate) left: u64,
-    /// Visitors who never received a count, by reason.
+    /// Visitors that never received a count, by reason.
     pub(crate) refused: BTreeMap<String, u64>,
-    /// Visitors who lost their connection later, by reason.
+    /// Visitors that lost their connection later, by reason.
     pub(crate) lost: BTreeMap<String, u64>,
     /// From the start of the connect to the first count, in microseconds.
     pub(crate) connect_to_count: Histogram<u64>,
@@ -87,7 +87,7 @@ impl Stats {
         *self.totals().lost.entry(failure.to_string()).or_default() += 1;
     }
 
-    /// How things stand.
+    /// All sums but the counts received.
     pub(crate) fn totals(&self) -> MutexGuard<'_, Totals> {
         self.totals.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -109,17 +109,17 @@ impl Totals {
         }
     }
 
-    /// Visitors who set out and have neither received a count nor been refused.
+    /// Visitors that set out and have neither received a count nor been refused.
     pub(crate) fn on_the_way(&self) -> u64 {
         self.started - self.connected - self.refused_sum()
     }
 
-    /// Visitors who could not connect.
+    /// Visitors that could not connect.
     pub(crate) fn refused_sum(&self) -> u64 {
         self.refused.values().sum()
     }
 
-    /// Visitors who lost their connection.
+    /// Visitors that lost their connection.
     pub(crate) fn lost_sum(&self) -> u64 {
         self.lost.values().sum()
     }

@@ -20,9 +20,9 @@ use crate::{
     visitor::{End, Slot, Visit},
 };
 
-/// When browsers that were refused or lost their connection have tried again twice.
+/// The wait before a visitor that was refused or lost tries again. Browsers have tried twice by then.
 const RECONNECT_AFTER: Duration = Duration::from_secs(2);
-/// For all visitors together; connections that are left then are dropped.
+/// The time in which all visitors together may leave. Connections that are left then are dropped.
 const LEAVE_WITHIN: Duration = Duration::from_secs(10);
 
 /// The visitors of one run, each in a task of its own.
@@ -35,7 +35,7 @@ pub(crate) struct Swarm {
     /// The visitors that were started, have not ended and were not asked to leave, in the order of their start.
     slots: BTreeMap<u64, Arc<Slot>>,
     next_id: u64,
-    /// When visitors were refused or lost that have not come back, in that order.
+    /// The times at which visitors were refused or lost that have not come back, the earliest first.
     missing: VecDeque<Instant>,
 }
 

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use serde::Serialize;
 
-/// What is known at one moment.
+/// What visitors and servers say at one moment.
 #[derive(Clone, Debug)]
 pub(crate) struct Evidence {
     /// The last count that each connected visitor received.
@@ -22,11 +22,11 @@ pub struct ServerSays {
     pub url: String,
     /// Users online; `None` if it did not say.
     pub count: Option<u64>,
-    /// Whether it vouches for that, or has an estimate.
+    /// Whether the server calls its count exact; otherwise it is an estimate.
     pub exact: Option<bool>,
 }
 
-/// What it comes to.
+/// The judgement over one moment.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct Verdict {
     /// Visitors of this program that were connected.
@@ -38,7 +38,7 @@ pub struct Verdict {
     pub others: u64,
     /// Visitors of this program that were last told another number.
     pub disagreeing: u64,
-    /// What they were told, and how many of them; the most common numbers alone.
+    /// The wrong numbers, each with how many visitors were told it; only the most common ones.
     pub told_instead: BTreeMap<u64, u64>,
     /// Servers that said another number, or nothing.
     pub servers_disagreeing: u64,
@@ -46,11 +46,11 @@ pub struct Verdict {
     pub servers: Vec<ServerSays>,
 }
 
-/// Wrong numbers that a report names.
+/// The most wrong numbers that a report names.
 const WRONG_NUMBERS_MAX: usize = 5;
 
 impl Verdict {
-    /// Weighs what is known.
+    /// Judges one moment.
     pub(crate) fn of(evidence: Evidence) -> Self {
         let Evidence { last_counts, servers, alone } = evidence;
         let connections = last_counts.len() as u64;

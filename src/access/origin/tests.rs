@@ -4,7 +4,7 @@ use proptest::prelude::*;
 use rstest::rstest;
 
 use super::*;
-use crate::fixtures::mutate::{mangled, mangled_text};
+use crate::fixtures::mutate::{mutated, mutated_text};
 
 /// Goal: the default lets in pages of the same host, whatever scheme the balancer leaves, and no
 /// others. Method: pairs of headers as browsers and balancers send them, and crooked ones.
@@ -146,11 +146,11 @@ fn any_origin() -> impl Strategy<Value = String> {
 
 proptest! {
     /// Goal: no header can make it panic, and none that is no origin is let in. Method: any bytes that a
-    /// header may hold, and origins mangled.
+    /// header may hold, and origins mutated.
     #[test]
     fn any_header_is_survived(
-        origin in prop_oneof![mangled(any_origin().prop_map(String::into_bytes)), any::<Vec<u8>>()],
-        host in mangled(any_host().prop_map(String::into_bytes)),
+        origin in prop_oneof![mutated(any_origin().prop_map(String::into_bytes)), any::<Vec<u8>>()],
+        host in mutated(any_host().prop_map(String::into_bytes)),
     ) {
         let mut headers = HeaderMap::new();
         let values = [(header::ORIGIN, origin), (header::HOST, host)];
@@ -192,11 +192,11 @@ proptest! {
         prop_assert_eq!(read.allow(Some(&other), None), is_listed);
     }
 
-    /// Goal: of a mangled list either every entry means something, or nothing is taken. Method: lists, mangled; what
+    /// Goal: of a mutated list either every entry means something, or nothing is taken. Method: lists, mutated; what
     /// an entry is printed as is the same entry, and lets a page in unless it stands for all below a name.
     #[test]
     fn mangled_lists_are_read_or_refused(
-        list in mangled_text(proptest::collection::vec(any_entry(), 1..3).prop_map(|list| list.join(","))),
+        list in mutated_text(proptest::collection::vec(any_entry(), 1..3).prop_map(|list| list.join(","))),
     ) {
         if let Ok(Origins::Listed(patterns)) = Origins::parse(&list) {
             prop_assert!((1..=list.split(',').count()).contains(&patterns.len()));

@@ -1,4 +1,4 @@
-//! Tests of listening, under a paused clock: gaps are closed by a report, deafness is found out.
+//! Tests of listening, under a paused clock: gaps are closed by a report, stalls is found out.
 
 #![allow(clippy::disallowed_methods, reason = "a test ends its tasks with its runtime")]
 
@@ -70,7 +70,7 @@ impl Stage {
         let metrics = Metrics::new("channel").unwrap();
         let store = Arc::clone(&channel) as Arc<dyn Store>;
         let listener =
-            Listener::new(store, Arc::clone(&view), Arc::clone(&resync), metrics.clone());
+            Subscriber::new(store, Arc::clone(&view), Arc::clone(&resync), metrics.clone());
         let task = tokio::task::spawn(listener.run(CancellationToken::new()));
         let stage = Self { channel, view, resync, metrics, _task: task };
         stage.pass(1).await;
@@ -179,7 +179,7 @@ async fn deafness_is_found_out() {
     stage.pass(990).await;
     assert_eq!(stage.subscriptions(), 1);
     stage.pass(200).await;
-    assert_eq!(stage.subscriptions(), 2, "it is deaf");
+    assert_eq!(stage.subscriptions(), 2, "it is stalled");
 }
 
 /// Goal: another cluster on the channel changes nothing here, and is told of once a minute. Method: its messages, of
@@ -225,5 +225,5 @@ async fn an_unsigned_message_is_a_reason_to_ask() {
     stage.deliver(Announcement::Unsigned(count(4))).await;
     let rung = tokio::time::timeout(Duration::from_millis(1), stage.resync.notified()).await;
     assert!(rung.is_err(), "nobody is asked for what is known");
-    assert_eq!(stage.subscriptions(), 1, "it is not deaf either");
+    assert_eq!(stage.subscriptions(), 1, "it is not stalled either");
 }

@@ -86,7 +86,7 @@ fn an_outage_shows_the_estimate() {
     let mut story = Story::new();
     story.answered(4, count(10, 7));
     assert!(story.view.shown(story.now).exact);
-    story.view.lose();
+    story.view.mark_unreachable();
     story.view.observe(local(6));
     assert_eq!(
         story.view.shown(story.now),
@@ -123,7 +123,7 @@ fn recovery_causes_no_dip() {
         story.view.shown(story.now),
         Shown { users: 11, revision: Revision(11), exact: true }
     );
-    story.view.lose();
+    story.view.mark_unreachable();
     assert_eq!(story.users(), 11);
 }
 
@@ -148,7 +148,7 @@ fn an_announcement_may_overtake_the_reply() {
     let sent = story.send(5);
     story.view.fold(count(11, 8), story.now);
     story.receive(sent, reply(count(11, 8)));
-    story.view.lose();
+    story.view.mark_unreachable();
     assert_eq!(story.users(), 11);
 }
 
@@ -162,11 +162,11 @@ fn a_lost_reply_counts_nobody_twice() {
     story.view.fold(count(1010, 8), story.now);
     assert_eq!(story.view.estimate(), 1010);
     story.view.report_ended();
-    story.view.lose();
+    story.view.mark_unreachable();
     story.view.fold(count(1011, 9), story.now);
     assert_eq!(story.users(), 1010, "it is not known who the other is");
     story.answered(1000, count(1012, 10));
-    story.view.lose();
+    story.view.mark_unreachable();
     assert_eq!(story.users(), 1012);
 }
 
@@ -204,7 +204,7 @@ fn the_end_of_a_recovery_tells_of_the_others() {
     story.answered(4, recovering(4, 8));
     story.view.fold(recovering(40, 9), story.now);
     story.view.fold(count(54, 10), story.now);
-    story.view.lose();
+    story.view.mark_unreachable();
     assert_eq!(story.users(), 54);
 
     let mut story = Story::new();
@@ -212,7 +212,7 @@ fn the_end_of_a_recovery_tells_of_the_others() {
     story.answered(4, recovering(4, 8));
     story.answered(4, count(54, 9));
     story.view.fold(count(55, 10), story.now);
-    story.view.lose();
+    story.view.mark_unreachable();
     assert_eq!(story.users(), 55);
 }
 
@@ -225,7 +225,7 @@ fn an_old_recovery_is_over() {
     story.view.fold(recovering(9, 9), story.now);
     story.view.fold(recovering(0, 0), story.now);
     story.view.fold(count(60, 11), story.now);
-    story.view.lose();
+    story.view.mark_unreachable();
     assert_eq!(story.users(), 60);
 }
 
@@ -250,7 +250,7 @@ fn a_late_answer_does_not_make_up_for_a_lost_one() {
         let late = story.send(0);
         let _lost = story.send(1000);
         story.view.report_ended();
-        story.view.lose();
+        story.view.mark_unreachable();
         story.receive(late, Reply { applied, ..reply(count(10, 7)) });
         story.view.fold(count(1010, 8), story.now);
         story.view.fold(count(1011, 9), story.now);
@@ -359,7 +359,7 @@ proptest! {
                 0 => story.answered(users, heard),
                 1 => story.view.fold(heard, story.now),
                 2 => {
-                    story.view.lose();
+                    story.view.mark_unreachable();
                 }
                 _ => story.view.observe(local(users)),
             }
@@ -386,7 +386,7 @@ proptest! {
                 0 => story.answered(users, count(others + users, revision)),
                 1 => story.answered(users, recovering(users, revision)),
                 _ => {
-                    story.view.lose();
+                    story.view.mark_unreachable();
                     story.view.observe(local(users));
                 }
             }

@@ -9,7 +9,7 @@ use crate::{
     access::origin::Origins,
     core::tally::Tally,
     engine::{admission::Admission, flusher::Flusher, settings::SessionSettings},
-    fixtures::mutate::mangled_text,
+    fixtures::mutate::mutated_text,
     protocol::transport::Transports,
     telemetry::metrics::Metrics,
 };
@@ -153,7 +153,7 @@ fn any_query() -> impl Strategy<Value = String> {
     ];
     let parts = proptest::sample::select(parts.to_vec());
     let made = proptest::collection::vec(parts, 0..6).prop_map(|parts| parts.join("&"));
-    prop_oneof![mangled_text(whole), mangled_text(made)]
+    prop_oneof![mutated_text(whole), mutated_text(made)]
 }
 
 proptest! {

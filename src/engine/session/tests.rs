@@ -19,7 +19,7 @@ pub(crate) fn polled() -> Arc<Session> {
 
 fn carried_by(transport: Transport, outbox: Outbox<Arc<TcpStream>>) -> Arc<Session> {
     let permit = Arc::new(Semaphore::new(1)).try_acquire_owned().expect("there is one");
-    let budget = Bucket::new(1, CLIENT_BYTES_PER_SECOND, Instant::now());
+    let budget = TokenBucket::new(1, CLIENT_BYTES_PER_SECOND, Instant::now());
     let id = SessionId::new(0);
     Arc::new(Session::new(id, transport, outbox, budget, permit, Instant::now()))
 }

@@ -2,7 +2,7 @@
 
 #![allow(clippy::disallowed_methods, reason = "a test ends its tasks with its runtime")]
 
-use std::net::SocketAddr;
+use std::{net::SocketAddr, time::Duration};
 
 use rstest::rstest;
 use tokio::{
@@ -65,7 +65,7 @@ impl Server {
             listener: bound,
             serve: HttpService { router, engine: served, timeouts: TIMEOUTS },
             unacknowledged_for: PATIENCE,
-            places: Arc::new(Semaphore::new(10)),
+            permits: Arc::new(Semaphore::new(10)),
             unserved: metrics.refused.with_label_values(&["descriptors"]),
         };
         let stop = CancellationToken::new();

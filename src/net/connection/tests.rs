@@ -11,8 +11,8 @@ pub(crate) async fn pair() -> (Connection, TcpStream) {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let client = TcpStream::connect(listener.local_addr().unwrap()).await.unwrap();
     let (accepted, _) = listener.accept().await.unwrap();
-    let place = Arc::new(Semaphore::new(1)).try_acquire_owned().unwrap();
-    (Connection::new(accepted, Duration::from_secs(20), place).unwrap(), client)
+    let permit = Arc::new(Semaphore::new(1)).try_acquire_owned().unwrap();
+    (Connection::new(accepted, Duration::from_secs(20), permit).unwrap(), client)
 }
 
 /// Goal: shutting the socket down ends a read that waits. Method: a read on an idle socket, shut down from another task.

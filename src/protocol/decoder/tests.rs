@@ -3,7 +3,7 @@
 use proptest::{collection::vec, prelude::*};
 
 use super::*;
-use crate::fixtures::mutate::mangled;
+use crate::fixtures::mutate::mutated;
 
 const BYTES_MAX: usize = 1000;
 
@@ -92,10 +92,10 @@ proptest! {
         prop_assert_eq!(hear(&bytes, &pieces), (expected, Ok(())));
     }
 
-    /// Goal: no bytes panic or are held without bound, and cutting them changes nothing. Method: messages, mangled.
+    /// Goal: no bytes panic or are held without bound, and cutting them changes nothing. Method: messages, mutated.
     #[test]
     fn any_bytes_may_come(
-        bytes in mangled(
+        bytes in mutated(
             vec(any_message(), 1..4)
                 .prop_map(|messages| messages.into_iter().flat_map(|(bytes, _)| bytes).collect())
         ),

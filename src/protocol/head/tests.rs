@@ -4,7 +4,7 @@ use proptest::prelude::*;
 use rstest::rstest;
 
 use super::*;
-use crate::fixtures::mutate::mangled;
+use crate::fixtures::mutate::mutated;
 
 const HEAD: &str = "GET /socket.io/?EIO=4&transport=websocket HTTP/1.1\r\nHost: here:3000\r\n\
     Connection: keep-alive, Upgrade\r\nUpgrade: WebSocket\r\nOrigin: https://here\r\n\
@@ -137,7 +137,7 @@ proptest! {
     /// Goal: no bytes panic, what is taken has a whole head, and both readers agree on it. Method: a plain request,
     /// mutated.
     #[test]
-    fn any_bytes_may_come(bytes in mangled(Just(HEAD.as_bytes().to_vec()))) {
+    fn any_bytes_may_come(bytes in mutated(Just(HEAD.as_bytes().to_vec()))) {
         let mut headers = PlainHeaders::default();
         if let Some((head, _, rest)) = Head::parse_plain(&bytes, &mut headers) {
             let whole = &bytes[..bytes.len() - rest.len()];

@@ -35,8 +35,9 @@ use tokio::{
 };
 
 use super::{
-    address::SentinelAddress,
-    fault::{self, Secrets},
+    error::{self, Secrets},
+    url::SentinelAddress,
+    waits::SentinelWaits,
 };
 use crate::{store::StoreError, telemetry::escaped::Escaped};
 
@@ -58,17 +59,6 @@ pub(super) struct Sentinels {
     last: watch::Sender<Option<Primary>>,
     /// Whether the log has told that no sentinel answers.
     told_of_silence: AtomicBool,
-}
-
-/// How long the steps of finding the primary may take.
-#[derive(Clone, Copy, Debug)]
-pub(super) struct SentinelWaits {
-    /// For the first sentinel to answer.
-    pub(super) answer: Duration,
-    /// For a connection to be made and for the server to say its role.
-    pub(super) connect: Duration,
-    /// Between two looks whether the primary is another one by now.
-    pub(super) look: Duration,
 }
 
 /// A server that is, or was, the primary.
@@ -159,7 +149,7 @@ impl Sentinels {
     }
 
     /// Looks from time to time, until the sentinels name another primary. Asking costs less than it takes to
-    /// trust a subscription to their messages, which could be deaf.
+    /// trust a subscription to their messages, which could be stalled.
     async fn replaced(&self, primary: &Primary) {
         loop {
             sleep(self.waits.look).await;
@@ -279,7 +269,7 @@ impl Sentinels {
                 "the sentinels name {candidate} as {}, and it is a replica",
                 self.name
             )))),
-            Err(error) => Err(fault::classify_of(&format!("{candidate}: "), &error, &self.secrets)),
+            Err(error) => Err(error::classify_of(&format!("{candidate}: "), &error, &self.secrets)),
         }
     }
 
@@ -311,7 +301,7 @@ impl Sentinels {
         for failure in failures {
             let Failure::NoAnswer(sentinel, error) = failure else { continue };
             let whom = format!("the sentinel at {sentinel}: ");
-            let error = fault::classify_of(&whom, error, &self.secrets);
+            let error = error::classify_of(&whom, error, &self.secrets);
             if worst.is_none() || !matches!(error, StoreError::Unreachable(_)) {
                 worst = Some(error);
             }

@@ -75,7 +75,7 @@ impl Model {
 
     /// All is gone. A second loss while the first is still being told of is left out: it would have to happen within
     /// the time that a message takes.
-    fn lose(&mut self) {
+    fn mark_unreachable(&mut self) {
         if self.calm && !self.channel.iter().any(|count| count.recovering) && !self.recovering {
             (self.ours, self.others, self.fence) = (0, 0, Sequence(0));
             (self.revision, self.shown) = (0, None);
@@ -126,7 +126,7 @@ fn check_estimate(steps: &[(u8, u64)]) {
             3 if !under_way.is_empty() => {
                 under_way.remove(which);
                 story.view.report_ended();
-                story.view.lose();
+                story.view.mark_unreachable();
             }
             4 => {
                 if let Some(count) = model.channel.pop_front() {
@@ -139,9 +139,9 @@ fn check_estimate(steps: &[(u8, u64)]) {
                 while let Some(index) = under_way.iter().position(|(.., answer)| answer.is_none()) {
                     under_way.remove(index);
                     story.view.report_ended();
-                    story.view.lose();
+                    story.view.mark_unreachable();
                 }
-                model.lose();
+                model.mark_unreachable();
             }
             6 => model.others_report(),
             7 => model.recover(),

@@ -6,7 +6,7 @@ use proptest::prelude::*;
 
 use super::super::*;
 use crate::{
-    access::{origin::Origins, rate_limit::Bucket},
+    access::{origin::Origins, rate_limit::TokenBucket},
     core::tally::Tally,
     engine::{
         admission::Admission, flusher::Flusher, settings::SessionSettings, upgrade::Opening,
@@ -213,7 +213,7 @@ proptest! {
             let mut model = Model::new(connection);
             for event in events {
                 // A minute passes for what the client may say.
-                model.session.state().budget = Bucket::new(u64::MAX, 1, Instant::now());
+                model.session.state().budget = TokenBucket::new(u64::MAX, 1, Instant::now());
                 model.happens(event);
             }
         });

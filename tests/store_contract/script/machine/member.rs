@@ -78,7 +78,7 @@ impl Member {
     pub(super) fn give_up(&mut self, made: &Made) {
         self.view.report_ended();
         if made.name == self.name && made.sent.sequence > self.answered {
-            self.view.lose();
+            self.view.mark_unreachable();
         }
     }
 

@@ -98,7 +98,7 @@ impl<'a, 'b> World<'a, 'b> {
             }
             Deed::StoreIsAway => {
                 for member in self.members.values_mut() {
-                    member.view.lose();
+                    member.view.mark_unreachable();
                 }
             }
             Deed::TimePasses { ms } => stage.wait(ms),

@@ -3,7 +3,7 @@
 //!
 //! No error quotes an address, and what [`shown_url`] makes of one holds no credential.
 
-use std::fmt;
+use std::{fmt, time::Duration};
 
 use deadpool_redis::redis::{
     ConnectionInfo, IntoConnectionInfo,
@@ -11,13 +11,17 @@ use deadpool_redis::redis::{
 };
 use url::Url;
 
-use super::{KEEPALIVE_IDLE, KEEPALIVE_INTERVAL, KEEPALIVE_PROBES};
-
 /// Where a sentinel listens unless its address says otherwise.
 const SENTINEL_PORT: u16 = 26379;
 
 /// The most sentinels that are asked. Deployments have three or five; each costs every instance a connection.
 const SENTINELS_MAX: usize = 16;
+
+/// Keepalive: a peer that vanished is noticed after 2 s + 3 × 1 s of silence. It ends a subscription that would
+/// otherwise stay open and receive nothing, since a subscriber never sends anything.
+const KEEPALIVE_IDLE: Duration = Duration::from_secs(2);
+const KEEPALIVE_INTERVAL: Duration = Duration::from_secs(1);
+const KEEPALIVE_PROBES: u32 = 3;
 
 /// Settings that no store can be made of. It never quotes the URL, which holds the password.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -307,5 +311,5 @@ impl fmt::Display for Address {
 }
 
 #[cfg(test)]
-#[path = "address/tests.rs"]
+#[path = "url/tests.rs"]
 mod tests;

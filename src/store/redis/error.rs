@@ -1,14 +1,13 @@
-//! What went wrong, in the words of [`StoreError`], and whether the connection can still be used.
-//!
-//! Texts from outside pass through [`Secrets::redact`] here; nothing else turns them into errors.
+//! Turns errors of Redis into [`StoreError`]s, and decides whether the connection can still be used. All text from outside
+//! passes through [`Secrets::redact`].
 
 use deadpool_redis::redis::{ConnectionInfo, ErrorKind, RedisConnectionInfo, RedisError};
 
-use super::address::Address;
+use super::url::Address;
 use crate::{store::StoreError, telemetry::escaped::Escaped};
 
-/// What a server says while it takes no writes, and will again by itself or by an operator's hand.
-/// The last ones are a cluster's, whose slots are on the move or are not where the address leads.
+/// Error codes of a server that does not accept writes for now. The last ones come from a Redis Cluster whose slots are being
+/// moved, or are on another node than the address names.
 const REFUSALS: [&str; 12] = [
     "READONLY",
     "LOADING",
@@ -26,21 +25,21 @@ const REFUSALS: [&str; 12] = [
 
 const DENIALS: [&str; 3] = ["NOAUTH", "WRONGPASS", "NOPERM"];
 
-/// The start of what a server with too many clients says, as a plain `ERR`.
+/// The beginning of the message of a server with too many clients. Its code is a plain `ERR`.
 const CROWDED: &str = "max number of clients";
 
-/// The start of what servers say, as a plain `ERR`, if a script does what its user may not: before Redis 7.2, and Valkey.
+/// The beginnings of the messages for a script that does what its user may not do, in Redis before 7.2 and in Valkey. Their
+/// code is a plain `ERR`.
 const NOT_IN_SCRIPTS: [&str; 2] = ["The user executing the script can't", "ACL failure in script"];
 
-/// The start of what a server that wants a password says to a command as long as ours.
+/// The beginning of the message of a server that wants a password, when it is sent a command as long as a report.
 const UNAUTHENTICATED: &str = "Protocol error: unauthenticated";
 
-/// Answers of a server that is not, or no longer, the one its name stands for. A replica that does not serve
-/// stale data says so before it says that it is read-only, and a primary without replicas may be one that a
-/// failover has passed by.
+/// Error codes of a server that is not, or no longer, the primary. `MASTERDOWN` comes from a replica that does not serve stale
+/// data. `NOREPLICAS` may come from a former primary that lost its replicas to a new one.
 const NO_PRIMARY: [&str; 3] = ["READONLY", "MASTERDOWN", "NOREPLICAS"];
 
-/// Users and passwords, kept to be taken out of whatever others say.
+/// Users and passwords, which are removed from all text that is shown.
 pub(super) struct Secrets(Vec<String>);
 
 impl Secrets {
@@ -56,7 +55,7 @@ impl Secrets {
         Self(words.flatten().filter(|word| !word.is_empty()).map(str::to_owned).collect())
     }
 
-    /// The text without any of them, and safe to show.
+    /// Removes users and passwords from the text, and escapes it.
     pub(super) fn redact(&self, text: &str) -> Escaped {
         let redacted = |text: String, secret: &String| text.replace(secret.as_str(), "***");
         self.0.iter().fold(text.to_owned(), redacted).into()
@@ -67,7 +66,7 @@ pub(super) fn classify(error: &RedisError, secrets: &Secrets) -> StoreError {
     classify_of("", error, secrets)
 }
 
-/// The same for an error of one server among several: `whom` comes before the words of the error.
+/// The same for an error of one server among several. `whom`, the server, is put before the message.
 pub(super) fn classify_of(whom: &str, error: &RedisError, secrets: &Secrets) -> StoreError {
     let text = secrets.redact(&format!("{whom}{error}"));
     let code = error.code().unwrap_or_default();
@@ -91,8 +90,7 @@ pub(super) fn classify_of(whom: &str, error: &RedisError, secrets: &Secrets) -> 
     StoreError::Protocol(text)
 }
 
-/// True if the next call must not use this connection: it broke, or answers for a server that is no longer
-/// the one its name stands for.
+/// Whether the next call must not use this connection: it broke, or leads to a server that is not the primary any more.
 pub(super) fn spoils_connection(error: &RedisError) -> bool {
     error.is_io_error() || error.is_unrecoverable_error() || is_no_primary(error)
 }
@@ -110,7 +108,7 @@ mod tests {
     use rstest::rstest;
 
     use super::*;
-    use crate::fixtures::mutate::mangled_text;
+    use crate::fixtures::mutate::mutated_text;
 
     fn from_server(line: &str) -> RedisError {
         let value = parse_redis_value(format!("-{line}\r\n").as_bytes()).unwrap();
@@ -186,9 +184,9 @@ mod tests {
 
     proptest! {
         /// Goal: whatever a server says, nothing ends, and no secret passes. Method: lines of servers with a
-        /// secret in them, mangled.
+        /// secret in them, mutated.
         #[test]
-        fn any_line_of_a_server_is_classified(line in mangled_text(proptest::sample::select(&[
+        fn any_line_of_a_server_is_classified(line in mutated_text(proptest::sample::select(&[
             "READONLY You can't write, margaret, against a read only replica.",
             "WRONGPASS invalid pair margaret:hunter2",
             "ERR max number of clients reached by margaret with hunter2",

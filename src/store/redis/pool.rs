@@ -1,7 +1,5 @@
-//! Makes the connections of the pool, to the one server or to the primary that sentinels name, and says when one
-//! of them leads to a server that is no longer the primary.
-//!
-//! It never sends a report, and nothing of it waits longer than its caller allows.
+//! Makes the connections of the pool, to the one server or to the primary that the sentinels name, and notices when a
+//! connection leads to a server that is no longer the primary. It never sends a report.
 
 use std::{fmt, sync::Arc};
 
@@ -11,34 +9,34 @@ use deadpool_redis::redis::{
 };
 
 use super::{
-    Waits,
-    address::Address,
-    fault::{self, Secrets},
+    error::{self, Secrets},
     sentinel::{Primary, Sentinels},
+    url::Address,
+    waits::Waits,
 };
 use crate::store::StoreError;
 
 /// A connection of the pool.
 pub(super) struct Link {
     pub(super) connection: MultiplexedConnection,
-    /// Whom it leads to.
+    /// The server that it leads to.
     pub(super) server: Arc<Server>,
 }
 
-/// A server that may be connected to again, for as long as it is the primary.
+/// A server to which connections may be made while it is the primary.
 pub(super) struct Server {
     pub(super) client: Client,
-    /// `None` if there are no sentinels: then it is the primary for ever.
+    /// `None` if there are no sentinels: then the server is always the primary.
     primary: Option<Primary>,
 }
 
-/// See the module's documentation. Clones share what they know of the sentinels.
+/// Makes connections to the primary. Clones share what they know of the sentinels.
 #[derive(Clone)]
 pub(super) struct Connector {
     target: Target,
     config: AsyncConnectionConfig,
     secrets: Arc<Secrets>,
-    /// For messages; without credentials.
+    /// The address without credentials, for messages.
     name: Arc<str>,
 }
 
@@ -50,8 +48,8 @@ enum Target {
 
 impl Connector {
     pub(super) fn new(address: Address, waits: &Waits, secrets: Arc<Secrets>) -> RedisResult<Self> {
-        // The response timeout is off: a waiter that gave up would lose the reply, and the command may run
-        // nevertheless. The whole call is bounded instead, and its connection dropped.
+        // The response timeout is off: the reply would be lost, although the command may run. Instead, the call as a whole
+        // has a limit, after which its connection is dropped.
         let config = AsyncConnectionConfig::new()
             .set_connection_timeout(Some(waits.connect))
             .set_response_timeout(None);
@@ -69,7 +67,7 @@ impl Connector {
         Ok(Self { target, config, secrets, name })
     }
 
-    /// The server that is the primary now. Only where sentinels have to be asked is it connected to for this.
+    /// The server that is the primary now. With sentinels this connects to it.
     pub(super) async fn server(&self) -> Result<Arc<Server>, StoreError> {
         match &self.target {
             Target::Server(server) => Ok(Arc::clone(server)),
@@ -89,7 +87,7 @@ impl Connector {
         Ok(Link { connection, server: Arc::clone(server) })
     }
 
-    /// Ends when this server is no longer the primary; never if there are no sentinels.
+    /// Resolves when this server is no longer the primary; never if there are no sentinels.
     pub(super) async fn left(&self, server: &Server) {
         match (&self.target, &server.primary) {
             (Target::Sentinels(sentinels), Some(primary)) => sentinels.left(primary).await,
@@ -98,7 +96,7 @@ impl Connector {
     }
 
     fn classify(&self, error: &RedisError) -> StoreError {
-        fault::classify(error, &self.secrets)
+        error::classify(error, &self.secrets)
     }
 
     fn leads_to_the_primary(&self, link: &Link) -> bool {

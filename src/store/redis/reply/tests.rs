@@ -4,7 +4,7 @@ use proptest::prelude::*;
 use rstest::rstest;
 
 use super::*;
-use crate::fixtures::mutate::mangled;
+use crate::fixtures::mutate::mutated;
 
 fn good_reply() -> Vec<Value> {
     let mut fields = vec![Value::Okay];
@@ -84,7 +84,7 @@ fn any_json() -> impl Strategy<Value = serde_json::Value> {
 /// As an instance is called, and as nobody is.
 fn any_name() -> impl Strategy<Value = Vec<u8>> {
     let name = Just(b"01a2011c-f814-765a-8ed8-cd16f884d799".to_vec());
-    prop_oneof![mangled(name), any::<Vec<u8>>()]
+    prop_oneof![mutated(name), any::<Vec<u8>>()]
 }
 
 proptest! {
@@ -139,7 +139,7 @@ proptest! {
     /// Goal: of a damaged announcement nothing absurd is believed, and what is read means what it says. Method:
     /// good ones with bytes changed, removed, repeated and inserted; what is read is written and read again.
     #[test]
-    fn mangled_announcements_are_read_or_refused(payload in mangled(any_count().prop_map(written))) {
+    fn mangled_announcements_are_read_or_refused(payload in mutated(any_count().prop_map(written))) {
         if let Ok(count) = unsigned(&payload) {
             prop_assert!(count.users <= WHOLE_MAX && count.revision.0 <= REVISION_MAX);
             prop_assert_eq!(unsigned(&written(count)).unwrap(), count);

@@ -2,6 +2,8 @@
 //!
 //! It reads files and asks the program for its help; it changes nothing.
 
+mod layers;
+
 use std::{
     collections::BTreeSet,
     ffi::OsStr,

@@ -1,0 +1,31 @@
+//! What the public routes look at.
+
+use std::{sync::Arc, time::Duration};
+
+use tokio::sync::{Semaphore, watch};
+use tokio_util::sync::CancellationToken;
+
+use crate::{
+    access::origin::{Origins, RefusalLog},
+    core::view::View,
+    telemetry::metrics::Metrics,
+};
+
+/// What the public routes look at.
+#[derive(Debug)]
+pub struct Site {
+    /// The view.
+    pub view: watch::Receiver<View>,
+    /// Which pages may read event streams.
+    pub origins: Origins,
+    /// Tells of pages that may not.
+    pub refusal_log: RefusalLog,
+    /// For counting streams, and refused ones.
+    pub metrics: Metrics,
+    /// One permit for each event stream.
+    pub permits: Arc<Semaphore>,
+    /// Least time between two events of a stream.
+    pub pace: Duration,
+    /// Ends all streams when clients are sent elsewhere.
+    pub closing: CancellationToken,
+}
