@@ -1,5 +1,5 @@
-//! `headcount health`: asks an instance's admin listener how it is, so that a container needs no other tool
-//! for its health check, and its operators none for its metrics.
+//! `headcount health`: asks an instance's admin listener whether it is well, or for its metrics. So a container needs no other
+//! tool for its health check.
 
 use std::{net::SocketAddr, time::Duration};
 
@@ -10,19 +10,19 @@ use hyper::{body::Bytes, client::conn::http1};
 use hyper_util::rt::TokioIo;
 use tokio::{net::TcpStream, time::timeout};
 
-/// An instance answers in a millisecond; one that takes this long is not well.
+/// How long the instance may take to answer. A healthy one takes a millisecond.
 const PATIENCE: Duration = Duration::from_secs(2);
-/// Metrics are some 30 kB, all else is one line.
+/// The longest answer that is read. Metrics have about 30 kB; other answers are one line.
 const ANSWER_BYTES_MAX: usize = 1024 * 1024;
 
-/// What an instance is asked.
+/// The question to an instance.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Question {
-    /// Whether the process is well.
+    /// Is the process alive?
     Alive,
-    /// Whether it may be sent visitors.
+    /// Is it ready for visitors?
     Ready,
-    /// Its metrics, as Prometheus reads them.
+    /// What are its metrics?
     Metrics,
 }
 
@@ -36,12 +36,12 @@ impl Question {
     }
 }
 
-/// What an instance says of itself.
+/// The answer of an instance.
 #[derive(Debug)]
 pub struct Answer {
-    /// Whether it answered 200.
+    /// Whether the status was 200.
     pub healthy: bool,
-    /// In its words.
+    /// The body.
     pub text: String,
 }
 

@@ -1,13 +1,13 @@
-//! The task that tells an application's sockets the count: view → sockets. It is the only one that emits.
+//! The task that tells an application's sockets the count. Nothing else emits counts.
 //!
 //! Two rules make it right:
 //!
-//! - A socket hears nothing until the count includes it. So the first value a client sees includes itself.
-//! - A count goes one of two ways. At first through the socket's queue, behind the acknowledgement of its connect: whatever
-//!   carries packets to the client looks at the queue first and then at the slot, and, held up between the two, would pass
-//!   by an acknowledgement that was queued meanwhile. After half a second by the slot for volatile packets, which holds the
-//!   newest alone, so that a slow client skips stale values and the last one always arrives. The queue is written before
-//!   the slot and never used again, or an older value would come after a newer one.
+//! - A socket is told nothing until the count includes it. So its first value includes itself.
+//! - For the first half second, counts go through the socket's queue, so that they come after the acknowledgement of the
+//!   connect. The library's writer reads the queue first and the slot for volatile packets second; a count in the slot could
+//!   overtake an acknowledgement that is queued in between. After that, counts go through the slot, which holds only the
+//!   newest, so that a slow client skips stale values and the last one always arrives. The queue is never used again, or an
+//!   older value could come after a newer one.
 
 use std::{sync::Arc, time::Duration};
 
@@ -29,53 +29,53 @@ use crate::{
     telemetry::metrics::observe,
 };
 
-/// How long a socket is told through its queue. Nobody is held up for so long between looking at the queue and at the slot,
-/// unless the whole process is.
+/// How long a socket is told through its queue: far longer than the library's writer takes between reading the queue and the
+/// slot.
 const YOUTH: Duration = Duration::from_millis(500);
-/// So many counts are left to a queue at most, which is the application's as well: with the default interval, those of a
-/// youth.
+/// The most counts in a queue, which the application uses too: with the default interval, those of half a second.
 const YOUNG_COUNTS_MAX: u8 = 10;
-/// So many sockets are told before others have their turn: about a millisecond of work.
+/// The sockets that are told before other tasks have their turn: about a millisecond of work.
 pub(super) const EMITS_AT_ONCE: usize = 256;
-/// How often to look for sockets that are gone, while there are some that only looking tells of.
+/// Time between two searches for sockets that are gone, while there are sockets without our disconnect handler.
 const LOOK_GAP: Duration = Duration::from_millis(50);
-/// How often otherwise: the library forgets to call a disconnect handler in one rare race only.
+/// The same while all sockets have our disconnect handler. In a rare race the library does not call it.
 const LOOK_GAP_WATCHED: Duration = Duration::from_secs(1);
-/// Between the two, looking takes at most one part in so many of the time.
+/// Searching takes at most this share of the time: one part in a hundred.
 const LOOK_SHARE: u32 = 100;
 
-/// Tells sockets the count.
+/// The state of the task.
 pub(super) struct Emitter<A: Adapter> {
     io: SocketIo<A>,
     roster: Arc<Roster<A>>,
     view: watch::Receiver<View>,
     pace: EmissionPace,
-    /// Who has been told a count, or would have been but for a full queue. Those who left are found by telling them.
+    /// The sockets that have been told a count, or could not be because of a full queue. Those that left are found when they
+    /// are told.
     listeners: Vec<Listener<A>>,
-    /// What every listener was last told, but for provisional ones; `None` if they were told different counts, so that an
-    /// emission follows.
+    /// The count that all listeners but the provisional ones were last told; `None` if they were told different counts. Then an
+    /// emission must follow.
     told: Option<u64>,
-    /// The changes by which those joined who were told the estimate, because the store was slow to count them. They are
-    /// told what all others are as soon as that includes them, or the store counts as away: within
-    /// [`crate::core::pace::ANSWER_OVERDUE`], which bounds this list.
+    /// The changes by which those sockets joined that were told the estimate because the store was slow to count them. They
+    /// are told what all others are told as soon as that includes them, or the store is unreachable. This takes at most
+    /// [`crate::core::pace::ANSWER_OVERDUE`], which bounds the list.
     provisional: Vec<Change>,
     next_look: Instant,
 }
 
-/// A socket that further counts are sent to.
+/// A socket that is told further counts.
 struct Listener<A: Adapter> {
     seat: Arc<Seat<A>>,
     joined_at: Instant,
-    /// The change by which it joined, if it must not be told a count that does not include it.
+    /// The change by which it joined, while it must not be told a count that does not include it.
     provisional: Option<Change>,
     last: Option<u64>,
-    /// How many counts it was told through its queue, and until when it is.
+    /// How many counts went through its queue, and until when they do.
     queued: u8,
     young_until: Option<Instant>,
 }
 
 impl<A: Adapter> Emitter<A> {
-    /// Sets it up, for emissions with at least `interval` between two; [`Emitter::run`] does the work.
+    /// An emitter with at least `interval` between two emissions. [`Emitter::run`] starts it.
     pub(super) fn new(
         io: SocketIo<A>,
         roster: Arc<Roster<A>>,
@@ -94,7 +94,7 @@ impl<A: Adapter> Emitter<A> {
         }
     }
 
-    /// Emits until `stop`.
+    /// Task: emits until `stop`.
     pub(super) async fn run(mut self, stop: CancellationToken) {
         while !stop.is_cancelled() {
             let now = Instant::now();
@@ -114,7 +114,7 @@ impl<A: Adapter> Emitter<A> {
         }
     }
 
-    /// Counts out who is gone.
+    /// Counts out the sockets that are gone.
     fn look(&mut self, now: Instant) {
         let unwatched = self.roster.look(self.io.of(SITE).as_ref());
         self.listeners.retain(|listener| listener.seat.is_taken());
@@ -125,7 +125,7 @@ impl<A: Adapter> Emitter<A> {
         self.next_look = end + gap;
     }
 
-    /// Does what is due now; returns when there will be something to do even if nothing changes.
+    /// Does what is due now. Returns when something is due next even if nothing changes.
     async fn act(&mut self, now: Instant) -> Option<Instant> {
         let view = *self.view.borrow_and_update();
         if self.provisional.extract_if(.., |change| view.shown_includes(*change, now)).count() > 0 {
@@ -136,7 +136,7 @@ impl<A: Adapter> Emitter<A> {
         if self.told != Some(view.shown(now).users) && !is_held_back {
             self.emit_to_all(&view, now).await;
         }
-        // What came during an emission is in the newest view only.
+        // Changes during an emission are in the newest view only.
         let view = *self.view.borrow();
         for newcomer in newcomers {
             self.let_in(newcomer, &view, now);
@@ -146,7 +146,7 @@ impl<A: Adapter> Emitter<A> {
         [next_emission, patience_ends].into_iter().flatten().min()
     }
 
-    /// Gives a newcomer its first value, even when nobody else's number changed; from now on emissions reach it.
+    /// Tells a newcomer its first value, and makes it a listener, which emissions reach.
     fn let_in(&mut self, newcomer: Newcomer<Arc<Seat<A>>>, view: &View, now: Instant) {
         let is_included = view.shown_includes(newcomer.change, now);
         let current_users = if is_included { view.shown(now).users } else { view.estimate() };
@@ -169,7 +169,7 @@ impl<A: Adapter> Emitter<A> {
         }
     }
 
-    /// One emission: everybody who has been let in is told, unless that is what it was told last.
+    /// Emits the count to all listeners that were told another one last.
     async fn emit_to_all(&mut self, view: &View, now: Instant) {
         let start = Instant::now();
         let current_users = view.shown(now).users;
@@ -178,7 +178,7 @@ impl<A: Adapter> Emitter<A> {
         while left > 0 {
             let end = left;
             left = left.saturating_sub(EMITS_AT_ONCE);
-            // Backwards, so that what takes the place of one that left has been told.
+            // Backwards, so that the listener that takes the place of a removed one has been told already.
             for index in (left..end).rev() {
                 match self.listeners[index].hear(current_users, view, now, &self.roster) {
                     Told::Yes => {}
@@ -197,7 +197,7 @@ impl<A: Adapter> Emitter<A> {
 }
 
 impl<A: Adapter> Listener<A> {
-    /// Tells what is shown, unless that does not include it, or is known to it.
+    /// Tells the listener the count, unless the count does not include it, or it was told the same last.
     fn hear(&mut self, current_users: u64, view: &View, now: Instant, roster: &Roster<A>) -> Told {
         if self.provisional.is_some_and(|change| !view.shown_includes(change, now)) {
             return Told::Yes;

@@ -12,18 +12,18 @@ use tokio::time::Instant;
 
 use super::site::Site;
 
-/// Short, since the number is alive; long enough that a README that many read costs little.
+/// Caching of badges: short, since the number changes, but long enough for a README that many people read.
 const CACHING: &str = "public, max-age=10";
-/// A picture opened by itself is a document: it may load and run nothing.
+/// A picture that is opened by itself is a document. It may load and run nothing.
 const POLICY: &str = "default-src 'none'; sandbox";
-/// Characters of a label: more is no badge any more.
+/// The most characters of a label.
 const LABEL_CHARACTERS_MAX: usize = 40;
-/// About the width of a character, in tenths of a pixel; the text is then fitted to what is calculated.
+/// The approximate width of a character, in tenths of a pixel. The text is fitted to the computed width.
 const CHARACTER_WIDTH: usize = 66;
-/// Between text and edge, on both sides together, in pixels.
+/// The space beside the text, on both sides together, in pixels.
 const PADDING: usize = 12;
 
-/// The query: what is to be written before the number, and the colour behind it.
+/// The query: the label before the number, and the colour behind the number.
 #[derive(Debug, Deserialize)]
 pub(super) struct Wishes {
     #[serde(default = "usual_label")]
@@ -40,7 +40,7 @@ fn usual_color() -> String {
     "green".to_owned()
 }
 
-/// What is drawn, all of it checked.
+/// A badge whose parts have been checked.
 #[derive(Debug)]
 struct Badge {
     label: String,
@@ -74,7 +74,7 @@ pub(super) async fn answer(
 }
 
 impl Badge {
-    /// `None` if a wish cannot be fulfilled.
+    /// Checks label and colour; `None` if one is not allowed.
     fn new(wishes: Wishes, number: String) -> Option<Self> {
         let color = Color::parse(&wishes.color)?;
         let length = wishes.label.chars().count();
@@ -114,7 +114,7 @@ impl Badge {
 }
 
 impl Color {
-    /// A name of a few, or 3 or 6 hexadecimal digits.
+    /// Parses the name of a colour, or 3 or 6 hexadecimal digits.
     fn parse(text: &str) -> Option<Self> {
         let named = match text {
             "green" => [0x2e, 0xa0, 0x43],
@@ -140,8 +140,8 @@ impl Color {
         }
     }
 
-    /// Black or white, whichever is easier to read on this colour: black from the relative luminance on at
-    /// which its contrast is the greater one (WCAG 2.2: `(L + 0.05) / 0.05 > 1.05 / (L + 0.05)`).
+    /// Black or white, whichever has the greater contrast on this colour. Black does from the relative luminance on at which
+    /// `(L + 0.05) / 0.05 > 1.05 / (L + 0.05)` (contrast ratio of WCAG 2.2).
     fn ink(self) -> &'static str {
         let linear = self.0.map(|part| (f64::from(part) / 255.0).powf(2.2));
         let luminance = 0.2126 * linear[0] + 0.7152 * linear[1] + 0.0722 * linear[2];
@@ -154,7 +154,7 @@ fn width(text: &str) -> usize {
     text.chars().count() * CHARACTER_WIDTH / 10 + PADDING
 }
 
-/// With a comma after every three digits.
+/// Writes a number with a comma between groups of three digits.
 fn grouped(number: u64) -> String {
     let digits = number.to_string();
     let mut grouped = String::new();
@@ -167,7 +167,7 @@ fn grouped(number: u64) -> String {
     grouped
 }
 
-/// Characters that no XML document may contain, and that `char::is_control` does not know.
+/// Whether no XML document may contain this character. `char::is_control` does not cover these.
 fn is_no_xml(character: char) -> bool {
     matches!(character, '\u{fffe}' | '\u{ffff}')
 }
