@@ -89,10 +89,7 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
-
-    fn count(users: u64, revision: u64) -> Count {
-        Count { users, revision: Revision(revision), recovering: false }
-    }
+    use crate::fixtures::count;
 
     /// Goal: the wire format is the documented one. Method: both directions, with and without the mark.
     #[test]
