@@ -71,7 +71,7 @@ use ::socketioxide::{
 };
 
 use crate::{cluster::member::Member, socketioxide::emitter::Emitter};
-use roster::{Roster, SITE};
+use roster::{CountedSockets, SITE};
 
 /// The Socket.IO client for browsers that `headcount serve` serves as `/socket.io/socket.io.js`. It has `io()`, receives
 /// events, and sends none.
@@ -123,7 +123,7 @@ pub fn counter<A: Adapter>(
     }
     let tally = member.tally().ok_or(CountError::CountsAlready)?;
     let metrics = member.own_metrics().clone();
-    let roster = Arc::new(Roster::new(tally, metrics, member.is_over()));
+    let roster = Arc::new(CountedSockets::new(tally, metrics, member.is_over()));
     let emitter =
         Emitter::new(io.clone(), Arc::clone(&roster), member.view(), member.emit_interval());
     member.run("emitter", emitter.run(member.stop()));
@@ -149,7 +149,7 @@ pub enum CountError {
 
 /// Counts sockets of one namespace; made by [`counter`]. All clones are the same counter. It stops when the member leaves.
 pub struct Counter<A: Adapter = LocalAdapter> {
-    roster: Arc<Roster<A>>,
+    roster: Arc<CountedSockets<A>>,
 }
 
 impl<A: Adapter> Counter<A> {

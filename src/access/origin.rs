@@ -140,17 +140,17 @@ impl RefusalLog {
     }
 
     /// What to log, unless the limit forbids it.
-    fn admit(&self, headers: [Option<&[u8]>; 2], now: Instant) -> Option<Refusal> {
+    fn admit(&self, headers: [Option<&[u8]>; 2], now: Instant) -> Option<RefusalLine> {
         let others = self.0.admit(now)?;
         let [origin, host] =
             headers.map(|value| value.map_or_else(|| "(none)".into(), Escaped::of_bytes));
-        Some(Refusal { origin, host, others })
+        Some(RefusalLine { origin, host, others })
     }
 }
 
 /// A log line about a refused page.
 #[derive(Debug, PartialEq, Eq)]
-struct Refusal {
+struct RefusalLine {
     origin: Escaped,
     host: Escaped,
     /// Requests that were refused since the last line.

@@ -38,7 +38,7 @@ impl Question {
 
 /// The answer of an instance.
 #[derive(Debug)]
-pub struct Answer {
+pub struct Health {
     /// Whether the status was 200.
     pub healthy: bool,
     /// The body.
@@ -49,12 +49,12 @@ pub struct Answer {
 ///
 /// # Errors
 /// If it does not answer within two seconds, or not in HTTP.
-pub async fn ask(address: SocketAddr, question: Question) -> anyhow::Result<Answer> {
+pub async fn ask(address: SocketAddr, question: Question) -> anyhow::Result<Health> {
     let asked = timeout(PATIENCE, get(address, question.path())).await;
     asked.with_context(|| format!("no answer from {address} within {PATIENCE:?}"))?
 }
 
-async fn get(address: SocketAddr, path: &str) -> anyhow::Result<Answer> {
+async fn get(address: SocketAddr, path: &str) -> anyhow::Result<Health> {
     let stream =
         TcpStream::connect(address).await.with_context(|| format!("failed to reach {address}"))?;
     let (mut sender, connection) = http1::handshake(TokioIo::new(stream)).await?;
@@ -68,7 +68,7 @@ async fn get(address: SocketAddr, path: &str) -> anyhow::Result<Answer> {
         let body = Limited::new(response.into_body(), ANSWER_BYTES_MAX).collect().await;
         let body =
             body.map_err(|error| anyhow::anyhow!(error)).context("failed to read the answer")?;
-        anyhow::Ok(Answer { healthy, text: String::from_utf8_lossy(&body.to_bytes()).into_owned() })
+        anyhow::Ok(Health { healthy, text: String::from_utf8_lossy(&body.to_bytes()).into_owned() })
     };
     tokio::pin!(exchange, connection);
     tokio::select! {

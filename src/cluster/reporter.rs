@@ -16,7 +16,7 @@ use tokio_util::sync::CancellationToken;
 use crate::{
     core::{
         count::{Incarnation, Sequence},
-        pace::{Answer, REPORT_GAP_MIN, ReportPace},
+        pace::{Feedback, REPORT_GAP_MIN, ReportPace},
         report::{REAPED_MAX, Reply, Report, ReportKind},
         tally::Local,
         view::{SentReport, View},
@@ -48,7 +48,7 @@ pub struct Reporter {
     pace: ReportPace,
     /// The kind of the next report. It is an audit if the last report may have been applied in part.
     kind: ReportKind,
-    under_way: JoinSet<Outcome>,
+    under_way: JoinSet<ReportOutcome>,
     /// The kinds of trouble that were logged since the last log line that says the store answers.
     troubles: Vec<String>,
     reachable_since: Option<Instant>,
@@ -68,7 +68,7 @@ pub struct ReporterSettings {
 }
 
 #[derive(Debug)]
-struct Outcome {
+struct ReportOutcome {
     incarnation: Incarnation,
     sent: SentReport,
     result: Result<Reply, StoreError>,
@@ -165,7 +165,7 @@ impl Reporter {
         let sent = SentReport { sequence: report.sequence, local, at: now };
         let incarnation = self.incarnation;
         self.under_way.spawn(async move {
-            Outcome { incarnation, sent, result: store.report(report).await }
+            ReportOutcome { incarnation, sent, result: store.report(report).await }
         });
     }
 
@@ -176,7 +176,7 @@ impl Reporter {
         Report { incarnation, sequence, users, seen, lease, kind }
     }
 
-    fn settle(&mut self, outcome: Outcome) {
+    fn settle(&mut self, outcome: ReportOutcome) {
         let now = Instant::now();
         let sent = outcome.sent;
         self.view.send_if_modified(|view| {
@@ -293,8 +293,8 @@ fn trouble(error: &StoreError) -> String {
     }
 }
 
-fn answer(reply: &Reply) -> Answer {
-    Answer {
+fn answer(reply: &Reply) -> Feedback {
+    Feedback {
         instances: reply.instances,
         unannounced: reply.count.revision > reply.announced,
         more_to_reap: reply.reaped >= REAPED_MAX,

@@ -111,7 +111,7 @@ impl ReportPace {
     }
 
     /// Records the answer to the report that was sent at `sent_at`.
-    pub fn answered(&mut self, sent_at: Instant, answer: Answer, now: Instant) {
+    pub fn answered(&mut self, sent_at: Instant, answer: Feedback, now: Instant) {
         self.land(sent_at);
         self.answered = self.answered.max(Some(sent_at));
         self.failures = 0;
@@ -158,7 +158,7 @@ impl ReportPace {
 
 /// What an answered report tells the pace.
 #[derive(Clone, Copy, Debug)]
-pub struct Answer {
+pub struct Feedback {
     /// Live instances.
     pub instances: u32,
     /// The store holds a revision it has not published yet.

@@ -19,13 +19,13 @@ pub const NEWCOMER_PATIENCE: Duration = Duration::from_millis(250);
 /// Counts the connections of this instance.
 #[derive(Debug)]
 pub struct Tally<V> {
-    state: Mutex<State<V>>,
+    state: Mutex<TallyState<V>>,
     /// The newest local count. Changes between two reads of the reporter merge here.
     local: watch::Sender<Local>,
 }
 
 #[derive(Debug)]
-struct State<V> {
+struct TallyState<V> {
     local: Local,
     /// In the order of joining, so the front has waited longest. At most one entry for each presence.
     newcomers: VecDeque<Newcomer<V>>,
@@ -63,7 +63,7 @@ impl<V> Tally<V> {
 
     /// A tally without connections, which publishes its count on an existing channel. No other tally may publish there.
     pub(crate) fn publishing_to(local: watch::Sender<Local>) -> Arc<Self> {
-        let state = State { local: Local::default(), newcomers: VecDeque::new() };
+        let state = TallyState { local: Local::default(), newcomers: VecDeque::new() };
         Arc::new(Self { state: Mutex::new(state), local })
     }
 
@@ -121,7 +121,7 @@ impl<V> Tally<V> {
 
     /// Records a change and publishes it under the lock, so that the published counts are in order, and a task that sees a
     /// change also finds its newcomer.
-    fn record(&self, state: &mut State<V>, by: i64) -> Change {
+    fn record(&self, state: &mut TallyState<V>, by: i64) -> Change {
         let users = state.local.users.checked_add_signed(by);
         state.local.users = users.expect("a presence leaves once, so the count cannot pass zero");
         state.local.change.0 += 1;
@@ -130,7 +130,7 @@ impl<V> Tally<V> {
     }
 
     /// Ignores that the lock is poisoned: every critical section leaves the state consistent.
-    fn state(&self) -> MutexGuard<'_, State<V>> {
+    fn state(&self) -> MutexGuard<'_, TallyState<V>> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }

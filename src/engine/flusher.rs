@@ -13,11 +13,11 @@ use super::session::Session;
 /// each session.
 #[derive(Clone, Debug, Default)]
 pub struct Flusher {
-    shared: Arc<Shared>,
+    shared: Arc<Handovers>,
 }
 
 #[derive(Debug, Default)]
-struct Shared {
+struct Handovers {
     handed_over: Mutex<Vec<Weak<Session>>>,
     news: Notify,
 }

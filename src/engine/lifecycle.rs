@@ -21,7 +21,7 @@ use super::{
     outbox::Outbox,
     reason::{End, EndReason, Refusal},
     registry::Registry,
-    session::{Check, Membership, Session, State, shut_down},
+    session::{Check, Membership, Session, SessionState, shut_down},
     session_id::SessionId,
     settings::{JOIN_TIMEOUT, POLL_GAP_MAX, SessionSettings},
 };
@@ -126,7 +126,7 @@ impl Engine {
     pub(super) fn look_after(
         &self,
         session: &Session,
-        mut state: MutexGuard<'_, State>,
+        mut state: MutexGuard<'_, SessionState>,
         now: Instant,
     ) {
         match state.check(now, self.poll_gap()) {
@@ -140,7 +140,7 @@ impl Engine {
     }
 
     /// Plans a check of the session at `at`, unless an earlier one is planned.
-    pub(super) fn check_by(&self, session: &Session, state: &mut State, at: Instant) {
+    pub(super) fn check_by(&self, session: &Session, state: &mut SessionState, at: Instant) {
         if state.check_at.is_none_or(|known| at < known) {
             state.check_at = Some(at);
             self.sessions.check_at(at, session.id().key());
@@ -270,7 +270,7 @@ impl Engine {
         self.check_by(session, &mut state, now + JOIN_TIMEOUT);
     }
 
-    fn count_out(&self, state: &mut State, reason: EndReason) {
+    fn count_out(&self, state: &mut SessionState, reason: EndReason) {
         if state.membership.take().is_none() {
             return;
         }
@@ -301,7 +301,7 @@ impl Engine {
     pub(super) fn finish_sending(
         &self,
         session: &Arc<Session>,
-        mut state: MutexGuard<'_, State>,
+        mut state: MutexGuard<'_, SessionState>,
         sent: bool,
     ) -> Result<(), End> {
         let stuck = state.outbox.becomes_stuck();

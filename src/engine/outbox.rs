@@ -62,7 +62,7 @@ impl Sink for Arc<TcpStream> {
 #[derive(Debug)]
 pub struct Outbox<S> {
     carrier: Carrier<S>,
-    counts: Counts,
+    counts: CountGate,
     /// What is sent before any count. On a websocket: frames, of which the first may be sent in part. By polling: packets
     /// with separators between them.
     rest: Vec<u8>,
@@ -90,7 +90,7 @@ enum Carrier<S> {
 
 /// Whether counts may be sent.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Counts {
+enum CountGate {
     Silent,
     Open,
     Closed,
@@ -125,7 +125,7 @@ impl<S: Sink> Outbox<S> {
     fn new(carrier: Carrier<S>) -> Self {
         Self {
             carrier,
-            counts: Counts::Silent,
+            counts: CountGate::Silent,
             rest: Vec::new(),
             newest: None,
             generation: Generation::default(),
@@ -151,8 +151,8 @@ impl<S: Sink> Outbox<S> {
     /// Begins a membership. A count that an earlier membership was to be told is dropped.
     pub fn join(&mut self) -> Generation {
         self.newest = None;
-        if self.counts != Counts::Closed {
-            self.counts = Counts::Silent;
+        if self.counts != CountGate::Closed {
+            self.counts = CountGate::Silent;
         }
         self.generation.0 = self.generation.0.wrapping_add(1);
         self.generation
@@ -166,10 +166,10 @@ impl<S: Sink> Outbox<S> {
     /// Allows counts to be sent, now that the join has been acknowledged. Returns whether the session must be added to the
     /// broadcaster's list, or `None` if this membership is over.
     pub fn open(&mut self, generation: Generation) -> Option<bool> {
-        if self.counts == Counts::Closed || generation != self.generation {
+        if self.counts == CountGate::Closed || generation != self.generation {
             return None;
         }
-        self.counts = Counts::Open;
+        self.counts = CountGate::Open;
         Some(!mem::replace(&mut self.listed, true))
     }
 
@@ -228,17 +228,17 @@ impl<S: Sink> Outbox<S> {
     }
 
     fn fail(&mut self) {
-        (self.counts, self.newest, self.rest) = (Counts::Closed, None, Vec::new());
+        (self.counts, self.newest, self.rest) = (CountGate::Closed, None, Vec::new());
     }
 
     /// Tells the client a count that is newer than all before: writes it, or puts it into the slot.
     pub fn tell(&mut self, frame: &CountFrame) -> Told {
         match self.counts {
-            Counts::Silent | Counts::Closed => return Told::Gone,
-            Counts::Open if self.rest.is_empty() && self.newest.is_none() => {
+            CountGate::Silent | CountGate::Closed => return Told::Gone,
+            CountGate::Open if self.rest.is_empty() && self.newest.is_none() => {
                 self.write_count(frame);
             }
-            Counts::Open => self.newest = Some(frame.users()),
+            CountGate::Open => self.newest = Some(frame.users()),
         }
         if self.becomes_stuck() { Told::Stuck } else { Told::Taken }
     }

@@ -21,7 +21,7 @@ use super::{
     lifecycle::{Engine, charge},
     outbox::Outbox,
     reason::{End, EndReason, Refusal},
-    session::{Session, State},
+    session::{Session, SessionState},
 };
 use crate::{
     access::rate_limit::CLIENT_BYTES_PER_SECOND,
@@ -121,7 +121,7 @@ impl Engine {
 }
 
 /// Checks that polls carry the session.
-fn must_poll(state: &State) -> Result<(), Refusal> {
+fn must_poll(state: &SessionState) -> Result<(), Refusal> {
     match state.carrier() {
         Some(Transport::Polling) => Ok(()),
         Some(Transport::Websocket) => Err(Refusal::BadRequest),

@@ -39,12 +39,12 @@ pub struct Session {
     began_by: Transport,
     /// The tick of the ping wheel at which the unanswered ping was sent; 0 if none is unanswered.
     pinged: AtomicU64,
-    state: Mutex<State>,
+    state: Mutex<SessionState>,
 }
 
 /// The part of a session that changes.
 #[derive(Debug)]
-pub(super) struct State {
+pub(super) struct SessionState {
     pub(super) outbox: Outbox<Arc<TcpStream>>,
     /// The connection's place in the count, while the client is in the namespace.
     pub(super) membership: Option<Presence<Membership>>,
@@ -116,7 +116,7 @@ impl Session {
         now: Instant,
     ) -> Self {
         let unpolled_since = (began_by == Transport::Polling).then_some(now);
-        let state = State {
+        let state = SessionState {
             outbox,
             membership: None,
             ended: None,
@@ -143,7 +143,7 @@ impl Session {
     }
 
     /// Every critical section leaves the state whole.
-    pub(super) fn state(&self) -> MutexGuard<'_, State> {
+    pub(super) fn state(&self) -> MutexGuard<'_, SessionState> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
@@ -198,7 +198,7 @@ impl Session {
     }
 }
 
-impl State {
+impl SessionState {
     /// The transport that carries the session; `None` once it has ended.
     pub(super) fn carrier(&self) -> Option<Transport> {
         if self.outbox.is_polled() {

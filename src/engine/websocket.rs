@@ -46,7 +46,7 @@ const NORMAL_CLOSURE: u16 = 1000;
 
 /// The reading end of a websocket.
 #[derive(Debug)]
-struct Reader {
+struct WebsocketReader {
     connection: Connection,
     decoder: FrameDecoder,
 }
@@ -62,7 +62,7 @@ impl Engine {
     ) {
         connection.prefer_new_data();
         let decoder = FrameDecoder::new(self.settings().payload_bytes_max);
-        let mut reader = Reader { connection, decoder };
+        let mut reader = WebsocketReader { connection, decoder };
         let session = match opening {
             Opening::New(permit) => self.open_websocket(reader.connection.stream(), permit, answer),
             Opening::Unwanted => return reader.turn_away(&answer).await,
@@ -106,7 +106,7 @@ impl Drop for EndGuard<'_> {
     }
 }
 
-impl Reader {
+impl WebsocketReader {
     /// Answers the handshake of a websocket that is not needed, and closes it.
     async fn turn_away(&mut self, answer: &[u8]) {
         let stream = self.connection.stream();

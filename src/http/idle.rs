@@ -37,11 +37,11 @@ enum Phase {
 /// The state of a connection, shared by its reader and its service.
 #[derive(Clone, Debug)]
 pub(super) struct Activity {
-    shared: Arc<Shared>,
+    shared: Arc<ActivityState>,
 }
 
 #[derive(Debug)]
-struct Shared {
+struct ActivityState {
     phase: Mutex<Phase>,
     /// Notified when the deadline may be earlier than before.
     changed: Notify,
@@ -51,7 +51,7 @@ impl Activity {
     /// The state of a new connection, which waits for its first request.
     pub(super) fn begin() -> Self {
         let phase = Mutex::new(Phase::Head(Instant::now()));
-        Self { shared: Arc::new(Shared { phase, changed: Notify::new() }) }
+        Self { shared: Arc::new(ActivityState { phase, changed: Notify::new() }) }
     }
 
     fn set(&self, phase: Phase) {

@@ -19,7 +19,7 @@ use tokio::{
 };
 use tokio_util::sync::CancellationToken;
 
-use super::roster::{Roster, SITE, Seat, Told, Way};
+use super::roster::{CountedSocket, CountedSockets, Delivery, SITE, Way};
 use crate::{
     core::{
         pace::EmissionPace,
@@ -46,12 +46,12 @@ const LOOK_SHARE: u32 = 100;
 /// The state of the task.
 pub(super) struct Emitter<A: Adapter> {
     io: SocketIo<A>,
-    roster: Arc<Roster<A>>,
+    roster: Arc<CountedSockets<A>>,
     view: watch::Receiver<View>,
     pace: EmissionPace,
     /// The sockets that have been told a count, or could not be because of a full queue. Those that left are found when they
     /// are told.
-    listeners: Vec<Listener<A>>,
+    listeners: Vec<Recipient<A>>,
     /// The count that all listeners but the provisional ones were last told; `None` if they were told different counts. Then an
     /// emission must follow.
     told: Option<u64>,
@@ -63,8 +63,8 @@ pub(super) struct Emitter<A: Adapter> {
 }
 
 /// A socket that is told further counts.
-struct Listener<A: Adapter> {
-    seat: Arc<Seat<A>>,
+struct Recipient<A: Adapter> {
+    seat: Arc<CountedSocket<A>>,
     joined_at: Instant,
     /// The change by which it joined, while it must not be told a count that does not include it.
     provisional: Option<Change>,
@@ -78,7 +78,7 @@ impl<A: Adapter> Emitter<A> {
     /// An emitter with at least `interval` between two emissions. [`Emitter::run`] starts it.
     pub(super) fn new(
         io: SocketIo<A>,
-        roster: Arc<Roster<A>>,
+        roster: Arc<CountedSockets<A>>,
         view: watch::Receiver<View>,
         interval: Duration,
     ) -> Self {
@@ -147,10 +147,10 @@ impl<A: Adapter> Emitter<A> {
     }
 
     /// Tells a newcomer its first value, and makes it a listener, which emissions reach.
-    fn let_in(&mut self, newcomer: Newcomer<Arc<Seat<A>>>, view: &View, now: Instant) {
+    fn let_in(&mut self, newcomer: Newcomer<Arc<CountedSocket<A>>>, view: &View, now: Instant) {
         let is_included = view.shown_includes(newcomer.change, now);
         let current_users = if is_included { view.shown(now).users } else { view.estimate() };
-        let mut listener = Listener {
+        let mut listener = Recipient {
             seat: newcomer.member,
             joined_at: newcomer.joined_at,
             provisional: (!is_included).then_some(newcomer.change),
@@ -159,12 +159,12 @@ impl<A: Adapter> Emitter<A> {
             young_until: None,
         };
         let told = listener.tell(current_users, now, &self.roster);
-        if told == Told::Gone {
+        if told == Delivery::Gone {
             return;
         }
         self.provisional.extend(listener.provisional);
         self.listeners.push(listener);
-        if told == Told::Full || (is_included && self.told != Some(current_users)) {
+        if told == Delivery::Full || (is_included && self.told != Some(current_users)) {
             self.told = None;
         }
     }
@@ -181,9 +181,9 @@ impl<A: Adapter> Emitter<A> {
             // Backwards, so that the listener that takes the place of a removed one has been told already.
             for index in (left..end).rev() {
                 match self.listeners[index].hear(current_users, view, now, &self.roster) {
-                    Told::Yes => {}
-                    Told::Full => all_told = false,
-                    Told::Gone => drop(self.listeners.swap_remove(index)),
+                    Delivery::Yes => {}
+                    Delivery::Full => all_told = false,
+                    Delivery::Gone => drop(self.listeners.swap_remove(index)),
                 }
             }
             yield_now().await;
@@ -196,26 +196,32 @@ impl<A: Adapter> Emitter<A> {
     }
 }
 
-impl<A: Adapter> Listener<A> {
+impl<A: Adapter> Recipient<A> {
     /// Tells the listener the count, unless the count does not include it, or it was told the same last.
-    fn hear(&mut self, current_users: u64, view: &View, now: Instant, roster: &Roster<A>) -> Told {
+    fn hear(
+        &mut self,
+        current_users: u64,
+        view: &View,
+        now: Instant,
+        roster: &CountedSockets<A>,
+    ) -> Delivery {
         if self.provisional.is_some_and(|change| !view.shown_includes(change, now)) {
-            return Told::Yes;
+            return Delivery::Yes;
         }
         self.provisional = None;
         if self.last == Some(current_users) {
-            return Told::Yes;
+            return Delivery::Yes;
         }
         self.tell(current_users, now, roster)
     }
 
-    fn tell(&mut self, current_users: u64, now: Instant, roster: &Roster<A>) -> Told {
+    fn tell(&mut self, current_users: u64, now: Instant, roster: &CountedSockets<A>) -> Delivery {
         let way = self.way(now);
         let told = self.seat.tell(current_users, way);
-        if told == Told::Gone {
+        if told == Delivery::Gone {
             roster.found_gone(&self.seat);
         }
-        if told != Told::Yes {
+        if told != Delivery::Yes {
             return told;
         }
         let metrics = roster.metrics();

@@ -53,11 +53,11 @@ const LABELS: [&str; 9] = [
 ];
 
 /// All sockets that are counted.
-pub(super) struct Roster<A: Adapter> {
-    tally: Arc<Tally<Arc<Seat<A>>>>,
+pub(super) struct CountedSockets<A: Adapter> {
+    tally: Arc<Tally<Arc<CountedSocket<A>>>>,
     /// Entries by socket. They are dropped outside the lock, because dropping a socket drops values of the application, which
     /// may do anything then.
-    seats: Mutex<HashMap<Sid, Arc<Seat<A>>>>,
+    seats: Mutex<HashMap<Sid, Arc<CountedSocket<A>>>>,
     metrics: Metrics,
     /// Cancelled when nothing is counted any more.
     is_over: CancellationToken,
@@ -66,7 +66,7 @@ pub(super) struct Roster<A: Adapter> {
 }
 
 /// A counted socket.
-pub(super) struct Seat<A: Adapter> {
+pub(super) struct CountedSocket<A: Adapter> {
     socket: SocketRef<A>,
     /// Its place in the local count. `None` once it has left, and before it is counted.
     presence: Mutex<Option<Presence<Arc<Self>>>>,
@@ -85,7 +85,7 @@ pub(super) enum Way {
 
 /// The result of telling a count.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Told {
+pub(super) enum Delivery {
     /// The count is on its way.
     Yes,
     /// The queue is full. It may work later.
@@ -94,9 +94,9 @@ pub(super) enum Told {
     Gone,
 }
 
-impl<A: Adapter> Roster<A> {
+impl<A: Adapter> CountedSockets<A> {
     pub(super) fn new(
-        tally: Arc<Tally<Arc<Seat<A>>>>,
+        tally: Arc<Tally<Arc<CountedSocket<A>>>>,
         metrics: Metrics,
         is_over: CancellationToken,
     ) -> Self {
@@ -104,7 +104,7 @@ impl<A: Adapter> Roster<A> {
         Self { tally, seats: Mutex::default(), metrics, is_over, unwatched: Arc::default() }
     }
 
-    pub(super) fn tally(&self) -> &Tally<Arc<Seat<A>>> {
+    pub(super) fn tally(&self) -> &Tally<Arc<CountedSocket<A>>> {
         &self.tally
     }
 
@@ -129,11 +129,11 @@ impl<A: Adapter> Roster<A> {
     }
 
     /// Adds an entry for a socket; `None` if it has one, or nothing is counted any more.
-    fn seat(&self, socket: &SocketRef<A>, is_watched: bool) -> Option<Arc<Seat<A>>> {
+    fn seat(&self, socket: &SocketRef<A>, is_watched: bool) -> Option<Arc<CountedSocket<A>>> {
         if self.is_over.is_cancelled() || !socket.connected() {
             return None;
         }
-        let seat = Arc::new(Seat {
+        let seat = Arc::new(CountedSocket {
             socket: socket.clone(),
             presence: Mutex::default(),
             is_watched: Arc::new(AtomicBool::new(is_watched)),
@@ -154,7 +154,7 @@ impl<A: Adapter> Roster<A> {
     }
 
     /// Counts out a socket that was found to be gone, unless its entry was replaced meanwhile.
-    pub(super) fn found_gone(&self, seat: &Arc<Seat<A>>) {
+    pub(super) fn found_gone(&self, seat: &Arc<CountedSocket<A>>) {
         self.remove(seat.socket.id, FOUND_GONE, |present| Arc::ptr_eq(present, seat));
     }
 
@@ -163,7 +163,12 @@ impl<A: Adapter> Roster<A> {
         self.remove(socket.id, reason, |present| present.is_of(socket));
     }
 
-    fn remove(&self, id: Sid, reason: &'static str, is_meant: impl Fn(&Arc<Seat<A>>) -> bool) {
+    fn remove(
+        &self,
+        id: Sid,
+        reason: &'static str,
+        is_meant: impl Fn(&Arc<CountedSocket<A>>) -> bool,
+    ) {
         let mut seats = self.seats();
         if !seats.get(&id).is_some_and(is_meant) {
             return;
@@ -178,7 +183,7 @@ impl<A: Adapter> Roster<A> {
     /// Searches for sockets that are gone, counts them out, and returns the number of remaining sockets without our disconnect
     /// handler.
     pub(super) fn look(&self, namespace: Option<&BroadcastOperators<A>>) -> usize {
-        let seats: Vec<Arc<Seat<A>>> = self.seats().values().cloned().collect();
+        let seats: Vec<Arc<CountedSocket<A>>> = self.seats().values().cloned().collect();
         let (mut unwatched, mut websockets, mut polling) = (0, 0, 0);
         for seat in seats {
             if !seat.is_in(namespace) {
@@ -201,33 +206,33 @@ impl<A: Adapter> Roster<A> {
         &self.metrics
     }
 
-    fn count_out(&self, seat: &Seat<A>, reason: &'static str) {
+    fn count_out(&self, seat: &CountedSocket<A>, reason: &'static str) {
         if seat.give_up() {
             self.metrics.disconnects.with_label_values(&[reason]).inc();
         }
     }
 
-    fn seats(&self) -> MutexGuard<'_, HashMap<Sid, Arc<Seat<A>>>> {
+    fn seats(&self) -> MutexGuard<'_, HashMap<Sid, Arc<CountedSocket<A>>>> {
         self.seats.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
-impl<A: Adapter> Seat<A> {
+impl<A: Adapter> CountedSocket<A> {
     /// Sends the count.
-    pub(super) fn tell(&self, current_users: u64, way: Way) -> Told {
+    pub(super) fn tell(&self, current_users: u64, way: Way) -> Delivery {
         if !self.is_taken() {
-            return Told::Gone;
+            return Delivery::Gone;
         }
         let emitted = match way {
             Way::Queue => self.socket.emit(USER_COUNT, &current_users),
             Way::Slot => self.socket.volatile().emit(USER_COUNT, &current_users),
         };
         match emitted {
-            Ok(()) => Told::Yes,
-            Err(SendError::Socket(SocketError::InternalChannelFull)) => Told::Full,
+            Ok(()) => Delivery::Yes,
+            Err(SendError::Socket(SocketError::InternalChannelFull)) => Delivery::Full,
             Err(error) => {
                 tracing::debug!(%error, "failed to emit the count to a socket that is closing");
-                Told::Gone
+                Delivery::Gone
             }
         }
     }
@@ -265,7 +270,7 @@ impl<A: Adapter> Seat<A> {
 
 /// The disconnect handler of a counted socket.
 struct Leaving<A: Adapter> {
-    roster: Arc<Roster<A>>,
+    roster: Arc<CountedSockets<A>>,
     is_watched: Arc<AtomicBool>,
     is_called: AtomicBool,
 }

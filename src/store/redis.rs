@@ -33,7 +33,7 @@ use crate::{
     store::Dataset,
 };
 use error::Secrets;
-use pool::{Connector, Server};
+use pool::{Connector, RedisServer};
 use url::Address;
 pub use url::{InvalidRedisUrl, check_url, database_of, shown_url};
 use waits::Waits;
@@ -180,7 +180,7 @@ impl RedisStore {
     async fn answer<T>(
         &self,
         deadline: Instant,
-        server: &Server,
+        server: &RedisServer,
         answer: impl Future<Output = RedisResult<T>>,
     ) -> Result<RedisResult<T>, StoreError> {
         tokio::select! {

@@ -12,11 +12,11 @@ use tokio::time::Instant;
 pub struct LogLimit {
     gap: Duration,
     /// Shared by the tasks of all connections. The lock is held for a comparison only.
-    state: Mutex<State>,
+    state: Mutex<LogLimitState>,
 }
 
 #[derive(Debug, Default)]
-struct State {
+struct LogLimitState {
     told_at: Option<Instant>,
     held_back: u64,
 }
@@ -34,7 +34,7 @@ impl LogLimit {
             state.held_back += 1;
             return None;
         }
-        let State { held_back, .. } = std::mem::take(&mut *state);
+        let LogLimitState { held_back, .. } = std::mem::take(&mut *state);
         state.told_at = Some(now);
         Some(held_back)
     }

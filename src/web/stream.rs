@@ -45,7 +45,7 @@ pub(super) async fn answer(State(site): State<Arc<Site>>, request: HeaderMap) ->
         let why = "no more streams here: try again later, or ask /api/count now and then\n";
         return (StatusCode::SERVICE_UNAVAILABLE, headers, why).into_response();
     };
-    let events = stream::unfold(Reader::new(&site, permit), Reader::next_event);
+    let events = stream::unfold(StreamReader::new(&site, permit), StreamReader::next_event);
     // Without this header, some proxies hold an answer back until it is complete.
     let unbuffered = [("x-accel-buffering", "no")];
     let keep_alive = KeepAlive::new().interval(KEEP_ALIVE).text("nothing new");
@@ -54,7 +54,7 @@ pub(super) async fn answer(State(site): State<Arc<Site>>, request: HeaderMap) ->
 
 /// One open stream.
 #[derive(Debug)]
-struct Reader {
+struct StreamReader {
     view: watch::Receiver<View>,
     /// What the client was told last.
     told: Option<(Shown, u32)>,
@@ -72,7 +72,7 @@ struct Place {
     open: IntGauge,
 }
 
-impl Reader {
+impl StreamReader {
     fn new(site: &Site, permit: OwnedSemaphorePermit) -> Self {
         let open = site.metrics.streams.clone();
         open.inc();

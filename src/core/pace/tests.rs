@@ -5,7 +5,7 @@ use proptest::prelude::*;
 use super::*;
 
 const HEARTBEAT: Duration = Duration::from_millis(500);
-const QUIET: Answer = Answer { instances: 1, unannounced: false, more_to_reap: false };
+const QUIET: Feedback = Feedback { instances: 1, unannounced: false, more_to_reap: false };
 
 fn ms(millis: u64) -> Duration {
     Duration::from_millis(millis)
@@ -30,7 +30,7 @@ fn leading_edge_then_gap_then_heartbeat() {
     assert_eq!(pace.due(Change(1)), Some(start + ms(10)));
     let later = start + ms(300);
     pace.sent(Change(1), later);
-    pace.answered(later, Answer { instances: 100, ..QUIET }, later);
+    pace.answered(later, Feedback { instances: 100, ..QUIET }, later);
     assert_eq!(pace.due(Change(1)), Some(later + HEARTBEAT));
     assert_eq!(
         pace.due(Change(2)),
@@ -45,7 +45,7 @@ fn leading_edge_then_gap_then_heartbeat() {
 fn a_heartbeat_is_never_late() {
     let (mut pace, start) = started();
     pace.sent(Change(0), start + HEARTBEAT);
-    pace.answered(start + HEARTBEAT, Answer { instances: 100_000, ..QUIET }, start + HEARTBEAT);
+    pace.answered(start + HEARTBEAT, Feedback { instances: 100_000, ..QUIET }, start + HEARTBEAT);
     assert_eq!(pace.due(Change(9)), Some(start + 2 * HEARTBEAT));
 }
 
@@ -95,20 +95,20 @@ fn follow_ups_come_before_the_heartbeat() {
     let (mut pace, start) = started();
     let next = start + HEARTBEAT;
     pace.sent(Change(0), next);
-    pace.answered(next, Answer { instances: 200, unannounced: true, more_to_reap: false }, next);
+    pace.answered(next, Feedback { instances: 200, unannounced: true, more_to_reap: false }, next);
     assert_eq!(pace.due(Change(0)), Some(next + ms(100)), "the report gap is longer here");
     let third = next + ms(100);
     pace.sent(Change(0), third);
     let answered = third + ms(90);
     pace.answered(
         third,
-        Answer { instances: 200, unannounced: true, more_to_reap: false },
+        Feedback { instances: 200, unannounced: true, more_to_reap: false },
         answered,
     );
     assert_eq!(pace.due(Change(0)), Some(answered + ms(50)), "the announcement gap is longer here");
     let fourth = answered + ms(50);
     pace.sent(Change(0), fourth);
-    pace.answered(fourth, Answer { more_to_reap: true, ..QUIET }, fourth);
+    pace.answered(fourth, Feedback { more_to_reap: true, ..QUIET }, fourth);
     assert_eq!(pace.due(Change(0)), Some(fourth + ms(10)));
 }
 
@@ -143,7 +143,7 @@ proptest! {
             if kind < 2 && !under_way.is_empty() {
                 let landing = under_way.remove(0);
                 if kind == 0 {
-                    pace.answered(landing, Answer { instances, unannounced, more_to_reap: false }, now);
+                    pace.answered(landing, Feedback { instances, unannounced, more_to_reap: false }, now);
                 } else {
                     pace.failed(landing, now);
                 }

@@ -10,11 +10,11 @@ use super::*;
 /// A kernel's buffer that takes so many bytes of each write, and nothing once the list is at its end.
 #[derive(Clone, Debug, Default)]
 struct Kernel {
-    state: Rc<RefCell<State>>,
+    state: Rc<RefCell<SinkState>>,
 }
 
 #[derive(Debug, Default)]
-struct State {
+struct SinkState {
     takes: VecDeque<usize>,
     taken: Vec<u8>,
     broken: bool,

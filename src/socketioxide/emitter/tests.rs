@@ -26,10 +26,10 @@ const GROWN_UP: u64 = 5000;
 struct Stage {
     router: Router,
     io: SocketIo,
-    roster: Arc<Roster<::socketioxide::adapter::LocalAdapter>>,
+    roster: Arc<CountedSockets<::socketioxide::adapter::LocalAdapter>>,
     /// Away while it acts beside others.
     emitter: Option<Emitter<::socketioxide::adapter::LocalAdapter>>,
-    tally: Arc<Tally<Arc<Seat<::socketioxide::adapter::LocalAdapter>>>>,
+    tally: Arc<Tally<Arc<CountedSocket<::socketioxide::adapter::LocalAdapter>>>>,
     view: watch::Sender<View>,
     metrics: Metrics,
     sequence: Sequence,
@@ -49,8 +49,11 @@ impl Stage {
         let (layer, io) = SocketIo::builder().max_buffer_size(packets).build_layer();
         let (tally, view) = (Tally::new(), watch::Sender::new(View::default()));
         let metrics = Metrics::new("none").unwrap();
-        let roster =
-            Arc::new(Roster::new(Arc::clone(&tally), metrics.clone(), CancellationToken::new()));
+        let roster = Arc::new(CountedSockets::new(
+            Arc::clone(&tally),
+            metrics.clone(),
+            CancellationToken::new(),
+        ));
         io.ns("/", async || {});
         let emitter = Emitter::new(io.clone(), Arc::clone(&roster), view.subscribe(), INTERVAL);
         Self {

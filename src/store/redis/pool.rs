@@ -20,11 +20,11 @@ use crate::store::StoreError;
 pub(super) struct Link {
     pub(super) connection: MultiplexedConnection,
     /// The server that it leads to.
-    pub(super) server: Arc<Server>,
+    pub(super) server: Arc<RedisServer>,
 }
 
 /// A server to which connections may be made while it is the primary.
-pub(super) struct Server {
+pub(super) struct RedisServer {
     pub(super) client: Client,
     /// `None` if there are no sentinels: then the server is always the primary.
     primary: Option<Primary>,
@@ -42,7 +42,7 @@ pub(super) struct Connector {
 
 #[derive(Clone)]
 enum Target {
-    Server(Arc<Server>),
+    Server(Arc<RedisServer>),
     Sentinels(Arc<Sentinels>),
 }
 
@@ -56,7 +56,7 @@ impl Connector {
         let name = address.to_string().into();
         let target = match address {
             Address::Server(info) => {
-                Target::Server(Arc::new(Server { client: Client::open(info)?, primary: None }))
+                Target::Server(Arc::new(RedisServer { client: Client::open(info)?, primary: None }))
             }
             Address::Sentinels(address) => {
                 let (config, waits) = (config.clone(), waits.for_sentinels());
@@ -68,7 +68,7 @@ impl Connector {
     }
 
     /// The server that is the primary now. With sentinels this connects to it.
-    pub(super) async fn server(&self) -> Result<Arc<Server>, StoreError> {
+    pub(super) async fn server(&self) -> Result<Arc<RedisServer>, StoreError> {
         match &self.target {
             Target::Server(server) => Ok(Arc::clone(server)),
             Target::Sentinels(sentinels) => Ok(self.link_to_primary(sentinels).await?.server),
@@ -78,17 +78,17 @@ impl Connector {
     async fn link_to_primary(&self, sentinels: &Sentinels) -> Result<Link, StoreError> {
         let (connection, primary) = sentinels.connect().await?;
         let client = sentinels.client(&primary).map_err(|error| self.classify(&error))?;
-        Ok(Link { connection, server: Arc::new(Server { client, primary: Some(primary) }) })
+        Ok(Link { connection, server: Arc::new(RedisServer { client, primary: Some(primary) }) })
     }
 
-    async fn link_to(&self, server: &Arc<Server>) -> Result<Link, StoreError> {
+    async fn link_to(&self, server: &Arc<RedisServer>) -> Result<Link, StoreError> {
         let connecting = server.client.get_multiplexed_async_connection_with_config(&self.config);
         let connection = connecting.await.map_err(|error| self.classify(&error))?;
         Ok(Link { connection, server: Arc::clone(server) })
     }
 
     /// Resolves when this server is no longer the primary; never if there are no sentinels.
-    pub(super) async fn left(&self, server: &Server) {
+    pub(super) async fn left(&self, server: &RedisServer) {
         match (&self.target, &server.primary) {
             (Target::Sentinels(sentinels), Some(primary)) => sentinels.left(primary).await,
             _ => std::future::pending().await,

@@ -25,12 +25,12 @@ type AfterLoss = fn(lines: u64);
 
 /// Writes lines in a separate thread. The thread ends some time after this is dropped.
 pub(super) struct LineWriter {
-    shared: Arc<Shared>,
+    shared: Arc<WriterState>,
 }
 
 /// The state that the thread shares with the callers.
 #[derive(Default)]
-struct Shared {
+struct WriterState {
     /// The lock is never held during a write.
     queue: Mutex<Queue>,
     /// Signalled when a line is added, when one has been written, and at the end.
@@ -68,7 +68,7 @@ impl LineWriter {
         destination: impl io::Write + Send + 'static,
         after_loss: AfterLoss,
     ) -> io::Result<Self> {
-        let shared = Arc::<Shared>::default();
+        let shared = Arc::<WriterState>::default();
         let output = Output { destination, is_torn: false };
         let queue = Arc::clone(&shared);
         thread::Builder::new()
@@ -135,7 +135,7 @@ impl fmt::Debug for LineWriter {
     }
 }
 
-impl Shared {
+impl WriterState {
     /// The thread: writes lines until the writer is dropped.
     fn write_to(&self, mut output: Output<impl io::Write>, after_loss: AfterLoss) {
         while let Some(line) = self.next_line() {

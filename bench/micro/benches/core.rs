@@ -8,7 +8,7 @@ use headcount::{
     access::{origin::Origins, rate_limit::TokenBucket},
     core::{
         count::{Count, Incarnation, Revision, Sequence},
-        pace::{Answer, EmissionPace, ReportPace},
+        pace::{EmissionPace, Feedback, ReportPace},
         report::{LEASE_MAX, Reply},
         tally::{Change, Local, Tally},
         view::{SentReport, View},
@@ -24,8 +24,8 @@ use headcount::{
 use http::{HeaderMap, HeaderValue, header};
 use tokio::time::Instant;
 
-criterion_group!(heart, tally, view, pace, edge, wire);
-criterion_main!(heart);
+criterion_group!(pure_parts, tally, view, pace, edge, wire);
+criterion_main!(pure_parts);
 
 fn tally(criterion: &mut Criterion) {
     let (tally, now) = (Tally::new(), Instant::now());
@@ -72,7 +72,7 @@ fn view(criterion: &mut Criterion) {
 fn pace(criterion: &mut Criterion) {
     let start = Instant::now();
     let mut pace = ReportPace::new(Duration::from_millis(500), start);
-    let answer = Answer { instances: 3, unannounced: true, more_to_reap: false };
+    let answer = Feedback { instances: 3, unannounced: true, more_to_reap: false };
     let mut number = 0;
     criterion.bench_function("pace: due, sent, answered", |bencher| {
         bencher.iter(|| {
