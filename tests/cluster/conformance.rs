@@ -4,9 +4,7 @@
 //! stricter on purpose (the reference server opens a websocket before it looks at the version, and goes on after a packet
 //! of Socket.IO that it cannot read), other tests say so.
 
-#[path = "conformance/reference.rs"]
 mod reference;
-#[path = "conformance/scenarios.rs"]
 mod scenarios;
 
 use std::{net::SocketAddr, pin::Pin};
