@@ -42,7 +42,7 @@ use crate::{
         embedded::EmbeddedStore,
         redis::{RedisSettings, RedisStore},
     },
-    telemetry::metrics::Metrics,
+    telemetry::metrics::{Metrics, signed},
     web::{self, site::Site},
 };
 use limits::Limits;
@@ -88,7 +88,11 @@ impl Server {
     pub fn bind(config: Config) -> anyhow::Result<Self> {
         let limits = Limits::raise(&config)?;
         let store = store(&config)?;
-        let metrics = Metrics::new(store.kind()).context("failed to set up metrics")?;
+        let mut metrics = Metrics::new(store.kind()).context("failed to set up metrics")?;
+        if let Some(name) = &config.instance_name {
+            metrics.identity.set_host(name);
+        }
+        metrics.memory_limit_bytes.set(signed(limits.memory_bytes().unwrap_or_default()));
         metrics.connections_max.set(i64::try_from(limits.sessions).unwrap_or(i64::MAX));
         let public = bind(config.listen)?;
         let admin = bind(config.admin_listen)?;

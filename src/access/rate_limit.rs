@@ -59,8 +59,8 @@ mod tests {
 
     use super::*;
 
-    /// Goal: a burst is free, then the rate holds, and rest does not save up more than a burst. Method: a
-    /// clock made by hand.
+    /// Goal: a burst is allowed at once, then the rate holds, and idle time never saves up more than one burst. Method:
+    /// fixed times.
     #[test]
     fn burst_then_rate() {
         let start = Instant::now();
@@ -76,7 +76,7 @@ mod tests {
     }
 
     proptest! {
-        /// Goal: nobody gets more than burst + rate × time, however it is spread. Method: random gaps.
+        /// Goal: a bucket never grants more than burst + rate × time. Method: requests with random gaps.
         #[test]
         fn never_more_than_allowed(gaps in proptest::collection::vec(0u64..3000, 1..300)) {
             let start = Instant::now();

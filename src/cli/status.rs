@@ -127,7 +127,7 @@ mod tests {
         Roster { users, count, instances: parts.iter().map(entry).collect() }
     }
 
-    /// Goal: agreement is what it says. Method: sums that fit and one that does not.
+    /// Goal: the status says whether the parts add up to the count. Method: parts that do and parts that do not.
     #[test]
     fn agreement() {
         assert!(Status::of(&roster(5, &[2, 3])).agrees);
@@ -137,14 +137,14 @@ mod tests {
         assert!(wrong.to_string().ends_with("sum 5, count 6 at revision 7: THEY DO NOT AGREE"));
     }
 
-    /// Goal: numbers that somebody made up end nothing. Method: parts that add up to more than there are numbers.
+    /// Goal: absurd numbers in the store cause no panic. Method: parts whose sum exceeds the largest number.
     #[test]
     fn great_parts_are_survived() {
         let made_up = Status::of(&roster(5, &[u64::MAX, 1]));
         assert!(!made_up.agrees);
     }
 
-    /// Goal: the table is readable and tells the start from the id. Method: the whole text.
+    /// Goal: the table is readable, and shows the start time from the id. Method: compare the complete text.
     #[test]
     fn the_table() {
         let text = Status::of(&roster(5, &[5])).to_string();

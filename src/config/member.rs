@@ -139,7 +139,7 @@ mod tests {
         })
     }
 
-    /// Goal: a member that is set up like an instance is in its cluster. Method: the defaults of both, side by side.
+    /// Goal: members and instances have the same defaults, so that they are in the same cluster. Method: compare both.
     #[test]
     fn the_defaults_are_those_of_an_instance() {
         let instance = Cli::try_parse_from(["headcount"]).unwrap().serve;
@@ -152,8 +152,8 @@ mod tests {
         assert_eq!(member.emit_interval, instance.emit_interval);
     }
 
-    /// Goal: the environment says what it says to an instance, and what is empty says nothing. Method: all variables, then
-    /// all of them empty.
+    /// Goal: a member reads the variables of an instance, and an empty variable counts as not set. Method: all variables
+    /// set, then all of them empty.
     #[test]
     fn the_environment_is_read() {
         let set = [
@@ -173,7 +173,7 @@ mod tests {
         assert_eq!(read(&empty).unwrap(), MemberSettings::default());
     }
 
-    /// Goal: what an instance refuses a member refuses, in the same words. Method: one wrong value each.
+    /// Goal: a member refuses the settings that an instance refuses, with the same message. Method: one wrong value each.
     #[rstest]
     #[case("HEADCOUNT_REDIS_URL", "http://127.0.0.1/", "redis://")]
     #[case("HEADCOUNT_KEY", "a{b}", "braces")]
@@ -188,7 +188,7 @@ mod tests {
         assert!(message.contains(hint), "{message}");
     }
 
-    /// Goal: no password in errors or debug output. Method: an allowed and a refused address with one.
+    /// Goal: errors and debug output contain no password. Method: an allowed and a refused address with one.
     #[rstest]
     #[case("redis://alice:open-sesame@127.0.0.1")]
     #[case("http://alice:open-sesame@127.0.0.1")]

@@ -95,6 +95,9 @@ pub struct ServeArgs {
     /// How long an HTTP connection may stay idle between two requests: 1s to 1h. Longer than a balancer keeps its own.
     #[arg(long, env = "HEADCOUNT_KEEP_ALIVE", value_name = "DURATION", default_value = "75s")]
     keep_alive: String,
+    /// Name of this instance in metrics, 1 to 200 bytes. Default: the host's name.
+    #[arg(long, env = "HEADCOUNT_INSTANCE_NAME", value_name = "NAME")]
+    instance_name: Option<String>,
     /// What to log to stderr, as a tracing filter: error, warn, info, debug, trace, or per module.
     #[arg(long, env = "HEADCOUNT_LOG", value_name = "FILTER", default_value = "info")]
     log: String,
@@ -125,6 +128,7 @@ pub struct Config {
     pub drain_delay: Duration,
     pub drain: Duration,
     pub keep_alive: Duration,
+    pub instance_name: Option<String>,
     pub log: LogSettings,
     pub incarnation: Incarnation,
 }
@@ -159,9 +163,16 @@ impl ServeArgs {
                 .duration(Duration::ZERO, Duration::from_hours(1))?,
             keep_alive: Setting("HEADCOUNT_KEEP_ALIVE", &self.keep_alive)
                 .duration(Duration::from_secs(1), Duration::from_hours(1))?,
+            instance_name: self.instance_name()?,
             log: self.log()?,
             incarnation: self.incarnation()?,
         })
+    }
+
+    fn instance_name(&self) -> Result<Option<String>, ConfigError> {
+        let Some(name) = &self.instance_name else { return Ok(None) };
+        Setting("HEADCOUNT_INSTANCE_NAME", name).name()?;
+        Ok(Some(name.clone()))
     }
 
     fn origins(&self) -> Result<Origins, ConfigError> {

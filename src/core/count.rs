@@ -91,7 +91,7 @@ mod tests {
     use super::*;
     use crate::fixtures::count;
 
-    /// Goal: the wire format is the documented one. Method: both directions, with and without the mark.
+    /// Goal: the JSON of a count is the documented one. Method: write and read it, with and without the mark `recovering`.
     #[test]
     fn json_is_the_documented_interface() {
         let quiet = count(5, 12);
@@ -104,7 +104,8 @@ mod tests {
     }
 
     proptest! {
-        /// Goal: order of arrival does not matter. Method: fold any shuffle, expect the greatest revision.
+        /// Goal: counts lead to the same result in any order of arrival. Method: fold them in random order, and expect the
+        /// greatest revision.
         #[test]
         fn folding_ends_at_the_greatest_revision(
             shuffled in Just((1..40).map(|n| count(n * 7 % 13, n)).collect::<Vec<_>>()).prop_shuffle(),

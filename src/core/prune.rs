@@ -24,8 +24,8 @@ impl Prune {
 mod tests {
     use super::*;
 
-    /// Goal: what has ended takes at most as much room as what has not, and some, and pruning looks at each a few times
-    /// at most. Method: ten that stay and ten thousand that have ended when the next one comes.
+    /// Goal: ended entries take little more memory than live ones, and every entry is looked at only a few times. Method:
+    /// ten live entries, and ten thousand that have ended when the next one is inserted.
     #[test]
     fn size_and_work_are_bounded() {
         let (mut prune, mut looks) = (Prune::default(), 0);

@@ -153,8 +153,8 @@ mod tests {
 
     use super::*;
 
-    /// Goal: the count is the number of presences, and every join or leave is a new change. Method: any
-    /// sequence of joins and drops, compared with a plain list.
+    /// Goal: the count is the number of presences, and every join or leave is a new change. Method: random sequences of
+    /// joins and drops, compared with a list.
     fn check_counts(steps: &[Option<usize>]) {
         let tally = Tally::new();
         let now = Instant::now();
@@ -181,8 +181,8 @@ mod tests {
         }
     }
 
-    /// Goal: newcomers come out in order, each once, when covered or out of patience and in the estimate.
-    /// Method: three joins at known times, looked at from several positions.
+    /// Goal: newcomers are taken out once each and in order, when they are covered, or are in the estimate and have waited
+    /// long enough. Method: three joins at known times, asked for at several moments.
     #[test]
     fn newcomers_wait_until_they_are_counted() {
         let tally = Tally::new();

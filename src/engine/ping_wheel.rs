@@ -117,7 +117,7 @@ mod tests {
         })
     }
 
-    /// Goal: everybody is pinged once an interval, and judged when the time to answer is over and not before. Method:
+    /// Goal: every session is pinged once in an interval, and judged when its time to answer is over, not before. Method:
     /// several settings; two intervals tick by tick.
     #[test]
     fn each_slot_has_its_turn() {

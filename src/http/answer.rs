@@ -128,7 +128,7 @@ impl From<Answer> for Response<Body> {
 mod tests {
     use super::*;
 
-    /// Goal: an answer is the same by either way. Method: a refusal with all that answers have.
+    /// Goal: the fast path and the HTTP server send the same answer. Method: a refusal with all kinds of headers.
     #[test]
     fn bytes_and_response_agree() {
         let answer = || Answer::refusal(Refusal::WebsocketVersion).readable_by("https://a.example");

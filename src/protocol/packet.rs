@@ -138,7 +138,8 @@ mod tests {
 
     use super::*;
 
-    /// Goal: what is answered is bounded. Method: the longest name that is allowed, and one byte more.
+    /// Goal: the length of a namespace, which the answer repeats, is limited. Method: the longest allowed name, and one
+    /// more byte.
     #[test]
     fn names_are_bounded() {
         let longest = format!("/{}", "x".repeat(NAMESPACE_BYTES_MAX - 1));
@@ -147,7 +148,7 @@ mod tests {
         assert_eq!(Packet::parse(&format!("40{longest}x,")), None);
     }
 
-    /// Goal: each packet means what the protocols say. Method: those of real clients, and invalid ones.
+    /// Goal: every packet is parsed as the protocols define it. Method: packets of real clients, and invalid ones.
     #[rstest]
     #[case("3", Some(Packet::Pong))]
     #[case("1", Some(Packet::Close))]
@@ -205,7 +206,7 @@ mod tests {
     }
 
     proptest! {
-        /// Goal: nothing that a client says panics. Method: strings of the protocols' pieces and any others.
+        /// Goal: no text of a client causes a panic. Method: strings of pieces of the protocols, and random ones.
         #[test]
         fn any_text_may_come(message in "(4[0-7]|[0-6])?([0-9]{0,2}-)?(/[a-z?,]{0,4})?([{\\[\"a:1,\\]}]{0,6}|\\PC{0,8})") {
             let _ = Packet::parse(&message);

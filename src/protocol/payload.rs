@@ -103,7 +103,7 @@ mod tests {
         Ok(packets)
     }
 
-    /// Goal: packets come out as they were put in. Method: bodies as clients send them, and invalid ones.
+    /// Goal: the packets of a body come out unchanged. Method: bodies as clients send them, and invalid ones.
     #[test]
     fn packets_are_separated() {
         assert_eq!(read(b"40", &[], 99).unwrap(), ["40"]);
@@ -116,7 +116,8 @@ mod tests {
     }
 
     proptest! {
-        /// Goal: it does not matter in which pieces a body comes. Method: any body, whole and in any pieces.
+        /// Goal: a body gives the same packets in whatever pieces it arrives. Method: random bodies, whole and in random
+        /// pieces.
         #[test]
         fn pieces_do_not_matter(
             body in "[34ä\u{1e}b\\[\\]]{0,40}",
@@ -125,7 +126,7 @@ mod tests {
             prop_assert_eq!(read(body.as_bytes(), &pieces, 200), read(body.as_bytes(), &[], 200));
         }
 
-        /// Goal: no bytes panic, and none pass the bound. Method: any bytes.
+        /// Goal: no bytes cause a panic, and the limit of the length holds. Method: random bytes.
         #[test]
         fn any_bytes_may_come(body in proptest::collection::vec(any::<u8>(), 0..60)) {
             let read = read(&body, &[7, 9], 40);

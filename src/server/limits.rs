@@ -53,6 +53,11 @@ impl Limits {
         Ok(Self { connections, sessions, streams, memory })
     }
 
+    /// The smallest memory limit, in bytes; `None` if the system reports none.
+    pub(super) fn memory_bytes(&self) -> Option<u64> {
+        self.memory.as_ref().map(|(limit, _)| limit.bytes)
+    }
+
     /// Logs which limit decides, and whether the setting asks for more sessions than fit into memory. It is called after the
     /// start-up line, which scripts expect first.
     pub(super) fn tell(&self, is_set: bool) {

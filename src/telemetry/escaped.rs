@@ -101,8 +101,8 @@ mod tests {
 
     use super::*;
 
-    /// Goal: nothing that moves a cursor, ends a line or turns text round stays as it is, and plain text does.
-    /// Method: one of each kind.
+    /// Goal: characters that move the cursor, end a line or change the direction of text are escaped, and plain text is
+    /// not. Method: one of each kind.
     #[rstest]
     #[case("NOPERM user 'a' can't run \"set\"", "NOPERM user 'a' can't run \"set\"")]
     #[case("用户 é ñ", "用户 é ñ")]
@@ -116,7 +116,7 @@ mod tests {
         assert_eq!(Escaped::new(text).to_string(), shown);
     }
 
-    /// Goal: a long answer does not fill the log. Method: one of a megabyte.
+    /// Goal: a long text does not fill the log. Method: a text of a megabyte.
     #[test]
     fn long_text_is_cut() {
         let shown = Escaped::new(&"\n".repeat(1 << 20)).to_string();
@@ -125,7 +125,7 @@ mod tests {
     }
 
     proptest! {
-        /// Goal: whatever comes, what is shown is one plain line, and JSON keeps its meaning. Method: any text.
+        /// Goal: any text is shown as one plain line, and JSON keeps its meaning. Method: random text.
         #[test]
         fn any_text_is_shown_on_one_plain_line(text in ".{0,40}|[\\x00-\\x1f\\x7f-\\u{9f}\\u{2000}-\\u{206f}]{0,9}") {
             let shown = Escaped::new(&text).to_string();

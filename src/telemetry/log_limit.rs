@@ -44,8 +44,8 @@ impl LogLimit {
 mod tests {
     use super::*;
 
-    /// Goal: the first is told at once, and then one in a gap, with the number of those between. Method: a few in
-    /// each of three minutes.
+    /// Goal: the first event is logged at once, then one in every gap, with the number of events in between. Method: a few
+    /// events in each of three minutes.
     #[test]
     fn one_line_in_a_gap() {
         let limit = LogLimit::new(Duration::from_mins(1));

@@ -9,6 +9,8 @@ use prometheus::{
     Registry, TextEncoder,
 };
 
+use super::identity::Identity;
+
 /// Buckets for reports. On a local network a report takes well below a millisecond. After 0.75 s the store counts as
 /// unreachable; 2 s is the default lease.
 const REPORT_BUCKETS: &[f64] =
@@ -47,7 +49,8 @@ const HELP: &[(&str, &str)] = &[
     ("drift_users", "What the store holds for this instance minus its sockets."),
     ("draining", "1 while this instance is shutting down."),
     ("log_lines_dropped_total", "Lines of the log that could not be written."),
-    ("build_info", "Always 1; what is running."),
+    ("memory_limit_bytes", "The smallest limit on this process's memory; 0 if none is known."),
+    ("build_info", "Always 1; what is running, and where."),
 ];
 
 /// A label and its values. Every counter starts at 0 for each value. If a series appeared with its first event, it would show
@@ -128,6 +131,10 @@ pub struct Metrics {
     pub draining: IntGauge,
     /// Lines of the log that could not be written, or not in time.
     pub log_lines_dropped: IntCounter,
+    /// The smallest limit on this process's memory; 0 if none is known.
+    pub memory_limit_bytes: IntGauge,
+    /// Who this instance is.
+    pub identity: Identity,
 }
 
 impl Metrics {
@@ -137,7 +144,6 @@ impl Metrics {
     /// If two metrics have one name, or process metrics cannot be read on this system.
     pub fn new(store: &str) -> Result<Self, prometheus::Error> {
         let make = Maker { registry: Registry::new() };
-        make.build_info(store)?;
         make.process()?;
         Ok(Self {
             cluster_users: make.gauge("cluster_users")?,
@@ -166,6 +172,8 @@ impl Metrics {
             drift_users: make.gauge("drift_users")?,
             draining: make.gauge("draining")?,
             log_lines_dropped: make.counter("log_lines_dropped_total")?,
+            memory_limit_bytes: make.gauge("memory_limit_bytes")?,
+            identity: make.identity(store)?,
             registry: make.registry,
         })
     }
@@ -210,11 +218,9 @@ struct Maker {
 }
 
 impl Maker {
-    fn build_info(&self, store: &str) -> Result<(), prometheus::Error> {
-        let labels = ["version", "store"];
-        let info = IntGaugeVec::new(options("build_info"), &labels)?;
-        info.with_label_values(&[env!("CARGO_PKG_VERSION"), store]).set(1);
-        self.registry.register(Box::new(info))
+    fn identity(&self, store: &str) -> Result<Identity, prometheus::Error> {
+        let build_info = IntGaugeVec::new(options("build_info"), &Identity::LABELS)?;
+        Ok(Identity::new(self.add(build_info)?, store))
     }
 
     #[cfg(target_os = "linux")]
@@ -284,8 +290,7 @@ fn options(name: &str) -> Opts {
 mod tests {
     use super::*;
 
-    /// Goal: every metric says what it means. Method: the page of a new instance, in which each family that has
-    /// a type has a help text as well.
+    /// Goal: every metric has a help text. Method: the metrics page of a new instance.
     #[test]
     fn every_metric_is_described() {
         let metrics = Metrics::new("embedded").unwrap();

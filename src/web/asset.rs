@@ -135,7 +135,7 @@ mod tests {
         [(name, HeaderValue::from_static(value))].into_iter().collect()
     }
 
-    /// Goal: compressed is sent to those who take it, and only to them. Method: what clients send.
+    /// Goal: compressed files are sent exactly to clients that accept them. Method: headers of clients.
     #[rstest]
     #[case("gzip, deflate, br, zstd", true)]
     #[case("GZIP;q=0.5", true)]
@@ -146,7 +146,7 @@ mod tests {
         assert_eq!(takes_gzip(&request(header::ACCEPT_ENCODING, accepted)), expected);
     }
 
-    /// Goal: a client that has it is told so, whatever else it has. Method: tags in all notations.
+    /// Goal: a client that has the file already is told so. Method: tags in all notations.
     #[rstest]
     #[case("W/\"1\"", true)]
     #[case("\"1\"", true)]
@@ -159,7 +159,7 @@ mod tests {
     }
 
     proptest! {
-        /// Goal: a tag is found in any list, and only there. Method: lists of tags, mutated as headers may be.
+        /// Goal: a tag is found in any list that contains it, and in no other. Method: damaged lists of tags.
         #[test]
         fn any_list_of_tags_is_read(
             held in proptest::collection::vec("(W/)?\"[0-9a-f]{1,3}\"", 0..5),
@@ -173,7 +173,7 @@ mod tests {
             prop_assert_eq!(matches(&request, &tag), expected);
         }
 
-        /// Goal: no header ends anything, and none that does not say gzip is taken to. Method: good ones, mutated.
+        /// Goal: no header causes a panic, and only headers with gzip are taken to accept it. Method: damaged headers.
         #[test]
         fn any_encodings_are_read(value in mutated(Just(b"gzip;q=0.5, br, *;q=0".to_vec()))) {
             let Ok(value) = HeaderValue::from_bytes(&value) else { return Ok(()) };

@@ -216,7 +216,7 @@ mod tests {
         Badge::new(wishes, grouped(1_234_567))
     }
 
-    /// Goal: what cannot be drawn is refused. Method: labels and colours of all kinds.
+    /// Goal: labels and colours that cannot be drawn are refused. Method: labels and colours of all kinds.
     #[rstest]
     #[case("online", "green", true)]
     #[case("日本語 <&>", "4c1", true)]
@@ -232,14 +232,14 @@ mod tests {
         assert_eq!(badge(label, color).is_some(), drawable);
     }
 
-    /// Goal: numbers are readable. Method: numbers around each comma.
+    /// Goal: numbers have commas between groups of three digits. Method: numbers around each comma.
     #[test]
     fn numbers_are_grouped() {
         let cases = [(0, "0"), (999, "999"), (1000, "1,000"), (1_234_567, "1,234,567")];
         assert!(cases.iter().all(|&(number, text)| grouped(number) == text));
     }
 
-    /// Goal: text is legible on every colour. Method: light and dark ones.
+    /// Goal: the text is legible on every colour. Method: light and dark colours.
     #[test]
     fn ink_contrasts() {
         let ink = |color| Color::parse(color).map(Color::ink);
@@ -250,7 +250,7 @@ mod tests {
     }
 
     proptest! {
-        /// Goal: no label breaks out of its place. Method: arbitrary text; the markup stays what it is.
+        /// Goal: no label can become markup. Method: random text; the markup stays the same.
         #[test]
         fn labels_stay_text(label in ".{1,40}", color in "[0-9a-f]{6}") {
             let plain = badge("x", "green").unwrap().draw();
@@ -260,8 +260,8 @@ mod tests {
             }
         }
 
-        /// Goal: any query is answered with a picture or refused, and the label stands in it as it was given.
-        /// Method: good queries, mutated; what is drawn is read back.
+        /// Goal: any query is answered with a picture or refused, and the picture shows the label as given. Method: damaged
+        /// queries; the picture is read back.
         #[test]
         fn any_query_is_drawn_or_refused(
             query in mutated_text(proptest::sample::select(QUERIES).prop_map(str::to_owned)),
@@ -279,7 +279,7 @@ mod tests {
             prop_assert!(drawn.chars().all(is_xml));
         }
 
-        /// Goal: numbers are the same without their commas. Method: any number.
+        /// Goal: commas do not change a number. Method: random numbers.
         #[test]
         fn grouped_numbers_are_the_same(number: u64) {
             let text = grouped(number);

@@ -108,8 +108,8 @@ mod tests {
         pattern.captures_iter(text).map(|found| found.get(1).unwrap().as_str()).collect()
     }
 
-    /// Goal: no language lacks a message, and none has one left over. Method: the keys of each file beside those of
-    /// English, with the values that each message takes, and the plurals that each language has.
+    /// Goal: every language has exactly the messages of English. Method: compare the keys, the values that each message
+    /// takes, and the plural forms that each language needs.
     #[test]
     fn all_languages_have_all_messages() {
         let english = messages_of("en");
@@ -139,8 +139,8 @@ mod tests {
         }
     }
 
-    /// Goal: every message that the page names is there, and every one that is there is named. Method: search the
-    /// page and its scripts; a state names two.
+    /// Goal: the page uses exactly the messages that exist. Method: search the page and its scripts; a state names two
+    /// messages.
     #[test]
     fn all_messages_are_used() {
         let english = messages_of("en");
@@ -161,8 +161,8 @@ mod tests {
         assert_eq!(used.iter().map(String::as_str).collect::<BTreeSet<_>>(), keys(&english));
     }
 
-    /// Goal: what the page says before its scripts run is what they say. Method: each element that names a message
-    /// has its English text, and the notice for those without scripts has every language's.
+    /// Goal: the page's text before its scripts run is the English text, and the notice for visitors without scripts is in
+    /// every language. Method: compare every element that names a message.
     #[test]
     fn the_page_is_written_in_english() {
         let english = messages_of("en");

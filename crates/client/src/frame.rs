@@ -147,8 +147,8 @@ mod tests {
         socket.get_ref().get_ref().clone()
     }
 
-    /// Goal: what must not come is refused before it is held in memory. Method: binary, fragments,
-    /// compression, masks, lengths of 64 bits, too long, long pings.
+    /// Goal: frames that must not come are refused before they take memory. Method: binary frames, fragments, compression,
+    /// masks, 64-bit lengths, too long frames, long pings.
     #[test]
     fn other_frames_are_refused() {
         for start in [
@@ -167,7 +167,7 @@ mod tests {
     }
 
     proptest! {
-        /// Goal: nothing that a server sends ends the program. Method: any bytes, and such as begin well.
+        /// Goal: nothing that a server sends causes a panic. Method: random bytes, also after a valid beginning.
         #[test]
         fn any_bytes_are_survived(start in prop::sample::select(vec![vec![], vec![0x81], vec![0x88, 2]]), rest: Vec<u8>) {
             let bytes = [start, rest].concat();
@@ -176,8 +176,8 @@ mod tests {
             }
         }
 
-        /// Goal: what a real server writes is read as it was meant, however it is cut. Method: tungstenite
-        /// writes texts and pings, which are found one after the other, and not before they are whole.
+        /// Goal: frames of a real server are decoded correctly, in whatever pieces they arrive. Method: tungstenite writes
+        /// texts and pings; each is found when it is complete, not before.
         #[test]
         fn a_real_server_is_understood(texts in prop::collection::vec("\\PC{0,300}", 1..5), ping in prop::collection::vec(any::<u8>(), 0..126)) {
             let mut messages: Vec<Message> = texts.iter().map(|text| Message::text(text.as_str())).collect();
@@ -203,8 +203,8 @@ mod tests {
             prop_assert_eq!(socket.read().unwrap(), Message::text(text));
         }
 
-        /// Goal: it does not matter where the network cuts a frame. Method: frames of a real server, mutated, and
-        /// each looked at twice: cut, and whole. What is found early stays, and so does a refusal.
+        /// Goal: it makes no difference where the network cuts a frame. Method: damaged frames of a real server, decoded
+        /// cut and whole; what was found early stays, and so does a refusal.
         #[test]
         fn cuts_do_not_matter(
             bytes in mutated("\\PC{0,150}".prop_map(|text| sent_by_a_server(&[Message::text(text)]))),

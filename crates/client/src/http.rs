@@ -143,7 +143,8 @@ mod tests {
         b"HTTP/1.0 503 x\r\nconnection: close\r\ncontent-length: 0\r\n\r\n",
     ];
 
-    /// Goal: a poll's response is read, with what a balancer adds. Method: one such response, cut everywhere.
+    /// Goal: the response to a poll is parsed, with headers that a balancer adds. Method: one such response, cut at every
+    /// byte.
     #[test]
     fn a_response_is_decoded_once_it_is_whole() {
         let text = b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\nSet-Cookie: server=one; path=/\r\nconnection: Close\r\n\r\n40 and more";
@@ -156,7 +157,7 @@ mod tests {
         assert_eq!((found.cookie.as_deref(), found.is_last), (Some("server=one"), true));
     }
 
-    /// Goal: responses that cannot be held or told apart are refused. Method: one of each.
+    /// Goal: responses that are too long or ambiguous are refused. Method: one of each kind.
     #[test]
     fn other_responses_are_refused() {
         let refused = |text: &str| decode(text.as_bytes()).is_err();
@@ -173,7 +174,7 @@ mod tests {
         assert!(refused(&format!("HTTP/1.1 200 OK\r\nX: {}", "x".repeat(HEAD_BYTES_MAX))));
     }
 
-    /// Goal: requests are HTTP to the letter. Method: the whole text of both.
+    /// Goal: requests are valid HTTP. Method: compare the complete text of both kinds.
     #[test]
     fn requests_are_written() {
         let headers = "Cookie: a=b\r\n";
@@ -190,7 +191,7 @@ mod tests {
     }
 
     proptest! {
-        /// Goal: nothing that a server sends ends the program. Method: any bytes, and such as begin well.
+        /// Goal: nothing that a server sends causes a panic. Method: random bytes, also after a valid beginning.
         #[test]
         fn any_bytes_are_survived(start in "(HTTP/1.1 200 OK\r\n(Content-Length: [0-9]{1,30}\r\n\r\n)?)?", rest: Vec<u8>) {
             let bytes = [start.as_bytes(), &rest].concat();
@@ -199,8 +200,8 @@ mod tests {
             }
         }
 
-        /// Goal: it does not matter where the network cuts a response. Method: good responses, mutated, and each
-        /// looked at twice: cut, and whole. What is found early stays, and so does a refusal.
+        /// Goal: it makes no difference where the network cuts a response. Method: damaged responses, parsed cut and whole;
+        /// what was found early stays, and so does a refusal.
         #[test]
         fn cuts_do_not_matter(
             bytes in mutated(proptest::sample::select(RESPONSES).prop_map(<[u8]>::to_vec)),

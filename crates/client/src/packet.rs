@@ -156,7 +156,7 @@ mod tests {
         assert_eq!(Packet::parse(text.as_bytes()), Ok(packet));
     }
 
-    /// Goal: the handshake is understood. Method: one as servers send it, with fields that nobody needs.
+    /// Goal: the handshake of a session is parsed. Method: one as servers send it, with additional fields.
     #[test]
     fn a_handshake_is_read() {
         let text = br#"0{"sid":"a-B_9","upgrades":[],"pingInterval":25000,"pingTimeout":20000,"maxPayload":1}"#;
@@ -164,7 +164,7 @@ mod tests {
         assert_eq!(Packet::parse(text), Ok(Packet::Open(handshake)));
     }
 
-    /// Goal: what is outside the contract is an error, never a count. Method: near misses.
+    /// Goal: an invalid packet is an error, and never a count. Method: packets that are nearly valid.
     #[rstest]
     #[case("")]
     #[case("0")]
@@ -195,7 +195,7 @@ mod tests {
         assert!(Packet::parse(text.as_bytes()).is_err(), "{text}");
     }
 
-    /// Goal: a client says what the protocol wants, no less and no more. Method: the answer to every packet.
+    /// Goal: a client answers every packet as the protocol requires. Method: the answer to each.
     #[rstest]
     #[case(r#"0{"sid":"a","pingInterval":1,"pingTimeout":1}"#, Some("40"))]
     #[case("2", Some("3"))]
@@ -209,7 +209,8 @@ mod tests {
         assert_eq!(Packet::parse(text.as_bytes()).unwrap().answer(), answer);
     }
 
-    /// Goal: a payload of polling is read whole or refused whole. Method: three packets, and with one that is wrong.
+    /// Goal: a payload is accepted as a whole or refused as a whole. Method: three packets, and the same with one invalid
+    /// packet.
     #[test]
     fn a_payload_is_read() {
         let payload = b"40{}\x1e42[\"user count\",3]\x1e2";
@@ -221,21 +222,21 @@ mod tests {
     }
 
     proptest! {
-        /// Goal: nothing that a server sends ends the program. Method: any bytes, and such as begin well.
+        /// Goal: nothing that a server sends causes a panic. Method: random bytes, also after a valid beginning.
         #[test]
         fn any_bytes_are_survived(start in "(0|4|40|42|42\\[\"user count\",)?", rest: Vec<u8>) {
             let _ = Packet::parse(&[start.as_bytes(), &rest].concat());
         }
 
-        /// Goal: every count is read as it was written. Method: any number, there and back.
+        /// Goal: every count is parsed as it was written. Method: random numbers, written and parsed.
         #[test]
         fn counts_are_exact(users: u64) {
             let text = format!("42[\"user count\",{users}]");
             prop_assert_eq!(Packet::parse(text.as_bytes()), Ok(Packet::Count(users)));
         }
 
-        /// Goal: whatever a handshake says, its session id can be written into a request, and only a packet to the
-        /// letter is a count. Method: good packets, mutated.
+        /// Goal: the session id of any handshake can be written into a request, and only an exact packet is a count.
+        /// Method: damaged packets.
         #[test]
         fn mutated_packets_are_read_or_refused(
             text in mutated(proptest::sample::select(PACKETS).prop_map(<[u8]>::to_vec)),

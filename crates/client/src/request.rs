@@ -82,8 +82,8 @@ mod tests {
 
     const NEW: Requests<'_> = Requests { authority: "a:1", sid: None, cookie: None };
 
-    /// Goal: requests are to the letter what the protocols want. Method: the whole text of each, without and with a
-    /// session and a cookie.
+    /// Goal: requests are what the protocols require. Method: compare the complete text, without and with a session and a
+    /// cookie.
     #[test]
     fn requests_are_written() {
         assert_eq!(
@@ -104,7 +104,7 @@ mod tests {
         );
     }
 
-    /// Goal: only a websocket is taken for one. Method: the right proof, a wrong one, none, and a refusal.
+    /// Goal: only a valid answer is accepted as a websocket. Method: the right proof, a wrong one, none, and a refusal.
     #[test]
     fn upgrades_are_checked() {
         let check = |status: u16, accept: Option<&str>| {

@@ -230,7 +230,7 @@ pub(crate) mod tests {
         Program::try_parse_from(["load"].iter().chain(flags)).unwrap().flags.check()
     }
 
-    /// Goal: the defaults are allowed, and a hold of nothing means for ever. Method: look at both.
+    /// Goal: the defaults are allowed, and without a hold the run does not end. Method: look at both.
     #[test]
     fn the_defaults_are_allowed() {
         let config = check(&[]).unwrap();
@@ -239,7 +239,7 @@ pub(crate) mod tests {
         assert_eq!(check(&["--hold=0s"]).unwrap().hold, None);
     }
 
-    /// Goal: servers may be given in every usual way. Method: both schemes, a list, IPv6, the default port.
+    /// Goal: addresses of servers are accepted in all usual forms. Method: both schemes, a list, IPv6, the default port.
     #[test]
     fn servers_are_read() {
         let config = check(&["--url=http://[::1]:3000/,ws://a.example", "--url=http://b:81"]);
@@ -248,7 +248,7 @@ pub(crate) mod tests {
         assert_eq!(authorities, ["[::1]:3000", "a.example:80", "b:81"]);
     }
 
-    /// Goal: what is wrong is refused with flag, value and what is allowed. Method: one wrong value each.
+    /// Goal: a wrong value is refused with its flag, the value, and what is allowed. Method: one wrong value each.
     #[rstest]
     #[case("--url", "127.0.0.1:3000", "http://127.0.0.1:3000")]
     #[case("--url", "https://127.0.0.1", "TLS")]
@@ -273,8 +273,8 @@ pub(crate) mod tests {
     }
 
     proptest! {
-        /// Goal: any address of a server is taken or refused, and what is taken can be written into a request.
-        /// Method: good ones, mutated; what is read is printed and read again.
+        /// Goal: any address of a server is accepted or refused, and an accepted one can be written into a request. Method:
+        /// damaged addresses; an accepted one is printed and parsed again.
         #[test]
         fn servers_are_read_as_printed(text in mutated_text(proptest::sample::select(&[
             "http://127.0.0.1:3000",
@@ -288,7 +288,8 @@ pub(crate) mod tests {
             }
         }
 
-        /// Goal: any value of any flag is taken, or refused by its name. Method: values of all flags in all places.
+        /// Goal: any value of a flag is accepted, or refused with the flag's name. Method: values of all flags, for all
+        /// flags.
         #[test]
         fn any_flag_is_taken_or_refused(
             flag in proptest::sample::select(&[

@@ -155,7 +155,7 @@ impl Phase {
 mod tests {
     use super::*;
 
-    /// Goal: a line says what matters and no more. Method: the least and the most there is to say.
+    /// Goal: a progress line has what matters, and nothing else. Method: the shortest and the longest one.
     #[test]
     fn what_is_said() {
         let mut snapshot = Snapshot {

@@ -225,7 +225,7 @@ mod tests {
         })
     }
 
-    /// Goal: the table is readable and says everything. Method: the whole text of a small run.
+    /// Goal: the report is readable and complete. Method: compare the text of a small run.
     #[test]
     fn the_table() {
         let text = report(&[3, 2]).to_string();
@@ -252,7 +252,7 @@ verdict                WRONG";
         assert_eq!(text, expected);
     }
 
-    /// Goal: JSON carries the same under names that scripts can rely on. Method: those names, in a right run.
+    /// Goal: the JSON report has stable names for scripts. Method: compare the names, for a successful run.
     #[test]
     fn the_json() {
         let json = serde_json::to_value(report(&[3, 3])).unwrap();
@@ -264,7 +264,7 @@ verdict                WRONG";
         assert_eq!(json["end"]["servers"][0]["count"], 3);
     }
 
-    /// Goal: a run in which nobody connected has a report too. Method: one without visitors.
+    /// Goal: a run without a connection has a report too. Method: a run without visitors.
     #[test]
     fn nobody_connected() {
         let report = report(&[]);

@@ -149,7 +149,7 @@ mod tests {
 
     const SECOND: Duration = Duration::from_secs(1);
 
-    /// Goal: joins come at their rate, and no more of them than wanted. Method: 30 a second up to 100.
+    /// Goal: visitors join at the set rate, up to the set number. Method: 30 a second up to 100.
     #[test]
     fn joins_keep_to_their_rate() {
         let mut schedule = schedule(&["--connections=100", "--rate=30"]);
@@ -160,8 +160,8 @@ mod tests {
         assert_eq!(taken, 100);
     }
 
-    /// Goal: churn begins when everybody is there, keeps to its rate, and is made good. Method: 5 leaves a
-    /// second among 20.
+    /// Goal: churn begins when all visitors have joined, keeps its rate, and leavers are replaced. Method: 5 leaves a
+    /// second among 20 visitors.
     #[test]
     fn leaves_are_replaced() {
         let mut schedule = schedule(&["--connections=20", "--rate=50", "--leave-rate=5"]);
@@ -173,7 +173,7 @@ mod tests {
         assert!((19..=20).contains(&taken), "{taken}");
     }
 
-    /// Goal: a generator that was held up does not make a storm of it. Method: ten minutes without a question.
+    /// Goal: a generator that was held up does not catch up with a storm of joins. Method: ten minutes without a call.
     #[test]
     fn lost_time_is_not_caught_up_with() {
         let mut schedule = schedule(&["--connections=10000", "--rate=100"]);
@@ -181,7 +181,7 @@ mod tests {
         assert_eq!(due, Due { joins: 10, leaves: 0 });
     }
 
-    /// Goal: a slow rate is not rounded to nothing. Method: one visitor in ten seconds.
+    /// Goal: a slow rate is not rounded to zero. Method: one visitor in ten seconds.
     #[test]
     fn slow_rates_add_up() {
         let mut schedule = schedule(&["--rate=0.1"]);
@@ -190,8 +190,8 @@ mod tests {
         assert_eq!(follow(&mut schedule, 9 * SECOND, 2 * SECOND, &mut taken).joins, 1);
     }
 
-    /// Goal: waves swing between half and all, and visitors follow. Method: the goal at both turns, and a
-    /// count of visitors there.
+    /// Goal: with waves the number of visitors moves between half and all. Method: the target at both turning points, and
+    /// the visitors at that time.
     #[test]
     fn waves_swing_between_half_and_all() {
         let mut schedule = schedule(&["--connections=80", "--rate=50", "--vary=1min"]);
@@ -206,8 +206,8 @@ mod tests {
     }
 
     proptest! {
-        /// Goal: never more visitors than asked for, never more leaves than visitors. Method: any flags and
-        /// any times of asking.
+        /// Goal: there are never more visitors than set, and never more leaves than visitors. Method: random flags, and
+        /// random times of the calls.
         #[test]
         fn bounds_hold(rate in 1_u32..5000, leaves in 0_u32..5000, gaps in prop::collection::vec(0_u64..3000, 1..50)) {
             let flags = ["--connections=300".into(), format!("--rate={rate}"), format!("--leave-rate={}", leaves.min(rate)), "--vary=10s".into()];

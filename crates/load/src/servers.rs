@@ -60,7 +60,7 @@ mod tests {
     use super::*;
 
     proptest! {
-        /// Goal: what a server says is read to the letter, or not at all. Method: good answers, whole and mutated.
+        /// Goal: a server's answer is parsed exactly, or not at all. Method: valid and damaged answers.
         #[test]
         fn answers_are_read_or_refused(
             count: u64,

@@ -114,8 +114,7 @@ mod tests {
         Verdict::of(Evidence { last_counts: told.to_vec(), servers, alone })
     }
 
-    /// Goal: the truth is told from what is not. Method: cases with the count, the visitors and the servers
-    /// that disagree.
+    /// Goal: the verdict finds wrong counts. Method: cases in which count, visitors and servers disagree.
     #[rstest]
     #[case::all_agree(&[3, 3, 3], &[Some(3), Some(3)], 3, 0, 0)]
     #[case::others_are_present(&[5, 5, 5], &[Some(5)], 5, 0, 0)]
@@ -141,7 +140,8 @@ mod tests {
         assert_eq!(verdict.others, count - told.len() as u64);
     }
 
-    /// Goal: with nobody else, agreeing on a ghost is wrong. Method: the same with and without others allowed.
+    /// Goal: without other visitors, a count that is too high is wrong even if all agree. Method: the same case with and
+    /// without other visitors allowed.
     #[test]
     fn a_ghost_is_wrong_when_alone() {
         assert!(verdict(&[3, 3], &[Some(3)], false).is_right());
@@ -149,7 +149,7 @@ mod tests {
         assert_eq!((alone.count, alone.disagreeing, alone.servers_disagreeing), (2, 2, 1));
     }
 
-    /// Goal: a report stays short however wrong things are. Method: many wrong numbers; the most common stay.
+    /// Goal: a report stays short even if much is wrong. Method: many wrong numbers, of which the most frequent are shown.
     #[test]
     fn the_most_common_wrong_numbers_are_named() {
         let mut told: Vec<u64> = (100..200).collect();

@@ -119,7 +119,7 @@ mod tests {
         Secrets(words.iter().map(|&word| word.to_owned()).collect())
     }
 
-    /// Goal: every answer of a server leads to the right reaction. Method: the first words of its lines.
+    /// Goal: every error of a server becomes the right kind of error. Method: the first words of the messages.
     #[rstest]
     #[case("READONLY You can't write against a read only replica.", "refuses", true)]
     #[case("LOADING Redis is loading the dataset in memory", "refuses", false)]
@@ -154,7 +154,7 @@ mod tests {
         assert_eq!(spoils_connection(&error), spoils, "{line}");
     }
 
-    /// Goal: a broken connection is unreachable and not used again. Method: errors of the socket.
+    /// Goal: an error of a socket means unreachable, and its connection is not used again. Method: several errors.
     #[rstest]
     #[case(io::ErrorKind::ConnectionRefused)]
     #[case(io::ErrorKind::BrokenPipe)]
@@ -166,7 +166,7 @@ mod tests {
         assert!(spoils_connection(&error));
     }
 
-    /// Goal: no answer of a server can forge a line or reach the terminal. Method: one with escapes in it.
+    /// Goal: no message of a server can forge a log line or control the terminal. Method: a message with escapes in it.
     #[test]
     fn errors_are_escaped() {
         let error = from_server("ERR \u{1b}[31mred\u{202e} and\rback");
@@ -174,7 +174,7 @@ mod tests {
         assert!(text.contains(r"\u{1b}[31mred\u{202e} and\rback"), "{text}");
     }
 
-    /// Goal: a server that quotes credentials does not put them into the log. Method: such a line.
+    /// Goal: credentials that a server quotes do not reach the log. Method: such a message.
     #[test]
     fn credentials_are_redacted() {
         let error = from_server("ERR user margaret with hunter2 may not");
@@ -183,8 +183,7 @@ mod tests {
     }
 
     proptest! {
-        /// Goal: whatever a server says, nothing ends, and no secret passes. Method: lines of servers with a
-        /// secret in them, mutated.
+        /// Goal: no message of a server causes a panic or reveals a secret. Method: damaged messages with a secret in them.
         #[test]
         fn any_line_of_a_server_is_classified(line in mutated_text(proptest::sample::select(&[
             "READONLY You can't write, margaret, against a read only replica.",

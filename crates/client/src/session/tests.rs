@@ -93,9 +93,9 @@ async fn next(session: &mut Session, waiting: Waiting) -> Result<Event, Error> {
     }
 }
 
-/// Goal: a session moves to a websocket as browsers move it, through a balancer too, and nothing is lost on the way.
-/// Method: a server that checks each request and expects the next only when the one before is done; it answers the poll
-/// under way after the probe, with a count in it, and sends another count on the websocket.
+/// Goal: a session upgrades as in browsers, also through a balancer, and loses nothing. Method: a server that checks every
+/// request in order; it answers the open poll after the probe, with a count in it, and sends another count on the
+/// websocket.
 #[rstest]
 #[case(Waiting::Patiently)]
 #[case(Waiting::InGlances)]
@@ -144,8 +144,8 @@ async fn a_session_moves(#[case] waiting: Waiting) {
     assert_eq!(events, [before, vec![Event::Upgraded], after].concat());
 }
 
-/// Goal: a client can speak while its poll waits, and the poll stays. Method: a pong in the middle of a poll, on a
-/// connection of its own; then the poll is answered.
+/// Goal: a client can post while its poll is open. Method: a pong during a poll, on another connection; then the poll is
+/// answered.
 #[tokio::test]
 async fn a_poll_stays_while_its_client_speaks() {
     let (server, authority) = Server::start().await;

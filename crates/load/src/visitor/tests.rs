@@ -60,8 +60,8 @@ async fn run(transport: Transport, url: &str, slot: &Arc<Slot>) -> End {
     visit.run(Target::parse(url).unwrap(), Arc::clone(slot)).await
 }
 
-/// Goal: a visitor that is never told a count is refused, with the reason. Method: servers that fail at each
-/// step of a connect.
+/// Goal: a visitor that never gets a count is reported as refused, with the reason. Method: servers that fail at each step
+/// of a connect.
 #[rstest]
 #[case::full("HTTP/1.1 503 Service Unavailable\r\n\r\n", &[], "status 503")]
 #[case::not_http("220 mail.example ESMTP\r\n", &[], "unexpected: an answer other than of HTTP")]
@@ -84,8 +84,8 @@ async fn refusals_are_told_apart(
     assert_eq!(count, None);
 }
 
-/// Goal: a visitor that was told a count and loses its connection is lost, with the reason. Method: servers
-/// that end it in every way, by silence among them.
+/// Goal: a visitor that got a count and loses its connection is reported as lost, with the reason. Method: servers that end
+/// the connection in every way, including silence.
 #[rstest]
 #[case::silent(&text("2"), "silent for too long")]
 #[case::close_packet(&text("1"), "closed by the server")]
@@ -101,8 +101,8 @@ async fn losses_are_told_apart(#[case] last: &[u8], #[case] reason: &str) {
     assert_eq!(count, Some(7));
 }
 
-/// Goal: messages may be cut and joined in any way on the wire, and the last count stands. Method: everything
-/// at once, and byte by byte, with a ping of the websocket between.
+/// Goal: messages may be cut and joined in any way on the wire, and the last count is the one that stays. Method:
+/// everything at once, and byte by byte, with a ping frame between.
 #[rstest]
 #[case::at_once(usize::MAX)]
 #[case::byte_by_byte(1)]
@@ -138,9 +138,9 @@ async fn answer(stream: &mut TcpStream, headers: &str, body: &str) {
     stream.write_all(answer.as_bytes()).await.unwrap();
 }
 
-/// Goal: polling works through balancers: their cookie comes back with each request, and an answer may be the
-/// last on its connection. Method: such a server, request by request, up to the good-bye on a connection of
-/// its own in the middle of a poll.
+/// Goal: polling works through balancers: the client returns their cookie with every request, and a response may be the
+/// last one on its connection. Method: such a server, request by request, until the client leaves during a poll, on another
+/// connection.
 #[tokio::test]
 async fn polling_bears_balancers() {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
