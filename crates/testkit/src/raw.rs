@@ -1,8 +1,8 @@
-//! An attacker's connection: bytes out, bytes in, and when it ended. It keeps to no protocol.
+//! The connection of an attacker: bytes out, bytes in, and when it ended. It keeps to no protocol, so a test can send what no
+//! client would.
 
-// The path is written out since the cluster, another test program, uses this file as well.
-#[path = "raw/frames.rs"]
-mod frames;
+pub mod answer;
+pub mod frames;
 
 use std::{
     io,
@@ -19,73 +19,65 @@ use tokio::{
 
 use crate::waiting::PATIENCE;
 
-#[allow(unused_imports, reason = "other tests use the rest of it")]
-pub(crate) use frames::{BINARY, CLOSE, CONTINUATION, FINAL, PING, TEXT, frame, text};
+use answer::{Answer, header};
+use frames::{CLOSE, FINAL, TEXT, text};
 
-/// A connection that does what the test says.
+/// The path and query of the request that opens a session by polling.
+pub const POLLING: &str = "/socket.io/?EIO=4&transport=polling";
+
+/// A TCP connection that sends what the test says.
 #[derive(Debug)]
-pub(crate) struct Raw {
+pub struct Raw {
     stream: TcpStream,
-    /// Received beyond the last head or body that was asked for.
+    /// Bytes that were received after the last head, body or frame that was read.
     rest: Vec<u8>,
 }
 
-/// An HTTP answer as it came.
-#[derive(Debug)]
-pub(crate) struct Answer {
-    /// The status code.
-    pub(crate) status: u16,
-    /// Everything up to the blank line.
-    pub(crate) head: String,
-    /// As long as its head said.
-    pub(crate) body: String,
-}
-
 impl Raw {
-    /// Connects and says nothing.
-    pub(crate) async fn open(server: SocketAddr) -> Self {
+    /// Connects and sends nothing.
+    pub async fn open(server: SocketAddr) -> Self {
         let stream = TcpStream::connect(server).await.expect("the server accepts");
         stream.set_nodelay(true).expect("the connection lives");
         Self { stream, rest: Vec::new() }
     }
 
-    /// Connects and sends this.
-    pub(crate) async fn saying(server: SocketAddr, bytes: impl AsRef<[u8]>) -> Self {
+    /// Connects and sends these bytes.
+    pub async fn saying(server: SocketAddr, bytes: impl AsRef<[u8]>) -> Self {
         let mut raw = Self::open(server).await;
         raw.send(bytes.as_ref()).await.expect("a new connection takes a few bytes");
         raw
     }
 
-    /// A websocket that has its handshake behind it, with a new session or on the one given.
-    pub(crate) async fn websocket(server: SocketAddr, session: Option<&str>) -> Self {
+    /// Opens a websocket, for a new session or for the one with this id. It has read only the answer to its request.
+    pub async fn websocket(server: SocketAddr, session: Option<&str>) -> Self {
         let mut raw = Self::saying(server, upgrade(server, session)).await;
         let answer = raw.answer().await.expect("an answer");
         assert_eq!(answer.status, 101, "{answer:?}");
         raw
     }
 
-    /// A websocket that has asked for the namespace. It has read only the answer to its first request.
-    pub(crate) async fn joined(server: SocketAddr) -> Self {
+    /// Opens a websocket and asks for the namespace. It has read only the answer to its request.
+    pub async fn joined(server: SocketAddr) -> Self {
         let mut raw = Self::websocket(server, None).await;
         raw.send(&text("40")).await.expect("a new websocket takes a frame");
         raw
     }
 
-    /// A websocket that has been let into the namespace, and came there in this way.
-    pub(crate) async fn alive_by(way: Way, server: SocketAddr) -> Self {
+    /// Opens a websocket that is in the namespace, in this way.
+    pub async fn alive_by(way: Way, server: SocketAddr) -> Self {
         match way {
             Way::Directly => Self::alive(server).await,
             Way::Upgraded => Self::upgraded(server).await,
         }
     }
 
-    /// A session that has been let into the namespace by polling and went on as a websocket.
+    /// Opens a session by polling, joins the namespace and upgrades to a websocket.
     async fn upgraded(server: SocketAddr) -> Self {
         Self::upgraded_from(server, &polling_counted(server).await).await
     }
 
-    /// The websocket to which this polling session has moved.
-    pub(crate) async fn upgraded_from(server: SocketAddr, path: &str) -> Self {
+    /// Upgrades the polling session with this path to a websocket.
+    pub async fn upgraded_from(server: SocketAddr, path: &str) -> Self {
         let session = path.rsplit('=').next().expect("the path ends with it");
         let mut raw = Self::websocket(server, Some(session)).await;
         assert!(raw.is_answered_after(&text("2probe"), "3probe").await, "an upgrade is answered");
@@ -93,8 +85,8 @@ impl Raw {
         raw
     }
 
-    /// A websocket that has been let into the namespace.
-    pub(crate) async fn alive(server: SocketAddr) -> Self {
+    /// Opens a websocket and waits until it is in the namespace.
+    pub async fn alive(server: SocketAddr) -> Self {
         const WELCOME: &[u8] = b"40{\"sid\"";
         let mut raw = Self::joined(server).await;
         while !raw.rest.windows(WELCOME.len()).any(|bytes| bytes == WELCOME) {
@@ -103,8 +95,8 @@ impl Raw {
         raw
     }
 
-    /// Whether sending this is answered with something that contains that.
-    pub(crate) async fn is_answered_after(&mut self, bytes: &[u8], wanted: &str) -> bool {
+    /// Sends these bytes, and waits for an answer that contains the `wanted` text. False if the connection ends before.
+    pub async fn is_answered_after(&mut self, bytes: &[u8], wanted: &str) -> bool {
         let wanted = wanted.as_bytes();
         let asking = async {
             self.stream.write_all(bytes).await.map_err(|error| error.to_string())?;
@@ -116,20 +108,20 @@ impl Raw {
         matches!(timeout(PATIENCE, asking).await, Ok(Ok(())))
     }
 
-    /// Sends bytes as they are.
-    pub(crate) async fn send(&mut self, bytes: &[u8]) -> io::Result<()> {
+    /// Sends these bytes.
+    pub async fn send(&mut self, bytes: &[u8]) -> io::Result<()> {
         let sent = timeout(PATIENCE, self.stream.write_all(bytes)).await;
         sent.unwrap_or_else(|_| Err(io::ErrorKind::TimedOut.into()))
     }
 
-    /// Sends this again and again until the server ends the connection; what comes back is thrown away.
-    pub(crate) async fn flood(self, bytes: &[u8]) {
+    /// Sends these bytes again and again until the server ends the connection. What it answers is thrown away.
+    pub async fn flood(self, bytes: &[u8]) {
         let (mut reader, mut writer) = self.stream.into_split();
         let writing = async { while writer.write_all(bytes).await.is_ok() {} };
         let mut chunk = [0; 4096];
         let reading = async { while matches!(reader.read(&mut chunk).await, Ok(1..)) {} };
-        // A kernel that was told of the end before there was room again for what it sends may not find out for a minute
-        // that nobody reads it.
+        // Reading may see the end long before writing does: if the end arrives while the send buffer is full, the kernel may
+        // take a minute to find out that nobody reads.
         let flood = async {
             tokio::select! {
                 () = writing => {}
@@ -139,26 +131,27 @@ impl Raw {
         timeout(PATIENCE, flood).await.expect("the server ends a flood");
     }
 
-    /// Says that nothing more will come, and goes on listening.
-    pub(crate) async fn half_close(&mut self) {
-        // It may have been closed by the server already, which is as good.
+    /// Closes the sending half of the connection, and goes on reading.
+    pub async fn half_close(&mut self) {
+        // An error says that the server has closed it already, which is as good.
         let _ = self.stream.shutdown().await;
     }
 
-    /// Makes the window small, so that little of what is not read fits into it.
-    pub(crate) fn shrink_window(&self) {
+    /// Makes the receive buffer small, so that little of what is not read fits into it.
+    pub fn shrink_window(&self) {
         let shrunk = SockRef::from(&self.stream).set_recv_buffer_size(1024);
         shrunk.expect("the size of a buffer may be set");
     }
 
-    /// The next HTTP answer.
-    pub(crate) async fn answer(&mut self) -> Result<Answer, String> {
+    /// Reads the next HTTP answer.
+    pub async fn answer(&mut self) -> Result<Answer, String> {
         let reading = timeout(PATIENCE, self.read_answer()).await;
         reading.map_err(|_| String::from("no answer"))?
     }
 
-    /// The status of the next HTTP answer, of an event stream too, whose body does not end.
-    pub(crate) async fn head(&mut self) -> Result<u16, String> {
+    /// Reads the head of the next HTTP answer and returns its status. This works for an event stream too, whose body does not
+    /// end.
+    pub async fn head(&mut self) -> Result<u16, String> {
         let reading = timeout(PATIENCE, self.read_head()).await;
         reading.map_err(|_| String::from("no answer"))?.map(|(status, _)| status)
     }
@@ -230,16 +223,16 @@ impl Raw {
         }
     }
 
-    /// The next text on a websocket; `None` if something else comes.
-    pub(crate) async fn text(&mut self) -> Option<String> {
+    /// Reads the next text on a websocket. `None` if something else comes.
+    pub async fn text(&mut self) -> Option<String> {
         match timeout(PATIENCE, self.read_frame()).await {
             Ok(Ok((TEXT, payload))) => String::from_utf8(payload).ok(),
             _ => None,
         }
     }
 
-    /// The kind and the payload of the next frame.
-    pub(crate) async fn read_frame(&mut self) -> Result<(u8, Vec<u8>), String> {
+    /// Reads the next frame: its opcode and its payload.
+    pub async fn read_frame(&mut self) -> Result<(u8, Vec<u8>), String> {
         loop {
             let length = self.rest.get(1).map(|&length| usize::from(length));
             let (head, length) = match (length, self.rest.get(2..4)) {
@@ -257,8 +250,8 @@ impl Raw {
         }
     }
 
-    /// Waits for the server to close the websocket; returns the code of its close frame, if there is one.
-    pub(crate) async fn close_code(mut self) -> Option<u16> {
+    /// Waits until the server closes the websocket. Returns the code of its close frame, if there is one.
+    pub async fn close_code(mut self) -> Option<u16> {
         let reading = async {
             let mut code = None;
             while let Ok((kind, payload)) = self.read_frame().await {
@@ -271,13 +264,13 @@ impl Raw {
         timeout(PATIENCE, reading).await.expect("the server ends the connection")
     }
 
-    /// Ends the connection without a word, as the kernel of a process that is gone does when data were unread.
-    pub(crate) fn reset(self) {
+    /// Resets the connection, as the kernel does for a killed process that has not read everything.
+    pub fn reset(self) {
         SockRef::from(&self.stream).set_linger(Some(Duration::ZERO)).expect("a socket's option");
     }
 
-    /// Waits for the server to end the connection, whatever it says before, and tells how long that took.
-    pub(crate) async fn ended(mut self) -> Duration {
+    /// Waits until the server ends the connection, whatever it sends before. Returns how long that took.
+    pub async fn ended(mut self) -> Duration {
         let start = Instant::now();
         let mut chunk = [0; 4096];
         let reading = async { while matches!(self.stream.read(&mut chunk).await, Ok(1..)) {} };
@@ -286,38 +279,30 @@ impl Raw {
     }
 }
 
-/// The two ways of becoming a websocket.
+/// How a session comes to have a websocket.
 #[derive(Clone, Copy, Debug)]
-pub(crate) enum Way {
+pub enum Way {
+    /// The session begins with it.
     Directly,
+    /// The session began with polling.
     Upgraded,
 }
 
 impl Way {
-    pub(crate) const BOTH: [Self; 2] = [Self::Directly, Self::Upgraded];
+    /// Each of them once.
+    pub const BOTH: [Self; 2] = [Self::Directly, Self::Upgraded];
 }
 
-impl Answer {
-    /// The value of a header; its name in small letters.
-    pub(crate) fn header(&self, name: &str) -> Option<&str> {
-        header(&self.head, name)
-    }
-}
-
-fn header<'a>(head: &'a str, name: &str) -> Option<&'a str> {
-    head.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(": "))
-}
-
-/// Sends a request on a connection of its own; each header ends with a line break.
-pub(crate) async fn ask(server: SocketAddr, method: &str, path: &str, headers: &str) -> Answer {
-    // A polling client that just closes the connection of a poll is taken for one that goes away.
+/// Sends a request on a connection of its own, with these headers; each of them ends with a line break.
+pub async fn ask(server: SocketAddr, method: &str, path: &str, headers: &str) -> Answer {
+    // Without this header the server would take the end of the connection for the end of a polling client.
     let close = if headers.contains("connection: ") { "" } else { "connection: close\r\n" };
     let request = format!("{method} {path} HTTP/1.1\r\nhost: {server}\r\n{close}{headers}\r\n");
     Raw::saying(server, request).await.answer().await.expect("an answer")
 }
 
-/// The request that asks for a websocket.
-pub(crate) fn upgrade(server: SocketAddr, session: Option<&str>) -> String {
+/// The request that asks for a websocket, for a new session or for the one with this id.
+pub fn upgrade(server: SocketAddr, session: Option<&str>) -> String {
     let session = session.map(|session| format!("&sid={session}")).unwrap_or_default();
     format!(
         "GET /socket.io/?EIO=4&transport=websocket{session} HTTP/1.1\r\nhost: {server}\r\n\
@@ -326,29 +311,30 @@ pub(crate) fn upgrade(server: SocketAddr, session: Option<&str>) -> String {
     )
 }
 
-/// A polling session that has not asked for the namespace: the path of its requests.
-pub(crate) async fn polling_session(server: SocketAddr) -> String {
-    let answer = ask(server, "GET", "/socket.io/?EIO=4&transport=polling", "").await;
-    format!("/socket.io/?EIO=4&transport=polling&sid={}", session_in(&answer.body))
+/// Opens a session by polling, without asking for the namespace. Returns the path of its requests.
+pub async fn polling_session(server: SocketAddr) -> String {
+    let answer = ask(server, "GET", POLLING, "").await;
+    format!("{POLLING}&sid={}", session_in(&answer.body))
 }
 
-/// A polling session that has asked for the namespace.
-pub(crate) async fn polling_joined(server: SocketAddr) -> String {
+/// Opens a session by polling and asks for the namespace. Returns the path of its requests.
+pub async fn polling_joined(server: SocketAddr) -> String {
     let path = polling_session(server).await;
     let answer = Raw::saying(server, post(server, &path, "40")).await.answer().await;
     assert_eq!(answer.expect("an answer").status, 200);
     path
 }
 
-/// A polling session that has been let into the namespace and told a count.
-pub(crate) async fn polling_counted(server: SocketAddr) -> String {
+/// Opens a session by polling and waits until it has received a count. Returns the path of its requests.
+pub async fn polling_counted(server: SocketAddr) -> String {
     let path = polling_joined(server).await;
     while !poll(server, &path).await.body.contains("42[") {}
     path
 }
 
-/// A polling session that has been let into the namespace and has answered its first ping.
-pub(crate) async fn polling_alive(server: SocketAddr) -> String {
+/// Opens a session by polling, waits until it is in the namespace and answers its first ping. Returns the path of its
+/// requests.
+pub async fn polling_alive(server: SocketAddr) -> String {
     let path = polling_joined(server).await;
     let (mut pinged, mut welcomed) = (false, false);
     while !(pinged && welcomed) {
@@ -361,30 +347,30 @@ pub(crate) async fn polling_alive(server: SocketAddr) -> String {
     path
 }
 
-/// The session id in the first packet.
-pub(crate) fn session_in(body: &str) -> String {
+/// The session id in the first packet of a session.
+pub fn session_in(body: &str) -> String {
     let session = body.split("\"sid\":\"").nth(1).and_then(|rest| rest.split('"').next());
     session.unwrap_or_else(|| panic!("no session in {body:?}")).to_owned()
 }
 
-/// A request that posts this.
-pub(crate) fn post(server: SocketAddr, path: &str, body: &str) -> String {
+/// A request that posts this body.
+pub fn post(server: SocketAddr, path: &str, body: &str) -> String {
     let length = body.len();
     format!("POST {path} HTTP/1.1\r\nhost: {server}\r\ncontent-length: {length}\r\n\r\n{body}")
 }
 
-/// The answer to a poll.
-pub(crate) async fn poll(server: SocketAddr, path: &str) -> Answer {
+/// Polls on a connection of its own. Returns the answer.
+pub async fn poll(server: SocketAddr, path: &str) -> Answer {
     ask(server, "GET", path, "").await
 }
 
-/// The answer to a post of this, on a connection of its own.
-pub(crate) async fn say(server: SocketAddr, path: &str, body: &str) -> Answer {
+/// Posts this body on a connection of its own. Returns the answer.
+pub async fn say(server: SocketAddr, path: &str, body: &str) -> Answer {
     Raw::saying(server, post(server, path, body)).await.answer().await.expect("an answer")
 }
 
-/// A request that posts these pieces, each as a chunk.
-pub(crate) fn post_in_chunks<'a>(
+/// A request that posts these pieces, each of them as a chunk.
+pub fn post_in_chunks<'a>(
     server: SocketAddr,
     path: &str,
     pieces: impl IntoIterator<Item = &'a str>,

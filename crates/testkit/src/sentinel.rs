@@ -1,5 +1,5 @@
-//! One sentinel process: its own port, its own directory, and gone when the test is. Its log is shown only if the
-//! test panicked.
+//! One process of Redis Sentinel for a test, on a port and in a directory of its own. It ends with the test. Its log is shown
+//! only if the test panics.
 
 use std::{
     path::Path,
@@ -10,24 +10,24 @@ use tempfile::TempDir;
 
 use crate::redis_server::{free_port, program};
 
-/// A sentinel that was started.
+/// A sentinel that was started. It is killed when this value is dropped.
 #[derive(Debug)]
-pub(crate) struct Sentinel {
+pub struct Sentinel {
     child: Child,
     port: u16,
     directory: TempDir,
-    /// Neither killed nor stopped.
+    /// Whether the process was neither killed nor stopped.
     runs: bool,
 }
 
 impl Sentinel {
-    /// Starts one on this port with these lines of configuration. Whether it answers shows later.
-    pub(crate) fn start(port: u16, lines: &str) -> Self {
+    /// Starts a sentinel on this port with these lines of configuration, and does not wait until it answers.
+    pub fn start(port: u16, lines: &str) -> Self {
         Self::start_with(port, &format!("port {port}\n{lines}"))
     }
 
-    /// The same, for one that speaks only TLS.
-    pub(crate) fn start_on_tls(port: u16, lines: &str) -> Self {
+    /// The same as [`Sentinel::start`], for a sentinel that accepts only TLS.
+    pub fn start_on_tls(port: u16, lines: &str) -> Self {
         Self::start_with(port, &format!("port 0\ntls-port {port}\n{lines}"))
     }
 
@@ -38,53 +38,54 @@ impl Sentinel {
         Self { child, port, directory, runs: true }
     }
 
-    /// Starts one that is alone, and so names this server as `name` for good, by a configuration of this epoch.
-    pub(crate) fn naming(name: &str, server: u16, epoch: u64) -> Self {
+    /// Starts a sentinel that knows no others. It names this server as the primary `name`, with this configuration epoch, and
+    /// never changes that.
+    pub fn naming(name: &str, server: u16, epoch: u64) -> Self {
         Self::start(free_port(), &names(name, server, epoch))
     }
 
-    /// Starts it again on its port, naming another server.
-    pub(crate) fn rename(&mut self, name: &str, server: u16, epoch: u64) {
+    /// Starts a sentinel of [`Sentinel::naming`] again on its port, so that it names another server.
+    pub fn rename(&mut self, name: &str, server: u16, epoch: u64) {
         self.kill_9();
         let lines = format!("port {}\n{}", self.port, names(name, server, epoch));
         configure(self.directory.path(), &lines);
         self.restart();
     }
 
-    /// Where it listens.
-    pub(crate) fn port(&self) -> u16 {
+    /// The port of localhost that it listens on.
+    pub fn port(&self) -> u16 {
         self.port
     }
 
-    /// Whether it was neither killed nor stopped.
-    pub(crate) fn runs(&self) -> bool {
+    /// Whether the process was neither killed nor stopped.
+    pub fn runs(&self) -> bool {
         self.runs
     }
 
-    /// Ends it at once, as a crash would.
-    pub(crate) fn kill_9(&mut self) {
+    /// Kills the process, as a crash would.
+    pub fn kill_9(&mut self) {
         // Errors say that it is gone already.
         let _ = self.child.kill();
         let _ = self.child.wait();
         self.runs = false;
     }
 
-    /// Starts it again, with what it knew.
-    pub(crate) fn restart(&mut self) {
+    /// Starts it again, with the configuration that it has written.
+    pub fn restart(&mut self) {
         self.kill_9();
         self.child = run(self.directory.path());
         self.runs = true;
     }
 
-    /// Stops its process, which keeps its connections open and answers nothing. For good: it is killed at the end.
-    pub(crate) fn stop(&mut self) {
+    /// Stops the process with SIGSTOP: its connections stay open, and nothing is answered. It never goes on.
+    pub fn stop(&mut self) {
         self.runs = false;
         let status = Command::new("kill").args(["-STOP", &self.child.id().to_string()]).status();
         assert!(status.is_ok_and(|status| status.success()), "failed to stop a sentinel");
     }
 
-    /// What it has logged so far.
-    pub(crate) fn log(&self) -> String {
+    /// The log so far.
+    pub fn log(&self) -> String {
         std::fs::read_to_string(self.directory.path().join("sentinel.log")).unwrap_or_default()
     }
 }
@@ -98,7 +99,7 @@ impl Drop for Sentinel {
     }
 }
 
-/// With a quorum that one sentinel alone cannot reach, so that it changes nothing by itself.
+/// Lines of configuration with a quorum that one sentinel cannot reach, so that it never orders a failover.
 fn names(name: &str, server: u16, epoch: u64) -> String {
     format!("sentinel monitor {name} 127.0.0.1 {server} 9\nsentinel config-epoch {name} {epoch}\n")
 }
@@ -119,5 +120,5 @@ fn run(directory: &Path) -> Child {
         .expect("redis-server is installed")
 }
 
-/// Sentinels write into it what they learn.
+/// The name of the configuration file. Sentinels write into it what they learn.
 const CONFIGURATION: &str = "sentinel.conf";

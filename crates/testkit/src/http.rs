@@ -1,6 +1,6 @@
-//! A light HTTP/1.1 client: one connection per request, the whole body in memory.
+//! A small HTTP/1.1 client: one connection for each request, and the whole body in memory.
 //!
-//! It knows nothing of Socket.IO, never retries and follows nothing.
+//! It knows nothing of Socket.IO, never retries, and follows no redirects.
 
 use std::net::SocketAddr;
 
@@ -9,24 +9,24 @@ use hyper::{HeaderMap, Method, Request, body::Bytes, client::conn::http1, header
 use hyper_util::rt::TokioIo;
 use tokio::net::TcpStream;
 
-/// What came back.
+/// The answer to a request.
 #[derive(Debug)]
-pub(crate) struct Answer {
+pub struct Answer {
     /// The status code.
-    pub(crate) status: u16,
-    /// The head.
-    pub(crate) headers: HeaderMap,
-    /// The body; whatever is not UTF-8 in it is replaced.
-    pub(crate) body: String,
+    pub status: u16,
+    /// All headers.
+    pub headers: HeaderMap,
+    /// The body. What is not UTF-8 in it is replaced.
+    pub body: String,
 }
 
 /// Fetches a path.
-pub(crate) async fn get(server: SocketAddr, path: &str) -> Result<Answer, String> {
+pub async fn get(server: SocketAddr, path: &str) -> Result<Answer, String> {
     get_with(server, path, &[]).await
 }
 
-/// Fetches a path, with some headers.
-pub(crate) async fn get_with(
+/// Fetches a path, and sends these headers.
+pub async fn get_with(
     server: SocketAddr,
     path: &str,
     headers: &[(&str, &str)],
@@ -35,14 +35,14 @@ pub(crate) async fn get_with(
 }
 
 impl Answer {
-    /// A header's value, empty if it is not there.
-    pub(crate) fn header(&self, name: &str) -> &str {
+    /// The value of a header, which is empty if the header is missing.
+    pub fn header(&self, name: &str) -> &str {
         self.headers.get(name).and_then(|value| value.to_str().ok()).unwrap_or_default()
     }
 }
 
 /// Posts a text.
-pub(crate) async fn post(server: SocketAddr, path: &str, body: String) -> Result<Answer, String> {
+pub async fn post(server: SocketAddr, path: &str, body: String) -> Result<Answer, String> {
     send(server, Method::POST, path, body, &[]).await
 }
 
@@ -65,7 +65,7 @@ async fn send(
             .method(&method)
             .uri(path)
             .header(header::HOST, server.to_string())
-            // It is said, so that the server does not take the end of the connection for the end of a polling client.
+            // Without this header the server would take the end of the connection for the end of a polling client.
             .header(header::CONNECTION, "close")
             .header(header::CONTENT_TYPE, "text/plain;charset=UTF-8")
             .body(Full::new(Bytes::from(body)))?;

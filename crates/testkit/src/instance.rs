@@ -1,12 +1,12 @@
-//! One `headcount` process: started, asked, signalled, waited for, and ended by its id.
+//! One process of the program under test: a test starts it, asks it, sends it signals and waits for its end.
 //!
-//! Its output goes to files, so that no pipe can block it, and is shown only if the test fails.
+//! Its output goes to files, so that no full pipe can block it. It is shown only if the test fails.
 
 use std::{
     fs::File,
     io::Error,
     net::SocketAddr,
-    path::{Path, PathBuf},
+    path::Path,
     process::{Child, Command, ExitStatus, Stdio},
     time::Duration,
 };
@@ -15,53 +15,54 @@ use rustix::process::{Pid, Signal, kill_process};
 use serde::Deserialize;
 use tempfile::TempDir;
 
-use crate::{http, waiting::eventually};
+use crate::{http, program, waiting::eventually};
 
-/// A running instance. Dropped, it is killed.
+/// A running instance. It is killed when this value is dropped.
 #[derive(Debug)]
-pub(crate) struct Instance {
+pub struct Instance {
     process: Process,
     /// Where clients connect.
-    pub(crate) public: SocketAddr,
-    /// Where operators ask.
-    pub(crate) admin: SocketAddr,
+    pub public: SocketAddr,
+    /// Where operators find readiness and metrics.
+    pub admin: SocketAddr,
 }
 
-/// A process that was started with some arguments and settings, whether it runs on or not.
+/// A process that was started. It may have ended meanwhile, and is killed when this value is dropped.
 #[derive(Debug)]
-pub(crate) struct Process {
+pub struct Process {
     child: Child,
     output: TempDir,
 }
 
-/// What `/api/count` says that the tests care for.
+/// The parts of the answer of `/api/count` that tests look at.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
-pub(crate) struct Shown {
-    /// The number shown to users.
-    pub(crate) count: u64,
+pub struct Shown {
+    /// The number that users see.
+    pub count: u64,
     /// False while it is an estimate.
-    pub(crate) exact: bool,
+    pub exact: bool,
 }
 
-/// Where a process writes to, if not to files.
+/// Where a process writes to. `None` stands for a file.
 #[derive(Debug, Default)]
-pub(crate) struct Output {
-    pub(crate) stdout: Option<Stdio>,
-    pub(crate) stderr: Option<Stdio>,
+pub struct Output {
+    /// Takes the place of the file for stdout.
+    pub stdout: Option<Stdio>,
+    /// Takes the place of the file for stderr.
+    pub stderr: Option<Stdio>,
 }
 
-/// A name and a value of the environment.
-pub(crate) type Setting<'a> = (&'a str, &'a str);
+/// The name and the value of a variable of the environment.
+pub type Setting<'a> = (&'a str, &'a str);
 
 impl Instance {
-    /// Starts one on free ports with these settings, and reads its start-up line.
-    pub(crate) async fn start(settings: &[Setting<'_>]) -> Self {
-        Self::started_by(&mut Command::new(program()), settings).await
+    /// Starts an instance on free ports with these settings, and reads its start-up line.
+    pub async fn start(settings: &[Setting<'_>]) -> Self {
+        Self::started_by(&mut Command::new(program::path()), settings).await
     }
 
-    /// Starts another program, one that takes the same settings.
-    #[allow(dead_code, reason = "only the faults, another test program, need it")]
-    pub(crate) async fn start_program(program: &Path, settings: &[Setting<'_>]) -> Self {
+    /// The same as [`Instance::start`], for another program that takes the same settings.
+    pub async fn start_program(program: &Path, settings: &[Setting<'_>]) -> Self {
         Self::started_by(&mut Command::new(program), settings).await
     }
 
@@ -72,9 +73,9 @@ impl Instance {
         Self { process, public, admin }
     }
 
-    /// Starts one at these addresses with this stdout and stderr, which may be of no use, and waits until it is ready.
-    #[allow(dead_code, reason = "only the cluster's own tests need it")]
-    pub(crate) async fn start_writing_to(
+    /// Starts an instance at these addresses with this stdout and stderr, which need not be writable, and waits until it is
+    /// ready.
+    pub async fn start_writing_to(
         output: Output,
         [public, admin]: [SocketAddr; 2],
         settings: &[Setting<'_>],
@@ -90,34 +91,33 @@ impl Instance {
         instance
     }
 
-    /// Starts one that may have no more than so many open files.
-    #[allow(dead_code, reason = "only the attacks, another test program, need it")]
-    pub(crate) async fn start_limited(open_files: u64, settings: &[Setting<'_>]) -> Self {
+    /// The same as [`Instance::start`], with a limit on the number of open files.
+    pub async fn start_limited(open_files: u64, settings: &[Setting<'_>]) -> Self {
         Self::start_after(&format!("ulimit -n {open_files}"), settings).await
     }
 
-    /// Starts one in the process of a shell that has run this: what holds for the shell holds for it.
-    #[allow(dead_code, reason = "only the attacks, another test program, need it")]
-    pub(crate) async fn start_after(preparation: &str, settings: &[Setting<'_>]) -> Self {
+    /// The same as [`Instance::start`], in the process of a shell that has run `preparation`. Limits that the shell has set for
+    /// itself hold for the instance.
+    pub async fn start_after(preparation: &str, settings: &[Setting<'_>]) -> Self {
         let prepared = format!("{preparation} && exec \"$0\"");
         let mut command = Command::new("/bin/sh");
-        command.arg("-c").arg(prepared).arg(program());
+        command.arg("-c").arg(prepared).arg(program::path());
         Self::started_by(&mut command, settings).await
     }
 
-    /// The number it shows, and whether it vouches for it.
-    pub(crate) async fn shown(&self) -> Result<Shown, String> {
+    /// The number that the instance shows, and whether it is exact.
+    pub async fn shown(&self) -> Result<Shown, String> {
         let answer = http::get(self.public, "/api/count").await?;
         serde_json::from_str(&answer.body).map_err(|error| format!("{error} in {answer:?}"))
     }
 
-    /// The status of its readiness.
-    pub(crate) async fn readiness(&self) -> Result<u16, String> {
+    /// The HTTP status of `/readyz`.
+    pub async fn readiness(&self) -> Result<u16, String> {
         http::get(self.admin, "/readyz").await.map(|answer| answer.status)
     }
 
-    /// Waits until it is ready.
-    pub(crate) async fn ready(&self) {
+    /// Waits until `/readyz` answers with 200.
+    pub async fn ready(&self) {
         eventually("readiness", async || match self.readiness().await? {
             200 => Ok(()),
             status => Err(format!("status {status}")),
@@ -125,8 +125,8 @@ impl Instance {
         .await;
     }
 
-    /// The sum of a metric over its labels.
-    pub(crate) async fn metric(&self, name: &str) -> Result<f64, String> {
+    /// The value of a metric, summed over its labels.
+    pub async fn metric(&self, name: &str) -> Result<f64, String> {
         let text = http::get(self.admin, "/metrics").await?.body;
         let samples: Vec<f64> = text.lines().filter_map(|line| sample(line, name)).collect();
         if samples.is_empty() {
@@ -136,17 +136,17 @@ impl Instance {
         }
     }
 
-    /// The process behind it.
-    pub(crate) fn process(&mut self) -> &mut Process {
+    /// The process of this instance.
+    pub fn process(&mut self) -> &mut Process {
         &mut self.process
     }
 }
 
-/// Ports chosen by the system, so that tests never collide.
-pub(crate) const FREE_PORTS: [Setting<'static>; 2] =
+/// Settings that let the system choose the ports, so that tests never want the same one.
+pub const FREE_PORTS: [Setting<'static>; 2] =
     [("HEADCOUNT_LISTEN", "127.0.0.1:0"), ("HEADCOUNT_ADMIN_LISTEN", "127.0.0.1:0")];
 
-/// The value of one line of Prometheus' text format, if it is a sample of this metric.
+/// The value in a line of Prometheus' text format, if the line is a sample of this metric.
 fn sample(line: &str, name: &str) -> Option<f64> {
     let rest = line.strip_prefix(name)?;
     if !rest.starts_with([' ', '{']) {
@@ -165,23 +165,18 @@ fn addresses_in(line: &str) -> Option<(SocketAddr, SocketAddr)> {
 }
 
 impl Process {
-    /// Starts the program with nothing else of `HEADCOUNT_*` in its environment.
-    pub(crate) fn spawn(arguments: &[&str], settings: &[Setting<'_>]) -> Self {
-        Self::spawned_by(Command::new(program()).args(arguments), settings)
+    /// Starts the program with these arguments. Its environment holds these settings and nothing else.
+    pub fn spawn(arguments: &[&str], settings: &[Setting<'_>]) -> Self {
+        Self::spawned_by(Command::new(program::path()).args(arguments), settings)
     }
 
-    /// The same with another stdout or stderr, which cannot be read then.
-    #[allow(dead_code, reason = "only the cluster's own tests need it")]
-    pub(crate) fn spawn_writing_to(
-        output: Output,
-        arguments: &[&str],
-        settings: &[Setting<'_>],
-    ) -> Self {
-        Self::spawned(Command::new(program()).args(arguments), output, settings)
+    /// The same as [`Process::spawn`], with another stdout or stderr. What goes there cannot be asked for.
+    pub fn spawn_writing_to(output: Output, arguments: &[&str], settings: &[Setting<'_>]) -> Self {
+        Self::spawned(Command::new(program::path()).args(arguments), output, settings)
     }
 
-    /// The same for another program, or started in another way.
-    pub(crate) fn spawned_by(command: &mut Command, settings: &[Setting<'_>]) -> Self {
+    /// The same as [`Process::spawn`], for another program, or for one that is started in another way.
+    pub fn spawned_by(command: &mut Command, settings: &[Setting<'_>]) -> Self {
         Self::spawned(command, Output::default(), settings)
     }
 
@@ -200,17 +195,17 @@ impl Process {
     }
 
     /// Its process id.
-    pub(crate) fn id(&self) -> u32 {
+    pub fn id(&self) -> u32 {
         self.child.id()
     }
 
     /// Sends it a signal.
-    pub(crate) fn signal(&self, signal: Signal) {
+    pub fn signal(&self, signal: Signal) {
         kill_process(Pid::from_child(&self.child), signal).expect("the process is ours");
     }
 
-    /// Its exit status, once it has ended, and how long it took to end.
-    pub(crate) async fn ended(&mut self) -> (ExitStatus, Duration) {
+    /// Waits for its end. Returns the exit status, and how long the wait took.
+    pub async fn ended(&mut self) -> (ExitStatus, Duration) {
         eventually("the end of the process", async || match self.child.try_wait() {
             Ok(status) => status.ok_or_else(|| String::from("it runs")),
             Err(error) => Err(error.to_string()),
@@ -219,17 +214,17 @@ impl Process {
     }
 
     /// Whether it still runs.
-    pub(crate) fn runs(&mut self) -> bool {
+    pub fn runs(&mut self) -> bool {
         self.child.try_wait().is_ok_and(|status| status.is_none())
     }
 
     /// What it wrote to stdout so far.
-    pub(crate) fn stdout(&self) -> String {
+    pub fn stdout(&self) -> String {
         self.written(STDOUT)
     }
 
     /// What it wrote to stderr so far.
-    pub(crate) fn stderr(&self) -> String {
+    pub fn stderr(&self) -> String {
         self.written(STDERR)
     }
 
@@ -238,8 +233,8 @@ impl Process {
         String::from_utf8_lossy(&bytes).into_owned()
     }
 
-    /// The first line it wrote to stdout. Panics if it ended without one.
-    pub(crate) fn first_line(&mut self) -> Result<String, String> {
+    /// The first line that the process wrote to stdout. Panics if the process has ended without one.
+    pub fn first_line(&mut self) -> Result<String, String> {
         let stdout = self.stdout();
         if let Some((line, _)) = stdout.split_once('\n') {
             return Ok(line.to_owned());
@@ -266,9 +261,3 @@ impl Drop for Process {
 
 const STDOUT: &str = "stdout";
 const STDERR: &str = "stderr";
-
-/// The program under test: what cargo built beside this test, or another build of it.
-fn program() -> PathBuf {
-    let built = || env!("CARGO_BIN_EXE_headcount").into();
-    std::env::var_os("HEADCOUNT_BIN").map_or_else(built, PathBuf::from)
-}

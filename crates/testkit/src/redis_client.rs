@@ -1,5 +1,5 @@
-//! Another program on the cluster's Redis: it reads the public key, the live instances and the channel, by
-//! the documented names alone.
+//! Another program that uses the cluster's Redis: it reads the public key, the live instances and the channel. All it knows
+//! is their documented names.
 
 use std::{
     collections::HashMap,
@@ -14,54 +14,53 @@ use serde::Deserialize;
 use tokio::task::JoinHandle;
 
 /// The key that holds the count.
-pub(crate) const KEY: &str = "currentUsers";
+pub const KEY: &str = "currentUsers";
 /// The hash of live instances and their counts.
-pub(crate) const CONNECTIONS: &str = "{currentUsers}:connections";
+pub const CONNECTIONS: &str = "{currentUsers}:connections";
 /// The channel on which counts are published.
-pub(crate) const CHANNEL: &str = "user count";
+pub const CHANNEL: &str = "user count";
 
-/// A program that knows where Redis is. It connects anew for each question, since Redis comes and goes.
+/// A program that knows where Redis is. It makes a connection for each question, since Redis may have been restarted.
 #[derive(Clone, Debug)]
-pub(crate) struct Outsider(Client);
+pub struct RedisClient(Client);
 
 /// What one message on the channel says.
 #[derive(Clone, Copy, Debug, Deserialize)]
-pub(crate) struct Announced {
+pub struct Announced {
     /// Users in the cluster.
-    pub(crate) count: u64,
+    pub count: u64,
     /// The revision.
-    pub(crate) revision: u64,
+    pub revision: u64,
 }
 
-/// A subscriber, and all it has heard. Dropped, it hangs up.
+/// A subscription to the channel, with all messages so far. It ends when this value is dropped.
 #[derive(Debug)]
-pub(crate) struct Listener {
-    heard: Arc<Mutex<Vec<Announced>>>,
+pub struct Subscriber {
+    announcements: Arc<Mutex<Vec<Announced>>>,
     task: JoinHandle<()>,
 }
 
-impl Outsider {
-    /// One for the Redis at this address.
-    pub(crate) fn new(url: &str) -> Self {
+impl RedisClient {
+    /// A client of the Redis at this address.
+    pub fn new(url: &str) -> Self {
         Self(Client::open(url).expect("the address of Redis is right"))
     }
 
-    /// `GET currentUsers`; absent means 0.
-    pub(crate) async fn users(&self) -> Result<u64, String> {
+    /// The value of `currentUsers`. If the key is missing, it is 0.
+    pub async fn users(&self) -> Result<u64, String> {
         let mut redis = self.connection().await?;
         let users: Result<Option<u64>, RedisError> = redis.get(KEY).await;
         users.map(Option::unwrap_or_default).map_err(|error| error.to_string())
     }
 
-    /// The live instances and what each of them counts.
-    pub(crate) async fn instances(&self) -> Result<HashMap<String, u64>, String> {
+    /// The live instances, with the number of users that each of them counts.
+    pub async fn instances(&self) -> Result<HashMap<String, u64>, String> {
         let mut redis = self.connection().await?;
         redis.hgetall(CONNECTIONS).await.map_err(|error| error.to_string())
     }
 
-    /// Sends any command, as an operator does by hand, and waits for as long as it takes.
-    #[allow(dead_code, reason = "only the faults, another test program, need it")]
-    pub(crate) async fn send(&self, words: &[&str]) -> Result<Value, String> {
+    /// Sends any command, as an operator does by hand, and waits for the answer without a limit.
+    pub async fn send(&self, words: &[&str]) -> Result<Value, String> {
         let patient = AsyncConnectionConfig::new().set_response_timeout(None);
         let connection = self.0.get_multiplexed_async_connection_with_config(&patient).await;
         let mut redis = connection.map_err(|error| error.to_string())?;
@@ -69,9 +68,8 @@ impl Outsider {
         command.arg(&words[1..]).query_async(&mut redis).await.map_err(|error| error.to_string())
     }
 
-    /// Sends some commands that nothing comes between.
-    #[allow(dead_code, reason = "only the faults, another test program, need it")]
-    pub(crate) async fn transact(&self, commands: &[&[&str]]) -> Result<(), String> {
+    /// Sends these commands as one transaction.
+    pub async fn transact(&self, commands: &[&[&str]]) -> Result<(), String> {
         let mut redis = self.connection().await?;
         let mut transaction = deadpool_redis::redis::pipe();
         transaction.atomic();
@@ -81,16 +79,14 @@ impl Outsider {
         transaction.query_async(&mut redis).await.map_err(|error| error.to_string())
     }
 
-    /// Whether a key is there.
-    #[allow(dead_code, reason = "only the faults, another test program, need it")]
-    pub(crate) async fn has(&self, key: &str) -> Result<bool, String> {
+    /// Whether a key exists.
+    pub async fn has(&self, key: &str) -> Result<bool, String> {
         let mut redis = self.connection().await?;
         redis.exists(key).await.map_err(|error| error.to_string())
     }
 
-    /// How many listen on the channel.
-    #[allow(dead_code, reason = "only the faults, another test program, need it")]
-    pub(crate) async fn subscribers(&self) -> Result<usize, String> {
+    /// The number of subscribers to the channel.
+    pub async fn subscribers(&self) -> Result<usize, String> {
         let mut redis = self.connection().await?;
         let mut command = deadpool_redis::redis::cmd("PUBSUB");
         let answer = command.arg("NUMSUB").arg(CHANNEL).query_async(&mut redis).await;
@@ -98,31 +94,32 @@ impl Outsider {
         Ok(subscribers)
     }
 
-    /// Ends every subscriber's connection, as an operator or a failing network does. Says how many.
-    pub(crate) async fn kill_subscribers(&self) -> u64 {
+    /// Ends the connection of every subscriber, as an operator or a failing network does. Returns how many there were.
+    pub async fn kill_subscribers(&self) -> u64 {
         let mut redis = self.connection().await.expect("Redis runs");
         let mut command = deadpool_redis::redis::cmd("CLIENT");
         command.arg("KILL").arg("TYPE").arg("pubsub");
         command.query_async(&mut redis).await.expect("Redis kills the connections")
     }
 
-    /// Listens on the channel from now on.
-    pub(crate) async fn listen(&self) -> Listener {
+    /// Subscribes to the channel.
+    pub async fn subscribe(&self) -> Subscriber {
         let mut subscription = self.0.get_async_pubsub().await.expect("Redis runs");
         subscription.subscribe(CHANNEL).await.expect("the channel is free to all");
-        let heard = Arc::<Mutex<Vec<Announced>>>::default();
+        let announcements = Arc::<Mutex<Vec<Announced>>>::default();
         let task = tokio::spawn({
-            let heard = Arc::clone(&heard);
+            let announcements = Arc::clone(&announcements);
             async move {
                 let mut messages = subscription.into_on_message();
                 while let Some(message) = messages.next().await {
                     let text: String = message.get_payload().expect("a message is text");
                     let announced = serde_json::from_str(&text).expect(&text);
-                    heard.lock().expect("nothing panics while it holds this lock").push(announced);
+                    let mut announcements = announcements.lock().expect("no holder panics");
+                    announcements.push(announced);
                 }
             }
         });
-        Listener { heard, task }
+        Subscriber { announcements, task }
     }
 
     async fn connection(&self) -> Result<MultiplexedConnection, String> {
@@ -131,14 +128,14 @@ impl Outsider {
     }
 }
 
-impl Listener {
+impl Subscriber {
     /// All announcements so far, in order.
-    pub(crate) fn heard(&self) -> Vec<Announced> {
-        self.heard.lock().expect("nothing panics while it holds this lock").clone()
+    pub fn announcements(&self) -> Vec<Announced> {
+        self.announcements.lock().expect("nothing panics while it holds this lock").clone()
     }
 }
 
-impl Drop for Listener {
+impl Drop for Subscriber {
     fn drop(&mut self) {
         self.task.abort();
     }

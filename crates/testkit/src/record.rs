@@ -1,65 +1,66 @@
-//! What one client saw, in order and with its time, and the questions tests ask about it.
+//! What one client saw: events in order, each with its time, and the questions that tests ask about them.
 //!
-//! It judges nothing while it is written: clients of either kind append, tests read.
+//! Clients of every kind append to it, and tests read it. Nothing is judged but that no count may come before the namespace
+//! is joined.
 
 use std::{
     sync::{Arc, Mutex, MutexGuard},
     time::Instant,
 };
 
-/// One client's history; clones show the same one.
+/// The history of one client. A clone shares it.
 #[derive(Clone, Debug)]
-pub(crate) struct Record {
+pub struct Record {
     name: Arc<str>,
     entries: Arc<Mutex<Vec<Entry>>>,
 }
 
 /// Something a client saw, and when.
 #[derive(Clone, Debug)]
-pub(crate) struct Entry {
-    /// When this process took note of it.
-    pub(crate) at: Instant,
+pub struct Entry {
+    /// When this process learnt of it.
+    pub at: Instant,
     /// What it was.
-    pub(crate) event: Event,
+    pub event: Event,
 }
 
 /// What a client can see.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) enum Event {
+pub enum Event {
     /// The namespace was acknowledged.
     Connected,
     /// The session went on from polling to websocket.
     Upgraded,
-    /// A `user count` with this number.
+    /// The event `user count` with this number.
     Count(u64),
     /// The connection ended, and why.
     Disconnected(String),
-    /// The server said something the contract does not allow.
+    /// The server sent something that the contract does not allow.
     Violation(String),
 }
 
-/// A place in a history, to ask what came after it.
+/// A moment in a history, to ask what came after it.
 #[derive(Clone, Copy, Debug)]
-pub(crate) struct Mark(usize);
+pub struct Mark(usize);
 
 impl Record {
-    /// An empty history; `name` says in messages whose it is.
-    pub(crate) fn new(name: impl Into<Arc<str>>) -> Self {
+    /// An empty history of the client that messages call `name`.
+    pub fn new(name: impl Into<Arc<str>>) -> Self {
         Self { name: name.into(), entries: Arc::default() }
     }
 
     /// Whose history this is.
-    pub(crate) fn name(&self) -> &str {
+    pub fn name(&self) -> &str {
         &self.name
     }
 
-    /// Appends what was just seen. A count before the acknowledgement is a violation of its own.
-    pub(crate) fn push(&self, event: Event) {
+    /// Appends what was just seen. A count before the acknowledgement of the namespace is a violation.
+    pub fn push(&self, event: Event) {
         self.push_at(event, Instant::now());
     }
 
-    /// The same for what was seen at another time.
-    pub(crate) fn push_at(&self, event: Event, at: Instant) {
+    /// The same as [`Record::push`], for what was seen at this time.
+    pub fn push_at(&self, event: Event, at: Instant) {
         let early = matches!(event, Event::Count(_)) && !self.is_connected();
         let mut entries = self.lock();
         if early {
@@ -70,12 +71,12 @@ impl Record {
     }
 
     /// Everything seen so far.
-    pub(crate) fn entries(&self) -> Vec<Entry> {
+    pub fn entries(&self) -> Vec<Entry> {
         self.lock().clone()
     }
 
-    /// The number this client shows now: the last of its present connection.
-    pub(crate) fn shows(&self) -> Option<u64> {
+    /// The number that the client shows now: the last count of its present connection.
+    pub fn shows(&self) -> Option<u64> {
         for entry in self.lock().iter().rev() {
             match entry.event {
                 Event::Count(users) => return Some(users),
@@ -87,7 +88,7 @@ impl Record {
     }
 
     /// Whether the client is connected now.
-    pub(crate) fn is_connected(&self) -> bool {
+    pub fn is_connected(&self) -> bool {
         let entries = self.lock();
         let last = entries
             .iter()
@@ -96,8 +97,8 @@ impl Record {
         last.is_some_and(|entry| entry.event == Event::Connected)
     }
 
-    /// When the count that it shows was seen first, without another in between.
-    pub(crate) fn shows_since(&self) -> Option<Instant> {
+    /// Since when the client has shown the same count without a break.
+    pub fn shows_since(&self) -> Option<Instant> {
         let entries = self.lock();
         let mut counts =
             entries.iter().rev().filter_map(|entry| Some((entry.event.count()?, entry.at)));
@@ -108,24 +109,24 @@ impl Record {
         Some(since)
     }
 
-    /// How often this was seen.
-    pub(crate) fn times(&self, wanted: fn(&Event) -> bool) -> usize {
+    /// How many events are `wanted`.
+    pub fn times(&self, wanted: fn(&Event) -> bool) -> usize {
         self.lock().iter().filter(|entry| wanted(&entry.event)).count()
     }
 
-    /// The end of the history as it is now.
-    pub(crate) fn mark(&self) -> Mark {
+    /// The present end of the history.
+    pub fn mark(&self) -> Mark {
         Mark(self.lock().len())
     }
 
-    /// The counts seen after `mark`.
-    pub(crate) fn counts_since(&self, mark: Mark) -> Vec<u64> {
+    /// The counts after `mark`.
+    pub fn counts_since(&self, mark: Mark) -> Vec<u64> {
         let entries = self.lock();
         entries[mark.0..].iter().filter_map(|entry| entry.event.count()).collect()
     }
 
-    /// All counts seen.
-    pub(crate) fn counts(&self) -> Vec<u64> {
+    /// All counts.
+    pub fn counts(&self) -> Vec<u64> {
         self.counts_since(Mark(0))
     }
 
@@ -136,22 +137,22 @@ impl Record {
 
 impl Event {
     /// The number, if this is a `user count`.
-    pub(crate) fn count(&self) -> Option<u64> {
+    pub fn count(&self) -> Option<u64> {
         if let Self::Count(users) = self { Some(*users) } else { None }
     }
 
-    /// For [`Record::times`].
-    pub(crate) fn is_connected(&self) -> bool {
+    /// Whether the namespace was acknowledged; for [`Record::times`].
+    pub fn is_connected(&self) -> bool {
         *self == Self::Connected
     }
 
-    /// For [`Record::times`].
-    pub(crate) fn is_upgraded(&self) -> bool {
+    /// Whether the session went on to a websocket; for [`Record::times`].
+    pub fn is_upgraded(&self) -> bool {
         *self == Self::Upgraded
     }
 
-    /// For [`Record::times`].
-    pub(crate) fn is_disconnected(&self) -> bool {
+    /// Whether the connection ended; for [`Record::times`].
+    pub fn is_disconnected(&self) -> bool {
         matches!(self, Self::Disconnected(_))
     }
 }

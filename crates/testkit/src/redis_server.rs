@@ -1,5 +1,5 @@
-//! A real `redis-server` for a test: its own port, its own directory, and gone when the test is, whether that
-//! passed or panicked. Its log is shown only if it panicked.
+//! A real `redis-server` for a test, on a port and in a directory of its own. It ends with the test, whether that passes or
+//! panics. Its log is shown only if the test panics.
 
 use std::{
     ffi::OsString,
@@ -13,18 +13,17 @@ use std::{
 use deadpool_redis::redis::{self, Connection};
 use tempfile::TempDir;
 
-/// How long a server may take to answer; a generous figure for a busy machine, since nothing waits for it
-/// when all is well.
+/// How long a server may take to start on a busy machine. Usually it starts at once.
 const START_WITHIN: Duration = Duration::from_secs(20);
 
-/// Between a port being found free and the server binding it somebody else may take it.
+/// How often to try another port: somebody else may take a port after it was found free and before the server binds it.
 const START_ATTEMPTS: usize = 5;
 /// How long a connection may take to be made.
 const CONNECTED_WITHIN: Duration = Duration::from_secs(5);
 
-/// A running server.
+/// A running server. It is killed when this value is dropped.
 #[derive(Debug)]
-pub(crate) struct RedisServer {
+pub struct RedisServer {
     child: Child,
     port: u16,
     arguments: Vec<String>,
@@ -32,9 +31,9 @@ pub(crate) struct RedisServer {
 }
 
 impl RedisServer {
-    /// Starts one that persists nothing, on a free port of localhost. `arguments` come last on its command
-    /// line and so override that.
-    pub(crate) fn start(arguments: &[&str]) -> Self {
+    /// Starts a server without persistence on a free port of localhost. These arguments come last on its command line, and so
+    /// they override the others.
+    pub fn start(arguments: &[&str]) -> Self {
         let arguments: Vec<_> = arguments.iter().map(|&argument| argument.to_owned()).collect();
         for _ in 0..START_ATTEMPTS {
             let port = free_port();
@@ -48,46 +47,47 @@ impl RedisServer {
         panic!("redis-server does not start");
     }
 
-    pub(crate) fn port(&self) -> u16 {
+    /// Where it listens, on localhost.
+    pub fn port(&self) -> u16 {
         self.port
     }
 
-    /// Its address, without credentials.
-    pub(crate) fn url(&self) -> String {
+    /// The address of the server, without credentials.
+    pub fn url(&self) -> String {
         format!("redis://127.0.0.1:{}", self.port)
     }
 
-    /// Its working directory, where its data and its log are.
-    pub(crate) fn directory(&self) -> &Path {
+    /// The working directory of the server, which holds its data and its log.
+    pub fn directory(&self) -> &Path {
         self.directory.path()
     }
 
-    /// A blocking connection of its own, for the test to look and to meddle with.
-    pub(crate) fn connection(&self) -> Connection {
+    /// Opens a blocking connection.
+    pub fn connection(&self) -> Connection {
         connect(&self.url(), CONNECTED_WITHIN).expect("a connection to redis-server")
     }
 
-    /// Ends it at once, as a crash would.
-    pub(crate) fn kill_9(&mut self) {
+    /// Kills the process, as a crash would.
+    pub fn kill_9(&mut self) {
         // Errors say that it is gone already.
         let _ = self.child.kill();
         let _ = self.child.wait();
     }
 
-    /// Starts it again on the same port and directory, after a `kill_9` or instead of one.
-    pub(crate) fn restart(&mut self) {
+    /// Kills the process if it runs, and starts the server again on the same port and directory.
+    pub fn restart(&mut self) {
         self.kill_9();
         self.child = spawn(self.port, &self.arguments, self.directory.path());
         assert!(self.wait_until_ready(), "redis-server does not start again");
     }
 
-    /// Stops its process, which keeps its connections open and answers nothing.
-    pub(crate) fn stop(&self) {
+    /// Stops the process with SIGSTOP: its connections stay open, and nothing is answered.
+    pub fn stop(&self) {
         self.signal("-STOP");
     }
 
-    /// Lets a stopped process go on.
-    pub(crate) fn cont(&self) {
+    /// Lets a stopped process go on with SIGCONT.
+    pub fn cont(&self) {
         self.signal("-CONT");
     }
 
@@ -137,9 +137,9 @@ impl Drop for RedisServer {
     }
 }
 
-/// A blocking connection. A signal that comes meanwhile, such as that a child has ended, is no fault: reading with a
-/// timeout is not taken up again by the kernel.
-pub(crate) fn connect(url: &str, within: Duration) -> redis::RedisResult<Connection> {
+/// Opens a blocking connection. It tries again when a signal arrives meanwhile, such as the one for the end of a child: the
+/// kernel does not resume a read that has a timeout.
+pub fn connect(url: &str, within: Duration) -> redis::RedisResult<Connection> {
     const EINTR: &str = "(os error 4)";
     let client = redis::Client::open(url)?;
     loop {
@@ -163,14 +163,14 @@ fn spawn(port: u16, arguments: &[String], directory: &Path) -> Child {
         .expect("redis-server is installed")
 }
 
-/// The server that the tests run on: Redis as it is installed, or another that speaks its language.
-pub(crate) fn program() -> OsString {
+/// The program that the tests start: the Redis that is installed, or another server with the same protocol.
+pub fn program() -> OsString {
     std::env::var_os("HEADCOUNT_REDIS_SERVER").unwrap_or_else(|| "redis-server".into())
 }
 
-/// A port of localhost that nobody listens on. None is handed out twice, and all lie below those that the system takes
-/// for outgoing connections, so it stays free until its server binds it, unless another program wants it.
-pub(crate) fn free_port() -> u16 {
+/// A port of localhost that nobody listens on. No port is handed out twice, and all of them lie below those that the system
+/// takes for outgoing connections. So the port stays free until its server binds it, unless another program wants it.
+pub fn free_port() -> u16 {
     const FIRST: u32 = 10_000;
     const PORTS: u32 = 22_000;
     static TAKEN: AtomicU32 = AtomicU32::new(0);

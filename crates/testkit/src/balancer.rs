@@ -1,7 +1,6 @@
-//! A load balancer in a few lines: the first instance that is ready gets the new sessions, and a session
-//! stays where it began.
+//! A load balancer in a few lines: new sessions go to the first instance that is ready, and a session stays where it began.
 //!
-//! It never retries and never closes a connection that works: to come back is the clients' part.
+//! It never retries, and it never closes a connection that works: clients reconnect by themselves.
 
 use std::{
     collections::HashMap,
@@ -20,9 +19,9 @@ use crate::{http, instance::Instance};
 
 /// A running balancer. Dropped, it accepts nothing more.
 #[derive(Debug)]
-pub(crate) struct Balancer {
+pub struct Balancer {
     /// Where clients connect.
-    pub(crate) address: SocketAddr,
+    pub address: SocketAddr,
     routes: Arc<Routes>,
     task: JoinHandle<()>,
 }
@@ -40,12 +39,12 @@ struct Backend {
     admin: SocketAddr,
 }
 
-/// The longest request head that is looked at for a session id; the clients' heads are far shorter.
+/// The longest request head in which a session id is looked for. The heads of these clients are far shorter.
 const HEAD_BYTES_MAX: usize = 8192;
 
 impl Balancer {
-    /// Starts one in front of these, the preferred first.
-    pub(crate) async fn start<'a>(instances: impl IntoIterator<Item = &'a Instance>) -> Self {
+    /// Starts a balancer in front of these instances, the preferred one first.
+    pub async fn start<'a>(instances: impl IntoIterator<Item = &'a Instance>) -> Self {
         let backends = Mutex::new(instances.into_iter().map(Backend::of).collect());
         let routes = Arc::new(Routes { backends, sessions: Mutex::default() });
         let listener = TcpListener::bind("127.0.0.1:0").await.expect("a free port");
@@ -59,9 +58,8 @@ impl Balancer {
         Self { address, routes, task }
     }
 
-    /// One more instance, the least preferred.
-    #[allow(dead_code, reason = "only the faults, another test program, need it")]
-    pub(crate) fn add(&self, instance: &Instance) {
+    /// Adds an instance, as the least preferred one.
+    pub fn add(&self, instance: &Instance) {
         self.routes.backends().push(Backend::of(instance));
     }
 }
@@ -104,7 +102,7 @@ async fn read_until_blank_line(client: &mut TcpStream) -> io::Result<String> {
     Ok(String::from_utf8_lossy(&head).into_owned())
 }
 
-/// What stands after the first `start`, up to the first end.
+/// The text after the first `start`, up to the first character that is an end.
 fn between(text: &str, start: &str, is_end: impl Fn(char) -> bool) -> Option<String> {
     let (_, rest) = text.split_once(start)?;
     rest.split_once(is_end).map(|(found, _)| found.to_owned())

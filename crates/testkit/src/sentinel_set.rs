@@ -1,10 +1,7 @@
-//! A primary, two replicas and three sentinels for a test, on ports and in directories of their own, all gone when
-//! the test is. Their logs are shown only if it panicked.
+//! A primary, two replicas and three sentinels for a test, on ports and in directories of their own. All of them end with the
+//! test. Their logs are shown only if the test panics.
 //!
-//! Servers are known by their place in the set, since their roles change: at the start the first is the primary.
-
-#[path = "sentinel.rs"]
-mod sentinel;
+//! A server is known by its place in the set, since roles change. At the start the first server is the primary.
 
 use std::{
     collections::HashMap,
@@ -19,15 +16,16 @@ use std::{
 
 use deadpool_redis::redis::{self, Connection, FromRedisValue, RedisResult};
 
-use crate::redis_server::{self, RedisServer, free_port};
-pub(crate) use sentinel::Sentinel;
+use crate::{
+    redis_server::{self, RedisServer, free_port},
+    sentinel::Sentinel,
+};
 
 /// The name that the sentinels know the primary by.
-pub(crate) const NAME: &str = "mymaster";
+pub const NAME: &str = "mymaster";
 
-/// How long a server must be silent to count as down. Short, since every test waits for it; a stopped process
-/// is silent for good.
-pub(crate) const DOWN_AFTER: Duration = Duration::from_secs(1);
+/// How long a server must be silent until sentinels take it for down. It is short, since every test waits for it.
+pub const DOWN_AFTER: Duration = Duration::from_secs(1);
 
 const SERVERS: usize = 3;
 const SENTINELS: usize = 3;
@@ -35,57 +33,57 @@ const SENTINELS: usize = 3;
 /// How many sentinels must agree.
 const QUORUM: usize = 2;
 
-/// How long the set may take to find together; nothing waits for it when all is well.
+/// How long the set may take until all members know each other, on a busy machine.
 const TOGETHER_WITHIN: Duration = Duration::from_secs(40);
 
-/// How long one of them may take to answer a question: short, since a stopped one must not hold up the test, which
-/// asks again.
+/// How long a server or a sentinel may take to answer a question. It is short, so that a stopped process does not hold up
+/// the test, which asks again.
 const ANSWER_WITHIN: Duration = Duration::from_millis(300);
 
-/// Between two looks.
+/// The pause between two looks.
 const LOOK_GAP: Duration = Duration::from_millis(20);
 
-/// What is to be said to be let in; empty for nothing.
+/// The passwords of the members. An empty one stands for none.
 #[derive(Clone, Copy, Debug, Default)]
-pub(crate) struct Passwords {
-    /// To the servers.
-    pub(crate) servers: &'static str,
-    /// To the sentinels.
-    pub(crate) sentinels: &'static str,
+pub struct Passwords {
+    /// The password of the servers.
+    pub servers: &'static str,
+    /// The password of the sentinels.
+    pub sentinels: &'static str,
 }
 
-/// Since when sentinels have named a server as the primary, as they say it themselves. On a busy machine it takes long to
-/// ask them; and they may find that the new primary is silent as well, and name a third.
+/// Messages of the sentinels about new primaries, each with the time when it came. To ask the sentinels takes too long on a
+/// busy machine, and they may choose a third server soon after the second.
 #[derive(Debug)]
-pub(crate) struct Switches {
+pub struct Switches {
     named: Arc<Mutex<HashMap<u16, Instant>>>,
 }
 
 impl Switches {
-    /// When the first sentinel named the server on this port.
-    pub(crate) fn named_at(&self, port: u16) -> Option<Instant> {
+    /// When the first sentinel named the server on this port as the primary.
+    pub fn named_at(&self, port: u16) -> Option<Instant> {
         self.named.lock().expect("nobody panics with it").get(&port).copied()
     }
 }
 
 /// A running set.
 #[derive(Debug)]
-pub(crate) struct SentinelSet {
+pub struct SentinelSet {
     servers: Vec<RedisServer>,
     sentinels: Vec<Sentinel>,
     passwords: Passwords,
-    /// The primary that was found last.
+    /// The place of the primary that was found last.
     last: AtomicUsize,
 }
 
 impl SentinelSet {
-    /// Starts a set that lets everybody in, and waits until all know each other.
-    pub(crate) fn start() -> Self {
+    /// Starts a set without passwords, and waits until all members know each other.
+    pub fn start() -> Self {
         Self::protected(Passwords::default())
     }
 
-    /// Starts a set that wants passwords.
-    pub(crate) fn protected(passwords: Passwords) -> Self {
+    /// The same as [`SentinelSet::start`], with passwords.
+    pub fn protected(passwords: Passwords) -> Self {
         let servers = start_servers(passwords.servers);
         let wiring = Wiring {
             primary: servers[0].port(),
@@ -100,12 +98,12 @@ impl SentinelSet {
     }
 
     /// The address for `HEADCOUNT_REDIS_URL`.
-    pub(crate) fn url(&self) -> String {
+    pub fn url(&self) -> String {
         self.url_by(&self.sentinel_ports())
     }
 
-    /// The same by way of other ports, where sentinels are or are not.
-    pub(crate) fn url_by(&self, ports: &[u16]) -> String {
+    /// The same as [`SentinelSet::url`] with other ports, whether sentinels listen there or not.
+    pub fn url_by(&self, ports: &[u16]) -> String {
         let Passwords { servers, sentinels } = self.passwords;
         let user = if servers.is_empty() { String::new() } else { format!(":{servers}@") };
         let query = format!("?sentinel_password={sentinels}");
@@ -114,29 +112,29 @@ impl SentinelSet {
         format!("redis+sentinel://{user}{}/{NAME}{query}", hosts.join(","))
     }
 
-    /// Where the sentinels listen.
-    pub(crate) fn sentinel_ports(&self) -> Vec<u16> {
+    /// The ports of the sentinels.
+    pub fn sentinel_ports(&self) -> Vec<u16> {
         self.sentinels.iter().map(Sentinel::port).collect()
     }
 
-    /// One of the servers.
-    pub(crate) fn server(&self, place: usize) -> &RedisServer {
+    /// The server at this place.
+    pub fn server(&self, place: usize) -> &RedisServer {
         &self.servers[place]
     }
 
-    /// One of the servers, to kill it or to start it again.
-    pub(crate) fn server_mut(&mut self, place: usize) -> &mut RedisServer {
+    /// The server at this place, to kill it or to start it again.
+    pub fn server_mut(&mut self, place: usize) -> &mut RedisServer {
         &mut self.servers[place]
     }
 
-    /// A connection to one of the servers.
-    pub(crate) fn connection(&self, place: usize) -> RedisResult<Connection> {
+    /// Opens a connection to the server at this place.
+    pub fn connection(&self, place: usize) -> RedisResult<Connection> {
         connect(self.servers[place].port(), self.passwords.servers)
     }
 
-    /// The place of the server that the newest configuration of a sentinel names, or if none runs the last that was
-    /// named, and that says itself that it is the primary; while there is none, why not.
-    pub(crate) fn primary(&self) -> Result<usize, String> {
+    /// The place of the primary: the server that the newest configuration of all sentinels names, if it says so itself. If no
+    /// sentinel runs, it is the last primary that was found. The error says why there is none.
+    pub fn primary(&self) -> Result<usize, String> {
         let running: Vec<&Sentinel> = self.sentinels.iter().filter(|each| each.runs()).collect();
         let named = running.iter().filter_map(|sentinel| self.named_by(sentinel)).max();
         let place_of = |port| self.servers.iter().position(|server| server.port() == port);
@@ -152,14 +150,14 @@ impl SentinelSet {
         }
     }
 
-    /// The place of a primary that is not `former`; while there is none, why not.
-    pub(crate) fn successor_of(&self, former: usize) -> Result<usize, String> {
+    /// The place of a primary that is not `former`. The error says why there is none.
+    pub fn successor_of(&self, former: usize) -> Result<usize, String> {
         let place = self.primary()?;
         if place == former { Err(format!("{former} is the primary still")) } else { Ok(place) }
     }
 
-    /// Listens to all sentinels from now on.
-    pub(crate) fn switches(&self) -> Switches {
+    /// Subscribes to the messages of all sentinels that run.
+    pub fn switches(&self) -> Switches {
         let named = Arc::<Mutex<HashMap<u16, Instant>>>::default();
         for sentinel in self.sentinels.iter().filter(|each| each.runs()) {
             let mut to = self.to_sentinel(sentinel).expect("a sentinel answers");
@@ -182,28 +180,28 @@ impl SentinelSet {
         Switches { named }
     }
 
-    /// Whether this server follows another, and has caught up with it.
-    pub(crate) fn follows(&self, place: usize) -> Result<(), String> {
+    /// Whether the server at this place is a replica that has caught up with its primary.
+    pub fn follows(&self, place: usize) -> Result<(), String> {
         let info = self.ask::<String>(place, &["INFO", "replication"])?;
         let follows = info.contains("role:slave") && info.contains("master_link_status:up");
         if follows { Ok(()) } else { Err(info) }
     }
 
-    /// What a server answers to these words.
-    pub(crate) fn ask<T: FromRedisValue>(&self, place: usize, words: &[&str]) -> Result<T, String> {
+    /// The answer of the server at this place to a command.
+    pub fn ask<T: FromRedisValue>(&self, place: usize, words: &[&str]) -> Result<T, String> {
         let connection = self.connection(place);
         connection.and_then(|mut to| query(&mut to, words)).map_err(|error| error.to_string())
     }
 
-    /// Gives these words to every sentinel.
-    pub(crate) fn tell_sentinels(&self, words: &[&str]) {
+    /// Sends a command to every sentinel.
+    pub fn tell_sentinels(&self, words: &[&str]) {
         for sentinel in &self.sentinels {
             until("a sentinel obeys", || self.tell(sentinel, words));
         }
     }
 
-    /// A planned failover, as an operator orders it.
-    pub(crate) fn order_failover(&self) {
+    /// Orders a failover, as an operator does who plans one.
+    pub fn order_failover(&self) {
         until("there is a replica to promote", || {
             match self.tell(&self.sentinels[0], &["SENTINEL", "FAILOVER", NAME]) {
                 // It was ordered, and the answer came too late.
@@ -213,11 +211,11 @@ impl SentinelSet {
         });
     }
 
-    /// From here on no replica of this primary gets anything more, for as long as it stays one. It is not far
-    /// enough behind to be passed by in a failover, if that comes within ten times [`DOWN_AFTER`].
-    pub(crate) fn hold_replicas_back(&self, primary: usize) {
+    /// Cuts all replicas off from this primary, so that they miss what it writes from now on. Sentinels still promote such a
+    /// replica if the failover comes within ten times [`DOWN_AFTER`].
+    pub fn hold_replicas_back(&self, primary: usize) {
         for replica in (0..SERVERS).filter(|&place| place != primary) {
-            // A user whom the primary does not know: it will not let the replica in again.
+            // The primary does not know this user, and so it refuses the replica.
             let stranger = ["CONFIG", "SET", "masteruser", "stranger", "masterauth", "wrong"];
             until("a replica takes settings", || self.ask(replica, &stranger));
         }
@@ -231,23 +229,23 @@ impl SentinelSet {
         });
     }
 
-    /// Ends a sentinel at once, as a crash would.
-    pub(crate) fn kill_sentinel(&mut self, index: usize) {
+    /// Kills a sentinel, as a crash would.
+    pub fn kill_sentinel(&mut self, index: usize) {
         self.sentinels[index].kill_9();
     }
 
-    /// Starts it again, with what it knew.
-    pub(crate) fn restart_sentinel(&mut self, index: usize) {
+    /// Starts a sentinel again, with the configuration that it has written.
+    pub fn restart_sentinel(&mut self, index: usize) {
         self.sentinels[index].restart();
     }
 
-    /// Stops its process, which keeps its connections open and answers nothing. For good: it is killed at the end.
-    pub(crate) fn stop_sentinel(&mut self, index: usize) {
+    /// Stops a sentinel with SIGSTOP: its connections stay open, and nothing is answered. It never goes on.
+    pub fn stop_sentinel(&mut self, index: usize) {
         self.sentinels[index].stop();
     }
 
-    /// The role a server says it has: `master` or `slave`.
-    pub(crate) fn role(&self, place: usize) -> Result<String, String> {
+    /// The role of the server at this place in its own words: `master` or `slave`.
+    pub fn role(&self, place: usize) -> Result<String, String> {
         let role = self.ask::<Vec<redis::Value>>(place, &["ROLE"])?;
         let word = role.into_iter().next().ok_or("an empty role")?;
         redis::from_redis_value(word).map_err(|error| error.to_string())
@@ -298,7 +296,7 @@ impl SentinelSet {
     }
 }
 
-/// Who is where; the sentinels are told, which is quicker than to let them find out.
+/// The ports of all members. Sentinels are told them, which is quicker than to let them find out.
 struct Wiring {
     primary: u16,
     replicas: Vec<u16>,
@@ -339,7 +337,7 @@ impl Wiring {
     }
 }
 
-/// Forty digits, as sentinels have them.
+/// The id of the sentinel on this port: 40 digits, as sentinels want them.
 fn id_of(port: u16) -> String {
     format!("{port:040x}")
 }

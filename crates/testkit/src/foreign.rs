@@ -1,10 +1,9 @@
-//! A process full of real clients that others wrote, driven over JSON lines.
+//! A process with many clients of a library that others wrote. The test gives it orders as lines of JSON.
 //!
-//! It only passes orders on and files what comes back into a [`Record`] per client.
+//! This file only passes orders on, and writes what comes back into one [`Record`] for each client.
 
 use std::{
     net::SocketAddr,
-    path::Path,
     process::Stdio,
     sync::{Arc, Mutex},
 };
@@ -19,11 +18,12 @@ use tokio::{
 use crate::{
     client::Transport,
     record::{Event, Record},
+    repository,
 };
 
-/// One process and the records of its clients. Dropped, it is killed.
+/// One process and the records of its clients. The process is killed when this value is dropped.
 #[derive(Debug)]
-pub(crate) struct ForeignClients {
+pub struct ForeignClients {
     whose: Library,
     stdin: ChildStdin,
     records: Arc<Mutex<Vec<Record>>>,
@@ -31,9 +31,9 @@ pub(crate) struct ForeignClients {
     _child: Child,
 }
 
-/// Whose clients they are.
+/// A library of clients.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Library {
+pub enum Library {
     /// The newest socket.io-client of npm.
     Newest,
     /// The first socket.io-client that speaks this protocol.
@@ -43,33 +43,28 @@ pub(crate) enum Library {
 }
 
 impl Library {
-    /// How to start it. Panics if what it needs is not installed.
+    /// How to start a process of this library's clients. Panics if the library is not installed.
     fn command(self) -> Command {
-        let node = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/cluster/node");
-        let python = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/cluster/python");
-        let (folder, program, arguments, needed) = match self {
-            Self::Newest => {
-                (node, "node", ["client.mjs", "socket.io-client"].as_slice(), "node_modules")
+        match self {
+            Self::Newest => Self::on_node("socket.io-client"),
+            Self::Oldest => Self::on_node("socket.io-client-4.0"),
+            Self::Python => {
+                let folder = repository::python_folder();
+                let mut command = Command::new(folder.join("venv/bin/python"));
+                command.arg("client.py").current_dir(folder);
+                command
             }
-            Self::Oldest => {
-                (node, "node", ["client.mjs", "socket.io-client-4.0"].as_slice(), "node_modules")
-            }
-            Self::Python => (
-                python,
-                concat!(env!("CARGO_MANIFEST_DIR"), "/tests/cluster/python/venv/bin/python"),
-                ["client.py"].as_slice(),
-                "venv",
-            ),
-        };
-        let needed = Path::new(folder).join(needed);
-        assert!(needed.exists(), "{} is missing: scripts/test makes it", needed.display());
-        let mut command = Command::new(program);
-        command.args(arguments).current_dir(folder);
+        }
+    }
+
+    fn on_node(package: &str) -> Command {
+        let mut command = Command::new("node");
+        command.args(["client.mjs", package]).current_dir(repository::node_folder());
         command
     }
 }
 
-/// One line from the process.
+/// One line that the process writes.
 #[derive(Debug, Deserialize)]
 struct Line {
     client: usize,
@@ -81,8 +76,8 @@ struct Line {
 }
 
 impl ForeignClients {
-    /// Starts the process with no client yet.
-    pub(crate) fn start(whose: Library) -> Self {
+    /// Starts the process, without clients.
+    pub fn start(whose: Library) -> Self {
         let mut child = whose
             .command()
             .stdin(Stdio::piped())
@@ -97,9 +92,9 @@ impl ForeignClients {
         Self { whose, stdin, records, _child: child }
     }
 
-    /// Opens clients that come back by themselves, and returns their records; their numbers count on from
-    /// the clients opened before.
-    pub(crate) async fn open(
+    /// Opens this many clients, which reconnect by themselves, and returns their records. The number of a client is its place
+    /// among all clients of the process.
+    pub async fn open(
         &mut self,
         clients: usize,
         server: SocketAddr,
@@ -111,7 +106,7 @@ impl ForeignClients {
 
     /// The same for whatever is at a URL, with more in the order: `options` for the library, and `strict` if no attempt to
     /// connect may fail.
-    pub(crate) async fn open_with(
+    pub async fn open_with(
         &mut self,
         clients: usize,
         url: &str,
@@ -126,7 +121,7 @@ impl ForeignClients {
             .collect();
         self.lock().extend_from_slice(&opened);
         let transports: &[&str] = match transport {
-            Transport::WebSocket => &["websocket"],
+            Transport::Websocket => &["websocket"],
             Transport::Polling => &["polling"],
             Transport::Upgrade => &["polling", "websocket"],
         };
@@ -140,8 +135,8 @@ impl ForeignClients {
         opened
     }
 
-    /// Makes one client leave for good.
-    pub(crate) async fn close(&mut self, client: usize) {
+    /// Makes the client with this number leave for good.
+    pub async fn close(&mut self, client: usize) {
         self.order(&json!({ "close": client })).await;
     }
 
