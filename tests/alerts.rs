@@ -1,5 +1,5 @@
-//! What an alert promises to the person whom it wakes: it says what is wrong, and leads to a section of the runbook that
-//! is there. It reads the rules, their tests, the dashboards and the runbook; it runs nothing.
+//! Every alert says what is wrong, and leads to a section of the runbook that exists. These tests read the rules, their
+//! tests, the dashboards and the runbook. They run nothing.
 
 use std::{collections::BTreeSet, fs, path::Path};
 
@@ -15,11 +15,11 @@ const TESTS: [&str; 2] = [
 const RUNBOOK: &str = "docs/runbook.md";
 const DASHBOARDS: [&str; 2] =
     ["grafana/dashboards/headcount.json", "grafana/dashboards/headcount-wall.json"];
-/// What each section of the runbook answers, in this order.
+/// What each section of the runbook contains, in this order.
 const ANSWERS: [&str; 3] = ["**Means:**", "**Look", "o:**"];
 
-/// Goal: every alert is complete, and no section of the runbook is left over. Method: read all of them; then each kind of
-/// fault is made in a copy and must be found.
+/// Goal: every alert is complete and leads to its section of the runbook, and every section belongs to an alert.
+/// Method: read all files. Then make every kind of fault in a copy, and expect that it is found.
 #[test]
 fn every_alert_leads_to_its_section_of_the_runbook() {
     let (rules, runbook) = (read(RULES), read(RUNBOOK));
@@ -41,8 +41,8 @@ fn every_alert_leads_to_its_section_of_the_runbook() {
     }
 }
 
-/// Goal: every alert is shown to fire and to be silent. Method: look in promtool's tests for an expectation of each kind;
-/// then without one of each.
+/// Goal: every alert has one test in which it fires and one in which it is silent. Method: look for both in the rule
+/// tests of promtool. Then remove one of each kind, and expect that its absence is found.
 #[test]
 fn every_alert_has_a_case_in_which_it_fires_and_one_in_which_it_does_not() {
     let (rules, tests) = (read(RULES), TESTS.map(read));
@@ -59,8 +59,8 @@ fn every_alert_has_a_case_in_which_it_fires_and_one_in_which_it_does_not() {
     }
 }
 
-/// Goal: a person who reads the runbook finds the panel that it names. Method: each name in italics that stands in a
-/// section is the title of a panel, a row or a dashboard.
+/// Goal: the panels that the runbook names exist. Method: every name in italics in a section must be the title of a
+/// panel, a row or a dashboard.
 #[test]
 fn the_panels_that_the_runbook_names_exist() {
     let mut titles = BTreeSet::new();
@@ -77,7 +77,7 @@ fn the_panels_that_the_runbook_names_exist() {
     assert!(!control.is_subset(&titles) && control.len() == 1, "{control:?}");
 }
 
-/// An alert as the rules have it.
+/// An alert of the rules file.
 struct Alert {
     name: String,
     rule: Yaml,
@@ -171,7 +171,7 @@ fn sections(runbook: &str) -> Vec<(String, String)> {
     of_alerts.map(|(title, text)| (title.to_owned(), text.to_owned())).collect()
 }
 
-/// The anchors of all headings, as those who show Markdown make them.
+/// The anchors of all headings, in the form that Markdown viewers generate.
 fn anchors(markdown: &str) -> BTreeSet<String> {
     let headings = markdown.lines().filter_map(|line| line.strip_prefix('#'));
     headings

@@ -5,18 +5,19 @@ use std::process::{Command, Output};
 use clap::{Arg, CommandFactory};
 use headcount::config::command_line::Cli;
 
-/// Refused by every setting.
+/// A value that every setting refuses.
 const NONSENSE: &str = "{\u{1}";
 
-/// What an operator sees of a run.
+/// The visible result of a run.
 #[derive(Debug, PartialEq)]
 struct Outcome {
     code: Option<i32>,
     stderr: String,
 }
 
-/// Goal: no subcommand takes an empty variable for a value. Method: every variable that the command line knows, one
-/// after the other. Empty must give what unset gives; nonsense must not, which shows that the variable is read.
+/// Goal: every subcommand treats an empty variable as unset. Method: every variable of the command line, one after
+/// the other. An empty one must give the result of an unset one. Nonsense must not, which shows that the variable
+/// is read.
 #[test]
 fn an_empty_variable_is_an_unset_one() {
     let mut tried = 0;
@@ -36,12 +37,12 @@ fn an_empty_variable_is_an_unset_one() {
 /// Runs a subcommand with flags that make it end after it has read the variable.
 fn outcome(subcommand: &str, variable: &str, value: Option<&str>) -> Outcome {
     let flags: &[&str] = match (subcommand, variable) {
-        // No address of this machine.
+        // An address that this machine does not have.
         ("serve", "HEADCOUNT_TEST_INCARNATION") => &["--listen=192.0.2.1:1"],
-        // Looked at last.
+        // This flag is checked last.
         ("serve", _) => &["--test-incarnation=none"],
         ("status", "HEADCOUNT_REDIS_URL") | ("health", _) => &[],
-        // Nobody listens there.
+        // Nothing listens there.
         ("status", _) => &["--redis-url=redis://127.0.0.1:1"],
         _ => panic!("{subcommand} reads {variable}: say here how to make it end"),
     };

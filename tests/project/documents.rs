@@ -1,4 +1,4 @@
-//! Documents and texts: where links lead, which decisions the index names, and how lines end.
+//! Documents and texts: targets of links, the index of decisions, and line endings.
 
 use std::path::Path;
 
@@ -6,8 +6,8 @@ use regex::Regex;
 
 use crate::{nothing_in, paths, read, root, texts};
 
-/// Goal: a link in a document leads somewhere. Method: look for the file that each relative link of every Markdown file
-/// names, and, where it names a heading as well, for that.
+/// Goal: every link in a document has a target. Method: for each relative link of every Markdown file, look for the
+/// file and for the heading, if it names one.
 #[test]
 fn links_lead_somewhere() {
     let link = Regex::new(r"\]\(([^)\s]+)\)").expect("it is valid");
@@ -30,7 +30,7 @@ fn links_lead_somewhere() {
     nothing_in(broken, "links to nothing");
 }
 
-/// Goal: the check of links can fail. Method: links of each kind, of this file's repository.
+/// Goal: the check of links can fail. Method: links of each kind, with and without a target in this repository.
 #[test]
 fn a_link_to_nothing_is_found() {
     let from = Path::new("docs/api.md");
@@ -42,8 +42,8 @@ fn a_link_to_nothing_is_found() {
     }
 }
 
-/// Goal: a decision is found by who looks for it. Method: the index names every page of docs/decisions, and each page has
-/// the four parts.
+/// Goal: every decision can be found in the index. Method: the index names every page of docs/decisions, and each page
+/// has the four parts.
 #[test]
 fn decisions_are_listed_and_complete() {
     let index = read("docs/decisions/README.md");
@@ -74,7 +74,7 @@ fn decisions_are_listed_and_complete() {
     nothing_in(wrong, "missing");
 }
 
-/// Goal: files are as .editorconfig says, whatever editor wrote them. Method: look at the bytes of all texts.
+/// Goal: all files follow .editorconfig, whatever editor wrote them. Method: look at the bytes of all texts.
 #[test]
 fn lines_end_as_editorconfig_says() {
     let wrong = texts().into_iter().filter_map(|(path, text)| {
@@ -92,7 +92,7 @@ fn lines_end_as_editorconfig_says() {
     nothing_in(wrong, "not as .editorconfig says");
 }
 
-/// Whether a link of a document leads to a file or a folder, and to a heading there if it names one.
+/// Whether the target of a link exists: a file or a folder, and the heading in it if the link names one.
 fn leads_somewhere(document: &Path, target: &str) -> bool {
     let (file, heading) = target.split_once('#').unwrap_or((target, ""));
     let folder = document.parent().unwrap_or(Path::new(""));

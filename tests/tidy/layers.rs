@@ -1,5 +1,5 @@
 //! The order of the layers: a folder of `src` imports only from folders below it, and no files import each other in a
-//! circle. So the picture in ARCHITECTURE.md is true by construction.
+//! circle. This keeps the picture in ARCHITECTURE.md true.
 
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -13,7 +13,7 @@ use syn::{
 
 use super::{files, nothing_in, read};
 
-/// The folders of `src`, by floor, the ground floor first. A folder may import from any lower floor.
+/// The folders of `src` by floor, from the lowest to the highest. A folder may import from any lower floor.
 const FLOORS: [&[&str]; 6] = [
     &["core", "memory", "net", "protocol", "telemetry"],
     &["access", "cli", "store"],
@@ -24,11 +24,11 @@ const FLOORS: [&[&str]; 6] = [
 ];
 /// Files that may import everything, and that nothing imports: the library's list of modules, and the program.
 const ROOTS: [&str; 2] = ["src/lib.rs", "src/main.rs"];
-/// Only tests may use it.
+/// The folder of fixtures, which only tests may use.
 const FIXTURES: &str = "fixtures";
 
-/// Goal: a stranger who knows the order of the folders knows what a file cannot depend on. Method: read all imports of
-/// all files and compare the folders of both ends.
+/// Goal: the order of the folders shows what a file cannot depend on. Method: read all imports of all files, and
+/// compare the folders of both ends.
 #[test]
 fn a_folder_imports_only_what_stands_below_it() {
     let graph = Graph::of_sources();
@@ -43,8 +43,8 @@ fn a_folder_imports_only_what_stands_below_it() {
     }
 }
 
-/// Goal: each file can be understood after those that it imports. Method: follow the imports from every file, and look
-/// for a way back.
+/// Goal: every file can be understood after the files that it imports. Method: follow the imports from every file, and
+/// look for a way back.
 #[test]
 fn no_files_import_each_other_in_a_circle() {
     let graph = Graph::of_sources();
@@ -55,8 +55,8 @@ fn no_files_import_each_other_in_a_circle() {
     nothing_in(circles.collect::<Vec<_>>(), "circles");
 }
 
-/// Goal: the two tests above can fail. Method: made-up sources with an import that goes up, and with circles by
-/// absolute, relative and nested imports; imports of tests do not count.
+/// Goal: the two tests above can fail. Method: invented sources with an upward import, and with circles by absolute,
+/// relative and nested imports. Imports of tests do not count.
 #[test]
 fn wrong_imports_are_found() {
     let graph = Graph::of(&[
@@ -90,7 +90,7 @@ fn wrong_imports_are_found() {
     assert!(floor(folder("src/core/count.rs")) < floor(folder("src/store.rs")));
 }
 
-/// Goal: whoever reads ARCHITECTURE.md finds every layer there. Method: look for each folder's name in it.
+/// Goal: ARCHITECTURE.md describes every layer. Method: look for the name of each folder in it.
 #[test]
 fn the_architecture_names_every_layer() {
     let text = read("ARCHITECTURE.md");
@@ -109,7 +109,7 @@ fn floor(folder: &str) -> Option<usize> {
     FLOORS.iter().position(|floor| floor.contains(&folder))
 }
 
-/// Which file imports which.
+/// The imports between files.
 #[derive(Default)]
 struct Graph {
     imports: BTreeMap<String, BTreeSet<String>>,
@@ -159,7 +159,7 @@ impl Graph {
         all.flat_map(|(from, to)| to.iter().map(move |to| (from.as_str(), to.as_str())))
     }
 
-    /// The shortest way along imports from a file to itself.
+    /// The shortest chain of imports from a file to itself.
     fn way_back_to(&self, file: &str) -> Option<Vec<String>> {
         let mut ways = vec![vec![file.to_owned()]];
         let mut seen = BTreeSet::new();
@@ -189,19 +189,19 @@ fn module(file: &str) -> Vec<String> {
     inside.expect("it is a source").split('/').map(str::to_owned).collect()
 }
 
-/// The file that a path leads into: that of the longest part of it that is a module.
+/// The file that contains a path: the module with the longest matching part.
 fn file_of(path: &[String], modules: &BTreeMap<Vec<String>, String>) -> Option<String> {
     (1..=path.len()).rev().find_map(|length| modules.get(&path[..length]).cloned())
 }
 
-/// Collects the paths of one file, from the root of the crate.
+/// Collects the import paths of one file, from the root of the crate.
 struct Paths {
     module: Vec<String>,
     found: Vec<Vec<String>>,
 }
 
 impl Paths {
-    /// Paths that begin with neither `crate` nor `super` lead to a child of the module, or out of the crate.
+    /// A path that begins with neither `crate` nor `super` leads to a child of the module, or out of the crate.
     fn add(&mut self, path: &[String]) {
         let absolute = match path.first().map(String::as_str) {
             Some("crate") => path[1..].to_vec(),

@@ -1,6 +1,6 @@
-//! What a machine can check of the project's style, and that its README names what the program has.
+//! Checks of the project's style, and of the README against the program.
 //!
-//! It reads files and asks the program for its help; it changes nothing.
+//! The tests read files and run the program for its help. They change nothing.
 
 mod layers;
 
@@ -19,16 +19,16 @@ use syn::{
     visit::{self, Visit},
 };
 
-/// A file that is longer owns more than one thing.
+/// A longer file has more than one subject.
 const FILE_LINES_MAX: usize = 400;
-/// A function that is longer does more than one thing.
+/// A longer function does more than one thing.
 const FUNCTION_LINES_MAX: usize = 60;
-/// Folders that are made, not written.
+/// Folders whose contents are generated.
 const MADE: [&str; 4] = [".git", "node_modules", "target", "venv"];
-/// Names that say nothing about what is inside.
+/// Names that say nothing about the contents.
 const EMPTY_NAMES: [&str; 8] =
     ["common", "helper", "helpers", "manager", "misc", "mod", "util", "utils"];
-/// What is left behind by unfinished work. In two parts each, or this list would find itself.
+/// Marks of unfinished work. Each is in two parts, or this list would match itself.
 const LEFT_OVERS: [&str; 7] = [
     concat!("TO", "DO"),
     concat!("FIX", "ME"),
@@ -38,7 +38,8 @@ const LEFT_OVERS: [&str; 7] = [
     concat!("unimplemented", "!("),
     concat!("#[ig", "nore"),
 ];
-/// Goal: each source file owns one thing. Method: count the lines of all sources in any language, and of scripts.
+/// Goal: every source file has one subject. Method: count the lines of all sources in every language, and of
+/// scripts.
 #[test]
 fn source_files_are_short() {
     let mut sources = files(&["rs", "js", "mjs", "lua", "css", "sh", "py"]);
@@ -54,14 +55,14 @@ fn source_files_are_short() {
     nothing_in(long, "longer than 400 lines");
 }
 
-/// Goal: each function does one thing. Method: parse all Rust sources and measure from `fn` to the brace
-/// that closes the body.
+/// Goal: every function does one thing. Method: parse all Rust sources, and measure from `fn` to the closing
+/// brace of the body.
 #[test]
 fn functions_are_short() {
     nothing_in(functions().filter_map(Function::too_long), "longer than 60 lines");
 }
 
-/// Goal: each file says what it owns. Method: look at the first line of all Rust sources.
+/// Goal: every file says what it is responsible for. Method: look at the first line of all Rust sources.
 #[test]
 fn rust_files_open_with_what_they_own() {
     let sources = files(&["rs"]);
@@ -69,7 +70,7 @@ fn rust_files_open_with_what_they_own() {
     nothing_in(silent.map(|(path, _)| path.display().to_string()), "without a `//!` at the top");
 }
 
-/// Goal: each test says what it is for. Method: parse all Rust sources; the doc comment of a test states its
+/// Goal: every test says what it is for. Method: parse all Rust sources. The doc comment of a test states its
 /// goal and its method.
 #[test]
 fn tests_say_their_goal_and_method() {
@@ -77,7 +78,8 @@ fn tests_say_their_goal_and_method() {
     nothing_in(silent.map(|function| function.place), "tests without `Goal: ... Method: ...`");
 }
 
-/// Goal: modules are named by what they hold. Method: compare file and folder names with a list.
+/// Goal: the names of modules say what they contain. Method: compare file and folder names with a list of empty
+/// names.
 #[test]
 fn no_module_has_an_empty_name() {
     let sources = files(&["rs"]);
@@ -88,8 +90,8 @@ fn no_module_has_an_empty_name() {
     nothing_in(empty.map(|(path, _)| path.display().to_string()), "named by nothing");
 }
 
-/// Goal: no unfinished work. Method: search all text files for telling words; the lock file of cargo is
-/// cargo's.
+/// Goal: the repository contains no unfinished work. Method: search all text files for typical words, except the
+/// lock file of cargo.
 #[test]
 fn nothing_is_left_over() {
     let all = files(&[]);
@@ -101,8 +103,8 @@ fn nothing_is_left_over() {
     nothing_in(found, "left over");
 }
 
-/// Goal: a lock file pins contents, not where they were fetched from. Method: no lock file of npm has
-/// addresses of packages.
+/// Goal: a lock file pins contents, but no hosts of packages. Method: no lock file of npm contains addresses of
+/// packages.
 #[test]
 fn lock_files_of_npm_name_no_host() {
     let mut locks = files(&["json"]);
@@ -114,9 +116,9 @@ fn lock_files_of_npm_name_no_host() {
     }
 }
 
-/// Goal: whoever types what a document says gets what it says. Method: in front of each block of shell commands
-/// stands which check of scripts/deploy-test runs it, or why none does; every block says what it is made of. The
-/// blocks of docs/api.md and docs/embed.md are run all of them, by tests/cluster/web/docs.rs.
+/// Goal: every command in a document does what the document says. Method: a marker in front of each block of
+/// shell commands names the check of scripts/deploy-test that runs it, or the reason why none does. Every block
+/// names its language. All blocks of docs/api.md and docs/embed.md are run by tests/cluster/web/docs.rs.
 #[test]
 fn every_command_block_is_run_or_says_why_not() {
     let marker = r"^<!-- (run: [a-z-]+|parsed: kubectl, without a cluster|not run: .{10,}) -->$";
@@ -143,8 +145,8 @@ fn every_command_block_is_run_or_says_why_not() {
     assert!(commands > 20, "the documents have commands: {commands}");
 }
 
-/// Goal: the README lists every metric, and none that does not exist. Method: compare the names in the
-/// source of the metrics with those in the README.
+/// Goal: the README lists all metrics that exist, and no others. Method: compare the names in the source of the
+/// metrics with those in the README.
 #[test]
 fn the_readme_lists_every_metric() {
     let name = r#"(?:\bmake\s*\.\s*\w+|\boptions)\(\s*"([a-z_]+)""#;
@@ -154,8 +156,8 @@ fn the_readme_lists_every_metric() {
     assert_same(&exist, &listed, "metrics");
 }
 
-/// Goal: the README lists every setting with its default, and none that does not exist. Method: compare the
-/// variables in the program's help with those in the README's tables.
+/// Goal: the README lists all settings with their defaults, and no others. Method: compare the variables in the
+/// program's help with those in the README's tables.
 #[test]
 fn the_readme_lists_every_setting() {
     let help = Command::new(env!("CARGO_BIN_EXE_headcount")).arg("--help").output();
@@ -192,7 +194,7 @@ impl Function {
     }
 }
 
-/// All functions of all Rust sources but those inside macros, which are not parsed.
+/// All functions of all Rust sources, except those inside macros, which are not parsed.
 fn functions() -> impl Iterator<Item = Function> {
     files(&["rs"]).into_iter().flat_map(|(path, text)| {
         let parsed = syn::parse_file(&text);
@@ -255,7 +257,7 @@ fn doc_line(attribute: &Attribute) -> Option<String> {
     doc.path.is_ident("doc").then(|| line.value())
 }
 
-/// Paths within the project and texts of all files with one of these extensions; all text files if none is
+/// Paths within the project and texts of all files with one of these extensions, or of all text files if none is
 /// given.
 fn files(extensions: &[&str]) -> Vec<(PathBuf, String)> {
     let root = Path::new(env!("CARGO_MANIFEST_DIR"));
@@ -287,7 +289,7 @@ fn read(path: &str) -> String {
     fs::read_to_string(whole).unwrap_or_else(|error| panic!("{path}: {error}"))
 }
 
-/// Everything the first group of a pattern matches.
+/// Everything that the first group of a pattern matches.
 fn captured(pattern: &str, text: &str) -> BTreeSet<String> {
     let pattern = Regex::new(pattern).expect("it is valid");
     pattern.captures_iter(text).map(|found| found[1].to_owned()).collect()
