@@ -1,4 +1,5 @@
-//! An instance with 200 well-behaved clients, whom no attack may harm, and the question whether one did.
+//! An instance under attack with 200 well-behaved clients, and the checks that the attack harmed none of
+//! them.
 
 use std::{net::SocketAddr, str::FromStr, time::Duration};
 
@@ -12,13 +13,14 @@ use headcount_testkit::{
     waiting::eventually,
 };
 
-/// How many behave well.
+/// Number of well-behaved clients.
 pub(crate) const CROWD: usize = 200;
 
-/// How many of the crowd join at a time: a rush is not the point here, and tests run side by side.
+/// How many of the crowd join at a time. A rush is not what these tests examine, and tests run side by
+/// side.
 const AT_A_TIME: usize = 50;
 
-/// How the crowd is connected, in turn.
+/// The transports of the crowd, taken in turn.
 const MIX: [Transport; 5] = [
     Transport::Websocket,
     Transport::Polling,
@@ -27,20 +29,21 @@ const MIX: [Transport; 5] = [
     Transport::Websocket,
 ];
 
-/// Bytes an instance may have logged after an attack: some lines, not one for each message of a flood.
+/// Bytes that an instance may log after an attack: a few lines, not one for every message of a flood.
 const LOG_BYTES_MAX: usize = 16 * 1024;
 
-/// Bytes by which the resident memory may be greater than before the attack. An allocator does not give
-/// everything back; an attack that is kept in memory would show as far more.
+/// Bytes by which the resident memory may grow during an attack. An allocator does not return
+/// everything; an attack that stays in memory would take far more.
 const MEMORY_GROWTH_MAX: u64 = 64 * 1024 * 1024;
 
-/// Descriptors that may be open beyond those of before: requests of polling clients come and go.
+/// Descriptors that may be open in addition to those before the attack, because requests of polling
+/// clients come and go.
 const DESCRIPTORS_SLACK: usize = 24;
 
-/// One instance on a Redis, and its crowd.
+/// One instance with a Redis, and its crowd.
 #[derive(Debug)]
 pub(crate) struct Besieged {
-    /// The instance under attack is its first.
+    /// The cluster. The instance under attack is its first.
     pub(crate) cluster: Cluster,
     /// The well-behaved clients.
     crowd: Vec<Client>,
@@ -49,14 +52,14 @@ pub(crate) struct Besieged {
 }
 
 impl Besieged {
-    /// Starts it with these settings, and waits until all of the crowd are counted.
+    /// Starts an instance with these settings, and waits until the whole crowd is counted.
     pub(crate) async fn start(settings: &[Setting<'_>]) -> Self {
         open_files::raise_limit();
         let cluster = Cluster::start_with(1, settings).await;
         Self::crowded(cluster, &MIX).await
     }
 
-    /// The same for an instance that runs already, with these transports in turn.
+    /// Connects the crowd to an instance that runs already, with these transports in turn.
     pub(crate) async fn crowded(cluster: Cluster, mix: &[Transport]) -> Self {
         let address = cluster.instances[0].public;
         let mut transports = mix.iter().copied().cycle();
@@ -72,12 +75,12 @@ impl Besieged {
         besieged
     }
 
-    /// Where to attack.
+    /// The address to attack.
     pub(crate) fn address(&self) -> SocketAddr {
         self.cluster.instances[0].public
     }
 
-    /// Waits until the crowd, the instance and Redis all say this number; tells how long that took.
+    /// Waits until the crowd, the instance and Redis all show this number. Returns how long that took.
     pub(crate) async fn agrees_on(&self, users: usize) -> Duration {
         let records = self.records();
         let what = format!("everybody says {users}");
@@ -89,12 +92,13 @@ impl Besieged {
         took
     }
 
-    /// What the crowd saw.
+    /// The records of the crowd.
     pub(crate) fn records(&self) -> Vec<Record> {
         records_of(&self.crowd)
     }
 
-    /// One sample of the metrics, its name as on the page, labels included; zero if it is not there.
+    /// One sample of the metrics, or zero if it is missing. The name is written as on the page, with its
+    /// labels.
     pub(crate) async fn sample<T: FromStr + Default>(&self, name: &str) -> T {
         let page = self.metrics().await;
         let mut lines = page.lines().filter_map(|line| line.strip_prefix(name)?.strip_prefix(' '));
@@ -107,7 +111,7 @@ impl Besieged {
         page.expect("the metrics are served").body
     }
 
-    /// Waits until so many were counted out for this reason, ever.
+    /// Waits until this number of connections was counted out for this reason since the start.
     pub(crate) async fn until_disconnected(&self, reason: &str, wanted: usize) {
         let name = format!("headcount_disconnects_total{{reason=\"{reason}\"}}");
         self.until(&name, wanted.try_into().expect("they are few")).await;
@@ -132,22 +136,23 @@ impl Besieged {
         self.sample(&format!("headcount_disconnects_total{{reason=\"{reason}\"}}")).await
     }
 
-    /// All reasons for which connections were counted out, as the metrics have them.
+    /// All reasons for which connections were counted out, as printed by the metrics.
     pub(crate) async fn all_disconnects(&self) -> String {
         let page = self.metrics().await;
         let lines = page.lines().filter(|line| line.starts_with("headcount_disconnects_total"));
         lines.collect::<Vec<_>>().join(", ")
     }
 
-    /// How many connections were ever counted in.
+    /// How many connections were counted in since the start.
     pub(crate) async fn joined(&self) -> usize {
         let by_websocket = "headcount_connects_total{transport=\"websocket\"}";
         let by_polling = "headcount_connects_total{transport=\"polling\"}";
         self.sample::<usize>(by_websocket).await + self.sample::<usize>(by_polling).await
     }
 
-    /// Asserts that the attack is over without a trace: the count is right for all, nobody was cut, a
-    /// newcomer is served, descriptors and memory came back, and the log is short and without a panic.
+    /// Asserts that the attack left no trace: the count is right everywhere, no well-behaved client was
+    /// cut, and a newcomer is served. Descriptors and memory were released, and the log is short and
+    /// contains no panic.
     pub(crate) async fn is_unharmed(&mut self) {
         self.agrees_on(CROWD).await;
         let newcomer = Client::open(self.address(), Transport::Websocket);

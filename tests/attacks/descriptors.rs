@@ -1,5 +1,5 @@
-//! Connections beyond what the system has descriptors for: what is needed inside keeps working, and room
-//! comes back.
+//! More connections than there are file descriptors: internal connections keep working, and service returns when
+//! descriptors are free again.
 
 use std::time::{Duration, Instant};
 
@@ -17,19 +17,19 @@ use tokio::time::sleep;
 
 use crate::besieged::{Besieged, CROWD};
 
-/// How many open files the instance may have, and how many silent connections want one.
+/// How many files the instance may open, and how many silent connections try to use one.
 const OPEN_FILES: u16 = 800;
 const SILENT: usize = 700;
-/// What it keeps for itself.
+/// Descriptors that the instance reserves for internal use.
 const RESERVE: u16 = 256;
 
-/// Long enough for many attempts to accept a connection, of which there is one in 50 ms.
+/// Time for many attempts to accept a connection. The instance makes one every 50 ms.
 const MANY_ATTEMPTS: Duration = Duration::from_secs(2);
 
-/// Goal: clients cannot take the descriptors that Redis, the metrics and the probes need. Method: an instance
-/// that may have 800 files open, of which 256 are in reserve, is held by 700 silent connections beside the
-/// crowd; those beyond are closed at once and counted, Redis answers all the while, the admin pages are served, and
-/// when the connections end newcomers are served again.
+/// Goal: clients cannot take the descriptors that Redis, the metrics and the probes need. Method: an instance that
+/// may open 800 files, with 256 in reserve, gets 700 silent connections beside the crowd. Those beyond the limit
+/// are closed at once and counted. Redis and the admin pages keep answering. Newcomers are served again after the
+/// connections end.
 #[tokio::test(flavor = "multi_thread")]
 async fn used_up_descriptors_leave_the_reserve() {
     let machine = Machine::shared().await;
@@ -68,9 +68,9 @@ async fn used_up_descriptors_leave_the_reserve() {
     besieged.is_unharmed().await;
 }
 
-/// Goal: when there are no descriptors at all for a while, the instance neither ends nor spins nor fills its
-/// log, keeps those it serves, and goes on by itself. Method: its limit is lowered below what it has open,
-/// while it runs; connections that wait meanwhile are served when the limit is raised again.
+/// Goal: an instance that has no free descriptor for a while does not end, spin or fill its log. It keeps its
+/// clients and recovers by itself. Method: lower its limit below what it has open, while it runs. Connections that
+/// wait meanwhile are served when the limit is raised again.
 #[tokio::test(flavor = "multi_thread")]
 async fn no_descriptors_at_all_are_survived() {
     let cluster = Cluster::start(1).await;

@@ -1,4 +1,5 @@
-//! Shutting down under load: nobody is lost, nobody sees a number that is off by more than those on the move.
+//! Shutting down under load: every client finds another instance, and no displayed count is off by more than the
+//! clients that are moving.
 
 use std::time::{Duration, Instant};
 
@@ -17,26 +18,26 @@ use headcount_testkit::{
 use rustix::process::Signal;
 use tokio::time::sleep;
 
-/// Clients of each transport, in Rust and in Node.
+/// Number of clients of each transport, in Rust and in Node.
 const RUST_EACH: usize = 50;
 const NODE_EACH: usize = 10;
-/// All of them, on three transports.
+/// Number of all clients, on three transports.
 const ALL: usize = 3 * (RUST_EACH + NODE_EACH);
 
 const DELAY: Duration = Duration::from_secs(2);
 const WINDOW: Duration = Duration::from_secs(4);
 
-/// A client notes a loss a little after the server has counted it out, and shows a number a little after others
-/// have seen it come back.
+/// A client notices a loss a little after the server has counted it out. It shows a number a little after others have
+/// seen its return.
 const NOTICE: Duration = Duration::from_millis(500);
 
-/// How long the news of a move may take to everybody, on a busy machine.
+/// How long the count after a move may take to reach all clients on a busy machine.
 const NEWS: Duration = Duration::from_secs(1);
 
-/// Goal: an instance that is asked to end goes on serving for the delay, then refuses handshakes and sends its
-/// clients away evenly over the window; all return elsewhere by themselves, none for good, and nobody sees a
-/// number that is off by more than those on the move. Method: 180 clients of every kind reach the first of
-/// two instances through a balancer that prefers it, and it is asked to end; their records tell the rest.
+/// Goal: an instance that is asked to end serves for the delay, then refuses handshakes and disconnects its clients
+/// evenly over the window. All clients reconnect elsewhere by themselves, and no displayed count is off by more than
+/// the clients that are moving. Method: 180 clients of every kind connect through a balancer that prefers the first of
+/// two instances, which is then asked to end. The records of the clients are checked.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_drain_under_load_is_even_and_loses_nobody() {
     let settings = [("HEADCOUNT_DRAIN_DELAY", "2s"), ("HEADCOUNT_DRAIN", "4s")];
@@ -51,7 +52,7 @@ async fn a_drain_under_load_is_even_and_loses_nobody() {
         let opened: Vec<_> = (0..RUST_EACH).map(open).collect();
         records.extend(records_of(&opened));
         clients.extend(opened);
-        // A few at a time, since the balancer asks whether the first is ready before each.
+        // A few at a time, because the balancer first asks for every client whether the first instance is ready.
         cluster.agrees_on(records.len() as u64, &records).await;
     }
     let elsewhere = cluster.instances[1].metric("headcount_connections").await;
@@ -73,8 +74,8 @@ async fn a_drain_under_load_is_even_and_loses_nobody() {
         match http::get(leaving.public, POLLING).await?.status {
             503 => Ok(()),
             status => {
-                // Each that is let in is a session, which is sent away like all others: only a few, or the pace at which
-                // clients go would be that of these.
+                // Every accepted handshake is a session, which is disconnected like all others. There are only a few,
+                // so that they do not determine the measured pace.
                 sleep(Duration::from_millis(250)).await;
                 Err(status.to_string())
             }
@@ -98,7 +99,8 @@ async fn a_drain_under_load_is_even_and_loses_nobody() {
     assert_off_by_those_on_the_move(&records);
 }
 
-/// Each quarter of the window sent about a quarter of them away, as far as a busy machine lets them see it.
+/// Asserts that about a quarter of the clients was disconnected in each quarter of the window, as precisely as a busy
+/// machine allows.
 fn assert_even(records: &[Record], start: Instant) {
     let first_loss = |record: &Record| {
         let entries = record.entries();
@@ -123,7 +125,8 @@ fn is_loss(entry: &Entry) -> bool {
     matches!(entry.event, Event::Disconnected(_))
 }
 
-/// A number that somebody saw may differ from the truth by as many as were on the move a moment before.
+/// Asserts that every displayed number differs from the truth by no more than the clients that were moving a moment
+/// before.
 fn assert_off_by_those_on_the_move(records: &[Record]) {
     let histories: Vec<Vec<Entry>> = records.iter().map(Record::entries).collect();
     let moves: Vec<(Instant, Instant)> =
@@ -143,7 +146,7 @@ fn assert_off_by_those_on_the_move(records: &[Record]) {
     println!("no number was off by more than {widest}");
 }
 
-/// From each loss to the first number on the new connection.
+/// The moves of a client: from each loss to the first number on the new connection.
 fn moves_in(entries: &[Entry]) -> Vec<(Instant, Instant)> {
     let mut moves = Vec::new();
     let mut lost = None;

@@ -1,4 +1,5 @@
-//! Clients that say too much: each kind is cut, told apart in the metrics, and costs nobody else anything.
+//! Clients that send too much: each kind is disconnected, has its own reason in the metrics, and does not affect other
+//! clients.
 
 use std::{
     net::SocketAddr,
@@ -17,12 +18,12 @@ use headcount_testkit::{
 
 use crate::besieged::{Besieged, CROWD};
 
-/// How many of each kind.
+/// Attackers of each kind.
 const ATTACKERS: usize = 3;
 
-/// Goal: a flood of anything that is well-formed ends the connection, is counted as a flood, and leaves no
-/// line in the log for each message. Method: joined websockets, some of which began with polling, send one kind of packet
-/// without a pause until they are cut.
+/// Goal: a flood of well-formed packets ends the connection, is counted as a flood, and does not write a log line for
+/// every message. Method: joined websockets, some of which began with polling, send one kind of packet without a pause
+/// until they are disconnected.
 #[tokio::test(flavor = "multi_thread")]
 async fn floods_of_well_formed_packets_are_cut() {
     let kinds = [
@@ -45,7 +46,7 @@ async fn floods_of_well_formed_packets_are_cut() {
     let floods = ways.flat_map(|attack| [attack; ATTACKERS]).map(async |(kind, bytes, way)| {
         let raw = Raw::alive_by(way, address).await;
         let start = Instant::now();
-        // Many at a time, so that the attacker is not slower than its victim.
+        // Many packets in one write, so that the attacker is not slower than the server.
         raw.flood(&bytes.repeat(1 + 4096 / bytes.len())).await;
         println!("{kind}, {way:?}: cut after {:?}", start.elapsed());
     });
@@ -59,9 +60,9 @@ fn binary(length: usize) -> Vec<u8> {
     frame(FINAL | BINARY, &vec![0; length])
 }
 
-/// Goal: a flood of what is not even well-formed is cut at its first packet. Method: joined websockets send
-/// empty messages, packets of no known kind, pings, which only servers send, bytes that nobody announced, and joins and
-/// leaves by turns, without a pause.
+/// Goal: a flood of invalid packets is cut at its first packet. Method: joined websockets send invalid input without a
+/// pause: empty messages, packets of unknown types, pings, which only servers send, or bytes that no event announced.
+/// Others alternate joins and leaves.
 #[tokio::test(flavor = "multi_thread")]
 async fn floods_of_rubbish_are_cut_at_once() {
     let kinds = ["", "9", "4", "4rubbish", "2"].map(text);
@@ -80,7 +81,7 @@ async fn floods_of_rubbish_are_cut_at_once() {
     }
     besieged.agrees_on(CROWD).await;
     besieged.until_disconnected("bad_packet", attacks.len() * ATTACKERS).await;
-    // Whoever leaves and joins again and again is cut amid either.
+    // A client that leaves and joins repeatedly may be cut after either.
     eventually("each churner is counted out as often as in", async || {
         let left = besieged.disconnected("client_left").await;
         if left > 0 { Ok(()) } else { Err(besieged.all_disconnects().await) }
@@ -89,8 +90,8 @@ async fn floods_of_rubbish_are_cut_at_once() {
     besieged.is_unharmed().await;
 }
 
-/// Goal: a polling client that posts without a pause is ended and told so; so is one that posts a lot at a
-/// time. Method: joined polling sessions post on one connection until the answer is not 200.
+/// Goal: a polling session that posts without a pause, or too much at a time, is ended and gets an error. Method:
+/// joined polling sessions post on one connection until the answer is not 200.
 #[tokio::test(flavor = "multi_thread")]
 async fn floods_of_posts_end_the_session() {
     let many = vec!["3"; 4000].join("\x1e");
@@ -114,8 +115,8 @@ async fn floods_of_posts_end_the_session() {
     besieged.is_unharmed().await;
 }
 
-/// What the limits allow in this time: 64 KiB at once and 4 KiB a second, of which a post costs half of that
-/// beside its own bytes. One more may be on its way when the time is taken.
+/// The number of posts that the limits allow in this time: 64 KiB at once and 4 KiB a second. A post costs 2 KiB in
+/// addition to its own bytes. One more may be under way when the time is measured.
 pub(crate) fn posts_max(bytes: usize, time: Duration) -> usize {
     let seconds = usize::try_from(time.as_secs()).expect("a test ends") + 1;
     (64 * 1024 + 4096 * seconds) / (2048 + bytes) + 1
@@ -135,9 +136,9 @@ async fn posts_until_refused(server: SocketAddr, request: &str) -> usize {
     panic!("10,000 posts were taken");
 }
 
-/// Goal: hammering with polls ends the session; hammering the API slows nobody down for long. Method: three
-/// polls at a time on joined sessions, and eight connections that ask for the count without a pause for some
-/// seconds, while a newcomer must be counted by everybody.
+/// Goal: polling at a high rate ends the session, and requesting the API at a high rate delays no client for long.
+/// Method: three polls at a time on joined sessions, and eight connections that request the count without a pause for
+/// some seconds. Meanwhile a newcomer must be counted by all.
 #[tokio::test(flavor = "multi_thread")]
 async fn hammering_with_requests_harms_nobody() {
     let mut besieged = Besieged::start(&[]).await;
@@ -146,7 +147,7 @@ async fn hammering_with_requests_harms_nobody() {
     for _ in 0..ATTACKERS {
         let path = polling_counted(address).await;
         let poll = format!("GET {path} HTTP/1.1\r\nhost: {address}\r\n\r\n");
-        // As long as counts come, each may be answered before the next arrives.
+        // While counts arrive, every poll may be answered before the next one comes.
         while !polls_at_a_time(address, &poll).await.contains(&400) {}
     }
     let what = "everybody sees who joins and who leaves under fire";
@@ -162,7 +163,7 @@ async fn hammering_with_requests_harms_nobody() {
     besieged.is_unharmed().await;
 }
 
-/// The answers to three polls at a time: one takes what waits, and of the others one comes while the other waits.
+/// The answers to three polls at a time. One of them takes the waiting packets, and the other two overlap.
 async fn polls_at_a_time(server: SocketAddr, poll: &str) -> Vec<u16> {
     let polls = [(); 3].map(async |()| {
         let answer = Raw::saying(server, poll).await.answer().await;

@@ -1,5 +1,5 @@
-//! More clients than there is room for: who is in stays in, who is not is told when to try again, and room
-//! comes back.
+//! More clients than there is room for: connected clients stay connected, others are told when to try again,
+//! and room is freed when sessions end.
 
 use std::{
     net::SocketAddr,
@@ -14,24 +14,24 @@ use headcount_testkit::{
 
 use crate::besieged::{Besieged, CROWD};
 
-/// How many handshakes come at about the same time, and how many sessions there may be.
+/// How many handshakes come at about the same time, and how many sessions are allowed.
 const HANDSHAKES: usize = 3000;
 const SESSIONS_MAX: usize = 1000;
 
-/// What the crowd leaves free.
+/// The sessions that the crowd leaves free.
 const ROOM: usize = SESSIONS_MAX - CROWD;
 
 /// How many connections are opened at a time; more only wait in the kernel's queue.
 const AT_A_TIME: usize = 100;
 
-/// How long a session may exist without asking for the namespace; and what a busy machine may add.
+/// How long a session may exist before it joins the namespace, and what a busy machine may add.
 const CONNECT_WITHIN: Duration = Duration::from_secs(10);
 const NOISE: Duration = Duration::from_secs(5);
 
-/// Goal: sessions are limited from the handshake on, whether they ever join or not, on both transports
-/// together; those beyond are told when to try again; all room comes back when sessions end and when they
-/// do not join in time. Method: 3,000 handshakes, half of them on websockets, against room for 1,000 of which
-/// the crowd has 200; again when their time to join is over; and once more after those have hung up.
+/// Goal: sessions are limited from the handshake on, joined or not, on both transports together. Clients
+/// beyond the limit are told when to try again. Room is freed when sessions end and when they do not join in
+/// time. Method: 3,000 handshakes, half of them on websockets, with room for 1,000 sessions, of which the
+/// crowd has 200. Repeat after the time to join has passed, and once more after those clients have hung up.
 #[tokio::test(flavor = "multi_thread")]
 async fn sessions_are_limited_from_the_handshake_on() {
     let limit = SESSIONS_MAX.to_string();
@@ -58,12 +58,12 @@ async fn sessions_are_limited_from_the_handshake_on() {
     drop(held);
     all_room_is_back(&besieged).await;
 
-    // Websockets that end give their room back at once, without the time to join passing.
+    // Websockets that end free their room at once, before the time to join has passed.
     all_room_is_back(&besieged).await;
     besieged.is_unharmed().await;
 }
 
-/// Waits until exactly as many sessions can be opened as the crowd leaves room for, and lets them go.
+/// Waits until exactly as many sessions can be opened as the crowd leaves room for, then ends them.
 async fn all_room_is_back(besieged: &Besieged) {
     let start = Instant::now();
     eventually("all room is back", async || {
@@ -81,8 +81,8 @@ async fn all_room_is_back(besieged: &Besieged) {
     println!("all room was back after {:?}", start.elapsed());
 }
 
-/// Tries so many handshakes, on both transports by turns; returns when those were done that were let in, and
-/// what keeps them open.
+/// Tries this number of handshakes, on both transports alternately. Returns when each accepted one was made,
+/// and what keeps it open.
 async fn handshakes(server: SocketAddr, number: usize) -> Vec<(Instant, Option<Raw>)> {
     let attempts = (0..number).map(async |number| {
         if number % 2 == 0 { websocket(server).await.map(Some) } else { polling(server).await }
@@ -101,7 +101,7 @@ async fn websocket(server: SocketAddr) -> Option<Raw> {
     None
 }
 
-/// `Some(None)` if it was let in: a polling session needs no connection to stay open.
+/// `Some(None)` if the handshake was accepted: a polling session needs no connection to stay open.
 async fn polling(server: SocketAddr) -> Option<Option<Raw>> {
     let answer = ask(server, "GET", POLLING, "").await;
     if answer.status == 200 {

@@ -1,8 +1,8 @@
-//! What the internet does to a server that is put on it: every test attacks a running instance beside 200
-//! well-behaved clients, whose count must stay right and whose connections must stay open.
+//! Attacks that a server on the internet must expect. Every test attacks a running instance that also
+//! serves 200 well-behaved clients. Their count must stay right and their connections must stay open.
 //!
-//! It shares its instances, clients and records with the cluster tests, and knows as little of the inside:
-//! what it sends is bytes, what it asks are the documented pages.
+//! The instances, clients and records are the same as in the cluster tests. The tests know nothing of the
+//! implementation: they send bytes, and read the documented pages.
 
 #![allow(
     clippy::print_stdout,

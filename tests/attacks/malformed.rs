@@ -1,4 +1,4 @@
-//! Clients that keep to no protocol: nothing they send may end in a panic or harm anybody else.
+//! Clients that follow no protocol: nothing that they send may cause a panic or harm other clients.
 
 use std::net::SocketAddr;
 
@@ -11,7 +11,7 @@ use headcount_testkit::raw::{
 
 use crate::besieged::{Besieged, CROWD};
 
-/// Packets that are nearly right, or right in the wrong place.
+/// Packets that are almost valid, or valid in the wrong place.
 const PACKETS: [&str; 48] = [
     "",
     "0",
@@ -63,8 +63,9 @@ const PACKETS: [&str; 48] = [
     "47",
 ];
 
-/// Goal: no packet panics, on either transport, before or after the join. Method: each of the above, alone,
-/// in nested and repeated forms, and 2,000 made at random from their pieces, each on a connection of its own.
+/// Goal: no packet causes a panic, on either transport, before or after the join. Method: each packet of the
+/// list, alone, nested and repeated, and 2,000 random packets made of their pieces. Each is sent on its own
+/// connection.
 #[tokio::test(flavor = "multi_thread")]
 async fn malformed_packets_harm_nobody() {
     let mut besieged = Besieged::start(&[]).await;
@@ -81,7 +82,7 @@ async fn malformed_packets_harm_nobody() {
     besieged.is_unharmed().await;
 }
 
-/// Says it in one of five ways; the ordinary packets, which come first, in all of them.
+/// Sends a packet in one of five ways. The listed packets, which come first, are sent in all of them.
 async fn say(server: SocketAddr, packet: &str, number: usize) {
     let ways = if number < 2 { 0..5 } else { number % 5..number % 5 + 1 };
     for way in ways {
@@ -97,7 +98,7 @@ async fn say(server: SocketAddr, packet: &str, number: usize) {
 
 async fn on_websocket(mut raw: Raw, packet: &str) {
     raw.send(&frame(FINAL | TEXT, packet.as_bytes())).await.expect("the connection is open");
-    // Then rubbish below the protocol, which ends every connection.
+    // Then bytes that are invalid below the protocol. They end every connection.
     let _ = raw.send(&[0xff; 16]).await;
     raw.ended().await;
 }
@@ -109,7 +110,7 @@ async fn by_post(server: SocketAddr, path: &str, packet: &str) {
     Raw::saying(server, post(server, path, "1")).await.answer().await.expect("an answer");
 }
 
-/// The same ones in every run: a linear congruential generator strings pieces together.
+/// Random packets, the same in every run: a linear congruential generator joins pieces together.
 fn random_packets(number: usize) -> Vec<String> {
     const PIECES: [&str; 24] = [
         "0",
@@ -147,8 +148,8 @@ fn random_packets(number: usize) -> Vec<String> {
     (0..number).map(|_| packet()).collect()
 }
 
-/// Goal: malformed HTTP and malformed requests to Socket.IO are answered with an error or the end of the
-/// connection. Method: a list of them; none may be answered with success.
+/// Goal: malformed HTTP and malformed requests to Socket.IO get an error or the end of the connection.
+/// Method: send a list of them. None may be answered with success.
 #[tokio::test(flavor = "multi_thread")]
 async fn malformed_requests_are_refused() {
     let mut besieged = Besieged::start(&[]).await;
@@ -199,8 +200,8 @@ async fn malformed_requests_are_refused() {
     besieged.is_unharmed().await;
 }
 
-/// Goal: an upgrade can be asked for twice or wrongly without harm to others. Method: websockets
-/// on a session that has one already, on sessions that do not exist, and without the headers that it takes.
+/// Goal: repeated or wrong upgrades do not harm other clients. Method: open websockets on a session that has
+/// one already, on sessions that do not exist, and without the required headers.
 #[tokio::test(flavor = "multi_thread")]
 async fn wrong_upgrades_harm_nobody() {
     let mut besieged = Besieged::start(&[]).await;

@@ -1,5 +1,5 @@
-//! Clients that make an instance as large as they can, on a machine that ends what grows too large: it takes as many
-//! as fit, says no to the others, and is small again when they have gone.
+//! Clients that use as much memory as they can, on a machine that kills large processes. The instance accepts as many
+//! as fit, refuses the others, and is small again after they have left.
 
 use std::{
     fmt::Debug,
@@ -20,25 +20,25 @@ use headcount_testkit::{
     waiting::{eventually, eventually_within},
 };
 
-/// What the instance may use: little, so that few clients are enough.
+/// The memory that the instance may use. It is small, so that few clients are enough.
 const MIB: u64 = 1 << 20;
 const RESIDENT_MAX: u64 = 128 * MIB;
-/// The same where only address space can be limited, of which a process reserves much that it does not use.
+/// The limit where only address space can be limited. A process reserves much address space that it does not use.
 const ADDRESS_SPACE_MAX: u64 = 512 * MIB;
 
 /// How many connections are opened at a time; more only wait in the kernel's queue.
 const AT_A_TIME: usize = 100;
-/// Connections that send half of a head.
+/// Number of connections that send half of a head.
 const HALF_HEADS: usize = 800;
-/// What half a message, and half a head, have: as much as is taken.
+/// Bytes of half a message and of half a head: as many as the server reads.
 const HALF: usize = 15_000;
-/// Looks at the number of sessions are five seconds apart, and the heap needs a moment.
+/// The instance checks the number of sessions every five seconds, and the heap needs a moment.
 const SMALL_AGAIN_WITHIN: Duration = Duration::from_secs(30);
 
-/// Goal: an instance that may use 128 MiB lives through clients at their worst: beyond what fits they get 503. Memory
-/// goes back to the system when they leave, though none of them has joined. Method: three times as many websockets as
-/// it takes, each with half of the largest message sent and nothing read, beside connections with half a head; then
-/// all leave, and a visitor comes.
+/// Goal: an instance that may use 128 MiB survives many expensive clients: those that do not fit get 503. Its memory
+/// returns to the system when they leave, although none of them has joined. Method: open three times as many
+/// websockets as fit. Each sends half of the largest message and reads nothing. Other connections send half a head.
+/// Then all leave, and a visitor connects.
 #[tokio::test(flavor = "multi_thread")]
 async fn as_many_are_taken_as_fit_into_memory() {
     open_files::raise_limit();
@@ -94,7 +94,8 @@ async fn as_many_are_taken_as_fit_into_memory() {
     assert!(instance.process().runs());
 }
 
-/// A websocket that never joins and stops in the midst of a message; `None` if it is told that there is no room.
+/// Opens a websocket that never joins and stops in the middle of a message. `None` if the server says that there is
+/// no room.
 async fn half_a_message(server: SocketAddr) -> Option<Raw> {
     let mut raw = Raw::saying(server, upgrade(server, None)).await;
     let answer = raw.answer().await.expect("an answer");
@@ -123,15 +124,16 @@ async fn number<T: FromStr<Err: Debug>>(instance: &Instance, name: &str) -> T {
     format!("{value:.0}").parse().expect("a whole number")
 }
 
-/// A control group with a limit on memory. It ends with this value, which must outlive what runs in it.
+/// A control group with a memory limit. It is removed when this value is dropped, so the value must outlive the
+/// processes in it.
 struct Group {
     folder: PathBuf,
-    /// The file that counts how often the limit was met.
+    /// The file that counts how often the limit was reached.
     failures: &'static str,
 }
 
 impl Group {
-    /// `None` where this process may not make one.
+    /// `None` where this process may not create a control group.
     fn new() -> Option<Self> {
         Self::of_version_1().or_else(Self::of_version_2)
     }
@@ -155,7 +157,7 @@ impl Group {
         Some(group)
     }
 
-    /// How often the limit was met: in version 2 how often that ended a process.
+    /// How often the limit was reached. In version 2: how often that killed a process.
     fn failures(&self) -> u64 {
         let text = fs::read_to_string(self.folder.join(self.failures)).unwrap_or_default();
         let of_version_2 = text.lines().find_map(|line| line.strip_prefix("oom_kill "));
@@ -165,7 +167,8 @@ impl Group {
 
 impl Drop for Group {
     fn drop(&mut self) {
-        // Its process may take a moment to end; then the folder is left, empty, and in nobody's way.
+        // The process may take a moment to end. If it takes longer, an empty folder is left behind, which does no
+        // harm.
         for _ in 0..100 {
             if fs::remove_dir(&self.folder).is_ok() {
                 return;

@@ -1,4 +1,4 @@
-//! What the metrics say in situations that are known.
+//! The values of the metrics in known situations.
 
 use std::{
     io::Write,
@@ -15,8 +15,8 @@ use headcount_testkit::{
 
 use crate::besieged::{Besieged, CROWD};
 
-/// Goal: Prometheus' own linter finds nothing on the page, whatever has happened. Method: a crowd, a client that
-/// left, and a refusal, so that every kind of metric has a value; then `promtool check metrics`.
+/// Goal: the linter of Prometheus accepts the page in every situation. Method: a crowd, a client that left, and
+/// a refusal, so that every kind of metric has a value. Then run `promtool check metrics`.
 #[tokio::test(flavor = "multi_thread")]
 async fn promtool_finds_nothing() {
     let besieged = Besieged::start(&[]).await;
@@ -42,8 +42,8 @@ async fn promtool_finds_nothing() {
     println!("{} lines are well-formed", page.lines().count());
 }
 
-/// Goal: connections are shown by the transport they use now, joins by the one they began with, and every
-/// join is observed once. Method: some clients of each kind, one of which upgrades.
+/// Goal: connections are counted by their current transport, joins by their first transport, and every join is
+/// observed once. Method: some clients of each kind, one of which upgrades.
 #[tokio::test(flavor = "multi_thread")]
 async fn transports_are_counted_as_they_are() {
     let cluster = Cluster::start(1).await;
@@ -72,8 +72,9 @@ async fn transports_are_counted_as_they_are() {
     assert_eq!(left, Ok(9.0));
 }
 
-/// Goal: an outage shows: the age of the view grows, the store is down, the view is an estimate, and the drift
-/// is what joined meanwhile; afterwards all is as before. Method: Redis is stopped, clients join, it goes on.
+/// Goal: an outage is visible: the age of the view grows, the store is down, the view is an estimate, and the
+/// drift is the number of new users. Afterwards all values are as before. Method: stop Redis, let clients join,
+/// continue Redis.
 #[tokio::test(flavor = "multi_thread")]
 async fn an_outage_shows_in_the_metrics() {
     let cluster = Cluster::start(1).await;
@@ -117,7 +118,7 @@ async fn is(instance: &Instance, name: &str, wanted: f64) {
     .await;
 }
 
-/// A sample, its name as on the page, labels included.
+/// A sample. The name is written as on the page, with its labels.
 async fn sample(instance: &Instance, name: &str) -> Option<f64> {
     let page = page(instance).await;
     let mut values = page.lines().filter_map(|line| line.strip_prefix(name)?.strip_prefix(' '));

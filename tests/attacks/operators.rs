@@ -1,4 +1,4 @@
-//! `headcount status` and `headcount health`, as operators and containers use them.
+//! `headcount status` and `headcount health` as operators and containers use them.
 
 use deadpool_redis::redis;
 use headcount_testkit::{
@@ -12,7 +12,7 @@ use headcount_testkit::{
 use rustix::process::Signal;
 use serde_json::Value;
 
-/// What a run of the program gave.
+/// The result of a run of the program.
 #[derive(Debug)]
 struct Run {
     code: Option<i32>,
@@ -26,12 +26,12 @@ async fn run(arguments: &[&str], settings: &[Setting<'_>]) -> Run {
     Run { code: status.code(), stdout: process.stdout(), stderr: process.stderr() }
 }
 
-/// A password that must not show up anywhere.
+/// A password that must not be printed anywhere.
 const PASSWORD: &str = "swordfish";
 
-/// Goal: the status shows who is alive and whether their counts add up, to people and to programs, and never
-/// the credentials. Method: two instances with three clients on a Redis with a password; table and JSON are
-/// held against what is known.
+/// Goal: the status shows people and programs which instances are alive and whether their counts add up. It never
+/// shows the credentials. Method: two instances with three clients on a Redis with a password. The table and the
+/// JSON are compared with the known state.
 #[tokio::test(flavor = "multi_thread")]
 async fn status_shows_a_live_cluster() {
     let redis = RedisServer::start(&["--requirepass", PASSWORD]);
@@ -72,9 +72,9 @@ async fn status_shows_a_live_cluster() {
     }
 }
 
-/// Goal: a count that is not the sum, and a store that is away, give exit code 1; no store at all gives 2. No
-/// answer shows the credentials. Method: the only instance is stopped before the key is set by hand, so that it
-/// cannot put it right; then Redis is killed; then there is no setting.
+/// Goal: the exit code is 1 for a count that is not the sum and for an unreachable store, and 2 without a configured
+/// store. No output contains the credentials. Method: stop the only instance, so that it cannot correct the count,
+/// and set the key by hand. Then kill Redis. Then remove the setting.
 #[tokio::test(flavor = "multi_thread")]
 async fn status_fails_when_something_is_wrong() {
     let mut cluster = Cluster::start(1).await;
@@ -108,9 +108,9 @@ async fn status_fails_when_something_is_wrong() {
     assert!(missing.stderr.contains("HEADCOUNT_REDIS_URL"), "{missing:?}");
 }
 
-/// Goal: the health check tells an instance that is ready from one that is only alive, and from none, and shows its
-/// metrics. Method: an instance whose Redis is not there yet, the same when it is, the same in its drain, and a port
-/// where nobody listens.
+/// Goal: the health check distinguishes an instance that is ready, one that is only alive, and none. It shows the
+/// metrics. Method: an instance whose Redis does not run yet, the same when Redis runs, the same during its drain,
+/// and a port where nothing listens.
 #[tokio::test(flavor = "multi_thread")]
 async fn health_tells_ready_from_alive_from_gone() {
     let mut redis = RedisServer::start(&[]);
@@ -140,7 +140,7 @@ async fn health_tells_ready_from_alive_from_gone() {
     assert_eq!(flag.code, Some(2), "{flag:?}");
 }
 
-/// Both questions: whether it is ready, with the answer's text, and whether it is alive.
+/// Asserts the exit codes and texts of both questions: whether the instance is ready, and whether it is alive.
 async fn assert_health(settings: &[Setting<'_>], codes: [i32; 2], text: &str) {
     let ready = run(&["health"], settings).await;
     let live = run(&["health", "--live"], settings).await;

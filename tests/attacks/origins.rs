@@ -8,9 +8,9 @@ use rstest::rstest;
 
 use crate::besieged::Besieged;
 
-/// Goal: unless it is set otherwise, pages of the same host may connect, pages of others may not, and
-/// programs, which send no origin, may. Method: handshakes on both transports and requests to the API with
-/// different origins; the foreign ones are refused and counted, or, at the API, left unreadable for the page.
+/// Goal: by default pages of the same host may connect, and pages of other hosts may not. Programs, which send no
+/// origin, may connect. Method: handshakes on both transports and requests to the API with different origins. Foreign
+/// ones are refused and counted; at the API their page cannot read the answer.
 #[tokio::test(flavor = "multi_thread")]
 async fn pages_of_other_sites_are_turned_away() {
     let mut besieged = Besieged::start(&[]).await;
@@ -19,7 +19,7 @@ async fn pages_of_other_sites_are_turned_away() {
     for origin in [Some(own.as_str()), None] {
         for answer in answers(&besieged, origin).await {
             assert!([101, 200].contains(&answer.status), "{answer:?} for {origin:?}");
-            // Browsers ask for no such leave where websockets are concerned.
+            // Browsers do not require this header for websockets.
             let leave = origin.filter(|_| answer.status != 101);
             assert_eq!(answer.header("access-control-allow-origin"), leave, "{answer:?}");
         }
@@ -54,9 +54,9 @@ async fn answers(besieged: &Besieged, origin: Option<&str>) -> [Answer; 3] {
     [websocket, polling, ask(address, "GET", "/api/count", &header).await]
 }
 
-/// Goal: listed pages may connect, with cookies, which some balancers need: their browsers ask first, and get
-/// the exact origin and leave for credentials. Others are refused, in the preflight as well. Method: an
-/// instance with a list; preflights and requests of a page that is on it and of one that is not.
+/// Goal: listed pages may connect with cookies, which some balancers need: the preflight allows the exact origin and
+/// credentials. Other pages are refused, also in the preflight. Method: an instance with a list; preflights and
+/// requests of a listed page and of another page.
 #[tokio::test(flavor = "multi_thread")]
 async fn listed_pages_may_connect_with_credentials() {
     let listed = "https://blog.example";
@@ -100,9 +100,9 @@ async fn preflight(besieged: &Besieged, path: &str, origin: &str) -> Answer {
     ask(besieged.address(), "OPTIONS", path, &headers).await
 }
 
-/// Goal: pages of other sites cannot take sessions or streams by requests without an `Origin`, as browsers send them for
-/// images and frames; what a browser sends for pages of this site, or for an address that was typed in, passes. Method:
-/// every kind of request with `Sec-Fetch-Site`, read by the fast path and by the HTTP server.
+/// Goal: pages of other sites cannot open sessions or streams with requests that have no `Origin`, as browsers send
+/// them for images and frames. Requests for pages of this site, or for a typed address, are accepted. Method: every
+/// kind of request with `Sec-Fetch-Site`, parsed by the fast path and by the HTTP server.
 #[rstest]
 #[case("")]
 #[case("x-page: caf\u{e9}\r\n")]
@@ -144,7 +144,7 @@ async fn foreign_pages_cannot_hide_their_origin(#[case] more: &str) {
     assert_eq!(instance.metric(name).await, Ok(f64::from(refused)), "each is counted");
 }
 
-/// Goal: where all pages may connect, those that say nothing of themselves may as well. Method: an image's request.
+/// Goal: where all pages may connect, requests without an `Origin` are accepted too. Method: the request of an image.
 #[tokio::test(flavor = "multi_thread")]
 async fn all_pages_may_connect_if_told_so() {
     let instance = Instance::start(&[("HEADCOUNT_ALLOWED_ORIGINS", "*")]).await;
@@ -152,8 +152,8 @@ async fn all_pages_may_connect_if_told_so() {
     assert_eq!(ask(instance.public, "GET", POLLING, image).await.status, 200);
 }
 
-/// Goal: subdomains and pages of apps can be listed, for all that a page can connect to, the event stream included.
-/// Method: a list of such; pages that are on it, and pages that are nearly so.
+/// Goal: subdomains and pages of apps can be listed, for every endpoint of a page, the event stream included. Method: a
+/// list of such entries; pages that are listed, and pages that differ a little.
 #[tokio::test(flavor = "multi_thread")]
 async fn subdomains_and_pages_of_apps_can_be_listed() {
     let list = "https://*.shop.example,capacitor://localhost,chrome-extension://abcdefghijklmnop";

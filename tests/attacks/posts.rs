@@ -1,4 +1,4 @@
-//! What polling clients post, and when: whatever is not in the protocol ends the session, however it comes.
+//! What polling clients post, and when: everything outside the protocol ends the session, however it is sent.
 
 use std::{
     net::SocketAddr,
@@ -20,7 +20,7 @@ use headcount_testkit::{
 use rstest::rstest;
 use tokio::time::sleep;
 
-/// What only servers send, what is only valid amid an upgrade, and what no protocol has.
+/// Packets that only servers send, that are only valid during an upgrade, or that no protocol has.
 const WRONG: [&str; 16] = [
     "",
     "2",
@@ -39,11 +39,11 @@ const WRONG: [&str; 16] = [
     "450",
     "4\u{0}",
 ];
-/// What comes in time does so within this, also on a busy machine; what waits for the time to join takes ten seconds.
+/// What happens in time happens within this, even on a busy machine. What waits for the time to join takes ten seconds.
 const SOON: Duration = Duration::from_secs(5);
 
-/// Goal: a packet that is wrong ends the session at once, joined or not, on either transport. Method: each of a list is
-/// posted, which is answered with 400, and sent on websockets of either kind, which are closed with 1002.
+/// Goal: an invalid packet ends the session at once, joined or not, on either transport. Method: each packet of a list
+/// is posted, which is answered with 400. It is also sent on websockets of either kind, which are closed with 1002.
 #[tokio::test(flavor = "multi_thread")]
 async fn wrong_packets_end_the_session() {
     let instance = Instance::start(&[]).await;
@@ -71,8 +71,9 @@ async fn is_refused(mut websocket: Raw, message: &[u8]) {
     assert!(start.elapsed() < SOON, "{:?}", start.elapsed());
 }
 
-/// Goal: parts of an event are taken if it announced them, and nothing else is then. Method: a binary parser's CONNECT,
-/// which is bytes; bytes too many; and text where bytes were announced; on both transports.
+/// Goal: the binary parts of an event are accepted if the event announced them, and nothing else is accepted at that
+/// point. Method: the CONNECT of a binary parser, which is bytes; too many bytes; text where bytes were announced. All
+/// on both transports.
 #[tokio::test(flavor = "multi_thread")]
 async fn only_announced_bytes_are_taken() {
     const EVENT: &str =
@@ -94,7 +95,7 @@ async fn only_announced_bytes_are_taken() {
     let path = polling_counted(server).await;
     let posted = format!("{EVENT}\x1ebAQID\x1ebBAUG");
     assert_eq!(say(server, &path, &posted).await.status, 200);
-    // The parts may come in posts of their own.
+    // The parts may come in separate posts.
     for packets in [EVENT, "bAQID", "bBAUG"] {
         assert_eq!(say(server, &path, packets).await.status, 200, "{packets}");
     }
@@ -104,8 +105,8 @@ async fn only_announced_bytes_are_taken() {
     nobody_is_counted(&instance).await;
 }
 
-/// Goal: a post costs the same in chunks. Method: joined sessions post a few bytes, and some thousand bytes in small chunks,
-/// until they are refused as a flood; the limits allow a known number.
+/// Goal: a post has the same cost when it is sent in chunks. Method: joined sessions post a few bytes, and some
+/// thousand bytes in small chunks, until they are refused as a flood. The limits allow a known number of posts.
 #[rstest]
 #[case("3", 1)]
 #[case("42[\"hello\"]", 2)]
@@ -149,8 +150,9 @@ async fn posts_until_flood(server: SocketAddr, request: &str) -> usize {
     panic!("1,000 posts were taken");
 }
 
-/// Goal: who never polls is out in time, whatever is posted. Method: sessions that join, poll no more, and post pongs,
-/// events, or the join itself as often as they may; each is out within ping interval, ping timeout and an interval.
+/// Goal: a client that never polls leaves the count in time, whatever it posts. Method: sessions join, stop polling,
+/// and post pongs, events, or the join itself as often as allowed. Each is out within ping interval, ping timeout and
+/// one more interval.
 #[tokio::test(flavor = "multi_thread")]
 async fn who_never_polls_is_out_whatever_is_posted() {
     const BOUND: Duration = Duration::from_secs(3);
@@ -163,7 +165,7 @@ async fn who_never_polls_is_out_whatever_is_posted() {
         let start = Instant::now();
         while say(server, &path, packets).await.status == 200 {
             assert!(start.elapsed() < BOUND + NOISE, "{packets:?} keeps a session alive");
-            // The pace that the budget allows for long.
+            // The pace that the budget allows permanently.
             sleep(Duration::from_millis(550)).await;
         }
         println!("{packets:?}: over after {:?}", start.elapsed());
@@ -172,8 +174,8 @@ async fn who_never_polls_is_out_whatever_is_posted() {
     nobody_is_counted(&instance).await;
 }
 
-/// Goal: two posts at a time end the session. Method: a second one while the body of the first has not come, whichever of
-/// the two readers of requests the first one has.
+/// Goal: two posts at a time end the session. Method: send a second post before the body of the first has arrived. The
+/// first is parsed by the fast path or by the HTTP server.
 #[rstest]
 #[case("")]
 #[case("x-page: caf\u{e9}\r\n")]
@@ -185,7 +187,7 @@ async fn two_posts_at_a_time_end_the_session(#[case] headers: &str) {
     let whole = post(server, &path, "3333").replacen("\r\n", &format!("\r\n{headers}"), 1);
     let first = Raw::saying(server, &whole[..whole.len() - 2]).await;
     eventually("a second post is refused", async || {
-        // The first may not have been read yet.
+        // The server may not have read the first post yet.
         match say(server, &path, "3").await {
             answer if answer.status == 400 => Ok(()),
             answer => Err(format!("{answer:?}")),
@@ -198,8 +200,8 @@ async fn two_posts_at_a_time_end_the_session(#[case] headers: &str) {
     drop(first);
 }
 
-/// Goal: once a websocket carries the session, polls and posts are refused and harm nobody. Method: a poll and a post after
-/// an upgrade, of a client that has joined and of one that has not; then the websocket still answers.
+/// Goal: once a websocket carries the session, polls and posts are refused and do not harm the session. Method: a poll
+/// and a post after an upgrade, of a joined client and of one that has not joined. Then the websocket still answers.
 #[tokio::test(flavor = "multi_thread")]
 async fn requests_after_the_upgrade_are_refused() {
     let instance = Instance::start(&[]).await;
@@ -218,8 +220,8 @@ async fn requests_after_the_upgrade_are_refused() {
     }
 }
 
-/// Goal: after its own `41` a client hears no count until it joins again. Method: clients of both transports leave and join
-/// many times while the count changes all the time; on websockets a pong marks what was sent after leaving.
+/// Goal: after its own `41` a client gets no count until it joins again. Method: clients of both transports leave and
+/// join many times while the count changes permanently. On websockets a pong marks what was sent after leaving.
 #[tokio::test(flavor = "multi_thread")]
 async fn no_count_follows_leaving() {
     let instance = Instance::start(&[("HEADCOUNT_EMIT_INTERVAL", "1ms")]).await;
@@ -239,7 +241,7 @@ async fn no_count_follows_leaving() {
         let path = polling_counted(server).await;
         for _ in 0..7 {
             assert_eq!(say(server, &path, "41").await.status, 200);
-            // Something that is answered, so that the poll need not wait for a ping.
+            // A packet that is answered, so that the poll need not wait for a ping.
             assert_eq!(say(server, &path, "40/nowhere,").await.status, 200);
             let heard = poll(server, &path).await.body;
             assert!(heard.contains("44/nowhere,") && !heard.contains("42["), "{heard:?}");
@@ -251,7 +253,7 @@ async fn no_count_follows_leaving() {
     churn.abort();
 }
 
-/// Leaves, reads up to the pong that follows, and then what else comes before the answer to joining again.
+/// Leaves, and reads up to the pong that follows. Returns what else arrives before the answer to the next join.
 async fn leave_and_listen(raw: &mut Raw) {
     const PONG: u8 = 10;
     raw.send(&[text("41"), frame(FINAL | PING, b"left")].concat()).await.expect("it is open");
@@ -266,8 +268,8 @@ async fn leave_and_listen(raw: &mut Raw) {
     }
 }
 
-/// Goal: no cache may keep an answer of the endpoint. Method: every kind of answer, errors included, whoever of the two
-/// readers of requests reads them.
+/// Goal: no cache may store an answer of the endpoint. Method: every kind of answer, errors included, by the fast path
+/// and by the HTTP server.
 #[rstest]
 #[case("")]
 #[case("x-page: caf\u{e9}\r\n")]
@@ -303,7 +305,7 @@ async fn no_answer_may_be_kept(#[case] headers: &str) {
     drop(other);
 }
 
-/// The code of an error, as the reference server has it.
+/// The code of an error, in the format of the reference server.
 fn code_in(answer: &Answer) -> Option<u64> {
     serde_json::from_str::<serde_json::Value>(&answer.body).ok()?.get("code")?.as_u64()
 }

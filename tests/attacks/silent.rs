@@ -1,4 +1,4 @@
-//! Clients that are counted and then fall silent, each in its own way: all must leave the count in time.
+//! Clients that are counted and then become silent, in different ways: all must leave the count in time.
 
 use std::{
     net::SocketAddr,
@@ -13,15 +13,15 @@ use headcount_testkit::{
 
 use crate::besieged::{Besieged, CROWD};
 
-/// How many of each kind.
+/// Attackers of each kind.
 const ATTACKERS: usize = 5;
 
 const PING: Duration = Duration::from_secs(3);
-/// What the contract allows: ping interval + 2 × ping timeout; and what a busy machine may add.
+/// What the contract allows, which is ping interval + 2 × ping timeout, and what a busy machine may add.
 const BOUND: Duration = Duration::from_secs(9);
 const NOISE: Duration = Duration::from_secs(2);
 
-/// What a client does before it falls silent. It returns what must be kept open meanwhile.
+/// What a client does before it becomes silent. Returns what must stay open meanwhile.
 type Attack = fn(SocketAddr) -> BoxFuture<'static, Option<Raw>>;
 
 const KINDS: [(&str, Attack); 9] = [
@@ -36,9 +36,9 @@ const KINDS: [(&str, Attack); 9] = [
     ("breaks an upgrade off", |server| breaks_an_upgrade_off(server).boxed()),
 ];
 
-/// Goal: whatever a client does or leaves undone, it leaves the count within ping interval + 2 × ping
-/// timeout. Method: some of each kind join, answer the first ping and fall silent; the time until each kind is counted out is the time until the
-/// crowd sees its own number again.
+/// Goal: a silent client leaves the count within ping interval + 2 × ping timeout, whatever else it does. Method: some
+/// clients of each kind join, answer the first ping and become silent. The time until the crowd sees its own number
+/// again is measured for each kind.
 #[tokio::test(flavor = "multi_thread")]
 async fn silent_clients_leave_the_count_in_time() {
     let seconds = format!("{}s", PING.as_secs());
@@ -67,7 +67,7 @@ async fn silent_clients_leave_the_count_in_time() {
     besieged.is_unharmed().await;
 }
 
-/// As a process that was stopped: its kernel takes what fits and nobody looks at it.
+/// Like a stopped process: its kernel accepts what fits, and nothing reads it.
 async fn never_reads(server: SocketAddr) -> Option<Raw> {
     let raw = Raw::alive(server).await;
     raw.shrink_window();

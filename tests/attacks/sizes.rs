@@ -1,4 +1,4 @@
-//! Clients that say something too large, or something that has no end.
+//! Clients that send messages that are too large or never end.
 
 use std::net::SocketAddr;
 
@@ -11,15 +11,15 @@ use headcount_testkit::raw::{
 
 use crate::besieged::{Besieged, CROWD};
 
-/// How many of each kind.
+/// Attackers of each kind.
 const ATTACKERS: usize = 5;
 
-/// The default of `HEADCOUNT_MAX_PAYLOAD`, and so the largest message that is taken.
+/// The default of `HEADCOUNT_MAX_PAYLOAD`, which is the largest accepted message.
 const PAYLOAD: usize = 16_384;
 
-/// Goal: a websocket client may send as much as the setting says and not a byte more, in however many
-/// frames, whatever its session began with. Method: messages of the largest size, then messages beyond it, whole,
-/// in fragments, and merely announced.
+/// Goal: a websocket message may have exactly the size of the setting and not a byte more. The number of frames
+/// and the first transport do not matter. Method: messages of the largest size, then larger ones: whole, in
+/// fragments, and only announced.
 #[tokio::test(flavor = "multi_thread")]
 async fn oversized_websocket_messages_end_the_connection() {
     let mut besieged = Besieged::start(&[]).await;
@@ -78,9 +78,9 @@ fn event(length: usize) -> Vec<u8> {
     format!("{start}{filling}{end}").into_bytes()
 }
 
-/// Goal: messages that never become whole cost no more than themselves, and the connection not even that.
-/// Method: joined websockets begin a fragmented message, or an event with one or with 1,000 binary parts,
-/// and leave it at that; the events with too many parts are refused, the others end with their clients.
+/// Goal: an incomplete message costs only its own bytes. Method: joined websockets begin a fragmented message, or
+/// an event with one or with 1,000 binary parts, and send nothing more. Events with too many parts are refused.
+/// The other connections end with their clients.
 #[tokio::test(flavor = "multi_thread")]
 async fn messages_that_never_end_are_not_waited_for() {
     let settings = [("HEADCOUNT_PING_INTERVAL", "3s"), ("HEADCOUNT_PING_TIMEOUT", "3s")];
@@ -104,8 +104,8 @@ async fn messages_that_never_end_are_not_waited_for() {
     besieged.is_unharmed().await;
 }
 
-/// Goal: what a polling client posts is bounded as well, whether it says how long it is or not. Method: the
-/// largest body is taken; longer ones, announced, in chunks, and in chunks without end, are not.
+/// Goal: the body of a post is limited, with and without a declared length. Method: the largest body is accepted.
+/// Larger ones are not: declared, in chunks, and in endless chunks.
 #[tokio::test(flavor = "multi_thread")]
 async fn oversized_posts_are_refused() {
     let mut besieged = Besieged::start(&[]).await;
@@ -133,13 +133,13 @@ async fn oversized_posts_are_refused() {
 
 async fn status_of(server: SocketAddr, request: &str) -> u16 {
     let mut raw = Raw::open(server).await;
-    // The server may answer and close before all of it is sent.
+    // The server may answer and close the connection before everything is sent.
     let _ = raw.send(request.as_bytes()).await;
     raw.answer().await.expect("an answer").status
 }
 
-/// Goal: heads of requests are bounded in size and number of headers. Method: a long path, a long header,
-/// many headers, and a header without end.
+/// Goal: the size and the number of request headers are limited. Method: a long path, a long header, many
+/// headers, and an endless header.
 #[tokio::test(flavor = "multi_thread")]
 async fn oversized_heads_are_refused() {
     let mut besieged = Besieged::start(&[]).await;

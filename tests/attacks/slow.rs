@@ -1,4 +1,4 @@
-//! Clients that are slow to say what they want, or never do.
+//! Clients that send their requests slowly or never.
 
 use std::{
     net::SocketAddr,
@@ -11,19 +11,18 @@ use tokio::time::sleep;
 
 use crate::besieged::Besieged;
 
-/// How many of each kind.
+/// Attackers of each kind.
 const ATTACKERS: usize = 20;
 
 /// How long a head or a body may take, and what a busy machine may add.
 const LIMIT: Duration = Duration::from_secs(10);
-/// How long a connection may be idle between two requests, in these tests.
+/// How long a connection may be idle between two requests in these tests.
 const KEEP_ALIVE: Duration = Duration::from_secs(16);
 const NOISE: Duration = Duration::from_secs(4);
 
-/// Goal: nobody keeps a connection by saying nothing, or something slowly. Method: silent connections on
-/// both listeners, half a head, a head byte by byte, and a body that never comes, on a session that is known; half a head
-/// behind a first request, and silence behind one, which may last longer. Each is closed after its limit, and not long before
-/// it.
+/// Goal: a connection on which nothing, or only slow data, arrives is closed after its limit, and not long before it.
+/// Method: silent connections on both listeners, half a head, a head byte by byte, and a body that never comes on an
+/// existing session. Also half a head after a first request, and silence after one, which has a longer limit.
 #[tokio::test(flavor = "multi_thread")]
 async fn slow_and_idle_connections_end_with_the_limit() {
     let keep_alive = format!("{}s", KEEP_ALIVE.as_secs());
@@ -75,7 +74,7 @@ async fn byte_by_byte(server: SocketAddr) -> Duration {
     start.elapsed()
 }
 
-/// What may happen on a connection that has had an answer, how long each lasted, and how long it should.
+/// Cases on a connection that has had an answer: how long each lasted, and how long it should last.
 async fn later(
     public: SocketAddr,
     admin: SocketAddr,
@@ -99,7 +98,7 @@ async fn later(
     ]
 }
 
-/// How long a connection stays after the answer to this, and the start of something more.
+/// How long a connection stays open after the answer to this request and the start of another one.
 async fn idle_after(server: SocketAddr, path: &str, next: String) -> Duration {
     let request = format!("GET {path} HTTP/1.1\r\nhost: {server}\r\n\r\n");
     let mut raw = Raw::saying(server, request).await;
@@ -115,8 +114,8 @@ async fn body_that_never_comes(server: SocketAddr) -> Duration {
     silence_after(server, request).await
 }
 
-/// Goal: a request that is only half there when its sender says that nothing more will come is given up at
-/// once. Method: half a head and half a body, then the end of the stream.
+/// Goal: an incomplete request is dropped as soon as its sender closes its side. Method: half a head and half a body,
+/// then the end of the stream.
 #[tokio::test(flavor = "multi_thread")]
 async fn half_closed_requests_end_at_once() {
     let mut besieged = Besieged::start(&[]).await;
@@ -138,9 +137,9 @@ async fn half_closed_requests_end_at_once() {
     besieged.is_unharmed().await;
 }
 
-/// Goal: who asks for pages and never reads them ends with the ping timeout, which bounds how long sent data
-/// may go unread. Method: requests in a row for far more than fits into the buffers, and nobody reads; the
-/// descriptors must come back, which they do when the server has closed its ends.
+/// Goal: a client that requests pages and never reads them is disconnected after the ping timeout, which limits how
+/// long sent data may stay unread. Method: request far more than the buffers hold, and read nothing. Wait until the
+/// server has closed its descriptors.
 #[tokio::test(flavor = "multi_thread")]
 async fn answers_that_nobody_reads_end_the_connection() {
     let settings = [("HEADCOUNT_PING_INTERVAL", "5s"), ("HEADCOUNT_PING_TIMEOUT", "5s")];
@@ -151,7 +150,7 @@ async fn answers_that_nobody_reads_end_the_connection() {
     let attackers = (0..ATTACKERS).map(async |_| {
         let mut raw = Raw::open(address).await;
         raw.shrink_window();
-        // The server stops reading requests while its answers are not read, so some of these may not go out.
+        // The server stops reading requests while its answers are not read, so some of these may not be sent.
         let sending = raw.send(requests.as_bytes());
         let _ = tokio::time::timeout(Duration::from_secs(1), sending).await;
         raw

@@ -1,4 +1,5 @@
-//! Visitors by polling whose pages go away without a word: a browser cuts their requests, which is all that is seen.
+//! Visitors by polling whose pages disappear without a goodbye: the browser aborts their requests, and the server sees
+//! nothing else.
 
 use std::{
     net::SocketAddr,
@@ -14,20 +15,21 @@ use headcount_testkit::{
 use rstest::rstest;
 use tokio::time::timeout;
 
-/// A visitor whose requests are cut is out at once; this is what a busy machine may take. Without that it would take
-/// ten seconds at least.
+/// A visitor whose requests are cut leaves the count at once; this is the time that a busy machine may need. Without
+/// detection it would take at least ten seconds.
 const AT_ONCE: Duration = Duration::from_secs(3);
-/// Where no request was open, a client is given three seconds for its next poll, and ten where nothing says that it has gone.
+/// A client without an open request has three seconds for its next poll. A client without any sign of having left has
+/// ten.
 const SOON: Duration = Duration::from_secs(8);
-/// A poll that has not been answered for so long waits at the server.
+/// A poll that has no answer after this time is waiting at the server.
 const OPEN: Duration = Duration::from_millis(300);
 
-/// A header that only the HTTP server reads, not the fast path in front of it.
+/// A header that only the HTTP server accepts, not the fast path in front of it.
 const UNUSUAL: &str = "x-page: caf\u{e9}\r\n";
 
-/// Goal: a visitor whose poll is cut is out of the count at once, whoever read the request, as are those who view one page
-/// after another. Method: six page views, one after the other, each of which joins and ends with a poll that is cut
-/// while it waits, by the end of the stream or by a reset.
+/// Goal: a visitor whose poll is cut leaves the count at once, whichever parser read the request. Visits of one page
+/// after another are counted one by one. Method: six page views in a row. Each joins and ends with a waiting poll that
+/// is cut, by the end of the stream or by a reset.
 #[rstest]
 #[case("")]
 #[case(UNUSUAL)]
@@ -49,8 +51,8 @@ async fn page_views_by_polling_are_counted_one_by_one(#[case] headers: &str) {
     }
 }
 
-/// Goal: a post that is cut ends its session at once, and the poll that waits is answered. Method: sessions with an open
-/// poll, whose post is cut in its head or its body; the head is read by the fast path and by the HTTP server.
+/// Goal: a post that is cut ends its session at once, and the waiting poll is answered. Method: sessions with an open
+/// poll, whose post is cut in its head or its body. The head is parsed by the fast path and by the HTTP server.
 #[rstest]
 #[case("")]
 #[case(UNUSUAL)]
@@ -71,8 +73,8 @@ async fn a_cut_post_ends_its_session(#[case] headers: &str) {
     assert_eq!(poll(server, &path).await.status, 400, "the session has ended");
 }
 
-/// Goal: a page that goes away between two polls is out soon as well. Method: the connection that carried the last poll
-/// ends, and no other poll comes.
+/// Goal: a page that disappears between two polls leaves the count soon. Method: the connection of the last poll ends,
+/// and no other poll comes.
 #[rstest]
 #[case("")]
 #[case(UNUSUAL)]
@@ -90,9 +92,9 @@ async fn a_page_that_goes_between_two_polls_is_out_soon(#[case] headers: &str) {
     assert!(took < SOON, "{took:?}");
 }
 
-/// Goal: a client that goes away amid its upgrade leaves nobody behind, and one that goes on with polling stays. Method:
-/// the websocket that a session was to move to ends before or after it was probed; of some sessions that is all that was
-/// open, others poll on for longer than the first ones stay.
+/// Goal: a client that disappears during its upgrade leaves the count, and one that continues with polling stays.
+/// Method: the new websocket of a session ends before or after the probe. Some sessions have no other connection;
+/// others continue to poll for longer than the first ones are counted.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_websocket_that_dies_amid_the_upgrade_tells_the_two_apart() {
     const EACH: u8 = 4;
@@ -123,7 +125,7 @@ async fn a_websocket_that_dies_amid_the_upgrade_tells_the_two_apart() {
     }
 }
 
-/// A joined session whose websocket has come to nothing.
+/// A joined session whose upgrade to a websocket failed.
 async fn broken_upgrade(server: SocketAddr, probes: bool) -> String {
     let path = polling_counted(server).await;
     let session = path.rsplit('=').next().expect("the path ends with it");
@@ -141,14 +143,14 @@ async fn poll_for(server: SocketAddr, path: &str, time: Duration) {
         let rest = time.saturating_sub(start.elapsed());
         match timeout(rest, waiting.answer()).await {
             Ok(answer) => assert_eq!(answer.expect("an answer").status, 200),
-            // The test has ended for it: whoever drops this poll ends the session.
+            // The test ends with this poll still open. Dropping it would end the session.
             Err(_) => std::mem::forget(waiting),
         }
     }
 }
 
-/// Goal: sessions that have not joined end with their poll too. Method: where there is room for one session, a poll that
-/// waits is cut before its client has asked for the namespace; there is room again then.
+/// Goal: a session that has not joined also ends when its poll is cut. Method: where there is room for one session, cut
+/// a waiting poll before its client has joined. Then there is room again.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_cut_poll_ends_a_session_that_never_joined() {
     let instance = Instance::start(&[("HEADCOUNT_MAX_CONNECTIONS", "1")]).await;
@@ -177,7 +179,7 @@ fn request(server: SocketAddr, path: &str, headers: &str) -> String {
     format!("GET {path} HTTP/1.1\r\nhost: {server}\r\n{headers}\r\n")
 }
 
-/// Waits until the instance counts so many; says how long that took.
+/// Waits until the instance counts this number of users, and returns how long that took.
 async fn counts(instance: &Instance, users: u64) -> Duration {
     let ((), took) =
         eventually(&format!("{users} are counted"), async || match instance.shown().await? {
