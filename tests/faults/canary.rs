@@ -1,7 +1,8 @@
-//! How late this machine is: a task that should wake every few milliseconds notes how much later it does.
+//! Measures how late this machine is: a task that should wake every few milliseconds records how much later
+//! it does.
 //!
-//! What a busy machine does to this process it does to the instances and to Redis as well. The checker allows
-//! for it, instead of a fixed time that is too long on a quiet machine and too short on a busy one.
+//! A busy machine delays the instances and Redis as much as this process. The checker allows for that delay.
+//! A fixed time would be too long on a quiet machine and too short on a busy one.
 
 use std::{
     sync::{
@@ -23,13 +24,13 @@ pub(crate) struct Canary {
 /// How often it should wake.
 const PERIOD: Duration = Duration::from_millis(10);
 
-/// News pass through an instance, Redis and another instance: each may be as late as this process was.
+/// A change passes through an instance, Redis and another instance. Each may be as late as this process was.
 const HOPS: u32 = 3;
-/// No machine is excused for more, or the checker would see nothing any more.
+/// The largest allowance for a slow machine. With more, the checker would not notice faults.
 const ALLOWANCE_MAX: Duration = Duration::from_secs(1);
 
 impl Canary {
-    /// Begins to watch.
+    /// Starts the task.
     pub(crate) fn start() -> Self {
         let latest_micros = Arc::<AtomicU64>::default();
         let noted = Arc::clone(&latest_micros);
@@ -44,7 +45,7 @@ impl Canary {
         Self { latest_micros, task }
     }
 
-    /// What the machine may add to any time that news take.
+    /// What the machine may add to the time in which a change reaches all.
     pub(crate) fn allowance(&self) -> Duration {
         let latest = Duration::from_micros(self.latest_micros.load(Relaxed));
         (HOPS * latest).min(ALLOWANCE_MAX)

@@ -1,12 +1,12 @@
-//! Judges the histories of a run: whether everybody was told what may have been true, at each moment.
+//! Judges the histories of a run: whether every displayed count may have been true at that moment.
 //!
-//! Pure: it reads what was written down, and knows nothing of Redis or processes. The rules:
+//! Pure: it reads what was recorded, and knows nothing of Redis or processes. The rules:
 //!
-//! 1. Every count that a client or an instance showed lies between the smallest and the largest truth of a
-//!    window before it: as long as news may take in quiet times; during a fault and until its bound has
-//!    passed, since the fault began.
-//! 2. Whoever connects is told a count in good time, and the first includes at least this one person.
-//! 3. On one stream of an instance revisions never go back, and one revision never has two exact counts.
+//! 1. Every count that a client or an instance showed lies between the smallest and the largest true count
+//!    of a window before it. In quiet times the window is the time in which a change must reach all. From the
+//!    start of a fault until its bound has passed, the window begins with the fault.
+//! 2. Every new client gets a count in time, and the first one includes at least this client.
+//! 3. On one stream of an instance revisions never decrease, and one revision never has two exact counts.
 //! 4. Nothing arrives that is outside the contract.
 
 use std::{
@@ -22,59 +22,59 @@ use crate::{
     truth::{Span, Truth},
 };
 
-/// How old news may be in quiet times, beside what the machine adds. A report gap and an emission interval are
-/// 60 ms; the rest is for several such clusters on one machine.
+/// How old a displayed count may be in quiet times, without the allowance for the machine. A report gap and an
+/// emission interval are 60 ms. The rest is for several such clusters on one machine.
 pub(crate) const QUIET: Duration = Duration::from_secs(1);
-/// Within what time a newcomer must be told a count: its patience is 250 ms, the rest is for the machine.
+/// Time in which a newcomer must get a count: its patience is 250 ms, and the rest is for the machine.
 const WELCOME: Duration = Duration::from_millis(250 + 1000);
-/// Why a machine that is busy may stretch a bound.
+/// What a busy machine may add to a bound.
 pub(crate) const NOISE: Duration = Duration::from_secs(1);
 
-/// What may be seen during a fault.
+/// What clients may see during a fault.
 #[derive(Clone, Debug)]
 pub(crate) enum Sees {
-    /// Nothing of it.
+    /// No effect at all.
     Nothing,
-    /// What was true since it began.
+    /// Any count that was true since the fault began.
     Truth,
     /// The same, possibly without the users of these places.
     Without(Vec<Place>),
-    /// Anything: somebody writes rubbish into the store.
+    /// Any number: the fault writes rubbish into the store.
     Anything,
 }
 
-/// When the fault was, and what it may cost.
+/// When a fault happened, and what may be seen because of it.
 #[derive(Clone, Debug)]
 pub(crate) struct Fault {
-    /// When all agreed before it: nobody holds anything older.
+    /// When all agreed before the fault. No client or instance shows anything older.
     pub(crate) agreed: Instant,
-    /// When it began.
+    /// When the fault began.
     pub(crate) began: Instant,
-    /// When its bound had passed.
+    /// When the bound of the fault had passed.
     pub(crate) over: Instant,
-    /// What may be seen meanwhile.
+    /// What may be seen from the beginning until then.
     pub(crate) sees: Sees,
 }
 
-/// Everything that was written down.
+/// Everything that was recorded in a run.
 #[derive(Debug)]
 pub(crate) struct Histories {
-    /// Who came and left, and what they were told.
+    /// All visits, and the counts that they got.
     pub(crate) visits: Vec<Visit>,
-    /// What each instance showed, one history for each life of an instance.
+    /// What each instance showed: one history for every run of an instance.
     pub(crate) streams: Vec<Vec<Showing>>,
-    /// What the machine may have added to the time that news take.
+    /// What the machine may have added to the time in which a change reaches all.
     pub(crate) lateness: Duration,
-    /// When watching ended.
+    /// When recording ended.
     pub(crate) end: Instant,
 }
 
-/// What came of it.
+/// The result of judging a run.
 #[derive(Debug, Default)]
 pub(crate) struct Verdict {
     /// What should not have happened.
     pub(crate) violations: Vec<String>,
-    /// By how much a client's count missed what may have been true shortly before, at most.
+    /// The largest difference between a client's count and the counts that may have been true shortly before.
     pub(crate) largest_error: u64,
 }
 
@@ -132,7 +132,7 @@ impl Judge<'_> {
         }
     }
 
-    /// What may be shown at this moment; `None` for anything.
+    /// What may be shown at this moment, or `None` if anything may.
     fn allowed(&self, at: Instant) -> Option<RangeInclusive<u64>> {
         let quiet = self.quiet(at);
         if at < self.fault.began || at > self.fault.over {
@@ -148,7 +148,7 @@ impl Judge<'_> {
         }
     }
 
-    /// Whatever was true within this span may be shown at its end in quiet times.
+    /// In quiet times, any count that was true within this span may be shown at its end.
     fn quiet(&self, at: Instant) -> Span {
         Span { from: at.checked_sub(QUIET + self.lateness).unwrap_or(at), to: at }
     }
@@ -175,7 +175,7 @@ impl Judge<'_> {
         }
     }
 
-    /// Rules 1 and 3, and 4 for streams.
+    /// Rules 1 and 3, and rule 4 for streams.
     fn stream(
         &self,
         showings: &[Showing],

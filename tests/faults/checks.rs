@@ -1,4 +1,5 @@
-//! The checker is shown histories made by hand: a right one, and one for each thing it must object to.
+//! The checker judges hand-made histories: one that is right, and one for every violation that it must
+//! find.
 
 use std::time::{Duration, Instant};
 
@@ -9,16 +10,17 @@ use crate::{
     history::{Said, Showing, Visit},
 };
 
-/// One history, and whether it was judged as it should be.
+/// One history, and whether the checker judged it correctly.
 #[derive(Debug)]
 pub(crate) struct Check {
-    /// What is in it.
+    /// What the history contains.
     pub(crate) name: &'static str,
-    /// The error says how it was judged instead.
+    /// Runs the check. The error says how the history was judged instead.
     pub(crate) run: fn() -> Result<(), String>,
 }
 
-/// All of them. Two people are there from 1 s to 9 s; all agree at 2 s; the fault is between 2.5 s and 6 s.
+/// All checks. Two clients are connected from 1 s to 9 s. All agree at 2 s, and the fault lasts from 2.5 s
+/// to 6 s.
 pub(crate) const ALL: [Check; 11] = [
     check("what-is-right-passes", || passes(&[(1.1, 1), (1.2, 2)], &[(2.0, 2, 2, true)])),
     check("old-news-in-quiet-times", || objects(&[(1.1, 1), (2.9, 1)], &[])),
@@ -39,9 +41,10 @@ const fn check(name: &'static str, run: fn() -> Result<(), String>) -> Check {
     Check { name, run }
 }
 
-/// When a client was told what.
+/// The time in seconds at which a client got a count, and the count.
 type Told = (f64, u64);
-/// When an instance said what, of which revision, and whether it vouched for it.
+/// The time in seconds at which an instance showed a count, the count, its revision, and whether it was
+/// exact.
 type Shown = (f64, u64, u64, bool);
 
 fn passes(told: &[Told], shown: &[Shown]) -> Result<(), String> {
@@ -54,8 +57,8 @@ fn objects(told: &[Told], shown: &[Shown]) -> Result<(), String> {
     if violations.is_empty() { Err("it passed".into()) } else { Ok(()) }
 }
 
-/// What the checker says of one client that was told this and an instance that showed that, beside another
-/// client, which came with it and was told nothing wrong.
+/// The violations that the checker finds for a client with these counts and an instance with these events.
+/// Another client connects at the same time, and its counts are right.
 fn violations(told: &[Told], shown: &[Shown]) -> Vec<String> {
     let start = Instant::now();
     let at = |seconds| start + Duration::from_secs_f64(seconds);

@@ -1,6 +1,7 @@
-//! What the harness itself knows and sees: who visits when, and what each instance shows.
+//! What the harness itself knows and sees: when each visit begins and ends, and what each instance
+//! shows.
 //!
-//! It only writes things down; the checker judges them.
+//! It only records; the checker judges.
 
 use std::{
     net::SocketAddr,
@@ -16,13 +17,13 @@ use headcount_testkit::{
 use serde::Deserialize;
 use tokio::task::JoinHandle;
 
-/// The place of an instance in the cluster; one that takes over the place of another has its number.
+/// The place of an instance in the cluster. An instance that replaces another has the same number.
 pub(crate) type Place = usize;
 
-/// One person's visit.
+/// The visit of one client.
 #[derive(Clone, Debug)]
 pub(crate) struct Visit {
-    /// On which instance; `None` if a balancer chooses.
+    /// The place of its instance, or `None` if a balancer chooses.
     pub(crate) place: Option<Place>,
     /// What the client saw.
     pub(crate) record: Record,
@@ -34,11 +35,11 @@ pub(crate) struct Visit {
     pub(crate) gone: Option<Instant>,
 }
 
-/// All visits; clones show the same ones.
+/// All visits. Clones share them.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Visits(Arc<Mutex<Vec<Visit>>>);
 
-/// A client whose visit is written down.
+/// A client whose visit is recorded.
 #[derive(Debug)]
 pub(crate) struct Guest {
     client: Client,
@@ -47,12 +48,13 @@ pub(crate) struct Guest {
 }
 
 impl Visits {
-    /// Somebody comes to the instance at this place.
+    /// A client connects to the instance at this place.
     pub(crate) fn open(&self, place: Place, server: SocketAddr, transport: Transport) -> Guest {
         self.note(Some(place), || Client::open(server, transport))
     }
 
-    /// Somebody comes through a balancer, and returns through it whenever the connection is lost.
+    /// A client connects through a balancer, and reconnects through it whenever it loses the
+    /// connection.
     pub(crate) fn open_reconnecting(&self, balancer: SocketAddr, transport: Transport) -> Guest {
         self.note(None, || Client::open_reconnecting(balancer, transport))
     }
@@ -66,7 +68,7 @@ impl Visits {
         Guest { client, visits: self.clone(), index: visits.len() - 1 }
     }
 
-    /// All of them so far.
+    /// All visits so far.
     pub(crate) fn all(&self) -> Vec<Visit> {
         self.lock().clone()
     }
@@ -77,19 +79,19 @@ impl Visits {
 }
 
 impl Guest {
-    /// What it saw.
+    /// What this client saw.
     pub(crate) fn record(&self) -> &Record {
         self.client.record()
     }
 
-    /// Says good-bye.
+    /// Disconnects in order.
     pub(crate) async fn leave(self) {
         self.visits.lock()[self.index].leaving = Some(Instant::now());
         self.client.leave().await;
         self.visits.lock()[self.index].gone = Some(Instant::now());
     }
 
-    /// Vanishes: the person is gone, the connection stays open and silent.
+    /// Stops reading and answering, while the connection stays open.
     pub(crate) fn vanish(&self) {
         let now = Instant::now();
         self.client.stop_reading();
@@ -99,31 +101,31 @@ impl Guest {
     }
 }
 
-/// What one instance showed on one stream of its public API, in order; clones show the same.
+/// What one instance showed on one stream of its public API, in order. Clones share it.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Showings(Arc<Mutex<Vec<Showing>>>);
 
 /// One event of the stream.
 #[derive(Clone, Debug)]
 pub(crate) struct Showing {
-    /// What it said, or what else arrived.
+    /// The content of the event, or the text of anything else that arrived.
     pub(crate) said: Result<Said, String>,
-    /// When this process took note of it.
+    /// When this process received it.
     pub(crate) at: Instant,
 }
 
-/// What an instance says.
+/// The content of an event of the stream.
 #[derive(Clone, Copy, Debug, Deserialize)]
 pub(crate) struct Said {
     /// Users in the cluster.
     pub(crate) count: u64,
-    /// Grows with every change.
+    /// The revision, which grows with every change.
     pub(crate) revision: u64,
-    /// Whether it vouches for it.
+    /// Whether the count is exact, not an estimate.
     pub(crate) exact: bool,
 }
 
-/// Reads the stream of one instance for as long as it lasts.
+/// Reads the stream of one instance until the stream ends.
 #[derive(Debug)]
 pub(crate) struct Watcher {
     showings: Showings,
@@ -131,18 +133,18 @@ pub(crate) struct Watcher {
 }
 
 impl Watcher {
-    /// Begins to watch the instance at this address.
+    /// Starts to read the stream of the instance at this address.
     pub(crate) fn start(server: SocketAddr) -> Self {
         let showings = Showings::default();
         let task = tokio::spawn({
             let showings = showings.clone();
-            // The stream ends with the instance; there is nothing more to watch then.
+            // The stream ends with the instance. Nothing is left to record then.
             async move { drop(watch(server, &showings).await) }
         });
         Self { showings, task }
     }
 
-    /// All it has seen.
+    /// All events so far.
     pub(crate) fn showings(&self) -> Vec<Showing> {
         self.showings.lock().clone()
     }

@@ -1,8 +1,9 @@
-//! Every promise about faults, kept by real processes: each row of the table in `docs/faults.md` is a trial.
+//! Tests every promise about faults with real processes: each row of the table in `docs/faults.md` is a
+//! trial.
 //!
-//! A trial makes its fault on a cluster of its own, judges what every client and every instance saw, and
-//! measures how long it takes until all are right again. `HEADCOUNT_FAULTS_RUNS` says how often each row is
-//! run (once, if it is not set); `HEADCOUNT_FAULTS_TABLE` names a file for the table.
+//! A trial creates its fault on its own cluster and judges what every client and every instance showed. It
+//! measures how long it takes until all show the right count again. `HEADCOUNT_FAULTS_RUNS` sets how often
+//! every row is run (once by default). `HEADCOUNT_FAULTS_TABLE` names a file for the table.
 
 #![allow(
     clippy::print_stdout,

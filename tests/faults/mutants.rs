@@ -1,5 +1,5 @@
-//! Programs with one idea taken out, and the row that must catch each: a checker that lets them pass checks
-//! nothing.
+//! Programs without one of the ideas of the design, and the row that must catch each. A checker that
+//! accepts them checks nothing.
 
 use crate::{
     patched::Patch,
@@ -11,13 +11,13 @@ use crate::{
 /// A broken program.
 #[derive(Debug)]
 pub(crate) struct Mutant {
-    /// What it lacks.
+    /// The idea that is missing.
     pub(crate) name: &'static str,
     patch: Patch,
     caught_by: &'static str,
 }
 
-/// What everybody writes first: add what has come, subtract what has gone.
+/// The obvious design: add new users to a shared number, and subtract those that have left.
 const INCREMENTS: &str = "
 local last = tonumber(redis.call('HGET', KEYS[2], ARGV[1]) or '0')
 local count = redis.call('INCRBY', KEYS[1], tonumber(ARGV[3]) - last)
@@ -56,7 +56,7 @@ const fn program(name: &'static str, caught_by: &'static str) -> Mutant {
 }
 
 impl Mutant {
-    /// Runs the row that must catch it; the error says that it did not.
+    /// Runs the row that must catch this program. An error says that it did not.
     pub(crate) async fn is_caught(&self) -> Result<(), String> {
         let row = rows::all().into_iter().find(|row| row.name == self.caught_by);
         let row = row.expect("the row is there");

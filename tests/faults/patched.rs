@@ -1,7 +1,7 @@
-//! The program with a few lines changed: one build, in which the environment chooses what is changed.
+//! The program with a few changed lines: one build, in which environment variables choose the change.
 //!
-//! Clock jumps of Redis need a script whose time can be moved, and the checker must be shown programs that are
-//! wrong. The sources of the program itself hold no hook for either: a copy of them is patched here.
+//! Clock jumps of Redis need a script whose time can be moved, and the checker must be shown wrong programs. The
+//! sources of the program contain no hook for either, so a copy of them is patched here.
 
 use std::{
     fs,
@@ -11,16 +11,16 @@ use std::{
 
 use headcount_testkit::program::cargo;
 
-/// What is changed.
+/// What is changed in the program.
 #[derive(Clone, Copy, Debug)]
 pub(crate) enum Patch {
-    /// Nothing but the clock: the script adds [`CLOCK_OFFSET`] to the time.
+    /// Only the clock: the script adds [`CLOCK_OFFSET`] to the time.
     Clock,
-    /// The script, by replacing a part of its text.
+    /// The script: a part of its text is replaced.
     ScriptPart {
-        /// What must be in it.
+        /// The text to replace, which must be in the script.
         from: &'static str,
-        /// What comes in its place.
+        /// The new text.
         to: &'static str,
     },
     /// The whole script.
@@ -29,26 +29,26 @@ pub(crate) enum Patch {
     Program(&'static str),
 }
 
-/// Milliseconds that the patched script adds to the time, as long as this key is there.
+/// The key with the milliseconds that the patched script adds to the time. Without the key it adds nothing.
 pub(crate) const CLOCK_OFFSET: &str = "test:clock-offset";
 
-/// The script as it is.
+/// The original script.
 const SCRIPT: &str = include_str!("../../src/store/report.lua");
 
 const TIME: &str = "local now = time[1] * 1000 + math.floor(time[2] / 1000)";
 const TIME_WITH_OFFSET: &str = "local now = time[1] * 1000 + math.floor(time[2] / 1000) + \
                                 tonumber(redis.call('GET', 'test:clock-offset') or '0')";
 
-/// File, what must be in it, and what comes in its place.
+/// A file, the text to replace, and the new text.
 const PATCHES: [(&str, &str, &str); 7] = [
     ("Cargo.toml", "name = \"headcount\"", "name = \"headcount-patched\""),
-    // The library keeps its name, and the tests are not copied.
+    // The library keeps its name, and its tests are not copied.
     (
         "Cargo.toml",
         "[[test]]\nname = \"faults\"\nharness = false\n",
         "[lib]\nname = \"headcount\"\n",
     ),
-    // The other crates are used where they are: a copy of them would take the place of what was built from them.
+    // The other crates are used from their own folders. A copy of them would replace their build.
     ("Cargo.toml", "members = [\"crates/*\"]\n", "members = []\n"),
     ("Cargo.toml", "headcount-testkit.workspace = true\n", ""),
     (
@@ -70,7 +70,7 @@ const PATCHES: [(&str, &str, &str); 7] = [
 ];
 
 impl Patch {
-    /// What the environment of the patched program must hold.
+    /// The environment variables that the patched program needs.
     pub(crate) fn settings(&self) -> Vec<(&'static str, String)> {
         match *self {
             Self::Clock => vec![("PATCH_SCRIPT", patched(SCRIPT, TIME, TIME_WITH_OFFSET))],
@@ -81,13 +81,14 @@ impl Patch {
     }
 }
 
-/// The patched program; the first who asks builds it.
+/// The path of the patched program. The first call builds it.
 pub(crate) fn program() -> PathBuf {
     static PROGRAM: OnceLock<PathBuf> = OnceLock::new();
     PROGRAM.get_or_init(build).clone()
 }
 
-/// Copies the sources and builds them beside the program itself, so that all dependencies are there already.
+/// Copies the sources, and builds them in the target folder of the program, which holds all dependencies
+/// already.
 fn build() -> PathBuf {
     let project = Path::new(env!("CARGO_MANIFEST_DIR"));
     let made = Path::new(env!("CARGO_TARGET_TMPDIR"));
@@ -97,7 +98,7 @@ fn build() -> PathBuf {
         copy_file(&project.join(name), &copy.join(name), name);
     }
     copy_folder(&project.join("src"), &copy.join("src"), "src");
-    // A test makes cargo choose the same features of the dependencies as it did for these tests.
+    // With a test, cargo chooses the same features of the dependencies as for these tests.
     write_if_new(&copy.join("tests/empty.rs"), "//! Nothing.\n");
     let output = cargo()
         .args(["test", "--no-run", "--test", "empty", "--target-dir"])
@@ -131,7 +132,7 @@ fn copy_file(from: &Path, to: &Path, name: &str) {
     write_if_new(to, &text);
 }
 
-/// Cargo builds anew what was written anew.
+/// Writes a file only if its text changes, because cargo builds again what was written.
 fn write_if_new(path: &Path, text: &str) {
     if fs::read_to_string(path).is_ok_and(|old| old == text) {
         return;
@@ -140,7 +141,7 @@ fn write_if_new(path: &Path, text: &str) {
     fs::write(path, text).expect("a file");
 }
 
-/// The text with one part of it replaced, which must be there.
+/// The text with one part of it replaced. The part must occur in it.
 fn patched(text: &str, from: &str, to: &str) -> String {
     assert!(text.contains(from), "not found: {from}");
     text.replacen(from, to, 1)

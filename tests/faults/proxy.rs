@@ -1,7 +1,7 @@
-//! A TCP proxy between one instance and Redis that breaks what passes through it, as networks do.
+//! A TCP proxy between one instance and Redis that disturbs connections, as networks do.
 //!
-//! It forwards bytes and never changes one. All it knows of Redis is how to find a report and a subscription
-//! among the requests.
+//! It forwards bytes and never changes one. Its only knowledge of Redis is how to find a report and a
+//! subscription among the requests.
 
 use std::{
     collections::VecDeque,
@@ -25,28 +25,29 @@ use tokio::{
     time::{Instant, sleep, sleep_until},
 };
 
-/// What the proxy does to the connections through it.
+/// What the proxy does to its connections.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Mode {
-    /// Nothing.
+    /// Forwards everything.
     Pass,
-    /// Each byte takes so long, in each direction.
+    /// Delays every byte by this time, in each direction.
     Delay(Duration),
     /// Connections are closed, and new ones are closed at once.
     Cut,
-    /// Connections stay open and no byte passes; those held arrive when the mode ends.
+    /// Connections stay open and no byte passes. Bytes that were held back are delivered when the mode ends.
     Hold,
-    /// The connections that are open now fall silent for good, as when a firewall forgets them; new ones work.
+    /// The connections that are open now never carry a byte again, as when a firewall forgets them. New ones
+    /// work.
     Forget,
-    /// The subscriptions that are open now stay so and deliver nothing; all else works.
+    /// The subscriptions that are open now stay open and deliver nothing. Everything else works.
     Deaf,
-    /// Every third report runs, its reply is lost, and its connection with it.
+    /// Every third report runs, but its reply is lost, and its connection is closed.
     DropReplies,
-    /// Every report runs again later, on a connection of its own.
+    /// Every report runs a second time later, on another connection.
     Repeat(Duration),
 }
 
-/// A running proxy. Dropped, it closes everything.
+/// A running proxy. It closes all connections when it is dropped.
 #[derive(Debug)]
 pub(crate) struct Proxy {
     address: SocketAddr,
@@ -61,21 +62,21 @@ struct Wire {
     mode: watch::Receiver<(Mode, Instant)>,
     opened: Instant,
     subscribes: Arc<AtomicBool>,
-    /// The reply to what is under way is to be lost.
+    /// Whether the reply to the current request is to be lost.
     doomed: Arc<AtomicBool>,
     /// Reports seen on all connections of this proxy.
     reports: Arc<AtomicU64>,
 }
 
-/// One read of either side takes no more: a report and its reply are far shorter.
+/// The largest read. A report and its reply are far shorter.
 const CHUNK_BYTES: usize = 16 * 1024;
-/// Chunks that may be under way in one direction; more are left in the sender's socket.
+/// Chunks that may be under way in one direction. More are left in the sender's socket.
 const CHUNKS_MAX: usize = 1024;
-/// In [`Mode::DropReplies`], one in so many.
+/// In [`Mode::DropReplies`], one of this many replies is lost.
 const DROPPED_ONE_IN: u64 = 3;
 
 impl Proxy {
-    /// Starts one in front of this server.
+    /// Starts a proxy in front of this server.
     pub(crate) async fn start(redis: SocketAddr) -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").await.expect("a free port");
         let address = listener.local_addr().expect("it is bound");
@@ -97,12 +98,12 @@ impl Proxy {
         Self { address, mode, accepting }
     }
 
-    /// The address to give to the instance.
+    /// The address for the instance.
     pub(crate) fn url(&self) -> String {
         format!("redis://{}", self.address)
     }
 
-    /// From now on it does this.
+    /// Changes the mode.
     pub(crate) fn set(&self, mode: Mode) {
         self.mode.send_replace((mode, Instant::now()));
     }
@@ -115,13 +116,13 @@ impl Drop for Proxy {
 }
 
 impl Wire {
-    /// One connection, until either side or the mode ends it.
+    /// Carries one connection, until either side or the mode ends it.
     async fn carry(self, client: TcpStream) {
         if self.mode.borrow().0 == Mode::Cut {
             return;
         }
         let Ok(server) = TcpStream::connect(self.redis).await else { return };
-        // Small packets are to arrive one by one; a socket that is closed already has no options to set.
+        // Small packets must arrive one by one. This fails for a closed socket, which needs no option.
         drop((client.set_nodelay(true), server.set_nodelay(true)));
         let (from_client, to_client) = client.into_split();
         let (from_server, to_server) = server.into_split();
@@ -134,14 +135,14 @@ impl Wire {
 
     async fn wait_for(&self, mut wanted: impl FnMut(Mode) -> bool) {
         let mut mode = self.mode.clone();
-        // Fails when the proxy is dropped, which is an end as well.
+        // Fails when the proxy is dropped, which ends the connection too.
         drop(mode.wait_for(|(mode, _)| wanted(*mode)).await);
     }
 
     /// Carries one direction: reads without delay, writes as the mode says.
     async fn pump(self, from: OwnedReadHalf, to: OwnedWriteHalf, direction: Direction) {
         let (chunks, arriving) = mpsc::channel(CHUNKS_MAX);
-        // Either ends with an error when its side closes; both are over then.
+        // Either half ends with an error when its side closes. Then both are finished.
         tokio::select! {
             _ = read(from, chunks) => {}
             _ = self.write(to, arriving, direction) => {}
@@ -182,7 +183,7 @@ impl Wire {
         }
     }
 
-    /// Notes what kind of request passes, and prepares its misfortune.
+    /// Detects the kind of a request, and prepares what the mode does to it.
     fn look_at(&self, request: &[u8], mode: Mode, late: &mut VecDeque<JoinHandle<()>>) {
         if contains(request, b"SUBSCRIBE") {
             self.subscribes.store(true, Relaxed);
@@ -229,12 +230,12 @@ async fn read(mut from: OwnedReadHalf, chunks: mpsc::Sender<Chunk>) -> io::Resul
     }
 }
 
-/// Sends the same bytes once more, on a connection of their own, and hears out the answer.
+/// Sends the same bytes once more on a new connection, and reads the answer.
 async fn repeat(redis: SocketAddr, request: Vec<u8>, after: Duration) {
     sleep(after).await;
     let Ok(mut server) = TcpStream::connect(redis).await else { return };
     if server.write_all(&request).await.is_ok() {
-        // What it says is nobody's: the answer was given long ago.
+        // The answer is discarded: the instance got its answer before.
         drop(server.read(&mut [0; CHUNK_BYTES]).await);
     }
 }

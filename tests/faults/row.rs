@@ -1,9 +1,9 @@
-//! One row of the table of promises: a fault, its bound, and how a run of it goes.
+//! One row of the table of promises: a fault, its bound, and the course of a run.
 //!
 //! ```text
-//!  all agree ─▶ people come and go ─▶ the fault begins … ends ─▶ they stop ─▶ right again? (measured)
-//!                                                                            │
-//!  judged ◀─ all agree again ◀─ people come and go for lease + heartbeat ◀───┘
+//!  all agree ─▶ clients join and leave ─▶ the fault begins … ends ─▶ they stop ─▶ right again? (measured)
+//!                                                                                │
+//!  judged ◀─ all agree again ◀─ clients join and leave for lease + heartbeat ◀───┘
 //! ```
 
 use std::{
@@ -19,49 +19,49 @@ use crate::{
     stage::{Setup, Stage},
 };
 
-/// A fault, what it may cost, and how it is made.
+/// A fault, what may be seen because of it, and how it is made.
 #[derive(Clone, Debug)]
 pub(crate) struct Row {
-    /// A short name, to choose it by.
+    /// A short name to select the row.
     pub(crate) name: &'static str,
-    /// What breaks, as the table says it.
+    /// What breaks, in the words of the table.
     pub(crate) fault: &'static str,
-    /// When all must be right again after its end.
+    /// How long after the end of the fault all must be right again.
     pub(crate) bound: Bound,
     /// What may be seen until then.
     pub(crate) sees: Sees,
-    /// On what stage.
+    /// The stage that the row needs.
     pub(crate) setup: Setup,
-    /// Begins it, and returns when it is over.
+    /// Begins the fault, and returns when it has ended.
     pub(crate) play: Play,
 }
 
 /// How a row makes its fault.
 pub(crate) type Play = for<'a> fn(&'a mut Stage) -> Pin<Box<dyn Future<Output = ()> + 'a>>;
 
-/// A bound with its formula.
+/// A time limit with its formula.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Bound {
-    /// In words.
+    /// The formula in words.
     pub(crate) formula: &'static str,
-    /// With the default settings.
+    /// The time with the default settings.
     pub(crate) time: Duration,
 }
 
 impl Bound {
-    /// No time at all: only those on the move may be missed.
+    /// No time at all: a count may only miss the clients that are moving.
     pub(crate) const AT_ONCE: Self = Self { formula: "at once", time: Duration::ZERO };
     /// Until the next report.
     pub(crate) const HEARTBEAT: Self = Self { formula: "heartbeat", time: HEARTBEAT };
-    /// A report that fails and the next.
+    /// A report that fails, and the next one.
     pub(crate) const TWO_HEARTBEATS: Self =
         Self { formula: "2 heartbeats", time: Duration::from_secs(1) };
-    /// What is found out by comparing, at the pace of audits or of the check for deafness.
+    /// For what is found by comparing: by an audit, or by the check for silent subscriptions.
     pub(crate) const ONE_SECOND: Self = Self { formula: "", time: Duration::from_secs(1) };
-    /// Until the dead are known to be dead.
+    /// Until the leases of dead instances have expired.
     pub(crate) const LEASE_AND_HEARTBEAT: Self =
         Self { formula: "lease + heartbeat", time: Duration::from_millis(2500) };
-    /// Until everybody has had the time to report to a store that has forgotten.
+    /// Until every instance had time to report to a store that has lost its data.
     pub(crate) const LEASE_AND_2_HEARTBEATS: Self =
         Self { formula: "lease + 2 heartbeats", time: Duration::from_secs(3) };
 }
@@ -77,12 +77,13 @@ impl fmt::Display for Bound {
     }
 }
 
-/// What a run measured.
+/// The measurements of a run.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Measured {
-    /// From the end of the fault until everybody was right.
+    /// Time from the end of the fault until all counts were right.
     pub(crate) right_after: Duration,
-    /// By how much a client's count missed what may have been true within the last second, at most.
+    /// The largest difference between a client's count and the counts that may have been true within the
+    /// last second.
     pub(crate) largest_error: u64,
 }
 
@@ -91,14 +92,14 @@ pub(crate) const HEARTBEAT: Duration = Duration::from_millis(500);
 /// The default lease.
 pub(crate) const LEASE: Duration = Duration::from_secs(2);
 
-/// People come and go so often before the fault.
+/// Visits before the fault begins.
 const VISITS_BEFORE: usize = 12;
 
-/// After a bound has passed everybody gets so long before a number counts as wrong for good. Starting the
-/// stage may take that long as well on a busy machine.
+/// Time after a bound before a wrong number counts as permanent. Starting the stage may also take this
+/// long on a busy machine.
 const PATIENCE: Duration = Duration::from_secs(10);
 
-/// Runs a row once; the error says all that went wrong.
+/// Runs a row once. The error lists everything that went wrong.
 pub(crate) async fn run(row: &Row) -> Result<Measured, String> {
     let mut stage = Stage::start(row.setup.clone()).await;
     stage.right_after(Instant::now(), PATIENCE).await?;
@@ -110,12 +111,12 @@ pub(crate) async fn run(row: &Row) -> Result<Measured, String> {
     stage.stop_churn().await;
     let right_after = stage.right_after(ended, row.bound.time + PATIENCE).await?;
     stage.start_churn();
-    // A ghost of the fault may still die, or an old lease end.
+    // An old lease of the fault may still expire in this time.
     sleep(LEASE + HEARTBEAT).await;
     stage.stop_churn().await;
     stage.right_after(Instant::now(), PATIENCE).await?;
 
-    // Once all were right, nothing excuses a wrong number.
+    // Once all counts were right, the fault no longer excuses a wrong one.
     let over = ended + right_after;
     let fault = Fault { agreed, began: stage.began(), over, sees: row.sees.clone() };
     let mut verdict = judge(&stage.histories(), &fault);

@@ -1,4 +1,4 @@
-//! Every row of the table, in the order in which the documents show it.
+//! Every row of the table, in the order of the document.
 
 mod instances;
 mod network;
@@ -18,12 +18,12 @@ pub(crate) fn all() -> Vec<Row> {
     [instances::rows(), store::rows(), tampering::rows(), network::rows()].concat()
 }
 
-/// A row on the usual stage, in which only what was true may be seen.
+/// A row on the default stage, in which only true counts may be seen.
 fn row(name: &'static str, fault: &'static str, bound: Bound, play: Play) -> Row {
     Row { name, fault, bound, sees: Sees::Truth, setup: Setup::default(), play }
 }
 
-/// Waits until so many instances say that what they show is an estimate.
+/// Waits until this number of instances show an estimate.
 async fn estimates(stage: &Stage, wanted: usize) {
     eventually("the instances show estimates", async || {
         let mut exact = Vec::new();

@@ -1,7 +1,7 @@
-//! The stage for one fault: a Redis, instances that reach it through a proxy each, people who stay and people
-//! who come and go.
+//! The stage for one fault: a Redis, instances with one proxy each, clients that stay, and clients that join
+//! and leave.
 //!
-//! It knows no faults: rows act on it. What happens on it is written down for the checker.
+//! It contains no faults: the rows act on it. Everything that happens is recorded for the checker.
 
 use std::{
     net::{Ipv4Addr, SocketAddr},
@@ -34,7 +34,7 @@ use crate::{
     proxy::{Mode, Proxy},
 };
 
-/// What a stage is made of.
+/// The parts of a stage.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Setup {
     /// Further arguments of redis-server.
@@ -43,60 +43,60 @@ pub(crate) struct Setup {
     pub(crate) settings: &'static [Setting<'static>],
     /// Whether Redis has replicas, and sentinels that choose the primary.
     pub(crate) sentinels: bool,
-    /// What is changed in the program itself, if anything.
+    /// What is changed in the program, if anything.
     pub(crate) patch: Option<Patch>,
 }
 
-/// See the module's documentation.
+/// A running cluster on which a row makes its fault.
 #[derive(Debug)]
 pub(crate) struct Stage {
-    /// The instances, living and dead.
+    /// The places of all instances, living and dead.
     pub(crate) seats: Vec<Seat>,
-    /// People who stay, whatever happens.
+    /// Clients that stay during the whole run.
     pub(crate) crowd: Vec<Guest>,
-    /// Everybody who ever came.
+    /// All visits so far.
     pub(crate) visits: Visits,
-    /// Another program on the same Redis.
+    /// A client of the same Redis, for what other programs do.
     pub(crate) redis_client: RedisClient,
     store: Store,
     setup: Setup,
     balancer: Option<Balancer>,
     canary: Canary,
     churn: Option<Churn>,
-    /// Where the people who come and go may go to.
+    /// The instances to which new clients may connect.
     open: Arc<Mutex<Vec<(Place, SocketAddr)>>>,
     began: Option<Instant>,
 }
 
-/// What the instances report to.
+/// The store of the instances.
 #[derive(Debug)]
 enum Store {
     Alone(RedisServer),
-    /// Instances find the primary themselves: there is no proxy between.
+    /// Instances find the primary themselves, so no proxy is between.
     Set(Box<SentinelSet>),
 }
 
-/// A place for an instance, and what it showed.
+/// The place of an instance, and what it showed.
 #[derive(Debug)]
 pub(crate) struct Seat {
-    /// What stands between it and Redis.
+    /// The proxy between the instance and Redis.
     pub(crate) proxy: Proxy,
-    /// `None` when it is dead.
+    /// The instance, or `None` when it is dead.
     pub(crate) instance: Option<Instance>,
     watcher: Watcher,
 }
 
-/// Instances at the beginning.
+/// Instances at the start.
 pub(crate) const INSTANCES: usize = 3;
-/// People who stay, for each instance: two by each transport.
+/// Clients that stay, for each instance: two of each transport.
 pub(crate) const CROWD: usize = 6;
-/// People who come and go, at any time.
+/// Clients that join and leave, at any time.
 const CHURNERS: usize = 4;
-/// Between two looks whether all are right: short against every bound.
+/// Time between two checks whether all are right. It is short compared with every bound.
 const LOOK_GAP: Duration = Duration::from_millis(5);
 
 impl Stage {
-    /// Everything running, everybody there and all agreed.
+    /// Starts everything, and waits until all clients are counted and all agree.
     pub(crate) async fn start(setup: Setup) -> Self {
         let store = if setup.sentinels {
             Store::Set(Box::new(SentinelSet::start()))
@@ -123,7 +123,7 @@ impl Stage {
         stage
     }
 
-    /// One more instance, ready.
+    /// Adds one instance, and waits until it is ready.
     pub(crate) async fn add_instance(&mut self) -> Place {
         let redis = SocketAddr::from((Ipv4Addr::LOCALHOST, self.store.first_server().port()));
         let proxy = Proxy::start(redis).await;
@@ -147,7 +147,7 @@ impl Stage {
         place
     }
 
-    /// The only Redis.
+    /// The Redis of a stage without sentinels.
     pub(crate) fn redis(&mut self) -> &mut RedisServer {
         match &mut self.store {
             Store::Alone(redis) => redis,
@@ -155,7 +155,7 @@ impl Stage {
         }
     }
 
-    /// The Redis with replicas and sentinels.
+    /// The Redis with replicas and sentinels of such a stage.
     pub(crate) fn set(&mut self) -> &mut SentinelSet {
         match &mut self.store {
             Store::Set(set) => set,
@@ -163,7 +163,7 @@ impl Stage {
         }
     }
 
-    /// The people who stay come to this instance.
+    /// Connects the clients that stay to this instance.
     pub(crate) fn fill(&mut self, place: Place) {
         let server = self.instance(place).public;
         for number in 0..CROWD {
@@ -178,7 +178,7 @@ impl Stage {
         self.seats[place].instance.as_mut().expect("it lives")
     }
 
-    /// kill -9.
+    /// Kills the instance with kill -9.
     pub(crate) async fn kill(&mut self, place: Place) {
         self.close(place);
         self.instance(place).process().signal(Signal::KILL);
@@ -186,7 +186,7 @@ impl Stage {
         self.seats[place].instance = None;
     }
 
-    /// SIGTERM, and wait until it has ended.
+    /// Ends the instance with SIGTERM, and waits until it has ended.
     pub(crate) async fn end(&mut self, place: Place) {
         self.close(place);
         self.instance(place).process().signal(Signal::TERM);
@@ -195,24 +195,24 @@ impl Stage {
         self.seats[place].instance = None;
     }
 
-    /// Nobody new comes to this instance.
+    /// From now on no new client connects to this instance.
     pub(crate) fn close(&self, place: Place) {
         self.open().retain(|&(open, _)| open != place);
     }
 
-    /// The fault begins now.
+    /// Records that the fault begins now.
     pub(crate) fn begin(&mut self) {
         self.began = Some(Instant::now());
     }
 
-    /// Every proxy does this from now on.
+    /// Sets the mode of every proxy.
     pub(crate) fn set_all(&self, mode: Mode) {
         for seat in &self.seats {
             seat.proxy.set(mode);
         }
     }
 
-    /// Keeps a balancer until the end.
+    /// Keeps a balancer until the end of the stage.
     pub(crate) fn keep(&mut self, balancer: Balancer) {
         self.balancer = Some(balancer);
     }
@@ -222,20 +222,20 @@ impl Stage {
         self.began.expect("a row says when its fault begins")
     }
 
-    /// From now on people come and go.
+    /// From now on clients join and leave.
     pub(crate) fn start_churn(&mut self) {
         let churn = Churn::start(&self.visits, &self.open);
         self.churn = Some(churn);
     }
 
-    /// Waits until those who come and go have gone.
+    /// Stops the joining and leaving, and waits until those clients have left.
     pub(crate) async fn stop_churn(&mut self) {
         if let Some(churn) = self.churn.take() {
             churn.stop().await;
         }
     }
 
-    /// Waits until people have come and gone so often.
+    /// Waits until this number of visits has begun and ended.
     pub(crate) async fn visits_pass(&self, number: usize) {
         let before = self.visits.all().len();
         eventually("people come and go", async || match self.visits.all().len() - before {
@@ -245,7 +245,7 @@ impl Stage {
         .await;
     }
 
-    /// How many people are there, once nobody comes and goes.
+    /// The number of connected clients while none joins or leaves.
     pub(crate) fn present(&self) -> u64 {
         let visits = self.visits.all();
         let here =
@@ -253,8 +253,8 @@ impl Stage {
         visits.iter().filter(here).count() as u64
     }
 
-    /// Waits until everybody says how many people are there, and says how long after `since` that was. The
-    /// error says who is still wrong after `patience`.
+    /// Waits until all show the number of connected clients, and returns how long after `since` that was. The
+    /// error names what is still wrong after `patience`.
     pub(crate) async fn right_after(
         &self,
         since: Instant,
@@ -269,7 +269,7 @@ impl Stage {
         }
     }
 
-    /// Whether every client, instance, the public key and its parts are right at this moment.
+    /// Checks whether every client, every instance, the public key and its parts are right at this moment.
     pub(crate) async fn all_say_the_truth(&self) -> Result<(), String> {
         let users = self.present();
         let records: Vec<Record> = self
@@ -295,12 +295,12 @@ impl Stage {
         Err(format!("{users} are there, the public key holds {public}, its parts are {parts:?}"))
     }
 
-    /// What the machine may have added so far to any time that news take.
+    /// What the machine may have added so far to the time in which a change reaches all.
     pub(crate) fn lateness(&self) -> Duration {
         self.canary.allowance()
     }
 
-    /// Everything that was written down so far.
+    /// Everything that was recorded so far.
     pub(crate) fn histories(&self) -> Histories {
         let streams: Vec<Vec<Showing>> =
             self.seats.iter().map(|seat| seat.watcher.showings()).collect();
@@ -314,7 +314,7 @@ impl Stage {
 }
 
 impl Store {
-    /// The primary, before anything happens.
+    /// The primary at the start.
     fn first_server(&self) -> &RedisServer {
         match self {
             Self::Alone(redis) => redis,
@@ -323,7 +323,7 @@ impl Store {
     }
 }
 
-/// People who come, stay for a moment and go.
+/// Clients that join, stay for a moment and leave.
 #[derive(Debug)]
 struct Churn {
     stop: watch::Sender<bool>,
@@ -356,7 +356,8 @@ impl Churn {
     }
 }
 
-/// The number decides where, how and how long: spread well enough, and the same in each run.
+/// The number decides the instance, the transport and the duration: spread well enough, and the same in every
+/// run.
 async fn come_and_go(
     number: usize,
     visits: &Visits,
@@ -370,7 +371,7 @@ async fn come_and_go(
     };
     let transport = Transport::ALL[number % Transport::ALL.len()];
     let guest = place.map(|(place, server)| visits.open(place, server, transport));
-    // Fails when the churn is dropped, which is the end as well.
+    // Fails when the churn is dropped, which ends the visit too.
     drop(timeout(stay, stopped.wait_for(|stopped| *stopped)).await);
     if let Some(guest) = guest {
         guest.leave().await;

@@ -1,4 +1,4 @@
-//! The table of promises with what was measured.
+//! The table of promises with the measured times.
 
 use std::{
     fmt::Write as _,
@@ -8,11 +8,11 @@ use std::{
 
 use crate::row::{Measured, Row};
 
-/// What stands above the rows.
+/// The head of the table.
 const HEAD: &str = "| fault | right again within | median | worst | largest error | runs | wrong |\n\
                     |---|---|---|---|---|---|---|\n";
 
-/// Collects the outcomes of all runs, row by row.
+/// Collects the results of all runs, row by row.
 #[derive(Debug)]
 pub(crate) struct Table(Mutex<Vec<Line>>);
 
@@ -26,7 +26,7 @@ struct Line {
 }
 
 impl Table {
-    /// An empty line for each row.
+    /// Creates an empty line for each row.
     pub(crate) fn new(rows: &[Row]) -> Self {
         let line = |row: &Row| Line {
             name: row.name,
@@ -38,7 +38,7 @@ impl Table {
         Self(Mutex::new(rows.iter().map(line).collect()))
     }
 
-    /// One run of a row has ended.
+    /// Records the result of one run of a row.
     pub(crate) fn note(&self, name: &str, outcome: &Result<Measured, String>) {
         let mut lines = self.lock();
         let line = lines.iter_mut().find(|line| line.name == name).expect("every row has a line");

@@ -1,7 +1,8 @@
-//! The truth, as far as anybody outside can know it: between which numbers the count lay.
+//! The truth, as far as an outside observer can know it: the smallest and the largest possible count.
 //!
-//! A connection is *certainly* there from its acknowledgement until its person begins to leave or it is seen
-//! to break, and *possibly* there from the first attempt until that. Pure: it is computed from the visits.
+//! A connection is *certainly* counted from its acknowledgement until its client begins to leave or it is
+//! seen to break. It is *possibly* counted from the first attempt until it is certainly gone. Pure: it is
+//! computed from the visits.
 
 use std::{ops::RangeInclusive, time::Instant};
 
@@ -9,7 +10,7 @@ use headcount_testkit::record::Event;
 
 use crate::history::{Place, Visit};
 
-/// How many users each place had at each moment, at least and at most.
+/// The smallest and the largest number of users of each place at each moment.
 #[derive(Debug)]
 pub(crate) struct Truth {
     places: Vec<Population>,
@@ -23,7 +24,7 @@ struct Population {
     possible: Steps,
 }
 
-/// A number that changes at certain moments, in order.
+/// A number that changes at certain moments, in order of time.
 #[derive(Debug, Default)]
 struct Steps(Vec<(Instant, u64)>);
 
@@ -37,7 +38,7 @@ pub(crate) struct Span {
 }
 
 impl Truth {
-    /// Of these visits.
+    /// Computes the truth from these visits.
     pub(crate) fn of(visits: &[Visit]) -> Self {
         let mut places: Vec<Option<Place>> = visits.iter().map(|visit| visit.place).collect();
         places.sort_unstable();
@@ -46,10 +47,11 @@ impl Truth {
         Self { places: places.into_iter().map(population).collect() }
     }
 
-    /// The smallest and the largest count that somebody may hold who knows of each place something that was
-    /// true within `span`, and of those in `absent` possibly nothing.
+    /// The smallest and the largest count that may be shown by an observer that knows, for each place, a
+    /// number that was true within `span`. For the places in `absent` it may know nothing.
     ///
-    /// Each place by itself: an estimate puts the newest number of one beside an old one of another.
+    /// Each place is treated separately, because an estimate combines the newest number of one with an old
+    /// number of another.
     pub(crate) fn within(&self, span: Span, absent: &[Place]) -> RangeInclusive<u64> {
         let least = |population: &Population| {
             let is_absent = population.place.is_some_and(|place| absent.contains(&place));
@@ -81,12 +83,12 @@ impl Population {
 struct Connection {
     attempted: Instant,
     acknowledged: Option<Instant>,
-    /// The first moment at which it may be over.
+    /// The first moment at which it may have ended.
     ending: Option<Instant>,
     gone: Option<Instant>,
 }
 
-/// The connections of a visit, in order. A client that returns is between two of them possibly there.
+/// The connections of a visit, in order. Between two of them, a client that reconnects is possibly counted.
 fn connections(visit: &Visit) -> Vec<Connection> {
     let begin = |attempted| Connection { attempted, acknowledged: None, ending: None, gone: None };
     let mut all = vec![begin(visit.opened)];
@@ -105,7 +107,7 @@ fn connections(visit: &Visit) -> Vec<Connection> {
     let last = all.last_mut().expect("there is always one");
     last.ending = visit.leaving;
     last.gone = visit.gone;
-    // A client that stays away after a loss makes no other attempt.
+    // A client that does not reconnect after a loss makes no other attempt.
     if visit.place.is_some() && all.len() > 1 {
         all.pop();
     }
@@ -114,7 +116,7 @@ fn connections(visit: &Visit) -> Vec<Connection> {
 
 impl Steps {
     fn of(mut changes: Vec<(Instant, i64)>) -> Self {
-        // Of what happens at one moment, arrivals come first.
+        // At the same moment, arrivals are sorted before departures.
         changes.sort_by_key(|&(at, change)| (at, -change));
         let mut number = 0i64;
         let mut steps: Vec<(Instant, u64)> = Vec::new();
@@ -129,7 +131,7 @@ impl Steps {
         Self(steps)
     }
 
-    /// All values within a span: the one that stood when it began, and those that came in it.
+    /// All values within a span: the value at its beginning, and every later one.
     fn over(&self, span: Span) -> impl Iterator<Item = u64> {
         let begin = self.0.partition_point(|&(at, _)| at <= span.from);
         let end = self.0.partition_point(|&(at, _)| at <= span.to);

@@ -17,10 +17,10 @@ use crate::{
     stage::{CROWD, INSTANCES, Setup, Stage},
 };
 
-/// After so long no emission is held back: five times the least time between two.
+/// After this time no emission is held back: five times the least time between two emissions.
 const QUIET: Duration = Duration::from_millis(250);
 
-/// All of them.
+/// All rows about instances and clients.
 pub(super) fn rows() -> Vec<Row> {
     [ends(), silences()].concat()
 }
@@ -92,11 +92,11 @@ fn silences() -> Vec<Row> {
 const VANISHED: Bound =
     Bound { formula: "ping interval + 2 × ping timeout", time: Duration::from_secs(1 + 2 * 2) };
 
-/// Goal: what all other rows are measured against. Method: nobody comes or goes but one.
+/// Goal: the baseline for all other rows. Method: only one client joins or leaves.
 async fn nothing(stage: &mut Stage) {
     stage.stop_churn().await;
     stage.right_after(Instant::now(), PATIENCE).await.expect("all agree");
-    // An emission that is held back would tell the newcomer as well, whether or not it is welcomed.
+    // A pending emission would also reach the newcomer, so it would hide a missing first value.
     eventually("nobody has been told anything for a while", async || {
         let told = stage.crowd.iter().filter_map(|guest| guest.record().entries().pop());
         match told.map(|entry| entry.at.elapsed()).min() {
@@ -111,15 +111,15 @@ async fn nothing(stage: &mut Stage) {
     all_connected(stage, 0).await;
 }
 
-/// Goal: the users of a crashed instance leave the count when its lease ends, and nobody else's. Method: kill
-/// one of three.
+/// Goal: the users of a crashed instance, and no others, leave the count when its lease ends. Method: kill one
+/// of three instances.
 async fn kill_9(stage: &mut Stage) {
     stage.begin();
     stage.kill(1).await;
 }
 
-/// Goal: an instance that sleeps loses its users to the lease and brings them back. Method: stop one until the
-/// store has dropped it.
+/// Goal: a stopped instance loses its users when its lease ends, and reports them again when it continues.
+/// Method: stop one instance until the store has dropped it.
 async fn sigstop(stage: &mut Stage) {
     stage.close(0);
     stage.begin();
@@ -128,8 +128,9 @@ async fn sigstop(stage: &mut Stage) {
     stage.instance(0).process().signal(Signal::CONT);
 }
 
-/// Goal: nobody is counted twice or left out beyond those on the move. Method: faithful clients of all
-/// transports reach the first instance that is ready; instances are replaced one after the other.
+/// Goal: during restarts the count misses no more than the clients that are moving, and counts none twice.
+/// Method: clients of all transports, which reconnect, reach the first instance that is ready. The instances
+/// are replaced one after the other.
 async fn restart(stage: &mut Stage, instances: usize) {
     let living = stage.seats.iter().filter_map(|seat| seat.instance.as_ref());
     let balancer = Balancer::start(living).await;
@@ -150,7 +151,7 @@ async fn restart(stage: &mut Stage, instances: usize) {
     stage.keep(balancer);
 }
 
-/// Waits until those in the crowd from this one on are connected.
+/// Waits until all clients of the crowd from this index on are connected.
 async fn all_connected(stage: &Stage, first: usize) {
     eventually("the faithful are connected", async || {
         let away: Vec<_> =
@@ -160,8 +161,9 @@ async fn all_connected(stage: &Stage, first: usize) {
     .await;
 }
 
-/// Goal: the public key outlives the last instance by two leases at most, and those that start later are
-/// right once the ghosts have gone. Method: kill all, wait for the key to expire, start two others.
+/// Goal: the public key exists for at most two leases after the last instance has died. Instances that start
+/// later are right once the old leases have expired. Method: kill all instances, wait for the key to expire,
+/// and start two others.
 async fn all_die(stage: &mut Stage) {
     stage.begin();
     for place in 0..INSTANCES {
@@ -181,8 +183,8 @@ async fn all_die(stage: &mut Stage) {
     all_connected(stage, newcomers).await;
 }
 
-/// Goal: a death that nobody could see is found out after the return, and takes nobody else along. Method:
-/// Redis is killed, keeping its data; an instance is killed; Redis returns.
+/// Goal: a death during an outage of Redis is noticed when Redis returns, and costs no other instance its
+/// users. Method: kill Redis, which keeps its data. Kill an instance. Start Redis again.
 async fn dies_unseen(stage: &mut Stage) {
     stage.begin();
     stage.redis().kill_9();
@@ -191,8 +193,8 @@ async fn dies_unseen(stage: &mut Stage) {
     stage.redis().restart();
 }
 
-/// Goal: somebody who is gone without a word is found out, whatever the transport. Method: two clients of each
-/// transport stop reading and answering.
+/// Goal: a client that disappears without a goodbye leaves the count, whatever its transport. Method: two
+/// clients of each transport stop reading and answering.
 fn vanish(stage: &mut Stage) {
     stage.begin();
     for guest in &stage.crowd[..CROWD] {
@@ -200,7 +202,7 @@ fn vanish(stage: &mut Stage) {
     }
 }
 
-/// Waits until the store knows so many live instances.
+/// Waits until the store knows this number of live instances.
 pub(super) async fn live_instances(stage: &Stage, wanted: usize) {
     eventually("the store has dropped the silent instance", async || {
         match stage.redis_client.instances().await?.len() {

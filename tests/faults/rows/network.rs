@@ -1,4 +1,4 @@
-//! Faults between instances and Redis, and of subscriptions.
+//! Faults between instances and Redis, and faults of subscriptions.
 
 use std::time::Duration;
 
@@ -13,7 +13,7 @@ use crate::{
     stage::{CROWD, INSTANCES, Setup, Stage},
 };
 
-/// All of them.
+/// All rows about the network.
 pub(super) fn rows() -> Vec<Row> {
     [reports(), links(), subscriptions()].concat()
 }
@@ -116,8 +116,8 @@ fn subscriptions() -> Vec<Row> {
     ]
 }
 
-/// Goal: what the network does to reports changes nothing that is shown. Method: it does so at all instances
-/// while many people come and go.
+/// Goal: a disturbance of reports has no visible effect. Method: all proxies disturb them while many clients join
+/// and leave.
 async fn meanwhile_people_come(stage: &mut Stage, mode: Mode) {
     stage.begin();
     stage.set_all(mode);
@@ -125,9 +125,9 @@ async fn meanwhile_people_come(stage: &mut Stage, mode: Mode) {
     stage.set_all(Mode::Pass);
 }
 
-/// Goal: a report that runs late, and a second time, changes nothing. Method: each does while people come and
-/// go; then many leave one instance and nobody moves any more, so that the late reports are far from the truth
-/// and nothing puts them right at once, until the last has run.
+/// Goal: a report that runs again later changes nothing. Method: every report does while clients join and leave.
+/// Then many clients leave one instance, and none joins or leaves any more. So the late reports are far from the
+/// truth, and no new report corrects them until the last has run.
 async fn repeats(stage: &mut Stage) {
     let late = Duration::from_millis(3500);
     meanwhile_people_come(stage, Mode::Repeat(late)).await;
@@ -138,8 +138,9 @@ async fn repeats(stage: &mut Stage) {
     sleep(late).await;
 }
 
-/// Goal: an instance without Redis goes on serving its clients; the others know better after a lease, and all
-/// is well when it is back. Method: one proxy, until the store has dropped the instance.
+/// Goal: an instance without Redis continues to serve its clients. The other instances drop its users after a
+/// lease, and all counts are right when the connection is back. Method: one proxy blocks until the store has
+/// dropped the instance.
 async fn cut_off(stage: &mut Stage, mode: Mode) {
     stage.begin();
     stage.seats[0].proxy.set(mode);
@@ -147,15 +148,15 @@ async fn cut_off(stage: &mut Stage, mode: Mode) {
     stage.seats[0].proxy.set(Mode::Pass);
 }
 
-/// Goal: connections that died without a word are found out. Method: those of one instance carry nothing any
-/// more, for good, while new ones work.
+/// Goal: an instance notices that its connections are dead although they are open. Method: the connections of one
+/// instance never carry a byte again, while new ones work.
 fn forgotten(stage: &mut Stage) {
     stage.begin();
     stage.seats[0].proxy.set(Mode::Forget);
 }
 
-/// Goal: nobody dies of a network that is down for all. Method: no byte passes for longer than two leases; the
-/// instances come back one after the other, within a heartbeat.
+/// Goal: an outage of the network for all instances ends no lease wrongly. Method: no byte passes for longer than
+/// two leases. The instances come back one after the other, within a heartbeat.
 async fn all_cut_off(stage: &mut Stage) {
     stage.begin();
     stage.set_all(Mode::Hold);
@@ -166,7 +167,7 @@ async fn all_cut_off(stage: &mut Stage) {
     }
 }
 
-/// Goal: a lost subscription costs nothing that is seen. Method: kill all of them, three times, each time once
+/// Goal: a lost subscription has no visible effect. Method: kill all subscriptions three times, each time after
 /// all are there again.
 async fn subscriptions_killed(stage: &mut Stage) {
     stage.begin();
@@ -182,8 +183,8 @@ async fn subscriptions_killed(stage: &mut Stage) {
     }
 }
 
-/// Goal: a subscription that delivers nothing is found out. Method: no subscription does, until each instance
-/// has subscribed anew.
+/// Goal: an instance notices that its subscription delivers nothing. Method: no subscription delivers, until every
+/// instance has subscribed again.
 async fn deaf(stage: &mut Stage) {
     stage.begin();
     stage.set_all(Mode::Deaf);
@@ -191,8 +192,8 @@ async fn deaf(stage: &mut Stage) {
     stage.set_all(Mode::Pass);
 }
 
-/// Goal: Redis throwing out a slow subscriber costs nothing that is seen. Method: a message greater than the
-/// limit of their buffers.
+/// Goal: when Redis disconnects a slow subscriber, this has no visible effect. Method: publish a message larger
+/// than the limit of the subscribers' buffers.
 async fn overflow(stage: &mut Stage) {
     stage.begin();
     let huge = "x".repeat(8 << 20);
@@ -200,9 +201,9 @@ async fn overflow(stage: &mut Stage) {
     all_subscribe_anew(stage).await;
 }
 
-/// Goal: it is the new subscription that closes the gap, not only the next heartbeat, which is far away here.
-/// Method: when nobody has anything to report, somebody joins while no subscription delivers; then all connections
-/// are cut, and may come back.
+/// Goal: a new subscription closes the gap at once, and does not need the next heartbeat, which is far away here.
+/// Method: wait until no instance has anything to report. A client joins while no subscription delivers. Then all
+/// connections are cut, and may reconnect.
 async fn gap(stage: &mut Stage) {
     stage.stop_churn().await;
     nobody_reports(stage).await;
@@ -227,7 +228,8 @@ async fn gap(stage: &mut Stage) {
     stage.set_all(Mode::Pass);
 }
 
-/// Waits until no report has been sent for a while: one under way would be tried again, and its reply tells all.
+/// Waits until no report has been sent for a while. A report under way would be tried again, and its reply would
+/// contain the count.
 async fn nobody_reports(stage: &Stage) {
     let mut before = -1.0;
     eventually("nobody reports", async || {
@@ -254,8 +256,8 @@ async fn all_subscribe_anew(stage: &Stage) {
     }
 }
 
-/// Goal: anybody may publish on the channel, and nobody is misled for long by what is no announcement.
-/// Method: messages that are not quite announcements, again and again while people come and go.
+/// Goal: other programs may publish on the channel, and invalid messages mislead no instance for long. Method:
+/// messages that are almost announcements, repeatedly, while clients join and leave.
 async fn rubbish(stage: &mut Stage) {
     stage.begin();
     for _ in 0..3 {

@@ -1,4 +1,4 @@
-//! Faults of Redis: it ends, forgets, sleeps, is full, or is busy with something else.
+//! Faults of Redis: it ends, loses data, stops, is full, or is busy with something else.
 
 use std::time::{Duration, Instant};
 
@@ -19,7 +19,7 @@ use crate::{
     stage::{INSTANCES, Setup, Stage},
 };
 
-/// Redis keeps all that was written, also through kill -9.
+/// Redis keeps everything that was written, even through kill -9.
 pub(super) const APPEND_ONLY: Setup = Setup {
     redis: &["--appendonly", "yes", "--appendfsync", "everysec"],
     settings: &[],
@@ -27,7 +27,7 @@ pub(super) const APPEND_ONLY: Setup = Setup {
     patch: None,
 };
 
-/// All of them.
+/// All rows about Redis.
 pub(super) fn rows() -> Vec<Row> {
     [restarts(), failovers(), sleeps(), trouble()].concat()
 }
@@ -152,8 +152,8 @@ fn trouble() -> Vec<Row> {
     ]
 }
 
-/// Goal: an outage costs nobody a right number. Method: kill -9 of Redis, and its start once all instances
-/// have noticed.
+/// Goal: during an outage of Redis no displayed count becomes wrong. Method: kill -9 of Redis. Start it again
+/// after all instances have noticed.
 async fn outage(stage: &mut Stage) {
     stage.begin();
     stage.redis().kill_9();
@@ -161,16 +161,16 @@ async fn outage(stage: &mut Stage) {
     stage.redis().restart();
 }
 
-/// Goal: old data is found out. Method: a snapshot; then people come and go; Redis is killed and returns with
-/// the snapshot.
+/// Goal: old data is noticed and corrected. Method: take a snapshot. Then clients join and leave, Redis is killed,
+/// and it starts again with the snapshot.
 async fn old_snapshot(stage: &mut Stage) {
     stage.redis_client.send(&["SAVE"]).await.expect("a snapshot");
     stage.visits_pass(15).await;
     outage(stage).await;
 }
 
-/// Goal: an outage during the recovery from another. Method: Redis is killed again as soon as it has answered
-/// a report.
+/// Goal: a second outage during the recovery from the first one is survived. Method: kill Redis again as soon as
+/// it has answered a report.
 async fn two_outages(stage: &mut Stage) {
     outage(stage).await;
     eventually("Redis counts again", async || match stage.redis_client.instances().await?.len() {
@@ -183,30 +183,31 @@ async fn two_outages(stage: &mut Stage) {
     stage.redis().restart();
 }
 
-/// Goal: a replica takes over, and nobody's number is lost. Method: kill -9 of the primary; the fault is over when
-/// the sentinels name another.
+/// Goal: when a replica takes over, no count is lost. Method: kill -9 of the primary. The fault ends when the
+/// sentinels name another.
 async fn failover_after_a_death(stage: &mut Stage) {
     stage.begin();
     stage.set().server_mut(0).kill_9();
     another_is_named(stage).await;
 }
 
-/// Goal: a replica that has missed something is found out like old data. Method: people come and go while the
-/// replicas hear nothing, then the same.
+/// Goal: a replica that missed changes is treated like old data. Method: clients join and leave while the replicas
+/// receive nothing. Then the primary is killed.
 async fn failover_to_the_past(stage: &mut Stage) {
     stage.set().hold_replicas_back(0);
     stage.visits_pass(15).await;
     failover_after_a_death(stage).await;
 }
 
-/// Goal: the old primary, which takes reports for a while, misleads nobody. Method: order a failover.
+/// Goal: the old primary, which accepts reports for a while, misleads no instance. Method: order a failover.
 async fn planned_failover(stage: &mut Stage) {
     stage.begin();
     stage.set().order_failover();
     another_is_named(stage).await;
 }
 
-/// The times of the rows begin here: how long sentinels take is their setting.
+/// Waits until the sentinels name another primary. The bounds begin here, because the settings of the sentinels
+/// decide how long that takes.
 async fn another_is_named(stage: &mut Stage) {
     let set = stage.set();
     let (new, _) = eventually("the sentinels name another primary", async || {
@@ -216,20 +217,20 @@ async fn another_is_named(stage: &mut Stage) {
     stage.redis_client = RedisClient::new(&set.server(new).url());
 }
 
-/// Goal: an operator's mistake shows nobody too small a number. Method: FLUSHALL.
+/// Goal: the mistake of an operator makes no displayed count too small. Method: FLUSHALL.
 async fn flush(stage: &mut Stage) {
     stage.begin();
     stage.redis_client.send(&["FLUSHALL"]).await.expect("Redis runs");
 }
 
-/// Goal: the same when instances report a heartbeat apart, and so at different times after it. Method: nobody
-/// comes or goes.
+/// Goal: the same as [`flush`] when instances report a heartbeat apart, at different times after it. Method: no
+/// client joins or leaves.
 async fn flush_in_a_quiet_moment(stage: &mut Stage) {
     stage.stop_churn().await;
     flush(stage).await;
 }
 
-/// Goal: a Redis that answers nothing for a while is nobody's death. Method: SIGSTOP, which leaves all
+/// Goal: a Redis that does not answer for a while ends no lease wrongly. Method: SIGSTOP, which leaves all
 /// connections open.
 async fn stop(stage: &mut Stage, length: Duration) {
     stage.begin();
@@ -238,8 +239,8 @@ async fn stop(stage: &mut Stage, length: Duration) {
     stage.redis().cont();
 }
 
-/// Goal: the same for a Redis that holds its clients up by itself. Method: CLIENT PAUSE; the fault is over
-/// when Redis answers somebody again.
+/// Goal: the same as [`stop`] for a Redis that delays its clients by itself. Method: CLIENT PAUSE. The fault ends
+/// when Redis answers again.
 async fn pause(stage: &mut Stage, length: Duration) {
     let milliseconds = length.as_millis().to_string();
     stage.begin();
@@ -248,8 +249,8 @@ async fn pause(stage: &mut Stage, length: Duration) {
     sleep(length.saturating_sub(started.elapsed())).await;
 }
 
-/// Goal: somebody else's endless script is an outage like any other. Method: run one, wait until all have
-/// noticed, kill it.
+/// Goal: an endless script of another program is an outage like any other. Method: run one, wait until all
+/// instances have noticed, and kill it.
 async fn busy(stage: &mut Stage) {
     stage.begin();
     let endless = stage.redis_client.clone();
@@ -262,8 +263,8 @@ async fn busy(stage: &mut Stage) {
     assert!(killed.is_err(), "{killed:?}");
 }
 
-/// Goal: a Redis that is out of memory goes on counting. Method: the least limit there is, while people come
-/// and go.
+/// Goal: counting continues when Redis is out of memory. Method: the smallest possible limit, while clients join
+/// and leave.
 async fn out_of_memory(stage: &mut Stage) {
     stage.begin();
     let set = async |limit| stage.redis_client.send(&["CONFIG", "SET", "maxmemory", limit]).await;
@@ -274,8 +275,8 @@ async fn out_of_memory(stage: &mut Stage) {
     set("0").await.expect("no limit");
 }
 
-/// Goal: no jump of the clock is anybody's death or makes ghosts immortal. Method: the script adds an offset to
-/// TIME; it jumps twice while people come and go.
+/// Goal: no clock jump ends a live lease or keeps a dead one. Method: the script adds an offset to TIME. It jumps
+/// twice while clients join and leave.
 async fn clock_jumps(stage: &mut Stage, milliseconds: i64) {
     stage.begin();
     for jumps in 1..=2 {
@@ -285,8 +286,8 @@ async fn clock_jumps(stage: &mut Stage, milliseconds: i64) {
     }
 }
 
-/// Goal: evicted keys are made good like lost ones. Method: others fill Redis under allkeys-random until each
-/// of our keys was evicted at least once.
+/// Goal: evicted keys are restored like lost ones. Method: another program fills Redis under allkeys-random until
+/// each of our keys was evicted at least once.
 async fn eviction(stage: &mut Stage) {
     stage.begin();
     let send = async |words: &[&str]| stage.redis_client.send(words).await.expect("Redis runs");

@@ -1,4 +1,4 @@
-//! People who write into our keys.
+//! Faults made by people who write into the keys of headcount.
 
 use headcount_testkit::redis_client::{CONNECTIONS, KEY};
 
@@ -9,12 +9,12 @@ use crate::{
     stage::Stage,
 };
 
-/// All of them.
+/// All rows about tampering.
 pub(super) fn rows() -> Vec<Row> {
     [public_key(), lost_parts(), edited_parts()].concat()
 }
 
-/// The clients' numbers do not come from it: they see nothing.
+/// Clients see no effect, because their counts do not come from this key.
 fn public_key() -> Vec<Row> {
     let nothing_seen = |row| Row { sees: Sees::Nothing, ..row };
     vec![
@@ -33,7 +33,7 @@ fn public_key() -> Vec<Row> {
     ]
 }
 
-/// What is lost is marked, and estimates stand in.
+/// A lost part is marked, and estimates replace it.
 fn lost_parts() -> Vec<Row> {
     let lost = |name, fault, play| row(name, fault, Bound::LEASE_AND_2_HEARTBEATS, play);
     vec![
@@ -67,7 +67,7 @@ fn lost_parts() -> Vec<Row> {
     ]
 }
 
-/// Nobody can tell a wrong number from a right one before it is recounted.
+/// A wrong number looks like a right one until it is recounted.
 fn edited_parts() -> Vec<Row> {
     let edited =
         |name, fault, bound, play| Row { sees: Sees::Anything, ..row(name, fault, bound, play) };
@@ -100,8 +100,8 @@ pub(super) const SEQUENCE: &str = "{currentUsers}:sequence";
 pub(super) const LEASES: &str = "{currentUsers}:leases";
 pub(super) const META: &str = "{currentUsers}:meta";
 
-/// Goal: what a hand writes into our keys is found out and put right. Method: these commands in one
-/// transaction, which no report comes between.
+/// Goal: a manual change of the keys is noticed and corrected. Method: these commands in one
+/// transaction, so that no report runs between them.
 async fn write(stage: &mut Stage, commands: &[&[&str]]) {
     stage.begin();
     stage.redis_client.transact(commands).await.expect("Redis runs");
