@@ -1,4 +1,4 @@
-//! What an instance may expect of any store.
+//! What an instance may expect of every store.
 
 use std::time::{Duration, Instant};
 
@@ -14,10 +14,10 @@ use rstest::rstest;
 
 use crate::setup::{Backend, Instance, SOON, Subject, next};
 
-/// A lease that ends within a test, and is long for a busy machine.
+/// A lease that ends within a test, and is still long enough for a busy machine.
 const SHORT: Duration = Duration::from_millis(300);
 
-/// Goal: the reply says all that a reporter needs. Method: the first report of the first instance.
+/// Goal: the reply contains all that a reporter needs. Method: the first report of the first instance.
 #[rstest]
 #[case::embedded(Backend::Embedded)]
 #[case::redis(Backend::Redis)]
@@ -32,7 +32,7 @@ async fn first_report_is_acknowledged(#[case] backend: Backend) {
     assert_eq!((reply.reaped, reply.repaired), (0, 0));
 }
 
-/// Goal: the count is the sum of the newest reports. Method: two instances, up and down.
+/// Goal: the count is the sum of the newest reports. Method: two instances report larger and smaller counts.
 #[rstest]
 #[case::embedded(Backend::Embedded)]
 #[case::redis(Backend::Redis)]
@@ -50,7 +50,8 @@ async fn count_is_the_sum(#[case] backend: Backend) {
     assert_eq!((reply.count.users, reply.stored_sequence), (8, Sequence(1)));
 }
 
-/// Goal: revisions grow with every change and with nothing else. Method: the same count twice, then another.
+/// Goal: the revision grows with every change of the count, and never otherwise. Method: report the same
+/// count twice, then another.
 #[rstest]
 #[case::embedded(Backend::Embedded)]
 #[case::redis(Backend::Redis)]
@@ -64,7 +65,7 @@ async fn revisions_grow_with_changes_alone(#[case] backend: Backend) {
     assert_eq!(a.report(&*subject.store).await.count.revision, Revision(first.revision.0 + 1));
 }
 
-/// Goal: a report that is late or comes twice changes nothing. Method: send one after a newer one, twice.
+/// Goal: a report that is late or repeated changes nothing. Method: send one after a newer one, twice.
 #[rstest]
 #[case::embedded(Backend::Embedded)]
 #[case::redis(Backend::Redis)]
@@ -83,7 +84,8 @@ async fn late_and_repeated_reports_are_fenced(#[case] backend: Backend) {
     }
 }
 
-/// Goal: whoever says farewell is gone at once and stays gone. Method: a farewell, then a late report.
+/// Goal: an instance that sends a farewell leaves the count at once, and stays out. Method: a farewell, then
+/// a late report.
 #[rstest]
 #[case::embedded(Backend::Embedded)]
 #[case::redis(Backend::Redis)]
@@ -100,7 +102,8 @@ async fn farewell_is_final(#[case] backend: Backend) {
     assert_eq!(b.report(&*subject.store).await.count.users, 1);
 }
 
-/// Goal: a dead instance is counted until its lease ends, and no longer. Method: one reports on.
+/// Goal: a dead instance is counted until its lease ends, and no longer. Method: one of two instances stops
+/// reporting.
 #[rstest]
 #[case::embedded(Backend::Embedded)]
 #[case::redis(Backend::Redis)]
@@ -116,7 +119,8 @@ async fn the_dead_leave_with_their_lease(#[case] backend: Backend) {
     assert_eq!((reply.instances, reply.reaped), (1, 1));
 }
 
-/// Goal: many deaths do not hold a store up. Method: more die than one call may reap, counted call by call.
+/// Goal: many deaths at once do not block a store. Method: more instances die than one call may remove. The
+/// count is checked after every call.
 #[rstest]
 #[case::embedded(Backend::Embedded)]
 #[case::redis(Backend::Redis)]
@@ -142,8 +146,8 @@ async fn reaping_is_bounded(#[case] backend: Backend) {
     assert_eq!((last.count.users, last.reaped, reaped), (1, 0, REAPED_MAX + 40));
 }
 
-/// Goal: a store that knows less than a reporter is recovering, for one lease, and goes on above what was
-/// seen. Method: a reporter that has seen revision 40.
+/// Goal: a store that knows less than a reporter is recovering for one lease, and continues with higher
+/// revisions than were seen. Method: a reporter that has seen revision 40.
 #[rstest]
 #[case::embedded(Backend::Embedded)]
 #[case::redis(Backend::Redis)]
@@ -159,7 +163,8 @@ async fn a_store_that_forgot_recovers(#[case] backend: Backend) {
     assert_eq!(reply.count, Count { users: 3, revision: Revision(42), recovering: false });
 }
 
-/// Goal: a revision that stands for another count than was seen is not trusted. Method: such a reporter.
+/// Goal: a revision with another count than the reporter has seen is not trusted. Method: a report with such
+/// a revision.
 #[rstest]
 #[case::embedded(Backend::Embedded)]
 #[case::redis(Backend::Redis)]
@@ -173,8 +178,8 @@ async fn a_reused_revision_is_noticed(#[case] backend: Backend) {
     assert!(reply.count.recovering && reply.count.supersedes(&held), "{reply:?}");
 }
 
-/// Goal: announcements come in order, each subscriber's last one is the newest, and they are marked like
-/// replies. Method: two subscribers, some changes, then a recovery.
+/// Goal: announcements arrive in order, the last one is the newest for every subscriber, and they are marked
+/// like replies. Method: two subscribers, some changes, then a recovery.
 #[rstest]
 #[case::embedded(Backend::Embedded)]
 #[case::redis(Backend::Redis)]
@@ -202,8 +207,9 @@ async fn announcements_follow_the_count(#[case] backend: Backend) {
     }
 }
 
-/// Goal: what is not worth a message now goes out later, by anybody's report. Method: a hundred instances,
-/// which allow an announcement each 25 ms, change at once; then one reports on without a change.
+/// Goal: a change that is not announced now is announced later, with the report of any instance. Method: a
+/// hundred instances, which allow an announcement every 25 ms, change at once. Then one continues to report
+/// without a change.
 #[rstest]
 #[case::embedded(Backend::Embedded)]
 #[case::redis(Backend::Redis)]
@@ -233,7 +239,7 @@ async fn announcements_are_paced_and_none_is_lost(#[case] backend: Backend) {
     while next(&mut announcements).await.unwrap().unwrap() != last {}
 }
 
-/// Goal: a report out of range is refused and changes nothing. Method: one for each bound.
+/// Goal: a report out of range is refused and changes nothing. Method: one report for each bound.
 #[rstest]
 #[case::embedded(Backend::Embedded)]
 #[case::redis(Backend::Redis)]
@@ -260,7 +266,7 @@ async fn reports_out_of_range_are_refused(#[case] backend: Backend) {
     assert_eq!(subject.store.report(great).await.unwrap().count.users, LOCAL_MAX);
 }
 
-/// Goal: operators see who is alive. Method: two live instances, one that left.
+/// Goal: operators see which instances are alive. Method: two live instances, and one that has left.
 #[rstest]
 #[case::embedded(Backend::Embedded)]
 #[case::redis(Backend::Redis)]
@@ -285,12 +291,13 @@ async fn roster_lists_the_living(#[case] backend: Backend) {
     }
 }
 
-/// One step of a history: who, with which sequence, what count, what it has seen, and which kind.
+/// One step of a history: the instance, its sequence, its count, what it has seen, and the kind of the
+/// report.
 type Step = (usize, u64, u64, (u64, u64), u8);
 
-/// Goal: both stores are one and the same to an instance. Method: the same random histories of late,
-/// repeated, forgetful and parting reports to both; every reply must be the same, and the count be that of
-/// each one's newest report.
+/// Goal: both stores give the same replies. Method: send the same random histories of late, repeated,
+/// forgetful and final reports to both. Every reply must be the same, and the count must be the sum of the
+/// newest reports.
 #[tokio::test(flavor = "multi_thread", worker_threads = 1)]
 async fn both_stores_give_the_same_replies() {
     let histories = proptest::collection::vec(
@@ -328,7 +335,7 @@ async fn replies_are_the_same(history: Vec<Step>) -> Result<(), TestCaseError> {
         };
         let one = embedded.store.report(report).await.unwrap();
         let mut other = redis.store.report(report).await.unwrap();
-        // By their clocks, which are not the same, they may announce at different steps.
+        // Their clocks differ, so they may announce at different steps.
         other.announced = one.announced;
         if sequence > newest[who].0 {
             newest[who] = (sequence, if kind == ReportKind::Farewell { 0 } else { users });

@@ -1,4 +1,4 @@
-//! How the Redis store takes what happens to real servers.
+//! How the Redis store handles faults of real servers.
 
 use std::{
     thread,
@@ -27,7 +27,7 @@ fn run(connection: &mut Connection, command: &str) {
     command.arg(words.collect::<Vec<_>>()).exec(connection).unwrap();
 }
 
-/// The ids of all clients but this one.
+/// The ids of all clients except this one.
 fn clients(connection: &mut Connection) -> Vec<u64> {
     let own: u64 = redis::cmd("CLIENT").arg("ID").query(connection).unwrap();
     let list: String = redis::cmd("CLIENT").arg("LIST").query(connection).unwrap();
@@ -35,7 +35,7 @@ fn clients(connection: &mut Connection) -> Vec<u64> {
     list.lines().filter_map(id).filter(|&id| id != own).collect()
 }
 
-/// Goal: a server that lost its scripts is nothing to worry about. Method: flush them between reports.
+/// Goal: a server that lost its scripts gets them again, without an error. Method: flush them between reports.
 #[tokio::test]
 async fn lost_scripts_are_loaded_again() {
     let server = RedisServer::start(&[]);
@@ -46,8 +46,8 @@ async fn lost_scripts_are_loaded_again() {
     assert_eq!(a.report(&store).await.count.users, 1);
 }
 
-/// Goal: a key of another type does not stop reports. Method: a list in place of each key, and a reader that
-/// only looks.
+/// Goal: a key of another type does not stop reports. Method: a list replaces each key in turn. A reader, which does
+/// not repair, is tried too.
 #[rstest]
 #[case::public("currentUsers", true)]
 #[case::connections("{currentUsers}:connections", true)]
@@ -70,8 +70,8 @@ async fn wrong_types_are_put_right(#[case] key: &str, #[case] read_by_roster: bo
     assert_eq!((roster.users, roster.instances.len()), (3, 1));
 }
 
-/// Goal: after a failover the address is resolved anew. Method: make the server a replica; the connection
-/// that said so must be gone, and a new one work when the server is a primary again.
+/// Goal: after a failover the address is resolved again. Method: make the server a replica. The connection that
+/// reported this must be closed, and a new one must work when the server is a primary again.
 #[tokio::test]
 async fn a_replica_is_left() {
     let server = RedisServer::start(&[]);
@@ -92,8 +92,8 @@ async fn a_replica_is_left() {
     assert_eq!(a.report(&store).await.count.users, 3);
 }
 
-/// Goal: a server that takes no writes for now is told from one that is away. Method: settings that make it
-/// refuse, then take them back.
+/// Goal: the error for a server that temporarily accepts no writes differs from that for an unreachable one. Method:
+/// settings that make it refuse, which are then reset.
 #[rstest]
 #[case::too_few_replicas(
     "CONFIG SET min-replicas-to-write 1",
@@ -114,7 +114,7 @@ async fn refusals_pass(#[case] begin: &str, #[case] end: &str) {
     assert_eq!(a.report(&store).await.count.users, 3);
 }
 
-/// Goal: a server out of memory still takes reports. Method: a limit of one byte, before the first report.
+/// Goal: a server that is out of memory still accepts reports. Method: a limit of one byte, before the first report.
 #[tokio::test]
 async fn reports_need_no_memory() {
     let server = RedisServer::start(&["--maxmemory", "1", "--maxmemory-policy", "noeviction"]);
@@ -122,7 +122,7 @@ async fn reports_need_no_memory() {
     assert_eq!(Instance::new(3).report(&store).await.count.users, 3);
 }
 
-/// Goal: a script of somebody else that does not end is a refusal. Method: run one, and kill it afterwards.
+/// Goal: an endless script of another program is reported as a refusal. Method: run one, and kill it afterwards.
 #[tokio::test]
 async fn a_busy_server_refuses() {
     let server = RedisServer::start(&["--lua-time-limit", "20"]);
@@ -142,8 +142,8 @@ async fn a_busy_server_refuses() {
     assert_eq!(a.report_until_answered(&store).await.count.users, 3);
 }
 
-/// Goal: a server that stands still costs one lease and no more, and what it executes late does no harm.
-/// Method: stop its process for two reports, and let it go on.
+/// Goal: a stopped server costs one lease of waiting and no more, and the commands that it runs late do no harm.
+/// Method: stop its process for two reports, and continue it.
 #[tokio::test]
 async fn a_stopped_server_is_a_timeout() {
     let server = RedisServer::start(&[]);
@@ -165,8 +165,8 @@ async fn a_stopped_server_is_a_timeout() {
     assert_eq!(a.report_until_answered(&store).await.count.users, 4);
 }
 
-/// Goal: a reply that does not come in time costs one lease and the connection. Method: pause all commands
-/// while a report is under way, since a pause before would be found by the check of the connection.
+/// Goal: a reply that is late costs one lease of waiting and the connection. Method: pause all commands while a report
+/// is under way. An earlier pause would be noticed by the check of the connection.
 #[tokio::test]
 async fn a_pause_is_a_timeout() {
     let server = RedisServer::start(&[]);
@@ -186,7 +186,7 @@ async fn a_pause_is_a_timeout() {
     assert_eq!(a.report(&store).await.count.users, 3);
 }
 
-/// Goal: a server that is away is unreachable, at once, and used again when it is back. Method: kill it, then
+/// Goal: a dead server is reported as unreachable at once, and is used again when it is back. Method: kill it, then
 /// start it on the same port.
 #[tokio::test]
 async fn a_killed_server_is_unreachable() {
@@ -208,7 +208,7 @@ async fn a_killed_server_is_unreachable() {
     assert!(reply.count.recovering && reply.count.users == 3, "{reply:?}");
 }
 
-/// Goal: a subscription that is cut says so by its end. Method: the server kills it.
+/// Goal: the stream of a subscription that is cut ends. Method: the server kills its connection.
 #[tokio::test]
 async fn a_killed_subscription_ends() {
     let server = RedisServer::start(&[]);
@@ -218,7 +218,8 @@ async fn a_killed_subscription_ends() {
     assert!(next(&mut announcements).await.is_none());
 }
 
-/// Goal: a message of somebody else does not end the subscription. Method: nonsense between two counts.
+/// Goal: an invalid message of another program does not end the subscription. Method: publish nonsense between two
+/// counts.
 #[tokio::test]
 async fn nonsense_on_the_channel_is_skipped() {
     let server = RedisServer::start(&[]);
@@ -233,8 +234,8 @@ async fn nonsense_on_the_channel_is_skipped() {
     assert_eq!(next(&mut announcements).await.unwrap().unwrap(), count);
 }
 
-/// Goal: an unwanted client is told so, and its credentials are told to nobody. Method: no password, a wrong
-/// one, a user who may not run scripts, and one who may not read the channel.
+/// Goal: every kind of denial has its own message, and no message contains the credentials. Method: no password, a
+/// wrong one, a user that may not run scripts, and one that may not read the channel.
 #[rstest]
 #[case::no_password("")]
 #[case::wrong_password("margaret:hunter3@")]
@@ -266,9 +267,9 @@ async fn denials_are_told_apart_and_quote_nothing(#[case] credentials: &str) {
     assert_eq!(Instance::new(3).report(&with("margaret:hunter2@")).await.count.users, 3);
 }
 
-/// Goal: what a user may not do is said as a denial, whatever it is, costs no key, and passes with the permission.
-/// Method: users who lack one command after the other, of which the server has forgotten the script; then an audit,
-/// which is what an instance asks for after a denial.
+/// Goal: a missing permission of any kind is reported as a denial, costs no key, and has no effect once the permission
+/// is there. Method: users that lack one command after the other, on a server that has lost the script. Then an audit,
+/// which an instance requests after a denial.
 #[tokio::test]
 async fn missing_permissions_cost_nothing() {
     let server = RedisServer::start(&[]);
@@ -299,8 +300,8 @@ async fn missing_permissions_cost_nothing() {
     assert!(matches!(denied, Some(StoreError::Denied(_))), "{denied:?}");
 }
 
-/// Goal: a slot of a Redis Cluster that is on the move, or that nobody serves, is a refusal and costs no key. Method: two
-/// nodes; the slot begins to move while one of the keys is not there any more, then is nobody's, then stays.
+/// Goal: a slot of a Redis Cluster that is migrating, or that no node serves, is reported as a refusal and costs no
+/// key. Method: two nodes. The slot begins to migrate while one of the keys is missing, then has no node, then stays.
 #[tokio::test]
 async fn a_slot_on_the_move_costs_nothing() {
     let node = || {
@@ -337,8 +338,9 @@ async fn a_slot_on_the_move_costs_nothing() {
     assert_eq!(a.report_until_answered(&store).await.count.users, 3);
 }
 
-/// Goal: clusters that share a channel, by number of a database or by mistake, are told apart, whatever their keys
-/// hold. Method: three stores on one channel, in two databases and under two keys; each hears all that is published.
+/// Goal: clusters that share a channel, by a database number or by mistake, ignore each other's announcements, whatever
+/// their keys contain. Method: three stores on one channel, in two databases and under two keys. Each receives all that
+/// is published.
 #[tokio::test]
 async fn announcements_of_others_are_told_apart() {
     let server = RedisServer::start(&[]);
@@ -373,7 +375,7 @@ async fn announcements_of_others_are_told_apart() {
     }
 }
 
-/// Looks until it is so.
+/// Polls until the condition holds.
 async fn until(mut holds: impl FnMut() -> bool) {
     let deadline = Instant::now() + SOON;
     while !holds() {

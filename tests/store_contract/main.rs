@@ -1,5 +1,6 @@
-//! What every store must do, tried on both of them; what the script of the Redis store must do, under virtual
-//! time and with each of its rules broken in turn; and how the Redis store takes the faults of a real server.
+//! What every store must do, tested on both stores. What the script of the Redis store must do, tested under
+//! virtual time and with each of its rules broken in turn. How the Redis store handles faults of a real
+//! server.
 
 #![allow(
     clippy::unwrap_used,

@@ -1,5 +1,5 @@
-//! The report script by itself, on a real server and under virtual time: every rule of it has a case that
-//! fails without the rule, and a table of scripts with one rule changed each proves it.
+//! The report script by itself, on a real server and under virtual time. Every rule has a case that fails
+//! without it, and a table of scripts with one changed rule proves that.
 
 mod cases;
 mod machine;
@@ -11,11 +11,11 @@ use stage::{Case, Stage};
 
 const SOURCE: &str = include_str!("../../src/store/report.lua");
 
-/// What reads the time in the script, and what stands there under virtual time.
+/// The expression that reads the time in the script, and its replacement under virtual time.
 const REAL_TIME: &str = "redis.call('TIME')";
 const VIRTUAL_TIME: &str = "{ math.floor(ARGV[10] / 1000), ARGV[10] % 1000 * 1000 }";
 
-/// Replaces what must occur exactly once.
+/// Replaces a text that must occur exactly once.
 fn replace_once(source: &str, from: &str, to: &str) -> String {
     assert_eq!(source.matches(from).count(), 1, "not exactly once in report.lua: {from}");
     source.replace(from, to)
@@ -26,7 +26,7 @@ fn named(name: &str) -> &'static Case {
     case.unwrap_or_else(|| panic!("no case is named {name}"))
 }
 
-/// Goal: the script keeps its rules. Method: play every case, then name all that failed.
+/// Goal: the script follows all its rules. Method: play every case, then list all that failed.
 #[test]
 fn the_script_keeps_every_rule() {
     let server = RedisServer::start(&[]);
@@ -38,8 +38,7 @@ fn the_script_keeps_every_rule() {
     assert!(failed.is_empty(), "{failed:#?}");
 }
 
-/// Goal: the cases would notice a broken rule. Method: break one rule each time, and play the case that is
-/// there for it.
+/// Goal: the cases notice every broken rule. Method: break one rule at a time, and play its case.
 #[test]
 fn every_rule_has_a_case_that_misses_it() {
     let server = RedisServer::start(&[]);

@@ -1,5 +1,5 @@
-//! The Redis store behind sentinels, each of which is alone and made to name a certain server: whom it believes,
-//! what it tells them, and what it does when they change their mind.
+//! The Redis store with sentinels, each of which runs alone and is made to name a certain server. The tests check which
+//! sentinel the store believes, and what it does when a sentinel names another server.
 
 use std::time::{Duration, Instant};
 
@@ -17,10 +17,10 @@ use tokio::{
 
 use crate::setup::{Instance, SOON, next, redis_store, within};
 
-/// Short enough for the store to look for another primary several times a second.
+/// A lease so short that the store looks for another primary several times a second.
 const LEASE: Duration = Duration::from_secs(2);
 
-/// Long enough for connections to take a second.
+/// A lease long enough for connections that take a second.
 const PATIENT_LEASE: Duration = Duration::from_secs(20);
 
 fn store_by(sentinels: &[&Sentinel]) -> RedisStore {
@@ -49,7 +49,7 @@ fn pause_writes(server: &RedisServer) {
     pause.arg(&["PAUSE", "60000", "WRITE"]).exec(&mut server.connection()).unwrap();
 }
 
-/// Waits until a command is held back by a pause.
+/// Waits until a pause holds a command back.
 async fn until_one_is_held(server: &RedisServer) {
     let deadline = Instant::now() + SOON;
     let mut clients = deadpool_redis::redis::cmd("INFO");
@@ -65,9 +65,9 @@ async fn report(store: &RedisStore, instance: &mut Instance) {
     instance.report_until_answered(store).await;
 }
 
-/// Goal: a sentinel that missed a failover leads nobody back. Method: two servers that both are primaries; the
-/// sentinel with the older configuration, listed first, names one, and the one with the newer the other. Once at
-/// the newer's, all connections are cut again and again, at last with only the stale sentinel left.
+/// Goal: a sentinel that missed a failover does not lead an instance back. Method: two servers are both primaries. The
+/// sentinel with the older configuration, listed first, names one, and the newer sentinel names the other. Once the
+/// instance uses the newer primary, all connections are cut repeatedly, at last with only the stale sentinel left.
 #[tokio::test]
 async fn the_newer_configuration_wins() {
     let [old, new] = [RedisServer::start(&[]), RedisServer::start(&[])];
@@ -76,7 +76,7 @@ async fn the_newer_configuration_wins() {
     let store = store_by(&[&stale, &current]);
     let mut a = Instance::new(3);
     let deadline = Instant::now() + SOON;
-    // While one of them is still starting, the other's word is all there is.
+    // While one sentinel is still starting, only the other one answers.
     while users_on(&new) != Some(3) {
         assert!(Instant::now() < deadline, "the newer configuration is not believed");
         a.report_until_answered(&store).await;
@@ -94,9 +94,9 @@ async fn the_newer_configuration_wins() {
     }
 }
 
-/// Goal: a new primary that is slow to answer is not given up for the former one, which is alive and quick. Method: two
-/// servers that both are primaries; the newer configuration's is behind a proxy that connects nobody through before the
-/// other one has been asked for its role.
+/// Goal: a new primary that is slow to answer is not given up for the former one, which is alive and fast. Method: two
+/// servers are both primaries. The newer one is behind a proxy that accepts no connection before the other one was
+/// asked for its role.
 #[tokio::test]
 async fn a_new_primary_that_is_slow_is_waited_for() {
     let [old, new] = [RedisServer::start(&[]), RedisServer::start(&[])];
@@ -117,7 +117,7 @@ async fn a_new_primary_that_is_slow_is_waited_for() {
                     tokio::time::sleep(Duration::from_millis(5)).await;
                 }
                 let mut server = TcpStream::connect(("127.0.0.1", port)).await.unwrap();
-                // It ends with an error when either side is cut off.
+                // It ends with an error when either side is cut.
                 let _ = copy_bidirectional(&mut client, &mut server).await;
             });
         }
@@ -141,9 +141,8 @@ async fn until_it_answers(port: u16) {
     }
 }
 
-/// Goal: when another primary is named, a call that waits for the old one is given up, a subscription to it ends,
-/// and everything goes on at the new one. Method: the old primary holds a report back; then its sentinel names
-/// another server.
+/// Goal: when another primary is named, a waiting call to the old one is given up, a subscription to it ends, and the
+/// new one is used. Method: the old primary holds a report back. Then its sentinel names another server.
 #[tokio::test]
 async fn calls_and_subscriptions_leave_a_primary_that_is_replaced() {
     let [old, new] = [RedisServer::start(&[]), RedisServer::start(&[])];
@@ -153,7 +152,7 @@ async fn calls_and_subscriptions_leave_a_primary_that_is_replaced() {
     report(&store, &mut a).await;
     let mut announcements = store.subscribe().await.unwrap();
 
-    // A pause that spares PING: the report gets through to the server and is held there.
+    // A pause that does not affect PING: the report reaches the server and is held there.
     pause_writes(&old);
     let rename_meanwhile = async {
         until_one_is_held(&old).await;
@@ -175,8 +174,8 @@ async fn calls_and_subscriptions_leave_a_primary_that_is_replaced() {
     assert_eq!(next(&mut announcements).await.unwrap().unwrap(), count);
 }
 
-/// Goal: sentinels that are set up anew, and so count their configurations anew, are believed, although the former
-/// primary lives and takes writes. Method: the sentinel names another server by an older epoch.
+/// Goal: sentinels that were installed again, and so count their configurations from the start, are believed, although
+/// the former primary lives and accepts writes. Method: the sentinel names another server with an older epoch.
 #[tokio::test]
 async fn sentinels_that_begin_anew_are_believed() {
     let [old, new] = [RedisServer::start(&[]), RedisServer::start(&[])];
@@ -193,8 +192,8 @@ async fn sentinels_that_begin_anew_are_believed() {
     assert_eq!((users_on(&old), users_on(&new)), (Some(5), Some(6)));
 }
 
-/// Goal: idle connections to a former primary are not used again, although it takes writes still. Method: its
-/// sentinel names another server, and a subscription finds that; then a report must go there.
+/// Goal: idle connections to a former primary are not used again, although it still accepts writes. Method: its
+/// sentinel names another server, and a subscription notices that. Then a report must go to the new server.
 #[tokio::test]
 async fn idle_connections_to_a_former_primary_are_dropped() {
     let [old, new] = [RedisServer::start(&[]), RedisServer::start(&[])];
@@ -211,8 +210,7 @@ async fn idle_connections_to_a_former_primary_are_dropped() {
     assert_eq!((users_on(&old), users_on(&new)), (Some(5), Some(6)));
 }
 
-/// Goal: nothing is written to a server that is a replica, and the error says which. Method: a sentinel that names
-/// one.
+/// Goal: nothing is written to a replica, and the error names the server. Method: a sentinel that names a replica.
 #[tokio::test]
 async fn a_replica_is_no_primary() {
     let primary = RedisServer::start(&[]);
@@ -237,8 +235,8 @@ async fn a_replica_is_no_primary() {
     assert!(matches!(refused, StoreError::Refused(_)), "{refused}");
 }
 
-/// Goal: what is wrong with the sentinels is said, in time. Method: none is there; what is there is a server; one
-/// hangs.
+/// Goal: each problem of the sentinels has its own error, within the time limit. Method: no sentinel; an ordinary
+/// server instead; a sentinel that hangs.
 #[tokio::test]
 async fn sentinels_that_do_not_answer_are_told_apart() {
     let by = |port: u16| {
@@ -260,8 +258,8 @@ async fn sentinels_that_do_not_answer_are_told_apart() {
     server.cont();
 }
 
-/// Goal: sentinels and servers have passwords of their own, and no error shows one. Method: a set that wants both;
-/// then one wrong at a time.
+/// Goal: sentinels and servers have separate passwords, and no error shows one. Method: a set that requires both; then
+/// one wrong password at a time.
 #[tokio::test]
 async fn sentinels_and_servers_have_passwords_of_their_own() {
     let passwords = Passwords { servers: "open-sesame", sentinels: "open-barley" };
@@ -284,8 +282,8 @@ async fn sentinels_and_servers_have_passwords_of_their_own() {
     }
 }
 
-/// Goal: the permissions that the README names are enough. Method: a user of the servers and one of the sentinels
-/// who have no others do everything a store does.
+/// Goal: the permissions in the README are enough. Method: a user of the servers and a user of the sentinels have only
+/// these, and use every function of a store.
 #[tokio::test]
 async fn the_documented_permissions_are_enough() {
     let set = tokio::task::spawn_blocking(SentinelSet::start).await.unwrap();

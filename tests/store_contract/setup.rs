@@ -1,4 +1,4 @@
-//! Stores to try, and an instance that reports to them.
+//! Stores for the tests, and an instance that reports to them.
 
 use std::{
     future::Future,
@@ -22,23 +22,23 @@ use headcount::{
 };
 use headcount_testkit::redis_server::RedisServer;
 
-/// How long what must happen may take on a busy machine.
+/// The time limit for what must happen on a busy machine.
 pub(crate) const SOON: Duration = Duration::from_secs(20);
 
 /// A lease that does not end within a test.
 pub(crate) const LONG: Duration = Duration::from_mins(1);
 
-/// The kinds of store that there are.
+/// The kinds of store.
 #[derive(Clone, Copy, Debug)]
 pub(crate) enum Backend {
     Embedded,
     Redis,
 }
 
-/// A store without any data, and what it needs to live.
+/// An empty store, and what it needs to live.
 pub(crate) struct Subject {
     pub(crate) store: Arc<dyn Store>,
-    /// Held so that the server that all tests share ends with the last of them.
+    /// Kept so that the shared server ends after the last test that uses it.
     _server: Option<Arc<RedisServer>>,
 }
 
@@ -72,7 +72,8 @@ pub(crate) fn unique_name() -> String {
     format!("users-{}", NEXT.fetch_add(1, Ordering::Relaxed))
 }
 
-/// The server of all tests that leave it in peace. It is started for the first and ends with the last.
+/// The server of all tests that do not disturb it. It starts for the first test and ends after the
+/// last.
 fn shared_server() -> Arc<RedisServer> {
     static SHARED: Mutex<Weak<RedisServer>> = Mutex::new(Weak::new());
     let mut shared = SHARED.lock().unwrap_or_else(PoisonError::into_inner);
@@ -84,7 +85,7 @@ fn shared_server() -> Arc<RedisServer> {
     server
 }
 
-/// An instance: what it counts and what it has seen.
+/// An instance: its users, and what it has seen.
 pub(crate) struct Instance {
     pub(crate) incarnation: Incarnation,
     pub(crate) users: u64,
@@ -135,7 +136,7 @@ impl Instance {
         store.report(report).await.unwrap()
     }
 
-    /// Reports until the reply is as wished for.
+    /// Reports until the reply meets the condition.
     pub(crate) async fn report_until(
         &mut self,
         store: &dyn Store,
@@ -152,7 +153,7 @@ impl Instance {
         }
     }
 
-    /// Reports until a report is answered at all.
+    /// Reports until any report is answered.
     pub(crate) async fn report_until_answered(&mut self, store: &dyn Store) -> Reply {
         let deadline = Instant::now() + SOON;
         loop {
@@ -174,7 +175,7 @@ pub(crate) async fn next(announcements: &mut Announcements) -> Option<Result<Cou
     })
 }
 
-/// Waits for what must happen.
+/// Waits for what must happen, up to the limit.
 pub(crate) async fn within<T>(future: impl Future<Output = T>) -> T {
     tokio::time::timeout(SOON, future).await.expect("it happens soon")
 }

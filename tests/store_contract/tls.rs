@@ -1,6 +1,6 @@
-//! The Redis store over TLS, as a user with a password. The certificate is trusted by way of `SSL_CERT_FILE`,
-//! which is read from the environment, so the trying is done by a child: this test binary again, told to run
-//! this one test, which by a variable knows what it is.
+//! The Redis store over TLS, with a user and a password. The certificate is trusted through `SSL_CERT_FILE`,
+//! which is an environment variable. So a child process makes the connections: this test binary, started again
+//! for this one test. It recognises its role by a variable.
 
 use std::{
     env,
@@ -17,19 +17,19 @@ use headcount_testkit::{
 
 use crate::setup::{Instance, LONG, next, redis_store};
 
-/// Set for the child: the port of the server.
+/// Set in the child: the port of the server.
 const PORT: &str = "HEADCOUNT_TEST_TLS_PORT";
-/// Set for the child: the port of a sentinel that names the server.
+/// Set in the child: the port of a sentinel that names the server.
 const SENTINEL_PORT: &str = "HEADCOUNT_TEST_TLS_SENTINEL_PORT";
-/// Set for the child if it does not know the certificate.
+/// Set in the child if it does not trust the certificate.
 const STRANGER: &str = "HEADCOUNT_TEST_TLS_STRANGER";
 
-/// As written in a URL; the password is `hunter#2`.
+/// As written in a URL. The password is `hunter#2`.
 const CREDENTIALS: &str = "margaret:hunter%232";
 
-/// Goal: `rediss://` with user and password works, and only with a trusted certificate; so does
-/// `rediss+sentinel://`. Method: a server and a sentinel with a certificate made for the test, tried by a child
-/// that trusts it and by one that does not.
+/// Goal: `rediss://` and `rediss+sentinel://` work with user and password, and only with a trusted certificate.
+/// Method: a server and a sentinel with a certificate made for the test. One child process trusts it, another
+/// does not.
 #[tokio::test]
 async fn tls_with_user_and_password() {
     if let Ok(port) = env::var(PORT) {
@@ -71,7 +71,7 @@ async fn tls_with_user_and_password() {
     assert!(stranger.status.success(), "{stranger:?}");
 }
 
-/// One that speaks TLS alone and names the server.
+/// A sentinel that accepts only TLS and names the server.
 fn sentinel_with_tls(server: &str, path: &impl Fn(&str) -> String) -> Sentinel {
     let tls_port = free_port();
     let lines = format!(
@@ -124,7 +124,7 @@ async fn try_server(port: &str) {
     assert!(!text.contains("hunter") && !text.contains("margaret"), "{text}");
 }
 
-/// An authority, a certificate of it for this machine, and another authority.
+/// Makes an authority, a certificate of it for this machine, and another authority.
 fn make_certificates(directory: &Path) {
     let openssl = |arguments: &str| {
         let output = Command::new("openssl")

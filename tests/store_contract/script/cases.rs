@@ -7,7 +7,7 @@ mod reports;
 
 use super::stage::Case;
 
-/// A table of the functions by their own names.
+/// A table of functions with their names.
 macro_rules! cases {
     ($($file:ident :: { $($name:ident),* $(,)? }),* $(,)?) => {
         &[$($(Case { name: stringify!($name), play: $file::$name }),*),*]

@@ -1,9 +1,9 @@
-//! The script against a reference model: random histories of instances that report as real ones do, of what may
-//! happen to them, to their messages and to the server, under virtual time. The cases show that each rule is
-//! there; this shows that the rules suffice.
+//! Tests the script against a reference model with random histories under virtual time. Instances report as real
+//! ones do, and random faults happen to them, to their messages and to the server. The cases show that every rule
+//! is there; this test shows that the rules suffice.
 //!
-//! The model knows the truth and the promises, not the script. A history that breaks a promise is made smaller
-//! until nothing more can be left out, and printed.
+//! The model knows the truth and the promises, not the script. A history that breaks a promise is shortened until
+//! nothing more can be removed, and printed.
 
 mod deed;
 mod ground;
@@ -39,17 +39,17 @@ use transition::{Histories, Transition};
 use truth::Truth;
 use world::World;
 
-/// How many histories are played, unless the environment says otherwise, for a long run.
+/// Number of histories, unless the environment sets another one for a long run.
 const EPISODES: u32 = 400;
 const EPISODES_VARIABLE: &str = "HEADCOUNT_EPISODES";
-/// More transitions make a history slower rather than more telling.
+/// The longest history. More transitions would make it slower and find no more.
 const TRANSITIONS_MAX: usize = 60;
-/// Attempts to make a failing history smaller; each costs as much as a history.
+/// The most attempts to shorten a failing history. Each takes as long as a history.
 const SHRINKS_MAX: u32 = 3000;
 
-/// Broken scripts that random histories find out soon. What is not here is either seen only by what they never do
-/// (a server out of memory, hundreds of deaths at once, lifetimes of keys), or so rare that only its case is sure
-/// to find it: the cases find them all.
+/// Broken scripts that random histories detect soon. The others need something that histories never do (a server
+/// out of memory, hundreds of deaths at once, lifetimes of keys) or that is very rare. The cases detect all of
+/// them.
 const SOON_FOUND: &[&str] = &[
     "no fence",
     "repeats pass the fence",
@@ -74,17 +74,17 @@ const SOON_FOUND: &[&str] = &[
     "mark not published",
 ];
 
-/// How histories are drawn.
+/// How histories are generated.
 #[derive(Clone, Copy)]
 struct Draw {
     episodes: u32,
     seed: RngSeed,
-    /// Attempts to make a failing history smaller.
+    /// The most attempts to shorten a failing history.
     shrinks: u32,
 }
 
 impl Draw {
-    /// Other histories each time, or those of the seed in proptest's own variable.
+    /// Different histories each time, or those of the seed in proptest's own variable.
     fn anew() -> Self {
         let seed = match ProptestConfig::default().rng_seed {
             RngSeed::Random => {
@@ -102,8 +102,8 @@ impl Draw {
     }
 }
 
-/// Plays random histories until one breaks a promise; says what they came to, or why and where the smallest
-/// fails.
+/// Plays random histories until one breaks a promise. Returns what they covered. The error says why and where the
+/// shortest one fails.
 fn play_histories(server: &RedisServer, source: &str, draw: Draw) -> Result<Seen, String> {
     let script = replace_once(source, REAL_TIME, VIRTUAL_TIME);
     let mut subscriber = server.connection();
@@ -121,7 +121,7 @@ fn play_histories(server: &RedisServer, source: &str, draw: Draw) -> Result<Seen
     };
     let histories = Histories::sequential_strategy(1..TRANSITIONS_MAX);
     let outcome = TestRunner::new(config).run(&histories, |(start, transitions, counter)| {
-        // By this, what was not played before a failure is left out first.
+        // With this counter, proptest first removes the transitions that were not reached before the failure.
         let count = || {
             counter.as_ref().map(|counter| counter.fetch_add(1, Ordering::Relaxed));
         };
@@ -133,7 +133,7 @@ fn play_histories(server: &RedisServer, source: &str, draw: Draw) -> Result<Seen
     }
 }
 
-/// Plays one history to a good end.
+/// Plays one history to its end.
 fn play(
     ground: &mut Ground<'_>,
     start: &Truth,
@@ -150,9 +150,9 @@ fn play(
     truth.finish(&mut audience)
 }
 
-/// Goal: whatever happens, the script keeps what is promised: sums, the fence, revisions, no dip while nobody dies,
-/// and all right in time. Method: random histories beside a model of the truth; and a look at whether they came to
-/// everything that there is to check.
+/// Goal: the script keeps all promises in every history: sums, the fence, revisions, no drop of the count while no
+/// instance dies, and a right count in time. Method: compare random histories with a model of the truth, and check
+/// that they covered every situation.
 #[test]
 fn histories_keep_every_promise() {
     let server = RedisServer::start(&[]);
@@ -169,8 +169,8 @@ fn histories_keep_every_promise() {
     assert!(!is_enough || rarest > Some(0), "these histories never came to something: {seen:#?}");
 }
 
-/// Goal: random histories would notice a broken rule. Method: break one rule each time, and draw histories, always
-/// the same, until one fails.
+/// Goal: random histories detect a broken rule. Method: break one rule at a time, and play histories, always the
+/// same ones, until one fails.
 #[test]
 fn histories_find_broken_rules() {
     let server = RedisServer::start(&[]);

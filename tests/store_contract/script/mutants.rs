@@ -1,4 +1,4 @@
-//! The script with one rule removed or changed, and the case that is there for this rule.
+//! The script with one rule removed or changed, and the case that must detect it.
 
 /// One changed script.
 pub(super) struct Mutant {

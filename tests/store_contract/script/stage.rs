@@ -1,4 +1,5 @@
-//! Where the cases are played: a server, a script, a time that only they move, and instances that report.
+//! What the cases are played on: a server, a script, a time that only the cases move, and instances that
+//! report.
 
 use std::collections::BTreeMap;
 
@@ -18,13 +19,13 @@ pub(super) const LEASE: u64 = 2000;
 /// For commands without arguments.
 pub(super) const NO_ARGUMENTS: &[&str] = &[];
 
-/// All that is stored, key by key, as `DUMP` gives it.
+/// All stored data, key by key, in the format of `DUMP`.
 pub(super) type Snapshot = [Option<Vec<u8>>; KEYS.len()];
 
-/// What a case says: nothing, or what was wrong.
+/// The result of a case: nothing, or what was wrong.
 pub(super) type Outcome = Result<(), String>;
 
-/// One scene with a beginning of its own.
+/// One case, which starts with an empty server.
 pub(super) struct Case {
     pub(super) name: &'static str,
     pub(super) play: fn(&mut Stage<'_>) -> Outcome,
@@ -34,10 +35,10 @@ pub(super) struct Stage<'a> {
     pub(super) server: &'a RedisServer,
     connection: Connection,
     script_hash: String,
-    /// Virtual TIME, in ms.
+    /// The virtual TIME in ms.
     pub(super) now: u64,
-    /// Whether the public key must be the sum of the connections after every report; a case that edits
-    /// the store by hand lets go of it until the next audit.
+    /// Whether the public key must be the sum of the connections after every report. A case that edits the
+    /// store by hand turns this off until the next audit.
     pub(super) sums: bool,
 }
 
@@ -71,7 +72,7 @@ impl<'a> Stage<'a> {
         outcome.map_err(|error| format!("{command}: {error}"))
     }
 
-    /// The public count; absent means 0.
+    /// The public count. A missing key means 0.
     pub(super) fn public(&mut self) -> Result<i64, String> {
         Ok(self.redis::<Option<i64>>("GET", PUBLIC)?.unwrap_or(0))
     }
@@ -80,7 +81,7 @@ impl<'a> Stage<'a> {
         self.redis("PTTL", key)
     }
 
-    /// All that is stored, as of now.
+    /// All stored data at this moment.
     pub(super) fn snapshot(&mut self) -> Result<Snapshot, String> {
         let mut pipe = redis::pipe();
         for key in KEYS {
@@ -89,7 +90,7 @@ impl<'a> Stage<'a> {
         pipe.query(&mut self.connection).map_err(|error| error.to_string())
     }
 
-    /// Goes back to a former state, as a server does that restarts with an old file.
+    /// Returns to an earlier state, as a server does that restarts with an old file.
     pub(super) fn restore(&mut self, snapshot: &Snapshot) -> Outcome {
         self.redis::<()>("FLUSHALL", NO_ARGUMENTS)?;
         for (key, value) in KEYS.iter().zip(snapshot) {
@@ -100,7 +101,7 @@ impl<'a> Stage<'a> {
         Ok(())
     }
 
-    /// Sends a report, and holds the script to its invariants.
+    /// Sends a report, and checks the invariants of the script.
     pub(super) fn send(&mut self, report: &[String]) -> Result<Answer, String> {
         let looks = if self.sums { Looks::AtWhatIsLeft } else { Looks::Away };
         let (answer, left) = self.evaluate(report, looks, None)?;
@@ -112,8 +113,8 @@ impl<'a> Stage<'a> {
         Ok(answer)
     }
 
-    /// Sends a report, then a message to the channel if one is given, and looks at what is left or not: all in
-    /// one go.
+    /// Sends a report, then a message to the channel if one is given, and reads the keys if wanted, all in one
+    /// pipeline.
     pub(super) fn evaluate(
         &mut self,
         report: &[String],
@@ -130,7 +131,7 @@ impl<'a> Stage<'a> {
             let (value,): (Value,) = pipe.query(&mut self.connection).map_err(text)?;
             return Ok((Answer::read(value)?, None));
         }
-        // MGET shows nothing where something of another type stands, instead of failing.
+        // MGET returns nothing for a key of another type, instead of failing.
         pipe.cmd("HGETALL").arg(CONNECTIONS).cmd("MGET").arg(PUBLIC);
         let (value, parts, [public]): (Value, _, [Option<String>; 1]) =
             pipe.query(&mut self.connection).map_err(text)?;
@@ -138,28 +139,28 @@ impl<'a> Stage<'a> {
     }
 }
 
-/// Whether to look at what a report left behind.
+/// Whether to read the keys after a report.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub(super) enum Looks {
     AtWhatIsLeft,
     Away,
 }
 
-/// What a report left behind: the parts by the names of their owners, and the public key.
+/// The keys after a report: the parts by the names of their instances, and the public key.
 pub(super) struct Left {
     pub(super) parts: BTreeMap<String, String>,
     pub(super) public: Option<String>,
 }
 
 impl Left {
-    /// What the parts add up to.
+    /// The sum of the parts.
     pub(super) fn sum(&self) -> Result<u64, String> {
         let number = |part: &String| part.parse::<u64>().map_err(|_| format!("a part is {part:?}"));
         self.parts.values().map(number).sum()
     }
 }
 
-/// What the script replies.
+/// The reply of the script.
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
 pub(super) struct Answer {
     pub(super) applied: bool,
@@ -202,7 +203,7 @@ impl Answer {
     }
 }
 
-/// An instance: what it counts, and what it has seen.
+/// An instance: its users, and what it has seen.
 #[derive(Clone, Debug)]
 pub(super) struct Instance {
     name: String,
@@ -227,7 +228,7 @@ impl Instance {
         report
     }
 
-    /// Reports and remembers the greatest revision.
+    /// Reports, and remembers the largest revision.
     pub(super) fn report(&mut self, stage: &mut Stage<'_>) -> Result<Answer, String> {
         self.say("report", stage)
     }
@@ -241,18 +242,18 @@ impl Instance {
         Ok(answer)
     }
 
-    /// Reports, but the reply is lost to it.
+    /// Reports, but the reply is lost.
     pub(super) fn say_deaf(&mut self, kind: &str, stage: &mut Stage<'_>) -> Result<Answer, String> {
         stage.send(&self.prepare(kind))
     }
 }
 
-/// Fails unless it is true.
+/// Fails unless the condition holds.
 pub(super) fn ensure(what: &str, holds: bool) -> Outcome {
     if holds { Ok(()) } else { Err(format!("not so: {what}")) }
 }
 
-/// Fails unless both are the same.
+/// Fails unless both values are the same.
 #[expect(clippy::needless_pass_by_value, reason = "both are mostly the results of calls")]
 pub(super) fn same<T: PartialEq + std::fmt::Debug>(what: &str, found: T, expected: T) -> Outcome {
     if found == expected {

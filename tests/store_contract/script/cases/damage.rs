@@ -1,4 +1,4 @@
-//! Cases of a store that lost something: all of it, its newest part, a key, or the meaning of one.
+//! Cases of a store that lost data: all of it, its newest part, a key, or the right value of a key.
 
 use super::super::stage::{
     CONNECTIONS, Instance, KEYS, LEASE, LEASES, META, NO_ARGUMENTS, Outcome, PUBLIC, SEQUENCE,
@@ -14,8 +14,8 @@ fn pair(stage: &mut Stage<'_>) -> Result<(Instance, Instance), String> {
     Ok((a, b))
 }
 
-/// Goal: a revision that a rolled back store uses again is noticed by its count. Method: B saw a 6 whose
-/// revision then stands for a 5.
+/// Goal: when a store that was rolled back uses a revision again, the different count reveals it. Method: B saw
+/// the count 6 with a revision that later has the count 5.
 pub(super) fn rolled_back_to_the_same_revision(stage: &mut Stage<'_>) -> Outcome {
     let (mut a, mut b) = (Instance::new("a", 5), Instance::new("b", 0));
     a.report(stage)?;
@@ -34,7 +34,8 @@ pub(super) fn rolled_back_to_the_same_revision(stage: &mut Stage<'_>) -> Outcome
     ensure("it is marked", answer.recovering)
 }
 
-/// Goal: a rollback is marked until all have reported. Method: restore a state from before B was there.
+/// Goal: after a rollback the count is marked until all instances have reported. Method: restore a state from
+/// before B existed.
 pub(super) fn rolled_back(stage: &mut Stage<'_>) -> Outcome {
     let (mut a, mut b) = (Instance::new("a", 5), Instance::new("b", 3));
     a.report(stage)?;
@@ -58,8 +59,8 @@ pub(super) fn rolled_back(stage: &mut Stage<'_>) -> Outcome {
     same("announced", last.announced, last.revision)
 }
 
-/// Goal: a report of somebody who knew of what was lost reveals it, even if nobody who still lives does. Method: a
-/// farewell that is on its way while the store is rolled back and everybody but a newcomer dies.
+/// Goal: a report of an instance that knew of the lost data reveals the loss, even if no living instance knew of
+/// it. Method: a farewell is under way while the store is rolled back and only a newcomer lives.
 pub(super) fn late_report_reveals_a_loss(stage: &mut Stage<'_>) -> Outcome {
     let (mut a, mut b) = (Instance::new("a", 5), Instance::new("b", 3));
     a.report(stage)?;
@@ -81,8 +82,8 @@ pub(super) fn late_report_reveals_a_loss(stage: &mut Stage<'_>) -> Outcome {
     same("count", last.count, 0)
 }
 
-/// Goal: an emptied store is marked until all have reported, also across an outage. Method: flush, one
-/// report, fifty seconds away, then the other one.
+/// Goal: the count of an emptied store is marked until all instances have reported, also across an outage. Method:
+/// flush, one report, an outage of fifty seconds, then the other report.
 pub(super) fn emptied(stage: &mut Stage<'_>) -> Outcome {
     let (mut a, mut b) = pair(stage)?;
     stage.redis::<()>("FLUSHALL", NO_ARGUMENTS)?;
@@ -106,8 +107,8 @@ pub(super) fn emptied(stage: &mut Stage<'_>) -> Outcome {
     same("revision", last.revision, b.seen_revision)
 }
 
-/// Goal: the end of recovery reaches views that only take greater revisions. Method: let it end with no
-/// change of the count.
+/// Goal: the end of a recovery reaches views that accept only greater revisions. Method: let a recovery end
+/// without a change of the count.
 pub(super) fn end_of_recovery_is_a_revision(stage: &mut Stage<'_>) -> Outcome {
     let mut a = Instance::new("a", 5);
     a.report(stage)?;
@@ -122,8 +123,8 @@ pub(super) fn end_of_recovery_is_a_revision(stage: &mut Stage<'_>) -> Outcome {
     ensure("a greater revision", last.revision > marked.revision)
 }
 
-/// Goal: whoever comes back with old data, but is dead, is never part of an exact count. Method: a snapshot with
-/// somebody who dies, restored by a server whose clock was set back, so that no time has passed for its lease.
+/// Goal: a dead instance that returns with old data is never part of an exact count. Method: take a snapshot with
+/// an instance that then dies. Restore it on a server whose clock was set back, so that its lease has not aged.
 pub(super) fn mark_outlasts_ghosts(stage: &mut Stage<'_>) -> Outcome {
     let (mut a, mut dead) = (Instance::new("a", 1), Instance::new("dead", 4));
     a.report(stage)?;
@@ -144,8 +145,8 @@ pub(super) fn mark_outlasts_ghosts(stage: &mut Stage<'_>) -> Outcome {
     ensure("the mark is gone", !a.report(stage)?.recovering)
 }
 
-/// Goal: the loss of the clock kills nobody and keeps no ghost. Method: delete meta after twenty seconds,
-/// when all leases are far above a clock that begins anew.
+/// Goal: the loss of the lease clock removes no live instance and keeps no dead one. Method: delete meta after
+/// twenty seconds, when all leases are far above a clock that starts again.
 pub(super) fn meta_lost(stage: &mut Stage<'_>) -> Outcome {
     let (mut a, mut dead) = (Instance::new("a", 1), Instance::new("dead", 4));
     for _ in 0..40 {
@@ -162,7 +163,8 @@ pub(super) fn meta_lost(stage: &mut Stage<'_>) -> Outcome {
     same("public", stage.public()?, 1)
 }
 
-/// Goal: no key of another type stops a report. Method: a list in place of each key in turn, then of all.
+/// Goal: a key of another type does not stop reports. Method: replace each key by a list in turn, then all of
+/// them.
 pub(super) fn wrong_types(stage: &mut Stage<'_>) -> Outcome {
     let (mut a, mut b) = pair(stage)?;
     let each = KEYS.iter().map(std::slice::from_ref).chain([&KEYS[..]]);
@@ -178,7 +180,7 @@ pub(super) fn wrong_types(stage: &mut Stage<'_>) -> Outcome {
     Ok(())
 }
 
-/// Goal: a count that misses the others' parts is marked. Method: a list in place of the connections.
+/// Goal: a count without the parts of the others is marked. Method: replace the connections by a list.
 pub(super) fn wrong_type_is_marked(stage: &mut Stage<'_>) -> Outcome {
     let (mut a, _) = pair(stage)?;
     let mut newcomer = Instance::new("newcomer", 1);
@@ -188,7 +190,7 @@ pub(super) fn wrong_type_is_marked(stage: &mut Stage<'_>) -> Outcome {
     ensure("and for the others", a.report(stage)?.recovering)
 }
 
-/// Goal: a part that is nobody's goes with the next audit. Method: add one by hand.
+/// Goal: the next audit removes a part that belongs to no instance. Method: add one by hand.
 pub(super) fn edited_part(stage: &mut Stage<'_>) -> Outcome {
     let (mut a, _) = pair(stage)?;
     stage.sums = false;
@@ -199,7 +201,7 @@ pub(super) fn edited_part(stage: &mut Stage<'_>) -> Outcome {
     same("public", stage.public()?, 8)
 }
 
-/// Goal: a part that is no number is not believed, and what misses it is marked. Method: spoil one by hand.
+/// Goal: a part that is not a number is ignored, and a count without it is marked. Method: damage one by hand.
 pub(super) fn spoilt_part(stage: &mut Stage<'_>) -> Outcome {
     let (mut a, mut b) = pair(stage)?;
     stage.sums = false;
@@ -210,8 +212,8 @@ pub(super) fn spoilt_part(stage: &mut Stage<'_>) -> Outcome {
     same("count again", b.report(stage)?.count, 8)
 }
 
-/// Goal: a sequence that is none fences nobody, for no reporter could ever get above it. Method: spoil one by
-/// hand.
+/// Goal: an invalid sequence does not fence any reporter, because no reporter could ever exceed it. Method: damage
+/// one by hand.
 pub(super) fn spoilt_sequence(stage: &mut Stage<'_>) -> Outcome {
     let (mut a, _) = pair(stage)?;
     for spoilt in ["inf", "1e300", "9007199254740991", "nan", "-5", "1.5", "x", ""] {
@@ -225,7 +227,7 @@ pub(super) fn spoilt_sequence(stage: &mut Stage<'_>) -> Outcome {
     Ok(())
 }
 
-/// Goal: an audit recounts when asked. Method: edit a part by hand, then ask at once.
+/// Goal: an audit recounts on request. Method: edit a part by hand, then request an audit at once.
 pub(super) fn audit_on_demand(stage: &mut Stage<'_>) -> Outcome {
     let (mut a, _) = pair(stage)?;
     stage.sums = false;
@@ -236,8 +238,8 @@ pub(super) fn audit_on_demand(stage: &mut Stage<'_>) -> Outcome {
     same("repaired", answer.repaired, 1)
 }
 
-/// Goal: what stands in meta and cannot be is put right in time, though each is a whole number. Method: marks,
-/// audits and announcements of a time to come, a clock of long ago, and revisions beyond all use.
+/// Goal: impossible values in meta are corrected in time, although each is a whole number. Method: marks, audits
+/// and announcements in the future, a clock far in the past, and enormous revisions.
 pub(super) fn impossible_meta(stage: &mut Stage<'_>) -> Outcome {
     let (mut a, mut b) = pair(stage)?;
     for (field, value) in [
@@ -268,8 +270,8 @@ pub(super) fn impossible_meta(stage: &mut Stage<'_>) -> Outcome {
     Ok(())
 }
 
-/// Goal: a total that cannot be is recounted at once. Method: one below zero after the next leave, and one beyond
-/// the range after the next join.
+/// Goal: an impossible total is recounted at once. Method: a total that falls below zero with the next leave, and
+/// one that exceeds the range with the next join.
 pub(super) fn impossible_total(stage: &mut Stage<'_>) -> Outcome {
     let (mut a, _) = pair(stage)?;
     for (total, users) in [("1", 0), ("9007199254740990", 9)] {
@@ -280,7 +282,7 @@ pub(super) fn impossible_total(stage: &mut Stage<'_>) -> Outcome {
     Ok(())
 }
 
-/// Goal: the loss of all parts is marked at once. Method: delete the connections under two instances.
+/// Goal: the loss of all parts is marked at once. Method: delete the connections while two instances live.
 pub(super) fn connections_deleted(stage: &mut Stage<'_>) -> Outcome {
     let (mut a, mut b) = pair(stage)?;
     stage.redis::<()>("DEL", CONNECTIONS)?;
@@ -297,8 +299,8 @@ pub(super) fn connections_deleted(stage: &mut Stage<'_>) -> Outcome {
     ensure("the mark is gone", !last.recovering)
 }
 
-/// Goal: the loss of all leases is nobody's death, and no ghost's rescue. Method: delete them, audit, and let
-/// one instance fall silent.
+/// Goal: the loss of all leases removes no live instance and keeps no dead one. Method: delete them, request an
+/// audit, and let one instance stop reporting.
 pub(super) fn leases_deleted(stage: &mut Stage<'_>) -> Outcome {
     let (mut a, _) = pair(stage)?;
     stage.redis::<()>("DEL", LEASES)?;
@@ -312,7 +314,7 @@ pub(super) fn leases_deleted(stage: &mut Stage<'_>) -> Outcome {
     same("public", stage.redis::<String>("GET", PUBLIC)?.as_str(), "5")
 }
 
-/// Goal: whose lease alone is lost is not dead. Method: remove the latest and audit.
+/// Goal: an instance whose lease alone is lost is not dead. Method: remove the latest lease and request an audit.
 pub(super) fn one_lease_deleted(stage: &mut Stage<'_>) -> Outcome {
     let (mut a, _) = pair(stage)?;
     stage.redis::<()>("ZREMRANGEBYRANK", (LEASES, -1, -1))?;
@@ -320,8 +322,8 @@ pub(super) fn one_lease_deleted(stage: &mut Stage<'_>) -> Outcome {
     same("leases", stage.redis::<u64>("ZCARD", LEASES)?, 2)
 }
 
-/// Goal: nobody is taken for a stranger because leases and sequences are lost together, as an eviction may do.
-/// Method: delete both; a report of one instance must not cost the other its users.
+/// Goal: no instance is dropped as unknown when leases and sequences are lost together, as after an eviction.
+/// Method: delete both. A report of one instance must not cost the other its users.
 pub(super) fn leases_and_sequences_deleted(stage: &mut Stage<'_>) -> Outcome {
     let (mut a, _) = pair(stage)?;
     stage.redis::<()>("DEL", LEASES)?;

@@ -1,16 +1,16 @@
-//! Cases of a user who may not run a command, or may not touch a key: no key is given up for it, and all is right
-//! again with the permission.
+//! Cases of a user that may not run a command or may not access a key. No key is lost because of it, and all is right
+//! again once the permission is there.
 
 use super::super::stage::{
     CONNECTIONS, Instance, KEYS, LEASES, META, NO_ARGUMENTS, Outcome, PUBLIC, SEQUENCE, Stage,
     ensure, same,
 };
 
-/// The commands that every report runs, so that it must fail without one of them.
+/// The commands that every report runs. Without one of them every report must fail.
 const ALWAYS: [&str; 8] =
     ["hdel", "hmget", "hget", "zcard", "zadd", "hset", "get", "zrangebyscore"];
 
-/// Those that only some reports run: this one may pass without.
+/// The commands that only some reports run. The report of a case may succeed without them.
 const SOMETIMES: [&str; 13] = [
     "hlen", "publish", "hgetall", "zrange", "hexists", "pexpire", "set", "incrby", "del", "exists",
     "zrem", "hmset", "eval",
@@ -19,9 +19,9 @@ const SOMETIMES: [&str; 13] = [
 const USER: &str = "limited";
 const EVERYBODY: &str = "default";
 
-/// Goal: without a permission a report fails and says so; no key is lost, nobody is forgotten, and the count is right
-/// with the first audit of somebody who may. Method: a user who lacks one command after the other, with plain
-/// reports, farewells and audits; then reports of those who may.
+/// Goal: without a permission a report fails with a clear error. No key and no instance is lost, and the count is
+/// right after the first audit of a permitted user. Method: a user that lacks one command after the other sends
+/// reports, farewells and audits. Then permitted users report.
 pub(super) fn denied_commands(stage: &mut Stage<'_>) -> Outcome {
     for kind in ["report", "audit", "farewell"] {
         for command in ALWAYS.into_iter().chain(SOMETIMES) {
@@ -41,7 +41,7 @@ pub(super) fn denied_commands(stage: &mut Stage<'_>) -> Outcome {
     Ok(())
 }
 
-/// Goal: the same of keys. Method: a user who may touch all keys but one.
+/// Goal: the same as [`denied_commands`] for keys. Method: a user that may access all keys except one.
 pub(super) fn denied_keys(stage: &mut Stage<'_>) -> Outcome {
     for key in [PUBLIC, CONNECTIONS, SEQUENCE, LEASES, META] {
         let others = KEYS.iter().filter(|other| **other != key);
@@ -52,8 +52,8 @@ pub(super) fn denied_keys(stage: &mut Stage<'_>) -> Outcome {
     Ok(())
 }
 
-/// Lets an instance report as a user for whom this rule holds beside "everything"; gives what the server said, if it
-/// refused, once it is sure that nothing was lost.
+/// Lets an instance report as a user with this rule in addition to "everything". Checks that nothing was lost, and
+/// returns the error of the server if it refused.
 fn denied(stage: &mut Stage<'_>, rule: &str, kind: &str) -> Result<Option<String>, String> {
     stage.redis::<()>("FLUSHALL", NO_ARGUMENTS)?;
     stage.sums = false;

@@ -1,4 +1,4 @@
-//! Cases of what others see: the public key, how long it stays, and the channel.
+//! Cases of what others see: the public key, its lifetime, and the channel.
 
 use std::time::Duration;
 
@@ -8,12 +8,12 @@ use super::super::stage::{
     CHANNEL, Instance, KEYS, LEASE, NO_ARGUMENTS, Outcome, PUBLIC, Stage, ensure, same,
 };
 
-/// How long a message that must come may take.
+/// Time limit for a message that must arrive.
 const MESSAGE_WITHIN: Duration = Duration::from_secs(2);
 
 const LEASE_MS: i64 = LEASE.cast_signed();
 
-/// Reads the channel up to the announcement of this revision; fails if it does not come.
+/// Reads the channel up to the announcement of this revision. Fails if it does not arrive.
 fn messages_up_to(
     connection: &mut Connection,
     stage: &mut Stage<'_>,
@@ -37,10 +37,11 @@ fn messages_up_to(
     }
 }
 
-/// What is done while the channel is listened to; gives the revision to wait for.
+/// What is done while the channel is read. Returns the revision to wait for.
 type Play = fn(&mut Stage<'_>) -> Result<u64, String>;
 
-/// Goal: the public key is the total, whatever stood there. Method: a wrong number, then a word, then a list.
+/// Goal: the public key shows the total, whatever it contained before. Method: a wrong number, then a word,
+/// then a list.
 pub(super) fn public_edited(stage: &mut Stage<'_>) -> Outcome {
     let mut a = Instance::new("a", 1);
     a.report(stage)?;
@@ -56,8 +57,8 @@ pub(super) fn public_edited(stage: &mut Stage<'_>) -> Outcome {
     same("public", stage.public()?, 2)
 }
 
-/// Goal: a change follows without a new lifetime, which only audits renew. Method: shorten it by hand, then
-/// change the count both ways.
+/// Goal: a change of the count keeps the lifetime of the public key, which only audits renew. Method: shorten
+/// the lifetime by hand, then change the count up and down.
 pub(super) fn public_keeps_its_ttl(stage: &mut Stage<'_>) -> Outcome {
     let mut a = Instance::new("a", 1);
     a.report(stage)?;
@@ -71,8 +72,8 @@ pub(super) fn public_keeps_its_ttl(stage: &mut Stage<'_>) -> Outcome {
     ensure("the lifetime is the shortened one", (1..=3000).contains(&remaining))
 }
 
-/// Goal: every key ages out, the public one first. Method: read what remains after an audit, and after the
-/// public key had to be set anew between two audits.
+/// Goal: every key expires, the public one first. Method: read the lifetimes after an audit, and after the
+/// public key had to be restored between two audits.
 pub(super) fn ttls(stage: &mut Stage<'_>) -> Outcome {
     let mut a = Instance::new("a", 1);
     a.report(stage)?;
@@ -90,8 +91,8 @@ pub(super) fn ttls(stage: &mut Stage<'_>) -> Outcome {
     ensure("public, set anew: two leases", (1..=2 * LEASE_MS).contains(&remaining))
 }
 
-/// Goal: a busy store renews lifetimes too. Method: nothing but quick reports, after the public key's was
-/// taken away.
+/// Goal: a busy store renews lifetimes too. Method: remove the lifetime of the public key, then send only
+/// frequent reports.
 pub(super) fn ttl_of_a_busy_store(stage: &mut Stage<'_>) -> Outcome {
     let mut a = Instance::new("a", 1);
     a.report(stage)?;
@@ -104,7 +105,7 @@ pub(super) fn ttl_of_a_busy_store(stage: &mut Stage<'_>) -> Outcome {
     ensure("public ages again", remaining > 0)
 }
 
-/// Goal: the last one to leave leaves a zero that ages out. Method: a farewell.
+/// Goal: when the last instance leaves, the public key is zero and expires. Method: a farewell.
 pub(super) fn last_farewell(stage: &mut Stage<'_>) -> Outcome {
     let mut a = Instance::new("a", 3);
     a.report(stage)?;
@@ -115,7 +116,7 @@ pub(super) fn last_farewell(stage: &mut Stage<'_>) -> Outcome {
     ensure("it ages", remaining > 0)
 }
 
-/// Goal: what is published is the documented interface. Method: compare the text, without and with the mark.
+/// Goal: announcements have the documented format. Method: compare the text, with and without the mark.
 pub(super) fn announcement_format(stage: &mut Stage<'_>) -> Outcome {
     let mut connection = stage.server.connection();
     let messages = messages_up_to(&mut connection, stage, |stage| {
@@ -131,7 +132,7 @@ pub(super) fn announcement_format(stage: &mut Stage<'_>) -> Outcome {
     same("messages", messages, expected.map(str::to_owned).to_vec())
 }
 
-/// Goal: what is published says in which database its key is. Method: a report of an instance in another one.
+/// Goal: an announcement names the database of its key. Method: a report of an instance in another database.
 pub(super) fn announcement_of_another_database(stage: &mut Stage<'_>) -> Outcome {
     let mut connection = stage.server.connection();
     let messages = messages_up_to(&mut connection, stage, |stage| {
@@ -143,8 +144,8 @@ pub(super) fn announcement_of_another_database(stage: &mut Stage<'_>) -> Outcome
     same("messages", messages, vec![expected.to_owned()])
 }
 
-/// Goal: announcements keep to the pace that the number of instances sets, and the last one comes. Method: 200
-/// changes within 100 ms by twenty instances, hence one announcement each 5 ms.
+/// Goal: announcements keep the pace that the number of instances sets, and the last one arrives. Method: 200
+/// changes within 100 ms by twenty instances, which allow one announcement every 5 ms.
 pub(super) fn announcements_are_paced(stage: &mut Stage<'_>) -> Outcome {
     let mut connection = stage.server.connection();
     let messages = messages_up_to(&mut connection, stage, |stage| {
@@ -167,8 +168,8 @@ pub(super) fn announcements_are_paced(stage: &mut Stage<'_>) -> Outcome {
     ensure("at most one each 5 ms", messages.len() <= 100 / 5 + 3)
 }
 
-/// Goal: what was held back goes out with the next report of anybody. Method: a change too soon after the
-/// last announcement, then a report without one.
+/// Goal: an announcement that was held back is sent with the next report of any instance. Method: a change too
+/// soon after the last announcement, then a report without a change.
 pub(super) fn held_back_goes_out(stage: &mut Stage<'_>) -> Outcome {
     let mut instances: Vec<_> = (0..8).map(|index| Instance::new(format!("i{index}"), 0)).collect();
     for instance in &mut instances {

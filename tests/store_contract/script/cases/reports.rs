@@ -1,10 +1,10 @@
-//! Cases of a store that loses nothing: the fence, the lease clock, and who is reaped when.
+//! Cases of a store that loses nothing: the fence, the lease clock, and when instances are removed.
 
 use super::super::stage::{
     CONNECTIONS, Instance, LEASE, META, NO_ARGUMENTS, Outcome, Stage, ensure, same,
 };
 
-/// Goal: what cannot be a report changes nothing. Method: spoil each argument of a good one in turn.
+/// Goal: an invalid report changes nothing. Method: damage each argument of a valid one in turn.
 pub(super) fn bad_arguments(stage: &mut Stage<'_>) -> Outcome {
     let good = Instance::new("a", 5).prepare("report");
     let too_long = "x".repeat(129);
@@ -31,7 +31,8 @@ pub(super) fn bad_arguments(stage: &mut Stage<'_>) -> Outcome {
     same("keys", stage.redis::<u64>("DBSIZE", NO_ARGUMENTS)?, 0)
 }
 
-/// Goal: a server out of memory refuses no report half-way. Method: report with `maxmemory` at one byte.
+/// Goal: a server that is out of memory does not stop in the middle of a report. Method: report with
+/// `maxmemory` at one byte.
 pub(super) fn out_of_memory(stage: &mut Stage<'_>) -> Outcome {
     let mut a = Instance::new("a", 3);
     a.report(stage)?;
@@ -45,7 +46,7 @@ pub(super) fn out_of_memory(stage: &mut Stage<'_>) -> Outcome {
     same("public", stage.public()?, 5)
 }
 
-/// Goal: great numbers stay exact. Method: a reporter that has seen revision 10^15, with 10^9 users.
+/// Goal: large numbers stay exact. Method: a reporter that has seen revision 10^15, with 10^9 users.
 pub(super) fn great_numbers(stage: &mut Stage<'_>) -> Outcome {
     let mut a = Instance::new("a", 1_000_000_000);
     a.seen_revision = 1_000_000_000_000_000;
@@ -70,7 +71,7 @@ pub(super) fn late_report(stage: &mut Stage<'_>) -> Outcome {
     same("public", stage.public()?, 2)
 }
 
-/// Goal: a report applied twice is applied once. Method: send the very same one again.
+/// Goal: a report that arrives twice is applied once. Method: send exactly the same one again.
 pub(super) fn repeated_report(stage: &mut Stage<'_>) -> Outcome {
     let report = Instance::new("a", 9).prepare("report");
     let first = stage.send(&report)?;
@@ -79,8 +80,8 @@ pub(super) fn repeated_report(stage: &mut Stage<'_>) -> Outcome {
     same("count", second.count, 9)
 }
 
-/// Goal: a stale report changes and renews nothing. Method: dump all keys before and after one that is sent
-/// when a lease has run out.
+/// Goal: a stale report changes nothing and renews nothing. Method: send one when a lease has expired, and
+/// compare all keys before and after it.
 pub(super) fn stale_changes_nothing(stage: &mut Stage<'_>) -> Outcome {
     let (mut a, mut dead) = (Instance::new("a", 1), Instance::new("dead", 4));
     dead.report(stage)?;
@@ -93,7 +94,7 @@ pub(super) fn stale_changes_nothing(stage: &mut Stage<'_>) -> Outcome {
     ensure("nothing changed", stage.snapshot()? == before)
 }
 
-/// Goal: whoever left does not return with a late report. Method: a farewell, then a report from before.
+/// Goal: an instance that left does not return with a late report. Method: a farewell, then an older report.
 pub(super) fn tombstone(stage: &mut Stage<'_>) -> Outcome {
     let (mut a, mut b) = (Instance::new("a", 9), Instance::new("b", 1));
     a.report(stage)?;
@@ -108,14 +109,14 @@ pub(super) fn tombstone(stage: &mut Stage<'_>) -> Outcome {
     same("instances", b.report(stage)?.instances, 1)
 }
 
-/// Goal: an instance without users is alive. Method: two idle ones.
+/// Goal: an instance without users is alive. Method: two instances without users.
 pub(super) fn idle_is_alive(stage: &mut Stage<'_>) -> Outcome {
     Instance::new("a", 0).report(stage)?;
     same("instances", Instance::new("b", 0).report(stage)?.instances, 2)
 }
 
-/// Goal: after an outage nobody is dead because somebody else was faster. Method: a newcomer reports three
-/// times before the old ones return.
+/// Goal: after an outage no instance is removed because another one was faster. Method: a newcomer reports
+/// three times before the old ones return.
 pub(super) fn newcomer_first(stage: &mut Stage<'_>) -> Outcome {
     Instance::new("a", 5).report(stage)?;
     Instance::new("b", 3).report(stage)?;
@@ -128,8 +129,8 @@ pub(super) fn newcomer_first(stage: &mut Stage<'_>) -> Outcome {
     same("count", newcomer.report(stage)?.count, 8)
 }
 
-/// Goal: a pause that ends one lease and not another is nobody's death. Method: 1800 ms of silence, when one
-/// lease has 2000 ms to go and the other 1600.
+/// Goal: a pause that is longer than the rest of one lease, but not of another, removes no instance. Method:
+/// 1800 ms of silence, when one lease has 2000 ms left and the other 1600.
 pub(super) fn paused_for_less_than_a_lease(stage: &mut Stage<'_>) -> Outcome {
     let (mut a, mut b) = (Instance::new("a", 5), Instance::new("b", 3));
     b.report(stage)?;
@@ -139,7 +140,8 @@ pub(super) fn paused_for_less_than_a_lease(stage: &mut Stage<'_>) -> Outcome {
     same("count", a.report(stage)?.count, 8)
 }
 
-/// Goal: a second outage soon after the first is nobody's death either. Method: one instance bridges them.
+/// Goal: a second outage soon after the first removes no instance either. Method: only one instance reports
+/// between them.
 pub(super) fn away_twice(stage: &mut Stage<'_>) -> Outcome {
     let (mut a, mut b) = (Instance::new("a", 5), Instance::new("b", 3));
     b.report(stage)?;
@@ -152,8 +154,8 @@ pub(super) fn away_twice(stage: &mut Stage<'_>) -> Outcome {
     same("count", a.report(stage)?.count, 8)
 }
 
-/// Goal: an instance that was stopped beyond its lease keeps nobody else's ghost. Method: it resumes when
-/// another one's lease has just run out.
+/// Goal: an instance that was stopped for longer than its lease does not keep a dead one counted. Method: it
+/// continues when the lease of another one has just expired.
 pub(super) fn late_reporter_keeps_no_ghost(stage: &mut Stage<'_>) -> Outcome {
     let [mut a, mut b, mut dead] =
         [("a", 1), ("b", 2), ("dead", 4)].map(|(n, u)| Instance::new(n, u));
@@ -172,8 +174,8 @@ pub(super) fn late_reporter_keeps_no_ghost(stage: &mut Stage<'_>) -> Outcome {
     same("instances", b.report(stage)?.instances, 2)
 }
 
-/// Goal: the ghosts of a crash loop stay few. Method: forty instances that die after one report each, with
-/// nobody else there.
+/// Goal: few dead instances of a crash loop stay counted. Method: forty instances that die after one report
+/// each, with no other instance.
 pub(super) fn one_report_each(stage: &mut Stage<'_>) -> Outcome {
     for life in 0..40 {
         Instance::new(format!("life-{life}"), 10).report(stage)?;
@@ -183,7 +185,8 @@ pub(super) fn one_report_each(stage: &mut Stage<'_>) -> Outcome {
     ensure("at most ten ghosts", entries <= 10)
 }
 
-/// Goal: a jump of the server's time harms nobody and spares nobody. Method: an hour back, then heartbeats.
+/// Goal: a jump of the server's time removes no live instance and keeps no dead one. Method: an hour back,
+/// then heartbeats.
 pub(super) fn time_jumps_back(stage: &mut Stage<'_>) -> Outcome {
     let (mut a, mut dead) = (Instance::new("a", 1), Instance::new("dead", 4));
     a.report(stage)?;
@@ -197,7 +200,8 @@ pub(super) fn time_jumps_back(stage: &mut Stage<'_>) -> Outcome {
     same("public", stage.public()?, 1)
 }
 
-/// Goal: the dead are gone a heartbeat after their lease. Method: one reports on, one does not.
+/// Goal: a dead instance is removed within a heartbeat after its lease. Method: one instance continues to
+/// report, another does not.
 pub(super) fn dead_are_reaped(stage: &mut Stage<'_>) -> Outcome {
     let (mut a, mut dead) = (Instance::new("a", 1), Instance::new("dead", 4));
     a.report(stage)?;
@@ -212,8 +216,8 @@ pub(super) fn dead_are_reaped(stage: &mut Stage<'_>) -> Outcome {
     same("public", stage.public()?, 1)
 }
 
-/// Goal: many deaths at once hold the server up for a bounded time. Method: three hundred, reaped by calls
-/// that each take 128 at most.
+/// Goal: many deaths at once delay the server for a limited time only. Method: three hundred dead instances,
+/// of which each call may remove 128 at most.
 pub(super) fn many_dead(stage: &mut Stage<'_>) -> Outcome {
     for index in 0..300 {
         Instance::new(format!("dead-{index}"), 1).report(stage)?;

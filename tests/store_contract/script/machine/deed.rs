@@ -1,10 +1,10 @@
-//! What the reference model has done to the real instances and the real store.
+//! The actions that the reference model requests from the real instances and the real store.
 
 use super::{
     super::stage::Outcome, life::Who, tampering::Tampering, transition::Fate, truth::Truth,
 };
 
-/// One thing to do. It is told after the model knows of it.
+/// One action. The model has applied it before it is passed on.
 #[derive(Clone, Copy, Debug)]
 pub(super) enum Deed {
     Born {
@@ -16,14 +16,15 @@ pub(super) enum Deed {
     Observes {
         who: Who,
     },
-    /// A report is made and meets its fate; `applied` is what must become of it, if that is certain.
+    /// A report is made and delivered as its fate says. `applied` is whether it must be applied, if
+    /// that is certain.
     Sends {
         who: Who,
         farewell: bool,
         fate: Fate,
         applied: Option<bool>,
     },
-    /// A held report arrives; it may arrive again if it is kept.
+    /// A held report arrives. It may arrive again if it is kept.
     Arrives {
         which: usize,
         keep: bool,
@@ -46,5 +47,5 @@ pub(super) enum Deed {
     Tamper(Tampering),
 }
 
-/// Is told of each deed, together with the truth after it.
+/// Called for every action, together with the truth after it.
 pub(super) type Audience<'a> = &'a mut dyn FnMut(&Truth, Deed) -> Outcome;

@@ -1,16 +1,16 @@
-//! Where histories are played, one after the other: a server, the channel, and what was seen there.
+//! The server and the channel on which histories are played one after the other, and what they covered.
 
 use deadpool_redis::redis::PubSub;
 use headcount::core::count::Count;
 
 use super::super::stage::{Answer, CHANNEL, NO_ARGUMENTS, Outcome, Stage};
 
-/// Precedes the announcements of a history on the channel, and follows those of each report: so it is known when
-/// all have come.
+/// Published before the announcements of a history, and after those of every report. It shows that all of them
+/// have arrived.
 const BEGIN: &str = "begin";
 pub(super) const END: &str = "end";
 
-/// Where histories are played: they share the server, one after the other.
+/// The server and the channel, which the histories share one after the other.
 pub(super) struct Ground<'a> {
     pub(super) stage: Stage<'a>,
     pub(super) channel: PubSub<'a>,
@@ -18,7 +18,7 @@ pub(super) struct Ground<'a> {
 }
 
 impl Ground<'_> {
-    /// Forgets what histories before have stored and published.
+    /// Removes everything that earlier histories have stored and published.
     pub(super) fn clear(&mut self) -> Outcome {
         self.stage.redis::<()>("FLUSHALL", NO_ARGUMENTS)?;
         self.stage.redis::<()>("PUBLISH", (CHANNEL, BEGIN))?;
@@ -37,7 +37,7 @@ impl Ground<'_> {
     }
 }
 
-/// How often the histories came to what they are there for.
+/// How often the histories reached each situation that they must cover.
 #[derive(Clone, Copy, Debug, Default)]
 pub(super) struct Seen {
     pub(super) reports: u64,
@@ -47,8 +47,8 @@ pub(super) struct Seen {
     pub(super) repaired: u64,
     pub(super) renamed: u64,
     pub(super) announcements: u64,
-    /// Looks at a view while all had to be right, and while it had to keep between bounds although it had lost
-    /// the store.
+    /// Checks of a view while all had to be right, and while it had to stay within bounds although the store had
+    /// lost data.
     pub(super) right: u64,
     pub(super) bounded: u64,
 }

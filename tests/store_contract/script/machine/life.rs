@@ -1,29 +1,29 @@
-//! One instance as the reference model knows it: how many users it has, and what the store may hold of it.
+//! One instance in the reference model: its users, and what the store may hold of it.
 
 use super::{super::stage::LEASE, transition::Ear};
 
-/// The number of a life, in the order of birth.
+/// The number of an instance, in the order of their starts.
 pub(super) type Who = usize;
 
 #[derive(Clone, Debug)]
 pub(super) struct Life {
     pub(super) users: u64,
     pub(super) is_living: bool,
-    /// Cut off from the store: whatever it sends is lost.
+    /// Whether it is cut off from the store: everything that it sends is lost.
     pub(super) is_cut: bool,
     pub(super) ear: Ear,
     pub(super) next_report: u64,
-    /// Whether it was there when all was last right.
+    /// Whether it existed when all was last right.
     pub(super) knows: bool,
-    /// The smallest and the greatest number of users since all was last right.
+    /// The smallest and the largest number of users since all was last right.
     pub(super) least: u64,
     pub(super) most: u64,
     /// The number of its last report, and of the last one that the store has applied.
     made: u64,
     pub(super) fence: u64,
-    /// What the store may hold of it; nothing before its first report, after a farewell and after its lease.
+    /// What the store may hold of it. Nothing before its first report, after a farewell and after its lease.
     pub(super) parts: Vec<Option<u64>>,
-    /// How much the lease clock had run, at most, when the store heard of it last.
+    /// The largest possible reading of the lease clock when the store last received its report.
     heard_of: u64,
 }
 
@@ -70,14 +70,14 @@ impl Life {
         self.heard_of = aged;
     }
 
-    /// A report arrives that is too late, but nobody knows whether its fence still stands.
+    /// A late report arrives, and it is unknown whether its fence still exists.
     pub(super) fn may_apply(&mut self, users: Option<u64>, aged: u64) {
         self.parts.extend([users, None]);
         self.most = self.most.max(users.unwrap_or(0));
         self.heard_of = aged;
     }
 
-    /// Whether its fence surely stands: for as long as its lease, or that of its tombstone.
+    /// Whether its fence certainly exists: as long as its lease, or that of its tombstone.
     pub(super) fn is_fenced(&self, aged: u64) -> bool {
         self.parts.len() == 1 && self.fence > 0 && self.is_fresh(aged)
     }
@@ -86,7 +86,7 @@ impl Life {
         aged - self.heard_of <= LEASE
     }
 
-    /// Its lease may have run out by now. Says whether it surely has not.
+    /// Its lease may have expired by now. Returns whether it certainly has not.
     pub(super) fn grow_old(&mut self, aged: u64) -> bool {
         let is_fresh = self.is_fresh(aged);
         if !is_fresh && !self.parts.contains(&None) {
@@ -95,17 +95,17 @@ impl Life {
         is_fresh
     }
 
-    /// Whether the store surely holds what is true.
+    /// Whether the store certainly holds the true number.
     pub(super) fn is_known(&self) -> bool {
         self.parts == [Some(self.users)]
     }
 
-    /// Whether the store may hold a part of somebody dead, or none of somebody alive.
+    /// Whether the store may hold a part of a dead instance, or none of a live one.
     pub(super) fn may_be_miscounted(&self) -> bool {
         if self.is_living { self.parts.contains(&None) } else { self.parts != [None] }
     }
 
-    /// All is right.
+    /// Records that all is right.
     pub(super) fn settle(&mut self) {
         let users = if self.is_living { self.users } else { 0 };
         self.parts = vec![self.is_living.then_some(users)];

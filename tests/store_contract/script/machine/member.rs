@@ -1,4 +1,4 @@
-//! An instance as the machine plays it: it reports with what the product's view has seen, and shows what that
+//! An instance that the machine plays. It reports with what the product's view has seen, and shows what that
 //! view shows.
 
 use std::{collections::VecDeque, time::Duration};
@@ -16,9 +16,9 @@ use super::super::stage::{Answer, CHANNEL, DATABASE, LEASE, Outcome, ensure};
 pub(super) struct Member {
     pub(super) name: Incarnation,
     pub(super) view: View,
-    /// The time of its own clock, which nobody sets.
+    /// The time of its own clock, which is never set.
     pub(super) now: Instant,
-    /// Announcements that it will hear later.
+    /// Announcements that it will receive later.
     pub(super) unheard: VecDeque<Count>,
     sequence: Sequence,
     /// The sequence of the newest report that was answered.
@@ -74,7 +74,7 @@ impl Member {
         Made { arguments, sent, seen, name: self.name }
     }
 
-    /// The report was lost, or has taken too long.
+    /// The report was lost, or took too long.
     pub(super) fn give_up(&mut self, made: &Made) {
         self.view.report_ended();
         if made.name == self.name && made.sent.sequence > self.answered {
@@ -82,7 +82,7 @@ impl Member {
         }
     }
 
-    /// The reply arrives. Says whether another process reports under the same name.
+    /// The reply arrives. Returns whether another process reports under the same name.
     pub(super) fn hear_reply(&mut self, made: &Made, answer: &Answer) -> bool {
         self.view.report_ended();
         if made.name != self.name {
@@ -119,7 +119,7 @@ impl Member {
         self.view.shown(self.now)
     }
 
-    /// What it shows never goes back.
+    /// Checks that what it shows never goes back.
     pub(super) fn check(&mut self) -> Outcome {
         let shown = self.shown().revision;
         ensure("no shown revision goes back", shown >= self.last_shown)?;

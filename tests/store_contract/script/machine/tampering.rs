@@ -1,4 +1,4 @@
-//! What somebody with access to Redis may do to the keys by hand.
+//! Manual changes of the keys by somebody with access to Redis.
 
 use proptest::prelude::*;
 
@@ -19,7 +19,7 @@ pub(super) enum Tampering {
     MakeList {
         key: &'static str,
     },
-    /// An entry of an instance, or of somebody who never was, is set or removed.
+    /// The entry of an instance, real or invented, is set or removed.
     Field {
         key: &'static str,
         owner: Option<Who>,
@@ -31,7 +31,7 @@ pub(super) enum Tampering {
     },
 }
 
-/// Numbers that may stand there, and what must not.
+/// Valid and invalid values for a field.
 const VALUES: &[&str] = &[
     "0",
     "1",
@@ -55,8 +55,8 @@ const VALUES: &[&str] = &[
     "9007199254740993",
 ];
 
-/// Leases beyond every bound are left out: they are for the directed cases, since whoever dies with one is
-/// counted for five minutes.
+/// Leases beyond every bound are not among them: an instance that dies with one is counted for five
+/// minutes. The directed cases test them.
 const EXPIRIES: &[&str] = &["0", "-5", "1.5", "700", "-inf"];
 
 const META_FIELDS: &[&str] =
@@ -82,8 +82,8 @@ pub(super) fn tampering(living: Vec<Who>) -> impl Strategy<Value = Tampering> {
         1 => (owner, expiry)
             .prop_map(|(owner, value)| Tampering::Field { key: LEASES, owner, value }),
         3 => (proptest::sample::select(META_FIELDS), value()).prop_map(|(field, value)| {
-            // A mark that is taken away as if it were over is no longer there to be ended, which would be a
-            // revision: views call the right number an estimate until it changes.
+            // A mark that is removed like this cannot end later, and its end would be a revision. So views
+            // call the right number an estimate until the count changes.
             let is_over = field == "recovering" && value == Some("0");
             Tampering::Meta { field, value: if is_over { Some("1") } else { value } }
         }),
@@ -99,7 +99,7 @@ impl Tampering {
         }
     }
 
-    /// Whose entry is edited.
+    /// The instance whose entry is edited.
     pub(super) fn owner(self) -> Option<Who> {
         match self {
             Self::Field { owner, .. } => owner,
@@ -107,7 +107,7 @@ impl Tampering {
         }
     }
 
-    /// Does it. `name` is that of the instance whose entry is edited.
+    /// Makes the change. `name` is that of the instance whose entry is edited.
     pub(super) fn happen(self, name: &str, stage: &mut Stage<'_>) -> Outcome {
         match self {
             Self::Set { value } => stage.redis("SET", (PUBLIC, value)),
@@ -135,7 +135,7 @@ fn edit(key: &str, field: &str, value: Option<&str>, stage: &mut Stage<'_>) -> O
     })
 }
 
-/// The key may have been made a list before.
+/// An earlier change may have replaced the key by a list.
 fn unless_wrong_type(outcome: Outcome) -> Outcome {
     outcome.or_else(|error| if error.contains("WRONGTYPE") { Ok(()) } else { Err(error) })
 }

@@ -1,4 +1,4 @@
-//! What may happen, and how often: to instances, to their messages, to the server's clock and to its data.
+//! What may happen to instances, to their messages, to the server's clock and to its data, and how often.
 
 use proptest::prelude::*;
 use proptest_state_machine::ReferenceStateMachine;
@@ -9,39 +9,39 @@ use super::{
     truth::{Trust, Truth},
 };
 
-/// How a history begins, and which kinds of harm it may contain.
+/// How a history begins, and which faults it may contain.
 #[derive(Clone, Debug)]
 pub(super) struct Seed {
     pub(super) harm: Harm,
-    /// The users of the first instances, and how long after each the next one is born.
+    /// The users of the first instances, and the time from the start of each to the start of the next.
     pub(super) first: Vec<(u64, u64)>,
 }
 
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Harm {
-    /// Instances come and go, and are cut off.
+    /// Instances start, end, and are cut off.
     deaths: bool,
-    /// The server forgets everything, or what is newest.
+    /// The server loses all data, or the newest.
     losses: bool,
-    /// Somebody edits the keys by hand.
+    /// The keys are edited by hand.
     edits: bool,
 }
 
 #[derive(Clone, Copy, Debug)]
 pub(super) enum Transition {
-    /// Time passes, with heartbeats.
+    /// Time passes. Instances send heartbeats.
     Pass {
         ms: u64,
     },
     /// Time passes until all must be right.
     Rest,
-    /// Users came or left, or not, and it is reported at once.
+    /// The number of users changes or not, and is reported at once.
     Report {
         who: Who,
         users: u64,
         fate: Fate,
     },
-    /// A report that was held arrives; it may arrive again if it is kept.
+    /// A report that was held back arrives. It may arrive again if it is kept.
     Arrive {
         which: usize,
         keep: bool,
@@ -68,7 +68,7 @@ pub(super) enum Transition {
     Mend {
         who: Who,
     },
-    /// Nobody can report for so long; all do within a heartbeat afterwards.
+    /// No instance can report for this time. All report within a heartbeat afterwards.
     Outage {
         ms: u64,
     },
@@ -77,13 +77,13 @@ pub(super) enum Transition {
         ms: i64,
     },
     Flush,
-    /// The server's data is remembered, for a later `RollBack`.
+    /// The server's data is saved for a later `RollBack`.
     Save,
     RollBack,
     Tamper(Tampering),
 }
 
-/// What becomes of a report.
+/// How a report is delivered.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Fate {
     Answered,
@@ -91,19 +91,19 @@ pub(super) enum Fate {
     Repeated,
     ReplyLost,
     Lost,
-    /// It is on its way for long; its sender waits for the reply, or has given it up.
+    /// It is under way for a long time. Its sender waits for the reply, or has given up.
     Held {
         waits: bool,
     },
 }
 
-/// How an instance hears announcements.
+/// How an instance receives announcements.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Ear {
-    /// At once: those of its own reports before the reply, or after it.
+    /// At once. Those of its own reports arrive before the reply, or after it.
     Prompt,
     Behind,
-    /// Not before it listens better.
+    /// Only when its ear changes.
     Late,
     /// Not at all.
     Deaf,
@@ -114,7 +114,7 @@ impl Ear {
         self == Self::Deaf
     }
 
-    /// Whether nothing stays unheard.
+    /// Whether it receives every announcement in the end.
     pub(super) fn hears_all(self) -> bool {
         matches!(self, Self::Prompt | Self::Behind)
     }
@@ -167,7 +167,7 @@ impl ReferenceStateMachine for Histories {
 
 type Choices = Vec<(u32, BoxedStrategy<Transition>)>;
 
-/// What takes nothing from anybody.
+/// Transitions that lose no data.
 fn harmless(truth: &Truth) -> Choices {
     let reach = |&who: &Who| !truth.lives[who].is_cut;
     let reaching: Vec<Who> = truth.living().filter(reach).collect();

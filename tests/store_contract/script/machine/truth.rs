@@ -1,5 +1,6 @@
-//! The reference model: who lives, how many users each has, what may have arrived at the store, and by when all
-//! must be right. It knows the rules that are promised (`ARCHITECTURE.md`), not how the script keeps them.
+//! The reference model: which instances live, how many users each has, which reports may have arrived at the
+//! store, and by when all must be right. It knows the promised rules (`ARCHITECTURE.md`), but not how the script
+//! keeps them.
 
 mod precondition;
 
@@ -15,34 +16,34 @@ use super::{
 
 pub(super) const HEARTBEAT: u64 = 500;
 
-/// The bounds of the design: while the store has kept everything, after it lost something or somebody died, and
-/// after parts of it were edited by hand, which the next audit finds out.
+/// The time limits of the design: while the store has kept everything; after a loss of data or a death; and after
+/// an edit of its parts by hand, which the next audit detects.
 const RIGHT_WHEN_KEPT: u64 = 2 * HEARTBEAT;
 const RIGHT_AFTER_A_LOSS: u64 = LEASE + 2 * HEARTBEAT;
 const RIGHT_AFTER_AN_EDIT: u64 = 2 * LEASE + 2 * HEARTBEAT;
 
-/// A silence longer than half a lease counts as an eighth of one.
+/// A silence longer than half a lease counts as an eighth of a lease.
 const SILENCE_MIN: u64 = LEASE / 2;
 const SILENCE_COUNTS_AS: u64 = LEASE / 8;
 
-/// What can be said of the store since all was last right.
+/// What is certain about the store since all was last right.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) enum Trust {
-    /// It kept everything: each part and each number is known.
+    /// It kept everything: every part and every number is known.
     Kept,
-    /// It lost something: only its sums are sure.
+    /// It lost data: only its sums are certain.
     Lost,
-    /// Somebody edited it by hand: nothing is sure.
+    /// It was edited by hand: nothing is certain.
     Edited,
 }
 
-/// A report on its way.
+/// A report that is under way.
 #[derive(Clone, Debug)]
 struct Held {
     who: Who,
     number: u64,
     users: Option<u64>,
-    /// Whether its sender may have known of something that the store has lost, which perhaps nobody else knows.
+    /// Whether its sender may know of data that the store has lost. Possibly no other instance knows of it.
     may_reveal_a_loss: bool,
 }
 
@@ -51,21 +52,21 @@ pub(super) struct Truth {
     pub(super) seed: Seed,
     pub(super) lives: Vec<Life>,
     pub(super) trust: Trust,
-    /// Whether no view may show less than the smallest truth, nor more than the greatest, since all was right.
+    /// Whether every view must stay between the smallest and the largest truth since all was right.
     pub(super) bounded: bool,
-    /// How much the lease clock has run, at most.
+    /// The largest possible reading of the lease clock.
     aged: u64,
-    /// The time that passes for the instances; the server's may be set.
+    /// The time of the instances. The server's time may be set.
     now: u64,
     right_by: u64,
     held: Vec<Held>,
-    /// For whom there may be announcements, unheard yet, of something that the store has lost since.
+    /// The instances for which announcements of data that the store has lost since may wait.
     unheard_losses: BTreeSet<Who>,
-    /// What could be said of the store when it was saved.
+    /// What was certain about the store when it was saved.
     saved: Option<Trust>,
 }
 
-/// The beginning is all that a minimal history has to tell; the rest follows from its transitions.
+/// Only the beginning of a history is printed: the rest follows from its transitions.
 impl std::fmt::Debug for Truth {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         self.seed.fmt(f)
@@ -73,7 +74,7 @@ impl std::fmt::Debug for Truth {
 }
 
 impl Truth {
-    /// The first instances are born one after the other.
+    /// Starts the first instances one after the other.
     pub(super) fn start(seed: Seed, audience: Audience<'_>) -> Result<Self, String> {
         let mut truth = Self {
             seed: seed.clone(),
@@ -94,7 +95,7 @@ impl Truth {
         Ok(truth)
     }
 
-    /// Whether store and views must be right now.
+    /// Whether the store and the views must be right now.
     pub(super) fn is_right(&self) -> bool {
         self.now > self.right_by
     }
@@ -111,7 +112,7 @@ impl Truth {
         (0..self.lives.len()).filter(|&who| self.lives[who].is_living)
     }
 
-    /// The smallest and the greatest truth since all was right.
+    /// The smallest and the largest truth since all was right.
     pub(super) fn range(&self) -> (u64, u64) {
         let sum = |one: fn(&Life) -> u64| self.lives.iter().map(one).sum();
         (sum(|life| life.least), sum(|life| life.most))
@@ -142,12 +143,12 @@ impl Truth {
                 let was_deaf = self.lives[who].ear.is_deaf();
                 self.lives[who].ear = ear;
                 if ear.hears_all() && self.unheard_losses.remove(&who) {
-                    // It shows what nobody else remembers, until its next report reveals the loss.
+                    // It shows what no other instance knows, until its next report reveals the loss.
                     self.distrust(Trust::Lost);
                     self.bounded = false;
                 }
                 audience(self, Deed::Listens { who })?;
-                // Who subscribes anew asks for a reply, which closes the gap.
+                // An instance that subscribes again requests a reply, which closes the gap.
                 let asks = was_deaf && !ear.is_deaf() && !self.lives[who].is_cut;
                 if asks { self.send(who, Fate::Answered, audience) } else { Ok(()) }
             }
@@ -183,7 +184,7 @@ impl Truth {
         }
     }
 
-    /// No faults any more, until all must be right.
+    /// Ends all faults, and waits until all must be right.
     pub(super) fn finish(&mut self, audience: Audience<'_>) -> Outcome {
         for who in self.living().collect::<Vec<_>>() {
             self.lives[who].is_cut = false;
@@ -191,7 +192,7 @@ impl Truth {
         self.rest(audience)
     }
 
-    /// Passes the time until all must be right, and a heartbeat in which it must stay so.
+    /// Lets the time pass until all must be right, and one more heartbeat in which it must stay right.
     fn rest(&mut self, audience: Audience<'_>) -> Outcome {
         let deadline = self.now + 2 * RIGHT_AFTER_AN_EDIT;
         while !self.is_right() {
@@ -203,7 +204,7 @@ impl Truth {
         self.pass(HEARTBEAT, audience)
     }
 
-    /// Lets time pass, and everybody report when it is time.
+    /// Lets time pass, and lets every instance report when its report is due.
     fn pass(&mut self, ms: u64, audience: Audience<'_>) -> Outcome {
         let end = self.now + ms;
         loop {
@@ -225,7 +226,7 @@ impl Truth {
         audience(self, Deed::TimePasses { ms })
     }
 
-    /// A lease may have run out for whoever was not heard of for so long.
+    /// The lease of an instance without a report for this time may have expired.
     fn age(&mut self, ms: u64) {
         self.aged += ms;
         for who in 0..self.lives.len() {
@@ -245,7 +246,7 @@ impl Truth {
         }
     }
 
-    /// From here on it may take as long as is promised until all is right.
+    /// From now on it may take the promised time until all is right.
     fn disturb(&mut self) {
         let has_ghosts = self.lives.iter().any(Life::may_be_miscounted);
         let bound = match self.trust {
@@ -256,7 +257,7 @@ impl Truth {
         self.right_by = self.right_by.max(self.now + bound);
     }
 
-    /// The store loses something. What is on its way to it or from it may still tell of that.
+    /// The store loses data. Messages on their way to it or from it may still show that data.
     fn lose(&mut self, trust: Trust) {
         self.held.iter_mut().for_each(|held| held.may_reveal_a_loss = true);
         let behind = self.living().filter(|&who| !self.lives[who].ear.hears_all());
@@ -264,10 +265,10 @@ impl Truth {
         self.distrust(trust);
     }
 
-    /// Something was lost, or only now is it known.
+    /// Data was lost, or the loss becomes known only now.
     fn distrust(&mut self, trust: Trust) {
         self.trust = self.trust.max(trust);
-        // A newcomer cannot know better than a store that is empty.
+        // A newcomer cannot know more than an empty store.
         let all_know = self.living().all(|who| self.lives[who].knows);
         self.bounded &= all_know && self.trust < Trust::Edited;
         self.disturb();
@@ -296,7 +297,7 @@ impl Truth {
         audience(self, Deed::Sends { who, farewell: !is_living, fate, applied })
     }
 
-    /// A report arrives at the store. Says whether it is applied, if that is certain.
+    /// A report arrives at the store. Returns whether it is applied, if that is certain.
     fn land(&mut self, who: Who, number: u64, users: Option<u64>) -> Option<bool> {
         let (aged, trust) = (self.aged, self.trust);
         let life = &mut self.lives[who];
@@ -316,7 +317,8 @@ impl Truth {
         let applied = self.land(who, number, users);
         match applied {
             Some(false) => {}
-            // Everybody else who knew of the loss may be dead by now. Once the report is applied, the store knows.
+            // All other instances that knew of the loss may be dead by now. The store knows of it once the report
+            // is applied.
             _ if may_reveal_a_loss => {
                 self.held[which].may_reveal_a_loss = applied != Some(true);
                 self.distrust(Trust::Lost);
@@ -332,7 +334,7 @@ impl Truth {
     fn give_birth(&mut self, users: u64, fate: Fate, audience: Audience<'_>) -> Outcome {
         let who = self.lives.len();
         self.lives.push(Life::new(users, self.now));
-        // Revisions are what a loss is found out by, and a newcomer has seen none.
+        // A loss is detected by revisions, and a newcomer has seen none.
         self.bounded &= self.trust == Trust::Kept;
         self.disturb();
         audience(self, Deed::Born { who })?;
@@ -346,7 +348,7 @@ impl Truth {
         audience(self, Deed::Dies { who })
     }
 
-    /// The store is away for all, and all report within a heartbeat of its return.
+    /// The store is unreachable for all instances. All report within a heartbeat after its return.
     fn be_away(&mut self, ms: u64, audience: Audience<'_>) -> Outcome {
         self.now += ms;
         self.disturb();
@@ -364,21 +366,21 @@ impl Truth {
 
     fn jump(&mut self, ms: i64, audience: Audience<'_>) -> Outcome {
         self.disturb();
-        // A small jump forward cannot be told from time that passes.
+        // A small jump forward looks like time that passes.
         let forward = u64::try_from(ms).unwrap_or(0);
         self.age(if forward > SILENCE_MIN { SILENCE_COUNTS_AS } else { forward });
         audience(self, Deed::ClockJumps { ms })
     }
 
     fn roll_back(&mut self, audience: Audience<'_>) -> Outcome {
-        // Whoever knows nothing of what is lost cannot find out that it is, and may write over it.
+        // An instance that does not know of the lost data cannot detect the loss, and may write over it.
         self.bounded &= self.is_right() && self.held.is_empty();
         self.lose(self.saved.unwrap_or(Trust::Kept).max(Trust::Lost));
         self.drop_held_if_edited(audience)?;
         audience(self, Deed::RollBack)
     }
 
-    /// The public key is only shown to others: nothing is read from it.
+    /// The public key is only for others: the script reads nothing from it.
     fn be_edited(&mut self, tampering: Tampering, audience: Audience<'_>) -> Outcome {
         if !tampering.is_of_public_key() {
             self.lose(Trust::Edited);

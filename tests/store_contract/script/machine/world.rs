@@ -1,5 +1,5 @@
-//! The real side of the machine: instances, messages and the script on a real server. It does what the reference
-//! model tells it, and holds what comes back against the truth.
+//! The real side of the machine: instances, messages, and the script on a real server. It does what the
+//! reference model requests, and compares the results with the truth.
 
 use std::{collections::BTreeMap, time::Duration};
 
@@ -22,15 +22,15 @@ pub(super) struct World<'a, 'b> {
     members: BTreeMap<Who, Member>,
     held: Vec<Held>,
     saved: Snapshot,
-    /// While the store keeps everything: the count of each revision, and the newest of them.
+    /// The count of every revision, and the newest one, while the store keeps everything.
     counts: BTreeMap<u64, Count>,
     base: Instant,
-    /// The last name of each life, and how many names were given.
+    /// The last name of each instance, and how many names were given.
     names: BTreeMap<Who, Incarnation>,
     named: u128,
 }
 
-/// A report on its way.
+/// A report that is under way.
 #[derive(Clone)]
 struct Held {
     who: Who,
@@ -190,7 +190,7 @@ impl<'a, 'b> World<'a, 'b> {
         Ok(())
     }
 
-    /// Runs a report that was applied a moment ago.
+    /// Runs again a report that was applied a moment ago.
     fn run_stale(&mut self, truth: &Truth, made: &Made) -> Outcome {
         let before = self.ground.stage.snapshot()?;
         let (_, news) = self.run(truth, made, Some(false))?;
@@ -203,7 +203,7 @@ impl<'a, 'b> World<'a, 'b> {
         ensure("a stale report is not announced", news.is_empty())
     }
 
-    /// Announcements and the reply, in the order in which this instance hears them.
+    /// Delivers announcements and the reply, in the order in which this instance receives them.
     fn answer(
         &mut self,
         truth: &Truth,
@@ -242,7 +242,7 @@ impl<'a, 'b> World<'a, 'b> {
         }
     }
 
-    /// Runs the script, and checks what it replies, leaves and publishes.
+    /// Runs the script, and checks its reply, the keys and the announcements.
     fn run(
         &mut self,
         truth: &Truth,
@@ -292,7 +292,7 @@ impl<'a, 'b> World<'a, 'b> {
         self.ground.hear_up_to(END)?.into_iter().map(read).collect()
     }
 
-    /// Anybody may look into the store: what it shows is the sum of its parts, and each part is true.
+    /// Checks the keys: the public count is the sum of the parts, and each part is true.
     fn check_store(&self, truth: &Truth, answer: &Answer, left: Left) -> Outcome {
         let sum = left.sum()?;
         if answer.applied {
@@ -312,7 +312,7 @@ impl<'a, 'b> World<'a, 'b> {
         ensure(&format!("no strangers: {parts:?}"), parts.is_empty())
     }
 
-    /// A revision stands for one count, whoever hears of it.
+    /// Checks that a revision has only one count for all instances.
     fn remember(&mut self, count: Count) -> Outcome {
         let revision = count.revision.0;
         let newest = self.counts.keys().next_back().copied().unwrap_or(0);

@@ -1,4 +1,4 @@
-//! What may happen next. Proptest asks again when it makes a history smaller.
+//! Which transitions are possible now. Proptest asks again when it shortens a history.
 
 use super::{Trust, Truth};
 use crate::script::machine::{
@@ -8,7 +8,7 @@ use crate::script::machine::{
 };
 
 impl Truth {
-    /// Whether this may happen now.
+    /// Whether this transition is possible now.
     pub(in super::super) fn allows(&self, transition: &Transition) -> bool {
         let lives = |who: Who| self.lives.get(who).is_some_and(|life| life.is_living);
         let has_others = self.living().count() > 1;
@@ -32,8 +32,8 @@ impl Truth {
         }
     }
 
-    /// Who finds that its name was taken, by an edit, reports under a new one: a report that was held would be
-    /// one of somebody unknown.
+    /// An instance that finds its name taken, because of an edit, reports under a new name. A report that was
+    /// held back would then come from an unknown instance.
     fn may_meet(&self, fate: Fate) -> bool {
         self.trust < Trust::Edited || !matches!(fate, Fate::Held { .. })
     }
