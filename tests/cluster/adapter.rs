@@ -1,4 +1,5 @@
-//! Applications of somebody else's, built on axum and socketioxide, in one cluster with instances: the lesson's.
+//! Applications built on axum and socketioxide, with the lesson's application as the example, in one cluster with
+//! instances.
 
 use std::time::Duration;
 
@@ -20,11 +21,11 @@ use crate::{application::Application, counting::Dice};
 /// Lease + heartbeat, and a second for a busy machine.
 const GONE_WITHIN: Duration = Duration::from_millis(2500 + 1000);
 
-/// Two instances and two applications, and three clients in Node and three in Rust on each, one on each transport.
+/// Two instances and two applications. Each has three clients in Node and three in Rust, one for each transport.
 struct Mixed {
     cluster: Cluster,
     applications: Vec<Application>,
-    /// By server: the instances first.
+    /// The clients of each server, instances first.
     clients: Vec<Vec<Client>>,
     records: Vec<Vec<Record>>,
     _node: ForeignClients,
@@ -61,16 +62,16 @@ impl Mixed {
         self.records.concat()
     }
 
-    /// The server of this number is gone: its clients are not looked at any more.
+    /// Ignores the clients of this server from now on, because the server has ended.
     fn forget(&mut self, server: usize) {
         drop(self.clients.remove(server));
         drop(self.records.remove(server));
     }
 }
 
-/// Goal: people who log in at applications and visitors of instances are counted together, and a server that is killed takes
-/// its own with it, whichever kind it is. Method: 24 clients on two servers of each kind; kill -9 of an application, then of
-/// an instance; the times until all others agree are measured, and no client may have been told less than there were.
+/// Goal: users of applications and visitors of instances are counted together. A server of either kind that is killed
+/// loses its own users, and no others. Method: 24 clients on two servers of each kind. kill -9 of an application, then
+/// of an instance. The times until all others agree are measured, and no client may get a number that is too small.
 #[tokio::test(flavor = "multi_thread")]
 async fn applications_and_instances_count_together() {
     let mut mixed = Mixed::start(&[]).await;
@@ -110,8 +111,9 @@ async fn applications_and_instances_count_together() {
     }
 }
 
-/// Goal: an application that is asked to end says farewell, so that nobody waits for its lease, and its clients lose a
-/// transport rather than the namespace. Method: with a lease of a minute, SIGTERM to one of two.
+/// Goal: an application that is asked to end sends a farewell, so its users leave without waiting for the lease. Its
+/// clients see a lost transport, not a disconnect of the namespace. Method: with a lease of a minute, SIGTERM to one of
+/// two applications.
 #[tokio::test(flavor = "multi_thread")]
 async fn an_application_that_ends_leaves_at_once() {
     let mut mixed = Mixed::start(&[("HEADCOUNT_LEASE", "1min")]).await;
@@ -133,8 +135,8 @@ async fn an_application_that_ends_leaves_at_once() {
     }
 }
 
-/// Goal: a Redis that loses its data, with its process or by an operator's hand, costs an application's clients no
-/// connection and shows them no dip. Method: both, one after the other.
+/// Goal: when Redis loses its data, by a restart or a command, an application's clients keep their connections and see
+/// no drop of the count. Method: both, one after the other.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_redis_that_loses_its_data_shows_no_dip() {
     let mut mixed = Mixed::start(&[]).await;
@@ -155,11 +157,11 @@ async fn a_redis_that_loses_its_data_shows_no_dip() {
     }
 }
 
-/// Clients that come and go without a word: enough to meet every order in which joining and closing can be handled.
+/// Clients that disconnect without a goodbye: enough for every order in which a join and a disconnect can be processed.
 const VANISHING: usize = 300;
 
-/// Goal: whoever goes away amid joining leaves nobody behind in the count. Method: many websockets are cut at random moments
-/// of their first milliseconds; the two clients that stay must be told two in the end.
+/// Goal: a client that disconnects while it joins does not stay in the count. Method: many websockets are cut at random
+/// moments of their first milliseconds. The two clients that stay must get the count 2 in the end.
 #[tokio::test(flavor = "multi_thread")]
 async fn who_vanishes_while_joining_is_not_counted() {
     let cluster = Cluster::start(1).await;
@@ -177,8 +179,8 @@ async fn who_vanishes_while_joining_is_not_counted() {
     cluster.agrees_on(2, &records_of(&staying)).await;
 }
 
-/// Goal: all editions of the lesson's checks pass on the application as well. Method: its two files, fetched from it and
-/// matched as the lesson does, in the newer edition with `.` spanning lines.
+/// Goal: both editions of the lesson's checks accept the application. Method: fetch its two files and match them as the
+/// lesson does, in the newer edition with `.` matching line ends.
 #[tokio::test(flavor = "multi_thread")]
 async fn the_checks_of_the_lesson_pass() {
     let application = Application::start(&[]).await;

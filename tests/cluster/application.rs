@@ -1,4 +1,4 @@
-//! The lesson's application, `examples/lesson.rs`: built once, and started as a process like an instance.
+//! The lesson's application, `examples/lesson.rs`. It is built once, and started as a process like an instance.
 
 use std::{net::SocketAddr, path::PathBuf, process::Command, sync::OnceLock};
 
@@ -9,16 +9,16 @@ use headcount_testkit::{
     waiting::eventually,
 };
 
-/// A running application. Dropped, it is killed.
+/// A running application. It is killed when this value is dropped.
 #[derive(Debug)]
 pub(crate) struct Application {
     process: Process,
-    /// Where people log in and clients connect.
+    /// The address for logins and clients.
     pub(crate) public: SocketAddr,
 }
 
 impl Application {
-    /// Starts one on a free port with these settings, and reads its start-up line.
+    /// Starts an application on a free port with these settings, and reads its start-up line.
     pub(crate) async fn start(settings: &[Setting<'_>]) -> Self {
         let mut command = Command::new(lesson());
         let settings = [&FREE_PORTS, settings].concat();
@@ -28,7 +28,7 @@ impl Application {
         Self { process, public: public.expect(&line) }
     }
 
-    /// The page that somebody sees who logs in by this name.
+    /// The page after a login with this name.
     pub(crate) async fn page_of(&self, name: &str) -> String {
         let form = http::post(self.public, "/login", format!("username={name}")).await;
         let form = form.expect("it serves");
@@ -40,13 +40,13 @@ impl Application {
         page.body
     }
 
-    /// The process behind it.
+    /// The process of the application.
     pub(crate) fn process(&mut self) -> &mut Process {
         &mut self.process
     }
 }
 
-/// The program, in the profile of these tests; the first who asks builds it. When all tests are built, it is there already.
+/// The program, in the profile of these tests. The first call builds it. It exists already if all targets were built.
 fn lesson() -> PathBuf {
     static PROGRAM: OnceLock<PathBuf> = OnceLock::new();
     PROGRAM.get_or_init(build).clone()

@@ -1,7 +1,7 @@
 //! Visitors behind the balancers and proxies whose files are in deploy: those files, the real programs, real clients.
 //!
-//! Only addresses, certificates and, where said, numbers in the files are replaced. An address of the files stands for a
-//! machine of its own; here each instance has an address of its own on this machine.
+//! Only addresses, certificates and, where stated, numbers in the files are replaced. Every address in the files means
+//! a separate machine. Here every instance has a separate address of this machine.
 
 use headcount_testkit::{cluster::Cluster, instance::Setting, redis_server::free_port};
 mod balancer;
@@ -14,9 +14,9 @@ mod poll;
 mod program;
 mod served;
 
-/// Where instances are in the files, and the port of their admin listeners.
+/// The addresses of instances in the files, and the port of their admin listeners.
 const NAMED: [&str; 2] = ["10.0.0.11", "10.0.0.12"];
-/// Addresses of this machine in their place.
+/// Addresses of this machine that replace them.
 const HERE: [&str; 2] = ["127.0.0.11", "127.0.0.12"];
 
 /// Two instances on one Redis, on two addresses, with the same ports.
@@ -47,7 +47,7 @@ impl Pair {
         self.cluster.add(&[&addresses, settings].concat()).await;
     }
 
-    /// A file with the addresses of these instances in place of those it names.
+    /// A file in which the addresses of these instances replace the original ones.
     fn named_in(&self, file: &str) -> String {
         let mut text = file.to_owned();
         for (named, here) in NAMED.iter().zip(HERE) {
@@ -60,7 +60,7 @@ impl Pair {
     }
 }
 
-/// Replaces what must be there: a file that has changed is noticed.
+/// Replaces a text that must occur, so that a changed file is noticed.
 fn replaced(text: &str, from: &str, to: &str) -> String {
     assert!(text.contains(from), "{from:?} is not in\n{text}");
     text.replace(from, to)

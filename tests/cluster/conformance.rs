@@ -1,8 +1,8 @@
-//! Engine.IO 4 and Socket.IO 5, as their specifications have them and their reference server does them.
+//! Engine.IO 4 and Socket.IO 5, as in their specifications and their reference server.
 //!
-//! Each scenario is run against Headcount and against the reference server: both must do what it expects. Where Headcount is
-//! stricter on purpose (the reference server opens a websocket before it looks at the version, and goes on after a packet
-//! of Socket.IO that it cannot read), other tests say so.
+//! Each scenario runs against Headcount and against the reference server, and both must behave as expected. Headcount
+//! is stricter on purpose in two cases, which other tests cover: the reference server opens a websocket before it
+//! checks the version, and continues after a Socket.IO packet that it cannot parse.
 
 mod reference;
 mod scenarios;
@@ -17,13 +17,14 @@ use headcount_testkit::{
 };
 use reference::Reference;
 
-/// What a server is seen to do.
+/// The observed behaviour of a server.
 type Seen = Vec<String>;
-/// Something that a client does.
+/// The actions of a client.
 type Scenario = fn(SocketAddr) -> Pin<Box<dyn Future<Output = Seen> + Send>>;
 
-/// Goal: requests that begin no session are refused as the reference server refuses them: the same status, the same code in
-/// the same JSON, the same media type. Method: wrong versions, transports, methods and sessions, sent to both.
+/// Goal: requests that begin no session get the same refusal as from the reference server: the same status, the same
+/// code in the same JSON, the same media type. Method: send wrong versions, transports, methods and sessions to both
+/// servers.
 #[tokio::test(flavor = "multi_thread")]
 async fn wrong_requests_are_refused_as_by_the_reference() {
     let (instance, reference) = servers().await;
@@ -57,7 +58,7 @@ async fn wrong_requests_are_refused_as_by_the_reference() {
     }
 }
 
-/// Status, code, message and media type.
+/// Status, code, message and media type of a refusal.
 fn error(answer: &Answer) -> (u16, Value, Option<&str>) {
     let body = serde_json::from_str(&answer.body).expect("it is JSON");
     (answer.status, body, answer.header("content-type"))
@@ -67,7 +68,7 @@ fn code_in(answer: &Answer) -> Option<u64> {
     serde_json::from_str::<Value>(&answer.body).ok()?.get("code")?.as_u64()
 }
 
-/// Goal: both servers do the same in all other cases. Method: the scenarios, each on both at once.
+/// Goal: both servers behave the same in all other cases. Method: run every scenario on both servers.
 #[tokio::test(flavor = "multi_thread")]
 async fn sessions_go_as_with_the_reference() {
     let (instance, reference) = servers().await;
@@ -82,7 +83,7 @@ async fn sessions_go_as_with_the_reference() {
     assert!(differing.is_empty(), "{}", differing.join("\n"));
 }
 
-/// Goal: the endpoint is the same with and without the slash at its end. Method: a handshake, a post and a poll on each.
+/// Goal: the endpoint works with and without the slash at its end. Method: a handshake, a post and a poll on each.
 #[tokio::test(flavor = "multi_thread")]
 async fn the_slash_at_the_end_may_be_left_out() {
     let instance = Instance::start(&[]).await;

@@ -1,4 +1,5 @@
-//! The main job: everybody sees how many are there, whoever comes and goes, wherever.
+//! The main job: every client sees how many users are online, whichever clients join and leave, on any
+//! instance.
 
 use headcount_testkit::{
     client::{Client, Transport},
@@ -8,9 +9,9 @@ use headcount_testkit::{
     waiting::eventually,
 };
 
-/// Goal: all clients of a cluster end on the true count. Method: 60 clients of both kinds and all transports
-/// on three instances join, a third leaves in different ways, some join again; after each step all clients,
-/// instances, `GET currentUsers` and a subscriber on Redis must say the truth.
+/// Goal: all clients of a cluster end with the true count. Method: 60 clients of both kinds and all
+/// transports join three instances, a third leaves in different ways, and some join again. After each step
+/// the clients, the instances, `GET currentUsers` and a subscriber on Redis must show the true count.
 #[tokio::test(flavor = "multi_thread")]
 async fn sixty_clients_on_three_instances_agree() {
     let cluster = Cluster::start(3).await;
@@ -52,12 +53,12 @@ async fn sixty_clients_on_three_instances_agree() {
     assert!(revisions.is_sorted(), "the channel's order is revision order: {revisions:?}");
 }
 
-/// Swaps in a row: enough to meet every order in which a leave and a join can be handled.
+/// Number of swaps: enough for every order in which a leave and a join can be processed.
 const SWAPS: usize = 120;
 
-/// Goal: a newcomer gets a first value that includes itself even if the count ends where it was. Method:
-/// many times, one client leaves and another joins at the same moment, on one instance and across two; four
-/// others stay, so the newcomer must be told at least five, and all must end on five.
+/// Goal: the first count of a newcomer includes the newcomer, even if the count ends where it was. Method:
+/// many times, one client leaves while another joins, on one instance and across two. Four others stay, so
+/// the newcomer must get at least five, and all must end with five.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_newcomer_is_told_a_count_with_itself_when_another_leaves_at_the_same_moment() {
     const STAYING: u64 = 4;
@@ -68,7 +69,8 @@ async fn a_newcomer_is_told_a_count_with_itself_when_another_leaves_at_the_same_
     let mut mover = Client::open(address(0), Transport::Websocket);
     cluster.agrees_on(STAYING + 1, &records_of(staying.iter().chain([&mover]))).await;
     for swap in 0..SWAPS {
-        // Over four swaps the newcomer is twice beside the one that leaves and twice on the other instance.
+        // In four swaps the newcomer is twice on the same instance as the client that leaves, and twice on
+        // the other.
         let newcomer = Client::open(address(swap / 2), Transport::ALL[swap % 3]);
         std::mem::replace(&mut mover, newcomer).leave().await;
         let first = first_value(mover.record()).await;
@@ -82,12 +84,12 @@ async fn first_value(record: &Record) -> u64 {
     eventually("the newcomer's first value", first).await.0
 }
 
-/// Rounds of coming and going, each of which may fall anywhere in an emission interval.
+/// Rounds of joins and leaves, each of which may fall anywhere in an emission interval.
 const ROUNDS: usize = 300;
 
-/// Goal: the last value arrives, however the number went up and down just before. Method: clients join and
-/// leave two instances in a random order without waiting for anything, so that numbers return within one
-/// emission interval; then all who are left, told individually or by an emission, must end on the truth.
+/// Goal: the last count arrives, however the number changed just before. Method: clients join and leave two
+/// instances in a random order without waiting, so that numbers return within one emission interval. Then
+/// all remaining clients must end with the true count, whether they got it individually or by an emission.
 #[tokio::test(flavor = "multi_thread")]
 async fn coming_and_going_at_random_ends_on_the_truth() {
     let cluster = Cluster::start(2).await;
@@ -107,12 +109,12 @@ async fn coming_and_going_at_random_ends_on_the_truth() {
     }
 }
 
-/// Random enough, and the same in every run: a linear congruential generator with the constants of Knuth's
-/// MMIX, of which the upper bits are used.
+/// Pseudo-random numbers that are the same in every run: a linear congruential generator with the constants
+/// of Knuth's MMIX. It uses the upper bits.
 pub(crate) struct Dice(u64);
 
 impl Dice {
-    /// Ones that roll the same in every run.
+    /// Dice with this seed.
     pub(crate) fn new(seed: u64) -> Self {
         Self(seed)
     }

@@ -1,4 +1,4 @@
-//! Instances that end without a word, sleep too long, or share a name by mistake.
+//! Instances that crash, are stopped for too long, or share a name by mistake.
 
 use std::time::Duration;
 
@@ -19,8 +19,8 @@ fn five_clients_each(cluster: &Cluster) -> Vec<Vec<Client>> {
     cluster.instances.iter().map(|instance| five(instance.public)).collect()
 }
 
-/// Goal: the users of a crashed instance leave the count within lease + heartbeat. Method: kill -9 of one of
-/// three instances with five clients each; the time until all others agree on ten is measured.
+/// Goal: the users of a crashed instance leave the count within lease + heartbeat. Method: kill -9 of one of three
+/// instances with five clients each. The time until all others agree on ten is measured.
 #[tokio::test(flavor = "multi_thread")]
 async fn the_users_of_a_killed_instance_leave_within_a_lease() {
     let mut cluster = Cluster::start(3).await;
@@ -43,10 +43,10 @@ async fn the_users_of_a_killed_instance_leave_within_a_lease() {
     drop(lost);
 }
 
-/// Goal: an instance that goes on after a long sleep knows that its lease has ended, before it has reported anew: it says
-/// that its count is an estimate, in which its own users are, although it hears that others have counted them out. Method:
-/// SIGSTOP one of two until the other says its own count, then SIGSTOP Redis, so that the sleeper cannot report; SIGCONT,
-/// and what it answers and tells is compared; a newcomer must not wait for Redis either.
+/// Goal: an instance that continues after a long stop knows that its lease has ended, before it reports again. It shows
+/// an estimate that includes its own users, although other instances have announced a count without them. Method:
+/// SIGSTOP one of two instances until the other shows only its own users. SIGSTOP Redis, so that the stopped instance
+/// cannot report. After SIGCONT, its answers and its clients' counts are checked. A newcomer must not wait for Redis.
 #[tokio::test(flavor = "multi_thread")]
 async fn an_instance_that_slept_says_nothing_exact_before_it_reports() {
     let mut cluster = Cluster::start(2).await;
@@ -79,8 +79,8 @@ async fn an_instance_that_slept_says_nothing_exact_before_it_reports() {
     }
 }
 
-/// Goal: an instance that sleeps beyond its lease takes its users with it and brings them back. Method:
-/// SIGSTOP one of two, wait until the other says its own count, SIGCONT, and all must agree on the whole.
+/// Goal: an instance that is stopped for longer than its lease loses its users and reports them again. Method: SIGSTOP
+/// one of two instances, and wait until the other shows only its own users. After SIGCONT all must agree on the sum.
 #[tokio::test(flavor = "multi_thread")]
 async fn an_instance_that_slept_returns_with_its_users() {
     let mut cluster = Cluster::start(2).await;
@@ -97,8 +97,8 @@ async fn an_instance_that_slept_returns_with_its_users() {
     assert!(took < Duration::from_millis(500 + 1000), "it took {took:?}");
 }
 
-/// Goal: two processes that were given one incarnation by mistake end up as two, with the right sum. Method:
-/// the test hook gives both the same id; there must come to be two live instances, and all clients agree.
+/// Goal: two processes that got the same incarnation by mistake become two instances with the right sum. Method: the
+/// test hook gives both the same id. In the end there must be two live instances, and all clients must agree.
 #[tokio::test(flavor = "multi_thread")]
 async fn two_instances_with_one_id_become_two() {
     let id = "018f2b6e-7c3a-7000-8000-000000000001";

@@ -1,4 +1,4 @@
-//! Instances that are asked to end: clients move on by themselves, and the count stays right.
+//! Instances that are asked to end: clients reconnect elsewhere by themselves, and the count stays right.
 
 use headcount_testkit::{
     balancer::Balancer,
@@ -10,15 +10,16 @@ use headcount_testkit::{
 };
 use rustix::process::Signal;
 
-/// Goal: after SIGTERM every kind of client returns elsewhere by itself, the count is right, and the exit
-/// code is 0. Method: clients in Node and Rust on all transports reach the first of two instances through a
-/// balancer that prefers it; it is asked to end.
+/// Goal: after SIGTERM every kind of client reconnects elsewhere by itself, the count is right, and the
+/// exit code is 0. Method: clients in Node and Rust on all transports connect through a balancer that
+/// prefers the first of two instances, which is then asked to end.
 #[tokio::test(flavor = "multi_thread")]
 async fn clients_of_an_instance_that_ends_return_elsewhere() {
     ends_politely(Signal::TERM).await;
 }
 
-/// Goal: SIGINT, which Ctrl-C sends, is as polite as SIGTERM. Method: the same with that signal.
+/// Goal: SIGINT, which Ctrl-C sends, has the same effect as SIGTERM. Method: the same steps with that
+/// signal.
 #[tokio::test(flavor = "multi_thread")]
 async fn an_interrupt_is_as_polite() {
     ends_politely(Signal::INT).await;
@@ -64,8 +65,8 @@ fn came_back(record: &Record) -> bool {
     record.times(Event::is_disconnected) >= 1 && record.times(Event::is_connected) >= 2
 }
 
-/// Goal: a second signal ends an instance at once. Method: with a drain of a minute ahead, the first signal
-/// must take away readiness and leave the process running; the second must end it.
+/// Goal: a second signal ends an instance at once. Method: the drain would take a minute. After the first
+/// signal the instance must be unready and still running; the second must end it.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_second_signal_ends_it_at_once() {
     let settings = [("HEADCOUNT_DRAIN_DELAY", "60s"), ("HEADCOUNT_DRAIN", "60s")];

@@ -1,4 +1,4 @@
-//! Requests that ask for a websocket, nearly ask for one, or ask for something else at another path.
+//! Requests for a websocket, requests that almost are, and requests for other paths.
 
 use std::{
     net::SocketAddr,
@@ -14,10 +14,11 @@ use headcount_testkit::{
 use rstest::rstest;
 use rustix::process::Signal;
 
-/// What is refused is refused within this, also on a busy machine; an open session without a join stays for ten seconds.
+/// Refusals arrive within this time, even on a busy machine. A session without a join stays open for ten seconds.
 const AT_ONCE: Duration = Duration::from_secs(5);
 
-/// Who reads a request: the fast path reads what comes in one piece and has nothing unusual, the HTTP server the rest.
+/// How a request is sent, which decides its parser. The fast path parses requests that arrive in one piece and contain
+/// nothing unusual; the HTTP server parses the rest.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Sent {
     Plainly,
@@ -31,7 +32,7 @@ const UPGRADE: &str = "\r\nupgrade: websocket\r\n";
 const VERSION: &str = "sec-websocket-version: 13\r\n";
 const KEY: &str = "sec-websocket-key: dGhlIHNhbXBsZSBub25jZQ==\r\n";
 
-/// What a request for a websocket has, what it has instead, and how it is answered then.
+/// A line of a valid request, its replacement, and the expected status.
 const NEARLY: [(&str, &str, u16); 24] = [
     ("HTTP/1.1", "HTTP/1.0", 400),
     ("GET ", "POST ", 400),
@@ -63,7 +64,7 @@ const NEARLY: [(&str, &str, u16); 24] = [
     ("=websocket", "=pigeon", 400),
 ];
 
-/// What may stand there as well.
+/// Valid replacements.
 const ALSO: [(&str, &str, u16); 6] = [
     ("", "", 101),
     (CONNECTION, "connection: keep-alive, Upgrade\r\n", 101),
@@ -73,8 +74,8 @@ const ALSO: [(&str, &str, u16); 6] = [
     (UPGRADE, "\r\nupgrade: h2c\r\nupgrade: websocket\r\n", 101),
 ];
 
-/// Goal: only what asks for a websocket as RFC 6455 has it is answered with one; what does not is refused at once and takes
-/// no room. Method: requests with one thing wrong, or unusual and right, where there is room for two sessions.
+/// Goal: only a valid request for a websocket by RFC 6455 opens one. Any other is refused at once and occupies no
+/// session. Method: requests with one mistake, and unusual but valid ones, where there is room for two sessions.
 #[rstest]
 #[case(Sent::Plainly)]
 #[case(Sent::WithAnUnusualHeader)]
@@ -98,7 +99,8 @@ async fn only_what_asks_for_a_websocket_gets_one(#[case] sent: Sent) {
     assert_eq!(statuses, [200, 200, 503], "they took no room");
 }
 
-/// Goal: a request may be right in unusual ways. Method: see [`ALSO`]; each must be told the opening packet.
+/// Goal: valid requests are accepted in unusual forms. Method: send each form of [`ALSO`]. Each client must get the
+/// opening packet.
 #[rstest]
 #[case(Sent::Plainly)]
 #[case(Sent::WithAnUnusualHeader)]
@@ -114,8 +116,8 @@ async fn requests_for_websockets_may_be_unusual(#[case] sent: Sent) {
     }
 }
 
-/// Goal: who offers subprotocols gets the first one, since some clients end a connection otherwise. Method: lists, in one
-/// header or several, and none.
+/// Goal: a client that offers subprotocols gets the first one, because some clients would end the connection otherwise.
+/// Method: lists in one header or several, and no list.
 #[rstest]
 #[case(Sent::Plainly)]
 #[case(Sent::WithAnUnusualHeader)]
@@ -137,7 +139,7 @@ async fn the_first_subprotocol_is_taken(#[case] sent: Sent) {
     }
 }
 
-/// The answer to a request for a websocket in which this stands instead of that.
+/// The answer to a request for a websocket in which `instead` replaces `usual`.
 async fn shake_hands(server: SocketAddr, sent: Sent, usual: &str, instead: &str) -> (Answer, Raw) {
     let request = upgrade(server, None);
     assert!(request.contains(usual), "{usual:?} stands in it");
@@ -159,7 +161,7 @@ async fn shake_hands(server: SocketAddr, sent: Sent, usual: &str, instead: &str)
     (raw.answer().await.expect("an answer"), raw)
 }
 
-/// Paths that the server does not have, although they look like something.
+/// Paths that do not exist, although they look plausible.
 const UNKNOWN: [&str; 8] = [
     "/socket.io/x?EIO=4&transport=polling",
     "/socket.io/x/?EIO=4&transport=websocket",
@@ -171,8 +173,9 @@ const UNKNOWN: [&str; 8] = [
     "/nowhere",
 ];
 
-/// Goal: what is not there is not found, whatever the query says, also where no session may begin, and counts as no
-/// refusal. Method: requests and websockets at unknown paths, on an instance that is open, then full, then shutting down.
+/// Goal: an unknown path is answered with 404, whatever its query, even where no session may begin, and is not counted
+/// as a refusal. Method: requests and websockets at unknown paths, on an instance that is open, then full, then
+/// shutting down.
 #[tokio::test(flavor = "multi_thread")]
 async fn unknown_paths_are_not_found() {
     let settings = [("HEADCOUNT_MAX_CONNECTIONS", "3"), ("HEADCOUNT_DRAIN", "1min")];

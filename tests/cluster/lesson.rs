@@ -1,10 +1,11 @@
-//! The lesson this program grew from checks a running server by two files; both editions of its checks.
+//! Both editions of the checks of the lesson from which this program grew. They fetch two files from a
+//! running server.
 
 use headcount_testkit::{http, instance::Instance};
 use regex::{Regex, RegexBuilder};
 
-/// Goal: both editions of the lesson's checks pass. Method: the two files are fetched from a running server
-/// and matched as the lesson does, in the newer edition with `.` spanning lines.
+/// Goal: both editions of the lesson's checks pass. Method: fetch the two files from a running server and
+/// match them as the lesson does, in the newer edition with `.` matching line ends.
 #[tokio::test(flavor = "multi_thread")]
 async fn the_checks_of_the_lesson_pass() {
     let instance = Instance::start(&[]).await;

@@ -1,4 +1,4 @@
-//! `headcount load` against real instances: what it reports, its exit codes, and how it is stopped.
+//! `headcount load` with real instances: its report, its exit codes, and how it is stopped.
 
 use headcount_testkit::{
     client::{Client, Transport},
@@ -11,7 +11,7 @@ use rstest::rstest;
 use rustix::process::Signal;
 use serde_json::Value;
 
-/// A load on these instances with further flags, which is to report as JSON.
+/// Starts a load on these instances with additional flags and a report as JSON.
 fn load(instances: &[Instance], flags: &[&str]) -> Process {
     let urls = instances.iter().map(|instance| format!("--url=http://{}", instance.public));
     let urls: Vec<String> = urls.collect();
@@ -20,7 +20,7 @@ fn load(instances: &[Instance], flags: &[&str]) -> Process {
     Process::spawn(&[&arguments, flags].concat(), &[])
 }
 
-/// Its exit code and its report, once it has ended.
+/// Waits for the end, and returns the exit code and the report.
 async fn ended(load: &mut Process) -> (Option<i32>, Value) {
     let (status, _) = load.ended().await;
     let report = serde_json::from_str(&load.stdout());
@@ -35,8 +35,8 @@ fn numbers<const N: usize>(report: &Value, pointers: [&str; N]) -> [u64; N] {
     })
 }
 
-/// Goal: a good run is reported to the letter, leaves nobody behind and says so by its exit code. Method: 40
-/// visitors on two instances by each transport, through at least one ping; then the instances must say 0.
+/// Goal: a good run is reported exactly, leaves no visitor connected, and exits with 0. Method: 40 visitors
+/// on two instances for each transport, through at least one ping. Then the instances must show 0.
 #[rstest]
 #[case("websocket")]
 #[case("polling")]
@@ -65,8 +65,8 @@ async fn a_good_run_is_reported(#[case] transport: &str) {
     cluster.agrees_on(0, &[]).await;
 }
 
-/// Goal: those who leave are replaced, and the count stays right. Method: many leaves among few visitors, in
-/// a wave as well.
+/// Goal: visitors that leave are replaced, and the count stays right. Method: many leaves among few visitors,
+/// also in a wave.
 #[tokio::test(flavor = "multi_thread")]
 async fn churn_and_waves_end_on_the_right_count() {
     let cluster = Cluster::start(2).await;
@@ -79,8 +79,8 @@ async fn churn_and_waves_end_on_the_right_count() {
     assert_eq!((started, connected), (left + at_end, left + at_end), "{report}");
 }
 
-/// Goal: visitors who are turned away are reported with the reason, and make the run fail, while those who
-/// were let in are right. Method: one instance with room for 10 of 25, and then no server at all.
+/// Goal: refused visitors are reported with the reason and make the run fail, while the accepted ones get
+/// right counts. Method: an instance with room for 10 of 25 visitors, and then no server at all.
 #[tokio::test(flavor = "multi_thread")]
 async fn refusals_are_reported() {
     let mut cluster = Cluster::start_with(1, &[("HEADCOUNT_MAX_CONNECTIONS", "10")]).await;
@@ -99,7 +99,7 @@ async fn refusals_are_reported() {
     assert_eq!(numbers(&report, pointers), [0, 3, 1], "{report}");
 }
 
-/// Goal: a wrong count is found out. Method: two instances that do not share a store, each of which tells its
+/// Goal: a wrong count is found. Method: two instances that do not share a store, so that each shows its
 /// visitors half of the truth.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_wrong_count_fails_the_run() {
@@ -113,8 +113,8 @@ async fn a_wrong_count_fails_the_run() {
     assert_eq!(report["right"], false);
 }
 
-/// Goal: other visitors are no error, unless there must be none. Method: the same run with and without
-/// `--alone` beside one other client; the table says it in words.
+/// Goal: other visitors are not an error, unless `--alone` is set. Method: the same run with and without
+/// `--alone` beside one other client. The table says in words what happened.
 #[tokio::test(flavor = "multi_thread")]
 async fn other_visitors_are_told_from_wrong_counts() {
     let cluster = Cluster::start(1).await;
@@ -138,8 +138,8 @@ async fn other_visitors_are_told_from_wrong_counts() {
     }
 }
 
-/// Goal: Ctrl-C ends a run without an end early, with its report, and everybody leaves in order. Method: the
-/// signal while it holds; the server must see only orderly leaves.
+/// Goal: Ctrl-C ends a run early, with its report, and all visitors leave in order. Method: send the signal
+/// while the run holds its visitors. The server must see only orderly leaves.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_signal_ends_it_early_with_the_report() {
     let cluster = Cluster::start(1).await;
@@ -158,8 +158,8 @@ async fn a_signal_ends_it_early_with_the_report() {
     assert!(page.body.contains(orderly), "{}", page.body);
 }
 
-/// Goal: a visitor that loses its connection fails the run; with `--reconnect` it comes back instead, as one
-/// that is refused does. Method: an instance that is killed; then one that is full until others leave.
+/// Goal: a visitor that loses its connection makes the run fail. With `--reconnect` it reconnects instead,
+/// also after a refusal. Method: an instance that is killed; then one that is full until others leave.
 #[tokio::test(flavor = "multi_thread")]
 async fn losses_are_reported_or_made_good() {
     let mut cluster = Cluster::start_with(2, &[("HEADCOUNT_MAX_CONNECTIONS", "10")]).await;
@@ -193,8 +193,8 @@ async fn losses_are_reported_or_made_good() {
     assert_eq!((code, numbers(&report, ["/missing", "/end/count"])), (Some(0), [0, 8]), "{report}");
 }
 
-/// Goal: wrong flags are refused like wrong settings. Method: one of each kind; exit code 2, the flag, its
-/// value and what is allowed on stderr, nothing on stdout.
+/// Goal: wrong flags are refused like wrong settings. Method: one flag of each kind. Expect exit code 2, the
+/// flag, its value and the allowed values on stderr, and nothing on stdout.
 #[rstest]
 #[case("--url", "127.0.0.1:3000", "http://127.0.0.1:3000")]
 #[case("--connections", "1000000000", "file limit")]

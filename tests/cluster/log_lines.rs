@@ -1,5 +1,5 @@
-//! What Redis says is shown escaped, wherever it is shown: a Redis that answers with line ends and escape sequences
-//! forges no line and moves no cursor.
+//! Text from Redis is escaped wherever it is shown. A Redis that answers with line ends and escape sequences cannot
+//! forge a log line or move the cursor.
 
 use std::net::SocketAddr;
 
@@ -14,13 +14,13 @@ use tokio::{
     net::{TcpListener, TcpStream},
 };
 
-/// A line end, what would be a line of its own, a sequence that clears the screen in both ways to write it, and a
-/// mark that turns text round.
+/// A line end, a text that looks like a log line, a sequence that clears the screen in both spellings, and a mark that
+/// reverses text.
 const HOSTILE: &str = "evil\n2026-01-01T00:00:00Z  INFO forged\u{1b}[2J\u{9b}2J\u{202e}";
-/// How it must be shown.
+/// The escaped form that must be shown.
 const SHOWN: &str = r"evil\n2026-01-01T00:00:00Z  INFO forged\u{1b}[2J\u{9b}2J\u{202e}";
 
-/// Goal: errors of Redis and answers of sentinels reach the log escaped, as text and as JSON. Method: a server that
+/// Goal: errors of Redis and answers of sentinels are escaped in the log, as text and as JSON. Method: a server that
 /// answers everything with a hostile error, and one that names a hostile host as the primary.
 #[tokio::test(flavor = "multi_thread")]
 async fn what_redis_says_is_logged_escaped() {
@@ -41,8 +41,8 @@ async fn what_redis_says_is_logged_escaped() {
     }
 }
 
-/// Goal: operators' commands show nothing hostile either. Method: `status` of a hostile server, and of a real one where
-/// somebody stored a hostile name, as a table and as JSON, which keeps the name for programs.
+/// Goal: the commands for operators escape hostile text too. Method: `status` of a hostile server, and of a real one
+/// with a stored hostile name, as a table and as JSON. The JSON keeps the name for programs.
 #[tokio::test(flavor = "multi_thread")]
 async fn what_redis_holds_is_shown_escaped() {
     let _machine = Machine::shared().await;
@@ -60,7 +60,7 @@ async fn what_redis_holds_is_shown_escaped() {
     assert_eq!(read["instances"][0]["incarnation"], HOSTILE);
 }
 
-/// What `headcount status` shows, on both streams.
+/// The output of `headcount status` on both streams.
 async fn status(arguments: &[&str], url: &str) -> String {
     let mut process = Process::spawn(arguments, &[("HEADCOUNT_REDIS_URL", url)]);
     process.ended().await;
@@ -69,7 +69,7 @@ async fn status(arguments: &[&str], url: &str) -> String {
     shown
 }
 
-/// The log of an instance once it has told of the hostile text twice: once by each task that talks to the store.
+/// The log of an instance once it contains the hostile text twice: once from each task that uses the store.
 async fn log_that_tells(settings: &[Setting<'_>]) -> String {
     let process = Process::spawn(&[], &[&FREE_PORTS, settings].concat());
     let (log, _) = eventually("the log tells of it", async || {
@@ -88,7 +88,7 @@ fn assert_harmless(shown: &str) {
     assert_eq!(shown.lines().find(|line| is_forged(line)), None);
 }
 
-/// A server that speaks the language of Redis and means harm.
+/// A server that uses the protocol of Redis and sends hostile text.
 async fn hostile_redis() -> SocketAddr {
     let listener = TcpListener::bind("127.0.0.1:0").await.expect("a free port");
     let address = listener.local_addr().expect("it is bound");
@@ -104,7 +104,7 @@ async fn answer_all(mut client: TcpStream) {
     let mut bytes = vec![0; 64 << 10];
     while let Ok(1..) = client.read(&mut bytes).await {
         let asked = String::from_utf8_lossy(&bytes).into_owned();
-        // As many answers as there are commands in what came.
+        // One answer for every command that arrived.
         let answers = asked.split('*').skip(1).map(answer).collect::<String>();
         bytes.fill(0);
         if client.write_all(answers.as_bytes()).await.is_err() {
@@ -113,7 +113,7 @@ async fn answer_all(mut client: TcpStream) {
     }
 }
 
-/// What a sentinel would answer, and otherwise an error.
+/// The answer of a sentinel to the commands that it knows, and an error to others.
 fn answer(command: &str) -> String {
     let bulk = |text: &str| format!("${}\r\n{text}\r\n", text.len());
     if command.contains("GET-MASTER-ADDR-BY-NAME") {

@@ -1,8 +1,8 @@
 //! The cluster as its users and operators see it: real `headcount` processes, a real Redis, real clients.
 //!
-//! Every test has a Redis and instances of its own on free ports, ends them by their ids, and shows their
-//! logs only if it fails. Nothing here looks into the program: its addresses, its documented names in Redis
-//! and the wire are all it knows.
+//! Every test has its own Redis and instances on free ports. It ends them by their process ids, and shows
+//! their logs only if it fails. The tests know nothing of the implementation. They use only addresses,
+//! documented names in Redis, and the protocol.
 
 #![allow(
     clippy::print_stdout,

@@ -1,4 +1,4 @@
-//! Two clusters on one Redis: neither shows the other's count, nor stops vouching for its own.
+//! Two clusters on one Redis: neither shows the other's count, and both keep showing exact counts.
 
 use std::time::{Duration, Instant};
 
@@ -11,11 +11,11 @@ use headcount_testkit::{
 };
 use tokio::time::sleep;
 
-/// How long both are watched: some leases, in which every report and announcement has had its effect.
+/// How long both clusters are observed: some leases, in which every report and announcement has had its effect.
 const WATCHED: Duration = Duration::from_secs(5);
 
-/// Goal: production in database 0 and staging in database 1 are strangers, as they come. Method: two instances, of which
-/// one has visitors that come and go; both are watched, and neither hears a message of the other.
+/// Goal: with default settings, production in database 0 and staging in database 1 are separate. Method: two instances,
+/// one with visitors that join and leave. Both are observed, and neither receives a message of the other.
 #[tokio::test(flavor = "multi_thread")]
 async fn databases_are_clusters_of_their_own() {
     let redis = RedisServer::start(&[]);
@@ -28,8 +28,8 @@ async fn databases_are_clusters_of_their_own() {
     assert!(heard.iter().sum::<f64>() < 1.0, "foreign announcements: {heard:?}");
 }
 
-/// Goal: clusters that share a channel by mistake are told so, and are right all the same. Method: the same with one
-/// channel for both, by database and by key.
+/// Goal: clusters that share a channel by mistake get a warning, and their counts are still right. Method: the same
+/// with one channel for both, separated by database and by key.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_shared_channel_misleads_nobody() {
     let redis = RedisServer::start(&[]);
@@ -47,8 +47,8 @@ async fn a_shared_channel_misleads_nobody() {
     }
 }
 
-/// One visitor of the second instance, three of the first, and more that come and go there. Gives how many foreign
-/// messages each heard.
+/// One visitor on the second instance, three on the first, and more that join and leave there. Returns how many foreign
+/// messages each instance received.
 async fn neighbours_are_strangers(settings: [&[Setting<'_>]; 2]) -> [f64; 2] {
     let _machine = Machine::shared().await;
     let mut first = Instance::start(settings[0]).await;
@@ -68,7 +68,7 @@ async fn neighbours_are_strangers(settings: [&[Setting<'_>]; 2]) -> [f64; 2] {
         let shown = second.shown().await;
         assert_eq!(shown, Ok(Shown { count: 1, exact: true }));
     }
-    // Nobody comes any more: whoever was misled would stay so.
+    // No client joins or leaves any more, so a wrong count would stay.
     for _ in 0..20 {
         let shown = [first.shown().await, second.shown().await];
         let right = [3, 1].map(|count| Ok(Shown { count, exact: true }));

@@ -1,4 +1,4 @@
-//! Redis that dies, comes back with or without its data, or was never there; and subscriptions that break.
+//! Redis that dies, returns with or without its data, or was never there; and subscriptions that break.
 
 use std::time::{Duration, Instant};
 
@@ -12,24 +12,24 @@ use headcount_testkit::{
     waiting::eventually,
 };
 
-/// Goal: a Redis that returns empty costs nobody a connection and shows nobody too small a number. Method:
-/// as [`an_outage_shows_no_dip`] says, on a Redis without persistence.
+/// Goal: when Redis returns empty, no client loses its connection or sees a number that is too small. Method:
+/// the steps of [`an_outage_shows_no_dip`] on a Redis without persistence.
 #[tokio::test(flavor = "multi_thread")]
 async fn redis_killed_and_started_empty_shows_no_dip() {
     an_outage_shows_no_dip(RedisServer::start(&[])).await;
 }
 
-/// Goal: the same for a Redis that returns with all its data. Method: an append-only file, written at every
-/// command.
+/// Goal: when Redis returns with all its data, no client loses its connection or sees a number that is too
+/// small. Method: the same steps with an append-only file that is written at every command.
 #[tokio::test(flavor = "multi_thread")]
 async fn redis_killed_and_started_from_its_append_only_file_shows_no_dip() {
     let settings = ["--appendonly", "yes", "--appendfsync", "always"];
     an_outage_shows_no_dip(RedisServer::start(&settings)).await;
 }
 
-/// Six clients on two instances watch while Redis is killed, stays away until both instances show an
-/// estimate, and returns: until all is exact again, no client and no instance may show less than six, and
-/// no client may lose its connection.
+/// Six clients are connected to two instances while Redis is killed. It stays away until both instances show
+/// an estimate, and then returns. Until all is exact again, no client and no instance may show less than six,
+/// and no client may lose its connection.
 async fn an_outage_shows_no_dip(redis: RedisServer) {
     let mut cluster = Cluster::start_on(redis, Machine::shared().await, 2, &[]).await;
     let clients = three_clients_each(&cluster);
@@ -59,9 +59,9 @@ async fn an_outage_shows_no_dip(redis: RedisServer) {
     assert_eq!(instances, Ok(2));
 }
 
-/// Goal: without Redis an instance goes on serving, on an estimate. Method: during an outage clients join one
-/// instance and leave it: its number follows, the other instance's stays, both say that it is an estimate
-/// and stay ready; after the return all agree on the truth, without a dip below what both knew before.
+/// Goal: without Redis an instance continues to serve, with an estimate. Method: during an outage clients
+/// join and leave one instance. Its number follows, and the other's stays. Both show an estimate and stay
+/// ready. After the return all agree on the truth, and no number falls below what both knew before.
 #[tokio::test(flavor = "multi_thread")]
 async fn during_an_outage_joins_and_leaves_still_count() {
     let mut cluster = Cluster::start(2).await;
@@ -91,7 +91,7 @@ async fn during_an_outage_joins_and_leaves_still_count() {
     none_below(6, &records, &marks);
 }
 
-/// Panics if a client saw less than this after its mark.
+/// Panics if a client saw less than this number after its mark.
 fn none_below(least: u64, records: &[Record], marks: &[Mark]) {
     for (record, mark) in records.iter().zip(marks) {
         let seen = record.counts_since(*mark);
@@ -99,9 +99,9 @@ fn none_below(least: u64, records: &[Record], marks: &[Mark]) {
     }
 }
 
-/// Goal: while an empty store recovers, people still come and go in the number that is shown. Method: with a
-/// lease of ten seconds, which recovery lasts, Redis returns empty; once the store answers again a client
-/// joins: it must be told seven, and its instance must not vouch for it.
+/// Goal: while an empty store recovers, joins and leaves still change the displayed number. Method: the
+/// recovery lasts for the lease of ten seconds. Redis returns empty, and a client joins once the store
+/// answers again. It must get seven, marked as an estimate.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_join_during_recovery_counts_at_once() {
     let mut cluster = Cluster::start_with(2, &[("HEADCOUNT_LEASE", "10s")]).await;
@@ -127,9 +127,9 @@ async fn a_join_during_recovery_counts_at_once() {
     shows(instance, Shown { count: 7, exact: false }).await;
 }
 
-/// Goal: a store that is slow does not keep a newcomer waiting, and the first value includes it all the
-/// same. Method: Redis is stopped, which keeps its connections open; a client joins and the time to its
-/// first value is measured. Then Redis goes on, and all agree.
+/// Goal: a slow store does not delay a newcomer, and the newcomer's first count includes it. Method: stop
+/// Redis, which keeps its connections open. A client joins, and the time to its first count is measured. Then
+/// Redis continues, and all agree.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_newcomer_is_told_a_count_with_itself_while_redis_sleeps() {
     let cluster = Cluster::start(2).await;
@@ -149,9 +149,9 @@ async fn a_newcomer_is_told_a_count_with_itself_while_redis_sleeps() {
     cluster.agrees_on(7, &records_of(&clients)).await;
 }
 
-/// Goal: a newcomer who was told the estimate is put right when somebody leaves at the same time, so that
-/// nobody else's number changes. Method: Redis is stopped; a client joins and is told 7; another leaves, so
-/// that the truth is 6 again, as all others were told before; the newcomer must be told 6 as well.
+/// Goal: a newcomer that got the estimate also gets the exact count, even if another client leaves at the
+/// same time, so that no other number changes. Method: stop Redis. A client joins and gets 7. Another leaves,
+/// so that the truth is 6 again, as all others know. The newcomer must get 6 too.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_newcomer_told_the_estimate_is_put_right() {
     let cluster = Cluster::start(1).await;
@@ -176,8 +176,8 @@ async fn a_newcomer_told_the_estimate_is_put_right() {
     cluster.agrees_on(6, &records).await;
 }
 
-/// Goal: starting before Redis is no failure. Method: an instance is pointed at a Redis that is down: it must
-/// run, say so in its log, and not be ready; when Redis comes it becomes ready by itself and counts.
+/// Goal: an instance may start before Redis. Method: start an instance while Redis is down. It must run, log
+/// the problem, and be unready. When Redis starts, it becomes ready by itself and counts.
 #[tokio::test(flavor = "multi_thread")]
 async fn an_instance_that_starts_before_redis_waits_for_it() {
     let mut redis = RedisServer::start(&[]);
@@ -204,16 +204,16 @@ async fn an_instance_that_starts_before_redis_waits_for_it() {
     cluster.agrees_on(1, &records_of([&client])).await;
 }
 
-/// Goal: a subscription that is cut costs at most a second. Method: every subscriber of Redis is cut off and
-/// at once a client joins one instance; the time until the other's client sees it is measured.
+/// Goal: a subscription that is cut delays a change by at most a second. Method: cut every subscriber of
+/// Redis while a client joins one instance. The time until the other instance's client sees it is measured.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_cut_subscription_is_made_good_within_a_second() {
     let took = join_right_after_the_cut(&[]).await;
     assert!(took < Duration::from_secs(1) + NOISE, "it took {took:?}");
 }
 
-/// Goal: it is the new subscription that brings the change, not only the next heartbeat. Method: the same
-/// with a heartbeat of 20 seconds, so that no reply comes by chance.
+/// Goal: the new subscription brings the change without waiting for the next heartbeat. Method: the same
+/// steps with a heartbeat of 20 seconds, so that no reply arrives by chance.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_cut_subscription_is_made_anew() {
     let settings = [("HEADCOUNT_HEARTBEAT", "20s"), ("HEADCOUNT_LEASE", "60s")];

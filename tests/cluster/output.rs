@@ -1,4 +1,4 @@
-//! stdout and stderr that are gone, full, or not read: nothing ends or waits for them.
+//! stdout and stderr that are closed, full, or not read: no instance ends or waits because of them.
 
 use std::{
     fs::OpenOptions,
@@ -21,19 +21,19 @@ use headcount_testkit::{
 use rstest::rstest;
 use rustix::process::Signal;
 
-/// What becomes of what is written.
+/// What happens to written data.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Reader {
     /// A pipe without a reader.
     Gone,
     /// A disk without space.
     Full,
-    /// A pipe that is full, whose reader is there and does not read.
+    /// A full pipe whose reader exists and does not read.
     Stuck,
 }
 
 impl Reader {
-    /// A descriptor to write to, and what has to be kept for it to stay as it is.
+    /// A descriptor to write to, and what must stay open to keep its state.
     fn descriptor(self) -> (Stdio, Option<PipeReader>) {
         if self == Self::Full {
             let full = OpenOptions::new().write(true).open("/dev/full").expect("Linux has it");
@@ -48,7 +48,8 @@ impl Reader {
     }
 }
 
-/// Writes until there is no room, by another description of the pipe: how it waits belongs to that.
+/// Writes until the pipe is full. It uses another description of the pipe, because the blocking mode belongs to the
+/// description.
 fn fill(pipe: &PipeWriter) {
     let mut options = OpenOptions::new();
     options.write(true).custom_flags(libc::O_NONBLOCK);
@@ -63,7 +64,7 @@ fn free_addresses() -> [SocketAddr; 2] {
     [(); 2].map(|()| SocketAddr::from(([127, 0, 0, 1], free_port())))
 }
 
-/// An instance on this Redis whose log goes to such a reader, at this level.
+/// Starts an instance on this Redis whose log goes to such a reader, at this level.
 async fn instance_logging_to(
     reader: Reader,
     level: &str,
@@ -80,7 +81,7 @@ async fn instance_logging_to(
     (Instance::start_writing_to(output, free_addresses(), &settings).await, kept)
 }
 
-/// Waits until the instance has dropped lines of its log, in which it complains of nonsense on the channel.
+/// Waits until the instance has dropped log lines. Nonsense on the channel makes it log.
 async fn drops_lines(instance: &Instance, redis: &RedisServer) {
     let redis_client = RedisClient::new(&redis.url());
     eventually("lines of the log are dropped", async || {
@@ -98,9 +99,9 @@ async fn ends_in_order(mut instance: Instance) {
     assert!(status.success(), "{status} after {took:?}");
 }
 
-/// Goal: whatever becomes of the log, the instance goes on, its count stays exact on all instances, and it ends in order.
-/// Method: two instances on one Redis, one of which logs much to a reader that is gone, full or stuck; once it has
-/// dropped lines, clients come to both, and Redis goes and returns, which is told in the log.
+/// Goal: whatever happens to the log, the instance keeps working, all counts stay exact, and it ends in order. Method:
+/// two instances on one Redis. One of them logs much to a reader that is gone, full or stuck. Once it has dropped
+/// lines, clients join both, and Redis stops and returns, which is logged.
 #[rstest]
 #[tokio::test(flavor = "multi_thread")]
 async fn a_log_that_cannot_be_written_changes_nothing(
@@ -133,8 +134,8 @@ async fn a_log_that_cannot_be_written_changes_nothing(
     drop(kept);
 }
 
-/// Goal: a log that is read again goes on, and tells of its gap. Method: a reader that is stuck until lines were dropped,
-/// and then reads until it finds the line that tells of them.
+/// Goal: a log that is read again continues, and says that lines are missing. Method: a reader that is stuck until
+/// lines were dropped. Then it reads until it finds the line about the gap.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_log_that_is_read_again_tells_of_its_gap() {
     let redis = RedisServer::start(&[]);
@@ -152,8 +153,8 @@ async fn a_log_that_is_read_again_tells_of_its_gap() {
     assert!(found.join().expect("the reader does not panic"), "the log ended without it");
 }
 
-/// Goal: an instance whose start-up line cannot be printed serves, and ends in order. Method: each kind of reader as its
-/// stdout.
+/// Goal: an instance whose start-up line cannot be printed serves clients, and ends in order. Method: each kind of
+/// reader as its stdout.
 #[rstest]
 #[tokio::test(flavor = "multi_thread")]
 async fn a_start_up_line_that_nobody_takes_changes_nothing(
@@ -172,15 +173,16 @@ async fn a_start_up_line_that_nobody_takes_changes_nothing(
     drop(kept);
 }
 
-/// What a command says by its exit code, and on stderr if that can be read.
+/// Checks the exit code of a command, and its stderr if that can be read.
 async fn ends(output: Output, arguments: &[&str], settings: &[Setting<'_>]) -> (i32, String) {
     let mut process = Process::spawn_writing_to(output, arguments, settings);
     let (status, _) = process.ended().await;
     (status.code().unwrap_or(-1), process.stderr())
 }
 
-/// Goal: a reader of a command's answer may leave early, and the exit code is that of the answer; an answer that is lost
-/// to a full disk is a failure that is told. Method: each command that prints an answer, with both as its stdout.
+/// Goal: a reader of a command's answer may stop early, and the exit code is still that of the answer. An answer that
+/// is lost to a full disk is reported as a failure. Method: each command that prints an answer, with both as its
+/// stdout.
 #[tokio::test(flavor = "multi_thread")]
 async fn an_answer_that_cannot_be_printed() {
     let cluster = Cluster::start(1).await;
@@ -203,8 +205,8 @@ async fn an_answer_that_cannot_be_printed() {
     }
 }
 
-/// Goal: what is wrong is said by the exit code, whether or not the words can be read. Method: an unknown flag, a wrong
-/// setting and a Redis that is not there, with each kind of reader as stderr.
+/// Goal: the exit code is right whether or not the error message can be printed. Method: an unknown flag, a wrong
+/// setting and a missing Redis, with each kind of reader as stderr.
 #[rstest]
 #[tokio::test(flavor = "multi_thread")]
 async fn an_error_that_cannot_be_printed(

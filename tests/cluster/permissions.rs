@@ -1,5 +1,5 @@
-//! An operator who changes what instances may do on Redis: no key is lost for it, the log says which command is
-//! denied, and all is exact again once it is allowed.
+//! An operator changes the permissions of instances on Redis: no key is lost, the log names the denied command, and all
+//! is exact again once it is allowed.
 
 use deadpool_redis::redis::{self, Connection};
 use headcount_testkit::{
@@ -11,9 +11,9 @@ use headcount_testkit::{
     waiting::eventually,
 };
 
-/// Goal: a command that is denied costs no key and no visitor, is named in the log, and all is exact again with the
-/// permission. Method: three clients on an instance whose user lacks one command after the other, of those that read, that
-/// write and that run scripts, while one more comes and goes.
+/// Goal: a denied command costs no key and no visitor, and is named in the log. All is exact again once it is allowed.
+/// Method: three clients on an instance whose user lacks one command after the other, of those that read, write and run
+/// scripts. Meanwhile one more client joins and leaves.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_denied_command_is_named_and_costs_nothing() {
     let redis = RedisServer::start(&[]);

@@ -1,4 +1,4 @@
-//! Visitors behind proxies that others wrote, with clients that others wrote.
+//! Visitors behind third-party proxies, with third-party clients.
 
 use std::{
     net::{SocketAddr, TcpListener},
@@ -21,11 +21,11 @@ use tokio::{
     time::timeout,
 };
 
-/// A page that has gone leaves the count within this, where no request of it was open: it is given three seconds for its next
-/// poll, and ten where nothing says that it has gone.
+/// A closed page without an open request leaves the count within this time. A client has three seconds for its next
+/// poll, and ten without any sign of having left.
 const SOON: Duration = Duration::from_secs(8);
 
-/// A proxy in front of one instance. Dropped, it is killed.
+/// A proxy in front of one instance. It is killed when this value is dropped.
 #[derive(Debug)]
 struct Proxy {
     address: SocketAddr,
@@ -34,7 +34,7 @@ struct Proxy {
 }
 
 impl Proxy {
-    /// nginx, with these lines more.
+    /// nginx, with these additional lines.
     async fn nginx(server: SocketAddr, extra: &str) -> Self {
         let template = include_str!("proxies/nginx.conf").replace("EXTRA", extra);
         Self::start(server, &template, "nginx", &["-p", "DIRECTORY", "-c", "CONFIG"]).await
@@ -51,7 +51,7 @@ impl Proxy {
         let arguments = arguments
             .iter()
             .map(|argument| argument.replace("DIRECTORY", &path).replace("CONFIG", &config));
-        // Debian keeps both where only administrators look.
+        // On Debian, only the PATH of administrators contains both programs.
         let places = format!("{}:/usr/sbin", std::env::var("PATH").unwrap_or_default());
         let child = Command::new(program)
             .args(arguments)
@@ -80,7 +80,7 @@ async fn join(server: SocketAddr, options: &str) -> Joined {
     serde_json::from_str(&output).unwrap_or_else(|error| panic!("{error}: {output}"))
 }
 
-/// What a script says.
+/// The output of a script.
 async fn node(arguments: &[&str]) -> String {
     let mut node = Command::new("node");
     let output =
@@ -89,9 +89,9 @@ async fn node(arguments: &[&str]) -> String {
     String::from_utf8(output.stdout).expect("it is text")
 }
 
-/// Goal: behind a proxy that strips what asks for a websocket, a client that would rather have one falls back to polling as
-/// fast as if it had polled at once. Method: nginx without the lines for websockets, clients that poll, and clients that try
-/// a websocket first; a request that was answered in a wrong way would wait for ten seconds.
+/// Goal: behind a proxy that removes the headers for websockets, a client that prefers a websocket falls back to
+/// polling without delay. Method: nginx without the lines for websockets. Some clients poll at once, others try a
+/// websocket first. A wrong answer would cost ten seconds.
 #[tokio::test(flavor = "multi_thread")]
 async fn clients_fall_back_where_websockets_are_stripped() {
     let instance = Instance::start(&[]).await;
@@ -105,8 +105,8 @@ async fn clients_fall_back_where_websockets_are_stripped() {
     assert!(fallback.ms < 5 * polling.ms + 2000, "{} and {} ms", polling.ms, fallback.ms);
 }
 
-/// Goal: a cache in front never gives one visitor's session to another. Method: nginx keeps whatever it may; two handshakes
-/// and two polls behind it.
+/// Goal: a cache in front never gives one visitor's session to another. Method: nginx caches whatever it may. Make two
+/// handshakes and two polls behind it.
 #[tokio::test(flavor = "multi_thread")]
 async fn caches_keep_no_session() {
     const CACHE: &str = "proxy_cache answers; proxy_cache_valid any 10m; add_header X-Cache $upstream_cache_status;";
@@ -121,14 +121,14 @@ async fn caches_keep_no_session() {
         let told = poll(proxy.address, &path).await;
         assert!(told.body.starts_with(&format!("44/{namespace},")), "{told:?}");
     }
-    // It does keep what it may.
+    // The cache does store what it may.
     let script = "/headcount.js";
     poll(proxy.address, script).await;
     assert_eq!(poll(proxy.address, script).await.header("x-cache"), Some("hit"));
 }
 
-/// Goal: whenever the page of a client goes away while it joins or moves to a websocket, nobody is left behind. Method: many
-/// real clients, with their defaults, whose sockets end 0, 3 and 30 ms after they joined.
+/// Goal: a client whose page disappears while it joins or upgrades leaves the count. Method: many real clients with
+/// default options, whose sockets end 0, 3 and 30 ms after they joined.
 #[rstest]
 #[tokio::test(flavor = "multi_thread")]
 async fn pages_that_go_away_leave_nobody_behind(#[values("0", "3", "30")] milliseconds: &str) {
@@ -142,8 +142,8 @@ async fn pages_that_go_away_leave_nobody_behind(#[values("0", "3", "30")] millis
     assert!(took < SOON, "{took:?}");
 }
 
-/// Goal: clients that ask without the slash at the end are served like others. Method: real clients told so, by either
-/// transport and with an upgrade.
+/// Goal: clients that leave out the slash at the end are served like others. Method: real clients with that option, on
+/// either transport and with an upgrade.
 #[tokio::test(flavor = "multi_thread")]
 async fn clients_may_leave_the_slash_out() {
     let instance = Instance::start(&[]).await;
@@ -159,7 +159,7 @@ async fn clients_may_leave_the_slash_out() {
     }
 }
 
-/// Waits until the instance counts so many; says how long that took.
+/// Waits until the instance counts this number of users, and returns how long that took.
 async fn counts(instance: &Instance, users: u64) -> Duration {
     let ((), took) =
         eventually(&format!("{users} are counted"), async || match instance.shown().await? {

@@ -1,4 +1,4 @@
-//! The restart of all instances on one machine, one after the other, by `headcount-rolling-restart`.
+//! The restart of all instances of one machine, one after the other, by `headcount-rolling-restart`.
 
 use std::{
     fs,
@@ -31,11 +31,11 @@ const NAMES: [&str; 3] = ["a", "b", "c"];
 const DRAIN: Duration = Duration::from_secs(3);
 const SETTINGS: [Setting<'static>; 2] =
     [("HEADCOUNT_DRAIN", "3s"), ("HEADCOUNT_DRAIN_DELAY", "0s")];
-/// A restart, a drain included, on a busy machine.
+/// Time for one restart on a busy machine, including the drain.
 const STEP_WITHIN: Duration = Duration::from_mins(2);
 
-/// The script at work on the instances of a cluster. What it has restarted is restarted here, since this process
-/// started them.
+/// The script, running on the instances of a cluster. When it requests a restart, this process makes it, because it
+/// started the instances.
 struct Roll {
     script: Child,
     folder: TempDir,
@@ -68,7 +68,7 @@ impl Roll {
         Self { script, folder }
     }
 
-    /// The name of the instance that is to be restarted next, once the script asks for that.
+    /// Waits for the script to request a restart, and returns the name of the instance.
     async fn wants(&self) -> usize {
         let wanted = self.folder.path().join("wanted");
         let (name, _) = eventually_within(STEP_WITHIN, "a restart is asked for", async || {
@@ -93,7 +93,7 @@ impl Roll {
         format!("{}{}", read("stdout"), read("stderr"))
     }
 
-    /// Its exit code and all that it said.
+    /// Waits for the end, and returns the exit code and all output.
     async fn ended(mut self) -> (Option<i32>, String) {
         let (status, _) = eventually_within(STEP_WITHIN, "the end of the script", async || {
             match self.script.try_wait() {
@@ -106,7 +106,7 @@ impl Roll {
     }
 }
 
-/// What the script calls to restart an instance: it passes the name on and waits for the exit code.
+/// The command that the script calls to restart an instance. It passes the name on and waits for the exit code.
 const RESTART: &str = "\
 echo \"$1\" >FOLDER/wanted.new && mv FOLDER/wanted.new FOLDER/wanted
 until [ -e FOLDER/done ]; do sleep 0.05; done
@@ -117,7 +117,7 @@ fn root() -> &'static Path {
     Path::new(env!("CARGO_MANIFEST_DIR"))
 }
 
-/// Ends an instance in order and starts it at the same addresses.
+/// Ends an instance in order, and starts it at the same addresses.
 async fn restart(cluster: &mut Cluster, place: usize) {
     let url = cluster.redis.url();
     let leaving = &mut cluster.instances[place];
@@ -130,7 +130,7 @@ async fn restart(cluster: &mut Cluster, place: usize) {
     cluster.instances[place] = started;
 }
 
-/// The public key, looked at all the time.
+/// The public key, observed all the time.
 struct Watch {
     seen: Arc<Mutex<Vec<u64>>>,
     task: JoinHandle<()>,
@@ -157,14 +157,14 @@ impl Watch {
     }
 }
 
-/// When clients lost their connections from a moment on.
+/// When clients lost their connections, from a moment on.
 fn sent_away_since(records: &[Record], start: Instant) -> Vec<Instant> {
     let entries = records.iter().flat_map(Record::entries);
     let lost = entries.filter(|entry| entry.at > start && entry.event.is_disconnected());
     lost.map(|entry| entry.at).collect()
 }
 
-/// The numbers that clients were told from a moment on.
+/// The numbers that clients got, from a moment on.
 fn told_since(records: &[Record], start: Instant) -> Vec<u64> {
     let entries = records.iter().flat_map(Record::entries).filter(|entry| entry.at > start);
     entries.filter_map(|entry| entry.event.count()).collect()
@@ -182,9 +182,10 @@ async fn three_with_visitors(each: usize) -> (Cluster, Balancer, ForeignClients,
     (cluster, balancer, node, records)
 }
 
-/// Goal: while all instances of a machine are restarted, nobody is counted twice, visitors are sent away one by one, and all
-/// are back before the next restart and at the end. Method: 24 real clients on all transports, all of them on one of three
-/// instances, so that each drain moves as many as can be; every number that was told or stood in Redis meanwhile counts.
+/// Goal: while all instances of a machine are restarted, no client is counted twice, and visitors are disconnected one
+/// by one. All are back before the next restart and at the end. Method: 24 real clients on all transports, all on one
+/// of three instances, so that each drain moves as many as possible. Every displayed number and every value in Redis is
+/// checked.
 #[tokio::test(flavor = "multi_thread")]
 async fn the_number_holds_while_all_are_restarted() {
     let (mut cluster, _balancer, _node, records) = three_with_visitors(8).await;
@@ -195,7 +196,7 @@ async fn the_number_holds_while_all_are_restarted() {
     let (mut order, mut drains) = (Vec::new(), 0);
     for _ in NAMES {
         let place = roll.wants().await;
-        // It has waited for this.
+        // The script has waited for this.
         let (redis_client, instances) = (&cluster.redis_client, &cluster.instances);
         let away = store_and_instances_say(users, redis_client, instances).await;
         assert_eq!(away, Ok(()), "all are back before the next one");
@@ -203,7 +204,7 @@ async fn the_number_holds_while_all_are_restarted() {
         restart(&mut cluster, place).await;
         roll.has(0);
         order.push(NAMES[place]);
-        // However slow the machine is: those who are sent away are sent one by one.
+        // On a machine of any speed, clients are disconnected one by one.
         let mut sent = sent_away_since(&records, begin);
         sent.sort();
         if let ([first, .., last], true) = (sent.as_slice(), sent.len() as u64 >= users / 2) {
@@ -228,8 +229,8 @@ async fn the_number_holds_while_all_are_restarted() {
     assert_eq!(said.matches(" well again after ").count(), 3, "{said}");
 }
 
-/// Goal: the first thing that is not well ends it, and leaves the other instances alone. Method: a restart that fails; one
-/// after which a third of the visitors are missing; and a store that does not answer before the first one.
+/// Goal: the script stops at the first problem, and does not touch the remaining instances. Method: a restart that
+/// fails; one after which a third of the visitors are missing; and a store that does not answer before the first one.
 #[tokio::test(flavor = "multi_thread")]
 async fn it_stops_at_the_first_thing_that_is_wrong() {
     let (mut cluster, _balancer, mut node, records) = three_with_visitors(12).await;
@@ -275,8 +276,8 @@ async fn it_stops_at_the_first_thing_that_is_wrong() {
     );
 }
 
-/// Goal: the only instance is not restarted by mistake, since its visitors would have nowhere to go. Method: one without and
-/// with `--alone`; and arguments that make no sense.
+/// Goal: the only instance is not restarted by mistake, because its visitors would have no other. Method: one instance
+/// without and with `--alone`; and invalid arguments.
 #[tokio::test(flavor = "multi_thread")]
 async fn the_only_instance_is_restarted_only_if_that_is_meant() {
     let mut cluster = Cluster::start_with(1, &SETTINGS).await;

@@ -1,5 +1,5 @@
-//! Redis with replicas and sentinels: failovers with clients that watch, and sentinels that are away or asked for
-//! the wrong thing.
+//! Redis with replicas and sentinels: failovers with connected clients, and sentinels that are unreachable or get
+//! a wrong name.
 
 mod deployment;
 mod onlookers;
@@ -20,16 +20,16 @@ use headcount_testkit::{
     waiting::eventually,
 };
 
-/// After a failover: a lease in which all report anew, and a heartbeat at either end.
+/// Time limit after a failover: a lease in which all instances report again, and a heartbeat at either end.
 const RIGHT_WITHIN: Duration = Duration::from_secs(3);
 
 /// What a busy machine may add to a bound.
 const NOISE: Duration = Duration::from_secs(1);
 
-/// Goal: the primary dies under load, and nobody is told less than those who stay. Method: twelve clients on three
-/// instances watch while others come and go; the primary is killed. Until all is exact again nobody may see
-/// fewer than twelve, or more than twelve and those who come and go, and nobody may lose the connection. Then
-/// the old primary returns as a replica, which must change nothing.
+/// Goal: when the primary dies under load, no displayed number is too small. Method: twelve clients on three
+/// instances stay while others join and leave. The primary is killed. Until all is exact again, no number may be
+/// below twelve, or above twelve plus those that join and leave. No client may lose its connection. Then the old
+/// primary returns as a replica, which must change nothing.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_primary_that_dies_is_followed_by_a_replica() {
     let mut deployment = Deployment::start(3, Machine::shared().await).await;
@@ -64,10 +64,10 @@ async fn a_primary_that_dies_is_followed_by_a_replica() {
     assert!(records.iter().all(Record::is_connected));
 }
 
-/// Goal: a replica that missed the last seconds takes over, and nothing comes back from the past. Method: the
-/// replicas are cut off; then an instance is killed and its four clients with it, three more come and one
-/// leaves; then the primary is killed. The store must be marked as recovering, nobody may be told fewer than
-/// the ten there are or more than ten and the four of the past, and all must be right in time.
+/// Goal: when a replica that missed the last seconds takes over, no old data comes back. Method: cut the replicas
+/// off. Kill an instance with four clients; three more clients join and one leaves. Then kill the primary. The
+/// store must be marked as recovering. No number may be below the ten connected clients or above ten plus the four
+/// old ones, and all must be right in time.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_replica_that_lags_brings_nothing_back() {
     let mut deployment = Deployment::start(3, Machine::shared().await).await;
@@ -97,9 +97,9 @@ async fn a_replica_that_lags_brings_nothing_back() {
     assert!(records.iter().all(Record::is_connected));
 }
 
-/// Goal: a planned failover is not noticed, although the old primary takes writes for seconds after it. Method: it
-/// is ordered while twelve clients watch; then one joins each instance. All must be right in time, nobody may
-/// see fewer, and in the end all must listen to the new primary alone.
+/// Goal: a planned failover has no visible effect, although the old primary accepts writes for seconds after it.
+/// Method: order a failover while twelve clients are connected. Then one more joins each instance. All must be
+/// right in time and no number too small. In the end all instances must be subscribed to the new primary only.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_planned_failover_is_not_noticed() {
     let deployment = Deployment::start(3, Machine::shared().await).await;
@@ -136,9 +136,9 @@ async fn a_planned_failover_is_not_noticed() {
     assert!(records.iter().all(Record::is_connected));
 }
 
-/// Goal: without sentinels the primary serves on, also on new connections. Method: all sentinels are killed; a
-/// client joins and is counted; all connections to the primary are cut; another client joins and is counted. An
-/// instance that never knew the primary is not ready and says why; it becomes ready when sentinels return.
+/// Goal: without sentinels the primary continues to be used, also on new connections. Method: kill all sentinels.
+/// A client joins and is counted. Cut all connections to the primary. Another client joins and is counted. An
+/// instance that never knew the primary is unready and logs why; it becomes ready when sentinels return.
 #[tokio::test(flavor = "multi_thread")]
 async fn sentinels_that_are_all_away_change_nothing() {
     let mut deployment = Deployment::start(2, Machine::shared().await).await;
@@ -171,8 +171,8 @@ async fn sentinels_that_are_all_away_change_nothing() {
     deployment.agrees_on(10, &records_of(&clients)).await;
 }
 
-/// Goal: one sentinel is enough to begin, whatever the others do. Method: of the sentinels listed the first two do
-/// not exist, and two hang; an instance must be ready in time, and follow a failover.
+/// Goal: one working sentinel is enough to start, whatever the others do. Method: of the listed sentinels the
+/// first two do not exist, and two hang. An instance must be ready in time, and follow a failover.
 #[tokio::test(flavor = "multi_thread")]
 async fn dead_and_hanging_sentinels_cost_little_time() {
     let mut set = SentinelSet::start();
@@ -199,8 +199,8 @@ async fn dead_and_hanging_sentinels_cost_little_time() {
     assert!(right < failover + RIGHT_WITHIN + NOISE, "{right:?} after a failover of {failover:?}");
 }
 
-/// Goal: a primary that hangs, with all its connections open, holds nobody up once another is named. Method: it is
-/// stopped, not killed; the same bound.
+/// Goal: a primary that hangs with open connections causes no delay once another is named. Method: stop it instead
+/// of killing it. The time limit is the same.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_primary_that_hangs_is_left() {
     let deployment = Deployment::start(2, Machine::shared().await).await;
@@ -226,7 +226,7 @@ async fn a_primary_that_hangs_is_left() {
     nobody_saw_other_than(8..=8, &records, &marks);
 }
 
-/// Goal: a wrong name of the primary is found out by its log, and `headcount status` works with the right one.
+/// Goal: a wrong name of the primary is visible in the log, and `headcount status` works with the right one.
 /// Method: an instance and the command, with either name.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_wrong_name_of_the_primary_is_said() {
@@ -249,7 +249,7 @@ async fn a_wrong_name_of_the_primary_is_said() {
     assert_eq!(instance.process().ended().await.0.code(), Some(0));
 }
 
-/// The exit code of `headcount status`, and all it says.
+/// The exit code of `headcount status`, and all its output.
 async fn status(url: &str) -> (Option<i32>, String) {
     let mut process = Process::spawn(&["status"], &[("HEADCOUNT_REDIS_URL", url)]);
     let (status, _) = process.ended().await;

@@ -1,4 +1,4 @@
-//! What an instance tells the service manager that started it, as systemd's `Type=notify` has it.
+//! Messages from an instance to the service manager that started it, with the protocol of systemd's `Type=notify`.
 
 use std::{
     fs,
@@ -19,11 +19,11 @@ use headcount_testkit::{
     waiting::{PATIENCE, eventually},
 };
 
-/// A service manager's side of the socket.
+/// The service manager's side of the socket.
 #[derive(Debug)]
 struct Manager {
     socket: UnixDatagram,
-    /// All that was said, in order, one entry a message.
+    /// All messages received, in order.
     heard: Vec<String>,
 }
 
@@ -37,7 +37,7 @@ impl Manager {
         Self { socket, heard: Vec::new() }
     }
 
-    /// Waits until a message with this word has come, and returns it.
+    /// Waits for a message that contains this word, and returns it.
     async fn hears(&mut self, word: &str) -> String {
         let (message, _) = eventually(word, async || {
             self.listen();
@@ -60,8 +60,8 @@ impl Manager {
     }
 }
 
-/// Goal: `systemctl start` returns when an instance is ready, no sooner, and a stop is given the time that the settings
-/// say. Method: a socket in the place of systemd's, a Redis that comes late, a client, and SIGTERM.
+/// Goal: `systemctl start` returns when an instance is ready and not earlier, and a stop may take the time of the
+/// settings. Method: a socket in the place of systemd's, a Redis that starts late, a client, and SIGTERM.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_service_manager_is_told_when_it_is_ready_and_how_long_its_end_may_take() {
     let mut redis = RedisServer::start(&[]);
@@ -99,8 +99,8 @@ async fn a_service_manager_is_told_when_it_is_ready_and_how_long_its_end_may_tak
     drop(client);
 }
 
-/// Goal: a watchdog hears of an instance as long as it works, in time, and no longer. Method: count the signs of life of a
-/// few periods; stop the process, and wait for a period without any.
+/// Goal: a watchdog gets signs of life in time while an instance works, and none when it is stopped. Method: count the
+/// signs of life of a few periods. Then stop the process, and wait for a period without any.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_watchdog_hears_of_an_instance_that_works() {
     const PERIOD: Duration = Duration::from_secs(3);
@@ -141,9 +141,9 @@ async fn a_watchdog_hears_of_an_instance_that_works() {
     manager.hears("READY=1").await;
 }
 
-/// Goal: a service manager that does not read, or is not there, keeps no visitor waiting and no instance from its end; a
-/// watchdog that watches another process gets no signs. Method: a socket that is full, a path where nothing is, an
-/// abstract socket, and each time a client and SIGTERM.
+/// Goal: a service manager that does not read or is missing delays no visitor and no shutdown. A watchdog for another
+/// process gets no signs of life. Method: a full socket, a path without a socket, and an abstract socket, each time
+/// with a client and SIGTERM.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_service_manager_that_does_not_read_holds_nothing_up() {
     let folder = tempfile::tempdir().expect("a directory");
@@ -187,7 +187,7 @@ async fn a_service_manager_that_does_not_read_holds_nothing_up() {
     fs::remove_file(&full).expect("it was there all the time");
 }
 
-/// Sends until nothing more is taken.
+/// Sends until the socket is full.
 fn fill(path: &Path) {
     let socket = UnixDatagram::unbound().expect("a socket");
     socket.set_nonblocking(true).expect("it is ours");

@@ -1,11 +1,11 @@
-//! Wrong settings are refused before anything listens, with an answer that says how to put them right.
+//! Wrong settings are refused before anything listens, with a message that says how to correct them.
 
 use headcount_testkit::{
     instance::{FREE_PORTS, Process, Setting},
     waiting::eventually,
 };
 
-/// A wrong setting, and a word that the answer must hold of what is allowed.
+/// A wrong setting, and a word of the allowed values that the message must contain.
 struct Wrong {
     setting: Setting<'static>,
     allowed: &'static str,
@@ -51,8 +51,8 @@ const WRONG: [Wrong; 29] = [
     wrong("HEADCOUNT_LOG", "info,[", "info"),
 ];
 
-/// Goal: each wrong value in the environment is refused with exit code 2, naming the variable, the value and
-/// what is allowed, and nothing on stdout. Method: a table; the program is started with each.
+/// Goal: each wrong value in the environment is refused with exit code 2. The message names the variable, the value
+/// and what is allowed, and stdout is empty. Method: start the program with each setting of a table.
 #[tokio::test(flavor = "multi_thread")]
 async fn wrong_settings_are_refused_with_a_clear_answer() {
     let mut complaints = Vec::new();
@@ -65,8 +65,7 @@ async fn wrong_settings_are_refused_with_a_clear_answer() {
     assert!(complaints.is_empty(), "{}", complaints.join("\n"));
 }
 
-/// Goal: flags and environment are one list. Method: the same table as flags; and a flag that does not
-/// exist.
+/// Goal: flags are checked like the environment. Method: the same table as flags, and a flag that does not exist.
 #[tokio::test(flavor = "multi_thread")]
 async fn wrong_flags_are_refused_with_a_clear_answer() {
     let mut complaints = Vec::new();
@@ -82,8 +81,8 @@ async fn wrong_flags_are_refused_with_a_clear_answer() {
     assert!(answer.contains("--no-such-flag"), "{answer}");
 }
 
-/// Goal: two clusters on one Redis never hear each other by accident. Method: a key of one's own with the
-/// default channel is refused; the answer names both settings.
+/// Goal: two clusters on one Redis never share a channel by accident. Method: a different key with the default
+/// channel is refused, and the message names both settings.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_key_of_its_own_needs_a_channel_of_its_own() {
     let settings = [("HEADCOUNT_REDIS_URL", "redis://127.0.0.1"), ("HEADCOUNT_KEY", "other")];
@@ -92,8 +91,8 @@ async fn a_key_of_its_own_needs_a_channel_of_its_own() {
     assert!(missing.is_empty(), "{missing:?}");
 }
 
-/// Goal: a database that is written in the wrong place is not passed over. Method: as a parameter, with all schemes;
-/// and a socket in place of a host.
+/// Goal: a database in the wrong place of the address is refused, not ignored. Method: a database as a parameter,
+/// with all schemes; and a socket in place of a host.
 #[tokio::test(flavor = "multi_thread")]
 async fn an_address_is_taken_as_a_whole_or_refused() {
     for url in [
@@ -107,8 +106,8 @@ async fn an_address_is_taken_as_a_whole_or_refused() {
     }
 }
 
-/// Goal: a password never shows. Method: addresses that are refused hold one; the answers and the
-/// help must not repeat it.
+/// Goal: a password is never shown. Method: refused addresses that contain one. Neither the messages nor the help
+/// may repeat it.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_refused_address_does_not_show_its_password() {
     let wrong = [("HEADCOUNT_REDIS_URL", "http://user:swordfish@127.0.0.1")];
@@ -124,9 +123,9 @@ async fn a_refused_address_does_not_show_its_password() {
     assert!(!process.stdout().contains("swordfish"), "{}", process.stdout());
 }
 
-/// What the program says on stderr when it refuses to start as it should, or what is wrong with the refusal.
+/// The stderr of a program that refuses to start as it should. The error says what is wrong with the refusal.
 async fn refusal(arguments: &[&str], settings: &[Setting<'_>]) -> Result<String, String> {
-    // Free ports first, so that a setting that is taken after all collides with nobody.
+    // Free ports first: if a setting is accepted by mistake, the program collides with no other.
     let mut process = Process::spawn(arguments, &[&FREE_PORTS, settings].concat());
     eventually("it ends, or listens", async || {
         let undecided = process.runs() && process.stdout().is_empty();

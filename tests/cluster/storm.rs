@@ -1,4 +1,4 @@
-//! A rush of joins: the truth in the end, and no more frames than pacing allows.
+//! A rush of joins: the count is true in the end, and there are no more frames than pacing allows.
 
 use std::time::{Duration, Instant};
 
@@ -17,9 +17,10 @@ const JOINS: usize = 2000;
 /// The default of `HEADCOUNT_EMIT_INTERVAL`: the least gap between two emissions of one instance.
 const EMIT_INTERVAL: Duration = Duration::from_millis(50);
 
-/// Goal: a rush of joins ends on the truth everywhere, and costs frames in proportion to time and clients,
-/// not to joins times clients. Method: 2,000 websocket clients join two instances at once; each client's
-/// frames are held against [`frames_max`], each instance's emissions against the same pacing.
+/// Goal: after a rush of joins every client shows the true count, and the number of frames grows with time
+/// and clients, not with joins times clients. Method: 2,000 websocket clients join two instances at once.
+/// Each client's frames are compared with [`frames_max`], and each instance's emissions with the same
+/// pacing.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_rush_of_joins_ends_on_the_truth_within_the_bound_on_frames() {
     open_files::raise_limit();
@@ -62,7 +63,7 @@ fn frames_of(record: &Record) -> u32 {
     u32::try_from(record.counts().len()).expect("a test ends")
 }
 
-/// Frames that pacing allows one client: its own first value, and every emission of its instance between the
+/// Frames that pacing allows one client: its own first count, and every emission of its instance between the
 /// start of the rush and its last frame.
 fn frames_max(start: Instant, record: &Record) -> u32 {
     let entries = record.entries();
@@ -70,8 +71,7 @@ fn frames_max(start: Instant, record: &Record) -> u32 {
     1 + emissions_max(last.map_or(Duration::ZERO, |entry| entry.at - start))
 }
 
-/// Emissions that fit into a time if none follows another within the interval: one at its very start, and
-/// one more per full interval.
+/// Emissions that fit into this time: one at its very start, and one more per full interval.
 fn emissions_max(time: Duration) -> u32 {
     let intervals = time.as_millis() / EMIT_INTERVAL.as_millis();
     1 + u32::try_from(intervals).expect("a test ends")

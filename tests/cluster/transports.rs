@@ -1,4 +1,4 @@
-//! Order and completeness on every transport, across an upgrade, and for clients that do not read.
+//! Order and completeness of counts on every transport, across an upgrade, and for clients that do not read.
 
 use std::time::Duration;
 
@@ -10,22 +10,22 @@ use headcount_testkit::{
     waiting::eventually,
 };
 
-/// Goal: on long-polling no older value follows a newer one and the last value arrives. Method: as
-/// [`counts_rise_then_fall`] says.
+/// Goal: on long-polling no older count follows a newer one, and the last count arrives. Method: the steps
+/// of [`counts_rise_then_fall`].
 #[tokio::test(flavor = "multi_thread")]
 async fn polling_keeps_the_order_and_the_last_value() {
     counts_rise_then_fall(Transport::Polling).await;
 }
 
-/// Goal: on websockets no older value follows a newer one and the last value arrives. Method: as
-/// [`counts_rise_then_fall`] says.
+/// Goal: on websockets no older count follows a newer one, and the last count arrives. Method: the steps of
+/// [`counts_rise_then_fall`].
 #[tokio::test(flavor = "multi_thread")]
 async fn websockets_keep_the_order_and_the_last_value() {
     counts_rise_then_fall(Transport::Websocket).await;
 }
 
-/// Goal: an upgrade amid changes loses no last value and brings back no old one. Method: as
-/// [`counts_rise_then_fall`] says; every client must have upgraded exactly once.
+/// Goal: an upgrade during changes loses no last count and brings back no old one. Method: the steps of
+/// [`counts_rise_then_fall`]. Every client must have upgraded exactly once.
 #[tokio::test(flavor = "multi_thread")]
 async fn an_upgrade_keeps_the_order_and_the_last_value() {
     let records = counts_rise_then_fall(Transport::Upgrade).await;
@@ -35,9 +35,9 @@ async fn an_upgrade_keeps_the_order_and_the_last_value() {
     }
 }
 
-/// First only joins happen, then only leaves: whoever watches must see numbers that only rise, then only
-/// fall, and end on the truth each time. Clients of this transport in Rust and Node join in the middle of
-/// the rise, on both instances. Returns their records.
+/// First only joins happen, then only leaves. So every client must see numbers that only rise, then only
+/// fall, and that end with the true count each time. Clients of this transport in Rust and Node join in the
+/// middle of the rise, on both instances. Returns their records.
 async fn counts_rise_then_fall(transport: Transport) -> Vec<Record> {
     let cluster = Cluster::start(2).await;
     let mut node = ForeignClients::start(Library::Newest);
@@ -68,8 +68,8 @@ async fn counts_rise_then_fall(transport: Transport) -> Vec<Record> {
     records
 }
 
-/// Goal: a client that falls behind ends on the last value and costs nobody else anything. Method: one stops
-/// reading while thirty others come and go; they must agree meanwhile; then it reads again.
+/// Goal: a client that falls behind ends with the last count, and does not affect others. Method: one client
+/// stops reading while thirty others join and leave. They must agree meanwhile. Then it reads again.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_slow_client_ends_on_the_last_value() {
     let cluster = Cluster::start(1).await;
@@ -90,8 +90,8 @@ async fn a_slow_client_ends_on_the_last_value() {
     cluster.agrees_on(3, &records_of([&slow, &other])).await;
 }
 
-/// Goal: a client that never reads leaves the count within ping interval + 2 × ping timeout. Method: with
-/// both at one second one client stops reading, and the time until another sees it gone is measured.
+/// Goal: a client that never reads leaves the count within ping interval + 2 × ping timeout. Method: both
+/// settings are one second. One client stops reading, and the time until another sees it leave is measured.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_client_that_never_reads_is_counted_out() {
     let settings = [("HEADCOUNT_PING_INTERVAL", "1s"), ("HEADCOUNT_PING_TIMEOUT", "1s")];

@@ -1,4 +1,5 @@
-//! What people and site owners use: the page, the embeddable client, the HTTP API, and clients of others.
+//! What people and site owners use: the page, the embeddable client, the HTTP API, and third-party
+//! clients.
 //!
 //! The pages run in a real Chromium, on a real cluster.
 

@@ -1,4 +1,4 @@
-//! What the balancer of docker-compose.yml promises, with its own file.
+//! The promises of the balancer of docker-compose.yml, tested with its own file.
 
 mod drain;
 mod limits;

@@ -1,4 +1,5 @@
-//! Requests to a proxy as they stand on the wire: for a name, from an address, over TLS or not.
+//! Requests to a proxy at the level of bytes: for a host name, from an address, with or without
+//! TLS.
 
 use std::{
     fmt,
@@ -23,25 +24,25 @@ use tokio_rustls::{
     },
 };
 
-/// The host of its own in the files, and the site with Headcount below a path.
+/// The dedicated host in the files, and the site with Headcount below a path.
 pub(super) const OWN_HOST: &str = "count.example";
 pub(super) const YOUR_SITE: &str = "site.example";
-/// A name that no file knows.
+/// A host name that occurs in no file.
 pub(super) const STRANGE: &str = "strange.example";
 
-/// A client of this machine that has done nothing yet.
+/// An address of this machine that has done nothing yet.
 pub(super) const USUAL: Ipv4Addr = Ipv4Addr::LOCALHOST;
 
-/// A certificate for all these names, signed by itself. Made once for all tests of the program.
+/// A self-signed certificate for all these names. It is made once for all tests of the program.
 pub(super) static CERTIFICATE: LazyLock<Certificate> = LazyLock::new(Certificate::make);
 
-/// In PEM.
+/// A certificate and its key in PEM.
 pub(super) struct Certificate {
     pub(super) chain: String,
     pub(super) key: String,
 }
 
-/// Where a proxy accepts, and whether it speaks TLS there.
+/// The address of a proxy, and whether it uses TLS there.
 pub(super) struct Entrance {
     pub(super) address: SocketAddr,
     connector: Option<TlsConnector>,
@@ -53,11 +54,11 @@ pub(super) struct Connection(BufReader<Box<dyn Stream>>);
 trait Stream: AsyncRead + AsyncWrite + Send + Unpin {}
 impl<T: AsyncRead + AsyncWrite + Send + Unpin> Stream for T {}
 
-/// What came back.
+/// The answer to a request.
 #[derive(Debug)]
 pub(super) struct Answer {
     pub(super) status: u16,
-    /// In lower case.
+    /// The head, in lower case.
     pub(super) head: String,
     pub(super) body: String,
 }
@@ -81,12 +82,12 @@ impl Certificate {
 }
 
 impl Entrance {
-    /// One without TLS.
+    /// An entrance without TLS.
     pub(super) fn plain(address: SocketAddr) -> Self {
         Self { address, connector: None }
     }
 
-    /// One that has our certificate.
+    /// An entrance with TLS and our certificate.
     pub(super) fn secure(address: SocketAddr) -> Self {
         let chain = CertificateDer::from_pem_slice(CERTIFICATE.chain.as_bytes());
         let mut roots = RootCertStore::empty();
@@ -99,7 +100,7 @@ impl Entrance {
         Self { address, connector: Some(TlsConnector::from(Arc::new(config))) }
     }
 
-    /// Connects from this address, for a host of this name.
+    /// Connects from this address, for this host name.
     pub(super) async fn connect(&self, host: &str, from: Ipv4Addr) -> Result<Connection, String> {
         let attempt = async {
             let socket = TcpSocket::new_v4()?;
@@ -119,7 +120,7 @@ impl Entrance {
         attempt.map_err(|error| format!("failed to connect to {}: {error}", self.address))
     }
 
-    /// Asks for a path on a connection of its own.
+    /// Requests a path on a new connection.
     pub(super) async fn get(&self, host: &str, path: &str, headers: &str) -> Answer {
         let mut connection = self.connect(host, USUAL).await.expect("it accepts");
         let headers = format!("connection: close\r\n{headers}");
@@ -128,19 +129,19 @@ impl Entrance {
 }
 
 impl Connection {
-    /// Asks for an address, and reads the whole answer.
+    /// Requests a URL, and reads the whole answer.
     pub(super) async fn ask(&mut self, url: &str, headers: &str) -> Result<Answer, String> {
         self.say(url, headers, None).await;
         let answer = timeout(PATIENCE, self.answer()).await.expect("an answer in time");
         answer.map_err(|error| format!("no answer for {url}: {error}"))
     }
 
-    /// The answer to what was said.
+    /// Reads the answer to the last request.
     pub(super) async fn answered(&mut self) -> Answer {
         timeout(PATIENCE, self.answer()).await.expect("an answer in time").expect("an answer")
     }
 
-    /// Sends a request: a post if there is a body.
+    /// Sends a request: a POST if there is a body.
     pub(super) async fn say(&mut self, url: &str, headers: &str, body: Option<&str>) {
         let (_, rest) = url.split_once("://").expect("a whole address");
         let (host, path) = rest.split_once('/').expect("a path");
@@ -151,19 +152,19 @@ impl Connection {
         let body = body.unwrap_or_default();
         let request =
             format!("{method} /{path} HTTP/1.1\r\nhost: {host}\r\n{headers}{length}\r\n{body}");
-        // Whether it was taken is seen by its answer.
+        // The answer shows whether the request arrived.
         let _ = self.0.write_all(request.as_bytes()).await;
         let _ = self.0.flush().await;
     }
 
-    /// One line, without its end; `None` at the end of the connection.
+    /// One line, without its line end. `None` at the end of the connection.
     pub(super) async fn line(&mut self) -> Option<String> {
         let mut line = String::new();
         let read = timeout(PATIENCE, self.0.read_line(&mut line)).await.expect("a line in time");
         read.is_ok_and(|bytes| bytes > 0).then(|| line.trim_end().to_owned())
     }
 
-    /// Whether nothing comes and nothing ends for a while.
+    /// Whether nothing arrives and the connection stays open for this time.
     pub(super) async fn is_silent(&mut self, length: Duration) -> bool {
         timeout(length, self.0.fill_buf()).await.is_err()
     }
@@ -214,7 +215,7 @@ impl Answer {
         self.head.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(':').map(str::trim))
     }
 
-    /// The name and the value of the cookie that it sets.
+    /// The name and the value of the cookie in the answer.
     pub(super) fn cookie(&self) -> Option<&str> {
         self.header("set-cookie")?.split(';').next()
     }

@@ -1,11 +1,11 @@
-//! The limits of the firewall, for proxies that have none.
+//! The limits of the firewall, for proxies without limits.
 
 use tokio::process::Command;
 
 use super::replaced;
 
-/// Goal: the firewall refuses connections of an address that has too many, and no others. Method: the file, with a smaller number,
-/// in a network namespace of its own; connections of two addresses, and of an IPv6 one.
+/// Goal: the firewall refuses connections of an address that has too many, and no others. Method: the file, with a
+/// smaller limit, in a separate network namespace. Connections come from two IPv4 addresses and an IPv6 one.
 #[tokio::test]
 async fn the_firewall_bounds_connections_of_one_address() {
     let rules = include_str!("../../../deploy/proxies/nftables/headcount.nft");

@@ -1,4 +1,4 @@
-//! How much later than an instance itself a proxy tells of a visitor.
+//! How much later a count arrives through a proxy than from the instance itself.
 
 use std::{
     net::SocketAddr,
@@ -9,13 +9,13 @@ use headcount_testkit::client::{Client, Transport};
 
 use super::entrance::{Connection, Entrance, USUAL};
 
-/// More than that would be seen by somebody who watches two screens, and is what waiting for more data costs.
+/// A longer delay would be visible beside another screen, and would mean that the proxy waits for more data.
 pub(super) const EVENT_LATE_MAX: Duration = Duration::from_millis(50);
 
-/// Visitors that come and go until one shows that it can be done.
+/// Visitors that join and leave until one of them arrives in time.
 const ROUNDS_MAX: u64 = 10;
 
-/// The least lateness of some events: whatever else the machine does makes it greater.
+/// The smallest delay of some events. Everything else on the machine makes it larger.
 pub(super) async fn lateness(
     proxy: &Entrance,
     host: &str,
@@ -38,7 +38,7 @@ pub(super) async fn lateness(
     least
 }
 
-/// A reader that has heard that nobody is there.
+/// A reader that has received the count 0.
 async fn reader(entrance: &Entrance, host: &str, path: &str) -> Connection {
     let mut connection = entrance.connect(host, USUAL).await.expect("it accepts");
     connection.say(&format!("https://{host}{path}"), "", None).await;
@@ -46,7 +46,7 @@ async fn reader(entrance: &Entrance, host: &str, path: &str) -> Connection {
     connection
 }
 
-/// When the reader was told of so many.
+/// The time when the reader received this count.
 async fn told(reader: &mut Connection, users: u64) -> Instant {
     let wanted = format!("\"count\":{users},");
     loop {

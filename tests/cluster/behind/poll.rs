@@ -1,4 +1,4 @@
-//! A visitor by polling whose only request is its poll.
+//! A polling visitor whose only open request is its poll.
 
 use std::time::Duration;
 
@@ -9,7 +9,7 @@ use super::entrance::{Connection, Entrance, USUAL};
 /// A poll that has not been answered for this long waits for something to happen.
 const QUIET: Duration = Duration::from_millis(500);
 
-/// Joins by way of a proxy, and returns the connection on which a poll waits.
+/// Joins through a proxy, and returns the connection with the waiting poll.
 pub(super) async fn waiting_poll(proxy: &Entrance, host: &str) -> Connection {
     let path = "/socket.io/?EIO=4&transport=polling";
     let began = proxy.get(host, path, "").await;

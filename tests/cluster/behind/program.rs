@@ -1,4 +1,5 @@
-//! The proxies of deploy/proxies: which files they have, and how they are run by anybody in a directory of their own.
+//! The proxies of deploy/proxies: their files, and how a user without special rights runs them in a separate
+//! directory.
 
 use std::net::SocketAddr;
 
@@ -11,7 +12,7 @@ use super::{
     served::Served,
 };
 
-/// Which program.
+/// A proxy program.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Program {
     Nginx,
@@ -21,13 +22,13 @@ pub(super) enum Program {
     HaProxy,
 }
 
-/// Numbers of a file to be replaced.
+/// Numbers of a file, and their replacements.
 pub(super) type Changes<'a> = &'a [(&'a str, &'a str)];
 
 /// A proxy in front of two instances.
 #[derive(Debug)]
 pub(super) struct Proxy {
-    /// Where clients connect.
+    /// The address for clients.
     pub(super) entrance: Entrance,
     _served: Served,
 }
@@ -39,7 +40,7 @@ macro_rules! shipped {
 }
 
 impl Program {
-    /// Whether it asks on the admin port; others take a refusal for an answer.
+    /// Whether it checks readiness on the admin port. The others use a refused request as the sign.
     pub(super) fn asks_for_readiness(self) -> bool {
         matches!(self, Self::Caddy | Self::Traefik | Self::HaProxy)
     }
@@ -66,7 +67,8 @@ impl Program {
         }
     }
 
-    /// What stands around them: that it runs as anybody, and writes only to its own directory.
+    /// The additional configuration with which a user without special rights runs it, so that it writes only to its
+    /// own directory.
     fn surroundings(self, port: u16) -> Option<(&'static str, String)> {
         match self {
             Self::Nginx => Some(("nginx.conf", String::from(NGINX))),
@@ -82,7 +84,7 @@ impl Program {
         }
     }
 
-    /// The ports and the certificates of one of its files.
+    /// Replaces the ports and the certificates of one of its files.
     fn local(self, name: &str, text: &str, port: u16, unused: u16) -> String {
         let port = port.to_string();
         let ours = text.replace("/etc/ssl/count.example.", "certificate.");
@@ -134,12 +136,12 @@ impl Program {
 }
 
 impl Proxy {
-    /// Starts one as its files say.
+    /// Starts a proxy with its files.
     pub(super) async fn start(program: Program, pair: &Pair) -> Self {
         Self::start_with(program, pair, &[]).await
     }
 
-    /// The same with other numbers.
+    /// Starts a proxy with changed numbers in its files.
     pub(super) async fn start_with(program: Program, pair: &Pair, changes: Changes<'_>) -> Self {
         let (port, unused) = (free_port(), free_port());
         let address = SocketAddr::from(([127, 0, 0, 1], port));
@@ -164,7 +166,7 @@ impl Proxy {
         }
         let served = Served::start(address, &files, &program.arguments()).await;
         let entrance = Entrance::secure(address);
-        // Traefik accepts before it has read its sites.
+        // Traefik accepts connections before it has read its sites.
         eventually("it serves", async || {
             let mut connection = entrance.connect(OWN_HOST, USUAL).await?;
             match connection.ask(&format!("https://{OWN_HOST}/api/count"), "").await?.status {

@@ -1,4 +1,4 @@
-//! What the files of deploy/proxies promise, each with the real program.
+//! The promises of the files in deploy/proxies, each tested with the real program.
 
 use std::{net::SocketAddr, time::Duration};
 
@@ -24,37 +24,38 @@ use super::{
 
 /// Clients of each kind at each site.
 const EACH: usize = 3;
-/// Three kinds at two sites.
+/// Number of all clients: three kinds at two sites.
 const ALL: usize = EACH * 3 * 2;
 
-/// What begins a polling session.
+/// The request that begins a polling session.
 const HANDSHAKE: &str = "/socket.io/?EIO=4&transport=polling";
 
-/// A page that has gone is noticed within this where the proxy says so: far sooner than a poll ends by itself.
+/// Where the proxy passes it on, a closed page is noticed within this time. That is far sooner than a poll ends by
+/// itself.
 const GONE_AT_ONCE: Duration = Duration::from_millis(2500);
 /// How long a poll waits if nothing happens.
 const PING_INTERVAL: Duration = Duration::from_secs(4);
 
-/// Goal: behind each proxy visitors are counted right and stay where they began, at a host of its own and below a path; a
-/// gentle restart of an instance moves all of its visitors, shows none of them an error, and counts nobody twice. Method:
-/// real clients of every kind, over TLS, as pages of the site, that note each failed attempt; one of two instances is asked to
-/// end, and started again, while somebody comes and goes elsewhere, so that polls end and begin; the numbers that all of them
-/// saw meanwhile are looked at.
+/// Goal: behind every proxy visitors are counted right and stay on their instance, at a dedicated host and below a
+/// path. An orderly restart of an instance moves all its visitors without an error and counts none twice. Method: real
+/// clients of every kind connect over TLS, like pages of the site, and record each failed attempt. One of two instances
+/// is asked to end, and is started again. Meanwhile another client joins and leaves elsewhere, so that polls end and
+/// begin. All displayed numbers are checked.
 #[rstest]
 #[tokio::test(flavor = "multi_thread")]
 async fn an_instance_restarts_behind_a_proxy(
     #[values(Program::Nginx, Program::Caddy, Program::Traefik, Program::Apache, Program::HaProxy)]
     program: Program,
 ) {
-    // Only a proxy that asks whether an instance is ready needs time to ask.
+    // Only a proxy that checks readiness needs time for it.
     let delay = if program.asks_for_readiness() { "3s" } else { "0s" };
     let settings = [("HEADCOUNT_DRAIN_DELAY", delay), ("HEADCOUNT_DRAIN", "2s")];
     let mut pair = Pair::start(&settings).await;
-    // The file sets an instance aside for longer than a drain of 10 s takes; this one takes 2 s.
+    // The file suspends an instance for longer than a drain of 10 s takes. This drain takes 2 s.
     let sooner: Changes<'_> = &[("retry=15", "retry=4")];
     let changes = if program == Program::Apache { sooner } else { &[] };
     let proxy = Proxy::start_with(program, &pair, changes).await;
-    // While nobody is there, newcomers go to both in turn or at random.
+    // While no visitor is connected, newcomers go to both instances in turn or at random.
     let cookies = cookies(&proxy).await;
     let mut clients = ForeignClients::start(Library::Newest);
     let mut records = Vec::new();
@@ -101,16 +102,17 @@ async fn an_instance_restarts_behind_a_proxy(
     nothing_is_wrong_in(&records);
 }
 
-/// Which instance has told the count.
+/// The instance that returned the count.
 fn instance_in(answer: &str) -> Option<String> {
     let answer: serde_json::Value = serde_json::from_str(answer).ok()?;
     Some(answer["instance"].as_str()?.to_owned())
 }
 
-/// Goal: through each proxy pages of the site are let in and others are not, names that nobody knows are not served, the path
-/// leads to its slash, the event stream arrives at once, and a visitor by polling whose page is closed is out of the count at
-/// once, or, where the proxy does not pass that on, when its poll would have ended. Method: requests over TLS; visitors that come
-/// and go, whose news a reader behind the proxy hears beside one without it; a poll that is cut.
+/// Goal: every proxy passes on what pages need. Pages of the site are allowed and others are not, and unknown host
+/// names are not served. The path redirects to its slash, and the event stream arrives at once. A polling visitor whose
+/// page is closed leaves the count at once. If the proxy does not pass that on, it leaves when its poll would have
+/// ended. Method: requests over TLS. Visitors join and leave, and two readers compare the delay with and without the
+/// proxy. A poll is cut.
 #[rstest]
 #[case(Program::Nginx, GONE_AT_ONCE)]
 #[case(Program::Caddy, GONE_AT_ONCE)]
@@ -156,7 +158,7 @@ async fn lets_in_pages_of_its_sites(proxy: &Proxy) {
     let slash = proxy.entrance.get(YOUR_SITE, "/count", "").await;
     let location = slash.header("location").unwrap_or_default();
     assert!((300..400).contains(&slash.status) && location.ends_with("/count/"), "{slash:?}");
-    // A proxy may refuse the name as early as in the TLS handshake.
+    // A proxy may refuse the name during the TLS handshake.
     if let Ok(mut stranger) = proxy.entrance.connect(STRANGE, USUAL).await {
         let answer = stranger.ask(&format!("https://{STRANGE}/api/count"), "").await;
         let serves = answer.as_ref().map(|answer| answer.body.contains("count\":"));
@@ -164,8 +166,9 @@ async fn lets_in_pages_of_its_sites(proxy: &Proxy) {
     }
 }
 
-/// Goal: one address cannot take everything, and what it does costs others nothing. Method: smaller numbers in the files; one
-/// address begins sessions, and holds streams open, until it is refused in words; another goes on.
+/// Goal: one address cannot use up everything, and others are not affected by it. Method: smaller limits in the files.
+/// One address begins sessions and holds streams open until it gets a clear refusal. Another address continues to be
+/// served.
 #[rstest]
 #[case(Program::Nginx, &[("burst=900", "burst=9"), ("rate=100r/s", "rate=1r/m"), ("open 1000", "open 10")])]
 #[case(Program::Traefik, &[("average: 100\n        burst: 1000", "average: 1\n        period: 1m\n        burst: 10"), ("amount: 1000", "amount: 10")])]
@@ -219,7 +222,7 @@ async fn cookies(proxy: &Proxy) -> Vec<String> {
     cookies
 }
 
-/// One visitor comes and goes, and new sessions are begun by those who were here before, none of them in vain.
+/// One visitor joins and leaves, and earlier visitors begin new sessions, all of which succeed.
 async fn come_and_go(proxy: &Proxy, cookies: &[String], elsewhere: SocketAddr) {
     loop {
         let visitor = Client::open(elsewhere, Transport::Websocket);
@@ -236,7 +239,7 @@ async fn come_and_go(proxy: &Proxy, cookies: &[String], elsewhere: SocketAddr) {
     }
 }
 
-/// Opens clients at a site as its pages would, and returns their records.
+/// Opens clients at a site like its pages would, and returns their records.
 async fn open(
     clients: &mut ForeignClients,
     proxy: &Proxy,

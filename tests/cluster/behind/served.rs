@@ -1,4 +1,4 @@
-//! A program that serves on an address, in a directory of its own: started, waited for, and ended with all that it started.
+//! A server program in a separate directory: it is started, waited for, and ended with all its child processes.
 
 use std::{
     fs::File,
@@ -15,20 +15,20 @@ use tempfile::TempDir;
 use tokio::{net::TcpStream, time::sleep};
 
 const LOG: &str = "log";
-/// What it may take to end in good order before it is killed.
+/// Time to end in order before the program is killed.
 const END_WITHIN: Duration = Duration::from_secs(5);
 
-/// A running program. Dropped, it is ended.
+/// A running program. It ends when this value is dropped.
 #[derive(Debug)]
 pub(super) struct Served {
-    /// Where it accepts.
+    /// The address on which it accepts connections.
     pub(super) address: SocketAddr,
     child: Child,
     directory: TempDir,
 }
 
 impl Served {
-    /// Starts a program in a directory with these files, and waits until it accepts.
+    /// Starts a program in a directory with these files, and waits until it accepts connections.
     pub(super) async fn start(
         address: SocketAddr,
         files: &[(String, String)],
@@ -56,7 +56,7 @@ impl Served {
 
     fn end(&mut self) {
         let group = Pid::from_child(&self.child);
-        // Errors say that it is gone already.
+        // An error means that it has ended already.
         let _ = kill_process_group(group, Signal::TERM);
         let start = Instant::now();
         while self.child.try_wait().is_ok_and(|ended| ended.is_none()) {
@@ -83,7 +83,7 @@ fn spawn(directory: &Path, arguments: &[String]) -> Child {
         let file = File::options().create(true).append(true).open(directory.join(LOG));
         Stdio::from(file.expect("it is writable"))
     };
-    // Debian keeps servers where only root's path leads.
+    // On Debian, only the PATH of root contains the folder of servers.
     let path = std::env::var("PATH").unwrap_or_default();
     Command::new("/usr/bin/env")
         .args(arguments)

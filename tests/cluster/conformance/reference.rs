@@ -8,10 +8,10 @@ use tokio::{
     process::{Child, ChildStdin, Command},
 };
 
-/// A running one. Dropped, it ends.
+/// A running reference server. It ends when this value is dropped.
 #[derive(Debug)]
 pub(super) struct Reference {
-    /// Where it listens.
+    /// The address on which it listens.
     pub(super) address: SocketAddr,
     _stdin: ChildStdin,
     _child: Child,

@@ -1,4 +1,4 @@
-//! What clients do, right and wrong, and what a server is seen to do then.
+//! Correct and wrong actions of clients, and the behaviour of a server that is expected then.
 
 use std::{net::SocketAddr, time::Duration};
 
@@ -15,7 +15,7 @@ use tokio::time::timeout;
 
 use super::{Scenario, Seen, code_in};
 
-/// Name, what the client does, and what is seen.
+/// The name, the actions of the client, and the expected behaviour.
 pub(super) const ALL: &[(&str, Scenario, &[&str])] = &[
     (
         "handshake by polling",
@@ -131,14 +131,15 @@ async fn packets_of_bytes(server: SocketAddr) -> Seen {
     let question = say(server, &path, "40/a,").await;
     let mut seen = vec![whole.status.to_string(), question.status.to_string()];
     let answer = poll(server, &path).await.body;
-    // Counts may come with it.
+    // Counts may arrive in the same answer.
     if answer.contains("44/a,") {
         seen.push("44/a,".to_owned());
     }
     seen
 }
 
-/// Asks for the namespace, and waits for the answer; where there is one, for the first count as well.
+/// Joins the namespace, and waits for the answer. Where counts are sent, it waits for the first one
+/// too.
 async fn joined(server: SocketAddr, path: &str) {
     assert_eq!(say(server, path, "40").await.status, 200);
     let answer = poll(server, path).await.body;
@@ -148,7 +149,7 @@ async fn joined(server: SocketAddr, path: &str) {
 async fn cut_poll(server: SocketAddr) -> Seen {
     let path = polling_session(server).await;
     drop(open_poll(server, &path).await);
-    // A poll of a session that is alive would wait.
+    // A poll of a living session would wait.
     let request = headcount_testkit::raw::upgrade(server, path.rsplit('=').next());
     let ended = async {
         while Raw::saying(server, &request)
@@ -196,7 +197,7 @@ async fn fate(mut websocket: Raw) -> String {
     String::from(if is_closed { "closed" } else { "open" })
 }
 
-/// On a busy machine. A session that never joins ends after ten seconds at the earliest.
+/// Time limit on a busy machine. A session that never joins ends after ten seconds at the earliest.
 const SOON: Duration = Duration::from_secs(6);
 
 async fn closes_while_polling(server: SocketAddr) -> Seen {
@@ -255,7 +256,7 @@ async fn open_poll(server: SocketAddr, path: &str) -> Raw {
     }
 }
 
-/// The status, with the code of an error or the body of anything else.
+/// The status, with the code of an error or any other body.
 fn brief(answer: &Answer) -> String {
     match code_in(answer) {
         Some(code) if answer.status >= 400 => format!("{} {code}", answer.status),

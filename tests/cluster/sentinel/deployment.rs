@@ -1,4 +1,4 @@
-//! Instances on a Redis with replicas and sentinels, and whether all of them agree; and clients that come and go.
+//! Instances on a Redis with replicas and sentinels, the check that all agree, and clients that join and leave.
 
 use std::{
     net::SocketAddr,
@@ -24,10 +24,10 @@ use tokio_util::sync::CancellationToken;
 
 use super::onlookers::Onlooker;
 
-/// Where the store keeps whether it is recovering.
+/// The key in which the store records that it is recovering.
 const META: &str = "{currentUsers}:meta";
 
-/// Between two looks whether a visitor has been told a count.
+/// Time between two checks whether a visitor got a count.
 const LOOK_GAP: Duration = Duration::from_millis(10);
 
 /// A set of servers and the instances on it.
@@ -36,20 +36,20 @@ pub(super) struct Deployment {
     pub(super) instances: Vec<Instance>,
     pub(super) set: SentinelSet,
     switches: Switches,
-    /// One for each instance, in the same order.
+    /// One observer for each instance, in the same order.
     onlookers: Vec<Onlooker>,
     _machine: Machine,
 }
 
 impl Deployment {
-    /// A set, and as many instances, all ready.
+    /// Starts a set and this number of instances, and waits until all are ready.
     pub(super) async fn start(instances: usize, machine: Machine) -> Self {
         let set = SentinelSet::start();
         let url = set.url();
         Self::start_on(set, &url, instances, machine).await
     }
 
-    /// The same on a set that runs already, at this address.
+    /// Starts instances on a set that runs already, at this address.
     pub(super) async fn start_on(
         set: SentinelSet,
         url: &str,
@@ -76,7 +76,7 @@ impl Deployment {
         self.join(instance);
     }
 
-    /// Takes in one that runs already.
+    /// Adds an instance that runs already.
     pub(super) fn join(&mut self, instance: Instance) {
         self.onlookers.push(Onlooker::of(&instance));
         self.instances.push(instance);
@@ -87,7 +87,7 @@ impl Deployment {
         drop((self.instances.pop(), self.onlookers.pop()));
     }
 
-    /// Clients on each instance, of all makes; those of one instance follow each other.
+    /// Opens clients of all kinds on each instance. Those of one instance follow each other in the list.
     pub(super) fn clients_on_each(&self, clients: usize) -> Vec<Client> {
         let makes = || Transport::ALL.into_iter().cycle().take(clients);
         let of = |instance: &Instance| {
@@ -101,7 +101,7 @@ impl Deployment {
         self.clients_on_each(4)
     }
 
-    /// Waits until these clients, every instance and the primary of the moment all say `users`.
+    /// Waits until these clients, every instance and the current primary all show `users`.
     pub(super) async fn agrees_on(&self, users: u64, records: &[Record]) -> Duration {
         let agree = async || {
             clients_say(users, records)?;
@@ -111,9 +111,9 @@ impl Deployment {
         eventually(&format!("everybody says {users}"), agree).await.1
     }
 
-    /// Waits for the same, and says how long after `since` the sentinels named the primary of the end, and how long after
-    /// it the last of the instances and clients had come to this number. All times are those at which sentinels, instances
-    /// and clients said so by themselves: how long it takes to ask them all is not the product's.
+    /// Waits for the same, and returns two times: how long after `since` the sentinels named the final primary, and how
+    /// long after that the last instance or client showed this number. All times come from events of the sentinels,
+    /// instances and clients, so the time for asking them does not count.
     pub(super) async fn right_after(
         &self,
         since: Instant,
@@ -139,13 +139,13 @@ impl Deployment {
         (after(Some(named)), after(shown.max(told)))
     }
 
-    /// Waits until another server than `former` is the primary.
+    /// Waits until a server other than `former` is the primary.
     pub(super) async fn successor_takes_over(&self, former: usize) {
         let takes_over = async || self.set.successor_of(former);
         eventually("another server is the primary", takes_over).await;
     }
 
-    /// Waits until the primary of the moment is marked as recovering.
+    /// Waits until the current primary is marked as recovering.
     pub(super) async fn is_recovering(&self) {
         eventually("the primary is marked as recovering", async || {
             let until: Option<u64> =
@@ -155,14 +155,14 @@ impl Deployment {
         .await;
     }
 
-    /// Waits until the primary has this many listeners and no other server has any.
+    /// Waits until the primary has this many subscribers and no other server has any.
     pub(super) async fn all_listen_to_the_primary(&self, listeners: u64) {
         eventually("all listen to the primary alone", async || {
             let primary = self.set.primary()?;
             for place in 0..3 {
                 let numbers = self.set.ask(place, &["PUBSUB", "NUMSUB", CHANNEL]);
                 let Ok((_, found)): Result<(String, u64), String> = numbers else {
-                    // It is down, and nobody listens to it.
+                    // This server is down, so it has no subscribers.
                     continue;
                 };
                 let expected = if place == primary { listeners } else { 0 };
@@ -176,7 +176,7 @@ impl Deployment {
     }
 }
 
-/// Clients that come to an instance and leave it again, without end.
+/// Clients that join an instance and leave it, repeatedly.
 #[derive(Debug)]
 pub(super) struct Churn {
     stop: CancellationToken,
@@ -185,7 +185,7 @@ pub(super) struct Churn {
 }
 
 impl Churn {
-    /// How many are there at a time.
+    /// How many are connected at a time.
     pub(super) const CLIENTS: u64 = 3;
 
     pub(super) fn start(server: SocketAddr) -> Self {
@@ -207,7 +207,7 @@ impl Churn {
         Self { stop, visits, tasks }
     }
 
-    /// Whether everywhere some have come and gone.
+    /// Checks that some clients have joined and left on every instance.
     pub(super) fn all_are_busy(churns: &[Self]) -> Result<(), String> {
         let visits: Vec<_> =
             churns.iter().map(|churn| churn.visits.load(Ordering::Relaxed)).collect();
@@ -215,7 +215,7 @@ impl Churn {
         if busy { Ok(()) } else { Err(format!("visits: {visits:?}")) }
     }
 
-    /// Lets the last ones leave.
+    /// Waits until the last clients have left.
     pub(super) async fn end(self) {
         self.stop.cancel();
         for task in self.tasks {

@@ -1,7 +1,7 @@
-//! When each instance began to show what it shows now, by its event stream.
+//! When each instance began to show its current count, according to its event stream.
 //!
-//! To ask everybody takes a dozen connections, one after the other: on a busy machine a second, which would count as the
-//! product's. An event is stamped when it arrives.
+//! Asking all instances takes a dozen connections, one after the other. On a busy machine that is a second, which would
+//! count as the product's. An event gets its time when it arrives.
 
 use std::{
     net::SocketAddr,
@@ -15,14 +15,14 @@ use headcount_testkit::{
 };
 use tokio::{task::JoinHandle, time::sleep};
 
-/// Before the stream is opened again, which ends only if the machine is in trouble.
+/// Time before the stream is opened again. It ends only if the machine is in trouble.
 const REOPEN_AFTER: Duration = Duration::from_millis(50);
 
 /// Reads the event stream of one instance until it is dropped.
 #[derive(Debug)]
 pub(super) struct Onlooker {
     server: SocketAddr,
-    /// What it shows, and since when.
+    /// What the instance shows, and since when.
     latest: Arc<Mutex<Option<(Shown, Instant)>>>,
     task: JoinHandle<()>,
 }
@@ -33,7 +33,7 @@ impl Onlooker {
         let noted = Arc::clone(&latest);
         let task = tokio::spawn(async move {
             loop {
-                // An error says that the stream ended.
+                // An error means that the stream ended.
                 let _ = look_on(server, &noted).await;
                 *noted.lock().expect("nobody panics with it") = None;
                 sleep(REOPEN_AFTER).await;
@@ -42,7 +42,7 @@ impl Onlooker {
         Self { server, latest, task }
     }
 
-    /// Since when the instance has shown this without a break; what else it shows if it does not.
+    /// Since when the instance has shown this without a break. The error says what it shows instead.
     pub(super) fn since(&self, wanted: Shown) -> Result<Instant, String> {
         let latest = *self.latest.lock().expect("nobody panics with it");
         match latest {
@@ -58,7 +58,7 @@ impl Drop for Onlooker {
     }
 }
 
-/// Notes what the stream of this server says, until it ends.
+/// Records the events of this server's stream until it ends.
 async fn look_on(
     server: SocketAddr,
     latest: &Mutex<Option<(Shown, Instant)>>,
@@ -67,7 +67,7 @@ async fn look_on(
     while let Some(json) = stream.next().await {
         let (shown, now) = (serde_json::from_str(&json).expect("an event is JSON"), Instant::now());
         let mut latest = latest.lock().expect("nobody panics with it");
-        // An event may also say that there are more or fewer instances.
+        // An event may also announce a different number of instances.
         if latest.is_none_or(|(before, _)| before != shown) {
             *latest = Some((shown, now));
         }

@@ -8,8 +8,8 @@ use headcount_testkit::{
     waiting::eventually,
 };
 
-/// Goal: the badge shows the count, as it was asked to, and nothing can be smuggled into it. Method: one
-/// client, then badges with good, odd and bad wishes.
+/// Goal: the badge shows the count in the requested form, and no parameter can inject markup. Method:
+/// one client, then badges with good, odd and bad parameters.
 #[tokio::test(flavor = "multi_thread")]
 async fn the_badge_shows_the_count() {
     let instance = Instance::start(&[]).await;

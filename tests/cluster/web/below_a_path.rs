@@ -1,4 +1,4 @@
-//! Headcount at `/live/` of a site: behind proxies that take the prefix away, configured as docs/embed.md says.
+//! Headcount at `/live/` of a site: behind proxies that remove the prefix, configured like in docs/embed.md.
 
 use headcount_testkit::{
     client::{Client, Transport},
@@ -14,9 +14,9 @@ use super::{
     stream::Reader,
 };
 
-/// Goal: the page is whole below a path, whoever takes that away. Method: open it in a browser through each proxy,
-/// with and without its last slash; it is live, loads and links to nothing beyond the path, names itself in its
-/// snippets, and complains of nothing.
+/// Goal: the page works below a path, whichever proxy removes it. Method: open it in a browser through each proxy,
+/// with and without its last slash. It is live, loads and links nothing outside the path, uses its own address in
+/// its snippets, and logs no problem.
 #[tokio::test(flavor = "multi_thread")]
 async fn the_page_is_whole_below_a_path() {
     let instance = Instance::start(&[]).await;
@@ -38,8 +38,8 @@ async fn the_page_is_whole_below_a_path() {
     }
 }
 
-/// Goal: behind a proxy that leads nobody to the last slash the page is whole all the same. Method: such a proxy;
-/// the page finds its parts, and puts the slash into its address, whatever else is in that.
+/// Goal: the page also works behind a proxy that does not redirect to the last slash. Method: such a proxy. The
+/// page finds its parts, and adds the slash to its address, whatever else the address contains.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_page_without_its_last_slash_is_whole() {
     let instance = Instance::start(&[]).await;
@@ -58,9 +58,9 @@ async fn a_page_without_its_last_slash_is_whole() {
     assert!(problems.iter().all(of_the_search), "{problems:?}");
 }
 
-/// Goal: both clients for other pages find their server below a path. Method: through each proxy a page of another
-/// site with the script and one with the module; and in the page itself a client that is given the folder, and the
-/// Socket.IO client by either transport.
+/// Goal: both clients for other pages find their server below a path. Method: through each proxy, a page of
+/// another site with the script and one with the module. In the page itself, a client that gets the folder, and
+/// the Socket.IO client on either transport.
 #[tokio::test(flavor = "multi_thread")]
 async fn clients_find_their_server_below_a_path() {
     let instance = Instance::start(&[("HEADCOUNT_ALLOWED_ORIGINS", "*")]).await;
@@ -96,8 +96,8 @@ async fn clients_find_their_server_below_a_path() {
     }
 }
 
-/// Goal: event streams come through while they are open. Method: read the stream through each proxy; a client
-/// joins, and the reader is told before anything ends.
+/// Goal: events of a stream arrive while the stream is open. Method: read the stream through each proxy. A client
+/// joins, and the reader gets the new count before anything ends.
 #[tokio::test(flavor = "multi_thread")]
 async fn event_streams_come_through_below_a_path() {
     let instance = Instance::start(&[]).await;
@@ -112,7 +112,7 @@ async fn event_streams_come_through_below_a_path() {
     }
 }
 
-/// Makes a `client` of the page's own server, on one transport.
+/// A script that makes a `client` of the page's own server, on one transport.
 fn of_socket_io(transport: &str) -> String {
     format!(
         "const {{ io }} = await import('./socket.io/socket.io.esm.min.js'); \
@@ -120,7 +120,7 @@ fn of_socket_io(transport: &str) -> String {
     )
 }
 
-/// The proxy as docs/embed.md configures it.
+/// Starts the proxy with the configuration of docs/embed.md.
 async fn in_front_of(instance: &Instance, program: Program) -> Proxy {
     Proxy::start(program, instance.public, configuration(program), &[]).await
 }
@@ -131,7 +131,7 @@ fn configuration(program: Program) -> &'static str {
     ours.expect("docs/embed.md has one for each").1
 }
 
-/// Waits until the page is live, and looks at what it shows and links to.
+/// Waits until the page is live, and checks what it shows and links.
 async fn is_whole(tab: &Tab<'_>, home: &str) {
     tab.says("#state", "Live").await;
     tab.says("#count", "1").await;
@@ -150,7 +150,7 @@ async fn is_whole(tab: &Tab<'_>, home: &str) {
 
 /// What the page has loaded.
 const LOADED: &str = "performance.getEntriesByType('resource').map((entry) => entry.name)";
-/// Where the page leads, and its pictures, and whether that is there.
+/// The links and pictures of the page, and whether their targets exist.
 const LINKS: &str = "(async () => {
     const found = [...document.images].map(({ src, naturalWidth }) => ({ address: src, is_there: naturalWidth > 0 }));
     for (const { href } of document.querySelectorAll('a[href]')) {

@@ -1,6 +1,6 @@
-//! A real Chromium for a test, driven over JSON lines through `browser.mjs`.
+//! A real Chromium for a test, controlled with JSON lines through `browser.mjs`.
 //!
-//! It passes orders on and hands back what the browser saw; tests judge.
+//! It passes on commands and returns what the browser saw. The tests judge.
 
 use std::{
     collections::HashMap,
@@ -26,16 +26,16 @@ use tokio::{
     time::timeout,
 };
 
-/// Where pictures of the pages go: for people to look at, never compared by a machine.
+/// The folder for pictures of the pages. They are for people, and no test compares them.
 const SCREENSHOTS: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/target/screenshots");
-/// Browsers at a time: each keeps a core busy while it starts.
+/// How many browsers may run at a time: each uses a whole core while it starts.
 static PLACES: Semaphore = Semaphore::const_new(1);
 
-/// One browser. Dropped, it is ended.
+/// One browser. It ends when this value is dropped.
 #[derive(Debug)]
 pub(super) struct Browser {
     stdin: AsyncMutex<ChildStdin>,
-    /// Who waits for which answer.
+    /// The callers that wait for answers.
     waiting: Waiting,
     next: AtomicU64,
     _child: Child,
@@ -53,7 +53,7 @@ struct Answer {
     error: Option<String>,
 }
 
-/// A tab with a context of its own, so that tabs share no cache and no cookies.
+/// A tab with a separate context, so that tabs share no cache and no cookies.
 #[derive(Debug)]
 pub(super) struct Tab<'a> {
     browser: &'a Browser,
@@ -61,7 +61,7 @@ pub(super) struct Tab<'a> {
 }
 
 impl Browser {
-    /// Starts one, when no other is running.
+    /// Starts a browser when no other is running.
     pub(super) async fn start() -> Self {
         let place = PLACES.acquire().await.expect("nobody closes it");
         let chromium = std::env::var_os("CHROMIUM").unwrap_or_else(|| "/usr/bin/chromium".into());
@@ -82,7 +82,7 @@ impl Browser {
         Self { stdin, waiting, next: AtomicU64::new(0), _child: child, _place: place }
     }
 
-    /// Opens a tab; `options` are those of Playwright's `newContext`, and some of browser.mjs.
+    /// Opens a tab. `options` are those of Playwright's `newContext`, and some of browser.mjs.
     pub(super) async fn open(&self, url: impl Display, options: Value) -> Tab<'_> {
         let number = self.next.fetch_add(1, Ordering::Relaxed);
         let tab = Tab { browser: self, number };
@@ -105,7 +105,7 @@ impl Browser {
 }
 
 impl Tab<'_> {
-    /// What a script gives.
+    /// The result of a script.
     pub(super) async fn evaluate(&self, script: &str) -> Result<Value, String> {
         self.try_order(json!({ "do": "evaluate", "script": script })).await
     }
@@ -119,7 +119,7 @@ impl Tab<'_> {
         }
     }
 
-    /// Waits until an element says this.
+    /// Waits until an element has this text.
     pub(super) async fn says(&self, selector: &str, wanted: &str) {
         let what = format!("{selector} says {wanted:?}");
         eventually(&what, async || match self.text(selector).await? {
@@ -134,12 +134,12 @@ impl Tab<'_> {
         self.order(json!({ "do": "go", "url": url.to_string() })).await;
     }
 
-    /// Goes back, as with the browser's button.
+    /// Goes back, like the button of the browser.
     pub(super) async fn back(&self) {
         self.order(json!({ "do": "back" })).await;
     }
 
-    /// Takes the network from the browser, or gives it back.
+    /// Disconnects the browser from the network, or connects it again.
     pub(super) async fn set_offline(&self, offline: bool) {
         self.order(json!({ "do": "offline", "offline": offline })).await;
     }
@@ -149,7 +149,7 @@ impl Tab<'_> {
         self.order(json!({ "do": "press", "key": key })).await;
     }
 
-    /// What axe-core objects to.
+    /// The accessibility problems that axe-core finds.
     pub(super) async fn barriers(&self) -> Value {
         self.order(json!({ "do": "axe" })).await
     }
@@ -160,7 +160,7 @@ impl Tab<'_> {
         serde_json::from_value(problems).expect("a list of texts")
     }
 
-    /// The websockets of the page so far: the `url` of each, and what was `sent` and `received`.
+    /// The websockets of the page so far: the `url` of each, and what it `sent` and `received`.
     pub(super) async fn sockets(&self) -> Value {
         self.order(json!({ "do": "sockets" })).await
     }
@@ -171,7 +171,7 @@ impl Tab<'_> {
         self.order(json!({ "do": "screenshot", "path": path })).await;
     }
 
-    /// Closes it, as people do.
+    /// Closes the tab, like a user.
     pub(super) async fn close(self) {
         self.order(json!({ "do": "close" })).await;
     }

@@ -1,7 +1,7 @@
-//! Clients that others wrote and that exist: they work unchanged, on every transport they have.
+//! Existing third-party clients: they work unchanged, on every transport that they have.
 //!
-//! The Rust client is our own (`headcount_testkit::client`): the crate `rust_socketio` brings OpenSSL and an HTTP stack
-//! of its own, more than all other dependencies together, for one test.
+//! The Rust client is part of this repository (`headcount_testkit::client`). The crate `rust_socketio` would bring
+//! OpenSSL and another HTTP stack for one test, more than all other dependencies together.
 
 use headcount_testkit::{
     client::Transport,
@@ -11,26 +11,26 @@ use headcount_testkit::{
     record::{Event, Record},
 };
 
-/// Goal: the newest socket.io-client works. Method: as [`work_and_return`] says.
+/// Goal: the newest socket.io-client works. Method: the steps of [`work_and_return`].
 #[tokio::test(flavor = "multi_thread")]
 async fn the_newest_socket_io_client_works() {
     work_and_return(Library::Newest).await;
 }
 
-/// Goal: the first socket.io-client of this protocol works. Method: as [`work_and_return`] says.
+/// Goal: the first socket.io-client of this protocol works. Method: the steps of [`work_and_return`].
 #[tokio::test(flavor = "multi_thread")]
 async fn the_oldest_socket_io_client_works() {
     work_and_return(Library::Oldest).await;
 }
 
-/// Goal: python-socketio works. Method: as [`work_and_return`] says.
+/// Goal: python-socketio works. Method: the steps of [`work_and_return`].
 #[tokio::test(flavor = "multi_thread")]
 async fn python_socketio_works() {
     work_and_return(Library::Python).await;
 }
 
-/// One client per transport on each of two instances: all are told six; one leaves: five; then an instance
-/// is killed and started again on its address: its clients return by themselves, and all are told five.
+/// One client per transport on each of two instances: all get 6. One leaves: 5. Then an instance is killed and started
+/// again on its address: its clients reconnect by themselves, and all get 5.
 async fn work_and_return(library: Library) {
     let mut cluster = Cluster::start(2).await;
     let mut foreign = ForeignClients::start(library);
@@ -41,7 +41,7 @@ async fn work_and_return(library: Library) {
         }
     }
     cluster.agrees_on(6, &records).await;
-    // The third on each instance began with polling and may go on as a websocket.
+    // The third client on each instance began with polling and may upgrade to a websocket.
     for upgraded in [&records[2], &records[5]] {
         assert_eq!(upgraded.times(Event::is_upgraded), 1, "{}", upgraded.name());
     }

@@ -1,4 +1,4 @@
-//! `/api/count`, what the page is served with, and the size of the embeddable client.
+//! `/api/count`, the headers of the page, and the size of the embeddable client.
 
 use headcount_testkit::{
     client::{Client, Transport},
@@ -8,11 +8,11 @@ use headcount_testkit::{
     waiting::eventually,
 };
 
-/// What a visitor of somebody else's site pays, compressed.
+/// Bytes that a visitor of another site loads, compressed.
 const EMBED_BYTES_MAX: usize = 2000;
 
-/// Goal: whoever knows the count is told so, and a change is a new answer. Method: ask with the tag of the
-/// first answer, before and after a client joins.
+/// Goal: a client that knows the current count gets 304, and a change gives a new answer. Method: ask with
+/// the tag of the first answer, before and after a client joins.
 #[tokio::test(flavor = "multi_thread")]
 async fn the_count_is_answered_in_full_only_when_it_changed() {
     let instance = Instance::start(&[]).await;
@@ -34,8 +34,8 @@ async fn the_count_is_answered_in_full_only_when_it_changed() {
     assert_ne!(changed.header("etag"), tag);
 }
 
-/// Goal: browsers let pages of allowed origins read the API, and no others. Method: ask as pages of three
-/// origins; the one that is allowed is named in the answer, the others are not.
+/// Goal: browsers let only pages of allowed origins read the API. Method: ask as pages of three origins. The
+/// answer names the allowed one, and not the others.
 #[tokio::test(flavor = "multi_thread")]
 async fn the_count_is_for_pages_of_allowed_origins() {
     let settings = [("HEADCOUNT_ALLOWED_ORIGINS", "https://blog.example")];
@@ -54,7 +54,7 @@ async fn the_count_is_for_pages_of_allowed_origins() {
 }
 
 /// Goal: the embeddable client is small, in both its forms. Method: fetch it compressed, as browsers do, and
-/// measure; uncompressed it must be the script with its head line.
+/// measure. Uncompressed it must be the script with its first line.
 #[tokio::test(flavor = "multi_thread")]
 async fn the_embeddable_client_is_small() {
     let instance = Instance::start(&[]).await;
@@ -74,14 +74,14 @@ async fn the_embeddable_client_is_small() {
     }
 }
 
-/// Goal: the embeddable client keeps its promises on time and failures. Method: the script as it is served
-/// runs in Node under a clock and a websocket that its own tests hold; see headcount.test.mjs.
+/// Goal: the embeddable client keeps its promises about time and failures. Method: the served script runs in
+/// Node with a clock and a websocket that its tests control; see headcount.test.mjs.
 #[tokio::test(flavor = "multi_thread")]
 async fn the_embeddable_client_keeps_its_promises() {
     runs_in_node("/headcount.js", "HEADCOUNT_JS", "headcount.test.mjs").await;
 }
 
-/// Fetches a script, names the file that it is in to the tests of Node, and runs these.
+/// Fetches a script, passes its file to the tests in Node, and runs them.
 pub(super) async fn runs_in_node(path: &str, variable: &str, tests: &str) {
     let instance = Instance::start(&[]).await;
     let script = http::get(instance.public, path).await.expect("it answers");
@@ -96,8 +96,8 @@ pub(super) async fn runs_in_node(path: &str, variable: &str, tests: &str) {
     assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stdout));
 }
 
-/// Goal: the page trusts nothing but its own server. Method: its headers, and that its markup has neither
-/// styles nor scripts in it that the policy would have to allow.
+/// Goal: the page trusts only its own server. Method: check its headers, and that its markup contains no
+/// styles or scripts that the policy would have to allow.
 #[tokio::test(flavor = "multi_thread")]
 async fn the_page_is_served_with_a_strict_policy() {
     let instance = Instance::start(&[]).await;

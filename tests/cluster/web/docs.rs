@@ -1,7 +1,7 @@
-//! The examples of docs/api.md and docs/embed.md, run as they stand.
+//! The examples of docs/api.md and docs/embed.md, run without changes.
 //!
 //! Every block of `sh`, `js` or `python` is run with the address of a real instance in place of the one in the
-//! text; the block after it, of `text` or `json`, is what has to come out. In it `…` stands for anything.
+//! text. The block after it, of `text` or `json`, is the expected output. In it `…` matches anything.
 
 use headcount_testkit::{
     client::{Client, Transport},
@@ -12,22 +12,23 @@ use headcount_testkit::{
 use regex::{Regex, RegexBuilder};
 use tokio::{process::Command, time::timeout};
 
-/// The server of the texts.
+/// The address of the server in the texts.
 const EXAMPLE: &str = "https://count.example";
 
-/// Goal: the examples of the API's page are true. Method: as the module says, with two clients connected.
+/// Goal: the examples of the API's page are true. Method: run them with two connected clients, and compare the
+/// output.
 #[tokio::test(flavor = "multi_thread")]
 async fn the_examples_of_the_api_are_true() {
     assert!(run_examples(include_str!("../../../docs/api.md")).await >= 6);
 }
 
-/// Goal: the examples of how to read the count from a backend are true. Method: as the module says.
+/// Goal: the examples of how a backend reads the count are true. Method: run them, and compare the output.
 #[tokio::test(flavor = "multi_thread")]
 async fn the_examples_of_embedding_are_true() {
     assert!(run_examples(include_str!("../../../docs/embed.md")).await >= 3);
 }
 
-/// Runs all examples that say what comes out, and returns how many.
+/// Runs all examples with an expected output, and returns how many there were.
 async fn run_examples(text: &str) -> usize {
     let settings = [("HEADCOUNT_ALLOWED_ORIGINS", "https://blog.example")];
     let instance = Instance::start(&settings).await;

@@ -9,8 +9,8 @@ use serde_json::json;
 
 use super::{browser::Browser, page::no_problems_but_of_the_network, site::Site};
 
-/// Goal: the snippet works on a site that is allowed, as script and as module. Method: one page with each;
-/// both show 2 and their state, without a complaint; a closed tab is gone.
+/// Goal: the snippet works on an allowed site, as script and as module. Method: one page with each. Both
+/// show 2 and their state, and log no problem. A closed tab leaves the count.
 #[tokio::test(flavor = "multi_thread")]
 async fn the_snippet_works_on_a_site_that_is_allowed() {
     let mut cluster = Cluster::start(0).await;
@@ -32,8 +32,8 @@ async fn the_snippet_works_on_a_site_that_is_allowed() {
     first.says("[data-headcount]", "1").await;
 }
 
-/// Goal: on a site that is not allowed the snippet shows nothing, throws nothing, and counts nobody. Method:
-/// open such a page, and see a client of the same server counted alone.
+/// Goal: on a site that is not allowed the snippet shows nothing, throws nothing, and is not counted.
+/// Method: open such a page. A client of the same server must be counted alone.
 #[tokio::test(flavor = "multi_thread")]
 async fn the_snippet_stays_quiet_on_a_site_that_is_not_allowed() {
     let cluster = Cluster::start(1).await;
@@ -50,8 +50,8 @@ async fn the_snippet_stays_quiet_on_a_site_that_is_not_allowed() {
     no_problems_but_of_the_network(&tab).await;
 }
 
-/// Goal: a page returns at once when its browser is online again. Method: the browser goes offline and its
-/// server away until the client waits; then both return, the server first.
+/// Goal: a page reconnects at once when its browser is online again. Method: the browser goes offline and
+/// the server ends, until the client waits. Then both return, the server first.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_browser_that_is_online_again_returns() {
     let instance = Instance::start(&[("HEADCOUNT_ALLOWED_ORIGINS", "*")]).await;

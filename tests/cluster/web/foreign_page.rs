@@ -1,4 +1,4 @@
-//! A page of another site that would take all sessions through its visitors' browsers.
+//! A page of another site that tries to use up all sessions through its visitors' browsers.
 
 use std::net::SocketAddr;
 
@@ -15,13 +15,13 @@ use tokio::{
 
 use super::browser::Browser;
 
-/// Images on the page; more than the instance has room for.
+/// Number of images on the page: more than the instance has room for.
 const IMAGES: usize = 60;
 const SESSIONS_MAX: &str = "20";
 
-/// Goal: a page of another site takes no session through its visitors' browsers, which send no `Origin` with the address of
-/// an image. Method: Chromium shows a page full of images that point at the handshake, and frames at the event stream; each
-/// request is refused as of a foreign page, and there is room for all sessions.
+/// Goal: a page of another site opens no session through its visitors' browsers, which send no `Origin` for an image.
+/// Method: Chromium shows a page full of images with the address of the handshake, and frames with the event stream.
+/// Each request is refused as foreign, and there is still room for all sessions.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_foreign_page_full_of_images_takes_no_session() {
     let instance = Instance::start(&[("HEADCOUNT_MAX_CONNECTIONS", SESSIONS_MAX)]).await;
@@ -33,7 +33,7 @@ async fn a_foreign_page_full_of_images_takes_no_session() {
     let frame = format!("<iframe src=\"http://{server}/api/count/stream\"></iframe>");
     let site = serve(format!("<!doctype html><link rel=icon href=data:,>{images}{frame}")).await;
     let browser = Browser::start().await;
-    // By name, where the server is known by number: another site.
+    // The site is addressed by a host name and the server by a number, so they are different sites.
     let tab = browser.open(format!("http://localhost:{}/", site.port()), json!({})).await;
     let refused = f64::from(u32::try_from(IMAGES + 1).expect("they are few"));
     eventually("all of its requests are refused", async || {
@@ -67,7 +67,7 @@ async fn serve(page: String) -> SocketAddr {
         while let Ok((mut stream, _)) = listener.accept().await {
             let head = "HTTP/1.1 200 OK\r\ncontent-type: text/html\r\nconnection: close";
             let answer = format!("{head}\r\ncontent-length: {}\r\n\r\n{page}", page.len());
-            // A browser that went away meanwhile does not matter.
+            // A browser that has disconnected is no problem.
             let _ = stream.read(&mut [0; 4096]).await;
             let _ = stream.write_all(answer.as_bytes()).await;
         }

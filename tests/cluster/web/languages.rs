@@ -1,4 +1,4 @@
-//! The page in the languages of its visitors, and for those without scripts.
+//! The page in the languages of its visitors, and for browsers without scripts.
 
 use headcount_testkit::{
     client::{Client, Transport},
@@ -12,16 +12,16 @@ use super::{
     proxy::{Program, Proxy},
 };
 
-/// What a language's file holds.
+/// The content of a language file.
 fn messages(language: &str) -> Value {
     let path = format!("{}/src/web/messages/{language}.json", env!("CARGO_MANIFEST_DIR"));
     let text = std::fs::read_to_string(path).expect("the language has a file");
     serde_json::from_str(&text).expect("it is JSON")
 }
 
-/// Goal: visitors read the page in the first of their languages that it has, and in English if it has none.
-/// Method: browsers of several locales; state, title, announcement and numbers are as the language's file and `Intl`
-/// say, the document says which language it is in, and nothing is in the way of anybody.
+/// Goal: the page uses the first language of its visitor that it has, and English if it has none. Method: browsers
+/// of several locales. State, title, announcement and numbers match the language file and `Intl`, the document
+/// declares its language, and axe-core finds no problem.
 #[tokio::test(flavor = "multi_thread")]
 async fn the_page_speaks_the_language_of_its_visitor() {
     let instance = Instance::start(&[]).await;
@@ -33,7 +33,7 @@ async fn the_page_speaks_the_language_of_its_visitor() {
         (&["de-DE", "ja-JP", "en"], "ja", "ja"),
         (&["en-IN"], "en", "en"),
         (&["de-DE"], "en", "en"),
-        // Not a locale, but what browsers on some systems say.
+        // Not a locale, but what browsers on some systems report.
         (&["en-US@posix"], "en", "en"),
     ] {
         let locale = locales[0];
@@ -65,11 +65,11 @@ async fn the_page_speaks_the_language_of_its_visitor() {
     }
 }
 
-/// Goal: nobody sees the page in English first. Method: a Japanese browser to which the page comes slowly, and its
-/// own script never: what is painted, from the first frame on, is Japanese all the same.
+/// Goal: no visitor sees the page in English first. Method: a Japanese browser that gets the page slowly and never
+/// gets its own script. From the first frame on, the painted text must be Japanese.
 #[tokio::test(flavor = "multi_thread")]
 async fn no_frame_is_painted_in_another_language() {
-    /// The text of the page takes some seconds; what it waits for does not.
+    /// The text of the page takes some seconds. The files that it waits for do not.
     const SLOW: &str = "map $args $rate { default 3000; messages.js 0; }\n\
         server { listen 8080; proxy_set_header Accept-Encoding ''; \
         location / { proxy_pass http://127.0.0.1:3000; } \
@@ -99,7 +99,7 @@ async fn no_frame_is_painted_in_another_language() {
     }
 }
 
-/// Goal: without scripts the page says so at its top, shows the number as a picture, and pretends nothing. Method:
+/// Goal: without scripts the page says so at its top, and shows the number as a picture and no false state. Method:
 /// browsers with JavaScript switched off, and with one of the page's scripts missing.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_page_without_its_scripts_says_so() {
@@ -134,8 +134,8 @@ async fn a_page_without_its_scripts_says_so() {
     }
 }
 
-/// Goal: a page that cannot connect does not say that a connection was lost, and shows what it can ask for. Method:
-/// behind a proxy that passes another host on, which makes every page a foreign one, while a client is counted.
+/// Goal: a page that cannot connect does not claim a lost connection, and shows the number that the API returns.
+/// Method: a proxy passes on another host, which makes every page a foreign one. Meanwhile a client is counted.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_page_that_is_refused_says_so_and_shows_the_number() {
     const REWRITING: &str = "map $http_upgrade $connection_upgrade { default upgrade; '' close; }\n\

@@ -1,4 +1,4 @@
-//! The lesson's application in a real browser: log in, and look at the console.
+//! The lesson's application in a real browser: log in, and read the console.
 
 use std::net::SocketAddr;
 
@@ -8,8 +8,8 @@ use serde_json::json;
 use super::browser::{Browser, Tab};
 use crate::application::Application;
 
-/// Goal: whoever logs in reads in the console how many are there. Method: two people log in; the first one's console says 2,
-/// and 1 when the other closes the page. No page complains.
+/// Goal: after a login the console shows how many users are online. Method: two users log in. The first one's console
+/// says 2, and 1 when the other closes the page. No page logs a problem.
 #[tokio::test(flavor = "multi_thread")]
 async fn the_console_says_how_many_are_logged_in() {
     let application = Application::start(&[]).await;
@@ -17,7 +17,7 @@ async fn the_console_says_how_many_are_logged_in() {
     let first = log_in(&browser, application.public, "Ada").await;
     let listen = "globalThis.heard = []; console.log = (count) => heard.push(count)";
     first.evaluate(listen).await.expect("it runs");
-    // Its own count may have been said before anybody listened, or after.
+    // The page's own count may have been logged before the listener was there, or after.
     let heard_last = async |wanted: &str| {
         eventually(&format!("the console says {wanted}"), async || {
             match first.evaluate("heard.join()").await?.as_str() {

@@ -5,9 +5,9 @@ use serde_json::{Value, json};
 
 use super::browser::{Browser, Tab};
 
-/// Goal: every tab counts, on whatever instance, and the page is sound. Method: three tabs over two
-/// instances, light, dark and small, show 3; one is closed: 2. No page complains, none has barriers, and
-/// pictures are taken.
+/// Goal: every tab counts, on any instance, and the page has no defects. Method: three tabs on two
+/// instances, light, dark and small, show 3. One is closed: 2. No page logs a problem or has accessibility
+/// problems. Pictures are taken.
 #[tokio::test(flavor = "multi_thread")]
 async fn three_tabs_over_two_instances_show_three() {
     let cluster = Cluster::start(2).await;
@@ -44,8 +44,8 @@ async fn three_tabs_over_two_instances_show_three() {
     assert_eq!(first.evaluate("document.title").await, Ok(json!("1 online – Headcount")));
 }
 
-/// Goal: a page outlives its server. Method: its instance is killed: the page says that it reconnects; it is
-/// started again on the same address: the page is live, without having been loaded again.
+/// Goal: a page survives the end of its server. Method: kill its instance: the page says that it reconnects.
+/// Start it again on the same address: the page is live, without being loaded again.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_page_returns_to_an_instance_that_returns() {
     let mut cluster = Cluster::start(1).await;
@@ -65,8 +65,8 @@ async fn a_page_returns_to_an_instance_that_returns() {
     no_problems_but_of_the_network(&tab).await;
 }
 
-/// Goal: the page says when the number is an estimate, and when it is exact again. Method: Redis is killed
-/// and started again under an open page.
+/// Goal: the page says when the number is an estimate, and when it is exact again. Method: kill Redis and
+/// start it again while a page is open.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_page_says_estimate_while_redis_is_away() {
     let mut cluster = Cluster::start(1).await;
@@ -83,8 +83,8 @@ async fn a_page_says_estimate_while_redis_is_away() {
     assert_eq!(tab.problems().await, [""; 0]);
 }
 
-/// Goal: a page that is left is not counted, and counts again when it is returned to. Method: go to another
-/// page and back, while a second tab watches; the script must still be the one that was left.
+/// Goal: a page that the user left is not counted, and is counted again after the return. Method: go to
+/// another page and back, while a second tab is open. The script must still be the one that was left.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_page_that_is_left_and_returned_to_is_counted_right() {
     let cluster = Cluster::start(1).await;
@@ -133,7 +133,8 @@ fn page_of(instance: &Instance) -> String {
     format!("http://{}/", instance.public)
 }
 
-/// What the browser itself says of lost connections cannot be kept from the console; nothing else may be.
+/// Asserts that the console contains only messages of the browser about lost connections, which cannot be
+/// suppressed.
 pub(super) async fn no_problems_but_of_the_network(tab: &Tab<'_>) {
     let problems = tab.problems().await;
     let mut others = problems.iter().filter(|problem| {

@@ -1,7 +1,7 @@
 //! A real nginx, Caddy or `HAProxy` in front of an instance, with a configuration as an operator writes it.
 //!
-//! It runs on a free port, in a directory of its own, and is ended by its id. What it says is shown only if a test
-//! fails.
+//! It runs on a free port, in a separate directory, and is ended by its process id. Its output is shown only if a
+//! test fails.
 
 use std::{
     fs::File,
@@ -15,39 +15,39 @@ use headcount_testkit::{redis_server::free_port, waiting::PATIENCE};
 use tempfile::TempDir;
 use tokio::{net::TcpStream, time::sleep};
 
-/// The port that configurations name for the site.
+/// The port of the site in the configurations.
 const SITE: &str = "8080";
-/// The address that configurations name for Headcount.
+/// The address of Headcount in the configurations.
 const HEADCOUNT: &str = "127.0.0.1:3000";
-/// Between a port being found free and the proxy binding it somebody else may take it.
+/// Attempts to start: another process may take a free port before the proxy binds it.
 const START_ATTEMPTS: usize = 5;
 const LOG: &str = "log";
 
-/// Which program.
+/// A proxy program.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Program {
-    /// nginx, as Debian has it.
+    /// nginx from Debian.
     Nginx,
-    /// Caddy, as Debian has it.
+    /// Caddy from Debian.
     Caddy,
-    /// `HAProxy`, as Debian has it.
+    /// `HAProxy` from Debian.
     HaProxy,
 }
 
-/// A running proxy. Dropped, it is killed.
+/// A running proxy. It is killed when this value is dropped.
 #[derive(Debug)]
 pub(super) struct Proxy {
-    /// Where browsers connect.
+    /// The address for browsers.
     pub(super) address: SocketAddr,
     child: Child,
     directory: TempDir,
 }
 
 impl Program {
-    /// All of them.
+    /// All proxy programs.
     pub(super) const ALL: [Self; 3] = [Self::Nginx, Self::Caddy, Self::HaProxy];
 
-    /// The language of its configurations, as fenced blocks name it.
+    /// The language of its configuration in fenced blocks.
     pub(super) fn language(self) -> &'static str {
         match self {
             Self::Nginx => "nginx",
@@ -56,7 +56,8 @@ impl Program {
         }
     }
 
-    /// What stands around a configuration, so that it runs as anybody and writes only to its own directory.
+    /// A complete configuration, with which a user without special rights can run the proxy. It writes only to its
+    /// own directory.
     fn whole(self, configuration: &str) -> String {
         match self {
             Self::Nginx => format!(
@@ -81,7 +82,7 @@ impl Program {
             }
             Self::HaProxy => ("haproxy", &["-db", "-f", "configuration"]),
         };
-        // Debian keeps servers where only root's path leads.
+        // On Debian, only the PATH of root contains the folder of servers.
         let path = std::env::var("PATH").unwrap_or_default();
         let mut command = Command::new("/usr/bin/env");
         command.arg(name).args(arguments).current_dir(directory);
@@ -91,8 +92,8 @@ impl Program {
 }
 
 impl Proxy {
-    /// Starts one in front of `server`, with a configuration that names port 8080 for the site and 127.0.0.1:3000
-    /// for Headcount, and with these files in its directory.
+    /// Starts a proxy in front of `server`, with these files in its directory. The configuration names port 8080
+    /// for the site and 127.0.0.1:3000 for Headcount.
     pub(super) async fn start(
         program: Program,
         server: SocketAddr,
@@ -127,7 +128,7 @@ impl Proxy {
         panic!("{program:?} does not start; scripts/test installs it");
     }
 
-    /// Waits until it accepts; false if it ended instead.
+    /// Waits until it accepts connections. Returns false if it ended instead.
     async fn is_up(&mut self) -> bool {
         let start = Instant::now();
         while self.child.try_wait().expect("the state of the proxy").is_none() {
@@ -147,7 +148,7 @@ impl Proxy {
 
 impl Drop for Proxy {
     fn drop(&mut self) {
-        // Errors say that it is gone already.
+        // An error means that it has ended already.
         let _ = self.child.kill();
         let _ = self.child.wait();
         if std::thread::panicking() {

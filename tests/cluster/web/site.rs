@@ -1,5 +1,4 @@
-//! A web site of somebody else: one page, served from an origin of its own, under a strict content security
-//! policy.
+//! Another web site: one page, served from a different origin, under a strict content security policy.
 
 use std::net::SocketAddr;
 
@@ -9,7 +8,7 @@ use tokio::{
     task::JoinHandle,
 };
 
-/// A running site. Dropped, it is gone.
+/// A running site. It ends when this value is dropped.
 #[derive(Debug)]
 pub(super) struct Site {
     address: SocketAddr,
@@ -17,8 +16,8 @@ pub(super) struct Site {
 }
 
 impl Site {
-    /// Serves a page with this body, whose policy lets in nothing but the script and the websocket of
-    /// `server`, as docs/embed.md says.
+    /// Serves a page with this body. Its policy allows only the script and the websocket of `server`, like
+    /// in docs/embed.md.
     pub(super) async fn start(server: SocketAddr, body: &str) -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").await.expect("a free port");
         let address = listener.local_addr().expect("it is bound");
@@ -34,7 +33,7 @@ impl Site {
         );
         let task = tokio::spawn(async move {
             while let Ok((mut stream, _)) = listener.accept().await {
-                // A browser that went away meanwhile does not matter.
+                // A browser that has disconnected is no problem.
                 let _ = stream.read(&mut [0; 4096]).await;
                 let _ = stream.write_all(answer.as_bytes()).await;
             }
@@ -42,7 +41,7 @@ impl Site {
         Self { address, task }
     }
 
-    /// Its origin, by a name: the server is known by its number, so they are never the same site.
+    /// Its origin with a host name. The server is addressed by a number, so they are never the same site.
     pub(super) fn origin(&self) -> String {
         format!("http://localhost:{}", self.address.port())
     }

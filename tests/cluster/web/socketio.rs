@@ -1,4 +1,4 @@
-//! The Socket.IO client that the server serves, in the page of the lesson and beside the real one.
+//! The Socket.IO client that the server serves, in the lesson's page and compared with the original one.
 
 use headcount_testkit::{http, instance::Instance, waiting::eventually};
 use serde_json::{Value, json};
@@ -10,13 +10,13 @@ use super::{
     proxy::{Program, Proxy},
 };
 
-/// What a page pays, compressed: a third of socket.io-client.
+/// Bytes that a page loads, compressed: a third of socket.io-client.
 const CLIENT_BYTES_MAX: usize = 4800;
-/// The lesson's page, but that it shows in itself what it is told.
+/// The lesson's page, changed so that it displays what it receives.
 const PAGE: &str = "<!doctype html><html lang=en><title>Chat</title><link rel=icon href=data:,>\
     <p id=users></p><p id=said></p>\
     <script src=\"/socket.io/socket.io.js\"></script><script src=\"/public/chat.js\"></script>";
-/// The lesson's script, and what else the client says.
+/// The lesson's script, with the other events of the client.
 const SCRIPT: &str = "const show = (id, text) => { document.getElementById(id).textContent = text; };\n\
     const said = [];\n\
     const say = (text) => show('said', said.push(text) && said.join(', '));\n\
@@ -24,8 +24,8 @@ const SCRIPT: &str = "const show = (id, text) => { document.getElementById(id).t
     socket.on('user count', function (data) { console.log(data); show('users', data); });\n\
     socket.on('connect', () => say('connect'));\n\
     socket.on('disconnect', (reason) => say(reason));\n";
-/// The lesson's application behind nginx: at 127.0.0.1 websockets come through, at localhost they do not, as with a
-/// proxy that nobody told of them.
+/// The lesson's application behind nginx. At 127.0.0.1 websockets work. At localhost they do not, as with a proxy
+/// that is not configured for them.
 const APPLICATION: &str = "map $http_upgrade $connection_upgrade { default upgrade; '' close; }\n\
     proxy_http_version 1.1; proxy_set_header Host $http_host;\n\
     server { listen 8080; server_name 127.0.0.1; root .; index chat.html;\n\
@@ -41,8 +41,8 @@ async fn application(instance: &Instance) -> Proxy {
     Proxy::start(Program::Nginx, instance.public, APPLICATION, &files).await
 }
 
-/// Goal: the lesson's page works unchanged, and outlives its server. Method: the page loads its client from the
-/// server and is told the count over one websocket; the server is killed and started again on its address.
+/// Goal: the lesson's page works unchanged, and survives a restart of its server. Method: the page loads its client
+/// from the server and gets the count over one websocket. The server is killed and started again on its address.
 #[tokio::test(flavor = "multi_thread")]
 async fn the_page_of_the_lesson_works() {
     let instance = Instance::start(&[]).await;
@@ -76,9 +76,9 @@ async fn the_page_of_the_lesson_works() {
     no_problems_but_of_the_network(&first).await;
 }
 
-/// Goal: where no websocket comes through, polling does, and who leaves is gone at once. Method: behind a proxy
-/// that strips upgrades, and in a browser without websockets; then the page is left, returned to and left, while
-/// another is watched.
+/// Goal: where websockets do not work, the client uses polling, and a closed page leaves the count at once. Method:
+/// behind a proxy that removes upgrades, and in a browser without websockets. Then the page is left, returned to and
+/// left, while another one is open.
 #[tokio::test(flavor = "multi_thread")]
 async fn polling_is_the_fallback() {
     let instance = Instance::start(&[]).await;
@@ -111,8 +111,8 @@ async fn polling_is_the_fallback() {
     no_problems_but_of_the_network(&watching).await;
 }
 
-/// Goal: namespaces of one address share a connection. Method: the page asks for another one; what is sent and
-/// received for both, refusals included, goes over its one websocket, and the first goes on.
+/// Goal: namespaces of one address share a connection. Method: the page asks for another namespace. Everything for
+/// both, refusals included, goes over its one websocket, and the first namespace continues.
 #[tokio::test(flavor = "multi_thread")]
 async fn namespaces_share_a_websocket() {
     let instance = Instance::start(&[]).await;
@@ -137,8 +137,8 @@ async fn namespaces_share_a_websocket() {
     }
 }
 
-/// Goal: the client is small, is what it says, and is served as other scripts are, at every address that pages know.
-/// Method: fetch each, compressed and not, with its tag, and with another method.
+/// Goal: the client is small, is the script of its head line, and is served like other scripts, at every address
+/// that pages use. Method: fetch each address, compressed and not, with its tag, and with another method.
 #[tokio::test(flavor = "multi_thread")]
 async fn the_client_is_served_like_other_scripts() {
     let settings = [("HEADCOUNT_ALLOWED_ORIGINS", "https://blog.example")];
@@ -171,14 +171,14 @@ async fn the_client_is_served_like_other_scripts() {
     }
 }
 
-/// Goal: the client does as socket.io-client does. Method: the script as it is served and the real one, in Node,
-/// with the reference server; see socketio.test.mjs.
+/// Goal: the client behaves like socket.io-client. Method: the served script and the original one run in Node with
+/// the reference server; see socketio.test.mjs.
 #[tokio::test(flavor = "multi_thread")]
 async fn the_client_does_as_the_real_one() {
     runs_in_node("/socket.io/socket.io.js", "SOCKET_IO_JS", "socketio.test.mjs").await;
 }
 
-/// How many requests of polling a page has made.
+/// How many polling requests a page has made.
 async fn polls(tab: &Tab<'_>) -> u64 {
     let polls = "performance.getEntriesByType('resource')\
         .filter((entry) => entry.name.includes('transport=polling')).length";

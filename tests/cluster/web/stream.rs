@@ -1,4 +1,4 @@
-//! `/api/count/stream`: events, the bound on readers, and their end at shutdown.
+//! `/api/count/stream`: events, the limit of readers, and their end at shutdown.
 
 use std::net::SocketAddr;
 
@@ -14,31 +14,31 @@ use rustix::process::Signal;
 use serde_json::Value;
 use tokio::time::timeout;
 
-/// What the program allows at a time, or fewer where files are few.
+/// Readers that the program allows at a time. It allows fewer where few files may be open.
 const STREAMS_MAX: usize = 1000;
 
-/// One reader of the stream, at its first event or beyond.
+/// One reader of the stream.
 pub(super) struct Reader(EventStream);
 
 impl Reader {
-    /// Asks for the stream and reads the head of the answer.
+    /// Requests the stream, and reads the head of the answer.
     async fn open(server: SocketAddr) -> Self {
         Self::open_at(server, event_stream::PATH, "").await
     }
 
-    /// Asks for the stream at this path, with these headers; each of them ends with a line break.
+    /// Requests the stream at this path, with these headers, each of which ends with a line break.
     pub(super) async fn open_at(server: SocketAddr, path: &str, headers: &str) -> Self {
         let opening = timeout(PATIENCE, EventStream::open_at(server, path, headers)).await;
         Self(opening.expect("an answer in time").expect("it answers"))
     }
 
-    /// The next event; `None` at the end.
+    /// The next event, or `None` at the end.
     async fn event(&mut self) -> Option<Value> {
         let json = timeout(PATIENCE, self.0.next()).await.expect("an event in time")?;
         Some(serde_json::from_str(&json).expect("JSON"))
     }
 
-    /// Reads on until the count is this one.
+    /// Reads until the count is this one.
     pub(super) async fn event_with(&mut self, users: u64) -> Value {
         loop {
             let event = self.event().await.expect("the stream goes on");
@@ -49,8 +49,8 @@ impl Reader {
     }
 }
 
-/// Goal: readers hear of every change on any instance, and are nobody's users. Method: two readers on two
-/// instances; clients join one of them and leave; the count never includes the readers.
+/// Goal: readers get every change on any instance, and are not counted. Method: two readers on two
+/// instances. Clients join one of them and leave. The count never includes the readers.
 #[tokio::test(flavor = "multi_thread")]
 async fn readers_hear_changes_and_do_not_count() {
     let cluster = Cluster::start(2).await;
@@ -69,7 +69,7 @@ async fn readers_hear_changes_and_do_not_count() {
     assert_eq!(streams, Ok(1.0));
 }
 
-/// Goal: pages of foreign origins take no place. Method: ask as such a page.
+/// Goal: pages of foreign origins cannot occupy a place. Method: ask as such a page.
 #[tokio::test(flavor = "multi_thread")]
 async fn foreign_pages_may_not_read() {
     let instance = Instance::start(&[]).await;
@@ -77,8 +77,8 @@ async fn foreign_pages_may_not_read() {
     assert_eq!(Reader::open_at(instance.public, event_stream::PATH, origin).await.0.status, 403);
 }
 
-/// Goal: readers are bounded, and a place that is given up is free again. Method: take all, ask once more,
-/// give one up.
+/// Goal: the number of readers is limited, and a place is free again after its reader leaves. Method: take
+/// all places, ask once more, then close one.
 #[tokio::test(flavor = "multi_thread")]
 async fn readers_are_bounded() {
     open_files::raise_limit();
@@ -105,8 +105,8 @@ async fn readers_are_bounded() {
     assert!(instance.metric("headcount_refused_total").await.is_ok_and(|refused| refused >= 1.0));
 }
 
-/// Goal: readers do not hold up a shutdown, and are sent elsewhere at once. Method: SIGTERM with an open
-/// stream: it ends, and so does the process, in good order.
+/// Goal: readers do not delay a shutdown, and are disconnected at once. Method: SIGTERM with an open
+/// stream. The stream ends, and so does the process, in order.
 #[tokio::test(flavor = "multi_thread")]
 async fn streams_end_at_shutdown() {
     let mut instance = Instance::start(&[("HEADCOUNT_DRAIN", "0s")]).await;

@@ -1,4 +1,4 @@
-//! Instances that leave: in good order, in a crash, or without a word.
+//! Instances that end in order, crash, or become unreachable behind the balancer.
 
 use std::{
     net::TcpListener,
@@ -26,20 +26,21 @@ use crate::behind::{
 
 /// Visitors of each kind.
 const EACH: usize = 20;
-/// All of them.
+/// Number of all visitors.
 const ALL: u32 = 60;
 const _: () = assert!(EACH * 3 == ALL as usize);
 
-/// A client notes a loss a little after the server has counted it out, and a number a little after others have seen it come
-/// back.
+/// A client notices a loss a little after the server has counted it out. It shows a number a little after others have
+/// seen its return.
 const NOTICE: Duration = Duration::from_secs(1);
 
-/// Coming back after a crash: a client's delay of up to 1.5 s, twice if its first attempt found the server that has crashed.
+/// Time to return after a crash: a client's delay of up to 1.5 s, twice if its first attempt reached the crashed
+/// server.
 const BACK_WITHIN: Duration = Duration::from_secs(10);
 
-/// Goal: while one of three instances drains, nobody is counted twice, nobody sees an error, and no more are missing than are on
-/// the move. Method: 60 real clients of every kind behind the balancer, which come back as a browser's do; one instance is
-/// asked to end; the greatest and the least of all numbers that anybody was told are looked at.
+/// Goal: while one of three instances drains, no client is counted twice or sees an error, and the count misses only
+/// the clients that are moving. Method: 60 real clients of every kind behind the balancer, which reconnect like those
+/// of a browser. One instance is asked to end. The largest and the smallest displayed numbers are checked.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_drain_counts_nobody_twice() {
     let settings = [("HEADCOUNT_DRAIN_DELAY", "3s"), ("HEADCOUNT_DRAIN", "4s")];
@@ -74,8 +75,8 @@ async fn a_drain_counts_nobody_twice() {
     nothing_is_wrong_in(&records);
 }
 
-/// Goal: visitors of an instance that has crashed are served by others at once, although the balancer keeps sessions where they
-/// began. Method: 60 real clients of every kind; one of two instances is killed.
+/// Goal: visitors of a crashed instance are served by others at once, although the balancer keeps sessions on their
+/// instance. Method: 60 real clients of every kind. One of two instances is killed.
 #[tokio::test(flavor = "multi_thread")]
 async fn visitors_of_a_crashed_instance_come_back() {
     let mut cluster = Cluster::start(2).await;
@@ -98,8 +99,9 @@ async fn visitors_of_a_crashed_instance_come_back() {
     assert!(took < BACK_WITHIN, "{took:?}");
 }
 
-/// Goal: a server that does not even refuse, as one that has lost its network, holds nobody up for long. Method: beside an
-/// instance there is a server whose queue of connections is full, so that none is ever made; a few requests each find it.
+/// Goal: a server that does not even refuse connections, for example without a network, delays no visitor for long.
+/// Method: beside an instance there is a server whose queue of connections is full, so that no connection is ever made.
+/// Each of a few requests meets it.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_server_that_hangs_holds_nobody_up() {
     let instance = Instance::start(&[]).await;
@@ -110,7 +112,7 @@ async fn a_server_that_hangs_holds_nobody_up() {
     hangs.listen(0).expect("it listens");
     let listener = TcpListener::from(hangs);
     let address = listener.local_addr().expect("it is bound");
-    // What is connected and not accepted fills the queue; attempts beyond it get no answer.
+    // Connections that are not accepted fill the queue. Further attempts get no answer.
     let mut queue = Vec::new();
     let within = Duration::from_millis(200);
     while let Ok(queued) = std::net::TcpStream::connect_timeout(&address, within) {
@@ -129,8 +131,8 @@ async fn a_server_that_hangs_holds_nobody_up() {
     assert!(slowest < Duration::from_millis(1500), "{slowest:?}");
 }
 
-/// Goal: the event stream arrives at once through the balancer. Method: of a few visitors that come and go the one whose news
-/// took the least time, beside a reader without it.
+/// Goal: the event stream arrives at once through the balancer. Method: a few visitors join and leave. The smallest
+/// delay is measured against a reader without the balancer.
 #[tokio::test(flavor = "multi_thread")]
 async fn events_arrive_at_once() {
     let cluster = Cluster::start(1).await;
@@ -141,7 +143,7 @@ async fn events_arrive_at_once() {
     assert!(late < EVENT_LATE_MAX, "{late:?}");
 }
 
-/// Goal: a visitor by polling whose page is closed is out of the count at once. Method: a poll through the balancer is cut.
+/// Goal: a polling visitor whose page is closed leaves the count at once. Method: cut a poll through the balancer.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_poll_that_is_cut_is_out_at_once() {
     let cluster = Cluster::start(1).await;
@@ -154,7 +156,7 @@ async fn a_poll_that_is_cut_is_out_at_once() {
     assert!(took < Duration::from_secs(3), "{took:?}");
 }
 
-/// Opens clients of every kind that come back as those of a browser do.
+/// Opens clients of every kind that reconnect like those of a browser.
 async fn visitors(clients: &mut ForeignClients, balancer: &Shipped) -> Vec<Record> {
     let mut records = Vec::new();
     let url = format!("http://{}", balancer.entrance.address);
@@ -170,7 +172,7 @@ async fn visitors(clients: &mut ForeignClients, balancer: &Shipped) -> Vec<Recor
     records
 }
 
-/// The greatest number of clients that were away at the same time, as far as the clients themselves can tell.
+/// The largest number of clients that were disconnected at the same time, according to the clients.
 fn away_at_a_time(records: &[Record]) -> u64 {
     let mut moves = Vec::new();
     for record in records {

@@ -1,4 +1,4 @@
-//! What one address may take, and what all of them together may.
+//! The balancer's limits for one address, and for all addresses together.
 
 use std::{net::Ipv4Addr, time::Duration};
 
@@ -7,17 +7,18 @@ use headcount_testkit::instance::Instance;
 use super::shipped::{Shipped, server};
 use crate::behind::entrance::{Connection, OWN_HOST, USUAL};
 
-/// What the file allows one address: connections and sessions begun in 10 s.
+/// Connections and sessions that the file allows one address to begin in 10 s.
 const ALLOWED: usize = 1000;
-/// So that addresses of this machine are taken for visitors' own.
+/// With this change, addresses of this machine are treated as visitors' own.
 const NO_PROXIES: (&str, &str) = ("acl from_proxy src 127.0.0.0/8 ", "acl from_proxy src ");
 
 const GREEDY: Ipv4Addr = Ipv4Addr::new(127, 0, 0, 31);
 const HANDSHAKE: &str = "http://count.example/socket.io/?EIO=4&transport=polling";
 const COUNT: &str = "http://count.example/api/count";
 
-/// Goal: one address that opens connections without end is told so in words, then not served at all, and nobody else
-/// notices. Method: an address opens idle connections up to the limit and beyond; it and another ask for the count.
+/// Goal: an address that keeps opening connections first gets a clear refusal, then no service, and no other address is
+/// affected. Method: one address opens idle connections up to the limit and beyond. It and another address request the
+/// count.
 #[tokio::test(flavor = "multi_thread")]
 async fn connections_of_one_address_are_bounded() {
     let instance = Instance::start(&[]).await;
@@ -27,7 +28,7 @@ async fn connections_of_one_address_are_bounded() {
     while held.len() < ALLOWED - 1 {
         held.push(open(GREEDY).await);
     }
-    // One that is idle for 10 s is closed, so on a slow machine it takes more of them.
+    // A connection that is idle for 10 s is closed, so a slow machine needs more of them.
     let refused = loop {
         let mut connection = open(GREEDY).await;
         let answer = connection.ask(COUNT, "").await.expect("an answer");
@@ -45,12 +46,12 @@ async fn connections_of_one_address_are_bounded() {
     while held.len() < 2 * ALLOWED - 100 {
         held.push(open(GREEDY).await);
     }
-    // Unserved: it ends without an answer.
+    // An unserved connection ends without an answer.
     while let Ok(mut connection) = balancer.entrance.connect(OWN_HOST, GREEDY).await {
         if status(&mut connection, COUNT, "").await.is_none() {
             break;
         }
-        // The refusal has closed that one.
+        // The refusal has closed that connection.
         held.extend(balancer.entrance.connect(OWN_HOST, GREEDY).await);
         assert!(held.len() < 4 * ALLOWED, "all are answered");
     }
@@ -60,9 +61,9 @@ async fn connections_of_one_address_are_bounded() {
     }
 }
 
-/// Goal: one address that begins sessions without end is refused further ones, but not those it has, and nobody else notices;
-/// behind another proxy the address is what that proxy says last. Method: as many handshakes as are allowed and a few more, by
-/// way of a header, and then others.
+/// Goal: an address that keeps beginning sessions is refused new ones but keeps those it has, and no other address is
+/// affected. Behind another proxy, the address is the last one that the proxy names. Method: send as many handshakes as
+/// allowed and a few more, with a header, and then others.
 #[tokio::test(flavor = "multi_thread")]
 async fn sessions_of_one_visitor_behind_a_proxy_are_bounded() {
     let instance = Instance::start(&[]).await;
@@ -71,7 +72,7 @@ async fn sessions_of_one_visitor_behind_a_proxy_are_bounded() {
     let greedy = "x-forwarded-for: 192.0.2.7, 203.0.113.9\r\n";
     let mut session = String::new();
     let mut begun = 0;
-    // On a slow machine the first ones are forgotten before the last are begun.
+    // On a slow machine the first sessions leave the time window before the last ones begin.
     let refused = loop {
         let answer = connection.ask(HANDSHAKE, greedy).await.expect("an answer");
         if answer.status != 200 {
@@ -88,7 +89,7 @@ async fn sessions_of_one_visitor_behind_a_proxy_are_bounded() {
     let others = [
         "x-forwarded-for: 203.0.113.9, 192.0.2.7\r\n",
         "x-forwarded-for: 2001:db8:1:2::3\r\n",
-        // A proxy that says nothing is not limited: it is everybody.
+        // A proxy that names no address is not limited, because it carries all visitors.
         "",
     ];
     for other in others {
@@ -96,8 +97,8 @@ async fn sessions_of_one_visitor_behind_a_proxy_are_bounded() {
     }
 }
 
-/// Goal: an IPv6 visitor cannot multiply by taking other addresses of its network. Method: smaller numbers; addresses of one /64
-/// that each begin a session, and then one of another.
+/// Goal: an IPv6 visitor gains nothing from using other addresses of its network. Method: smaller limits. Addresses of
+/// one /64 begin one session each, then an address of another network does.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_network_of_ipv6_is_one_visitor() {
     let instance = Instance::start(&[]).await;
@@ -115,7 +116,8 @@ async fn a_network_of_ipv6_is_one_visitor() {
     assert_eq!(from(String::from("2001:db8:1:3::11")).await, Some(200));
 }
 
-/// Goal: a balancer that is full says so, and goes on telling Prometheus. Method: smaller numbers; connections up to them.
+/// Goal: a full balancer says so, and continues to serve metrics to Prometheus. Method: smaller limits, and as many
+/// connections.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_full_balancer_says_so() {
     let instance = Instance::start(&[]).await;

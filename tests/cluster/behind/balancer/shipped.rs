@@ -1,4 +1,5 @@
-//! deploy/haproxy/haproxy.cfg as it is, but for addresses, and for names that only Docker's resolver knows.
+//! deploy/haproxy/haproxy.cfg without changes, except for addresses and for names that only Docker's
+//! resolver knows.
 
 use std::{fmt::Write, net::SocketAddr};
 
@@ -8,26 +9,27 @@ use crate::behind::{entrance::Entrance, replaced, served::Served};
 
 const FILE: &str = include_str!("../../../../deploy/haproxy/haproxy.cfg");
 
-/// The balancer, running. Dropped, it is ended.
+/// The running balancer. It ends when this value is dropped.
 #[derive(Debug)]
 pub(super) struct Shipped {
-    /// Where clients connect.
+    /// The address for clients.
     pub(super) entrance: Entrance,
-    /// Where Prometheus asks.
+    /// The address for Prometheus.
     metrics: SocketAddr,
     _served: Served,
 }
 
-/// Where a server takes clients, and where it is asked whether it is ready.
+/// The address for clients of a server, and the address of its readiness check.
 pub(super) type Server = (SocketAddr, SocketAddr);
 
-/// Where an instance is.
+/// The addresses of an instance.
 pub(super) fn server(instance: &Instance) -> Server {
     (instance.public, instance.admin)
 }
 
 impl Shipped {
-    /// Starts it in front of these, with changes to the file, and waits until all are used.
+    /// Starts the balancer in front of these servers, with changes to the file, and waits until it uses all
+    /// of them.
     pub(super) async fn start(servers: &[Server], changes: &[(&str, &str)]) -> Self {
         let [public, metrics] = [(); 2].map(|()| SocketAddr::from(([127, 0, 0, 1], free_port())));
         let mut lines = String::new();
@@ -59,7 +61,7 @@ impl Shipped {
         shipped
     }
 
-    /// What Prometheus is told of the side of the visitors.
+    /// A metric of the balancer's side towards visitors.
     pub(super) async fn metric(&self, name: &str) -> f64 {
         let answer = http::get(self.metrics, "/metrics").await.expect("it answers");
         let start = format!("haproxy_frontend_{name}{{proxy=\"public\"}} ");
