@@ -1,7 +1,7 @@
-//! The bytes of one TCP connection: sent as they are, and received until they hold what is looked for.
+//! The bytes of one TCP connection: sent unchanged, and received until they contain a complete message.
 //!
-//! A client that waits owns no read buffer: bytes are read into one on the stack, and only what a message leaves behind is
-//! kept.
+//! A waiting client owns no read buffer. Bytes are read into a buffer on the stack, and only the rest after a message
+//! is kept.
 
 use std::{future::poll_fn, io, pin::Pin};
 
@@ -12,16 +12,16 @@ use tokio::{
 
 use crate::{Decoded, Error};
 
-/// Bytes read at once: many counts fit in, and it is cheap to have on the stack.
+/// Bytes read at once: enough for many counts, and small enough for the stack.
 const READ_BYTES: usize = 4096;
-/// Room for one count, kept from message to message; more than that is given back.
+/// Room for one count, kept from message to message. Memory beyond that is freed.
 const KEPT_BYTES: usize = 64;
 
 /// An open connection.
 #[derive(Debug)]
 pub struct Connection {
     stream: TcpStream,
-    /// Received, but not yet decoded.
+    /// Bytes that are received, but not yet decoded.
     unread: Vec<u8>,
 }
 
@@ -29,14 +29,14 @@ impl Connection {
     /// Connects to a host and port.
     ///
     /// # Errors
-    /// If nobody answers there.
+    /// If nothing listens there.
     pub async fn open(authority: &str) -> Result<Self, Error> {
         let stream = TcpStream::connect(authority).await?;
         stream.set_nodelay(true)?;
         Ok(Self { stream, unread: Vec::new() })
     }
 
-    /// Sends all of it. If the future is dropped, a part of it may be sent.
+    /// Sends all of the bytes. If the future is dropped, only a part of them may be sent.
     ///
     /// # Errors
     /// If the connection is lost.
@@ -44,7 +44,7 @@ impl Connection {
         Ok(self.stream.write_all(bytes).await?)
     }
 
-    /// Sends what is left of `bytes`, and takes away from them what is sent. If the future is dropped, another call goes on
+    /// Sends the rest of `bytes`, and removes from it what was sent. If the future is dropped, another call continues
     /// where it stopped.
     ///
     /// # Errors
@@ -61,10 +61,10 @@ impl Connection {
         Ok(())
     }
 
-    /// Receives until `decode` finds something. Dropping the future loses no bytes.
+    /// Receives until `decode` returns a value. Dropping the future loses no bytes.
     ///
     /// # Errors
-    /// That of `decode`, or if the connection ends before.
+    /// Those of `decode`, or if the connection ends before.
     pub async fn receive<T>(&mut self, decode: impl Fn(&[u8]) -> Decoded<T>) -> Result<T, Error> {
         loop {
             if !self.unread.is_empty()
@@ -82,7 +82,7 @@ impl Connection {
         }
     }
 
-    /// Receives and forgets everything until the server closes.
+    /// Receives and discards everything until the server closes the connection.
     ///
     /// # Errors
     /// If the connection is lost.
@@ -93,13 +93,13 @@ impl Connection {
         Ok(())
     }
 
-    /// Appends what comes next; 0 if nothing will.
+    /// Appends the next bytes. Returns 0 at the end of the connection.
     async fn read(&mut self) -> io::Result<usize> {
         let Self { stream, unread } = self;
         poll_fn(|context| {
             let mut bytes = [0; READ_BYTES];
             let mut buffer = ReadBuf::new(&mut bytes);
-            // Not `readable` and `try_read`: after a short read this one spares the call that finds nothing.
+            // Not `readable` and `try_read`: after a short read, this saves the extra call that finds nothing.
             let read = Pin::new(&mut *stream).poll_read(context, &mut buffer);
             read.map_ok(|()| {
                 unread.extend_from_slice(buffer.filled());

@@ -1,17 +1,17 @@
-//! Why a connection could not be made or was lost, in words that a report can count by.
+//! Why a connection could not be made or was lost, in texts by which a report can count.
 
 use std::{
     fmt,
     io::{self, ErrorKind},
 };
 
-/// Bytes of an unexpected message that are kept for whoever looks for the cause.
+/// Bytes of an unexpected message that are kept for the search for its cause.
 const EXCERPT_BYTES_MAX: usize = 200;
 
 /// What went wrong between a client and its server. Its text has few forms, so that errors can be counted by it.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum Error {
-    /// The operating system's word.
+    /// A text from the operating system.
     #[error("{0}")]
     Io(String),
     /// The server answered with this HTTP status.
@@ -20,29 +20,29 @@ pub enum Error {
     /// The server ended the connection or the session in order.
     #[error("closed by the server")]
     Closed,
-    /// What came is outside the protocols, or outside what this client needs of them.
+    /// The message is outside the protocols, or outside the part of them that this client needs.
     #[error("unexpected: {what}")]
     Unexpected {
-        /// What is wrong with it.
+        /// What is wrong with the message.
         what: &'static str,
-        /// Its beginning.
+        /// The beginning of the message.
         excerpt: Excerpt,
     },
 }
 
-/// The beginning of an unexpected message. It is no part of the error's text, which has to be the same for errors of one
+/// The beginning of an unexpected message. It is not part of the error's text, which must be the same for errors of one
 /// kind.
 #[derive(Clone, PartialEq, Eq)]
 pub struct Excerpt(Box<[u8]>);
 
 impl Error {
-    /// A message that is not what it should be.
+    /// An error for an invalid message.
     pub fn unexpected(what: &'static str, message: &[u8]) -> Self {
         let length = message.len().min(EXCERPT_BYTES_MAX);
         Self::Unexpected { what, excerpt: Excerpt(message[..length].into()) }
     }
 
-    /// A packet that is good, but does not come when it should.
+    /// An error for a valid packet at the wrong time.
     #[cfg(feature = "transport")]
     pub(crate) fn out_of_turn(what: &'static str, packet: &crate::Packet) -> Self {
         Self::unexpected(what, format!("{packet:?}").as_bytes())
@@ -56,7 +56,7 @@ impl fmt::Debug for Excerpt {
 }
 
 impl From<io::Error> for Error {
-    /// The usual kinds by their names, without the number of the error; others in the system's words.
+    /// Names the usual kinds without the number of the error. Others keep the text of the system.
     fn from(error: io::Error) -> Self {
         let usual = matches!(
             error.kind(),

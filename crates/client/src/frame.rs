@@ -1,15 +1,15 @@
-//! Frames of websockets (RFC 6455), as far as short messages of text need them.
+//! Frames of websockets (RFC 6455), as far as short text messages need them.
 //!
-//! Servers of Socket.IO send each message in one frame; fragments, compression and binary are refused.
+//! Socket.IO servers send every message in one frame. Fragments, compression and binary messages are refused.
 
 use crate::{Decoded, Error, Packet, packet::DISCONNECT};
 
-/// The longest message that is accepted. The handshake is the longest that a visitor needs.
+/// The longest message that is accepted. The longest that a visitor needs is the handshake.
 const PAYLOAD_BYTES_MAX: usize = 16 * 1024;
-/// What fits beside a length of seven bits. Clients have no more to say, and control frames may not be longer.
+/// The longest payload with a length of seven bits. Clients never send more, and control frames may not be longer.
 const SHORT_BYTES_MAX: usize = 125;
-/// Clients must mask what they send, against caches that would take it for a request. No cache is fooled by
-/// what a client has to say, so the mask need not be a secret.
+/// Clients must mask what they send, so that no cache mistakes it for a request. What these clients send cannot be
+/// mistaken, so the mask need not be secret.
 const MASK: [u8; 4] = [0x5a, 0xa5, 0x3c, 0xc3];
 
 /// The code of a close frame that ends a websocket in order.
@@ -19,7 +19,7 @@ const FINAL: u8 = 0x80;
 const MASKED: u8 = 0x80;
 const LENGTH_OF_16_BITS: u8 = 126;
 
-/// What a frame is for; the numbers are those of RFC 6455.
+/// The purpose of a frame. The numbers are those of RFC 6455.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[repr(u8)]
 pub enum Opcode {
@@ -33,14 +33,14 @@ pub enum Opcode {
     Pong = 10,
 }
 
-/// What one frame of a session brings.
+/// The content of one frame of a session.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Message {
     /// A packet.
     Packet(Packet),
-    /// The websocket's own ping, which is no packet. It wants a [`Opcode::Pong`] with the same payload.
+    /// A ping of the websocket protocol, not of Engine.IO. It requires a [`Opcode::Pong`] with the same payload.
     Ping(Vec<u8>),
-    /// The websocket's own pong: nothing to act on.
+    /// A pong of the websocket protocol. It requires no action.
     Pong,
     /// The websocket ends.
     Close,
@@ -63,7 +63,7 @@ impl Message {
     }
 }
 
-/// Decodes a whole frame from a server, whose payload is handed to `read`.
+/// Decodes a whole frame from a server, and passes its payload to `read`.
 fn decode<T>(bytes: &[u8], read: impl FnOnce(Opcode, &[u8]) -> Result<T, Error>) -> Decoded<T> {
     let &[first, second, ref rest @ ..] = bytes else {
         return Ok(None);
@@ -96,7 +96,7 @@ fn decode<T>(bytes: &[u8], read: impl FnOnce(Opcode, &[u8]) -> Result<T, Error>)
 /// A whole frame from a client.
 ///
 /// # Panics
-/// If the payload is longer than 125 bytes. Nothing that a client has to say is.
+/// If the payload is longer than 125 bytes, which no message of a client is.
 pub fn encode(opcode: Opcode, payload: &[u8]) -> Vec<u8> {
     assert!(payload.len() <= SHORT_BYTES_MAX, "clients have little to say");
     let length = u8::try_from(payload.len()).expect("it was just compared");
@@ -109,7 +109,7 @@ pub fn encode(opcode: Opcode, payload: &[u8]) -> Vec<u8> {
 /// A whole frame with a packet.
 ///
 /// # Panics
-/// If the packet is longer than 125 bytes. None of those in [`crate::packet`] is.
+/// If the packet is longer than 125 bytes, which none of [`crate::packet`] is.
 pub fn encode_packet(packet: &str) -> Vec<u8> {
     encode(Opcode::Text, packet.as_bytes())
 }
@@ -138,7 +138,7 @@ mod tests {
         decode(bytes, |opcode, payload| Ok((opcode, payload.to_vec())))
     }
 
-    /// What a server of another make sends for these messages.
+    /// The bytes that another implementation of a server sends for these messages.
     fn sent_by_a_server(messages: &[Message]) -> Vec<u8> {
         let mut socket = WebSocket::from_raw_socket(Cursor::new(Vec::new()), Role::Server, None);
         for message in messages {
@@ -147,8 +147,8 @@ mod tests {
         socket.get_ref().get_ref().clone()
     }
 
-    /// Goal: frames that must not come are refused before they take memory. Method: binary frames, fragments, compression,
-    /// masks, 64-bit lengths, too long frames, long pings.
+    /// Goal: frames outside the protocol are refused before they take memory. Method: binary frames, fragments,
+    /// compression, masks, 64-bit lengths, too long frames, long pings.
     #[test]
     fn other_frames_are_refused() {
         for start in [
@@ -203,8 +203,8 @@ mod tests {
             prop_assert_eq!(socket.read().unwrap(), Message::text(text));
         }
 
-        /// Goal: it makes no difference where the network cuts a frame. Method: damaged frames of a real server, decoded
-        /// cut and whole; what was found early stays, and so does a refusal.
+        /// Goal: the result does not depend on where the network cuts a frame. Method: decode damaged frames of a real
+        /// server, cut and whole. An early result stays the same, and so does a refusal.
         #[test]
         fn cuts_do_not_matter(
             bytes in mutated("\\PC{0,150}".prop_map(|text| sent_by_a_server(&[Message::text(text)]))),

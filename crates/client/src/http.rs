@@ -4,10 +4,10 @@ use httparse::{EMPTY_HEADER, Status};
 
 use crate::{Decoded, Error};
 
-/// The longest head of a response that is accepted; those of Headcount and of balancers are far shorter.
+/// The longest head of a response that is accepted. Those of Headcount and of balancers are far shorter.
 const HEAD_BYTES_MAX: usize = 16 * 1024;
 const HEADERS_MAX: usize = 64;
-/// The longest body that is accepted. A poll brings some packets, `/api/count` one line.
+/// The longest body that is accepted. A poll contains a few packets, and `/api/count` one line.
 const BODY_BYTES_MAX: usize = 64 * 1024;
 
 /// A request without its method.
@@ -15,9 +15,9 @@ const BODY_BYTES_MAX: usize = 64 * 1024;
 pub struct Request<'a> {
     /// Host and port of the server.
     pub authority: &'a str,
-    /// What it asks for, with the query.
+    /// The requested path, with the query.
     pub path: &'a str,
-    /// Further headers, each with the end of its line.
+    /// Additional headers, each with the end of its line.
     pub headers: &'a str,
 }
 
@@ -26,17 +26,17 @@ pub struct Request<'a> {
 pub struct Response {
     /// The status code.
     pub status: u16,
-    /// The body; empty if only the head was decoded.
+    /// The body. It is empty if only the head was decoded.
     pub body: Vec<u8>,
-    /// The name and the value of the first cookie that was set: balancers know their visitors by one.
+    /// The name and the value of the first cookie in the response. Balancers recognise their visitors by it.
     pub cookie: Option<String>,
     /// `Sec-WebSocket-Accept`.
     pub accept: Option<String>,
     /// Whether no other request may follow on this connection.
     pub is_last: bool,
-    /// The length of the body; `None` if the head does not say it.
+    /// The length of the body, or `None` if the head does not contain it.
     body_bytes: Option<usize>,
-    /// Whether the body comes in chunks, whatever else the head says of its length.
+    /// Whether the body comes in chunks, whatever length the head gives.
     is_chunked: bool,
 }
 
@@ -63,7 +63,7 @@ impl Request<'_> {
 /// Decodes a whole response.
 ///
 /// # Errors
-/// If it is not of HTTP/1.1, or too long, or its length is not said.
+/// If it is not HTTP/1.1, is too long, or does not give its length.
 pub fn decode(bytes: &[u8]) -> Decoded<Response> {
     let Some((mut response, head_bytes)) = decode_head(bytes)? else {
         return Ok(None);
@@ -79,10 +79,10 @@ pub fn decode(bytes: &[u8]) -> Decoded<Response> {
     }))
 }
 
-/// Decodes the head of a response, which is all that comes before a websocket.
+/// Decodes the head of a response. Nothing else comes before a websocket.
 ///
 /// # Errors
-/// If it is not of HTTP/1.1, or too long.
+/// If it is not HTTP/1.1, or is too long.
 pub fn decode_head(bytes: &[u8]) -> Decoded<Response> {
     let mut headers = [EMPTY_HEADER; HEADERS_MAX];
     let mut head = httparse::Response::new(&mut headers);
@@ -107,7 +107,7 @@ impl Response {
         let value = str::from_utf8(header.value).unwrap_or_default().trim();
         match header.name.to_ascii_lowercase().as_str() {
             "content-length" => {
-                // `parse` takes a leading plus sign.
+                // `parse` would accept a leading plus sign.
                 let digits = Some(value).filter(|value| value.bytes().all(|b| b.is_ascii_digit()));
                 let length = digits.and_then(|digits| digits.parse().ok());
                 let length = length.filter(|&length| length <= BODY_BYTES_MAX);
@@ -200,8 +200,8 @@ mod tests {
             }
         }
 
-        /// Goal: it makes no difference where the network cuts a response. Method: damaged responses, parsed cut and whole;
-        /// what was found early stays, and so does a refusal.
+        /// Goal: the result does not depend on where the network cuts a response. Method: parse damaged responses, cut
+        /// and whole. An early result stays the same, and so does a refusal.
         #[test]
         fn cuts_do_not_matter(
             bytes in mutated(proptest::sample::select(RESPONSES).prop_map(<[u8]>::to_vec)),

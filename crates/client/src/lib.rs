@@ -1,5 +1,5 @@
-//! A minimal client of Engine.IO 4 and Socket.IO 5: what a visitor of Headcount says and hears, and no more. It is written
-//! for many clients in one process: one that waits holds some hundred bytes and no buffers.
+//! A minimal client of Engine.IO 4 and Socket.IO 5: it supports exactly what a visitor of Headcount needs. It is written
+//! for many clients in one process: a waiting client takes some hundred bytes and no buffers.
 //!
 //! ```text
 //!             session            transport: polling, websocket, or from one to the other
@@ -13,12 +13,12 @@
 //!      http    frame   packet    bytes in, values out
 //! ```
 //!
-//! The lower half does no I/O: a program with sockets of its own uses that alone, without the feature `transport`. All
-//! decoders take the bytes that have arrived so far and say what they begin with; see [`Decoded`]. Nothing here uses
-//! anything of the server, and nothing a server sends makes it panic.
+//! The lower half does no I/O. A program with its own sockets can use it alone, without the feature `transport`. All
+//! decoders take the bytes that have arrived so far, and return the first value in them; see [`Decoded`]. This crate uses
+//! nothing of the server's code, and nothing that a server sends causes a panic.
 //!
-//! It is strict: what is outside the contract between Headcount and its clients is an [`Error`], never mended. What an
-//! attacker would send cannot be said with it.
+//! It is strict: everything outside the contract between Headcount and its clients is an [`Error`], and is never
+//! corrected. It cannot send what an attacker would send.
 
 pub mod error;
 pub mod packet;
@@ -41,5 +41,5 @@ pub use packet::Packet;
 #[cfg(feature = "transport")]
 pub use session::{Event, Session, Transport};
 
-/// What the received bytes begin with: a value and the number of bytes that it took, or `None` while it is incomplete.
+/// The first value in the received bytes and its length in bytes, or `None` while it is incomplete.
 pub type Decoded<T> = Result<Option<(T, usize)>, Error>;

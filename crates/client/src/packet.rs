@@ -1,4 +1,4 @@
-//! Packets of Engine.IO 4 and Socket.IO 5, as far as a visitor needs them, and what a client must answer to them.
+//! Packets of Engine.IO 4 and Socket.IO 5, as far as a visitor needs them, and the answers that a client must give.
 
 use std::time::Duration;
 
@@ -6,33 +6,33 @@ use serde::Deserialize;
 
 use crate::Error;
 
-/// Asks for the default namespace.
+/// Joins the default namespace.
 pub const CONNECT: &str = "40";
 /// Answers a ping.
 pub const PONG: &str = "3";
-/// Asks on a new websocket whether the session may move there.
+/// Asks on a new websocket whether the session may upgrade to it.
 pub const PROBE: &str = "2probe";
-/// Moves the session to the websocket that was asked.
+/// Upgrades the session to the websocket that was probed.
 pub const UPGRADE: &str = "5";
 /// Leaves the namespace.
 pub const DISCONNECT: &str = "41";
 /// Ends the session.
 pub const CLOSE: &str = "1";
-/// Stands between packets in one payload of polling.
+/// Separates packets in one payload of polling.
 pub const SEPARATOR: u8 = 0x1e;
 
-/// What a server says.
+/// A packet from a server.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Packet {
     /// The session is open.
     Open(Handshake),
     /// The session is over.
     Close,
-    /// The server wants a pong.
+    /// The server requires a pong.
     Ping,
-    /// The session may move to the websocket on which this comes.
+    /// The session may upgrade to the websocket on which this packet arrives.
     ProbeAnswer,
-    /// Nothing to act on. It ends a poll.
+    /// Requires no action. It ends a poll.
     Noop,
     /// The namespace is joined.
     Connected,
@@ -42,16 +42,16 @@ pub enum Packet {
     Count(u64),
 }
 
-/// What the first packet of a session tells.
+/// The content of the first packet of a session.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Handshake {
-    /// The session's id. It consists of letters, digits, `-` and `_`, so that it can be a part of requests.
+    /// The session's id. It consists of letters, digits, `-` and `_`, so that it can be written into requests.
     pub sid: String,
-    /// A server that says nothing for longer than this is gone.
+    /// A server that sends nothing for longer than this is gone.
     pub silence_max: Duration,
 }
 
-/// The handshake as it is written.
+/// The fields of a handshake in JSON.
 #[derive(Deserialize)]
 #[serde(rename_all = "camelCase")]
 struct HandshakeFields {
@@ -63,7 +63,7 @@ struct HandshakeFields {
 }
 
 impl Packet {
-    /// Reads one packet.
+    /// Parses one packet.
     ///
     /// # Errors
     /// If it is outside the contract, such as an event other than the count, or the refusal of the namespace.
@@ -84,7 +84,7 @@ impl Packet {
         }
     }
 
-    /// Reads the packets of one payload of polling.
+    /// Parses the packets of one payload of polling.
     ///
     /// # Errors
     /// If one of them is outside the contract.
@@ -92,7 +92,7 @@ impl Packet {
         payload.split(|&byte| byte == SEPARATOR).map(Self::parse).collect()
     }
 
-    /// The packet that a client must send when it has received this one, if it wants to stay.
+    /// The packet that a client must send after this one to stay connected.
     pub fn answer(&self) -> Option<&'static str> {
         match self {
             Self::Ping => Some(PONG),
@@ -118,10 +118,10 @@ impl Handshake {
     }
 }
 
-/// The event to the letter: `["user count",5]`.
+/// Parses exactly this form of the event: `["user count",5]`.
 fn count(event: &[u8]) -> Option<u64> {
     let digits = event.strip_prefix(br#"["user count","#)?.strip_suffix(b"]")?;
-    // `parse` takes a leading plus sign.
+    // `parse` would accept a leading plus sign.
     if !digits.iter().all(u8::is_ascii_digit) {
         return None;
     }

@@ -1,6 +1,6 @@
-//! A session on HTTP long-polling: one request waits for packets, others bring them.
+//! A session on HTTP long-polling: one request waits for packets, others send them.
 //!
-//! A client has one connection: it answers a ping between two polls. Only to send in the middle of a poll it takes another.
+//! A client has one connection: it answers a ping between two polls. It opens a second one only to send during a poll.
 
 use std::collections::VecDeque;
 
@@ -18,13 +18,14 @@ pub struct Polling {
     authority: String,
     /// The session's id, once there is one.
     sid: Option<String>,
-    /// Says which server the session is on, for balancers.
+    /// The cookie by which balancers find the session's server.
     cookie: Option<String>,
-    /// For the next request. `None` if it is in use, or the server wants each request on a connection of its own.
+    /// The connection for the next request. `None` if it is in use, or if the server wants a new connection for every
+    /// request.
     idle: Option<Connection>,
     /// The poll that is under way.
     poll: Option<Poll>,
-    /// Received, but not yet asked for.
+    /// Packets that are received, but not yet returned.
     packets: VecDeque<Packet>,
 }
 
@@ -32,12 +33,12 @@ pub struct Polling {
 #[derive(Debug)]
 struct Poll {
     connection: Connection,
-    /// What of the request is not sent yet.
+    /// The part of the request that is not sent yet.
     unsent: Vec<u8>,
 }
 
 impl Polling {
-    /// Opens a session, without asking for the namespace.
+    /// Opens a session, without joining the namespace.
     ///
     /// # Errors
     /// If the server refuses.
@@ -71,7 +72,7 @@ impl Polling {
     /// The next packet. Dropping the future loses none, and leaves the poll under way.
     ///
     /// # Errors
-    /// If the connection is lost, or the server says what it must not.
+    /// If the connection is lost, or the server breaks the protocol.
     pub async fn next(&mut self) -> Result<Packet, Error> {
         loop {
             if let Some(packet) = self.packets.pop_front() {
@@ -81,11 +82,11 @@ impl Polling {
         }
     }
 
-    /// The next packet of those that have come and of the poll under way; `None` if there are none and no poll is under way.
-    /// Dropping the future loses none.
+    /// The next packet that has arrived or that the poll under way brings. `None` if there are none and no poll is
+    /// under way. Dropping the future loses none.
     ///
     /// # Errors
-    /// If the connection is lost, or the server says what it must not.
+    /// If the connection is lost, or the server breaks the protocol.
     pub async fn finish(&mut self) -> Result<Option<Packet>, Error> {
         if self.packets.is_empty() && self.poll.is_some() {
             self.poll().await?;
@@ -105,7 +106,8 @@ impl Polling {
         check(&response)
     }
 
-    /// Leaves the namespace and ends the session, in one payload as browsers do. A poll that is under way is not heard out.
+    /// Leaves the namespace and ends the session, in one payload as browsers do. The answer of a poll under way is not
+    /// awaited.
     ///
     /// # Errors
     /// If the connection is lost, or the server refuses.
@@ -114,7 +116,7 @@ impl Polling {
         self.send(&format!("{DISCONNECT}{}{CLOSE}", char::from(SEPARATOR))).await
     }
 
-    /// Takes in the packets of the poll under way, or of a new one.
+    /// Receives the packets of the poll under way, or of a new one.
     async fn poll(&mut self) -> Result<(), Error> {
         if self.poll.is_none() {
             let connection = self.connect().await?;
@@ -141,7 +143,7 @@ impl Polling {
         }
     }
 
-    /// What a response says of the requests after it, and the connection on which it came.
+    /// Stores what a response says about later requests, and the connection on which it came.
     fn take_in(&mut self, response: &Response, connection: Connection) {
         if let Some(cookie) = &response.cookie {
             self.cookie = Some(cookie.clone());

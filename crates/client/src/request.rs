@@ -1,4 +1,4 @@
-//! The requests that carry a session: polls, posts, and the one that asks for a websocket.
+//! The requests that carry a session: polls, posts, and the request for a websocket.
 
 use crate::{
     Error,
@@ -7,8 +7,8 @@ use crate::{
 
 const POLLING: &str = "/socket.io/?EIO=4&transport=polling";
 const WEBSOCKET: &str = "/socket.io/?EIO=4&transport=websocket";
-/// The key by which a server proves that it speaks the protocol, and its proof; they are the example of RFC 6455. Clients
-/// have no reason to differ in the key.
+/// The key by which a server proves that it uses the protocol, and the proof. Both are the example of RFC 6455. Clients
+/// have no reason to use different keys.
 const KEY: &str = "dGhlIHNhbXBsZSBub25jZQ==";
 const ACCEPT: &str = "s3pPLMBiTxaQ9kYGzzhZRbK+xOo=";
 
@@ -19,17 +19,17 @@ pub struct Requests<'a> {
     pub authority: &'a str,
     /// The session's id; `None` asks for a new session.
     pub sid: Option<&'a str>,
-    /// A cookie as its name and its value, by which a balancer knows the session's server.
+    /// A cookie as its name and its value, by which a balancer finds the session's server.
     pub cookie: Option<&'a str>,
 }
 
 impl Requests<'_> {
-    /// A request that waits for packets. For a new session these begin with the handshake.
+    /// A request that waits for packets. For a new session, the first of them is the handshake.
     pub fn poll(&self) -> Vec<u8> {
         self.write(POLLING, "", |request| request.get())
     }
 
-    /// A request that brings packets: one, or several with [`crate::packet::SEPARATOR`] between.
+    /// A request that sends packets: one, or several with [`crate::packet::SEPARATOR`] between.
     pub fn post(&self, packets: &str) -> Vec<u8> {
         self.write(POLLING, "", |request| request.post(packets))
     }
@@ -63,7 +63,7 @@ impl Requests<'_> {
 /// Checks the response to [`Requests::websocket`].
 ///
 /// # Errors
-/// If it opens no websocket.
+/// If it does not open a websocket.
 pub fn check_upgrade(response: &Response) -> Result<(), Error> {
     match response.status {
         101 if response.accept.as_deref() == Some(ACCEPT) => Ok(()),

@@ -1,6 +1,6 @@
-//! One session, whatever carries it: packets in, packets out, and on the way the move from polling to a websocket.
+//! One session on any transport: packets in, packets out, and the upgrade from polling to a websocket.
 //!
-//! It answers nothing by itself: whoever receives a packet sends its [`Packet::answer`].
+//! It answers nothing by itself: the caller receives a packet and sends its [`Packet::answer`].
 
 use std::{fmt, pin::Pin};
 
@@ -15,29 +15,30 @@ use crate::{
 /// How a client talks to its server.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Transport {
-    /// A websocket from the beginning.
+    /// A websocket from the start.
     Websocket,
-    /// HTTP long-polling to the end.
+    /// HTTP long-polling until the end.
     Polling,
-    /// Polling first, then the same session on a websocket: what browsers do by default.
+    /// Polling first, then the same session on a websocket, as browsers do by default.
     Upgrade,
 }
 
-/// What a session brings.
+/// An event of a session.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Event {
     /// A packet of the server.
     Packet(Packet),
-    /// The session has moved from polling to a websocket. This comes at most once.
+    /// The session has upgraded from polling to a websocket. This comes at most once.
     Upgraded,
 }
 
-/// An open session. Dropped, it vanishes without a word, as a browser does whose machine loses its network.
+/// An open session. If it is dropped, the connection ends without a goodbye, as for a browser whose machine loses its
+/// network.
 #[derive(Debug)]
 pub struct Session(Carrier);
 
-/// What carries a session. All but the websocket are in a box: there may be many on websockets, which should not pay for
-/// what the others take.
+/// The transport of a session. All except the websocket are in a box. There may be many sessions on websockets, and
+/// they should not take the memory of the others.
 #[derive(Debug)]
 enum Carrier {
     Websocket(Websocket),
@@ -49,21 +50,21 @@ enum Carrier {
 struct Upgrade {
     polling: Polling,
     probe: Pin<Box<dyn Future<Output = Result<Websocket, Error>> + Send>>,
-    /// What the probe has come to. From then on nothing new is polled for.
+    /// The websocket, once it is probed. From then on no new poll begins.
     socket: Option<Websocket>,
 }
 
-/// What an upgrade brings.
+/// An event during an upgrade.
 enum Step {
     Packet(Packet),
     Done(Websocket),
 }
 
 impl Transport {
-    /// Each of them once.
+    /// All transports.
     pub const ALL: [Self; 3] = [Self::Websocket, Self::Polling, Self::Upgrade];
 
-    /// In one word. For the first two it is Engine.IO's.
+    /// The name in one word. For the first two it is that of Engine.IO.
     pub fn name(self) -> &'static str {
         match self {
             Self::Websocket => "websocket",
@@ -74,8 +75,8 @@ impl Transport {
 }
 
 impl Session {
-    /// Opens a session with the server at this host and port, without asking for the namespace. Beside the session it
-    /// returns what the handshake told.
+    /// Opens a session with the server at this host and port, without joining the namespace. Returns the session and
+    /// its handshake.
     ///
     /// # Errors
     /// If the server refuses.
@@ -97,10 +98,10 @@ impl Session {
         Ok((Self(carrier), handshake))
     }
 
-    /// What comes next. Dropping the future loses nothing.
+    /// The next event. Dropping the future loses nothing.
     ///
     /// # Errors
-    /// If the connection is lost, or the server says what it must not.
+    /// If the connection is lost, or the server breaks the protocol.
     pub async fn next(&mut self) -> Result<Event, Error> {
         match &mut self.0 {
             Carrier::Websocket(socket) => socket.next().await.map(Event::Packet),
@@ -115,7 +116,7 @@ impl Session {
         }
     }
 
-    /// Sends a packet. A session that is about to move sends it by polling.
+    /// Sends a packet. A session that is about to upgrade sends it by polling.
     ///
     /// # Errors
     /// If the connection is lost, or the server refuses.
@@ -127,10 +128,10 @@ impl Session {
         }
     }
 
-    /// Leaves the namespace and ends the session, as a closed tab does; returns when the server knows.
+    /// Leaves the namespace and ends the session, as a closed tab does. Returns when the server has confirmed it.
     ///
     /// # Errors
-    /// If the connection was lost before. That is as good.
+    /// If the connection was lost before. The session has ended in that case too.
     pub async fn leave(&mut self) -> Result<(), Error> {
         match &mut self.0 {
             Carrier::Websocket(socket) => socket.leave().await,
@@ -152,18 +153,18 @@ impl Upgrade {
         Self { polling, probe, socket: None }
     }
 
-    /// Dropping the future loses nothing.
+    /// The next event of the upgrade. Dropping the future loses nothing.
     async fn next(&mut self) -> Result<Step, Error> {
         if self.socket.is_none() {
             tokio::select! {
-                // The probe first: once it is answered no other poll should begin.
+                // The probe comes first: once it is answered, no other poll should begin.
                 biased;
                 socket = &mut self.probe => self.socket = Some(socket?),
                 packet = self.polling.next() => return packet.map(Step::Packet),
             }
         }
-        // As socket.io-client does: the poll under way is heard out before the move. A server ends it with a packet that
-        // wants nothing.
+        // Like socket.io-client, it waits for the poll under way before the upgrade. A server ends that poll with a
+        // packet that requires no action.
         if let Some(packet) = self.polling.finish().await? {
             return Ok(Step::Packet(packet));
         }

@@ -1,7 +1,7 @@
 //! A session on a websocket: one message, one packet.
 //!
-//! It is written by hand because a client that waits should hold some hundred bytes, not buffers: that is what lets one
-//! process carry many.
+//! It is written by hand because a waiting client should take some hundred bytes and no buffers. So one process can run
+//! many clients.
 
 use crate::{
     Error, Packet,
@@ -19,7 +19,7 @@ pub struct Websocket {
 }
 
 impl Websocket {
-    /// Opens a session, without asking for the namespace.
+    /// Opens a session, without joining the namespace.
     ///
     /// # Errors
     /// If the server refuses.
@@ -31,7 +31,8 @@ impl Websocket {
         }
     }
 
-    /// Opens a websocket to which a polling session may move. It does so when [`crate::packet::UPGRADE`] is sent here.
+    /// Opens a websocket to which a polling session may upgrade. Sending [`crate::packet::UPGRADE`] on it upgrades the
+    /// session.
     ///
     /// # Errors
     /// If the server refuses.
@@ -54,7 +55,7 @@ impl Websocket {
     /// The next packet. Dropping the future loses none.
     ///
     /// # Errors
-    /// If the connection is lost, or the server says what it must not.
+    /// If the connection is lost, or the server breaks the protocol.
     pub async fn next(&mut self) -> Result<Packet, Error> {
         loop {
             match self.connection.receive(Message::decode).await? {
@@ -76,7 +77,8 @@ impl Websocket {
         self.connection.send(&frame::encode_packet(packet)).await
     }
 
-    /// Leaves the namespace, closes the websocket and waits until the server has closed the connection: then it knows.
+    /// Leaves the namespace, closes the websocket, and waits until the server has closed the connection. Then the
+    /// server knows that the client left.
     ///
     /// # Errors
     /// If the connection is lost.

@@ -1,11 +1,11 @@
-//! Why a visitor was refused or lost, in words that a report counts by.
+//! Why a visitor was refused or lost, in texts by which a report can count.
 
 use headcount_client::Error;
 
 /// What went wrong between a visitor and its server.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub(crate) enum Failure {
-    /// The connection failed, or what came on it is outside the protocols.
+    /// The connection failed, or a message on it was outside the protocols.
     #[error(transparent)]
     Client(#[from] Error),
     /// The server told this client to leave the namespace.

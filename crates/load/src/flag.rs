@@ -1,4 +1,5 @@
-//! One raw flag and how it is read: the value, or a refusal that says what is allowed.
+//! One raw flag, and how it is parsed: the result is a value, or a refusal that names the allowed
+//! values.
 
 use std::{fmt::Display, str::FromStr, time::Duration};
 
@@ -20,7 +21,7 @@ impl Flag<'_> {
         FlagError { flag: self.0, value: self.1.to_owned(), allowed: allowed.into() }
     }
 
-    /// A number within these bounds; `kind` says of which kind.
+    /// A number within these bounds. `kind` names the kind of number.
     pub(crate) fn number<T: Copy + FromStr + PartialOrd + Display>(
         &self,
         kind: &str,

@@ -1,5 +1,5 @@
-//! Settings of `headcount load`. They are flags alone: nothing is read from the environment, so that a
-//! container that serves does not change what a generator of load does beside it.
+//! Settings of `headcount load`. They are flags only, and nothing is read from the environment. So the settings of a
+//! serving container do not affect a load generator beside it.
 
 use std::{fmt, time::Duration};
 
@@ -9,13 +9,13 @@ use url::Url;
 
 use crate::flag::{Flag, FlagError};
 
-/// Descriptors kept for everything but the visitors: standard streams, the runtime, questions to servers.
+/// Descriptors reserved for everything except the visitors: standard streams, the runtime, requests to servers.
 const DESCRIPTORS_RESERVED: usize = 64;
-/// The number of polling visitors that may leave at a time: each needs a second descriptor for a moment.
+/// The number of polling visitors that may leave at a time. Each needs a second descriptor for a moment.
 pub(crate) const POLLING_LEAVES_AT_ONCE: usize = 128;
-/// The highest rate of joins and of leaves, in visitors a second; one core cannot open more connections.
+/// The highest rate of joins and of leaves, in visitors per second. One core cannot open more connections.
 const RATE_MAX: f64 = 10_000.0;
-/// The lowest rate of joins: one visitor in a hundred seconds is as gentle as a demonstration needs.
+/// The lowest rate of joins: one visitor in a hundred seconds. No demonstration needs a slower one.
 const RATE_MIN: f64 = 0.01;
 const DAY: Duration = Duration::from_hours(24);
 
@@ -85,7 +85,7 @@ pub struct LoadConfig {
     pub connections: usize,
     /// Joins per second.
     pub rate: f64,
-    /// How long the visitors stay; `None` is until the program is stopped.
+    /// How long the visitors stay. `None` means until the program is stopped.
     pub hold: Option<Duration>,
     pub transport: Transport,
     /// Leaves per second.
@@ -98,18 +98,18 @@ pub struct LoadConfig {
     pub json: bool,
 }
 
-/// A server that visitors go to.
+/// A server for visitors.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Target {
-    /// Host and port, as a `Host` header and the system's resolver understand them.
+    /// Host and port, in the form of a `Host` header and of the system's resolver.
     authority: String,
 }
 
 impl LoadArgs {
-    /// Checks everything.
+    /// Checks all flags.
     ///
     /// # Errors
-    /// The first flag that is not allowed, by its name.
+    /// The first flag that is not allowed, with its name.
     pub fn check(&self) -> Result<LoadConfig, FlagError> {
         let transport = Flag("--transport", &self.transport);
         let transport = match transport.1 {
@@ -190,7 +190,7 @@ fn rate(flag: &Flag<'_>, least: f64, most: f64) -> Result<f64, FlagError> {
     flag.number("a number", least, most)
 }
 
-/// The rate of leaves is at most that of joins, or the number of visitors would fall.
+/// The rate of leaves may not exceed the rate of joins, because the number of visitors would fall.
 fn rate_of_leaves(flag: &Flag<'_>, joins: f64) -> Result<f64, FlagError> {
     rate(flag, 0.0, joins)
         .map_err(|error| FlagError { allowed: format!("{} (--rate)", error.allowed), ..error })
@@ -225,7 +225,7 @@ pub(crate) mod tests {
         flags: LoadArgs,
     }
 
-    /// The settings by these flags.
+    /// The settings for these flags.
     pub(crate) fn check(flags: &[&str]) -> Result<LoadConfig, FlagError> {
         Program::try_parse_from(["load"].iter().chain(flags)).unwrap().flags.check()
     }
@@ -273,8 +273,8 @@ pub(crate) mod tests {
     }
 
     proptest! {
-        /// Goal: any address of a server is accepted or refused, and an accepted one can be written into a request. Method:
-        /// damaged addresses; an accepted one is printed and parsed again.
+        /// Goal: every address of a server is accepted or refused, and an accepted one can be written into a request.
+        /// Method: damaged addresses. An accepted one is printed and parsed again.
         #[test]
         fn servers_are_read_as_printed(text in mutated_text(proptest::sample::select(&[
             "http://127.0.0.1:3000",
@@ -300,7 +300,7 @@ pub(crate) mod tests {
             ][..]).prop_map(str::to_owned)),
         ) {
             if let Err(error) = check(&[&format!("{flag}={value}")]) {
-                // Too few joins a second are told by what leaves are compared with.
+                // Too few joins per second may be reported by the message about leaves.
                 let message = error.to_string();
                 prop_assert!(message.starts_with(flag) && message.contains(", but must be "), "{}", message);
             }

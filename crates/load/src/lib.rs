@@ -1,7 +1,7 @@
-//! `headcount load`: many simulated visitors in one process. They join at a pace, stay, leave, and in the end all must have
-//! received the same count, which must be what the servers say.
+//! `headcount load`: many simulated visitors in one process. They join at a set rate, stay and leave. In the end all
+//! must have received the same count, and the servers must show it too.
 //!
-//! It is a client: it uses nothing of the server but its public addresses.
+//! It is a client: it uses only the public addresses of the server.
 
 mod failure;
 mod flag;
@@ -36,12 +36,12 @@ use stats::Stats;
 use swarm::Swarm;
 use verdict::Evidence;
 
-/// The time between two steps; a step starts visitors and asks others to leave. At 500 joins a second it starts five.
+/// The time between two steps. A step starts visitors and asks others to leave. At 500 joins per second it starts five.
 const STEP: Duration = Duration::from_millis(10);
-/// The time between two looks at the counts: much shorter than the settle time, much longer than an answer takes.
+/// The time between two checks of the counts: much shorter than the settle time, much longer than an answer takes.
 const LOOK_GAP: Duration = Duration::from_millis(100);
 
-/// Runs until the hold is over or `stop` is cancelled; either way the counts are checked, and all visitors leave.
+/// Runs until the hold is over or `stop` is cancelled. In both cases the counts are checked, and all visitors leave.
 ///
 /// # Errors
 /// If the file limit cannot be raised.
@@ -64,7 +64,7 @@ pub async fn run(config: LoadConfig, stop: CancellationToken) -> anyhow::Result<
     Ok(report)
 }
 
-/// A run that is going on.
+/// A run in progress.
 struct Load {
     config: LoadConfig,
     stats: Arc<Stats>,
@@ -72,7 +72,7 @@ struct Load {
     schedule: Schedule,
     progress: Progress,
     start: Instant,
-    /// When each visitor had joined or been refused for the first time.
+    /// When every visitor had joined or been refused once.
     full_at: Option<Instant>,
 }
 
@@ -90,7 +90,7 @@ impl Load {
         }
     }
 
-    /// Keeps as many visitors connected as there should be, until the hold is over. Returns whether it was stopped before.
+    /// Keeps the target number of visitors connected until the hold is over. Returns whether it was stopped before.
     async fn keep_up(&mut self, stop: &CancellationToken) -> bool {
         let mut steps = interval(STEP);
         steps.set_missed_tick_behavior(MissedTickBehavior::Delay);
@@ -128,12 +128,12 @@ impl Load {
         }
     }
 
-    /// What is left of the hold; `None` before it begins, or if it has no end.
+    /// The rest of the hold. `None` before it begins, or if it has no end.
     fn hold_left(&self) -> Option<Duration> {
         Some(self.config.hold?.saturating_sub(self.full_at?.elapsed()))
     }
 
-    /// Looks at the counts until they are right or the settle time is over; returns the verdict and the time it took.
+    /// Checks the counts until they are right or the settle time is over. Returns the verdict and the time it took.
     async fn settle(&mut self) -> (Verdict, Duration) {
         let start = Instant::now();
         loop {
@@ -153,7 +153,7 @@ impl Load {
         }
     }
 
-    /// Starts again the visitors that were refused or lost, at the rate of joins: they may come back until the end.
+    /// Restarts the visitors that were refused or lost, at the rate of joins. They may come back until the end.
     fn readmit(&mut self) {
         let returning = self.swarm.returning().min(self.missing());
         for _ in 0..self.schedule.joins(self.start.elapsed(), returning) {

@@ -1,7 +1,7 @@
-//! The progress of a run, on stderr: a bar on a terminal, else a line now and then.
+//! The progress of a run, on stderr: a bar on a terminal, otherwise a line every few seconds.
 //!
-//! It is drawn by a thread of its own: all visitors share one thread, and a terminal that is paused, or a pipe that
-//! nobody reads, must not keep them from answering.
+//! A separate thread draws it. All visitors share one thread, and a paused terminal or an unread pipe must not keep
+//! them from answering.
 
 use std::{
     io::{self, IsTerminal, Write},
@@ -14,7 +14,7 @@ use indicatif::{ProgressBar, ProgressStyle};
 
 /// The time between two drawings of the bar: short enough to look alive.
 const REDRAW_EVERY: Duration = Duration::from_millis(200);
-/// The time between two lines: long enough for a log, also in a container that runs for days.
+/// The time between two lines: long enough for a log, even in a container that runs for days.
 const LINE_EVERY: Duration = Duration::from_secs(10);
 
 /// How long the bar may take to be cleared before the report is printed over it.
@@ -23,10 +23,10 @@ const END_WITHIN: Duration = Duration::from_secs(1);
 /// Where progress is shown, and what was shown last.
 #[derive(Debug)]
 pub(crate) struct Progress {
-    /// To the thread that draws. While it draws one snapshot, another may wait; any further one is dropped. `None` if
-    /// there is no such thread.
+    /// Sends snapshots to the drawing thread. While it draws one, another may wait, and any further one is dropped.
+    /// `None` if there is no such thread.
     snapshots: Option<SyncSender<Snapshot>>,
-    /// Closed when all is drawn.
+    /// Closed when everything is drawn.
     drawn: Receiver<()>,
     redraw_every: Duration,
     last: Option<(Phase, Instant)>,
@@ -41,23 +41,23 @@ pub(crate) enum Phase {
     Leaving,
 }
 
-/// What is shown of one moment.
+/// What is shown at one moment.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Snapshot {
     pub(crate) phase: Phase,
-    /// Visitors that are connected, and those that should be.
+    /// The number of connected visitors, and the target number.
     pub(crate) connected: usize,
     pub(crate) goal: usize,
     pub(crate) refused: u64,
     pub(crate) lost: u64,
     /// The last count that one of the visitors received.
     pub(crate) last_count: Option<u64>,
-    /// What is left of the hold.
+    /// The rest of the hold.
     pub(crate) left: Option<Duration>,
 }
 
 impl Progress {
-    /// A bar if stderr is a terminal.
+    /// Uses a bar if stderr is a terminal.
     pub(crate) fn new() -> Self {
         let is_terminal = io::stderr().is_terminal();
         let (snapshots, shown) = mpsc::sync_channel(1);
@@ -75,21 +75,21 @@ impl Progress {
         }
     }
 
-    /// Whether it is time to show something. A new phase is always shown.
+    /// Whether it is time to draw. A new phase is always drawn.
     pub(crate) fn is_due(&self, phase: Phase) -> bool {
         self.last.is_none_or(|(last, at)| last != phase || at.elapsed() >= self.redraw_every)
     }
 
-    /// Shows a snapshot, unless the thread that draws is behind.
+    /// Shows a snapshot, unless the drawing thread is late.
     pub(crate) fn show(&mut self, snapshot: &Snapshot) {
         self.last = Some((snapshot.phase, Instant::now()));
         if let Some(snapshots) = &self.snapshots {
-            // It is skipped if the last one is still being drawn.
+            // The snapshot is skipped if the last one is still being drawn.
             let _ = snapshots.try_send(*snapshot);
         }
     }
 
-    /// Makes room for the report.
+    /// Clears the bar before the report.
     pub(crate) fn end(self) {
         drop(self.snapshots);
         let _ = self.drawn.recv_timeout(END_WITHIN);
@@ -102,13 +102,13 @@ fn bar() -> ProgressBar {
     ProgressBar::no_length().with_style(style.progress_chars("=> "))
 }
 
-/// Draws what is shown, until the end. Without a bar it writes lines.
+/// Draws all snapshots, until the end. Without a bar it writes lines.
 fn draw(shown: &Receiver<Snapshot>, bar: Option<ProgressBar>) {
     for snapshot in shown {
         let Snapshot { connected, goal, .. } = snapshot;
         let text = snapshot.text();
         let Some(bar) = &bar else {
-            // If stderr is closed nobody wants to see it.
+            // If stderr is closed, nobody reads it.
             let _ = writeln!(io::stderr(), "{connected} of {goal} connected, {text}");
             continue;
         };
@@ -155,7 +155,7 @@ impl Phase {
 mod tests {
     use super::*;
 
-    /// Goal: a progress line has what matters, and nothing else. Method: the shortest and the longest one.
+    /// Goal: a progress line contains what matters, and nothing else. Method: the shortest and the longest one.
     #[test]
     fn what_is_said() {
         let mut snapshot = Snapshot {

@@ -1,4 +1,4 @@
-//! The report of a run: a table for people, and the same as JSON. Pure.
+//! The report of a run: a table for people, and the same in JSON. Pure.
 
 use std::{collections::BTreeMap, fmt, time::Duration};
 
@@ -11,7 +11,7 @@ use crate::{
     verdict::{ServerSays, Verdict},
 };
 
-/// The report of one run. Durations are in the unit of their names.
+/// The report of one run. Every duration has the unit in its name.
 #[derive(Clone, Debug, Serialize)]
 pub struct Report {
     /// The servers.
@@ -20,9 +20,9 @@ pub struct Report {
     pub transport: &'static str,
     /// From the first join to the check of the count.
     pub seconds: f64,
-    /// Whether a signal ended it.
+    /// Whether a signal ended the run.
     pub stopped_early: bool,
-    /// Visits that were begun; a visitor that comes back counts again.
+    /// Visits that were started. A visitor that comes back counts again.
     pub started: u64,
     /// Visitors that received a count.
     pub connected: u64,
@@ -44,7 +44,7 @@ pub struct Report {
     pub end: Verdict,
     /// Milliseconds from the last join or leave until all agreed, or until the settle time was over.
     pub settled_ms: u64,
-    /// Nobody is missing and everybody agrees.
+    /// Whether no visitor is missing and all agree.
     pub right: bool,
 }
 
@@ -61,7 +61,7 @@ pub struct Latency {
 }
 
 impl Latency {
-    /// The percentiles of a histogram of microseconds; all are zero if nobody connected.
+    /// The percentiles of a histogram of microseconds. All are zero if no visitor connected.
     pub(crate) fn of(histogram: &Histogram<u64>) -> Self {
         let at = |percent| milliseconds(histogram.value_at_percentile(percent));
         Self {
@@ -75,7 +75,7 @@ impl Latency {
     }
 }
 
-/// Milliseconds to the hundredth: a latency is kept to three digits.
+/// Milliseconds with two decimals: a latency is kept to three digits.
 #[allow(clippy::cast_precision_loss, reason = "a latency ends at a minute")]
 fn milliseconds(micros: u64) -> f64 {
     (micros as f64 / 10.0).round() / 100.0
@@ -86,7 +86,7 @@ pub(crate) fn whole_millis(duration: Duration) -> u64 {
     u64::try_from(duration.as_millis()).unwrap_or(u64::MAX)
 }
 
-/// What a report is made of.
+/// The data of a report.
 #[derive(Debug)]
 pub(crate) struct Run<'a> {
     pub(crate) config: &'a LoadConfig,
@@ -94,9 +94,9 @@ pub(crate) struct Run<'a> {
     pub(crate) counts_received: u64,
     pub(crate) missing: usize,
     pub(crate) verdict: Verdict,
-    /// From the first join to the last look at the counts.
+    /// From the first join to the last check of the counts.
     pub(crate) took: Duration,
-    /// The part of it after the last join or leave.
+    /// The part of this time after the last join or leave.
     pub(crate) settled: Duration,
     pub(crate) stopped_early: bool,
 }
@@ -187,7 +187,7 @@ fn row(f: &mut fmt::Formatter<'_>, name: &str, cells: [String; 5]) -> fmt::Resul
     writeln!(f)
 }
 
-/// A line with a sum, and behind it how often each reason occurred.
+/// A line with a sum, followed by the number of occurrences of each reason.
 fn reasons(f: &mut fmt::Formatter<'_>, name: &str, reasons: &BTreeMap<String, u64>) -> fmt::Result {
     let sum: u64 = reasons.values().sum();
     write!(f, "{name:<18}{sum:>10}")?;
@@ -264,7 +264,7 @@ verdict                WRONG";
         assert_eq!(json["end"]["servers"][0]["count"], 3);
     }
 
-    /// Goal: a run without a connection has a report too. Method: a run without visitors.
+    /// Goal: a run without any connection has a report too. Method: a run without visitors.
     #[test]
     fn nobody_connected() {
         let report = report(&[]);

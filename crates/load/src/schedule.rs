@@ -4,7 +4,7 @@ use std::{f64::consts::TAU, time::Duration};
 
 use crate::flags::LoadConfig;
 
-/// The most time whose joins and leaves may be caught up with at once, after the generator was held up.
+/// The longest time whose joins and leaves may be made up for at once, after the generator was held up.
 const CATCH_UP: Duration = Duration::from_millis(100);
 
 /// Decides from the time, the rates and the wave how many visitors should join or leave now.
@@ -13,19 +13,19 @@ pub(crate) struct Schedule {
     connections: usize,
     wave: Option<Duration>,
     joins: Credit,
-    /// Leaves while a wave falls. Their rate is that of joins, so that a wave falls as it rises.
+    /// Leaves while a wave falls. They have the rate of joins, so that a wave falls as fast as it rises.
     ebb: Credit,
-    /// Leaves by `--leave-rate`.
+    /// Leaves of `--leave-rate`.
     churn: Credit,
     asked_at: Duration,
 }
 
-/// How things are when the schedule is asked.
+/// The state of the visitors when the schedule is asked.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Situation {
-    /// Visitors that are connected or on the way, and those that will not come.
+    /// Visitors that are connected or connecting, and those that will not come back.
     pub(crate) taken: usize,
-    /// Whether all visitors have joined once: the time of churn.
+    /// Whether all visitors have joined once, so that churn may begin.
     pub(crate) is_full: bool,
 }
 
@@ -48,7 +48,7 @@ impl Schedule {
         }
     }
 
-    /// How many visitors there should be at this time after the start. A wave starts at its lowest.
+    /// The target number of visitors at this time after the start. A wave starts at its lowest point.
     pub(crate) fn goal(&self, at: Duration) -> usize {
         let Some(wave) = self.wave else {
             return self.connections;
@@ -65,7 +65,7 @@ impl Schedule {
         goal.clamp(1, self.connections)
     }
 
-    /// Joins alone, at most as many as are wanted, at this time after the start: for the end, when nobody leaves any more.
+    /// Only joins, at most `wanted`, at this time after the start. For the end, when no visitor leaves any more.
     pub(crate) fn joins(&mut self, at: Duration, wanted: usize) -> usize {
         self.joins.earn(at.saturating_sub(self.asked_at));
         self.asked_at = at;
@@ -87,7 +87,7 @@ impl Schedule {
     }
 }
 
-/// A rate limit: what it has earned over time may be spent at once, up to a bound.
+/// A rate limit: what it has saved up over time may be spent at once, up to a limit.
 #[derive(Debug)]
 struct Credit {
     per_second: f64,
@@ -106,7 +106,7 @@ impl Credit {
         self.saved = earned.min(self.saved_max);
     }
 
-    /// Spends as many of the wanted ones as the rate allows now; returns how many.
+    /// Spends as many of the wanted ones as the rate allows now, and returns their number.
     fn spend(&mut self, wanted: usize) -> usize {
         #[allow(
             clippy::cast_possible_truncation,
@@ -134,7 +134,8 @@ mod tests {
         Schedule::new(&check(flags).unwrap())
     }
 
-    /// Visitors who follow a schedule at once, asked every 10 ms; the joins and leaves of the whole time.
+    /// Simulates visitors that follow a schedule at once, asked every 10 ms. Returns the joins and leaves of the whole
+    /// time.
     fn follow(schedule: &mut Schedule, from: Duration, time: Duration, taken: &mut usize) -> Due {
         let mut sum = Due::default();
         for step in 1..=time.as_millis() / 10 {
@@ -173,7 +174,8 @@ mod tests {
         assert!((19..=20).contains(&taken), "{taken}");
     }
 
-    /// Goal: a generator that was held up does not catch up with a storm of joins. Method: ten minutes without a call.
+    /// Goal: a generator that was held up does not make up for it with a storm of joins. Method: ten minutes without a
+    /// call.
     #[test]
     fn lost_time_is_not_caught_up_with() {
         let mut schedule = schedule(&["--connections=10000", "--rate=100"]);

@@ -1,4 +1,4 @@
-//! What the servers say: `/api/count` of each.
+//! The counts that the servers show: `/api/count` of each.
 
 use std::time::Duration;
 
@@ -13,7 +13,7 @@ use tokio::time::timeout;
 
 use crate::{flags::Target, verdict::ServerSays};
 
-/// A server answers from memory; one that takes so long is as good as silent.
+/// Time limit for an answer. A server answers from memory, so a slower one has failed.
 const PATIENCE: Duration = Duration::from_secs(2);
 
 #[derive(Debug, Deserialize, PartialEq, Eq)]
@@ -22,7 +22,7 @@ struct Said {
     exact: bool,
 }
 
-/// Asks all of them at once.
+/// Asks all servers at once.
 pub(crate) async fn ask(targets: &[Target]) -> Vec<ServerSays> {
     join_all(targets.iter().map(ask_one)).await
 }

@@ -1,6 +1,6 @@
 //! Sums over all visitors: how many received counts, how long that took, and how visits ended.
 //!
-//! It knows nothing of connections; visitors and the program above write here, reports read.
+//! It knows nothing of connections. Visitors and the swarm write to it, and reports read it.
 
 use std::{
     collections::BTreeMap,
@@ -15,23 +15,23 @@ use hdrhistogram::Histogram;
 
 use crate::failure::Failure;
 
-/// The longest time that is kept exactly; no visitor waits that long.
+/// The longest time that is recorded exactly. No visitor waits that long.
 const LATENCY_MAX: Duration = Duration::from_mins(1);
-/// The significant digits that are kept of a latency.
+/// The significant digits of a recorded latency.
 const DIGITS: u8 = 3;
 
 /// The sums of one run. Visitors and the swarm add to them, reports read them.
 #[derive(Debug)]
 pub(crate) struct Stats {
-    /// Written with every count that comes, so it has no lock.
+    /// Written with every received count, so it has no lock.
     counts_received: AtomicU64,
     totals: Mutex<Totals>,
 }
 
-/// Everything but the counts received.
+/// Everything except the number of received counts.
 #[derive(Clone, Debug)]
 pub(crate) struct Totals {
-    /// Visitors that set out.
+    /// Visitors that were started.
     pub(crate) started: u64,
     /// Visitors that received a count.
     pub(crate) connected: u64,
@@ -52,12 +52,12 @@ impl Stats {
         Self { counts_received: AtomicU64::new(0), totals: Mutex::new(Totals::new()) }
     }
 
-    /// A visitor set out.
+    /// Records a visitor that was started.
     pub(crate) fn started(&self) {
         self.totals().started += 1;
     }
 
-    /// A visitor received a count.
+    /// Records a received count.
     pub(crate) fn count_received(&self) {
         self.counts_received.fetch_add(1, Ordering::Relaxed);
     }
@@ -67,7 +67,8 @@ impl Stats {
         self.counts_received.load(Ordering::Relaxed)
     }
 
-    /// A visitor received its first count, this long after its connect and its request to join.
+    /// Records the first count of a visitor, this long after its connect and after its request to
+    /// join.
     pub(crate) fn joined(&self, since_connect: Duration, since_join: Duration) {
         let mut totals = self.totals();
         totals.connected += 1;
@@ -87,7 +88,7 @@ impl Stats {
         *self.totals().lost.entry(failure.to_string()).or_default() += 1;
     }
 
-    /// All sums but the counts received.
+    /// All sums except the number of received counts.
     pub(crate) fn totals(&self) -> MutexGuard<'_, Totals> {
         self.totals.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -109,7 +110,7 @@ impl Totals {
         }
     }
 
-    /// Visitors that set out and have neither received a count nor been refused.
+    /// Visitors that were started and have neither received a count nor been refused.
     pub(crate) fn on_the_way(&self) -> u64 {
         self.started - self.connected - self.refused_sum()
     }

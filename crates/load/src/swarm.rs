@@ -1,5 +1,5 @@
-//! The visitors of a run: those that are connected, those on the way, and those that are missing. It starts them, asks
-//! them to leave, and notes how they end.
+//! The visitors of a run: connected, connecting and missing ones. It starts them, asks them to leave, and records how
+//! they end.
 
 use std::{
     collections::{BTreeMap, VecDeque},
@@ -20,22 +20,22 @@ use crate::{
     visitor::{End, Slot, Visit},
 };
 
-/// The wait before a visitor that was refused or lost tries again. Browsers have tried twice by then.
+/// The pause before a refused or lost visitor tries again. Browsers have tried twice by then.
 const RECONNECT_AFTER: Duration = Duration::from_secs(2);
-/// The time in which all visitors together may leave. Connections that are left then are dropped.
+/// The time in which all visitors together may leave. After that, the remaining connections are dropped.
 const LEAVE_WITHIN: Duration = Duration::from_secs(10);
 
-/// The visitors of one run, each in a task of its own.
+/// The visitors of one run, each in a separate task.
 #[derive(Debug)]
 pub(crate) struct Swarm {
     targets: Vec<Target>,
     visit: Visit,
     reconnect: bool,
     tasks: JoinSet<(u64, End)>,
-    /// The visitors that were started, have not ended and were not asked to leave, in the order of their start.
+    /// The running visitors that were not asked to leave, in the order of their start.
     slots: BTreeMap<u64, Arc<Slot>>,
     next_id: u64,
-    /// The times at which visitors were refused or lost that have not come back, the earliest first.
+    /// The times at which missing visitors were refused or lost, the earliest first.
     missing: VecDeque<Instant>,
 }
 
@@ -53,7 +53,7 @@ impl Swarm {
         }
     }
 
-    /// Starts one more visitor; servers take turns.
+    /// Starts one more visitor. The servers are used in turn.
     pub(crate) fn join(&mut self) {
         if self.returning() > 0 {
             self.missing.pop_front();
@@ -68,7 +68,7 @@ impl Swarm {
         self.tasks.spawn(async move { (id, visit.run(target, slot).await) });
     }
 
-    /// Asks the visitor that has been connected for longest to leave.
+    /// Asks the visitor with the oldest connection to leave.
     pub(crate) fn leave(&mut self) {
         let oldest = self.slots.iter().find(|(_, slot)| slot.last_count().is_some());
         if let Some(id) = oldest.map(|(&id, _)| id)
@@ -79,7 +79,7 @@ impl Swarm {
         }
     }
 
-    /// Takes note of the visitors that have ended without being asked to. To be called often.
+    /// Records the visitors that have ended without being asked to. Must be called often.
     pub(crate) fn reap(&mut self) {
         while let Some(ended) = self.tasks.try_join_next() {
             // A task ends without a result only if the program ends.
@@ -96,7 +96,7 @@ impl Swarm {
         }
     }
 
-    /// Gives up the visitors that have received no count yet: they count as refused.
+    /// Gives up on the visitors that have received no count yet. They count as refused.
     pub(crate) fn give_up_on_the_way(&mut self) {
         let (stats, missing) = (&self.visit.stats, &mut self.missing);
         self.slots.retain(|_, slot| {
@@ -110,13 +110,13 @@ impl Swarm {
         });
     }
 
-    /// The visitors that are connected or on the way, and the missing ones that do not try again yet: no other is to be
-    /// started in their place.
+    /// The connected and connecting visitors, and the missing ones that do not try again yet. No other visitor may be
+    /// started in place of any of these.
     pub(crate) fn taken(&self) -> usize {
         self.slots.len() + self.missing.len() - self.returning()
     }
 
-    /// The visitors that were refused or lost their connection and would now try again.
+    /// The missing visitors that would try again now.
     pub(crate) fn returning(&self) -> usize {
         if !self.reconnect {
             return 0;
@@ -124,7 +124,7 @@ impl Swarm {
         self.missing.partition_point(|missing_since| missing_since.elapsed() >= RECONNECT_AFTER)
     }
 
-    /// The visitors that were refused or lost their connection and have not come back, of as many as there should be.
+    /// The missing visitors, limited by the target number.
     pub(crate) fn missing(&self, goal: usize) -> usize {
         let missing = self.missing.len();
         if self.reconnect { missing.min(goal.saturating_sub(self.slots.len())) } else { missing }

@@ -1,52 +1,52 @@
-//! Whether visitors and servers say the same number at one moment, and which. Pure.
+//! Judges whether visitors and servers show the same number at one moment, and which one. Pure.
 
 use std::collections::BTreeMap;
 
 use serde::Serialize;
 
-/// What visitors and servers say at one moment.
+/// The counts of visitors and servers at one moment.
 #[derive(Clone, Debug)]
 pub(crate) struct Evidence {
     /// The last count that each connected visitor received.
     pub(crate) last_counts: Vec<u64>,
-    /// What each server says.
+    /// The count of each server.
     pub(crate) servers: Vec<ServerSays>,
-    /// Whether nobody else visits.
+    /// Whether there are no other visitors.
     pub(crate) alone: bool,
 }
 
-/// What one server says on `/api/count`.
+/// The answer of one server to `/api/count`.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct ServerSays {
     /// Its address.
     pub url: String,
-    /// Users online; `None` if it did not say.
+    /// Users online, or `None` without a valid answer.
     pub count: Option<u64>,
-    /// Whether the server calls its count exact; otherwise it is an estimate.
+    /// Whether the server marks its count as exact. Otherwise it is an estimate.
     pub exact: Option<bool>,
 }
 
-/// The judgement over one moment.
+/// The verdict for one moment.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct Verdict {
     /// Visitors of this program that were connected.
     pub connections: u64,
-    /// What everybody should have said: the most common word of the servers, but not less than the
-    /// connections; without servers that of the visitors; the connections if nobody else visits.
+    /// The number that all should have shown. It is the most common number of the servers, but not less than the
+    /// connections. Without servers it is that of the visitors. Without other visitors it is the number of connections.
     pub count: u64,
-    /// Those of the count that are not visitors of this program.
+    /// Users in the count that are not visitors of this program.
     pub others: u64,
-    /// Visitors of this program that were last told another number.
+    /// Visitors of this program whose last count was a different number.
     pub disagreeing: u64,
-    /// The wrong numbers, each with how many visitors were told it; only the most common ones.
+    /// The most common wrong numbers, each with the number of visitors that got it.
     pub told_instead: BTreeMap<u64, u64>,
-    /// Servers that said another number, or nothing.
+    /// Servers with a different number, or without an answer.
     pub servers_disagreeing: u64,
-    /// What each server said.
+    /// The answer of each server.
     pub servers: Vec<ServerSays>,
 }
 
-/// The most wrong numbers that a report names.
+/// The largest number of wrong counts that a report lists.
 const WRONG_NUMBERS_MAX: usize = 5;
 
 impl Verdict {
@@ -72,7 +72,7 @@ impl Verdict {
         }
     }
 
-    /// Whether everybody agrees.
+    /// Whether all agree.
     pub fn is_right(&self) -> bool {
         self.disagreeing == 0 && self.servers_disagreeing == 0
     }
@@ -140,8 +140,8 @@ mod tests {
         assert_eq!(verdict.others, count - told.len() as u64);
     }
 
-    /// Goal: without other visitors, a count that is too high is wrong even if all agree. Method: the same case with and
-    /// without other visitors allowed.
+    /// Goal: without other visitors, a count that is too high is wrong even if all agree. Method: the same case with
+    /// and without other visitors.
     #[test]
     fn a_ghost_is_wrong_when_alone() {
         assert!(verdict(&[3, 3], &[Some(3)], false).is_right());

@@ -1,6 +1,6 @@
 //! One visitor: it connects, receives counts, answers pings, and leaves in order when it is asked to.
 //!
-//! It runs in one task and holds no buffers while it waits. The last count it received is in its [`Slot`].
+//! It runs in one task and has no buffers while it waits. Its last count is in its [`Slot`].
 
 use std::{
     sync::{
@@ -18,12 +18,12 @@ use tokio::{
 
 use crate::{failure::Failure, flags::Target, report::whole_millis, stats::Stats};
 
-/// A newcomer that receives no count within this time counts as refused. The server's own limit for joining is 10 s; a
-/// rush may take longer than that to be answered.
+/// A newcomer that receives no count within this time counts as refused. The server's own limit for joining is 10 s,
+/// and a rush may take longer to be answered.
 const JOIN_WITHIN: Duration = Duration::from_secs(30);
 /// How long a server may take to answer a visitor that leaves.
 const LEAVE_WITHIN: Duration = Duration::from_secs(2);
-/// No count is so high.
+/// A value that no count reaches.
 const NO_COUNT: u64 = u64::MAX;
 
 /// What a visitor's task shares with the swarm: its last count, and the request to leave.
@@ -50,14 +50,14 @@ pub(crate) enum End {
 pub(crate) struct Visit {
     pub(crate) transport: Transport,
     pub(crate) stats: Arc<Stats>,
-    /// One permit for each visitor that may need a second connection to leave.
+    /// One permit for every visitor that may need a second connection to leave.
     pub(crate) leaves: Arc<Semaphore>,
 }
 
 /// A session that has received its first count.
 struct Joined {
     session: Session,
-    /// How long its server may be silent.
+    /// How long its server may send nothing.
     silence_max: Duration,
 }
 
@@ -79,9 +79,9 @@ impl Slot {
 }
 
 impl Visit {
-    /// A whole visit, from connecting to leaving.
+    /// Runs a whole visit, from connecting to leaving.
     pub(crate) async fn run(self, target: Target, slot: Arc<Slot>) -> End {
-        // In a box, so that what only joining needs is given back.
+        // In a box, so that the memory for joining is freed afterwards.
         let joining = Box::pin(timeout(JOIN_WITHIN, self.join(&target, &slot)));
         let joined = tokio::select! {
             joined = joining => joined,
@@ -116,7 +116,7 @@ impl Visit {
         Ok(Joined { session, silence_max: handshake.silence_max })
     }
 
-    /// Until the connection is lost.
+    /// Receives counts until the connection is lost, and returns the reason.
     async fn stay(&self, session: &mut Session, silence_max: Duration, slot: &Slot) -> Failure {
         let last = LastReceived::now();
         let listen = async {
@@ -165,22 +165,22 @@ impl Visit {
 
     async fn leave(&self, session: &mut Session) {
         let leave = async {
-            // Nobody ever closes the semaphore.
+            // The semaphore is never closed.
             let _permit = match self.transport {
                 Transport::Polling | Transport::Upgrade => self.leaves.acquire().await.ok(),
                 Transport::Websocket => None,
             };
             session.leave().await
         };
-        // Failing is as good: then the connection was lost at the same moment, or the server is gone.
+        // A failure is acceptable: the connection was lost at the same moment, or the server is gone.
         let _ = timeout(LEAVE_WITHIN, leave).await;
     }
 }
 
-/// When something came last. Noting it is cheaper than moving a timer with every count.
+/// The time of the last message. Storing it is cheaper than resetting a timer with every count.
 struct LastReceived {
     start: Instant,
-    /// Milliseconds after the start.
+    /// Milliseconds since the start.
     last_ms: AtomicU64,
 }
 
@@ -194,7 +194,7 @@ impl LastReceived {
         self.last_ms.store(passed, Ordering::Relaxed);
     }
 
-    /// Waits until nothing has come for this long.
+    /// Waits until nothing has arrived for this long.
     async fn is_over(&self, silence_max: Duration) {
         loop {
             let last = self.start + Duration::from_millis(self.last_ms.load(Ordering::Relaxed));

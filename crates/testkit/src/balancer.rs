@@ -1,6 +1,7 @@
-//! A load balancer in a few lines: new sessions go to the first instance that is ready, and a session stays where it began.
+//! A small load balancer: a new session goes to the first instance that is ready, and later requests of the session go
+//! there too.
 //!
-//! It never retries, and it never closes a connection that works: clients reconnect by themselves.
+//! It never retries, and never closes a working connection: clients reconnect by themselves.
 
 use std::{
     collections::HashMap,
@@ -17,16 +18,16 @@ use tokio::{
 
 use crate::{http, instance::Instance};
 
-/// A running balancer. Dropped, it accepts nothing more.
+/// A running balancer. It accepts no more connections when this value is dropped.
 #[derive(Debug)]
 pub struct Balancer {
-    /// Where clients connect.
+    /// The address for clients.
     pub address: SocketAddr,
     routes: Arc<Routes>,
     task: JoinHandle<()>,
 }
 
-/// Where to send connections: the instances in order of preference, and where each session lives.
+/// The instances in order of preference, and the instance of every session.
 #[derive(Debug)]
 struct Routes {
     backends: Mutex<Vec<Backend>>,
@@ -70,7 +71,7 @@ impl Drop for Balancer {
     }
 }
 
-/// Serves one connection; an error ends it, which the client sees as a lost connection.
+/// Serves one connection. An error ends it, which the client sees as a lost connection.
 async fn forward(mut client: TcpStream, routes: Arc<Routes>) -> io::Result<()> {
     let head = read_until_blank_line(&mut client).await?;
     let session = between(&head, "sid=", |end| " &".contains(end));
@@ -102,7 +103,7 @@ async fn read_until_blank_line(client: &mut TcpStream) -> io::Result<String> {
     Ok(String::from_utf8_lossy(&head).into_owned())
 }
 
-/// The text after the first `start`, up to the first character that is an end.
+/// The text after the first `start`, up to the first character for which `is_end` is true.
 fn between(text: &str, start: &str, is_end: impl Fn(char) -> bool) -> Option<String> {
     let (_, rest) = text.split_once(start)?;
     rest.split_once(is_end).map(|(found, _)| found.to_owned())

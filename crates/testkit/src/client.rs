@@ -1,7 +1,7 @@
 //! A well-behaved client: it connects, answers pings, and writes what it sees into a [`Record`].
 //!
-//! The protocol is that of [`headcount_client`]. Anything the server does outside the contract becomes a violation in the
-//! record.
+//! The protocol is that of [`headcount_client`]. Everything that the server sends outside the contract becomes a
+//! violation in the record.
 
 use std::{net::SocketAddr, time::Duration};
 
@@ -29,7 +29,7 @@ pub struct Client {
     task: JoinHandle<()>,
 }
 
-/// What the test wants of a client. Only the newest order counts.
+/// What the test wants a client to do. Only the newest order counts.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Order {
     Read,
@@ -48,12 +48,12 @@ enum AfterLoss {
 const RECONNECT_GAP: Duration = Duration::from_millis(100);
 
 impl Client {
-    /// Begins to connect and returns at once. What happens then is in the record.
+    /// Begins to connect and returns at once. All later events are in the record.
     pub fn open(server: SocketAddr, transport: Transport) -> Self {
         Self::start(server, transport, AfterLoss::StayAway)
     }
 
-    /// The same as [`Client::open`], but the client connects again whenever its connection is lost.
+    /// The same as [`Client::open`], but the client reconnects whenever its connection is lost.
     pub fn open_reconnecting(server: SocketAddr, transport: Transport) -> Self {
         Self::start(server, transport, AfterLoss::Reconnect)
     }
@@ -70,12 +70,12 @@ impl Client {
         &self.record
     }
 
-    /// Stops reading (and so answering pings), while the connection stays open. For websockets.
+    /// Stops reading, and therefore answering pings, while the connection stays open. For websockets.
     pub fn stop_reading(&self) {
         self.order.send_replace(Order::StopReading);
     }
 
-    /// Reads again.
+    /// Continues to read.
     pub fn read_again(&self) {
         self.order.send_replace(Order::Read);
     }
@@ -113,7 +113,8 @@ async fn live(
     }
 }
 
-/// Runs one connection from the handshake to its end. It is `Ok` if the client left; an error says why it was lost.
+/// Runs one connection from the handshake to its end. Returns `Ok` if the client left. An error says why the connection
+/// was lost.
 async fn session(
     server: SocketAddr,
     transport: Transport,
@@ -127,7 +128,7 @@ async fn session(
         let order = *orders.borrow_and_update();
         let event = match order {
             Order::Leave => {
-                // Failing is as good: then the session was over already.
+                // A failure is acceptable: then the session had ended already.
                 drop(session.leave().await);
                 return Ok(());
             }
@@ -152,7 +153,7 @@ async fn session(
     }
 }
 
-/// Answers what must be answered, and records what a user would notice. An error ends the session.
+/// Answers what requires an answer, and records what a user would notice. An error ends the session.
 async fn receive(
     session: &mut Session,
     record: &Record,

@@ -1,4 +1,4 @@
-//! A whole cluster for one test: a Redis server, some instances, and the question whether all of them agree.
+//! A whole cluster for one test: a Redis server, some instances, and the check that all of them agree.
 
 use std::time::Duration;
 
@@ -12,16 +12,16 @@ use crate::{
     waiting::eventually,
 };
 
-/// A Redis server and the instances that report to it. A test may take instances out; those that are left must agree.
+/// A Redis server and the instances that report to it. A test may remove instances. The remaining ones must agree.
 #[derive(Debug)]
 pub struct Cluster {
     /// The instances, in order of their start.
     pub instances: Vec<Instance>,
     /// The Redis server that they report to.
     pub redis: RedisServer,
-    /// Another program that uses the same Redis.
+    /// A client of the same Redis, for what other programs do.
     pub redis_client: RedisClient,
-    /// Held until the test ends.
+    /// Kept until the test ends.
     _machine: Machine,
 }
 
@@ -61,23 +61,23 @@ impl Cluster {
         self.instances.push(instance);
     }
 
-    /// Waits until these clients, every instance, the public key and the sum of its parts all say `users`. Returns how long
-    /// that took.
+    /// Waits until these clients, every instance, the public key and the sum of its parts all show `users`. Returns how
+    /// long that took.
     pub async fn agrees_on(&self, users: u64, records: &[Record]) -> Duration {
         let what = format!("everybody says {users}");
         let ((), took) = eventually(&what, async || self.all_say(users, records).await).await;
         took
     }
 
-    /// Whether all say `users` at this moment. The error names one that does not, and what it says.
+    /// Checks whether all show `users` at this moment. The error names one that does not, and its number.
     pub async fn all_say(&self, users: u64, records: &[Record]) -> Result<(), String> {
         clients_say(users, records)?;
         store_and_instances_say(users, &self.redis_client, &self.instances).await
     }
 }
 
-/// Whether these instances show `users` as exact, and the public key and the sum of its parts say the same. The error
-/// names one that does not, and what it says.
+/// Checks whether these instances show `users` as exact, and the public key and the sum of its parts are the same. The
+/// error names one that is not, and its number.
 pub async fn store_and_instances_say(
     users: u64,
     redis_client: &RedisClient,
@@ -98,7 +98,7 @@ pub async fn store_and_instances_say(
     Err(format!("the public key: {public}, its parts: {parts:?}"))
 }
 
-/// Whether these clients all show `users`. The error says how many do not, and what the first of them saw last.
+/// Checks whether these clients all show `users`. The error says how many do not, and what the first of them saw last.
 pub fn clients_say(users: u64, records: &[Record]) -> Result<(), String> {
     nothing_is_wrong_in(records);
     let odd: Vec<_> = records.iter().filter(|record| record.shows() != Some(users)).collect();

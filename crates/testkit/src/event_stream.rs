@@ -1,6 +1,6 @@
-//! A reader of an instance's public event stream, on a connection of its own.
+//! A reader of an instance's public event stream, on a separate connection.
 //!
-//! It hands on what comes and never opens the stream again.
+//! It returns the events, and never reopens the stream.
 
 use std::{io, net::SocketAddr};
 
@@ -9,10 +9,10 @@ use tokio::{
     net::TcpStream,
 };
 
-/// Where an instance has its stream.
+/// The path of an instance's stream.
 pub const PATH: &str = "/api/count/stream";
 
-/// The answer to a request for the stream. It may be a refusal, whose stream has no events.
+/// The answer to a request for the stream. If it is a refusal, there are no events.
 #[derive(Debug)]
 pub struct EventStream {
     /// The status code of the answer.
@@ -21,12 +21,13 @@ pub struct EventStream {
 }
 
 impl EventStream {
-    /// Asks an instance for its stream, and reads the head of the answer.
+    /// Requests the stream of an instance, and reads the head of the answer.
     pub async fn open(server: SocketAddr) -> io::Result<Self> {
         Self::open_at(server, PATH, "").await
     }
 
-    /// Asks for the stream at another path, such as that of a proxy, with these headers; each of them ends with a line break.
+    /// Requests the stream at another path, such as that of a proxy, with these headers. Each header ends with a line
+    /// break.
     pub async fn open_at(server: SocketAddr, path: &str, headers: &str) -> io::Result<Self> {
         let mut stream = TcpStream::connect(server).await?;
         let request = format!("GET {path} HTTP/1.1\r\nhost: {server}\r\n{headers}\r\n");
@@ -39,7 +40,7 @@ impl EventStream {
         Ok(Self { status, lines })
     }
 
-    /// The data of the next event, in JSON; `None` at the end. A connection that is reset has ended too.
+    /// The data of the next event, in JSON. `None` at the end, which may also be a reset of the connection.
     pub async fn next(&mut self) -> Option<String> {
         while let Ok(Some(line)) = self.lines.next_line().await {
             if let Some(data) = line.strip_prefix("data:") {

@@ -1,6 +1,6 @@
-//! A process with many clients of a library that others wrote. The test gives it orders as lines of JSON.
+//! A process with many clients of a third-party library. The test sends it commands as lines of JSON.
 //!
-//! This file only passes orders on, and writes what comes back into one [`Record`] for each client.
+//! This file only passes commands on, and writes the answers into one [`Record`] for each client.
 
 use std::{
     net::SocketAddr,
@@ -31,7 +31,7 @@ pub struct ForeignClients {
     _child: Child,
 }
 
-/// A library of clients.
+/// A third-party client library.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Library {
     /// The newest socket.io-client of npm.
@@ -43,7 +43,7 @@ pub enum Library {
 }
 
 impl Library {
-    /// How to start a process of this library's clients. Panics if the library is not installed.
+    /// The command that starts a process with this library's clients. Panics if the library is not installed.
     fn command(self) -> Command {
         match self {
             Self::Newest => Self::on_node("socket.io-client"),
@@ -92,8 +92,8 @@ impl ForeignClients {
         Self { whose, stdin, records, _child: child }
     }
 
-    /// Opens this many clients, which reconnect by themselves, and returns their records. The number of a client is its place
-    /// among all clients of the process.
+    /// Opens this many clients, which reconnect by themselves, and returns their records. The number of a client is its
+    /// place among all clients of the process.
     pub async fn open(
         &mut self,
         clients: usize,
@@ -104,8 +104,8 @@ impl ForeignClients {
         self.open_with(clients, &url, transport, &json!({})).await
     }
 
-    /// The same for whatever is at a URL, with more in the order: `options` for the library, and `strict` if no attempt to
-    /// connect may fail.
+    /// The same as [`ForeignClients::open`] for any URL. The command may also contain `options` for the library, and
+    /// `strict` if no attempt to connect may fail.
     pub async fn open_with(
         &mut self,
         clients: usize,

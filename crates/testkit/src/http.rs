@@ -1,4 +1,4 @@
-//! A small HTTP/1.1 client: one connection for each request, and the whole body in memory.
+//! A small HTTP/1.1 client: one connection for every request, and the whole body in memory.
 //!
 //! It knows nothing of Socket.IO, never retries, and follows no redirects.
 
@@ -16,16 +16,16 @@ pub struct Answer {
     pub status: u16,
     /// All headers.
     pub headers: HeaderMap,
-    /// The body. What is not UTF-8 in it is replaced.
+    /// The body. Bytes that are not UTF-8 are replaced.
     pub body: String,
 }
 
-/// Fetches a path.
+/// Requests a path with GET.
 pub async fn get(server: SocketAddr, path: &str) -> Result<Answer, String> {
     get_with(server, path, &[]).await
 }
 
-/// Fetches a path, and sends these headers.
+/// Requests a path with GET and these headers.
 pub async fn get_with(
     server: SocketAddr,
     path: &str,
@@ -65,7 +65,8 @@ async fn send(
             .method(&method)
             .uri(path)
             .header(header::HOST, server.to_string())
-            // Without this header the server would take the end of the connection for the end of a polling client.
+            // Without this header, the server would interpret the end of the connection as the end of a polling
+            // client.
             .header(header::CONNECTION, "close")
             .header(header::CONTENT_TYPE, "text/plain;charset=UTF-8")
             .body(Full::new(Bytes::from(body)))?;

@@ -1,4 +1,4 @@
-//! One process of the program under test: a test starts it, asks it, sends it signals and waits for its end.
+//! One process of the program under test. A test starts it, sends it requests and signals, and waits for its end.
 //!
 //! Its output goes to files, so that no full pipe can block it. It is shown only if the test fails.
 
@@ -21,9 +21,9 @@ use crate::{http, program, waiting::eventually};
 #[derive(Debug)]
 pub struct Instance {
     process: Process,
-    /// Where clients connect.
+    /// The address for clients.
     pub public: SocketAddr,
-    /// Where operators find readiness and metrics.
+    /// The address for operators, with readiness and metrics.
     pub admin: SocketAddr,
 }
 
@@ -34,25 +34,25 @@ pub struct Process {
     output: TempDir,
 }
 
-/// The parts of the answer of `/api/count` that tests look at.
+/// The parts of the answer of `/api/count` that tests use.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
 pub struct Shown {
-    /// The number that users see.
+    /// The displayed number of users.
     pub count: u64,
     /// False while it is an estimate.
     pub exact: bool,
 }
 
-/// Where a process writes to. `None` stands for a file.
+/// The targets of a process's output. `None` means a file.
 #[derive(Debug, Default)]
 pub struct Output {
-    /// Takes the place of the file for stdout.
+    /// Replaces the file for stdout.
     pub stdout: Option<Stdio>,
-    /// Takes the place of the file for stderr.
+    /// Replaces the file for stderr.
     pub stderr: Option<Stdio>,
 }
 
-/// The name and the value of a variable of the environment.
+/// The name and the value of an environment variable.
 pub type Setting<'a> = (&'a str, &'a str);
 
 impl Instance {
@@ -73,8 +73,8 @@ impl Instance {
         Self { process, public, admin }
     }
 
-    /// Starts an instance at these addresses with this stdout and stderr, which need not be writable, and waits until it is
-    /// ready.
+    /// Starts an instance at these addresses with this stdout and stderr, which may be unwritable, and waits until it
+    /// is ready.
     pub async fn start_writing_to(
         output: Output,
         [public, admin]: [SocketAddr; 2],
@@ -96,8 +96,8 @@ impl Instance {
         Self::start_after(&format!("ulimit -n {open_files}"), settings).await
     }
 
-    /// The same as [`Instance::start`], in the process of a shell that has run `preparation`. Limits that the shell has set for
-    /// itself hold for the instance.
+    /// The same as [`Instance::start`], in the process of a shell that has run `preparation`. The limits of the shell
+    /// apply to the instance.
     pub async fn start_after(preparation: &str, settings: &[Setting<'_>]) -> Self {
         let prepared = format!("{preparation} && exec \"$0\"");
         let mut command = Command::new("/bin/sh");
@@ -142,7 +142,7 @@ impl Instance {
     }
 }
 
-/// Settings that let the system choose the ports, so that tests never want the same one.
+/// Settings with which the system chooses the ports, so that tests never use the same one.
 pub const FREE_PORTS: [Setting<'static>; 2] =
     [("HEADCOUNT_LISTEN", "127.0.0.1:0"), ("HEADCOUNT_ADMIN_LISTEN", "127.0.0.1:0")];
 
@@ -165,12 +165,12 @@ fn addresses_in(line: &str) -> Option<(SocketAddr, SocketAddr)> {
 }
 
 impl Process {
-    /// Starts the program with these arguments. Its environment holds these settings and nothing else.
+    /// Starts the program with these arguments. Its environment contains only these settings.
     pub fn spawn(arguments: &[&str], settings: &[Setting<'_>]) -> Self {
         Self::spawned_by(Command::new(program::path()).args(arguments), settings)
     }
 
-    /// The same as [`Process::spawn`], with another stdout or stderr. What goes there cannot be asked for.
+    /// The same as [`Process::spawn`], with another stdout or stderr, whose text is not available later.
     pub fn spawn_writing_to(output: Output, arguments: &[&str], settings: &[Setting<'_>]) -> Self {
         Self::spawned(Command::new(program::path()).args(arguments), output, settings)
     }

@@ -1,15 +1,15 @@
-//! What the tests that start real processes share: servers to start, clients to connect, and ways to look and to wait.
+//! Shared parts of the tests that start real processes: servers, clients, and ways to observe and to wait.
 //!
-//! It knows the product as a user or an operator does: by its program, its addresses, its documented names in Redis and the
-//! wire. It never uses the product's library.
+//! It knows the product as a user or an operator does: its program, its addresses, its documented names in Redis and its
+//! protocol. It never uses the product's library.
 //!
 //! - Processes: [`redis_server`], [`sentinel`] and [`sentinel_set`], [`instance`], and a whole [`cluster`] of them on a
 //!   [`machine`] that tests share; [`program`] and [`repository`] say where files are.
 //! - Between clients and instances: [`balancer`].
-//! - Clients: [`client`] keeps to the protocol and [`record`]s what it sees, [`foreign`] ones are real clients that others
-//!   wrote, [`raw`] keeps to no protocol, [`http`] asks single questions,
-//!   [`event_stream`] reads the public one, and [`redis_client`] asks Redis.
-//! - Waiting for something to become true: [`waiting`].
+//! - Clients: [`client`] follows the protocol and [`record`]s what it sees, [`foreign`] runs third-party clients,
+//!   [`raw`] follows no protocol, [`http`] sends single requests, [`event_stream`] reads the public stream, and
+//!   [`redis_client`] asks Redis.
+//! - Waiting for a condition: [`waiting`].
 
 #![allow(
     clippy::print_stdout,

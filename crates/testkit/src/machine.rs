@@ -1,6 +1,6 @@
-//! Who may use the machine: most tests share it, and a test that loads it fully has it alone.
+//! Access to the machine: most tests share it, and a test that loads it fully runs alone.
 //!
-//! Without this, a bound on time would measure the tests that run at the same moment.
+//! Otherwise a time limit would also measure the tests that run at the same moment.
 
 use tokio::sync::{RwLock, RwLockReadGuard, RwLockWriteGuard};
 
@@ -9,12 +9,12 @@ use tokio::sync::{RwLock, RwLockReadGuard, RwLockWriteGuard};
 pub enum Machine {
     /// Other tests run at the same time.
     Shared {
-        /// Held until the test ends.
+        /// Kept until the test ends.
         _guard: RwLockReadGuard<'static, ()>,
     },
     /// No other test of this program runs.
     Alone {
-        /// Held until the test ends.
+        /// Kept until the test ends.
         _guard: RwLockWriteGuard<'static, ()>,
     },
 }

@@ -1,8 +1,9 @@
-//! How many files a test program may have open.
+//! The number of files that a test program may open.
 
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 
-/// Raises the limit as far as it goes: hundreds of clients need more files than the soft limit of many systems allows.
+/// Raises the limit as far as possible. Hundreds of clients need more files than the soft limit of many systems
+/// allows.
 pub fn raise_limit() {
     let limit = getrlimit(Resource::Nofile);
     let raised = Rlimit { current: limit.maximum, ..limit };

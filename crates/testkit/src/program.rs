@@ -1,8 +1,8 @@
-//! Where the program under test is (what cargo built for these tests, or another build of it), and cargo itself, for tests
-//! that build another program.
+//! The path of the program under test (built by cargo for these tests, or another build), and cargo for tests that
+//! build another program.
 //!
-//! Only the package that owns a program is told its path when it is compiled, and that is not this crate. So it is looked
-//! for while the test runs.
+//! At compile time, cargo gives the path of a program only to the package of that program, which is not this crate. So
+//! the tests look for it while they run.
 
 use std::{
     env,
@@ -10,27 +10,27 @@ use std::{
     process::Command,
 };
 
-/// Names another build of the program.
+/// The variable with the path of another build of the program.
 const OTHER_BUILD: &str = "HEADCOUNT_BIN";
-/// Where cargo has built the program; cargo itself says so to the tests that it runs.
+/// The variable in which cargo passes the path of the built program to the tests that it runs.
 const BUILT_BY_CARGO: &str = "CARGO_BIN_EXE_headcount";
 
-/// The path of the program under test. Panics if it is not there.
+/// The path of the program under test. Panics if the file does not exist.
 pub fn path() -> PathBuf {
     let named = [OTHER_BUILD, BUILT_BY_CARGO].into_iter().find_map(env::var_os).map(PathBuf::from);
     existing(named.unwrap_or_else(|| folder().join("headcount")))
 }
 
-/// The folder with the programs of the profile that these tests are built in, such as `target/debug`.
+/// The folder with the programs of the tests' profile, such as `target/debug`.
 pub fn folder() -> PathBuf {
     let test = env::current_exe().expect("a test knows its own path");
     folder_for(&test).to_owned()
 }
 
-/// Cargo, to build another program in the folders of these tests.
+/// Cargo, which builds another program in the target folder of these tests.
 ///
-/// It must not see what the cargo that runs these tests told them of their package: some dependencies depend on it, and
-/// would be built once more, here and again for the next tests.
+/// It must not get the variables that the outer cargo set for the package of these tests. Some dependencies depend on
+/// them, and would be built again, here and for the next tests.
 pub fn cargo() -> Command {
     let mut cargo = Command::new(env!("CARGO"));
     let about_the_test =
@@ -62,14 +62,15 @@ fn existing(program: PathBuf) -> PathBuf {
 mod tests {
     use super::*;
 
-    /// Goal: a test that is started without cargo finds the program. Method: the path of a test, as cargo makes them.
+    /// Goal: a test that is started without cargo finds the program. Method: the path of a test in the form that cargo
+    /// uses.
     #[test]
     fn the_program_lies_above_the_tests() {
         let test = Path::new("/project/target/debug/deps/cluster-12b8c7fb1121efe3");
         assert_eq!(folder_for(test), Path::new("/project/target/debug"));
     }
 
-    /// Goal: whoever has no program is told what to do. Method: look for one that does not exist.
+    /// Goal: a missing program gives a message that says what to do. Method: look for a program that does not exist.
     #[test]
     #[should_panic(expected = "run `cargo build` first, or name a program in HEADCOUNT_BIN")]
     fn a_missing_program_is_named() {

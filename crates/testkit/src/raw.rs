@@ -1,5 +1,5 @@
-//! The connection of an attacker: bytes out, bytes in, and when it ended. It keeps to no protocol, so a test can send what no
-//! client would.
+//! The connection of an attacker: it sends bytes, receives bytes, and reports its end. It follows no protocol, so a
+//! test can send what no client would.
 
 pub mod answer;
 pub mod frames;
@@ -56,14 +56,14 @@ impl Raw {
         raw
     }
 
-    /// Opens a websocket and asks for the namespace. It has read only the answer to its request.
+    /// Opens a websocket and joins the namespace. It has read only the answer to its request.
     pub async fn joined(server: SocketAddr) -> Self {
         let mut raw = Self::websocket(server, None).await;
         raw.send(&text("40")).await.expect("a new websocket takes a frame");
         raw
     }
 
-    /// Opens a websocket that is in the namespace, in this way.
+    /// Opens a websocket in this way, and joins the namespace.
     pub async fn alive_by(way: Way, server: SocketAddr) -> Self {
         match way {
             Way::Directly => Self::alive(server).await,
@@ -85,7 +85,7 @@ impl Raw {
         raw
     }
 
-    /// Opens a websocket and waits until it is in the namespace.
+    /// Opens a websocket, and waits until it has joined the namespace.
     pub async fn alive(server: SocketAddr) -> Self {
         const WELCOME: &[u8] = b"40{\"sid\"";
         let mut raw = Self::joined(server).await;
@@ -114,14 +114,14 @@ impl Raw {
         sent.unwrap_or_else(|_| Err(io::ErrorKind::TimedOut.into()))
     }
 
-    /// Sends these bytes again and again until the server ends the connection. What it answers is thrown away.
+    /// Sends these bytes repeatedly until the server ends the connection. Its answers are discarded.
     pub async fn flood(self, bytes: &[u8]) {
         let (mut reader, mut writer) = self.stream.into_split();
         let writing = async { while writer.write_all(bytes).await.is_ok() {} };
         let mut chunk = [0; 4096];
         let reading = async { while matches!(reader.read(&mut chunk).await, Ok(1..)) {} };
-        // Reading may see the end long before writing does: if the end arrives while the send buffer is full, the kernel may
-        // take a minute to find out that nobody reads.
+        // A read may notice the end long before a write does. If the connection ends while the send buffer is full, the
+        // kernel may take a minute to notice that nothing reads it.
         let flood = async {
             tokio::select! {
                 () = writing => {}
@@ -131,13 +131,13 @@ impl Raw {
         timeout(PATIENCE, flood).await.expect("the server ends a flood");
     }
 
-    /// Closes the sending half of the connection, and goes on reading.
+    /// Closes the sending half of the connection, and continues to read.
     pub async fn half_close(&mut self) {
-        // An error says that the server has closed it already, which is as good.
+        // An error means that the server has closed the connection already, which is fine.
         let _ = self.stream.shutdown().await;
     }
 
-    /// Makes the receive buffer small, so that little of what is not read fits into it.
+    /// Makes the receive buffer small, so that it holds few unread bytes.
     pub fn shrink_window(&self) {
         let shrunk = SockRef::from(&self.stream).set_recv_buffer_size(1024);
         shrunk.expect("the size of a buffer may be set");
@@ -149,8 +149,8 @@ impl Raw {
         reading.map_err(|_| String::from("no answer"))?
     }
 
-    /// Reads the head of the next HTTP answer and returns its status. This works for an event stream too, whose body does not
-    /// end.
+    /// Reads the head of the next HTTP answer and returns its status. This also works for an event stream, whose body
+    /// does not end.
     pub async fn head(&mut self) -> Result<u16, String> {
         let reading = timeout(PATIENCE, self.read_head()).await;
         reading.map_err(|_| String::from("no answer"))?.map(|(status, _)| status)
@@ -223,7 +223,7 @@ impl Raw {
         }
     }
 
-    /// Reads the next text on a websocket. `None` if something else comes.
+    /// Reads the next text on a websocket. `None` if something else arrives.
     pub async fn text(&mut self) -> Option<String> {
         match timeout(PATIENCE, self.read_frame()).await {
             Ok(Ok((TEXT, payload))) => String::from_utf8(payload).ok(),
@@ -279,29 +279,29 @@ impl Raw {
     }
 }
 
-/// How a session comes to have a websocket.
+/// How a session gets its websocket.
 #[derive(Clone, Copy, Debug)]
 pub enum Way {
-    /// The session begins with it.
+    /// The session begins with a websocket.
     Directly,
     /// The session began with polling.
     Upgraded,
 }
 
 impl Way {
-    /// Each of them once.
+    /// Both ways.
     pub const BOTH: [Self; 2] = [Self::Directly, Self::Upgraded];
 }
 
-/// Sends a request on a connection of its own, with these headers; each of them ends with a line break.
+/// Sends a request on a new connection, with these headers. Each header ends with a line break.
 pub async fn ask(server: SocketAddr, method: &str, path: &str, headers: &str) -> Answer {
-    // Without this header the server would take the end of the connection for the end of a polling client.
+    // Without this header, the server would interpret the end of the connection as the end of a polling client.
     let close = if headers.contains("connection: ") { "" } else { "connection: close\r\n" };
     let request = format!("{method} {path} HTTP/1.1\r\nhost: {server}\r\n{close}{headers}\r\n");
     Raw::saying(server, request).await.answer().await.expect("an answer")
 }
 
-/// The request that asks for a websocket, for a new session or for the one with this id.
+/// The request for a websocket, for a new session or for the one with this id.
 pub fn upgrade(server: SocketAddr, session: Option<&str>) -> String {
     let session = session.map(|session| format!("&sid={session}")).unwrap_or_default();
     format!(
@@ -311,13 +311,13 @@ pub fn upgrade(server: SocketAddr, session: Option<&str>) -> String {
     )
 }
 
-/// Opens a session by polling, without asking for the namespace. Returns the path of its requests.
+/// Opens a session by polling, without joining the namespace. Returns the path of its requests.
 pub async fn polling_session(server: SocketAddr) -> String {
     let answer = ask(server, "GET", POLLING, "").await;
     format!("{POLLING}&sid={}", session_in(&answer.body))
 }
 
-/// Opens a session by polling and asks for the namespace. Returns the path of its requests.
+/// Opens a session by polling and sends the join of the namespace. Returns the path of its requests.
 pub async fn polling_joined(server: SocketAddr) -> String {
     let path = polling_session(server).await;
     let answer = Raw::saying(server, post(server, &path, "40")).await.answer().await;
@@ -332,8 +332,8 @@ pub async fn polling_counted(server: SocketAddr) -> String {
     path
 }
 
-/// Opens a session by polling, waits until it is in the namespace and answers its first ping. Returns the path of its
-/// requests.
+/// Opens a session by polling, waits until it has joined the namespace, and answers its first ping. Returns the path of
+/// its requests.
 pub async fn polling_alive(server: SocketAddr) -> String {
     let path = polling_joined(server).await;
     let (mut pinged, mut welcomed) = (false, false);
@@ -359,17 +359,17 @@ pub fn post(server: SocketAddr, path: &str, body: &str) -> String {
     format!("POST {path} HTTP/1.1\r\nhost: {server}\r\ncontent-length: {length}\r\n\r\n{body}")
 }
 
-/// Polls on a connection of its own. Returns the answer.
+/// Polls on a new connection. Returns the answer.
 pub async fn poll(server: SocketAddr, path: &str) -> Answer {
     ask(server, "GET", path, "").await
 }
 
-/// Posts this body on a connection of its own. Returns the answer.
+/// Posts this body on a new connection. Returns the answer.
 pub async fn say(server: SocketAddr, path: &str, body: &str) -> Answer {
     Raw::saying(server, post(server, path, body)).await.answer().await.expect("an answer")
 }
 
-/// A request that posts these pieces, each of them as a chunk.
+/// A request that posts these pieces, each as a chunk.
 pub fn post_in_chunks<'a>(
     server: SocketAddr,
     path: &str,

@@ -1,7 +1,7 @@
-//! What one client saw: events in order, each with its time, and the questions that tests ask about them.
+//! The history of one client: events in order, each with its time, and the questions that tests ask about them.
 //!
-//! Clients of every kind append to it, and tests read it. Nothing is judged but that no count may come before the namespace
-//! is joined.
+//! Clients of every kind append to it, and tests read it. It judges only one thing: no count may come before the
+//! namespace is joined.
 
 use std::{
     sync::{Arc, Mutex, MutexGuard},
@@ -15,10 +15,10 @@ pub struct Record {
     entries: Arc<Mutex<Vec<Entry>>>,
 }
 
-/// Something a client saw, and when.
+/// Something that a client saw, and when.
 #[derive(Clone, Debug)]
 pub struct Entry {
-    /// When this process learnt of it.
+    /// When this process received it.
     pub at: Instant,
     /// What it was.
     pub event: Event,
@@ -29,37 +29,37 @@ pub struct Entry {
 pub enum Event {
     /// The namespace was acknowledged.
     Connected,
-    /// The session went on from polling to websocket.
+    /// The session upgraded from polling to a websocket.
     Upgraded,
     /// The event `user count` with this number.
     Count(u64),
-    /// The connection ended, and why.
+    /// The connection ended for this reason.
     Disconnected(String),
-    /// The server sent something that the contract does not allow.
+    /// The server sent something outside the contract.
     Violation(String),
 }
 
-/// A moment in a history, to ask what came after it.
+/// A position in a history, to ask what came after it.
 #[derive(Clone, Copy, Debug)]
 pub struct Mark(usize);
 
 impl Record {
-    /// An empty history of the client that messages call `name`.
+    /// An empty history of a client. `name` is used in messages.
     pub fn new(name: impl Into<Arc<str>>) -> Self {
         Self { name: name.into(), entries: Arc::default() }
     }
 
-    /// Whose history this is.
+    /// The name of the client.
     pub fn name(&self) -> &str {
         &self.name
     }
 
-    /// Appends what was just seen. A count before the acknowledgement of the namespace is a violation.
+    /// Appends an event that happened now. A count before the acknowledgement of the namespace is a violation.
     pub fn push(&self, event: Event) {
         self.push_at(event, Instant::now());
     }
 
-    /// The same as [`Record::push`], for what was seen at this time.
+    /// The same as [`Record::push`], for an event at this time.
     pub fn push_at(&self, event: Event, at: Instant) {
         let early = matches!(event, Event::Count(_)) && !self.is_connected();
         let mut entries = self.lock();
@@ -75,7 +75,7 @@ impl Record {
         self.lock().clone()
     }
 
-    /// The number that the client shows now: the last count of its present connection.
+    /// The number that the client shows now: the last count of its current connection.
     pub fn shows(&self) -> Option<u64> {
         for entry in self.lock().iter().rev() {
             match entry.event {
@@ -109,12 +109,12 @@ impl Record {
         Some(since)
     }
 
-    /// How many events are `wanted`.
+    /// How many events meet the condition `wanted`.
     pub fn times(&self, wanted: fn(&Event) -> bool) -> usize {
         self.lock().iter().filter(|entry| wanted(&entry.event)).count()
     }
 
-    /// The present end of the history.
+    /// The current end of the history.
     pub fn mark(&self) -> Mark {
         Mark(self.lock().len())
     }
@@ -146,7 +146,7 @@ impl Event {
         *self == Self::Connected
     }
 
-    /// Whether the session went on to a websocket; for [`Record::times`].
+    /// Whether the session upgraded to a websocket; for [`Record::times`].
     pub fn is_upgraded(&self) -> bool {
         *self == Self::Upgraded
     }

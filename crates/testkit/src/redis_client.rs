@@ -1,5 +1,5 @@
-//! Another program that uses the cluster's Redis: it reads the public key, the live instances and the channel. All it knows
-//! is their documented names.
+//! A client of the cluster's Redis that knows only the documented names, as other programs do. It reads the public key,
+//! the live instances and the channel.
 
 use std::{
     collections::HashMap,
@@ -13,18 +13,19 @@ use futures_util::StreamExt;
 use serde::Deserialize;
 use tokio::task::JoinHandle;
 
-/// The key that holds the count.
+/// The key with the count.
 pub const KEY: &str = "currentUsers";
 /// The hash of live instances and their counts.
 pub const CONNECTIONS: &str = "{currentUsers}:connections";
 /// The channel on which counts are published.
 pub const CHANNEL: &str = "user count";
 
-/// A program that knows where Redis is. It makes a connection for each question, since Redis may have been restarted.
+/// A client that knows the address of Redis. It opens a new connection for every question, because Redis may have been
+/// restarted.
 #[derive(Clone, Debug)]
 pub struct RedisClient(Client);
 
-/// What one message on the channel says.
+/// The content of one message on the channel.
 #[derive(Clone, Copy, Debug, Deserialize)]
 pub struct Announced {
     /// Users in the cluster.
@@ -46,7 +47,7 @@ impl RedisClient {
         Self(Client::open(url).expect("the address of Redis is right"))
     }
 
-    /// The value of `currentUsers`. If the key is missing, it is 0.
+    /// The value of `currentUsers`. A missing key means 0.
     pub async fn users(&self) -> Result<u64, String> {
         let mut redis = self.connection().await?;
         let users: Result<Option<u64>, RedisError> = redis.get(KEY).await;
@@ -59,7 +60,7 @@ impl RedisClient {
         redis.hgetall(CONNECTIONS).await.map_err(|error| error.to_string())
     }
 
-    /// Sends any command, as an operator does by hand, and waits for the answer without a limit.
+    /// Sends any command, as an operator does by hand, and waits for the answer without a time limit.
     pub async fn send(&self, words: &[&str]) -> Result<Value, String> {
         let patient = AsyncConnectionConfig::new().set_response_timeout(None);
         let connection = self.0.get_multiplexed_async_connection_with_config(&patient).await;

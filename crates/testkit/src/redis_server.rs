@@ -1,5 +1,5 @@
-//! A real `redis-server` for a test, on a port and in a directory of its own. It ends with the test, whether that passes or
-//! panics. Its log is shown only if the test panics.
+//! A real `redis-server` for a test, on a free port and in a separate directory. It ends with the test, whether the
+//! test passes or panics. Its log is shown only if the test panics.
 
 use std::{
     ffi::OsString,
@@ -13,10 +13,10 @@ use std::{
 use deadpool_redis::redis::{self, Connection};
 use tempfile::TempDir;
 
-/// How long a server may take to start on a busy machine. Usually it starts at once.
+/// How long a server may take to start on a busy machine. Normally it starts at once.
 const START_WITHIN: Duration = Duration::from_secs(20);
 
-/// How often to try another port: somebody else may take a port after it was found free and before the server binds it.
+/// How many ports are tried: another process may take a free port before the server binds it.
 const START_ATTEMPTS: usize = 5;
 /// How long a connection may take to be made.
 const CONNECTED_WITHIN: Duration = Duration::from_secs(5);
@@ -31,8 +31,8 @@ pub struct RedisServer {
 }
 
 impl RedisServer {
-    /// Starts a server without persistence on a free port of localhost. These arguments come last on its command line, and so
-    /// they override the others.
+    /// Starts a server without persistence on a free port of localhost. These arguments come last on its command line,
+    /// so they override the others.
     pub fn start(arguments: &[&str]) -> Self {
         let arguments: Vec<_> = arguments.iter().map(|&argument| argument.to_owned()).collect();
         for _ in 0..START_ATTEMPTS {
@@ -47,7 +47,7 @@ impl RedisServer {
         panic!("redis-server does not start");
     }
 
-    /// Where it listens, on localhost.
+    /// The port on localhost.
     pub fn port(&self) -> u16 {
         self.port
     }
@@ -57,7 +57,7 @@ impl RedisServer {
         format!("redis://127.0.0.1:{}", self.port)
     }
 
-    /// The working directory of the server, which holds its data and its log.
+    /// The working directory of the server, with its data and its log.
     pub fn directory(&self) -> &Path {
         self.directory.path()
     }
@@ -69,7 +69,7 @@ impl RedisServer {
 
     /// Kills the process, as a crash would.
     pub fn kill_9(&mut self) {
-        // Errors say that it is gone already.
+        // An error means that the process has ended already.
         let _ = self.child.kill();
         let _ = self.child.wait();
     }
@@ -81,12 +81,12 @@ impl RedisServer {
         assert!(self.wait_until_ready(), "redis-server does not start again");
     }
 
-    /// Stops the process with SIGSTOP: its connections stay open, and nothing is answered.
+    /// Stops the process with SIGSTOP: its connections stay open, and it answers nothing.
     pub fn stop(&self) {
         self.signal("-STOP");
     }
 
-    /// Lets a stopped process go on with SIGCONT.
+    /// Continues a stopped process with SIGCONT.
     pub fn cont(&self) {
         self.signal("-CONT");
     }
@@ -96,7 +96,7 @@ impl RedisServer {
         assert!(status.is_ok_and(|status| status.success()), "failed to send {signal}");
     }
 
-    /// Waits for a `PONG` from this very process; false if it ended instead.
+    /// Waits for a `PONG` from this process. Returns false if the process ended instead.
     fn wait_until_ready(&mut self) -> bool {
         let deadline = Instant::now() + START_WITHIN;
         while self.child.try_wait().expect("the state of redis-server").is_none() {
@@ -113,7 +113,7 @@ impl RedisServer {
         let Ok(mut connection) = connect(&self.url(), CONNECTED_WITHIN) else {
             return false;
         };
-        // A server that wants credentials is as ready as one that does not.
+        // A server that requires credentials is ready too.
         match redis::cmd("INFO").query::<String>(&mut connection) {
             Ok(info) => {
                 let this_process = format!("process_id:{}\r\n", self.child.id());
@@ -137,8 +137,8 @@ impl Drop for RedisServer {
     }
 }
 
-/// Opens a blocking connection. It tries again when a signal arrives meanwhile, such as the one for the end of a child: the
-/// kernel does not resume a read that has a timeout.
+/// Opens a blocking connection. It tries again when a signal interrupts it, such as the one for the end of a child
+/// process. The kernel does not resume a read with a timeout.
 pub fn connect(url: &str, within: Duration) -> redis::RedisResult<Connection> {
     const EINTR: &str = "(os error 4)";
     let client = redis::Client::open(url)?;
@@ -163,18 +163,18 @@ fn spawn(port: u16, arguments: &[String], directory: &Path) -> Child {
         .expect("redis-server is installed")
 }
 
-/// The program that the tests start: the Redis that is installed, or another server with the same protocol.
+/// The program that the tests start: the installed Redis, or another server with the same protocol.
 pub fn program() -> OsString {
     std::env::var_os("HEADCOUNT_REDIS_SERVER").unwrap_or_else(|| "redis-server".into())
 }
 
-/// A port of localhost that nobody listens on. No port is handed out twice, and all of them lie below those that the system
-/// takes for outgoing connections. So the port stays free until its server binds it, unless another program wants it.
+/// A free port of localhost. No port is returned twice, and all are below those that the system uses for outgoing
+/// connections. So the port stays free until its server binds it, unless another program uses it.
 pub fn free_port() -> u16 {
     const FIRST: u32 = 10_000;
     const PORTS: u32 = 22_000;
     static TAKEN: AtomicU32 = AtomicU32::new(0);
-    // Programs that run at the same time begin at different ports.
+    // Programs that run at the same time start with different ports.
     let start = std::process::id().wrapping_mul(997);
     for _ in 0..PORTS {
         let next = start.wrapping_add(TAKEN.fetch_add(1, Ordering::Relaxed));

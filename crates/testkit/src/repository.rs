@@ -1,8 +1,8 @@
-//! Where files of the repository are that tests start or read, and that they are installed.
+//! Paths of files in the repository that tests start or read, with a check that they are installed.
 
 use std::path::{Path, PathBuf};
 
-/// The top of the repository.
+/// The root folder of the repository.
 pub fn root() -> &'static Path {
     let root = Path::new(env!("CARGO_MANIFEST_DIR")).ancestors().nth(2);
     root.expect("this crate lies two folders below it")
@@ -13,8 +13,8 @@ pub fn node_folder() -> PathBuf {
     installed("tests/cluster/node", "node_modules")
 }
 
-/// The folder of the scripts that run in Python, whose interpreter is `venv/bin/python` there. Panics if their packages are
-/// not installed.
+/// The folder of the scripts that run in Python. Their interpreter is `venv/bin/python` in that folder. Panics if their
+/// packages are not installed.
 pub fn python_folder() -> PathBuf {
     installed("tests/cluster/python", "venv")
 }

@@ -1,5 +1,5 @@
-//! One process of Redis Sentinel for a test, on a port and in a directory of its own. It ends with the test. Its log is shown
-//! only if the test panics.
+//! One process of Redis Sentinel for a test, on a separate port and in a separate directory. It ends with the test. Its
+//! log is shown only if the test panics.
 
 use std::{
     path::Path,
@@ -21,7 +21,7 @@ pub struct Sentinel {
 }
 
 impl Sentinel {
-    /// Starts a sentinel on this port with these lines of configuration, and does not wait until it answers.
+    /// Starts a sentinel on this port with these lines of configuration. Does not wait until it answers.
     pub fn start(port: u16, lines: &str) -> Self {
         Self::start_with(port, &format!("port {port}\n{lines}"))
     }
@@ -44,7 +44,7 @@ impl Sentinel {
         Self::start(free_port(), &names(name, server, epoch))
     }
 
-    /// Starts a sentinel of [`Sentinel::naming`] again on its port, so that it names another server.
+    /// Restarts a sentinel of [`Sentinel::naming`] on its port, so that it names another server.
     pub fn rename(&mut self, name: &str, server: u16, epoch: u64) {
         self.kill_9();
         let lines = format!("port {}\n{}", self.port, names(name, server, epoch));
@@ -52,7 +52,7 @@ impl Sentinel {
         self.restart();
     }
 
-    /// The port of localhost that it listens on.
+    /// The port on localhost.
     pub fn port(&self) -> u16 {
         self.port
     }
@@ -64,7 +64,7 @@ impl Sentinel {
 
     /// Kills the process, as a crash would.
     pub fn kill_9(&mut self) {
-        // Errors say that it is gone already.
+        // An error means that the process has ended already.
         let _ = self.child.kill();
         let _ = self.child.wait();
         self.runs = false;
@@ -77,7 +77,7 @@ impl Sentinel {
         self.runs = true;
     }
 
-    /// Stops the process with SIGSTOP: its connections stay open, and nothing is answered. It never goes on.
+    /// Stops the process with SIGSTOP: its connections stay open, and it answers nothing. It never continues.
     pub fn stop(&mut self) {
         self.runs = false;
         let status = Command::new("kill").args(["-STOP", &self.child.id().to_string()]).status();
@@ -99,7 +99,7 @@ impl Drop for Sentinel {
     }
 }
 
-/// Lines of configuration with a quorum that one sentinel cannot reach, so that it never orders a failover.
+/// Lines of configuration with a quorum that one sentinel cannot reach. So it never orders a failover.
 fn names(name: &str, server: u16, epoch: u64) -> String {
     format!("sentinel monitor {name} 127.0.0.1 {server} 9\nsentinel config-epoch {name} {epoch}\n")
 }
@@ -120,5 +120,5 @@ fn run(directory: &Path) -> Child {
         .expect("redis-server is installed")
 }
 
-/// The name of the configuration file. Sentinels write into it what they learn.
+/// The name of the configuration file. Sentinels write into it what they find out.
 const CONFIGURATION: &str = "sentinel.conf";

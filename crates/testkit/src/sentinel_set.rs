@@ -1,7 +1,7 @@
-//! A primary, two replicas and three sentinels for a test, on ports and in directories of their own. All of them end with the
-//! test. Their logs are shown only if the test panics.
+//! A primary, two replicas and three sentinels for a test, on separate ports and in separate directories. All of them
+//! end with the test. Their logs are shown only if the test panics.
 //!
-//! A server is known by its place in the set, since roles change. At the start the first server is the primary.
+//! A server is identified by its place in the set, because roles change. At the start the first server is the primary.
 
 use std::{
     collections::HashMap,
@@ -21,29 +21,29 @@ use crate::{
     sentinel::Sentinel,
 };
 
-/// The name that the sentinels know the primary by.
+/// The sentinels' name for the primary.
 pub const NAME: &str = "mymaster";
 
-/// How long a server must be silent until sentinels take it for down. It is short, since every test waits for it.
+/// Silence after which the sentinels consider a server down. It is short, because every test waits for it.
 pub const DOWN_AFTER: Duration = Duration::from_secs(1);
 
 const SERVERS: usize = 3;
 const SENTINELS: usize = 3;
 
-/// How many sentinels must agree.
+/// How many sentinels must agree on a failover.
 const QUORUM: usize = 2;
 
-/// How long the set may take until all members know each other, on a busy machine.
+/// How long it may take on a busy machine until all members know each other.
 const TOGETHER_WITHIN: Duration = Duration::from_secs(40);
 
-/// How long a server or a sentinel may take to answer a question. It is short, so that a stopped process does not hold up
-/// the test, which asks again.
+/// How long a server or a sentinel may take to answer. It is short, so that a stopped process does not delay the test,
+/// which asks again.
 const ANSWER_WITHIN: Duration = Duration::from_millis(300);
 
-/// The pause between two looks.
+/// The pause between two checks.
 const LOOK_GAP: Duration = Duration::from_millis(20);
 
-/// The passwords of the members. An empty one stands for none.
+/// The passwords of the members. An empty one means no password.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Passwords {
     /// The password of the servers.
@@ -52,8 +52,8 @@ pub struct Passwords {
     pub sentinels: &'static str,
 }
 
-/// Messages of the sentinels about new primaries, each with the time when it came. To ask the sentinels takes too long on a
-/// busy machine, and they may choose a third server soon after the second.
+/// Messages of the sentinels about new primaries, each with the time when it arrived. Asking the sentinels would take
+/// too long on a busy machine, and they may choose a third server soon after the second.
 #[derive(Debug)]
 pub struct Switches {
     named: Arc<Mutex<HashMap<u16, Instant>>>,
@@ -132,8 +132,8 @@ impl SentinelSet {
         connect(self.servers[place].port(), self.passwords.servers)
     }
 
-    /// The place of the primary: the server that the newest configuration of all sentinels names, if it says so itself. If no
-    /// sentinel runs, it is the last primary that was found. The error says why there is none.
+    /// The place of the primary: the server that the newest configuration of all sentinels names, if the server
+    /// confirms it. If no sentinel runs, it is the last primary that was found. The error says why there is none.
     pub fn primary(&self) -> Result<usize, String> {
         let running: Vec<&Sentinel> = self.sentinels.iter().filter(|each| each.runs()).collect();
         let named = running.iter().filter_map(|sentinel| self.named_by(sentinel)).max();
@@ -167,7 +167,7 @@ impl SentinelSet {
             std::thread::spawn(move || {
                 let mut messages = to.as_pubsub();
                 let _ = subscribed.send(messages.subscribe("+switch-master"));
-                // As in `mymaster 127.0.0.1 10000 127.0.0.1 10001`. It ends with the sentinel.
+                // For example `mymaster 127.0.0.1 10000 127.0.0.1 10001`. The loop ends with the sentinel.
                 while let Ok(message) = messages.get_message() {
                     let text: String = message.get_payload().expect("it is text");
                     let port = text.rsplit(' ').next().and_then(|port| port.parse().ok());
@@ -180,7 +180,7 @@ impl SentinelSet {
         Switches { named }
     }
 
-    /// Whether the server at this place is a replica that has caught up with its primary.
+    /// Checks whether the server at this place is a replica that has caught up with its primary.
     pub fn follows(&self, place: usize) -> Result<(), String> {
         let info = self.ask::<String>(place, &["INFO", "replication"])?;
         let follows = info.contains("role:slave") && info.contains("master_link_status:up");
@@ -200,22 +200,22 @@ impl SentinelSet {
         }
     }
 
-    /// Orders a failover, as an operator does who plans one.
+    /// Orders a failover, as an operator does for maintenance.
     pub fn order_failover(&self) {
         until("there is a replica to promote", || {
             match self.tell(&self.sentinels[0], &["SENTINEL", "FAILOVER", NAME]) {
-                // It was ordered, and the answer came too late.
+                // The failover was ordered, and the answer to an earlier attempt came too late.
                 Err(error) if error.contains("INPROG") => Ok(()),
                 told => told,
             }
         });
     }
 
-    /// Cuts all replicas off from this primary, so that they miss what it writes from now on. Sentinels still promote such a
-    /// replica if the failover comes within ten times [`DOWN_AFTER`].
+    /// Cuts all replicas off from this primary, so that they miss what it writes from now on. Sentinels still promote
+    /// such a replica if the failover begins within ten times [`DOWN_AFTER`].
     pub fn hold_replicas_back(&self, primary: usize) {
         for replica in (0..SERVERS).filter(|&place| place != primary) {
-            // The primary does not know this user, and so it refuses the replica.
+            // The primary does not know this user, so it refuses the replica.
             let stranger = ["CONFIG", "SET", "masteruser", "stranger", "masterauth", "wrong"];
             until("a replica takes settings", || self.ask(replica, &stranger));
         }
@@ -239,12 +239,12 @@ impl SentinelSet {
         self.sentinels[index].restart();
     }
 
-    /// Stops a sentinel with SIGSTOP: its connections stay open, and nothing is answered. It never goes on.
+    /// Stops a sentinel with SIGSTOP: its connections stay open, and it answers nothing. It never continues.
     pub fn stop_sentinel(&mut self, index: usize) {
         self.sentinels[index].stop();
     }
 
-    /// The role of the server at this place in its own words: `master` or `slave`.
+    /// The role of the server at this place, as the server calls it: `master` or `slave`.
     pub fn role(&self, place: usize) -> Result<String, String> {
         let role = self.ask::<Vec<redis::Value>>(place, &["ROLE"])?;
         let word = role.into_iter().next().ok_or("an empty role")?;
@@ -270,7 +270,7 @@ impl SentinelSet {
         Some((state.get("config-epoch")?.parse().ok()?, port))
     }
 
-    /// Whether every sentinel sees all others, and replicas that could be promoted.
+    /// Checks whether every sentinel sees all others, and replicas that could be promoted.
     fn is_together(&self) -> Result<(), String> {
         for sentinel in &self.sentinels {
             let mut connection = self
@@ -296,7 +296,7 @@ impl SentinelSet {
     }
 }
 
-/// The ports of all members. Sentinels are told them, which is quicker than to let them find out.
+/// The ports of all members. Sentinels get them in their configuration, which is faster than finding them out.
 struct Wiring {
     primary: u16,
     replicas: Vec<u16>,
@@ -337,7 +337,7 @@ impl Wiring {
     }
 }
 
-/// The id of the sentinel on this port: 40 digits, as sentinels want them.
+/// The id of the sentinel on this port: 40 digits, as sentinels require.
 fn id_of(port: u16) -> String {
     format!("{port:040x}")
 }

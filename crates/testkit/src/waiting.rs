@@ -1,23 +1,23 @@
-//! Waiting for something to become true: a test looks again and again until a deadline, and the message of a failure holds
-//! what was seen last.
+//! Waits for a condition: a test checks repeatedly until a deadline, and the message of a failure contains the last
+//! observation.
 //!
-//! No test waits for a fixed time. Where a length of time is the point of a test, it is measured.
+//! No test waits for a fixed time. Where a duration is the point of a test, it is measured.
 
 use std::time::{Duration, Instant};
 
 use tokio::time::sleep;
 
-/// How long anything may take on a busy machine before a test gives up. A bound that the product promises is asserted by
-/// itself, on the time that [`eventually`] returns.
+/// How long anything may take on a busy machine before a test gives up. A time limit that the product promises is
+/// asserted separately, on the time that [`eventually`] returns.
 pub const PATIENCE: Duration = Duration::from_secs(40);
 
-/// The pause between two looks. It is short against every bound that is measured.
+/// The pause between two checks. It is short compared with every time that is measured.
 const LOOK_GAP: Duration = Duration::from_millis(10);
 
-/// Calls `look` until it returns `Ok`, and returns that value with the time that the wait took. An error of `look` says what
-/// it saw instead.
+/// Calls `look` until it returns `Ok`, and returns that value with the time that the wait took. An error of `look` says
+/// what it saw instead.
 ///
-/// Panics after `within`. The message says `what` was awaited and what was seen last.
+/// Panics after `within`. The message contains `what` was awaited and what was seen last.
 pub async fn eventually_within<T>(
     within: Duration,
     what: &str,

@@ -1,5 +1,5 @@
-//! Tests of sessions against servers that follow a script: what is asked, in which order, and that nothing is lost when
-//! whoever waits for the next event stops waiting.
+//! Tests of sessions with servers that follow a script. They check the requests and their order, and that no event is
+//! lost when the caller stops waiting for it.
 
 use std::time::Duration;
 
@@ -37,7 +37,7 @@ impl Server {
     }
 }
 
-/// Reads one request, and checks that it holds these words.
+/// Reads one request, and checks that it contains these words.
 async fn request(stream: &mut TcpStream, words: &[&str]) {
     let mut request = String::new();
     let is_whole = |request: &str| match request.split_once("\r\n\r\n") {
@@ -58,7 +58,7 @@ async fn request(stream: &mut TcpStream, words: &[&str]) {
 async fn respond(stream: &mut TcpStream, headers: &str, body: &str) {
     let length = body.len();
     let head = format!("HTTP/1.1 200 OK\r\nContent-Length: {length}\r\n{headers}\r\n");
-    // In two pieces, so that a client that stops waiting has a part of it.
+    // In two pieces, so that a client that stops waiting has received a part of it.
     stream.write_all(head.as_bytes()).await.unwrap();
     yield_now().await;
     stream.write_all(body.as_bytes()).await.unwrap();
@@ -80,7 +80,8 @@ async fn send_frame(stream: &mut TcpStream, text: &str) {
     stream.write_all(&[&[0x81, length], text.as_bytes()].concat()).await.unwrap();
 }
 
-/// What both sides come to. A side that waits for what the other never sends fails the test.
+/// Runs both sides, and returns their results. A side that waits for something that the other never sends fails the
+/// test.
 async fn both<A, B>(visit: impl Future<Output = A>, serve: impl Future<Output = B>) -> (A, B) {
     let both = async { tokio::join!(visit, serve) };
     timeout(PATIENCE, both).await.expect("both sides come to an end")
@@ -91,7 +92,7 @@ async fn both<A, B>(visit: impl Future<Output = A>, serve: impl Future<Output = 
 enum Waiting {
     /// Until it comes.
     Patiently,
-    /// By looking once, again and again: each look is dropped if nothing has come.
+    /// Polls the future once, repeatedly. It is dropped each time if nothing has arrived.
     InGlances,
 }
 
@@ -123,7 +124,7 @@ async fn a_session_moves(#[case] waiting: Waiting) {
         respond(&mut polling, "", "ok").await;
         request(&mut polling, &[&known[..], &["GET"]].concat()).await;
         respond(&mut polling, "", "40{}").await;
-        // The first poll may be answered before the probe is begun; the second is under way while it is answered.
+        // The first poll may be answered before the probe begins. The second is under way while the probe is answered.
         let mut socket = server.accept().await;
         request(
             &mut socket,

@@ -1,5 +1,5 @@
-//! Tests of one visitor against servers that follow a script: what goes wrong is told apart, and what is odd
-//! but allowed is borne.
+//! Tests of one visitor with servers that follow a script: every failure is reported with its reason, and unusual but
+//! allowed messages are accepted.
 
 use rstest::rstest;
 use tokio::{
@@ -9,7 +9,7 @@ use tokio::{
 
 use super::*;
 
-/// A server's side of a websocket: after the upgrade, pieces of bytes as they are, then silence.
+/// A server's side of a websocket: after the upgrade it sends these pieces of bytes, then nothing.
 #[derive(Clone, Debug)]
 struct Script(Vec<Vec<u8>>);
 
@@ -18,7 +18,7 @@ const SWITCH: &str = "HTTP/1.1 101 Switching Protocols\r\nconnection: upgrade\r\
 const OPEN: &str =
     r#"0{"sid":"a","upgrades":[],"pingInterval":300,"pingTimeout":200,"maxPayload":1}"#;
 
-/// A frame of text as servers send it.
+/// A text frame from a server.
 fn text(message: &str) -> Vec<u8> {
     let length = u8::try_from(message.len()).unwrap();
     [&[0x81, length], message.as_bytes()].concat()
@@ -34,7 +34,7 @@ impl Script {
         for piece in &self.0 {
             stream.write_all(piece).await.unwrap();
         }
-        // Until the visitor has had enough.
+        // Until the visitor closes the connection.
         let _ = stream.read_to_end(&mut Vec::new()).await;
     }
 }
@@ -101,8 +101,8 @@ async fn losses_are_told_apart(#[case] last: &[u8], #[case] reason: &str) {
     assert_eq!(count, Some(7));
 }
 
-/// Goal: messages may be cut and joined in any way on the wire, and the last count is the one that stays. Method:
-/// everything at once, and byte by byte, with a ping frame between.
+/// Goal: messages may be cut and joined in any way, and the last count is kept. Method: all at once, and byte by byte,
+/// with a ping frame between.
 #[rstest]
 #[case::at_once(usize::MAX)]
 #[case::byte_by_byte(1)]
@@ -118,7 +118,7 @@ async fn bytes_may_come_in_any_pieces(#[case] piece_bytes: usize) {
     assert_eq!(count, Some(8));
 }
 
-/// Reads one request, and checks that it holds these words.
+/// Reads one request, and checks that it contains these words.
 async fn request(stream: &mut TcpStream, words: &[&str]) {
     let mut request = String::new();
     while !request.contains("\r\n\r\n") {
@@ -138,9 +138,9 @@ async fn answer(stream: &mut TcpStream, headers: &str, body: &str) {
     stream.write_all(answer.as_bytes()).await.unwrap();
 }
 
-/// Goal: polling works through balancers: the client returns their cookie with every request, and a response may be the
-/// last one on its connection. Method: such a server, request by request, until the client leaves during a poll, on another
-/// connection.
+/// Goal: polling works through balancers. The client returns their cookie with every request, and accepts a response
+/// that is the last on its connection. Method: such a server, request by request, until the client leaves during a
+/// poll, on another connection.
 #[tokio::test]
 async fn polling_bears_balancers() {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
