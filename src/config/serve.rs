@@ -7,6 +7,7 @@ use uuid::Uuid;
 
 use super::{
     health::DEFAULT_ADMIN,
+    service_manager::ServiceManagerConfig,
     setting::{ConfigError, Setting},
     store::{RedisConfig, StoreArgs},
     timing::{emit_interval, heartbeat_and_lease},
@@ -131,6 +132,8 @@ pub struct Config {
     pub instance_name: Option<String>,
     pub log: LogSettings,
     pub incarnation: Incarnation,
+    /// Given by the service manager rather than by a flag.
+    pub service_manager: ServiceManagerConfig,
 }
 
 impl ServeArgs {
@@ -166,6 +169,7 @@ impl ServeArgs {
             instance_name: self.instance_name()?,
             log: self.log()?,
             incarnation: self.incarnation()?,
+            service_manager: ServiceManagerConfig::from_environment(),
         })
     }
 

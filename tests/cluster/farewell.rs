@@ -1,8 +1,6 @@
 //! Instances that are asked to end: clients move on by themselves, and the count stays right.
 
-use rustix::process::Signal;
-
-use crate::{
+use headcount_testkit::{
     balancer::Balancer,
     client::{Client, Transport},
     cluster::{Cluster, records_of},
@@ -10,6 +8,7 @@ use crate::{
     record::{Event, Record},
     waiting::eventually,
 };
+use rustix::process::Signal;
 
 /// Goal: after SIGTERM every kind of client returns elsewhere by itself, the count is right, and the exit
 /// code is 0. Method: clients in Node and Rust on all transports reach the first of two instances through a
@@ -33,7 +32,7 @@ async fn ends_politely(signal: Signal) {
     let mut records = Vec::new();
     for transport in Transport::ALL {
         records.extend(node.open(2, balancer.address, transport).await);
-        clients.extend((0..2).map(|_| Client::open_faithful(balancer.address, transport)));
+        clients.extend((0..2).map(|_| Client::open_reconnecting(balancer.address, transport)));
     }
     records.extend(records_of(&clients));
     cluster.agrees_on(12, &records).await;
@@ -50,7 +49,7 @@ async fn ends_politely(signal: Signal) {
 
     let settled = cluster.agrees_on(12, &records).await;
     println!("all clients were back and right {settled:?} later");
-    let instances = cluster.outsider.instances().await;
+    let instances = cluster.redis_client.instances().await;
     assert_eq!(
         instances.map(|instances| instances.len()),
         Ok(1),
@@ -71,7 +70,7 @@ fn came_back(record: &Record) -> bool {
 async fn a_second_signal_ends_it_at_once() {
     let settings = [("HEADCOUNT_DRAIN_DELAY", "60s"), ("HEADCOUNT_DRAIN", "60s")];
     let mut cluster = Cluster::start_with(1, &settings).await;
-    let client = Client::open(cluster.instances[0].public, Transport::WebSocket);
+    let client = Client::open(cluster.instances[0].public, Transport::Websocket);
     cluster.agrees_on(1, &records_of([&client])).await;
     cluster.instances[0].process().signal(Signal::TERM);
     let instance = &cluster.instances[0];

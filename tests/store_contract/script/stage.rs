@@ -3,8 +3,7 @@
 use std::collections::BTreeMap;
 
 use deadpool_redis::redis::{self, Connection, FromRedisValue, ToRedisArgs, Value};
-
-use crate::redis_server::RedisServer;
+use headcount_testkit::redis_server::RedisServer;
 
 pub(super) const PUBLIC: &str = "currentUsers";
 pub(super) const CONNECTIONS: &str = "{currentUsers}:connections";
