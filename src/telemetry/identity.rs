@@ -68,7 +68,8 @@ mod tests {
         let families = info.collect();
         let series = families[0].get_metric();
         assert_eq!(series.len(), 1, "{series:?}");
-        let labels: Vec<_> = series[0].get_label().iter().map(|label| label.value()).collect();
+        let labels: Vec<_> =
+            series[0].get_label().iter().map(prometheus::proto::LabelPair::value).collect();
         assert!(labels.contains(&"kitchen-2") && labels.contains(&"second"), "{labels:?}");
     }
 

@@ -16,14 +16,14 @@ use tokio::{
     time::sleep,
 };
 
-use crate::{
+use headcount_testkit::{
     balancer::Balancer,
     client::Transport,
     cluster::{Cluster, store_and_instances_say},
     foreign::{ForeignClients, Library},
     instance::{Instance, Output, Setting},
-    outsider::Outsider,
     record::Record,
+    redis_client::RedisClient,
     waiting::{PATIENCE, eventually, eventually_within},
 };
 
@@ -137,12 +137,12 @@ struct Watch {
 }
 
 impl Watch {
-    fn start(outsider: Outsider) -> Self {
+    fn start(redis_client: RedisClient) -> Self {
         let seen: Arc<Mutex<Vec<u64>>> = Arc::default();
         let noted = Arc::clone(&seen);
         let task = tokio::spawn(async move {
             loop {
-                if let Ok(users) = outsider.users().await {
+                if let Ok(users) = redis_client.users().await {
                     noted.lock().expect("nothing panics while it holds this lock").push(users);
                 }
                 sleep(Duration::from_millis(20)).await;
@@ -190,14 +190,14 @@ async fn the_number_holds_while_all_are_restarted() {
     let (mut cluster, _balancer, _node, records) = three_with_visitors(8).await;
     let users = records.len() as u64;
     let start = Instant::now();
-    let watch = Watch::start(cluster.outsider.clone());
+    let watch = Watch::start(cluster.redis_client.clone());
     let roll = Roll::start(&cluster, &[]);
     let (mut order, mut drains) = (Vec::new(), 0);
     for _ in NAMES {
         let place = roll.wants().await;
         // It has waited for this.
-        let (outsider, instances) = (&cluster.outsider, &cluster.instances);
-        let away = store_and_instances_say(users, outsider, instances).await;
+        let (redis_client, instances) = (&cluster.redis_client, &cluster.instances);
+        let away = store_and_instances_say(users, redis_client, instances).await;
         assert_eq!(away, Ok(()), "all are back before the next one");
         let begin = Instant::now();
         restart(&mut cluster, place).await;

@@ -12,7 +12,7 @@ use std::{
 
 use rustix::process::Signal;
 
-use crate::{
+use headcount_testkit::{
     client::{Client, Transport},
     instance::{Instance, Shown},
     redis_server::RedisServer,
@@ -84,7 +84,7 @@ async fn a_service_manager_is_told_when_it_is_ready_and_how_long_its_end_may_tak
     redis.restart();
     manager.hears("READY=1").await;
     assert_eq!(instance.readiness().await, Ok(200), "ready is what /readyz calls ready");
-    let client = Client::open(instance.public, Transport::WebSocket);
+    let client = Client::open(instance.public, Transport::Websocket);
     manager.hears("STATUS=1 connections here; 1 users in all (exact)").await;
 
     instance.process().signal(Signal::TERM);
@@ -167,7 +167,7 @@ async fn a_service_manager_that_does_not_read_holds_nothing_up() {
         settings.extend(watched.map(|pid| ("WATCHDOG_PID", pid)));
         let mut instance = Instance::start(&settings).await;
         instance.ready().await;
-        let client = Client::open(instance.public, Transport::WebSocket);
+        let client = Client::open(instance.public, Transport::Websocket);
         eventually(&place, async || match instance.shown().await? {
             Shown { count: 1, exact: true } => Ok(()),
             other => Err(format!("{other:?}")),
