@@ -97,7 +97,7 @@ struct ReportArgs {
     /// The figures.
     #[arg(long, default_value = "target/bench/results.json")]
     from: PathBuf,
-    /// Documents whose parts between marks are written anew; the tables go to standard output without one.
+    /// Documents whose parts between marks are rewritten; without one the tables go to standard output.
     /// Repeatable.
     #[arg(long)]
     document: Vec<PathBuf>,
