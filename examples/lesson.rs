@@ -1,5 +1,5 @@
-//! The lesson's whole application on axum and socketioxide: a login form, a session cookie, and a page whose console shows
-//! how many are online. It takes part in a cluster, beside `headcount serve` and others of its kind.
+//! The lesson's complete application on axum and socketioxide: a login form, a session cookie, and a page whose console shows
+//! how many people are online. It joins a cluster, together with `headcount serve` and other applications like this one.
 //!
 //! In the lesson one Node process counts for itself:
 //!
@@ -10,7 +10,8 @@
 //!   io.emit("user count", currentUsers);
 //! ```
 //!
-//! Here the last two lines are [`headcount::socketioxide`]'s, and `currentUsers` is what the whole cluster counts. Try it:
+//! Here [`headcount::socketioxide`] does the work of the last two lines, and `currentUsers` is the count of the whole cluster.
+//! Try it:
 //!
 //! ```sh
 //! redis-server --port 6400 --save '' &
@@ -19,7 +20,7 @@
 //! HEADCOUNT_LISTEN=127.0.0.1:3002 cargo run --example lesson &
 //! ```
 //!
-//! Log in at both addresses, and each console says 2. As in the lesson, the login guards the page, not the socket.
+//! Log in at both addresses, and both consoles say 2. As in the lesson, the login guards the page, not the socket.
 
 use std::{
     collections::HashMap,
@@ -52,9 +53,9 @@ use tracing_subscriber::EnvFilter;
 use url::form_urlencoded;
 use uuid::Uuid;
 
-/// Sessions at a time; they are in memory and end with the process.
+/// The most sessions at a time. They are in memory and end with the process.
 const SESSIONS_MAX: usize = 100_000;
-/// Bytes of a name.
+/// The longest name, in bytes.
 const NAME_BYTES_MAX: usize = 64;
 const JAVASCRIPT: &str = "text/javascript; charset=utf-8";
 
@@ -80,13 +81,13 @@ async fn main() -> anyhow::Result<()> {
         _ = terminate.recv() => {}
         _ = interrupt.recv() => {}
     }
-    // First nobody here is counted any more, then the clients are sent elsewhere.
+    // First this process leaves the count, then its clients are sent elsewhere.
     member.leave().await;
     io.close().await;
     Ok(())
 }
 
-/// The application's own connect handler: what one says all others hear.
+/// The application's own connect handler: sends each user's messages to all other users.
 async fn on_connect(socket: SocketRef) {
     socket.on("chat message", async |socket: SocketRef, Data::<String>(text)| {
         if let Err(error) = socket.broadcast().emit("chat message", &text).await {
@@ -95,7 +96,7 @@ async fn on_connect(socket: SocketRef) {
     });
 }
 
-/// Who is logged in, by the value of the session cookie.
+/// The names of the users that are logged in, by the value of the session cookie.
 #[derive(Clone, Debug, Default)]
 struct Sessions(Arc<Mutex<HashMap<String, String>>>);
 
@@ -142,7 +143,7 @@ async fn chat(State(sessions): State<Sessions>, headers: HeaderMap) -> Response 
 }
 
 impl Sessions {
-    /// The new session's token; `None` if there are too many.
+    /// Begins a session and returns its token, or `None` if there are too many sessions.
     fn begin(&self, name: String) -> Option<String> {
         let mut sessions = self.0.lock().ok()?;
         if sessions.len() >= SESSIONS_MAX {
@@ -168,12 +169,12 @@ fn token(headers: &HeaderMap) -> Option<&str> {
     cookies.split(';').find_map(|cookie| cookie.trim().strip_prefix("session="))
 }
 
-/// A text that is no markup.
+/// The text with characters of HTML markup escaped.
 fn escaped(text: &str) -> String {
     text.replace('&', "&amp;").replace('<', "&lt;").replace('>', "&gt;")
 }
 
-/// Listens where the settings say, and says where that is.
+/// Listens at the address of `HEADCOUNT_LISTEN`, and prints that address.
 async fn listen() -> anyhow::Result<TcpListener> {
     let address = env::var_os("HEADCOUNT_LISTEN").unwrap_or_else(|| "127.0.0.1:3000".into());
     let address = address.into_string().ok().context("HEADCOUNT_LISTEN is not Unicode")?;

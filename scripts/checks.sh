@@ -1,6 +1,6 @@
-# Checks that are counted as cargo counts tests, for scripts/test. To be sourced. "$work" is a folder for what they write.
+# Checks that scripts/test counts like tests of cargo. To be sourced. "$work" is a folder for their output.
 #
-# Each line "ok - ..." or "not ok - ..." is one check.
+# Every line "ok - ..." or "not ok - ..." is one check.
 
 passed=0
 failed=0
@@ -8,7 +8,7 @@ unproved=() # What cannot be shown on this machine.
 
 say() { printf '%s\n' "$*"; }
 
-# step NAME COMMAND...: one check; its own "ok - " lines count instead, if it prints any.
+# step NAME COMMAND...: one check. If the command prints "ok - " lines itself, those are counted instead.
 step() {
   local name=$1 status output=$work/output
   shift
@@ -42,7 +42,7 @@ die() {
   exit 1
 }
 
-# The last line, as cargo writes it. Fails if a check failed.
+# Prints the last line in cargo's format. Fails if a check failed.
 summary() {
   local word=ok each
   for each in "${unproved[@]}"; do say "not proved here: $each"; done

@@ -1,4 +1,4 @@
-# Installing what a script needs, on Debian. To be sourced.
+# Installs what a script needs, on Debian. To be sourced.
 
 # need COMMAND PACKAGE...: installs the packages if the command is missing.
 need() {
@@ -25,7 +25,8 @@ install_packages() {
   rm -f "$output"
 }
 
-# The packages of a folder's lock file, exactly; nothing to do if the last install was of this lock file.
+# Installs exactly the packages of a folder's lock file. There is nothing to do if the last install was of the same
+# lock file.
 node_modules() {
   local folder=$1
   local stamp=$folder/node_modules/.installed
@@ -34,13 +35,13 @@ node_modules() {
   cp "$folder/package-lock.json" "$stamp"
 }
 
-# What a folder's list of Python packages says, exactly, in a "venv" beside it; nothing to do if the last install
-# was of this list.
+# Installs exactly the packages of a folder's list of Python packages, in a "venv" beside it. There is nothing to do
+# if the last install was of the same list.
 python_venv() {
   local folder=$1
   local stamp=$folder/venv/.installed
   if cmp -s "$folder/requirements.txt" "$stamp"; then return; fi
-  # Debian keeps this part of Python in a package of its own.
+  # Debian has this part of Python in a separate package.
   if ! python3 -c 'import ensurepip' 2>/dev/null; then install_packages python3-venv; fi
   rm -rf "$folder/venv"
   python3 -m venv "$folder/venv"

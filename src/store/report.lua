@@ -1,4 +1,4 @@
--- One instance reports its local count: one atomic step that may be lost, repeated or late without harm.
+-- An instance reports its local count, in one atomic step. A report that is lost, repeated or late does no harm.
 --
 -- KEYS 1 currentUsers                string  the count, a plain integer; absent means 0
 --      2 {currentUsers}:connections  hash    incarnation -> its absolute local count
@@ -7,36 +7,36 @@
 --      5 {currentUsers}:meta         hash    the fields named in META_FIELDS
 -- ARGV 1 incarnation   2 sequence   3 local count   4 lease, in ms
 --      5 highest revision seen   6 the count seen with it
---      7 report | farewell | audit   8 channel   9 number of the database, which announcements tell
+--      7 report | farewell | audit   8 channel   9 number of the database, for announcements
 -- Reply { OK | STALE, count, revision, announced revision, instances, sequence stored before,
 --         recovering 0 | 1, leases reaped, values repaired }
 --
--- An error other than WRONGTYPE (a missing permission, a slot of a cluster that is on the move) ends the report: it
--- says nothing of what a key holds, so no key is given up for it. It comes before any write if it can, and the
--- writes of a report that ends half-way are made good by the next audit.
+-- An error other than WRONGTYPE (a missing permission, or a slot of a cluster that is being moved) ends the report.
+-- It says nothing about the value of a key, so no key is deleted for it. If possible it comes before the first write.
+-- If a report ends after some of its writes, the next audit repairs them.
 --
--- Invariants after every call that is not STALE: the public key is the sum of the connections hash;
--- the sum is never negative; the revision is above all that this reporter had seen if the count differs.
+-- Invariants after every call that is not STALE: the public key is the sum of the connections hash; the sum is never
+-- negative; if the count differs from the one that this reporter had seen, the revision is higher.
 
 local public, connections, sequences, leases, meta = unpack(KEYS)
 local incarnation, kind, channel, database = ARGV[1], ARGV[7], ARGV[8], tonumber(ARGV[9])
 local sequence, users, lease = tonumber(ARGV[2]), tonumber(ARGV[3]), tonumber(ARGV[4])
 local seen_revision, seen_count = tonumber(ARGV[5]), tonumber(ARGV[6])
 
--- `announced_at`, `audited`, `recovering` (when it ends; 0 if it is over) are times of the lease clock;
--- `heard` is the TIME of the last report of anybody.
+-- `announced_at`, `audited` and `recovering` (the end of the recovery; 0 if there is none) are times of the lease
+-- clock. `heard` is the TIME of the last report of any instance.
 local META_FIELDS =
   { 'total', 'revision', 'announced', 'announced_at', 'audited', 'recovering', 'clock', 'heard' }
 local KINDS = { report = true, farewell = true, audit = true }
 
-local WHOLE_MAX = 2 ^ 53 - 2 -- exact in a Lua number, and so is one more
-local REVISION_MAX = 2 ^ 52 -- beyond it there would be no room to go on; no store gets there by counting
+local WHOLE_MAX = 2 ^ 53 - 2 -- exact in a Lua number, and the next integer is too
+local REVISION_MAX = 2 ^ 52 -- leaves room for more revisions; no store gets there by counting
 local LOCAL_MAX = 1e9
 local LEASE_MIN, LEASE_MAX = 100, 300000
 local NAME_BYTES_MAX = 128
-local REAPED_MAX = 128 -- bounds how long one call holds Redis up
-local KEPT = 600000 -- ms; a long pause of Redis must not lose the parts
-local ANNOUNCEMENT_GAP = 0.25 -- ms for each instance, since a message costs work for each of them
+local REAPED_MAX = 128 -- bounds how long one call blocks Redis
+local KEPT = 600000 -- ms; a long pause of Redis must not delete the parts
+local ANNOUNCEMENT_GAP = 0.25 -- ms for each instance, since Redis sends every message to each of them
 
 local function is_whole(number, max)
   return number ~= nil and number >= 0 and number <= max and number == math.floor(number)
@@ -55,7 +55,7 @@ local function is_wrong_type(reply)
   return is_error(reply) and string.find(reply.err, '^WRONGTYPE') ~= nil
 end
 
--- Ends the report. Some versions do not say which command they deny, so it is added.
+-- Ends the report. Some versions of Redis do not name the command that they deny, so it is added.
 local function fail(command, reply)
   error({ err = reply.err .. ' (' .. command .. ')' })
 end
@@ -69,7 +69,7 @@ local function call(command, ...)
   return reply
 end
 
--- Runs a command whose key may be of another type, which is told; any other error ends the report.
+-- Runs a command whose key may have the wrong type: that error is returned; any other error ends the report.
 local function read(command, ...)
   local reply = redis.pcall(command, ...)
   if is_error(reply) and not is_wrong_type(reply) then
@@ -78,7 +78,7 @@ local function read(command, ...)
   return reply
 end
 
--- Step 1: check the arguments, read the time, make a first write, read what the store knows.
+-- Step 1: check the arguments, read the time, make a first write, read the stored state.
 
 local valid = incarnation and #incarnation > 0 and #incarnation <= NAME_BYTES_MAX
   and channel and KINDS[kind]
@@ -93,18 +93,20 @@ end
 local time = redis.call('TIME')
 local now = time[1] * 1000 + math.floor(time[2] / 1000)
 
--- This write needs no memory and changes nothing. A server that takes no writes says so here, before any
--- harm is done, and one that is out of memory lets a script which has begun to write come to its end.
+-- This write needs no memory and changes nothing. A server that accepts no writes answers with an error here, before
+-- any harm is done. A server that is out of memory lets a script finish once it has begun to write.
 local meta_unreadable = is_wrong_type(read('HDEL', meta, ''))
 
--- A time to come does not pass. A revision beyond the limit is believed of nobody but a reporter who is there.
+-- False if a time is in the future, which would never pass, or if the revision is beyond the limit. Such a revision
+-- is accepted only if the reporter has seen one too.
 local function is_possible(store)
   return store.audited <= store.clock and store.announced_at <= store.clock
     and store.recovering <= store.clock + LEASE_MAX
     and (store.revision <= REVISION_MAX or seen_revision > REVISION_MAX)
 end
 
--- Damaged: the first report ever, flushed, expired, or edited by hand. What can still be read is kept.
+-- Damaged means: the first report ever, or the data was flushed, expired, or edited by hand. What can still be read
+-- is kept.
 local store, damaged = {}, meta_unreadable
 local values = meta_unreadable and {} or call('HMGET', meta, unpack(META_FIELDS))
 for index, field in ipairs(META_FIELDS) do
@@ -118,15 +120,15 @@ if damaged then
   store = { total = 0, revision = revision, announced = 0, announced_at = -math.huge, audited = 0,
     recovering = 0, clock = 0, heard = now }
 end
-local shown = not damaged and store.total or nil -- the count that the stored revision stands for
+local shown = not damaged and store.total or nil -- the count that belongs to the stored revision
 local reaped, repaired = 0, 0
 local audit_due = damaged or kind == 'audit'
 local parts_lost = false -- counts of other instances are known to be missing
 local leases_lost = false
 
--- The lease clock runs while reports come in. A silence says that the store was away, or everybody was, not
--- who died meanwhile, so it counts for little; it counts for something, so that instances which die after a
--- single report each cannot keep each other's ghosts for ever. No jump of TIME can harm it.
+-- The lease clock runs while reports come in. A long gap means that the store or all instances were unreachable, not
+-- that one of them has died, so only a small part of it counts. It counts a little, or instances that die after a
+-- single report could keep each other's leases alive without end. Jumps of TIME do no harm.
 local function run_lease_clock()
   local gap = math.max(0, now - store.heard)
   if gap > lease / 2 then
@@ -140,7 +142,8 @@ local function run_lease_clock()
   end
 end
 
--- Whoever stored something else under one of our names loses it, before it can stop a report half-way.
+-- Deletes a key of Headcount in which another program stored another type, before it can stop a report after some of
+-- its writes.
 local function drop_if_wrong_type(key, reply)
   if is_wrong_type(reply) then
     call('DEL', key)
@@ -149,8 +152,8 @@ local function drop_if_wrong_type(key, reply)
   end
 end
 
--- Says what this instance had reported. If the connections are not there although the total is not 0, the
--- counts of the others are unknown for now.
+-- Returns what this instance had reported. If the connections hash is missing although the total is not 0, the counts
+-- of the other instances are unknown for now.
 local function read_parts(fence)
   local stored = read('HGET', connections, incarnation)
   local leased = read('ZCARD', leases)
@@ -160,7 +163,7 @@ local function read_parts(fence)
   if meta_unreadable then
     call('DEL', meta)
   end
-  leases_lost = is_error(leased) or leased == 0 -- or this is the first report of all
+  leases_lost = is_error(leased) or leased == 0 -- or this is the very first report
   audit_due = audit_due or leases_lost
   if type(stored) == 'string' then
     return stored
@@ -171,7 +174,7 @@ local function read_parts(fence)
   return false
 end
 
--- What a field of the connections hash adds to the total.
+-- What a field of the connections hash adds to the total. A value that is no count adds nothing, and causes an audit.
 local function part(stored)
   local number = tonumber(stored or '')
   if is_whole(number, LOCAL_MAX) then
@@ -181,9 +184,9 @@ local function part(stored)
   return 0
 end
 
--- Step 3. The count is absolute: to apply it twice is to apply it once. A count of 0 is stored too, since the
--- fields are the live instances. A farewell leaves its sequence and its lease as a tombstone, so that a late
--- report of the same incarnation stays fenced for as long as one can be under way.
+-- Step 3: apply the count. It is absolute, so applying it twice is the same as once. A count of 0 is stored too,
+-- since the fields are the live instances. A farewell leaves its sequence and its lease as a tombstone. They fence
+-- off late reports of the same incarnation for as long as one can be under way.
 local function apply(stored)
   local leaving = kind == 'farewell'
   call('ZADD', leases, text(store.clock + lease), incarnation)
@@ -197,7 +200,7 @@ local function apply(stored)
   store.total = store.total + users - part(stored)
 end
 
--- Step 4. Whoever's lease has run out is gone.
+-- Step 4: remove the instances whose lease has expired.
 local function reap()
   local expired = call('ZRANGEBYSCORE', leases, '-inf', '(' .. text(store.clock),
     'LIMIT', 0, REAPED_MAX)
@@ -213,7 +216,8 @@ local function reap()
   call('ZREM', leases, unpack(expired))
 end
 
--- Every lease ends within `latest`: a damaged store's clock began anew, below the expiries it finds.
+-- Makes every lease end by `latest`. The clock of a damaged store has started again, below the expiries that it
+-- finds.
 local function clamp_leases()
   local latest = store.clock + (damaged and lease or LEASE_MAX)
   local leased, entries = {}, call('ZRANGE', leases, 0, -1, 'WITHSCORES')
@@ -226,9 +230,10 @@ local function clamp_leases()
   return leased
 end
 
--- Step 5. Recount the total from its parts. A part with a sequence and no lease belongs to an instance whose
--- lease was lost: it gets a new one, and if the instance is dead that ends too. A part with neither is nobody's,
--- unless all leases were lost: then there is no telling, and the sequences may be lost as well.
+-- Step 5: count the total again from its parts. A part with a sequence but no lease belongs to an instance whose
+-- lease was lost. It gets a new lease, which expires if the instance is dead. A part with neither belongs to no
+-- instance and is deleted, unless all leases were lost: then it may belong to a live one, since the sequences may be
+-- lost as well.
 local function audit()
   local leased, sum = clamp_leases(), 0
   local parts = call('HGETALL', connections)
@@ -244,7 +249,7 @@ local function audit()
     else
       call('HDEL', connections, owner)
       repaired = repaired + 1
-      parts_lost = parts_lost or known -- it was somebody's count, and now nobody knows it
+      parts_lost = parts_lost or known -- it was an instance's count, which is now unknown
     end
   end
   if shown and store.total ~= sum then
@@ -253,11 +258,11 @@ local function audit()
   store.total, store.audited = sum, store.clock
 end
 
--- Step 6. Revisions grow even when Redis forgets. A reporter that knows more than the store has found it
--- rolled back or empty. Until every instance has had the time to report, the count is marked as recovering and
--- instances show their estimates. It outlasts every lease that came back with old data, or their ghosts would be
--- counted for a moment. The end of the mark is a revision too, so that "accept only a greater revision" is all
--- that a view needs.
+-- Step 6: set the revision. Revisions grow even if Redis loses data. A reporter that has seen a higher one than the
+-- store has found it rolled back or empty. Until every instance has had the time to report, the count is marked as
+-- recovering, and instances show their estimates. The mark lasts longer than every lease that came back with old
+-- data; otherwise the users of dead instances would be counted for a moment. The end of the mark is a new revision
+-- too, so that a view only needs the rule "accept only a greater revision".
 local function revise()
   local reused = seen_revision == store.revision and seen_count ~= shown
   local forgot = seen_revision > 0 and (seen_revision > store.revision or reused)
@@ -273,7 +278,7 @@ local function revise()
   end
 end
 
--- Step 7. The public key is the total, whatever stood there, and ages out soon after the last instance.
+-- Step 7: set the public key to the total, whatever its value was. It expires soon after the last instance has ended.
 local function show(stands)
   if shown and stands and stands ~= text(shown) then
     repaired = repaired + 1
@@ -288,9 +293,10 @@ local function show(stands)
   call('SET', public, text(store.total), 'PX', 2 * lease)
 end
 
--- Step 8. Published inside the script, so that channel order is revision order. What is held back goes out
--- with the next report of anybody. It says of which key it is, since anybody may publish on the channel and other
--- databases share it. Gives the error if it is not allowed, which leaves it to others.
+-- Step 8: announce the count. It is published inside the script, so that the order on the channel is the order of
+-- revisions. A change that comes too early is announced with the next report of any instance. The message names its
+-- key and database, since other programs may publish on the channel and other databases share it. Returns the error
+-- if PUBLISH is denied; another instance may be allowed to.
 local function announce(instances)
   local too_early = store.clock - store.announced_at < instances * ANNOUNCEMENT_GAP
   if store.announced == store.revision or too_early then
@@ -327,8 +333,8 @@ local function reply(outcome, instances, last)
     store.recovering > 0 and 1 or 0, reaped, repaired }
 end
 
--- Step 2, the fence: a report that is not newer than the last one changes nothing and renews nothing. What is
--- no sequence fences nobody.
+-- Step 2, the fence: a report that is not newer than the last one changes nothing and renews nothing. A stored value
+-- that is no sequence is ignored.
 local fence = read('HGET', sequences, incarnation)
 local last = not is_error(fence) and tonumber(fence or '') or nil
 last = is_whole(last, WHOLE_MAX) and last or nil

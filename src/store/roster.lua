@@ -1,4 +1,4 @@
--- Who is alive, read in one step and changing nothing.
+-- The live instances, read in one step that changes nothing.
 --
 -- KEYS 1 currentUsers  2 {currentUsers}:connections  3 {currentUsers}:leases  4 {currentUsers}:meta
 -- Reply { public count | nil, { incarnation, count, .. }, { incarnation, expiry, .. },

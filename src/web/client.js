@@ -1,12 +1,13 @@
-// The page's script: shows what the server says. Written as the lesson has it; `headcount()` comes from
-// headcount.js and stands where the lesson has `io()`.
+// The page's script: shows the number that the server sends. It is written like the lesson's script, with
+// `headcount()` of headcount.js in the place of `io()`.
 import { copyButtons } from './copy.js';
 import { lineIn } from './line.js';
 
-// The event is the bare number. Whether it is exact, and who serves it, is asked for now and then.
+// The event has only the number. Every ten seconds the page asks whether it is exact, and which instance serves
+// the page.
 const ASK_EVERY_MS = 10000;
 const ASK_TIMEOUT_MS = 5000;
-// A screen reader is told this often at most; who listens to a page should be able to think in between.
+// The shortest time between two announcements to a screen reader, so that its user has time to think in between.
 const ANNOUNCE_EVERY_MS = 5000;
 
 const { locale, message, number } = globalThis.messages;
@@ -31,7 +32,7 @@ socket.on('user count', function (data) {
 socket.on('state', function (state) {
   connection = state;
   wasLive ||= state === 'live';
-  // What was heard over another connection may be long over.
+  // What the former connection said may be out of date.
   isExact = true;
   if (state !== 'live') line.interrupt();
   showState();
@@ -59,7 +60,7 @@ function show(count) {
   announce();
 }
 
-// The number comes from below when it has grown, from above when it has shrunk.
+// The number moves up into its place when it has grown, and down when it has shrunk.
 function nudge(direction) {
   if (matchMedia('(prefers-reduced-motion: reduce)').matches) return;
   const from = { transform: `translateY(${direction * 0.06}em)` };
@@ -87,7 +88,7 @@ function showAge() {
     seconds < 60 ? relative.format(-seconds, 'second') : relative.format(-Math.round(seconds / 60), 'minute');
 }
 
-// The newest state in one sentence, after a pause if one was told just before.
+// Announces the newest state in one sentence, after a pause if the last announcement was just before.
 function announce() {
   clearTimeout(announcement);
   announcement = setTimeout(function () {
@@ -97,11 +98,12 @@ function announce() {
   }, Math.max(250, announcedAt + ANNOUNCE_EVERY_MS - Date.now()));
 }
 
-// A server that answers this but lets no connection through, as some proxies do, still shows its number.
+// Shows the number also where the server answers this request but no websocket gets through, as behind some
+// proxies.
 async function ask() {
   if (document.hidden || (connection !== 'live' && shownState() !== 'refused')) return;
   try {
-    // Relative, as all addresses of this page: it may stand below a path.
+    // Relative, like all addresses of this page, which may be below a path.
     const answer = await fetch('api/count', { cache: 'no-cache', signal: AbortSignal.timeout(ASK_TIMEOUT_MS) });
     const { count, exact, instance, instances } = await answer.json();
     isExact = exact;
@@ -111,7 +113,7 @@ async function ask() {
     byId('instances').textContent = number(instances);
     showState();
   } catch {
-    // The socket will tell if the server is gone.
+    // The socket notices if the server is gone.
   }
 }
 

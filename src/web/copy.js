@@ -1,4 +1,4 @@
-// The snippets: they name this very server, and each has a button that copies it.
+// The snippets of code: they name this server's address, and each has a button that copies it.
 
 const { message } = globalThis.messages;
 const PLACEHOLDER = 'https://count.example';
@@ -30,7 +30,7 @@ async function write(text) {
   }
 }
 
-// Without TLS browsers keep the clipboard from pages; the old way still works, or leaves the text selected.
+// Without TLS browsers deny pages the clipboard. The old way still works, or at least leaves the text selected.
 function select(element) {
   getSelection().selectAllChildren(element);
   return document.execCommand('copy');

@@ -1,20 +1,20 @@
 // Headcount's embeddable client: the number of people online, live. How to use it: docs/embed.md of the project.
 //
-// It speaks Engine.IO 4 and Socket.IO 5 over a websocket, for one event. For anything more use socket.io-client.
-// This is one function: `home` is the address this script was loaded from, the answer is `headcount`.
+// It speaks Engine.IO 4 and Socket.IO 5 over a websocket, for one event. For anything more use socket.io-client. This
+// file is one function: `home` is the address that the script was loaded from, and it returns `headcount`.
 (function (home) {
   'use strict';
-  // Waits between attempts double up to the longest, and are cut at random by up to half, so that the visitors
-  // of a server that went away do not all return at one moment.
+  // The wait doubles after every failed attempt, up to the longest, and is shortened at random by up to half. So the
+  // visitors of a server that stopped do not all return at the same moment.
   const FIRST_WAIT_MS = 500;
   const LONGEST_WAIT_MS = 30000;
-  // For the server's first words; what it says then bounds every later silence.
+  // How long the server's first packet may take. That packet says how long every later silence may be.
   const OPENING_MS = 20000;
   const page = globalThis.document;
   let isUsed = false;
 
   function headcount(url) {
-    // Elements show the number of the page's first connection, so that spans and code together count once.
+    // Elements show the number of the page's first connection, so that a page with elements and code counts once.
     const fillsPage = page && !isUsed;
     const listeners = { __proto__: null };
     const latest = { __proto__: null };
@@ -24,7 +24,7 @@
     let deadline;
     let timer;
     let attempts = 0;
-    // Left for good, or for as long as the page is in the back/forward cache.
+    // Closed: for good. Away: while the page is in the back/forward cache.
     let isClosed = false;
     let isAway = false;
     isUsed = true;
@@ -51,7 +51,7 @@
 
     function wait(ms, then) {
       clearTimeout(timer);
-      // A listener may have closed this meanwhile.
+      // A listener may have closed the connection before this call.
       if (isClosed || isAway) return;
       deadline = Date.now() + ms;
       timer = setTimeout(then, ms);
@@ -60,7 +60,7 @@
     function receive(packet) {
       const opening = packet[0] === '0' && JSON.parse(packet.slice(1));
       if (opening) patienceMs = opening.pingInterval + opening.pingTimeout;
-      // Whatever comes proves that the connection lives; pings come even if nothing else does.
+      // Every packet proves that the connection lives. Pings come even if nothing else does.
       wait(patienceMs, lose);
       if (opening) {
         socket.send('40');
@@ -113,7 +113,7 @@
       wait(most * (1 - Math.random() / 2), connect);
     }
 
-    // Timers of hidden pages and sleeping machines are late; back in sight there is no reason to wait.
+    // Timers of hidden pages and sleeping machines are late. When the page is visible again it connects at once.
     function wake() {
       if (isClosed || isAway || page?.hidden || (socket && Date.now() < deadline)) return;
       attempts = 0;
@@ -140,7 +140,7 @@
     ];
 
     const handle = {
-      // A listener is told the latest value at once, if there is one.
+      // A new listener is told the latest value at once, if there is one.
       on(event, listener) {
         (listeners[event] ||= []).push(listener);
         if (event in latest) call(listener, latest[event]);
@@ -156,7 +156,7 @@
 
     try {
       endpoint = new URL(url || home || '/', globalThis.location);
-      // An address that somebody gives is a folder, with or without a slash at its end; a script's is a file.
+      // An address given by the page is a folder, with or without a slash at its end. A script's address is a file.
       if (url) endpoint.pathname = endpoint.pathname.replace(/\/?$/, '/');
       endpoint = new URL('socket.io/?EIO=4&transport=websocket', endpoint);
       endpoint.protocol = endpoint.protocol.replace('http', 'ws');
@@ -170,7 +170,7 @@
     return handle;
   }
 
-  // Elements are served without any code of the page's own, unless that has connected already.
+  // Connects for the page's elements, unless the page's own code has connected already.
   function fill() {
     if (!isUsed && page.querySelector('[data-headcount]')) headcount();
   }

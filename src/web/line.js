@@ -1,21 +1,21 @@
-// The line of the last minutes: what this page has seen since it was opened, drawn as steps, since people come
-// and go one by one.
+// The line of the last minutes: the counts that this page has received since it was opened, drawn as steps, since
+// people come and go one by one.
 
 const { locale, message, number } = globalThis.messages;
 const SVG = 'http://www.w3.org/2000/svg';
 const WINDOW_MS = 5 * 60 * 1000;
-// A page just opened has little to show: the time axis begins short and grows with it.
+// A page that was just opened has little to show: the time axis starts short and grows.
 const SHORTEST_WINDOW_MS = 20 * 1000;
 const REDRAW_EVERY_MS = 1000;
-// One step per two pixels is as much as anybody sees.
+// One step per two pixels is the most that is visible.
 const POINTS_MAX = 500;
-// Steps between people should look like steps, and not like cliffs, when there are few of them.
+// With few people a step of one person should look like a step, not like a cliff.
 const RANGE_MIN = 4;
 const MARGIN = { top: 10, right: 8, bottom: 6, left: 0 };
 
 export function lineIn(svg, startLabel, endLabel) {
   const openedAt = Date.now();
-  // Each is from its time on, `null` while nothing is known.
+  // Each value holds from its time on; `null` means that nothing was known.
   let points = [];
   let isDue = false;
   endLabel.textContent = new Intl.RelativeTimeFormat(locale, { numeric: 'auto' }).format(0, 'second');
@@ -41,7 +41,7 @@ export function lineIn(svg, startLabel, endLabel) {
     draw();
   }
 
-  // At most once a frame, and not at all in a tab that nobody sees.
+  // At most once a frame, and not at all in a hidden tab.
   function draw() {
     if (isDue) return;
     isDue = true;
@@ -54,7 +54,7 @@ export function lineIn(svg, startLabel, endLabel) {
   function redraw(now) {
     const span = Math.min(WINDOW_MS, Math.max(SHORTEST_WINDOW_MS, now - openedAt));
     const start = now - span;
-    // The last point before the window is what its left edge shows.
+    // The left edge shows the last point before the window.
     const first = points.findLastIndex((point) => point.at <= start);
     if (first > 0) points = points.slice(first);
     const known = points.filter((point) => point.value !== null).map((point) => point.value);
@@ -90,7 +90,7 @@ export function lineIn(svg, startLabel, endLabel) {
   return { add: push, interrupt: () => push(null) };
 }
 
-// One path for every stretch without an interruption: across at the old value, then up or down to the new.
+// One path for every period without an interruption: across at the old value, then up or down to the new one.
 function stepsOf(points, now, x, y) {
   const steps = [];
   let step = null;
@@ -107,7 +107,7 @@ function stepsOf(points, now, x, y) {
   return steps;
 }
 
-// Every second point; interruptions and the newest value stay.
+// Keeps every second point, all interruptions and the newest value.
 function thinned(points) {
   return points.filter((point, index) => index % 2 || point.value === null || index === points.length - 1);
 }

@@ -1,7 +1,8 @@
-// The page's text in the language of its visitor. One function: `languages` is what the files in messages/ hold.
+// The page's text in the language of its visitor. One function: `languages` holds the content of the files in
+// messages/.
 //
-// It runs before anything of the page is parsed, so that nobody sees one language give way to another. The page asks
-// for it as `?messages.js`, which leads to the same place with and without a slash at the end of the page's address.
+// It runs before the page is parsed, so that visitors never see the text change its language. The page asks for it as
+// `?messages.js`, which is the same address with and without a slash at the end of the page's.
 (function (languages) {
   'use strict';
   const FALLBACK = 'en';
@@ -12,7 +13,7 @@
   const numbers = new Intl.NumberFormat(locale);
   const plurals = new Intl.PluralRules(locale);
 
-  // Some systems give their browsers locales that are none, as `en-US@posix`.
+  // Some systems give their browsers invalid locales, such as `en-US@posix`.
   function canonical(tag) {
     try {
       return Intl.getCanonicalLocales(tag)[0];
@@ -29,7 +30,7 @@
     return numbers.format(value);
   }
 
-  // A message with its values put in. Where it has several forms, the number `count` decides.
+  // A message with its values put in. If it has several forms, the number `count` selects one.
   function message(key, values = {}) {
     const found = messages[key];
     const text = typeof found === 'string' ? found : (found[plurals.select(values.count)] ?? found.other);
@@ -38,7 +39,7 @@
     });
   }
 
-  // May be repeated: what is right already is left alone.
+  // May be called again: text that is right already is not changed.
   function translate() {
     for (const element of document.querySelectorAll('[data-message]')) {
       const text = message(element.dataset.message);
@@ -52,17 +53,19 @@
     }
   }
 
-  // The addresses of the page's parts are relative, so below a path the page's own has to end with a slash.
+  // The page's files have relative addresses, so below a path the page's own address must end with a slash.
   if (!location.pathname.endsWith('/')) {
     history.replaceState(history.state, '', `${location.pathname}/${location.search}${location.hash}`);
   }
 
   root.lang = messages.lang;
-  // What needs scripts is shown from here on; if a part of the page does not load, the page says so instead.
+  // Elements that need scripts are shown from here on. If one of the page's scripts does not load, the page says so
+  // instead.
   root.dataset.scripted = '';
   addEventListener('error', ({ target }) => target instanceof HTMLScriptElement && delete root.dataset.scripted, true);
 
-  // Callbacks of an observer come before the next painting, so what the parser adds is never seen untranslated.
+  // Callbacks of an observer run before the next paint, so elements that the parser adds are never visible
+  // untranslated.
   const observer = new MutationObserver(translate);
   observer.observe(document, { childList: true, characterData: true, subtree: true });
   document.addEventListener('readystatechange', function () {

@@ -1,4 +1,4 @@
-//! What every section needs: the plan, the places, and where figures go. It never measures.
+//! What every section needs: the plan, the places of programs, and the results. This module never measures.
 
 use std::{
     collections::BTreeMap,
@@ -12,16 +12,16 @@ use crate::{
     server::{Contender, Folders, Program},
 };
 
-/// The least time between two emissions wherever nothing else is said: the product's own default.
+/// The shortest time between two emissions unless a section sets another: the product's own default.
 pub const INTERVAL: Duration = Duration::from_millis(50);
 
 /// The only figure of a peer that failed.
 pub const FAILED: &str = "failed";
 
-/// Sizes and times of a run.
+/// The sizes and times of a run.
 #[derive(Clone, Debug)]
 pub struct Plan {
-    /// How often everything is measured.
+    /// The number of rounds.
     pub rounds: u32,
     /// Clients of one server.
     pub clients: Vec<u64>,
@@ -29,17 +29,17 @@ pub struct Plan {
     pub emissions: u64,
     /// Joins at once.
     pub storms: Vec<u64>,
-    /// The storms that peers which emit at each join are put through: the work grows with the square.
+    /// The storms for peers that emit at every join: their work grows with the square.
     pub storms_each_max: u64,
     /// Visitors of three instances.
     pub visitors: u64,
     /// Joins a second there.
     pub churns: Vec<u64>,
-    /// The churn that Node can still carry when it emits at each join.
+    /// The joins a second that Node can still handle when it emits at every join.
     pub churn_each_max: u64,
     /// Seconds of churn.
     pub churn_seconds: u64,
-    /// Joins a second seen by Redis.
+    /// Joins a second in the section `redis`.
     pub joins: Vec<u64>,
     /// Instances on one Redis.
     pub instances: Vec<u64>,
@@ -51,14 +51,14 @@ pub struct Plan {
     pub scale: Vec<u64>,
     /// Joins a second on each of them.
     pub scale_joins: Vec<u64>,
-    /// Seconds for each.
+    /// Seconds for each of these sizes.
     pub scale_seconds: u64,
-    /// Seconds after which memory should be given back.
+    /// The seconds after which memory should be given back.
     pub rest_seconds: u64,
 }
 
 impl Plan {
-    /// What is published: hours on two cores, of which each section can be run alone.
+    /// The plan of the published results. It takes hours on two cores; every section can be run alone.
     pub fn full() -> Self {
         Self {
             rounds: 5,
@@ -81,7 +81,7 @@ impl Plan {
         }
     }
 
-    /// A few minutes on any machine.
+    /// A plan that takes a few minutes on any machine.
     pub fn quick() -> Self {
         Self {
             rounds: 1,
@@ -110,23 +110,23 @@ impl Plan {
 pub struct Bench {
     /// Sizes and times.
     pub plan: Plan,
-    /// Where programs are.
+    /// The places of the programs.
     pub places: Folders,
     /// Other builds of the product that take part.
     pub variants: Vec<Contender>,
-    /// Only these contenders take part, if any is named.
+    /// If any is named, only these contenders take part.
     pub only: Vec<String>,
-    /// The figures.
+    /// The results so far.
     pub results: Results,
-    /// The round that is on.
+    /// The number of the current round.
     pub round: u32,
     /// When the run began.
     pub started: Instant,
 }
 
 impl Bench {
-    /// Those who take part, the product and its variants first. Each round begins with another one, so that
-    /// nobody always comes after the same neighbour.
+    /// The contenders, the product and its variants first. Every round begins with another one, so that no
+    /// contender always follows the same one.
     pub fn contenders(&self, peers: Vec<Contender>) -> Vec<Contender> {
         let mut all = vec![Contender::merged(Program::Headcount)];
         all.extend(self.variants.iter().cloned());
@@ -141,15 +141,15 @@ impl Bench {
         all
     }
 
-    /// Says what is being done.
+    /// Prints what is being measured.
     pub fn say(&self, what: &str) {
         let seconds = self.started.elapsed().as_secs();
         let (round, rounds) = (self.round + 1, self.plan.rounds);
         eprintln!("[{:02}:{:02}] round {round} of {rounds}: {what}", seconds / 60, seconds % 60);
     }
 
-    /// Keeps the figures of a contender, or that it failed: for a peer that is a finding like others, such as
-    /// that it still sends when patience has ended.
+    /// Records the figures of a contender, or that it failed. The failure of a peer is a finding like others:
+    /// for example that it was still sending at the time limit.
     ///
     /// # Errors
     /// If it was the product that failed.
@@ -171,7 +171,7 @@ impl Bench {
         Ok(())
     }
 
-    /// Keeps figures.
+    /// Records figures.
     pub fn record(
         &mut self,
         section: &str,

@@ -11,32 +11,32 @@ const BOTTOM: f64 = 50.0;
 /// Colours that people with any kind of colour blindness can tell apart (Okabe and Ito).
 const COLOURS: [&str; 8] =
     ["#0072b2", "#d55e00", "#009e73", "#cc79a7", "#e69f00", "#56b4e9", "#000000", "#8c8c00"];
-/// Lines across, at most about so many.
+/// The number of horizontal lines, at most and roughly.
 const STEPS: f64 = 6.0;
 
-/// What is drawn.
+/// A chart of one or more lines.
 #[derive(Clone, Debug, Default)]
 pub struct Chart {
-    /// Above the chart.
+    /// The title above the chart.
     pub title: String,
-    /// Below the axis of sizes.
+    /// The text below the axis of sizes.
     pub x: String,
     /// Whether the other axis is logarithmic as well.
     pub logarithmic: bool,
-    /// One line each.
+    /// The lines.
     pub series: Vec<Series>,
 }
 
-/// One line.
+/// One line of a chart.
 #[derive(Clone, Debug, Default)]
 pub struct Series {
-    /// In the legend.
+    /// Its name in the legend.
     pub name: String,
-    /// Size and value, by size.
+    /// The sizes and their values, in the order of sizes.
     pub points: Vec<(f64, f64)>,
 }
 
-/// An axis: values and where they are.
+/// An axis: maps values to positions.
 struct Axis {
     low: f64,
     high: f64,
@@ -112,7 +112,7 @@ impl Axis {
         self.from + part * (self.to - self.from)
     }
 
-    /// Round numbers on it.
+    /// The round numbers on it.
     fn marks(&self) -> Vec<f64> {
         if self.logarithmic {
             let first = self.low.log10().ceil();
@@ -166,7 +166,7 @@ fn put(svg: &mut String, element: &str) {
     writeln!(svg, "{element}").expect("writing to a string does not fail");
 }
 
-/// With thousands apart, and as many decimals as a small number needs.
+/// Writes a number with a separator for thousands, and with more decimals the smaller it is.
 pub fn number(value: f64) -> String {
     let decimals = match value.abs() {
         0.0 => 0,
@@ -191,14 +191,14 @@ pub fn number(value: f64) -> String {
 mod tests {
     use super::*;
 
-    /// Goal: numbers are readable. Method: some of each size.
+    /// Goal: numbers are readable. Method: numbers of several sizes.
     #[test]
     fn numbers_are_readable() {
         let texts = [0.0, 0.0123, 0.5, 5.0, 9.87, 123.4, 12_345.6, 1e6].map(number);
         assert_eq!(texts, ["0", "0.012", "0.50", "5", "9.9", "123", "12,346", "1,000,000"]);
     }
 
-    /// Goal: a larger value stands higher, a larger size further right. Method: places on both axes.
+    /// Goal: a larger value is higher, and a larger size is further right. Method: positions on both axes.
     #[test]
     fn axes_point_the_right_way() {
         let x = Axis::new((10.0, 1000.0), true, (0.0, 100.0));
@@ -208,7 +208,7 @@ mod tests {
         assert_eq!(y.marks(), [0.0, 2.0, 4.0, 6.0, 8.0]);
     }
 
-    /// Goal: a chart of nothing is no chart, and one of something shows all its names. Method: both.
+    /// Goal: without values there is no chart; with values it shows all names. Method: both.
     #[test]
     fn a_chart_shows_every_line() {
         assert_eq!(Chart::default().to_svg(), None);

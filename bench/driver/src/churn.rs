@@ -1,5 +1,5 @@
-//! Joins and leaves by the clock: visitors come at an even rate over several servers, whether or not earlier
-//! ones were answered, and as many leave. It never measures.
+//! Joins and leaves on schedule: visitors join several servers at an even rate, whether or not earlier ones
+//! were answered, and as many leave. This module never measures.
 
 use std::{
     collections::VecDeque,
@@ -11,13 +11,13 @@ use anyhow::Result;
 
 use crate::crowd::{Crowd, VisitorId};
 
-/// Who leaves when somebody has come.
+/// Which visitor leaves when another one has joined.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Leaver {
-    /// The one who has been there longest, between two joins: the number of visitors stays the same. The time since
-    /// the join is different for each, and all are equally frequent.
+    /// The visitor connected longest, between two joins, so that the number of visitors stays the same. The
+    /// time since the join differs from leave to leave, and all times are equally frequent.
     Oldest,
-    /// The newcomer, as soon as it was told a count: nobody stays.
+    /// The new visitor, as soon as it was told a count: no visitor stays.
     Newcomer,
 }
 
@@ -26,21 +26,21 @@ pub enum Leaver {
 pub struct Churn {
     /// Joins a second, and as many leaves.
     pub joins_per_second: u64,
-    /// How long.
+    /// The duration.
     pub time: Duration,
-    /// Who leaves.
+    /// Which visitors leave.
     pub leaver: Leaver,
 }
 
-/// More visitors than this on their way mean that the servers are far behind, and that the machine's
-/// descriptors would run out.
+/// The most visitors that may be joining at a time. More would mean that the servers are far behind, and would
+/// use up the machine's descriptors.
 const ON_THEIR_WAY_MAX: usize = 5000;
 
 impl Churn {
-    /// Carries it out; how many joins there were.
+    /// Carries it out; returns the number of joins.
     ///
     /// # Errors
-    /// If no socket is to be had.
+    /// If a socket cannot be opened.
     pub fn run(
         &self,
         crowd: &mut Crowd,
@@ -79,8 +79,8 @@ impl Churn {
     }
 }
 
-/// Numbers from 0 to 1, evenly spread however many of them are taken: what multiples of the golden ratio have behind
-/// the point.
+/// Numbers from 0 to 1 that are evenly spread however many are taken: the fractional parts of the multiples of
+/// the golden ratio.
 fn phase(index: u32) -> f64 {
     (f64::from(index) * 0.618_033_988_749_895).fract()
 }

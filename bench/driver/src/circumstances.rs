@@ -1,11 +1,11 @@
-//! On what machine, when and of which commit: what a figure means nothing without.
+//! The machine, the time and the commit of a measurement, without which its figures mean nothing.
 
 use std::{fs, process::Command};
 
 use crate::results::Circumstances;
 
 impl Circumstances {
-    /// Those of now; the load is that before measuring, in both places.
+    /// The circumstances now. Both load averages are that before measuring.
     pub fn now(quick: bool, rounds: u32) -> Self {
         let load = load();
         Self {
@@ -20,7 +20,7 @@ impl Circumstances {
     }
 }
 
-/// Processes that wanted to run, on average over the last minute.
+/// The load average: processes that wanted to run, over the last minute.
 pub fn load() -> f64 {
     let text = read("/proc/loadavg");
     text.split_whitespace().next().and_then(|load| load.parse().ok()).unwrap_or_default()

@@ -1,9 +1,10 @@
-//! Sections `clients` and `upgrade`: what a connection and a delivered count cost one server, by the number of clients; of
-//! those who begin with a websocket, and of those who begin with polling and go on with one.
+//! Sections `clients` and `upgrade`: what a connection and a delivered count cost one server, by the number of
+//! clients. In the first the clients begin with a websocket, in the second they begin with polling and upgrade
+//! to one.
 //!
-//! Two lives of each server. In the first it stays quiet while clients come, so that handshakes and the
-//! memory of idle connections can be seen; in the second one more client joins and leaves again and again,
-//! and everybody is told each time.
+//! Every server has two lives. In the first it is quiet while clients join, so that handshakes and the memory
+//! of idle connections can be measured. In the second, one more client joins and leaves again and again, and
+//! all clients are told every time.
 
 use std::time::{Duration, Instant};
 
@@ -17,20 +18,20 @@ use crate::{
     visitor::Way,
 };
 
-/// The name of the section with clients who begin with a websocket.
+/// The name of the section whose clients begin with a websocket.
 pub const NAME: &str = "clients";
-/// The name of the section with those who begin with polling.
+/// The name of the section whose clients begin with polling.
 pub const UPGRADE: &str = "upgrade";
-/// Handshakes under way at a time: enough to keep a server busy.
+/// Handshakes at a time: enough to keep a server busy.
 const WINDOW: usize = 128;
-/// As long as the product allows: nothing is emitted meanwhile but first values.
+/// The longest interval that the product allows, so that only first values are sent.
 const QUIET: Duration = Duration::from_secs(10);
-/// Joins and leaves that are not counted, for caches and allocators to settle.
+/// Joins and leaves that are not measured, so that caches and allocators settle.
 const WARM_UP: u64 = 2;
-/// Before memory is read, so that what goes on in the background is done.
+/// The wait before memory is read, so that background work has ended.
 const SETTLE: Duration = Duration::from_secs(2);
 
-/// One round over all sizes and contenders, with clients who begin with a websocket.
+/// One round over all sizes and contenders, with clients that begin with a websocket.
 ///
 /// # Errors
 /// If a server fails.
@@ -39,7 +40,7 @@ pub fn run(bench: &mut Bench) -> Result<()> {
     run_with(bench, NAME, Way::Websocket, &peers)
 }
 
-/// The same with those who begin with polling, among the servers that know it.
+/// The same with clients that begin with polling, among the servers that support it.
 ///
 /// # Errors
 /// If a server fails.
@@ -61,7 +62,7 @@ fn run_with(bench: &mut Bench, section: &str, way: Way, peers: &[Program]) -> Re
     Ok(())
 }
 
-/// The quiet life.
+/// The first, quiet life.
 fn come_and_go(
     bench: &Bench,
     contender: &Contender,
@@ -70,7 +71,7 @@ fn come_and_go(
 ) -> Result<Vec<(&'static str, f64)>> {
     let server = Server::start(contender, &bench.places, Terms { interval: QUIET, redis: None })?;
     let mut crowd = Crowd::new(way)?;
-    // The first client makes a server do what it does once.
+    // The first client causes work that a server does only once.
     crowd.join_many(server.address, 1, 1)?;
     let (empty, cpu, start) =
         (server.process.resident_bytes()?, server.process.cpu()?, Instant::now());
@@ -90,7 +91,7 @@ fn come_and_go(
     ])
 }
 
-/// The busy life.
+/// The second, busy life.
 fn emissions(
     bench: &Bench,
     contender: &Contender,
@@ -126,7 +127,7 @@ fn emissions(
     ])
 }
 
-/// One more client joins, everybody is told; it leaves, everybody is told: two emissions to all.
+/// One more client joins and all are told; it leaves and all are told: two emissions to all.
 fn drive(crowd: &mut Crowd, server: &Server, clients: u64, emissions: u64) -> Result<()> {
     for _ in 0..emissions / 2 {
         let guest = crowd.join(server.address)?;
@@ -137,8 +138,8 @@ fn drive(crowd: &mut Crowd, server: &Server, clients: u64, emissions: u64) -> Re
     Ok(())
 }
 
-/// Long against the time that one emission takes, so that all servers rest in between: what the kernel charges to whom
-/// depends on who is awake, and the product rests as long as it emitted, which others do not.
+/// Long compared with one emission, so that all servers rest in between. What the kernel charges to which
+/// process depends on which are awake, and the product rests as long as it emitted, which the others do not.
 fn busy_interval(clients: u64) -> Duration {
     Duration::from_micros(clients * 30).max(Duration::from_millis(10))
 }
@@ -151,7 +152,7 @@ fn micros(time: Duration) -> f64 {
     time.as_secs_f64() * 1e6
 }
 
-/// Sizes and sums here are far below 2⁵³.
+/// Sizes and sums here are far below 2⁵³, so the conversion is exact.
 pub fn as_float(number: u64) -> f64 {
     number as f64
 }

@@ -1,5 +1,5 @@
-//! Many visitors on one epoll, in one thread: they join and leave when told to, and what they hear is added
-//! up. It never measures a server.
+//! Many visitors on one epoll, in one thread. They join and leave when told to, and what they receive is
+//! summed. This module never measures a server.
 
 use std::{
     net::{Ipv4Addr, SocketAddr, SocketAddrV4, TcpStream},
@@ -16,14 +16,14 @@ use socket2::{Domain, Socket, Type};
 
 use crate::visitor::{Heard, Stage, Visitor, Way};
 
-/// Events taken at once.
+/// Events taken at a time.
 const EVENTS_MAX: usize = 1024;
-/// Connections made from one source address before the next is taken: the 28,000 ports of an address must
-/// also do for those that closed within the last minute.
+/// Connections from one source address before the next address is used. The 28,000 ports of an address must
+/// also suffice for the connections that closed within the last minute.
 const PER_SOURCE: u32 = 5000;
-/// What a poll waits at most when the caller only wants to look around.
+/// The longest wait of a poll when the caller only wants the present events.
 const GLANCE: Duration = Duration::from_millis(5);
-/// How long to look away while everybody is being told something: short against an emission to a thousand.
+/// The nap during an emission: short compared with an emission to a thousand clients.
 const NAP: Duration = Duration::from_millis(1);
 /// How long a server may take for one step of the benchmark before the run counts as failed.
 pub const PATIENCE: Duration = Duration::from_secs(120);
@@ -32,30 +32,30 @@ pub const PATIENCE: Duration = Duration::from_secs(120);
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct VisitorId(usize);
 
-/// See the module's documentation.
+/// Many visitors on one epoll.
 #[derive(Debug)]
 pub struct Crowd {
     epoll: OwnedFd,
     visitors: Vec<Option<Visitor>>,
     free: Vec<usize>,
-    /// Connections made since the beginning, which says the source address.
+    /// Connections since the beginning; this number selects the source address.
     made: u32,
-    /// Which part of 127.0.0.0/8 the connections come from.
+    /// The part of 127.0.0.0/8 that the connections come from.
     subnet: u8,
     /// How visitors begin.
     way: Way,
-    /// What was heard since the beginning.
+    /// The sums since the beginning.
     pub heard: Totals,
     /// Those who set out and were told nothing yet.
     joining: usize,
     /// Those who were told a count and are still there.
     told: usize,
     expected: u64,
-    /// How many visitors were last told what is expected.
+    /// The number of visitors that were last told the expected count.
     agreeing: usize,
-    /// How long each took from asking to join to its first count, since [`Crowd::take_waits`].
+    /// The time of every visitor from asking to join to its first count, since [`Crowd::take_waits`].
     waits: Vec<Duration>,
-    /// Who was told a first count, since [`Crowd::take_arrivals`].
+    /// The visitors that were told a first count, since [`Crowd::take_arrivals`].
     arrivals: Vec<VisitorId>,
     buffer: Vec<u8>,
 }
@@ -63,16 +63,16 @@ pub struct Crowd {
 /// Sums over all visitors.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Totals {
-    /// Counts.
+    /// Counts received.
     pub counts: u64,
-    /// Pings.
+    /// Pings received.
     pub pings: u64,
-    /// Visitors whose connection ended though they stayed, or never came about.
+    /// Visitors whose connection failed, or ended although they had not left.
     pub lost: u64,
 }
 
 impl Crowd {
-    /// Nobody yet.
+    /// A crowd without visitors.
     ///
     /// # Errors
     /// If the system has no epoll.
@@ -83,7 +83,7 @@ impl Crowd {
             visitors: Vec::new(),
             free: Vec::new(),
             made: 0,
-            // Two crowds of one machine must not share the ports of one source address.
+            // Two crowds on one machine must not share the ports of one source address.
             subnet: u8::try_from(std::process::id() % 250).unwrap_or_default() + 1,
             heard: Totals::default(),
             joining: 0,
@@ -96,7 +96,7 @@ impl Crowd {
         })
     }
 
-    /// One more visitor sets out.
+    /// One more visitor starts.
     ///
     /// # Errors
     /// If no socket is to be had.
@@ -119,7 +119,7 @@ impl Crowd {
         Ok(stream)
     }
 
-    /// A visitor goes on with a websocket, on a connection of its own.
+    /// A visitor upgrades to a websocket, on a separate connection.
     fn go_on(&mut self, index: usize) -> Result<()> {
         let Some(visitor) = self.visitors[index].as_ref() else { return Ok(()) };
         let stream = self.connect(visitor.stream().peer_addr()?)?;
@@ -131,7 +131,7 @@ impl Crowd {
         Ok(())
     }
 
-    /// So many visitors set out, `window` at a time, until all were told a count.
+    /// Starts this number of visitors, `window` at a time, and waits until all were told a count.
     ///
     /// # Errors
     /// If one of them was lost, or it takes too long.
@@ -142,7 +142,8 @@ impl Crowd {
         }
     }
 
-    /// So many visitors set out, `window` at a time, until each was told a count or lost; how many were lost.
+    /// Starts this number of visitors, `window` at a time, and waits until each was told a count or lost;
+    /// returns the number of lost ones.
     ///
     /// # Errors
     /// If it takes too long.
@@ -169,14 +170,14 @@ impl Crowd {
         }
     }
 
-    /// All leave.
+    /// All visitors leave.
     pub fn leave_all(&mut self) {
         for index in 0..self.visitors.len() {
             self.leave(VisitorId(index));
         }
     }
 
-    /// Takes in what happens within this time, or at once if something has happened; how much that was.
+    /// Handles the events of this time, or returns at once after the first ones; returns their number.
     ///
     /// # Errors
     /// If epoll fails.
@@ -197,9 +198,10 @@ impl Crowd {
         Ok(events.len())
     }
 
-    /// Takes in what has happened, or naps if nothing has. Whoever waits for events is woken up by the next one, and the
-    /// loopback charges that to the server, as much as half a send; but only if the crowd was quicker than the server
-    /// and has fallen asleep, which makes the slower server slower still. Servers on a network wake up nobody.
+    /// Handles the events that are there, or naps if there are none. A process that waits for events is woken
+    /// up by the next one, and the loopback charges that to the server: as much as half a send. It happens only
+    /// if the crowd was quicker than the server and has fallen asleep, which makes a slow server slower still.
+    /// Servers on a real network wake up no process of their clients.
     fn glance(&mut self) -> Result<()> {
         if self.poll(Duration::ZERO)? == 0 {
             std::thread::sleep(NAP);
@@ -207,7 +209,7 @@ impl Crowd {
         Ok(())
     }
 
-    /// Takes in what happens for all this time.
+    /// Handles all events of this time.
     ///
     /// # Errors
     /// If epoll fails.
@@ -222,7 +224,7 @@ impl Crowd {
         }
     }
 
-    /// Takes in what happens until everybody was last told this number.
+    /// Handles events until all visitors were last told this number.
     ///
     /// # Errors
     /// If that takes too long.
@@ -240,8 +242,8 @@ impl Crowd {
         Ok(())
     }
 
-    /// Takes in what happens until no count has come for `quiet`; how many visitors were then last told
-    /// something else than this number, and when the last count came.
+    /// Handles events until no count has come for `quiet`. Returns the number of visitors that were then last
+    /// told another number than this one, and when the last count came.
     ///
     /// # Errors
     /// If it does not become quiet within `patience`.
@@ -260,7 +262,7 @@ impl Crowd {
         Ok(since)
     }
 
-    /// Visitors who were last told something else than this number.
+    /// The number of visitors that were last told another number than this one.
     pub fn disagreeing(&self, number: u64) -> usize {
         self.visitors.iter().flatten().filter(|visitor| visitor.last() != Some(number)).count()
     }
@@ -275,12 +277,12 @@ impl Crowd {
         self.told
     }
 
-    /// How long each newcomer took from asking to join to its first count, since the last look.
+    /// The time of every new visitor from asking to join to its first count, since the last call.
     pub fn take_waits(&mut self) -> Vec<Duration> {
         std::mem::take(&mut self.waits)
     }
 
-    /// Who was told a first count, since the last look.
+    /// The visitors that were told a first count, since the last call.
     pub fn take_arrivals(&mut self) -> Vec<VisitorId> {
         std::mem::take(&mut self.arrivals)
     }
@@ -344,7 +346,7 @@ impl Crowd {
     }
 }
 
-/// A connection that is being made; it shows as writable when it is.
+/// A connection that is being opened; it becomes writable when it is open.
 fn connect(server: SocketAddr, source: Ipv4Addr) -> Result<TcpStream> {
     let socket = Socket::new(Domain::IPV4, Type::STREAM, None)?;
     socket.set_nonblocking(true)?;

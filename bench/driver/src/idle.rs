@@ -1,5 +1,6 @@
-//! Section `idle`: what it costs to hold many connections on which nothing happens but pings. All servers are
-//! held at the same time, each by a process of its own, since one process may not open that many files.
+//! Section `idle`: the cost of holding many connections on which only pings happen. All servers run at the
+//! same time. The clients of each server have their own process, since one process may not open that many
+//! files.
 
 use std::{
     io::{BufRead, BufReader, Read},
@@ -22,9 +23,9 @@ use crate::{
 /// The section's name.
 pub const NAME: &str = "idle";
 const WINDOW: usize = 128;
-/// Nothing changes, so nothing is emitted; while clients come it is as quiet as can be.
+/// Nothing changes, so nothing is emitted. While clients join, this keeps emissions as rare as possible.
 const INTERVAL: Duration = Duration::from_secs(10);
-/// What a server does once after the last has come is not idleness.
+/// The wait for work that a server does once after the last client has joined.
 const SETTLE: Duration = Duration::from_secs(12);
 
 /// One round.
@@ -64,7 +65,7 @@ pub fn run(bench: &mut Bench) -> Result<()> {
     Ok(())
 }
 
-/// This program again, holding clients until it is ended.
+/// Starts this program again, to hold clients until it is ended.
 struct Holder {
     process: Process,
 }
@@ -85,7 +86,7 @@ impl Holder {
     }
 }
 
-/// What the holding process does: brings clients, says so, and answers pings until its input ends.
+/// The holding process: connects clients, reports that, and answers pings until its input ends.
 ///
 /// # Errors
 /// If a client is lost.
@@ -94,7 +95,7 @@ pub fn hold(server: SocketAddr, clients: u64) -> Result<()> {
     crowd.join_many(server, usize::try_from(clients)?, WINDOW)?;
     println!("all are there");
     std::thread::spawn(|| {
-        // Ends with the benchmark, however that ends.
+        // The input ends with the benchmark, however that ends.
         drop(std::io::stdin().read_to_end(&mut Vec::new()));
         std::process::exit(0);
     });

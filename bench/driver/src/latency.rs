@@ -1,5 +1,6 @@
-//! Section `latency`: three instances on one Redis under a steady coming and going. How long a newcomer waits
-//! for its first count, what all the emissions cost, and who holds a wrong number when it is over.
+//! Section `latency`: three instances on one Redis with a steady rate of joins and leaves. It measures how
+//! long a new visitor waits for its first count, what all the emissions cost, and how many visitors have a
+//! wrong number at the end.
 
 use std::{collections::VecDeque, net::SocketAddr, time::Duration};
 
@@ -19,11 +20,11 @@ use crate::{
 /// The section's name.
 pub const NAME: &str = "latency";
 const INSTANCES: usize = 3;
-/// Few at a time: what is measured comes after.
+/// Few at a time: these joins are not measured.
 const WINDOW: usize = 32;
-/// All is over when no count has come for so long.
+/// A run is over when no count has come for this long.
 const QUIET: Duration = Duration::from_secs(1);
-/// A cluster that still sends after this time has collapsed, which is then the finding.
+/// A cluster that is still sending after this time has collapsed, and that is the finding.
 const PATIENCE: Duration = Duration::from_secs(120);
 
 /// One round over all rates and contenders.
@@ -84,7 +85,7 @@ fn used(servers: &[Server]) -> Result<Duration> {
     servers.iter().map(|server| Ok(server.process.cpu()?.total)).sum()
 }
 
-/// In microseconds, to three digits.
+/// In microseconds, with three significant digits.
 fn distribution(waits: &[Duration]) -> Result<Histogram<u64>> {
     let mut histogram = Histogram::new(3)?;
     for wait in waits {

@@ -1,6 +1,7 @@
-//! The benchmark: starts servers, brings clients, measures, and writes tables and plots.
+//! The benchmark: starts servers, connects clients, measures, and writes tables and plots.
 //!
-//! `scripts/bench` builds everything and runs this; what is measured and how is in `docs/benchmarks.md`.
+//! `scripts/bench` builds everything and runs this program. `docs/benchmarks.md` says what is measured and
+//! how.
 
 mod visitor;
 
@@ -96,7 +97,7 @@ struct ReportArgs {
     /// The figures.
     #[arg(long, default_value = "target/bench/results.json")]
     from: PathBuf,
-    /// Documents whose parts between marks are written anew; the tables go to standard output without one.
+    /// Documents whose parts between marks are rewritten; without one the tables go to standard output.
     /// Repeatable.
     #[arg(long)]
     document: Vec<PathBuf>,
@@ -148,7 +149,7 @@ fn run(arguments: RunArgs) -> Result<()> {
         sections.iter().map(|name| ((*name).to_owned(), circumstances.clone())).collect()
     };
     if arguments.add {
-        // What cannot be added later is not measured.
+        // Fails before measuring if the results could not be added later.
         let nothing = Results { sections: described(&circumstances), ..Results::default() };
         before.clone().add(&nothing)?;
     }

@@ -1,5 +1,5 @@
-//! Processes of the benchmark: starts them, reads what they cost from /proc, and ends them by their id. It
-//! never touches a process that it did not start.
+//! Processes of the benchmark: starts them, reads their cost from /proc, and ends them by their id. This
+//! module never touches other processes.
 
 use std::{
     fs,
@@ -11,10 +11,10 @@ use std::{
 use anyhow::{Context, Result, bail};
 use rustix::process::{Pid, Signal, kill_process};
 
-/// All that run now, so that a signal to the benchmark can end them.
+/// The ids of all running processes, so that a signal to the benchmark can end them.
 static RUNNING: Mutex<Vec<u32>> = Mutex::new(Vec::new());
 
-/// A process that ends with this value.
+/// A process that ends when this value is dropped.
 #[derive(Debug)]
 pub struct Process {
     child: Child,
@@ -24,12 +24,12 @@ pub struct Process {
 /// What a process has used since its start.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Cpu {
-    /// User and system time of all threads that are alive, to the nanosecond.
+    /// User and system time of all threads that are alive, in nanoseconds.
     pub total: Duration,
 }
 
 impl Process {
-    /// Starts it; what it writes to stderr is shown.
+    /// Starts it; its stderr is shown.
     ///
     /// # Errors
     /// If the program cannot be started.
@@ -40,7 +40,7 @@ impl Process {
         Ok(Self { child, name: name.to_owned() })
     }
 
-    /// Its standard output, for whoever asks first.
+    /// Its standard output; only the first caller gets it.
     pub fn take_output(&mut self) -> Option<std::process::ChildStdout> {
         self.child.stdout.take()
     }
@@ -79,7 +79,7 @@ impl Process {
 
 impl Drop for Process {
     fn drop(&mut self) {
-        // What is measured is over; nothing is lost by ending it at once.
+        // The measurement is over; nothing is lost by ending it at once.
         drop(self.child.kill());
         drop(self.child.wait());
         running().retain(|id| *id != self.child.id());
@@ -94,7 +94,7 @@ pub fn own_cpu() -> Result<Cpu> {
     cpu_of(std::process::id())
 }
 
-/// Ends all that was started, then this process: for signals.
+/// Ends all processes that were started, then this one; for signals.
 pub fn end_everything() -> ! {
     for id in running().iter() {
         let pid = i32::try_from(*id).ok().and_then(Pid::from_raw);
@@ -110,7 +110,7 @@ fn running() -> std::sync::MutexGuard<'static, Vec<u32>> {
     RUNNING.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
-/// The scheduler's own account, since `/proc/PID/stat` counts in steps of 10 ms.
+/// The scheduler's own account is used, since `/proc/PID/stat` counts in steps of 10 ms.
 fn cpu_of(id: u32) -> Result<Cpu> {
     let mut nanoseconds = 0;
     for task in fs::read_dir(format!("/proc/{id}/task"))? {

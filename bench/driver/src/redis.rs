@@ -1,4 +1,4 @@
-//! A redis-server of the benchmark's own, and what it says of itself. It holds no data worth keeping.
+//! A redis-server for the benchmark, and its own statistics. It holds no data worth keeping.
 
 use std::{
     io::{BufRead, BufReader, Read, Write},
@@ -38,7 +38,7 @@ pub struct Work {
 }
 
 impl Redis {
-    /// Starts one that persists nothing.
+    /// Starts a redis-server that persists nothing.
     ///
     /// # Errors
     /// If it does not answer.
@@ -65,7 +65,7 @@ impl Redis {
     /// What it has done so far.
     ///
     /// # Errors
-    /// If it does not say.
+    /// If it does not answer, or the answer lacks a figure.
     pub fn work(&mut self) -> Result<Work> {
         let information = self.ask("INFO stats")?;
         let number = |name: &str| {
@@ -81,7 +81,7 @@ impl Redis {
         })
     }
 
-    /// Asks one thing whose answer is a bulk string.
+    /// Sends one command whose answer is a bulk string.
     fn ask(&mut self, question: &str) -> Result<String> {
         self.connection.get_mut().write_all(format!("{question}\r\n").as_bytes())?;
         let mut line = String::new();
@@ -96,7 +96,7 @@ impl Redis {
 }
 
 impl Work {
-    /// What was done since an earlier look.
+    /// What it has done since an earlier look.
     #[must_use]
     pub fn since(&self, earlier: &Self) -> Self {
         Self {

@@ -1,5 +1,5 @@
 //! Turns figures into tables and plots, and puts them into a document between its marks. It never measures,
-//! and leaves what is written by hand as it is.
+//! and does not change text that is written by hand.
 
 use std::{fs, path::Path};
 
@@ -130,7 +130,7 @@ const PLOTS: [Plot; 14] = [
     ),
 ];
 
-/// Writes the tables between a document's marks, for every section that it has marks for.
+/// Writes the tables of every section that has marks in the document between these marks.
 ///
 /// # Errors
 /// If the document has no marks, or cannot be read or written.
@@ -144,7 +144,7 @@ pub fn update(results: &Results, document: &Path) -> Result<()> {
         let Some(from) = text.find(&start) else { continue };
         let from = from + start.len();
         let Some(to) = text[from..].find(&end) else { bail!("{document:?} has no {end}") };
-        // A mark right behind a table would be a row of it.
+        // A mark directly after a table would be one of its rows.
         text.replace_range(from..from + to, &(generated(results, section) + "\n"));
         found = true;
     }
@@ -154,7 +154,7 @@ pub fn update(results: &Results, document: &Path) -> Result<()> {
     fs::write(document, text).with_context(|| format!("failed to write {document:?}"))
 }
 
-/// Draws all plots whose figures are there; returns the files.
+/// Draws all plots for which there are figures; returns the files.
 ///
 /// # Errors
 /// If a file cannot be written.

@@ -1,4 +1,5 @@
-//! What was measured, as it is kept: one sample per section, server, size and round. It does no arithmetic.
+//! The results as they are stored: one sample per section, server, size and round. This module does no
+//! arithmetic.
 
 use std::{collections::BTreeMap, fs, path::Path};
 
@@ -8,9 +9,9 @@ use serde::{Deserialize, Serialize};
 /// A whole run, or several that were merged.
 #[derive(Clone, Debug, Default, Serialize, Deserialize)]
 pub struct Results {
-    /// Where, when and how each section was measured.
+    /// Where, when and how every section was measured.
     pub sections: BTreeMap<String, Circumstances>,
-    /// Everything measured.
+    /// All samples.
     pub samples: Vec<Sample>,
 }
 
@@ -25,11 +26,11 @@ pub struct Circumstances {
     pub date: String,
     /// The commit that was built, or several.
     pub commit: String,
-    /// Whether this was a quick run, good for trying out but not for quoting.
+    /// Whether this was a quick run, for trying out and not for quoting.
     pub quick: bool,
-    /// Rounds.
+    /// The number of rounds.
     pub rounds: u32,
-    /// How many processes wanted to run, on average over a minute, at the start and the end.
+    /// The load average at the start and the end: processes that wanted to run, over a minute.
     pub load: (f64, f64),
 }
 
@@ -40,19 +41,19 @@ pub struct Sample {
     pub section: String,
     /// The contender's name.
     pub server: String,
-    /// What the section was run with: clients, instances, joins per second.
+    /// The sizes that the section was run with: clients, instances, joins per second.
     pub size: BTreeMap<String, u64>,
-    /// The round: figures of one round were measured close to each other.
+    /// The round. Figures of one round were measured shortly after each other.
     pub round: u32,
-    /// The figures, by a name that ends in their unit.
+    /// The figures by name; the name ends in the unit.
     pub figures: BTreeMap<String, f64>,
 }
 
 impl Results {
-    /// Reads a file; nothing measured yet if there is none.
+    /// Reads a file. If there is none, there are no results yet.
     ///
     /// # Errors
-    /// If it is there and cannot be understood.
+    /// If the file exists and cannot be parsed.
     pub fn read(path: &Path) -> Result<Self> {
         if !path.exists() {
             return Ok(Self::default());
@@ -80,17 +81,17 @@ impl Results {
         fs::write(path, text).with_context(|| format!("failed to write {path:?}"))
     }
 
-    /// Takes over the sections of a later run in place of its own.
+    /// Replaces the sections that a later run has measured too.
     pub fn merge(&mut self, later: &Self) {
         self.samples.retain(|sample| !later.sections.contains_key(&sample.section));
         self.samples.extend(later.samples.iter().cloned());
         self.sections.extend(later.sections.clone());
     }
 
-    /// Takes over the rounds of a later run beside its own.
+    /// Adds the rounds of a later run.
     ///
     /// # Errors
-    /// If they are not of the same kind and machine.
+    /// If the runs are not of the same kind and machine.
     pub fn add(&mut self, later: &Self) -> Result<()> {
         for (name, added) in &later.sections {
             let Some(section) = self.sections.get_mut(name) else {
@@ -144,7 +145,7 @@ mod tests {
         }
     }
 
-    /// Goal: a section measured anew replaces the old one and no other. Method: merge one of two.
+    /// Goal: a section that is measured again replaces the old one, and no other. Method: merge one of two.
     #[test]
     fn a_section_replaces_itself() {
         let mut all = results(&["idle", "storm"], 1.0);
@@ -156,8 +157,8 @@ mod tests {
         );
     }
 
-    /// Goal: rounds that are added stand beside those before, under numbers of their own, and all commits are named;
-    /// those of a quick run do not. Method: one round three times, of two commits, and a quick one.
+    /// Goal: added rounds get new numbers beside the earlier ones, and all commits are named; rounds of a
+    /// quick run are refused. Method: one round three times, of two commits, and a quick one.
     #[test]
     fn rounds_are_added() {
         let round = |commit: &str, value| {
@@ -180,7 +181,7 @@ mod tests {
         all.add(&quick).unwrap_err();
     }
 
-    /// Goal: what is written can be read. Method: write to a file of this test, read it again.
+    /// Goal: results that were written can be read. Method: write to a file of this test, and read it again.
     #[test]
     fn files_are_read_back() {
         let path = std::env::temp_dir().join(format!("bench-results-{}.json", std::process::id()));

@@ -1,5 +1,5 @@
 //! Section `scale`: up to a thousand instances without sockets on one Redis (`bench/scale` is the program).
-//! What they cost Redis, and how long news takes to reach all of them.
+//! It measures their cost for Redis, and how long news takes to reach all of them.
 
 use std::{
     collections::BTreeMap,
@@ -54,7 +54,7 @@ fn work(bench: &Bench, instances: u64, joins: u64) -> Result<BTreeMap<String, f6
     }
     let (before, own) = (redis.work()?, process.cpu()?);
     let record = line(&mut lines, &mut process)?;
-    // The last seconds are quiet: until the last news has reached all.
+    // The last seconds are quiet, until the last news has reached all instances.
     let work = redis.work()?.since(&before);
     let mut figures: BTreeMap<String, f64> =
         serde_json::from_str(&record).with_context(|| format!("bench-scale said: {record}"))?;

@@ -1,4 +1,4 @@
-//! The servers that are compared, and how each is started. It never measures them.
+//! The servers that are compared, and how each is started. This module never measures them.
 
 use std::{
     io::{BufRead, BufReader},
@@ -15,9 +15,9 @@ use crate::process::Process;
 /// One of the programs that are compared, in one way of emitting.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Contender {
-    /// Which program.
+    /// The program.
     pub program: Program,
-    /// When it tells everybody.
+    /// When it tells all clients.
     pub emit: Emit,
 }
 
@@ -32,33 +32,33 @@ pub enum Program {
     Epoll,
     /// The same with `io_uring`.
     Uring,
-    /// socketioxide without anything else.
+    /// Plain socketioxide.
     Socketioxide,
     /// socket.io in Node.
     Node,
 }
 
-/// When everybody is told the count.
+/// When all clients are told the count.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Emit {
-    /// At each join and each leave.
+    /// At every join and every leave.
     Each,
-    /// At most once an interval.
+    /// At most once in an interval.
     Merged,
 }
 
 impl Contender {
-    /// Emitting at most once an interval.
+    /// This program, emitting at most once in an interval.
     pub fn merged(program: Program) -> Self {
         Self { program, emit: Emit::Merged }
     }
 
-    /// Emitting at each join and leave.
+    /// This program, emitting at every join and leave.
     pub fn each(program: Program) -> Self {
         Self { program, emit: Emit::Each }
     }
 
-    /// How it is called in the results.
+    /// Its name in the results.
     pub fn name(&self) -> String {
         let name = match &self.program {
             Program::Headcount => "headcount",
@@ -74,7 +74,7 @@ impl Contender {
         }
     }
 
-    /// Whether it is the product, in whatever build.
+    /// Whether it is a build of the product.
     pub fn is_product(&self) -> bool {
         matches!(self.program, Program::Headcount | Program::Variant(..))
     }
@@ -85,14 +85,14 @@ impl Contender {
 pub struct Folders {
     /// The folder of release builds.
     pub release: PathBuf,
-    /// The folder of the peers that are not built.
+    /// The folder of the peers that need no build.
     pub peers: PathBuf,
 }
 
-/// How a server is to be run.
+/// The settings of a server.
 #[derive(Clone, Copy, Debug)]
 pub struct Terms {
-    /// The least time between two emissions, where they are merged.
+    /// The shortest time between two emissions, where they are merged.
     pub interval: Duration,
     /// The shared Redis, for a cluster.
     pub redis: Option<SocketAddr>,
@@ -173,7 +173,7 @@ fn command(
 
 fn product(path: &Path, terms: Terms, listen: &str) -> Result<Command> {
     let mut command = Command::new(path);
-    // What whoever runs the benchmark has set must not change it.
+    // Settings in the user's environment must not change it.
     let ours = |name: &std::ffi::OsStr| name.to_string_lossy().starts_with("HEADCOUNT_");
     for (name, _) in std::env::vars_os().filter(|(name, _)| ours(name)) {
         command.env_remove(name);

@@ -1,5 +1,5 @@
-//! Section `redis`: what the cluster costs its Redis, by joins a second and by instances. Visitors leave as
-//! soon as they were told a count, so that the servers have little to do beside.
+//! Section `redis`: the cost of the cluster for its Redis, by joins a second and by instances. Visitors leave
+//! as soon as they were told a count, so that the servers have little other work.
 
 use std::{collections::VecDeque, net::SocketAddr, time::Duration};
 
@@ -17,7 +17,8 @@ use crate::{
 
 /// The section's name.
 pub const NAME: &str = "redis";
-/// Before anything is measured: connections are made, scripts loaded, and leases of nobody looked for.
+/// The wait before measuring: connections are made, scripts are loaded, and leases of earlier instances are
+/// looked for.
 const WARM_UP: Duration = Duration::from_secs(2);
 
 /// One round over all rates, sizes and contenders.

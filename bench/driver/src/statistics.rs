@@ -1,6 +1,6 @@
 //! Medians and quotients of what was measured. Pure.
 
-/// The middle of the values; the mean of the two in the middle if their number is even. `None` without any.
+/// The median of the values: the middle one, or the mean of the two in the middle. `None` without values.
 pub fn median(values: impl IntoIterator<Item = f64>) -> Option<f64> {
     let mut values: Vec<f64> = values.into_iter().collect();
     values.sort_by(f64::total_cmp);

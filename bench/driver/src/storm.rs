@@ -1,5 +1,5 @@
-//! Section `storm`: many visitors join at once. How many counts are sent, what that costs, and how long it
-//! takes until everybody knows the right number.
+//! Section `storm`: many visitors join at once. It measures how many counts are sent, what that costs, and
+//! how long it takes until all visitors know the right number.
 
 use std::time::{Duration, Instant};
 
@@ -15,11 +15,11 @@ use crate::{
 
 /// The section's name.
 pub const NAME: &str = "storm";
-/// Visitors whose handshake is under way at a time.
+/// Handshakes at a time.
 const WINDOW: usize = 256;
-/// The storm is over when no count has come for so long.
+/// The storm is over when no count has come for this long.
 const QUIET: Duration = Duration::from_millis(700);
-/// A server that still sends after this time is left alone.
+/// A server that is still sending after this time is not waited for.
 const PATIENCE: Duration = Duration::from_secs(180);
 
 /// One round over all sizes and contenders.

@@ -8,7 +8,7 @@ use crate::{
     statistics::{median, range},
 };
 
-/// Servers in the order in which they are shown; others come after.
+/// The order in which servers are shown; others come after these.
 const ORDER: [&str; 8] = [
     "headcount",
     "epoll",
@@ -20,7 +20,7 @@ const ORDER: [&str; 8] = [
     "node, each",
 ];
 
-/// A size: what a section was run with.
+/// The sizes that a section was run with.
 pub type Size = BTreeMap<String, u64>;
 
 /// One column.
@@ -32,7 +32,7 @@ pub enum Column {
     Times(&'static str, &'static str, &'static str),
 }
 
-/// All servers at one size.
+/// A table of all servers at one size.
 pub fn by_server(results: &Results, section: &str, size: &Size, columns: &[Column]) -> String {
     let here: Vec<&Sample> = results.of(section).filter(|sample| sample.size == *size).collect();
     let mut table = head("server", columns);
@@ -44,7 +44,7 @@ pub fn by_server(results: &Results, section: &str, size: &Size, columns: &[Colum
     table
 }
 
-/// One server at all sizes that have these values.
+/// A table of one server at all sizes that have these values.
 pub fn by_size(
     results: &Results,
     section: &str,
@@ -64,7 +64,7 @@ pub fn by_size(
     table
 }
 
-/// The servers of a section, in the order of showing.
+/// The servers of a section, in the order in which they are shown.
 pub fn servers(results: &Results, section: &str) -> Vec<String> {
     let all: BTreeSet<&str> = results.of(section).map(|sample| sample.server.as_str()).collect();
     let mut all: Vec<String> = all.into_iter().map(str::to_owned).collect();
@@ -157,8 +157,9 @@ mod tests {
         results
     }
 
-    /// Goal: quotients are of the same round, and the median is of the quotients. Method: three rounds whose
-    /// quotients (2, 1.5, 3) have another median than the quotient of the medians (1.5).
+    /// Goal: quotients are made of figures of the same round, and the median is that of the quotients.
+    /// Method: three rounds whose quotients (2, 1.5, 3) have another median than the quotient of the medians
+    /// (1.5).
     #[test]
     fn quotients_are_paired() {
         let size = Size::from([("clients".to_owned(), 1000)]);

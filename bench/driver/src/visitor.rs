@@ -1,5 +1,5 @@
-//! One simulated visitor: from the TCP connect to the counts it is told. It owns its socket and what of a
-//! frame has arrived; it never decides when to join or leave.
+//! One simulated visitor: from the TCP connect to the counts it is told. It owns its socket and the bytes of an
+//! incomplete frame. It never decides when to join or leave.
 
 use std::{
     io::{self, ErrorKind, Read, Write},
@@ -15,7 +15,7 @@ use headcount_client::{
     request::{Requests, check_upgrade},
 };
 
-/// What the requests name as their server. All servers of the benchmark are on this machine, and none looks at it.
+/// The `Host` of the requests. All servers of the benchmark are on this machine, and none of them checks it.
 const AUTHORITY: &str = "127.0.0.1";
 
 /// One connection to a server.
@@ -35,22 +35,22 @@ pub struct Visitor {
     last: Option<u64>,
 }
 
-/// How far a visitor has come.
+/// The states of a visitor.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Stage {
-    /// The TCP connection is being made.
+    /// The TCP connection is being opened.
     Connecting(Way),
     /// It has asked for a session by polling.
     Opening,
-    /// It has posted that it wants to join the namespace.
+    /// It has posted its request to join the namespace.
     Posted,
-    /// It polls for the acknowledgement of that.
+    /// It polls for the acknowledgement of the join.
     Polling,
-    /// It waits for a second TCP connection, to go on with a websocket.
+    /// It waits for a second TCP connection, to upgrade to a websocket.
     Moving,
     /// The request for a websocket is sent.
     Requested,
-    /// The websocket is open, the session not yet.
+    /// The websocket is open, but the session is not yet.
     Upgraded,
     /// It has asked to join the namespace.
     Joining,
@@ -63,18 +63,18 @@ pub enum Stage {
 pub enum Way {
     /// With a websocket.
     Websocket,
-    /// With polling, to go on with a websocket once it has joined, as socket.io-client does by default.
+    /// With polling, and an upgrade to a websocket after joining, as socket.io-client does by default.
     Polling,
 }
 
-/// What a visitor heard in one go.
+/// What a visitor received in one call.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Heard {
     /// Counts.
     pub counts: u64,
     /// Pings, each of which was answered.
     pub pings: u64,
-    /// The time from asking to join until the first count, if that came.
+    /// The time from asking to join to the first count, if that came.
     pub joined_after: Option<std::time::Duration>,
     /// The connection has ended.
     pub ended: bool,
@@ -83,20 +83,20 @@ pub struct Heard {
 }
 
 impl Visitor {
-    /// On a socket whose connection is being made.
+    /// A visitor on a socket whose connection is being opened.
     pub fn new(stream: TcpStream, way: Way) -> Self {
         let (stage, asked_at) = (Stage::Connecting(way), Instant::now());
         let (session, arrived) = (None, Vec::new());
         Self { stream, stage, session, owes_pong: false, arrived, asked_at, last: None }
     }
 
-    /// Goes on with a websocket, on a socket whose connection is being made.
+    /// Upgrades to a websocket, on a socket whose connection is being opened.
     pub fn move_to(&mut self, stream: TcpStream) {
         self.stream = stream;
         self.stage = Stage::Connecting(Way::Websocket);
     }
 
-    /// How far it has come.
+    /// Its state.
     pub fn stage(&self) -> Stage {
         self.stage
     }
@@ -111,7 +111,7 @@ impl Visitor {
         &self.stream
     }
 
-    /// The connection is made: asks for what it was made for.
+    /// The connection is open: sends the request that it was opened for.
     ///
     /// # Errors
     /// If the connection failed.
@@ -138,15 +138,15 @@ impl Visitor {
     /// Leaves the namespace and closes, as socket.io-client does.
     pub fn leave(mut self) {
         if self.say(DISCONNECT).is_ok() {
-            // Nobody waits for the answer.
+            // The answer is not needed.
             drop(self.stream.write_all(&frame::encode(Opcode::Close, &[])));
         }
     }
 
-    /// Reads what is there and answers it.
+    /// Reads the bytes that are there and answers them.
     ///
     /// # Errors
-    /// If the server says what no Socket.IO server does.
+    /// If the server sends what no Socket.IO server sends.
     pub fn read(&mut self, buffer: &mut [u8]) -> io::Result<Heard> {
         let mut heard = Heard::default();
         let length = match self.stream.read(buffer) {
@@ -209,7 +209,7 @@ impl Visitor {
         Ok(used)
     }
 
-    /// The response to a request of polling.
+    /// Handles the response to a polling request.
     fn hear_response(&mut self, response: &http::Response, heard: &mut Heard) -> io::Result<()> {
         if response.status != 200 {
             return Err(refused(Error::Status(response.status)));
@@ -276,7 +276,7 @@ impl Visitor {
         Ok(())
     }
 
-    /// The session goes on by websocket.
+    /// Continues the session on the websocket.
     fn moved(&mut self, heard: &mut Heard) -> io::Result<()> {
         if self.owes_pong {
             self.say(PONG)?;
@@ -315,8 +315,8 @@ mod tests {
         format!("HTTP/1.1 200 OK\r\nContent-Length: {}\r\n\r\n{body}", body.len()).into_bytes()
     }
 
-    /// What a visitor heard of a server that says these pieces, one connection after the other, and waits for a request
-    /// before each. Both sides stop when all is said.
+    /// What a visitor received from a server that sends these pieces, one connection after the other, and waits
+    /// for a request before each. Both sides stop when all pieces are sent.
     fn visit(way: Way, connections: Vec<Vec<Vec<u8>>>) -> (Visitor, Heard) {
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
         let address = listener.local_addr().unwrap();
@@ -325,7 +325,7 @@ mod tests {
                 let (mut stream, _) = listener.accept().unwrap();
                 for piece in pieces {
                     assert!(stream.read(&mut [0; 1024]).unwrap() > 0, "nothing is asked");
-                    // Byte by byte, as no network does it, but every network may.
+                    // Byte by byte: unusual, but any network may do it.
                     piece.iter().for_each(|byte| stream.write_all(&[*byte]).unwrap());
                 }
             }
@@ -349,8 +349,8 @@ mod tests {
         (visitor, sum)
     }
 
-    /// Goal: a visitor answers what must be answered, and hears all counts. Method: a server that says the next only when
-    /// it was asked; a count, a ping, another count, the end.
+    /// Goal: a visitor answers what must be answered, and receives all counts. Method: a server that sends the
+    /// next packet only after a request; a count, a ping, another count, the end.
     #[test]
     fn a_visitor_with_a_websocket_is_told() {
         let last = [text("42[\"user count\",8]"), vec![0x88, 0]].concat();
@@ -362,8 +362,9 @@ mod tests {
         assert!(heard.joined_after.is_some());
     }
 
-    /// Goal: a visitor that begins with polling goes on with a websocket, and has joined only then. Method: a server that
-    /// says the first count and a ping by polling, and checks that there is one request for each step.
+    /// Goal: a visitor that begins with polling upgrades to a websocket, and has joined only then. Method: a
+    /// server that sends the first count and a ping by polling, and checks that there is one request for each
+    /// step.
     #[test]
     fn a_visitor_goes_on_with_a_websocket() {
         let polled = "40{}\x1e42[\"user count\",7]\x1e2";
@@ -376,7 +377,8 @@ mod tests {
         assert!(heard.joined_after.is_some());
     }
 
-    /// Goal: what no server of the benchmark says ends a visit. Method: a refusal, and an event that is no count.
+    /// Goal: an answer that no server of the benchmark sends ends the visitor. Method: a refusal, and an event
+    /// that is no count.
     #[test]
     fn other_words_are_refused() {
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();

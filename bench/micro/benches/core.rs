@@ -1,5 +1,5 @@
-//! Times of the pure parts that run for every join, report, announcement or message. No clock is read inside
-//! what is measured, and nothing does I/O.
+//! Times of the pure parts that run for every join, report, announcement or message. The measured code reads
+//! no clock and does no I/O.
 
 use std::{hint::black_box, time::Duration};
 
@@ -33,7 +33,7 @@ fn tally(criterion: &mut Criterion) {
     criterion.bench_function("tally: join and leave", |bencher| {
         bencher.iter(|| {
             drop(tally.join((), now));
-            // The broadcaster takes newcomers out, or the line of them would grow for ever.
+            // The broadcaster takes new members out, or their queue would grow without end.
             tally.take_newcomers(Change(u64::MAX), Change::default(), now)
         });
     });

@@ -1,9 +1,9 @@
 //! One emission to a thousand sockets, for counting instructions: `scripts/test instructions` runs it under
 //! callgrind, which counts those in [`measured`] alone.
 //!
-//! The sockets are real ones on the loopback, since how a frame is written is what is counted; the kernel's
-//! part is not counted. All runs in one thread, and while it is counted nobody reads, and the clock stands
-//! still until there is nothing left to do, so that two runs count the same.
+//! The sockets are real ones on the loopback, because the writing of frames is what is counted; the kernel's
+//! part is not. Everything runs in one thread. During the count no client reads, and the clock is paused
+//! until nothing is left to do, so that two runs count the same.
 
 use std::{
     io::{ErrorKind, Read},
@@ -43,9 +43,9 @@ use tokio_util::sync::CancellationToken;
 const SOCKETS: u64 = 1000;
 const EMISSIONS: u64 = 10;
 const PAYLOAD_BYTES_MAX: usize = 16 * 1024;
-/// Longer than everything here: no ping is counted by chance.
+/// Longer than the whole run, so that no ping is counted by chance.
 const PING: Duration = Duration::from_mins(10);
-/// Between two emissions.
+/// The time between two emissions.
 const INTERVAL: Duration = Duration::from_millis(50);
 const HANDSHAKE: &[u8] =
     b"GET /socket.io/?EIO=4&transport=websocket HTTP/1.1\r\nHost: localhost\r\n\
@@ -69,19 +69,19 @@ fn main() {
     }
 }
 
-/// What is counted: from the change of the view to the last frame handed to the kernel.
+/// The part that is counted: from the change of the view to the last frame handed to the kernel.
 #[inline(never)]
 fn measured(runtime: &Runtime, stage: &Stage) {
     runtime.block_on(async {
         for number in 1..=EMISSIONS {
             stage.show(number);
-            // The clock is stopped: this ends when no task has anything left to do.
+            // The clock is paused: this ends when no task has anything left to do.
             sleep(INTERVAL * 2).await;
         }
     });
 }
 
-/// A server without reporter and store: the view is set by hand.
+/// A server without reporter and store. The view is set by this program.
 struct Stage {
     tally: Arc<Tally<Membership>>,
     view: watch::Sender<View>,
@@ -127,7 +127,7 @@ impl Stage {
         Self { tally, view, address }
     }
 
-    /// Brings all clients, each of which was told its first value.
+    /// Connects all clients and waits until each was told its first value.
     async fn let_in(&self) -> Vec<std::net::TcpStream> {
         let mut clients = Vec::new();
         for _ in 0..SOCKETS {
@@ -152,7 +152,7 @@ impl Stage {
         clients.into_iter().map(|client| client.into_std().expect("it is a socket")).collect()
     }
 
-    /// The store's count is now so many more than there are sockets.
+    /// Makes the store's count exceed the number of sockets by this many.
     fn show(&self, more: u64) {
         self.view.send_modify(|view| view.fold(count(more), Instant::now()));
     }
@@ -174,7 +174,7 @@ fn reply(count: Count) -> Reply {
     }
 }
 
-/// Reads until these bytes have come.
+/// Reads until these bytes have arrived.
 async fn until(client: &mut TcpStream, wanted: &[u8]) {
     let mut heard = Vec::new();
     while !heard.windows(wanted.len()).any(|bytes| bytes == wanted) {
@@ -183,7 +183,7 @@ async fn until(client: &mut TcpStream, wanted: &[u8]) {
     }
 }
 
-/// By how much each count that has arrived exceeds the sockets.
+/// How far each count that has arrived exceeds the number of sockets.
 fn told(client: &mut std::net::TcpStream) -> Vec<u64> {
     let mut heard = Vec::new();
     match client.read_to_end(&mut heard) {

@@ -1,6 +1,6 @@
 // What a user of Node would write for the same job: Socket.IO, its Redis adapter for several servers, and a
-// counter with INCR and DECR. With --emit each everybody is told at each join and leave, as in the lesson;
-// with --emit merged at most once an interval, and a newcomer at once.
+// counter with INCR and DECR. With --emit each, all clients are told at every join and leave, as in the lesson.
+// With --emit merged, they are told at most once in an interval, and a new client at once.
 
 import { createServer } from 'node:http';
 import { parseArgs } from 'node:util';
@@ -32,7 +32,7 @@ let newest = 0;
 let timer = null;
 
 io.on('connection', async (socket) => {
-  // Before anything is awaited, or a client that leaves meanwhile would stay counted.
+  // This comes before the first await, or a client that leaves meanwhile would stay counted.
   socket.on('disconnect', async () => changed(await counter.leave()));
   const currentUsers = await counter.join();
   if (merged) socket.emit(EVENT, currentUsers);

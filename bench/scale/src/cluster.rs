@@ -1,5 +1,5 @@
-//! All instances together: brings them up until they know each other, and has visitors come and go. It never
-//! measures Redis.
+//! All instances together: starts them, waits until they know each other, and lets visitors come and go. It
+//! never measures Redis.
 
 use std::{
     collections::BTreeSet,
@@ -14,16 +14,16 @@ use tokio::{
 
 use crate::{instance::Instance, record::Record};
 
-/// Visitors on each instance: so many at first, then between half and twice as many.
+/// The visitors on each instance: this number at first, then between half and twice as many.
 const PRESENT: usize = 10;
 /// How long the instances may take to know each other.
 const PATIENCE: Duration = Duration::from_secs(60);
-/// A look at all instances, and a portion of the joins, so often.
+/// The time between two looks at all instances, and between two portions of the joins.
 const TICK: Duration = Duration::from_millis(5);
-/// After the last join, for the news of it to reach all.
+/// The time after the last join in which the news of it reaches all instances.
 const LATE_NEWS: Duration = Duration::from_secs(3);
 
-/// See the module's documentation.
+/// All simulated instances on one Redis.
 #[derive(Debug)]
 pub struct Cluster {
     instances: Vec<Instance>,
@@ -31,10 +31,10 @@ pub struct Cluster {
 }
 
 impl Cluster {
-    /// Starts so many instances.
+    /// Starts this number of instances.
     ///
     /// # Errors
-    /// If the URL is not one.
+    /// If the URL cannot be parsed.
     pub fn start(redis_url: &str, instances: u32) -> Result<Self> {
         let mut tasks = JoinSet::new();
         let start = |_| Instance::start(redis_url, &mut tasks);
@@ -47,7 +47,7 @@ impl Cluster {
         Ok(Self { instances, tasks })
     }
 
-    /// Waits until every instance knows of all others and all show the same, right number.
+    /// Waits until every instance knows all others and all have the same, right number.
     ///
     /// # Errors
     /// If that takes too long, or an instance ends.
@@ -70,7 +70,7 @@ impl Cluster {
         }
     }
 
-    /// Has visitors join each instance at this rate, and leave at the same rate, for this time.
+    /// Makes visitors join every instance at this rate, and leave at the same rate, for this time.
     ///
     /// # Errors
     /// If an instance ends.
@@ -111,7 +111,7 @@ impl Cluster {
     }
 }
 
-/// The same throws in every run (xorshift, Marsaglia 2003).
+/// A coin whose throws are the same in every run (xorshift, Marsaglia 2003).
 struct Coin(u64);
 
 impl Coin {

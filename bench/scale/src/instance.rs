@@ -1,5 +1,5 @@
-//! One instance without sockets: the product's tasks between tally and view, and a task that stands where the
-//! broadcaster would, noting when news came. It never emits.
+//! One instance without sockets: the product's tasks from tally to view. In the place of the broadcaster a
+//! task notes when news arrived; it never emits.
 
 use std::{
     sync::{Arc, Mutex, MutexGuard, PoisonError},
@@ -31,36 +31,36 @@ use tokio::{
 };
 use tokio_util::sync::CancellationToken;
 
-/// How long a report stands: the product's default.
+/// How long a report is valid: the product's default.
 pub const LEASE: Duration = Duration::from_secs(2);
 /// Longest time between two reports: the product's default.
 const HEARTBEAT: Duration = Duration::from_millis(500);
 
-/// See the module's documentation.
+/// One instance of the product, without its sockets.
 #[derive(Debug)]
 pub struct Instance {
     /// Its local count.
     pub tally: Arc<Tally<()>>,
-    /// What it holds the count to be.
+    /// The count as this instance knows it.
     pub view: Arc<watch::Sender<View>>,
-    /// What it noted.
+    /// Its notes.
     notes: Arc<Mutex<Notes>>,
-    /// Those who are here.
+    /// The visitors that are here.
     present: Vec<Presence<()>>,
 }
 
-/// What an instance noted.
+/// The notes of one instance.
 #[derive(Debug, Default)]
 pub struct Notes {
-    /// Each revision that was new to it, and when it came.
+    /// Every revision that was new to it, and when it arrived.
     pub revisions: Vec<(Revision, Instant)>,
-    /// Each newcomer whom the store acknowledged: when it joined, when that was, and the highest revision
-    /// known then, which is not below the one that includes it.
+    /// Every new visitor that the store acknowledged: when it joined, when the store acknowledged it, and the
+    /// highest revision known then. That is not below the revision that includes the visitor.
     pub acknowledged: Vec<(Instant, Instant, Revision)>,
 }
 
 impl Notes {
-    /// When a revision that is not below this one came; `None` if none has.
+    /// When a revision that is not below this one arrived; `None` if none has.
     pub fn known_since(&self, revision: Revision) -> Option<Instant> {
         let after = self.revisions.partition_point(|(known, _)| *known < revision);
         self.revisions.get(after).map(|(_, since)| *since)
@@ -71,7 +71,7 @@ impl Instance {
     /// Starts its tasks.
     ///
     /// # Errors
-    /// If the URL is not one.
+    /// If the URL cannot be parsed.
     pub fn start(redis_url: &str, tasks: &mut JoinSet<()>) -> Result<Self> {
         let store: Arc<dyn Store> = Arc::new(RedisStore::new(RedisSettings {
             url: redis_url.to_owned(),
@@ -106,13 +106,13 @@ impl Instance {
         Ok(Self { tally, view, notes, present: Vec::new() })
     }
 
-    /// One joins.
+    /// A visitor joins.
     pub fn join(&mut self) {
         self.present.push(self.tally.join((), Instant::now()));
     }
 
-    /// One joins or leaves, as the coin says unless that led too far away from `present`: the count wanders,
-    /// as it would not if each who comes were one who goes.
+    /// A visitor joins or leaves, as the coin decides, unless that leads too far away from `present`. So the
+    /// count changes at random, which it would not if every join were paired with a leave.
     pub fn wander(&mut self, heads: bool, present: usize) {
         let few = self.present.len() <= present / 2;
         let many = self.present.len() >= present * 2;
@@ -123,7 +123,7 @@ impl Instance {
         }
     }
 
-    /// What it noted.
+    /// Its notes.
     pub fn notes(&self) -> MutexGuard<'_, Notes> {
         self.notes.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -137,7 +137,7 @@ async fn take_notes(
     while view.changed().await.is_ok() {
         let seen = *view.borrow_and_update();
         let (now, revision) = (Instant::now(), seen.seen().revision);
-        // Nobody loses patience here: what is wanted is when the store acknowledged.
+        // No visitor gets the estimate here: the time of the store's answer is what is measured.
         let newcomers = tally.take_newcomers(seen.covered(), Change::default(), now);
         let mut notes = notes.lock().unwrap_or_else(PoisonError::into_inner);
         if notes.revisions.last().is_none_or(|(last, _)| revision > *last) {

@@ -1,9 +1,8 @@
-//! Many instances of the product without their sockets, in one process, on one real Redis: the reporters, the
-//! listeners to announcements and the tallies are the product's own code.
+//! Many instances of the product without their sockets, in one process, on one real Redis. The reporters, the
+//! subscribers to announcements and the tallies are the product's own code.
 //!
-//! It prints "steady" once all instances know each other, and at the end one line of JSON with what it saw; then
-//! it waits for its standard input to end.
-//! What it costs Redis is measured by whoever started it.
+//! It prints "steady" once all instances know each other, and at the end one line of JSON with the results.
+//! Then it waits for its standard input to end. The program that started it measures the cost for Redis.
 
 mod cluster;
 mod instance;
@@ -22,10 +21,10 @@ struct Settings {
     /// The Redis, as `redis://host:port`.
     #[arg(long)]
     redis_url: String,
-    /// How many instances.
+    /// The number of instances.
     #[arg(long, default_value_t = 10)]
     instances: u32,
-    /// Joins a second on each instance, and as many leaves.
+    /// Joins a second on every instance, and as many leaves.
     #[arg(long, default_value_t = 5)]
     joins_per_second: u32,
     /// How long.
@@ -43,7 +42,7 @@ async fn main() -> Result<()> {
     let time = Duration::from_secs(settings.seconds);
     let record = cluster.bustle(settings.joins_per_second, time).await?;
     println!("{}", record.to_json());
-    // What this process has used can be read from outside only as long as it is there.
+    // The CPU time of this process can be read from outside only while it exists.
     drop(std::io::copy(&mut std::io::stdin(), &mut std::io::sink()));
     Ok(())
 }

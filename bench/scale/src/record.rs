@@ -1,5 +1,5 @@
-//! What the instances noted, as distributions: how long the store took to acknowledge a join, and how long the
-//! news took to reach every other instance. Pure.
+//! The notes of the instances as distributions: how long the store took to acknowledge a join, and how long
+//! the news took to reach every other instance. Pure.
 
 use std::time::Duration;
 
@@ -9,10 +9,10 @@ use tokio::time::Instant;
 
 use crate::instance::Instance;
 
-/// Of all joins so many are followed to all instances; each is looked up on each of them.
+/// The number of joins that are followed to all instances; each of them is looked up on every instance.
 const FOLLOWED: usize = 200;
 
-/// See the module's documentation.
+/// The distributions of one run.
 #[derive(Debug)]
 pub struct Record {
     acknowledged: Histogram<u64>,
@@ -24,7 +24,8 @@ pub struct Record {
 }
 
 impl Record {
-    /// Adds up what was noted: visitors came for this time, and news of them were watched for longer.
+    /// Adds up the notes. Visitors joined during `time`; news of them was watched during `observed`, which is
+    /// longer.
     pub fn of(instances: &[Instance], time: Duration, observed: Duration) -> Self {
         let mut record = Self {
             acknowledged: histogram(),
@@ -40,7 +41,7 @@ impl Record {
             record.joins += notes.acknowledged.len() as u64;
             for &(joined_at, acknowledged_at, revision) in &notes.acknowledged {
                 record.acknowledged.saturating_record(micros(acknowledged_at - joined_at));
-                // Where as many left as joined between two reports, there is no news to follow.
+                // If as many left as joined between two reports, there is no news to follow.
                 if notes.known_since(revision).is_some_and(|since| since > joined_at) {
                     joins.push((joined_at, revision));
                 }
@@ -63,7 +64,7 @@ impl Record {
         self.announced.saturating_record(micros(known_at.saturating_duration_since(joined_at)));
     }
 
-    /// One line.
+    /// The results as one line of JSON.
     pub fn to_json(&self) -> String {
         let of = |histogram: &Histogram<u64>, quantile| {
             histogram.value_at_quantile(quantile) as f64 / 1e3
@@ -82,7 +83,7 @@ impl Record {
     }
 }
 
-/// Microseconds to three digits, up to a minute.
+/// Microseconds with three significant digits, up to a minute.
 fn histogram() -> Histogram<u64> {
     Histogram::new_with_max(60_000_000, 3).expect("the bounds are valid")
 }

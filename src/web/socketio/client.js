@@ -1,9 +1,9 @@
-// Headcount's own Socket.IO client (Engine.IO 4, Socket.IO 5), not socket.io-client: it listens, and sends no events.
+// Headcount's own Socket.IO client (Engine.IO 4, Socket.IO 5), not socket.io-client: it receives events and sends none.
 //
-// `io`, its options and its events are those of socket.io-client 4, as far as docs/embed.md of the project lists them:
+// `io`, its options and its events are those of socket.io-client 4 that docs/embed.md of the project lists:
 // namespaces that share a connection, `auth`, reconnection, and polling where no websocket can be opened. `emit` does
-// nothing; binary events are not told. For anything more use socket.io-client, which the server speaks to as well.
-// This is one function: it takes the class `Session` of session.js, the answer is `io`.
+// nothing, and binary events are ignored. For anything more use socket.io-client, which works with the server too.
+// This file is one function: its parameter is the class `Session` of session.js, and it returns `io`.
 (function (Session) {
   'use strict';
   const DEFAULTS = {
@@ -17,9 +17,9 @@
     autoConnect: true,
     transports: ['websocket', 'polling'],
   };
-  // By address and path: namespaces share a connection.
+  // By address and path. Namespaces with the same address and path share a connection.
   const managers = new Map();
-  // What waits to connect again; signs that it would work now end the wait.
+  // Connections that wait for the next attempt. Events that promise success end the wait.
   const waiting = new Set();
   for (const sign of ['online', 'pageshow']) {
     globalThis.addEventListener?.(sign, () => [...waiting].forEach((retry) => retry()));
@@ -62,7 +62,7 @@
       return this.#listeners.get(event) ?? [];
     }
 
-    // A listener that throws is reported, and keeps nobody else from being told.
+    // An error in a listener is reported, and the other listeners are still called.
     tell(event, ...values) {
       for (const { listener, isOnce } of this.#entries(event)) {
         if (isOnce) this.off(event, listener);
@@ -80,7 +80,8 @@
   Object.assign(Emitter.prototype, { addEventListener: on });
   Object.assign(Emitter.prototype, { removeListener: off, removeAllListeners: off, removeEventListener: off });
 
-  // The connection to one address: it opens it, again and again, and hands packets to the sockets that share it.
+  // The connection to one address. It opens it, reopens it after a loss, and passes packets to the sockets that share
+  // it.
   class Manager extends Emitter {
     #state = 'closed';
     #attempts = 0;
@@ -102,7 +103,7 @@
       return socket;
     }
 
-    // `then` is told of an error, or of none.
+    // Calls `then` with an error, or with nothing on success.
     open(then) {
       this.#isLeft = false;
       if (this.#state !== 'closed') return this;
@@ -146,7 +147,7 @@
       if (this.isOpen) this.engine.send(`4${packet}`);
     }
 
-    // When no socket is left that wants it, neither is the connection.
+    // Closes the connection when no socket uses it any more.
     release() {
       if (this.#active().length) return;
       this.#isLeft = true;
@@ -164,7 +165,7 @@
     #receive(packet) {
       const [, type, namespace = '/', value] = /^([0-6])(?:(\/[^,]*)(?:,|$))?\d*(.*)$/s.exec(packet);
       const socket = this.nsps.get(namespace);
-      // The fifth and sixth types are of bytes, and the third is of answers to what is never asked here.
+      // Types 5 and 6 are binary, and type 3 acknowledges events, which this client never sends.
       if (!socket || !['0', '1', '2', '4'].includes(type)) return;
       socket.receive(type, value ? JSON.parse(value) : undefined);
     }
@@ -201,7 +202,8 @@
       };
     }
 
-    // Doubles from attempt to attempt, cut at random so that not all clients of a server return at one moment.
+    // Doubles after every attempt, and is shortened at random so that the clients of a server do not all return at
+    // the same moment.
     #delay() {
       const { reconnectionDelay, reconnectionDelayMax, randomizationFactor } = this.opts;
       const delay = Math.min(reconnectionDelayMax, reconnectionDelay * 2 ** this.#attempts++);
@@ -209,7 +211,7 @@
     }
   }
 
-  // One namespace. `active` says whether it is connected or will be by itself.
+  // One namespace. `active` says whether it is connected, or will connect by itself.
   class Socket extends Emitter {
     connected = false;
     active = false;
@@ -252,7 +254,7 @@
       return this;
     }
 
-    // Asks to be let into the namespace; a function has its answer ready when it has.
+    // Asks to join the namespace. If `auth` is a function, it is asked first and calls back with the value.
     join() {
       const { engine } = this.io;
       const ask = (auth) => {
@@ -269,7 +271,7 @@
     }
 
     receive(type, value) {
-      // It has left before it was let in.
+      // The page has left before the server let it in.
       if (!this.active) {
         if (type === '0') this.#say('1');
       } else if (type === '0') {
@@ -295,7 +297,7 @@
   Object.assign(Socket.prototype, { open: connect, close: disconnect });
   Object.assign(Socket.prototype, { send: emit, compress: emit, timeout: emit });
 
-  // Address and namespace: what stands after the host is the namespace, exactly as written.
+  // Splits an address: the part after the host is the namespace, exactly as written.
   function locate(uri = '') {
     const here = globalThis.location;
     let text = uri;

@@ -1,15 +1,15 @@
 // The Engine.IO part of the Socket.IO client: one session at a time, by websocket or polling. It knows no namespaces.
 //
-// This is one function: it takes nothing, the answer is the class `Session`.
+// This file is one function without parameters. It returns the class `Session`.
 (function () {
   'use strict';
   const SEPARATOR = '\x1e';
-  // Some proxies swallow a websocket's request: polling must not wait for one as long as a server may take.
+  // Some proxies never answer a websocket request: polling must not wait for it as long as for a slow server.
   const WEBSOCKET_TIMEOUT_MS = 5000;
-  // Bytes of one post, where the server does not say.
+  // Bytes of one POST, if the server does not name a limit.
   const POST_BYTES = 16384;
 
-  // Each opens a connection, tells what it receives and how it ends, and gives what can be done with it.
+  // Each function opens a connection, reports what it receives and how it ends, and returns `send` and `close`.
   const transports = {
     websocket(address, { receive, end }) {
       const socket = new WebSocket(address().replace(/^http/, 'ws'));
@@ -43,7 +43,7 @@
         }
       }
 
-      // As many packets as the server takes at a time, and at least one.
+      // As many packets as the server accepts at a time, and at least one.
       function batch() {
         let bytes = 0;
         const most = self.maxPayload ?? POST_BYTES;
@@ -57,7 +57,7 @@
         try {
           while (queue.length) {
             const headers = { 'content-type': 'text/plain;charset=UTF-8' };
-            // The last words arrive even if the page is gone.
+            // The last packets arrive even if the page is gone.
             await ask({ method: 'POST', headers, body: batch(), keepalive: isClosed });
           }
         } catch {
@@ -73,7 +73,7 @@
           queue.push(packet);
           post();
         },
-        // With a farewell the server ends the poll that waits; otherwise there is nobody to tell.
+        // After a farewell the server ends the waiting poll. Without one there is no session left to end.
         close(saysFarewell) {
           isClosed = true;
           if (saysFarewell) self.send('1');
@@ -106,7 +106,7 @@
       this.transport.send(packet);
     }
 
-    // Ends it and says so to the server, and to nobody here.
+    // Ends the session and tells the server. No callback is called.
     close() {
       this.#finish(this.id !== undefined);
     }
@@ -118,7 +118,8 @@
       this.transport?.close(saysFarewell);
     }
 
-    // Who is in the back/forward cache is not on the page; and the loss of a network is not noticed otherwise for long.
+    // A page in the back/forward cache must not be counted; and the loss of a network would otherwise be noticed
+    // late.
     #leave = () => {
       const error = new Error('network connection lost');
       this.close();
@@ -126,7 +127,7 @@
       else this.#calls.ended('transport close', error);
     };
 
-    // After a failure: the next transport, if there is one.
+    // After a failure: tries the next transport, if there is one.
     #next(error) {
       if (this.#isOver) return;
       const name = this.#names.shift();
@@ -154,7 +155,7 @@
     #address(name) {
       const { url, path, query } = this.#options;
       const own = { EIO: '4', transport: name };
-      // Some caches in between heed nothing but the address.
+      // Some caches look at nothing but the address.
       if (name === 'polling') own.t = Date.now().toString(36) + (this.#posts++).toString(36);
       if (this.id) own.sid = this.id;
       const asked = new URLSearchParams(own);
@@ -201,7 +202,7 @@
       this.#calls.opened();
     }
 
-    // Only pings count: they come even if nothing else does.
+    // Only pings prove that the session lives: they come even if nothing else does.
     #answerPing() {
       this.#wait(this.silence, 'ping timeout');
       this.send('3');

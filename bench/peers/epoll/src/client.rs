@@ -1,5 +1,5 @@
-//! The clients: their sockets, what has arrived of them, and what is left of a frame that did not fit. It
-//! never decides when to send.
+//! The clients: their sockets, the bytes that arrived from them, and the rest of a frame that did not fit.
+//! This module never decides when to send.
 
 use std::{
     io::{ErrorKind, Read},
@@ -9,7 +9,7 @@ use std::{
 
 use rustix::net::{SendFlags, send};
 
-/// Names a client; the number of its descriptor, so that looking it up is one index.
+/// Names a client. It is the number of its descriptor, so that a lookup is one index.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Token(pub u64);
 
@@ -18,32 +18,32 @@ pub struct Token(pub u64);
 pub struct Client {
     /// Its socket, in non-blocking mode.
     pub stream: TcpStream,
-    /// How far it has come.
+    /// Its state.
     pub stage: Stage,
     /// Bytes that arrived and are not yet a whole request or frame.
     arrived: Vec<u8>,
-    /// The unsent rest of a frame, which must go before any other.
+    /// The unsent rest of a frame, which must be sent before any other.
     rest: Vec<u8>,
 }
 
-/// How far a client has come.
+/// The states of a client.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Stage {
     /// Its request head is awaited.
     Request,
     /// It has a session and has not joined the namespace.
     Opened,
-    /// It is counted; its place in the list of those who are told.
+    /// It is counted; this is its place in the list of clients that are told.
     Told(usize),
 }
 
 impl Client {
-    /// A fresh connection.
+    /// A new connection.
     pub fn new(stream: TcpStream) -> Self {
         Self { stream, stage: Stage::Request, arrived: Vec::new(), rest: Vec::new() }
     }
 
-    /// Sends a frame now or not at all, but never half of it: what is left of the frame before goes first.
+    /// Sends a frame now or not at all, but never half of it: the rest of the frame before goes first.
     pub fn send(&mut self, frame: &[u8]) {
         if !self.rest.is_empty() {
             let rest = std::mem::take(&mut self.rest);
@@ -60,14 +60,14 @@ impl Client {
         !self.rest.is_empty()
     }
 
-    /// Somebody else sent the beginning of a frame; this is the rest.
+    /// Other code sent the beginning of a frame; this is the rest.
     pub fn keep_rest(&mut self, rest: &[u8]) {
         self.rest = rest.to_vec();
     }
 
     fn push(&mut self, bytes: &[u8]) {
         let flags = SendFlags::DONTWAIT | SendFlags::NOSIGNAL;
-        // A connection that is gone shows when it is read.
+        // A lost connection shows when it is read.
         if let Ok(sent) = send(self.stream.as_fd(), bytes, flags)
             && sent < bytes.len()
         {
@@ -75,7 +75,7 @@ impl Client {
         }
     }
 
-    /// Takes in what has arrived; `false` if the connection has ended.
+    /// Reads what has arrived; `false` if the connection has ended.
     pub fn receive(&mut self, buffer: &mut [u8]) -> bool {
         match self.stream.read(buffer) {
             Ok(0) => false,
@@ -87,12 +87,12 @@ impl Client {
         }
     }
 
-    /// What has arrived and is not taken.
+    /// The bytes that have arrived and were not taken yet.
     pub fn arrived(&self) -> &[u8] {
         &self.arrived
     }
 
-    /// Takes so many bytes of it.
+    /// Takes this number of bytes.
     pub fn take(&mut self, length: usize) {
         self.arrived.drain(..length);
         if self.arrived.is_empty() {
@@ -108,7 +108,7 @@ pub struct Clients {
 }
 
 impl Clients {
-    /// The client of this name, if it is still there.
+    /// The client with this token, if it is still connected.
     pub fn get_mut(&mut self, token: Token) -> Option<&mut Client> {
         self.slots.get_mut(index(token))?.as_mut()
     }
@@ -122,7 +122,7 @@ impl Clients {
         self.slots[index] = Some(client);
     }
 
-    /// Takes a client out; dropping it closes the connection.
+    /// Removes a client; dropping it closes the connection.
     pub fn remove(&mut self, token: Token) -> Option<Client> {
         self.slots.get_mut(index(token))?.take()
     }

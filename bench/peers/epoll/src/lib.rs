@@ -1,7 +1,7 @@
-//! A server that does nothing but what the count needs: the limit beside which all others are measured.
+//! A server that does only what the count needs: the limit against which all others are measured.
 //!
-//! It owns a minimal Socket.IO handshake and one epoll loop. It never checks what a client sends beyond what
-//! the benchmark's own clients need, knows no timeouts, and must not be shown to a network.
+//! It owns a minimal Socket.IO handshake and one epoll loop. It checks only what the benchmark's own
+//! clients send, has no timeouts, and must not be used on a network.
 
 pub mod client;
 pub mod pace;

@@ -2,7 +2,7 @@
 
 use std::time::{Duration, Instant};
 
-/// Merges changes: the first goes out at once, the others an interval after the last emission.
+/// Merges changes: the first is sent at once, the others an interval after the last emission.
 #[derive(Debug)]
 pub struct Pace {
     interval: Duration,

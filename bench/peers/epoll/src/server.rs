@@ -1,5 +1,4 @@
-//! The epoll loop: accepts, answers, counts, and has everybody told. How many sends are made of one emission
-//! is up to a [`Fanout`].
+//! The epoll loop: accepts, answers, counts, and emits. A [`Fanout`] decides how an emission is sent.
 
 use std::{
     net::TcpListener,
@@ -18,21 +17,21 @@ use crate::{
     wire::{self, Said},
 };
 
-/// Connections the kernel holds ready; as many as the product asks for.
+/// The connections that the kernel keeps ready; the same as for the product.
 const BACKLOG: i32 = 4096;
-/// Events taken at once; a thousand sockets are ready at a time only in a storm.
+/// Events taken at a time. Only in a storm are a thousand sockets ready at a time.
 const EVENTS_MAX: usize = 1024;
-/// Each client is pinged so often.
+/// The time between two pings of a client.
 const PING_INTERVAL: Duration = Duration::from_secs(25);
-/// A part of the clients is pinged each second, so that pings are spread.
+/// Every second some of the clients are pinged, so that pings are spread.
 const PING_STEP: Duration = Duration::from_secs(1);
 
 /// The way in which one frame reaches many clients.
 pub trait Fanout {
-    /// Sends the frame to all of these.
+    /// Sends the frame to all of these clients.
     ///
     /// # Errors
-    /// If the kernel refuses the way itself; a client that is gone is no error.
+    /// If the kernel refuses this way of sending. A client that is gone is no error.
     fn send_to(&mut self, frame: &[u8], told: &[Token], clients: &mut Clients) -> Result<()>;
 }
 
@@ -45,7 +44,7 @@ pub fn serve(settings: &Settings, fanout: impl Fanout) -> Result<()> {
     let listener = Socket::new(Domain::for_address(settings.listen), Type::STREAM, None)?;
     listener.set_reuse_address(true)?;
     listener.set_nonblocking(true)?;
-    // Accepted sockets inherit it, which saves a call for each.
+    // Accepted sockets inherit the option, which saves a call for each.
     listener.set_tcp_nodelay(true)?;
     listener.bind(&settings.listen.into()).context("failed to listen")?;
     listener.listen(BACKLOG)?;
@@ -68,7 +67,7 @@ struct Server<F> {
     epoll: OwnedFd,
     listener: TcpListener,
     clients: Clients,
-    /// Those who joined the namespace.
+    /// The clients that have joined the namespace.
     told: Vec<Token>,
     emit: Emit,
     pace: Pace,
@@ -105,7 +104,7 @@ impl<F: Fanout> Server<F> {
         }
     }
 
-    /// Until the next emission or ping.
+    /// The time until the next emission or ping.
     fn wait(&self, now: Instant) -> Timespec {
         let ping = self.ping_due.saturating_duration_since(now);
         let wait = self.pace.wait(now).map_or(ping, |emission| emission.min(ping));

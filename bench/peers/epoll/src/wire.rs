@@ -3,7 +3,7 @@
 use base64::{Engine, engine::general_purpose::STANDARD};
 use sha1_smol::Sha1;
 
-/// What RFC 6455, section 1.3, has appended to the key before it is hashed.
+/// The text that RFC 6455, section 1.3, appends to the key before it is hashed.
 const ACCEPT_SUFFIX: &str = "258EAFA5-E914-47DA-95CA-C5AB0DC85B11";
 const TEXT: u8 = 0x81;
 const CLOSE: u8 = 0x8;
@@ -11,7 +11,7 @@ const CLOSE: u8 = 0x8;
 /// A text frame with this payload.
 ///
 /// # Panics
-/// If the payload needs more than 16 bits for its length, which nothing here does.
+/// If the payload is longer than 16 bits can express, which does not happen here.
 pub fn text(payload: &str) -> Vec<u8> {
     let mut frame = vec![TEXT];
     match u8::try_from(payload.len()) {
@@ -60,19 +60,19 @@ pub fn acknowledgement(session: u64) -> Vec<u8> {
     text(&format!("40{{\"sid\":\"{session:020}\"}}"))
 }
 
-/// What a client said.
+/// A packet of a client.
 #[derive(Debug, PartialEq, Eq)]
 pub enum Said {
     /// Join the default namespace.
     Join,
     /// Leave it, or close.
     Leave,
-    /// A pong, or what does not matter here.
+    /// A pong, or a packet that does not matter here.
     Other,
 }
 
-/// The first frame of what arrived and its length; `None` while it is incomplete. Clients of the benchmark
-/// say nothing that is longer than 125 bytes.
+/// The first frame of the bytes that arrived, and its length; `None` while it is incomplete. Clients of the
+/// benchmark send nothing that is longer than 125 bytes.
 pub fn first_frame(bytes: &[u8]) -> Option<(Said, usize)> {
     let (&first, &second) = (bytes.first()?, bytes.get(1)?);
     let length = usize::from(second & 0x7f);

@@ -1,5 +1,5 @@
-//! What a user of socketioxide would write for one server: a counter, and `io.emit` to everybody. It has no
-//! tuning at all; that is the point.
+//! What a user of socketioxide would write for one server: a counter, and `io.emit` to all clients. It is
+//! not tuned at all, on purpose.
 
 use std::{
     net::SocketAddr,
@@ -17,7 +17,7 @@ use socket2::{Domain, Socket, Type};
 use socketioxide::{SocketIo, extract::SocketRef};
 use tokio::{net::TcpListener, sync::Notify, time::sleep};
 
-/// As many as the others have.
+/// The same as the other servers have.
 const BACKLOG: i32 = 4096;
 const EVENT: &str = "user count";
 
@@ -26,10 +26,10 @@ struct Settings {
     /// Where to listen.
     #[arg(long)]
     listen: SocketAddr,
-    /// When to tell everybody.
+    /// When to tell all clients.
     #[arg(long, value_enum, default_value = "merged")]
     emit: Emit,
-    /// Merged: the least time between two emissions, in milliseconds.
+    /// Merged: the shortest time between two emissions, in milliseconds.
     #[arg(long, default_value_t = 50)]
     interval_ms: u64,
 }
@@ -40,7 +40,7 @@ enum Emit {
     Merged,
 }
 
-/// How many are here, and who is told that it changed.
+/// The number of clients, and a signal that it has changed.
 #[derive(Debug, Default)]
 struct Users {
     count: AtomicU64,

@@ -15,9 +15,9 @@ use peer_epoll::{
 };
 use rustix::net::SendFlags;
 
-/// Sends submitted at once; larger batches gained nothing.
+/// Sends submitted at a time; larger batches gained nothing.
 const BATCH: usize = 512;
-/// Room in the ring for a batch and its failures.
+/// The size of the ring: enough for a batch and its failures.
 const ENTRIES: u32 = 1024;
 
 fn main() -> Result<()> {
@@ -61,7 +61,7 @@ impl Batches {
         push(&mut self.ring.submission(), &entry)
     }
 
-    /// Has the batch carried out. When this returns the kernel is done with the frame.
+    /// Submits the batch and waits. When this returns the kernel is done with the frame.
     fn submit(&mut self, frame: &[u8], clients: &mut Clients) -> Result<()> {
         let queued = self.ring.submission().len();
         if queued == 0 {
