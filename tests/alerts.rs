@@ -171,7 +171,7 @@ fn sections(runbook: &str) -> Vec<(String, String)> {
     of_alerts.map(|(title, text)| (title.to_owned(), text.to_owned())).collect()
 }
 
-/// The anchors of all headings, as those who show Markdown make them.
+/// The anchors of all headings, as programs that show Markdown make them.
 fn anchors(markdown: &str) -> BTreeSet<String> {
     let headings = markdown.lines().filter_map(|line| line.strip_prefix('#'));
     headings

@@ -107,7 +107,7 @@ impl Besieged {
         page.expect("the metrics are served").body
     }
 
-    /// Waits until so many were counted out for this reason, ever.
+    /// Waits until this number was counted out for this reason in all.
     pub(crate) async fn until_disconnected(&self, reason: &str, wanted: usize) {
         let name = format!("headcount_disconnects_total{{reason=\"{reason}\"}}");
         self.until(&name, wanted.try_into().expect("they are few")).await;
@@ -146,8 +146,8 @@ impl Besieged {
         self.sample::<usize>(by_websocket).await + self.sample::<usize>(by_polling).await
     }
 
-    /// Asserts that the attack is over without a trace: the count is right for all, nobody was cut, a
-    /// newcomer is served, descriptors and memory came back, and the log is short and without a panic.
+    /// Asserts that the attack left no trace: the count is right for all, no good client was disconnected, a new
+    /// client is served, descriptors and memory were given back, and the log is short and without a panic.
     pub(crate) async fn is_unharmed(&mut self) {
         self.agrees_on(CROWD).await;
         let newcomer = Client::open(self.address(), Transport::Websocket);

@@ -1,4 +1,5 @@
-//! Shutting down under load: nobody is lost, nobody sees a number that is off by more than those on the move.
+//! Shutting down under load: no client is lost, and no client sees a number that is wrong by more than the clients
+//! on the move.
 
 use std::time::{Duration, Instant};
 
@@ -30,13 +31,13 @@ const WINDOW: Duration = Duration::from_secs(4);
 /// have seen it come back.
 const NOTICE: Duration = Duration::from_millis(500);
 
-/// How long the news of a move may take to everybody, on a busy machine.
+/// How long the news of a move may take to reach all clients, on a busy machine.
 const NEWS: Duration = Duration::from_secs(1);
 
 /// Goal: an instance that is asked to end goes on serving for the delay, then refuses handshakes and sends its
-/// clients away evenly over the window; all return elsewhere by themselves, none for good, and nobody sees a
-/// number that is off by more than those on the move. Method: 180 clients of every kind reach the first of
-/// two instances through a balancer that prefers it, and it is asked to end; their records tell the rest.
+/// clients away evenly over the window. All reconnect elsewhere by themselves, and no client sees a number that is
+/// wrong by more than the clients on the move. Method: 180 clients of every kind reach the first of two instances
+/// through a balancer that prefers it, and it is asked to end; the records of the clients are checked.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_drain_under_load_is_even_and_loses_nobody() {
     let settings = [("HEADCOUNT_DRAIN_DELAY", "2s"), ("HEADCOUNT_DRAIN", "4s")];
@@ -123,7 +124,8 @@ fn is_loss(entry: &Entry) -> bool {
     matches!(entry.event, Event::Disconnected(_))
 }
 
-/// A number that somebody saw may differ from the truth by as many as were on the move a moment before.
+/// A number that a client saw may differ from the truth by the number of clients that were on the move a moment
+/// before.
 fn assert_off_by_those_on_the_move(records: &[Record]) {
     let histories: Vec<Vec<Entry>> = records.iter().map(Record::entries).collect();
     let moves: Vec<(Instant, Instant)> =

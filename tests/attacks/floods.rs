@@ -1,4 +1,5 @@
-//! Clients that say too much: each kind is cut, told apart in the metrics, and costs nobody else anything.
+//! Clients that send too much: each kind is disconnected, has its own reason in the metrics, and costs the other
+//! clients nothing.
 
 use std::{
     net::SocketAddr,
@@ -135,9 +136,9 @@ async fn posts_until_refused(server: SocketAddr, request: &str) -> usize {
     panic!("10,000 posts were taken");
 }
 
-/// Goal: hammering with polls ends the session; hammering the API slows nobody down for long. Method: three
-/// polls at a time on joined sessions, and eight connections that ask for the count without a pause for some
-/// seconds, while a newcomer must be counted by everybody.
+/// Goal: hammering with polls ends the session; hammering the API slows the other clients only briefly. Method:
+/// three polls at a time on joined sessions, and eight connections that ask for the count without a pause for some
+/// seconds, while all clients must count a new one.
 #[tokio::test(flavor = "multi_thread")]
 async fn hammering_with_requests_harms_nobody() {
     let mut besieged = Besieged::start(&[]).await;

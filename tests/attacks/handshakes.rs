@@ -1,5 +1,5 @@
-//! More clients than there is room for: who is in stays in, who is not is told when to try again, and room
-//! comes back.
+//! More clients than there is room for: clients inside stay, the others are told when to try again, and room is
+//! freed again.
 
 use std::{
     net::SocketAddr,
@@ -81,8 +81,8 @@ async fn all_room_is_back(besieged: &Besieged) {
     println!("all room was back after {:?}", start.elapsed());
 }
 
-/// Tries so many handshakes, on both transports by turns; returns when those were done that were let in, and
-/// what keeps them open.
+/// Tries this number of handshakes, alternating between both transports. Returns when the accepted ones are done,
+/// and returns what keeps them open.
 async fn handshakes(server: SocketAddr, number: usize) -> Vec<(Instant, Option<Raw>)> {
     let attempts = (0..number).map(async |number| {
         if number % 2 == 0 { websocket(server).await.map(Some) } else { polling(server).await }

@@ -1,4 +1,4 @@
-//! Clients that keep to no protocol: nothing they send may end in a panic or harm anybody else.
+//! Clients that keep to no protocol: nothing they send may cause a panic or harm other clients.
 
 use std::net::SocketAddr;
 

@@ -149,8 +149,9 @@ async fn posts_until_flood(server: SocketAddr, request: &str) -> usize {
     panic!("1,000 posts were taken");
 }
 
-/// Goal: who never polls is out in time, whatever is posted. Method: sessions that join, poll no more, and post pongs,
-/// events, or the join itself as often as they may; each is out within ping interval, ping timeout and an interval.
+/// Goal: a client that never polls is counted out in time, whatever it posts. Method: sessions that join, poll no
+/// more, and post pongs, events, or the join itself as often as they may; each is out within ping interval, ping
+/// timeout and an interval.
 #[tokio::test(flavor = "multi_thread")]
 async fn who_never_polls_is_out_whatever_is_posted() {
     const BOUND: Duration = Duration::from_secs(3);
@@ -198,8 +199,8 @@ async fn two_posts_at_a_time_end_the_session(#[case] headers: &str) {
     drop(first);
 }
 
-/// Goal: once a websocket carries the session, polls and posts are refused and harm nobody. Method: a poll and a post after
-/// an upgrade, of a client that has joined and of one that has not; then the websocket still answers.
+/// Goal: once a websocket carries the session, polls and posts are refused and do no harm. Method: a poll and a
+/// post after an upgrade, of a client that has joined and of one that has not; then the websocket still answers.
 #[tokio::test(flavor = "multi_thread")]
 async fn requests_after_the_upgrade_are_refused() {
     let instance = Instance::start(&[]).await;
@@ -266,8 +267,8 @@ async fn leave_and_listen(raw: &mut Raw) {
     }
 }
 
-/// Goal: no cache may keep an answer of the endpoint. Method: every kind of answer, errors included, whoever of the two
-/// readers of requests reads them.
+/// Goal: caches must not store an answer of the endpoint. Method: every kind of answer, errors included, from both
+/// readers of requests.
 #[rstest]
 #[case("")]
 #[case("x-page: caf\u{e9}\r\n")]

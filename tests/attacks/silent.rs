@@ -67,7 +67,7 @@ async fn silent_clients_leave_the_count_in_time() {
     besieged.is_unharmed().await;
 }
 
-/// As a process that was stopped: its kernel takes what fits and nobody looks at it.
+/// Like a process that was stopped: its kernel takes what fits, and the process reads nothing.
 async fn never_reads(server: SocketAddr) -> Option<Raw> {
     let raw = Raw::alive(server).await;
     raw.shrink_window();

@@ -20,10 +20,10 @@ const LIMIT: Duration = Duration::from_secs(10);
 const KEEP_ALIVE: Duration = Duration::from_secs(16);
 const NOISE: Duration = Duration::from_secs(4);
 
-/// Goal: nobody keeps a connection by saying nothing, or something slowly. Method: silent connections on
-/// both listeners, half a head, a head byte by byte, and a body that never comes, on a session that is known; half a head
-/// behind a first request, and silence behind one, which may last longer. Each is closed after its limit, and not long before
-/// it.
+/// Goal: a client cannot keep a connection by sending nothing, or by sending slowly. Method: silent connections on
+/// both listeners, half a head, a head byte by byte, and a body that never comes, on a session that is known; half
+/// a head behind a first request, and silence behind one, which may last longer. Each is closed after its limit,
+/// and not long before it.
 #[tokio::test(flavor = "multi_thread")]
 async fn slow_and_idle_connections_end_with_the_limit() {
     let keep_alive = format!("{}s", KEEP_ALIVE.as_secs());
@@ -138,8 +138,8 @@ async fn half_closed_requests_end_at_once() {
     besieged.is_unharmed().await;
 }
 
-/// Goal: who asks for pages and never reads them ends with the ping timeout, which bounds how long sent data
-/// may go unread. Method: requests in a row for far more than fits into the buffers, and nobody reads; the
+/// Goal: a client that asks for pages and never reads them ends with the ping timeout, which bounds how long sent
+/// data may stay unread. Method: requests in a row for far more than fits into the buffers, and no reads. The
 /// descriptors must come back, which they do when the server has closed its ends.
 #[tokio::test(flavor = "multi_thread")]
 async fn answers_that_nobody_reads_end_the_connection() {

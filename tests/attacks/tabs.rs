@@ -1,4 +1,5 @@
-//! Visitors by polling whose pages go away without a word: a browser cuts their requests, which is all that is seen.
+//! Polling visitors whose pages close without a farewell: the browser cuts their requests, and the server sees
+//! nothing else.
 
 use std::{
     net::SocketAddr,
@@ -25,9 +26,9 @@ const OPEN: Duration = Duration::from_millis(300);
 /// A header that only the HTTP server reads, not the fast path in front of it.
 const UNUSUAL: &str = "x-page: caf\u{e9}\r\n";
 
-/// Goal: a visitor whose poll is cut is out of the count at once, whoever read the request, as are those who view one page
-/// after another. Method: six page views, one after the other, each of which joins and ends with a poll that is cut
-/// while it waits, by the end of the stream or by a reset.
+/// Goal: a visitor whose poll is cut leaves the count at once, whichever reader read the request; so does one that
+/// views several pages in turn. Method: six page views, one after the other, each of which joins and ends with a
+/// poll that is cut while it waits, by the end of the stream or by a reset.
 #[rstest]
 #[case("")]
 #[case(UNUSUAL)]
@@ -90,9 +91,9 @@ async fn a_page_that_goes_between_two_polls_is_out_soon(#[case] headers: &str) {
     assert!(took < SOON, "{took:?}");
 }
 
-/// Goal: a client that goes away amid its upgrade leaves nobody behind, and one that goes on with polling stays. Method:
-/// the websocket that a session was to move to ends before or after it was probed; of some sessions that is all that was
-/// open, others poll on for longer than the first ones stay.
+/// Goal: a client that vanishes during its upgrade leaves the count, and one that goes on with polling stays.
+/// Method: the websocket that a session was to move to ends before or after it was probed; of some sessions that
+/// is all that was open, others poll on for longer than the first ones stay.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_websocket_that_dies_amid_the_upgrade_tells_the_two_apart() {
     const EACH: u8 = 4;
@@ -177,7 +178,7 @@ fn request(server: SocketAddr, path: &str, headers: &str) -> String {
     format!("GET {path} HTTP/1.1\r\nhost: {server}\r\n{headers}\r\n")
 }
 
-/// Waits until the instance counts so many; says how long that took.
+/// Waits until the instance counts this number; returns how long that took.
 async fn counts(instance: &Instance, users: u64) -> Duration {
     let ((), took) =
         eventually(&format!("{users} are counted"), async || match instance.shown().await? {

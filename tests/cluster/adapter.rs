@@ -1,4 +1,4 @@
-//! Applications of somebody else's, built on axum and socketioxide, in one cluster with instances: the lesson's.
+//! Other people's applications, built on axum and socketioxide, in one cluster with instances: the lesson's.
 
 use std::time::Duration;
 
@@ -110,8 +110,9 @@ async fn applications_and_instances_count_together() {
     }
 }
 
-/// Goal: an application that is asked to end says farewell, so that nobody waits for its lease, and its clients lose a
-/// transport rather than the namespace. Method: with a lease of a minute, SIGTERM to one of two.
+/// Goal: an application that is asked to end says farewell, so that its users leave the count without waiting for its
+/// lease, and its clients lose a transport rather than the namespace. Method: with a lease of a minute, SIGTERM to
+/// one of two.
 #[tokio::test(flavor = "multi_thread")]
 async fn an_application_that_ends_leaves_at_once() {
     let mut mixed = Mixed::start(&[("HEADCOUNT_LEASE", "1min")]).await;
@@ -155,11 +156,11 @@ async fn a_redis_that_loses_its_data_shows_no_dip() {
     }
 }
 
-/// Clients that come and go without a word: enough to meet every order in which joining and closing can be handled.
+/// Clients that come and go without a farewell: enough to meet every order of joining and closing.
 const VANISHING: usize = 300;
 
-/// Goal: whoever goes away amid joining leaves nobody behind in the count. Method: many websockets are cut at random moments
-/// of their first milliseconds; the two clients that stay must be told two in the end.
+/// Goal: a client that vanishes while joining leaves nothing behind in the count. Method: many websockets are cut at
+/// random moments of their first milliseconds; the two clients that stay must be told two in the end.
 #[tokio::test(flavor = "multi_thread")]
 async fn who_vanishes_while_joining_is_not_counted() {
     let cluster = Cluster::start(1).await;

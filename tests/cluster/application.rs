@@ -28,7 +28,7 @@ impl Application {
         Self { process, public: public.expect(&line) }
     }
 
-    /// The page that somebody sees who logs in by this name.
+    /// The page that a user of this name sees after logging in.
     pub(crate) async fn page_of(&self, name: &str) -> String {
         let form = http::post(self.public, "/login", format!("username={name}")).await;
         let form = form.expect("it serves");
@@ -46,7 +46,8 @@ impl Application {
     }
 }
 
-/// The program, in the profile of these tests; the first who asks builds it. When all tests are built, it is there already.
+/// The program, in the profile of these tests; the first caller builds it. When all tests are built, it exists
+/// already.
 fn lesson() -> PathBuf {
     static PROGRAM: OnceLock<PathBuf> = OnceLock::new();
     PROGRAM.get_or_init(build).clone()

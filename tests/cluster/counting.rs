@@ -1,4 +1,4 @@
-//! The main job: everybody sees how many are there, whoever comes and goes, wherever.
+//! The main job: every client sees the number of clients, whichever instance they join and leave.
 
 use headcount_testkit::{
     client::{Client, Transport},

@@ -43,7 +43,7 @@ async fn the_users_of_a_killed_instance_leave_within_a_lease() {
     drop(lost);
 }
 
-/// Goal: an instance that goes on after a long sleep knows that its lease has ended, before it has reported anew: it says
+/// Goal: an instance that goes on after a long sleep knows that its lease has ended, before it has reported again: it says
 /// that its count is an estimate, in which its own users are, although it hears that others have counted them out. Method:
 /// SIGSTOP one of two until the other says its own count, then SIGSTOP Redis, so that the sleeper cannot report; SIGCONT,
 /// and what it answers and tells is compared; a newcomer must not wait for Redis either.

@@ -29,7 +29,7 @@ impl Connection {
     /// Connects to a host and port.
     ///
     /// # Errors
-    /// If nobody answers there.
+    /// If nothing answers there.
     pub async fn open(authority: &str) -> Result<Self, Error> {
         let stream = TcpStream::connect(authority).await?;
         stream.set_nodelay(true)?;

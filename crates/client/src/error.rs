@@ -5,7 +5,7 @@ use std::{
     io::{self, ErrorKind},
 };
 
-/// Bytes of an unexpected message that are kept for whoever looks for the cause.
+/// The bytes of an unexpected message that are kept, to find the cause.
 const EXCERPT_BYTES_MAX: usize = 200;
 
 /// What went wrong between a client and its server. Its text has few forms, so that errors can be counted by it.

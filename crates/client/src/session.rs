@@ -1,6 +1,6 @@
 //! One session, whatever carries it: packets in, packets out, and on the way the move from polling to a websocket.
 //!
-//! It answers nothing by itself: whoever receives a packet sends its [`Packet::answer`].
+//! It answers nothing by itself: the caller that receives a packet sends its [`Packet::answer`].
 
 use std::{fmt, pin::Pin};
 

@@ -69,7 +69,7 @@ mod tests {
         assert_eq!(folder_for(test), Path::new("/project/target/debug"));
     }
 
-    /// Goal: whoever has no program is told what to do. Method: look for one that does not exist.
+    /// Goal: if a program is missing, the error says what to do. Method: look for one that does not exist.
     #[test]
     #[should_panic(expected = "run `cargo build` first, or name a program in HEADCOUNT_BIN")]
     fn a_missing_program_is_named() {

@@ -16,7 +16,8 @@ use tempfile::TempDir;
 /// How long a server may take to start on a busy machine. Usually it starts at once.
 const START_WITHIN: Duration = Duration::from_secs(20);
 
-/// How often to try another port: somebody else may take a port after it was found free and before the server binds it.
+/// How often to try another port: another program may take a port after it was found free and before the server
+/// binds it.
 const START_ATTEMPTS: usize = 5;
 /// How long a connection may take to be made.
 const CONNECTED_WITHIN: Duration = Duration::from_secs(5);

@@ -9,7 +9,7 @@ use headcount_testkit::client::{Client, Transport};
 
 use super::entrance::{Connection, Entrance, USUAL};
 
-/// More than that would be seen by somebody who watches two screens, and is what waiting for more data costs.
+/// A longer delay would be visible to a person who watches two screens, and is what waiting for more data costs.
 pub(super) const EVENT_LATE_MAX: Duration = Duration::from_millis(50);
 
 /// Visitors that come and go until one shows that it can be done.
@@ -38,7 +38,7 @@ pub(super) async fn lateness(
     least
 }
 
-/// A reader that has heard that nobody is there.
+/// A reader that has received a count of 0.
 async fn reader(entrance: &Entrance, host: &str, path: &str) -> Connection {
     let mut connection = entrance.connect(host, USUAL).await.expect("it accepts");
     connection.say(&format!("https://{host}{path}"), "", None).await;
@@ -46,7 +46,7 @@ async fn reader(entrance: &Entrance, host: &str, path: &str) -> Connection {
     connection
 }
 
-/// When the reader was told of so many.
+/// When the reader was told this number.
 async fn told(reader: &mut Connection, users: u64) -> Instant {
     let wanted = format!("\"count\":{users},");
     loop {

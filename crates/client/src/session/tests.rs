@@ -1,5 +1,5 @@
-//! Tests of sessions against servers that follow a script: what is asked, in which order, and that nothing is lost when
-//! whoever waits for the next event stops waiting.
+//! Tests of sessions against servers that follow a script. They check what is asked, in which order, and that
+//! nothing is lost when the caller stops waiting for the next event.
 
 use std::time::Duration;
 

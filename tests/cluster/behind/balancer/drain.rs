@@ -1,4 +1,4 @@
-//! Instances that leave: in good order, in a crash, or without a word.
+//! Instances that leave: in good order, in a crash, or by losing their network.
 
 use std::{
     net::TcpListener,
@@ -37,9 +37,9 @@ const NOTICE: Duration = Duration::from_secs(1);
 /// Coming back after a crash: a client's delay of up to 1.5 s, twice if its first attempt found the server that has crashed.
 const BACK_WITHIN: Duration = Duration::from_secs(10);
 
-/// Goal: while one of three instances drains, nobody is counted twice, nobody sees an error, and no more are missing than are on
-/// the move. Method: 60 real clients of every kind behind the balancer, which come back as a browser's do; one instance is
-/// asked to end; the greatest and the least of all numbers that anybody was told are looked at.
+/// Goal: while one of three instances drains, no client is counted twice, none sees an error, and no more are missing
+/// than are on the move. Method: 60 real clients of every kind behind the balancer, which come back as a browser's
+/// do; one instance is asked to end; the greatest and the least of all numbers that a client was told are checked.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_drain_counts_nobody_twice() {
     let settings = [("HEADCOUNT_DRAIN_DELAY", "3s"), ("HEADCOUNT_DRAIN", "4s")];
@@ -98,8 +98,9 @@ async fn visitors_of_a_crashed_instance_come_back() {
     assert!(took < BACK_WITHIN, "{took:?}");
 }
 
-/// Goal: a server that does not even refuse, as one that has lost its network, holds nobody up for long. Method: beside an
-/// instance there is a server whose queue of connections is full, so that none is ever made; a few requests each find it.
+/// Goal: a server that does not even refuse, as one that has lost its network, delays no visitor for long. Method:
+/// beside an instance there is a server whose queue of connections is full, so that none is ever made; a few requests
+/// each find it.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_server_that_hangs_holds_nobody_up() {
     let instance = Instance::start(&[]).await;

@@ -16,8 +16,9 @@ const GREEDY: Ipv4Addr = Ipv4Addr::new(127, 0, 0, 31);
 const HANDSHAKE: &str = "http://count.example/socket.io/?EIO=4&transport=polling";
 const COUNT: &str = "http://count.example/api/count";
 
-/// Goal: one address that opens connections without end is told so in words, then not served at all, and nobody else
-/// notices. Method: an address opens idle connections up to the limit and beyond; it and another ask for the count.
+/// Goal: one address that opens connections without end is told so in words, then not served at all, and other
+/// addresses notice nothing. Method: an address opens idle connections up to the limit and beyond; it and another ask
+/// for the count.
 #[tokio::test(flavor = "multi_thread")]
 async fn connections_of_one_address_are_bounded() {
     let instance = Instance::start(&[]).await;
@@ -60,9 +61,9 @@ async fn connections_of_one_address_are_bounded() {
     }
 }
 
-/// Goal: one address that begins sessions without end is refused further ones, but not those it has, and nobody else notices;
-/// behind another proxy the address is what that proxy says last. Method: as many handshakes as are allowed and a few more, by
-/// way of a header, and then others.
+/// Goal: one address that begins sessions without end is refused further ones, but keeps those it has, and other
+/// addresses notice nothing; behind another proxy the address is the last one that the proxy names. Method: as many
+/// handshakes as are allowed and a few more, by way of a header, and then others.
 #[tokio::test(flavor = "multi_thread")]
 async fn sessions_of_one_visitor_behind_a_proxy_are_bounded() {
     let instance = Instance::start(&[]).await;

@@ -59,7 +59,7 @@ impl Shipped {
         shipped
     }
 
-    /// What Prometheus is told of the side of the visitors.
+    /// A metric of the visitors' side, as Prometheus gets it.
     pub(super) async fn metric(&self, name: &str) -> f64 {
         let answer = http::get(self.metrics, "/metrics").await.expect("it answers");
         let start = format!("haproxy_frontend_{name}{{proxy=\"public\"}} ");
