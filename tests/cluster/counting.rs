@@ -85,9 +85,9 @@ async fn first_value(record: &Record) -> u64 {
 /// Rounds of coming and going, each of which may fall anywhere in an emission interval.
 const ROUNDS: usize = 300;
 
-/// Goal: the last value arrives, however the number went up and down just before. Method: clients join and
-/// leave two instances in a random order without waiting for anything, so that numbers return within one
-/// emission interval; then all who are left, told individually or by an emission, must end on the truth.
+/// Goal: the last value arrives, however the number went up and down just before. Method: clients join and leave two
+/// instances in a random order without waiting for anything, so that numbers return within one emission interval;
+/// then all clients that are left, told individually or by an emission, must end on the truth.
 #[tokio::test(flavor = "multi_thread")]
 async fn coming_and_going_at_random_ends_on_the_truth() {
     let cluster = Cluster::start(2).await;

@@ -1,4 +1,4 @@
-//! Instances that end without a word, sleep too long, or share a name by mistake.
+//! Instances that end without a farewell, sleep too long, or share a name by mistake.
 
 use std::time::Duration;
 

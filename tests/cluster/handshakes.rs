@@ -114,8 +114,8 @@ async fn requests_for_websockets_may_be_unusual(#[case] sent: Sent) {
     }
 }
 
-/// Goal: who offers subprotocols gets the first one, since some clients end a connection otherwise. Method: lists, in one
-/// header or several, and none.
+/// Goal: a client that offers subprotocols gets the first one, since some clients end a connection otherwise. Method:
+/// lists, in one header or several, and none.
 #[rstest]
 #[case(Sent::Plainly)]
 #[case(Sent::WithAnUnusualHeader)]

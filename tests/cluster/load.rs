@@ -35,8 +35,8 @@ fn numbers<const N: usize>(report: &Value, pointers: [&str; N]) -> [u64; N] {
     })
 }
 
-/// Goal: a good run is reported to the letter, leaves nobody behind and says so by its exit code. Method: 40
-/// visitors on two instances by each transport, through at least one ping; then the instances must say 0.
+/// Goal: a good run is reported exactly, leaves no visitor behind and says so by its exit code. Method: 40 visitors
+/// on two instances by each transport, through at least one ping; then the instances must say 0.
 #[rstest]
 #[case("websocket")]
 #[case("polling")]
@@ -65,8 +65,8 @@ async fn a_good_run_is_reported(#[case] transport: &str) {
     cluster.agrees_on(0, &[]).await;
 }
 
-/// Goal: those who leave are replaced, and the count stays right. Method: many leaves among few visitors, in
-/// a wave as well.
+/// Goal: visitors that leave are replaced, and the count stays right. Method: many leaves among few visitors, in a
+/// wave as well.
 #[tokio::test(flavor = "multi_thread")]
 async fn churn_and_waves_end_on_the_right_count() {
     let cluster = Cluster::start(2).await;
@@ -79,8 +79,8 @@ async fn churn_and_waves_end_on_the_right_count() {
     assert_eq!((started, connected), (left + at_end, left + at_end), "{report}");
 }
 
-/// Goal: visitors who are turned away are reported with the reason, and make the run fail, while those who
-/// were let in are right. Method: one instance with room for 10 of 25, and then no server at all.
+/// Goal: refused visitors are reported with the reason and make the run fail, while the others are right. Method: one
+/// instance with room for 10 of 25, and then no server at all.
 #[tokio::test(flavor = "multi_thread")]
 async fn refusals_are_reported() {
     let mut cluster = Cluster::start_with(1, &[("HEADCOUNT_MAX_CONNECTIONS", "10")]).await;
@@ -138,8 +138,8 @@ async fn other_visitors_are_told_from_wrong_counts() {
     }
 }
 
-/// Goal: Ctrl-C ends a run without an end early, with its report, and everybody leaves in order. Method: the
-/// signal while it holds; the server must see only orderly leaves.
+/// Goal: Ctrl-C ends an endless run early, with its report, and all visitors leave in order. Method: the signal while
+/// it holds; the server must see only orderly leaves.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_signal_ends_it_early_with_the_report() {
     let cluster = Cluster::start(1).await;

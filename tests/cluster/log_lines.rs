@@ -41,8 +41,8 @@ async fn what_redis_says_is_logged_escaped() {
     }
 }
 
-/// Goal: operators' commands show nothing hostile either. Method: `status` of a hostile server, and of a real one where
-/// somebody stored a hostile name, as a table and as JSON, which keeps the name for programs.
+/// Goal: operators' commands show nothing hostile either. Method: `status` of a hostile server, and of a real one in
+/// which a hostile name is stored, as a table and as JSON, which keeps the name for programs.
 #[tokio::test(flavor = "multi_thread")]
 async fn what_redis_holds_is_shown_escaped() {
     let _machine = Machine::shared().await;
@@ -69,7 +69,7 @@ async fn status(arguments: &[&str], url: &str) -> String {
     shown
 }
 
-/// The log of an instance once it has told of the hostile text twice: once by each task that talks to the store.
+/// The log of an instance once it contains the hostile text twice: once from each task that talks to the store.
 async fn log_that_tells(settings: &[Setting<'_>]) -> String {
     let process = Process::spawn(&[], &[&FREE_PORTS, settings].concat());
     let (log, _) = eventually("the log tells of it", async || {

@@ -12,8 +12,8 @@ use headcount_testkit::{
     waiting::eventually,
 };
 
-/// Goal: a Redis that returns empty costs nobody a connection and shows nobody too small a number. Method:
-/// as [`an_outage_shows_no_dip`] says, on a Redis without persistence.
+/// Goal: a Redis that returns empty costs no client its connection and shows none too small a number. Method: as
+/// [`an_outage_shows_no_dip`] says, on a Redis without persistence.
 #[tokio::test(flavor = "multi_thread")]
 async fn redis_killed_and_started_empty_shows_no_dip() {
     an_outage_shows_no_dip(RedisServer::start(&[])).await;
@@ -149,9 +149,9 @@ async fn a_newcomer_is_told_a_count_with_itself_while_redis_sleeps() {
     cluster.agrees_on(7, &records_of(&clients)).await;
 }
 
-/// Goal: a newcomer who was told the estimate is put right when somebody leaves at the same time, so that
-/// nobody else's number changes. Method: Redis is stopped; a client joins and is told 7; another leaves, so
-/// that the truth is 6 again, as all others were told before; the newcomer must be told 6 as well.
+/// Goal: a new client that was told the estimate is corrected when another leaves at the same time, so that no other
+/// client's number changes. Method: Redis is stopped; a client joins and is told 7; another leaves, so that the truth
+/// is 6 again, as all others were told before; the new client must be told 6 as well.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_newcomer_told_the_estimate_is_put_right() {
     let cluster = Cluster::start(1).await;

@@ -1,5 +1,5 @@
-//! An operator who changes what instances may do on Redis: no key is lost for it, the log says which command is
-//! denied, and all is exact again once it is allowed.
+//! An operator changes what instances may do on Redis: no key is lost by it, the log says which command is denied,
+//! and all is exact again once it is allowed.
 
 use deadpool_redis::redis::{self, Connection};
 use headcount_testkit::{

@@ -127,8 +127,8 @@ async fn caches_keep_no_session() {
     assert_eq!(poll(proxy.address, script).await.header("x-cache"), Some("hit"));
 }
 
-/// Goal: whenever the page of a client goes away while it joins or moves to a websocket, nobody is left behind. Method: many
-/// real clients, with their defaults, whose sockets end 0, 3 and 30 ms after they joined.
+/// Goal: whenever the page of a client closes while it joins or upgrades to a websocket, it leaves the count. Method:
+/// many real clients, with their defaults, whose sockets end 0, 3 and 30 ms after they joined.
 #[rstest]
 #[tokio::test(flavor = "multi_thread")]
 async fn pages_that_go_away_leave_nobody_behind(#[values("0", "3", "30")] milliseconds: &str) {
@@ -159,7 +159,7 @@ async fn clients_may_leave_the_slash_out() {
     }
 }
 
-/// Waits until the instance counts so many; says how long that took.
+/// Waits until the instance counts this number; returns how long that took.
 async fn counts(instance: &Instance, users: u64) -> Duration {
     let ((), took) =
         eventually(&format!("{users} are counted"), async || match instance.shown().await? {

@@ -182,9 +182,10 @@ async fn three_with_visitors(each: usize) -> (Cluster, Balancer, ForeignClients,
     (cluster, balancer, node, records)
 }
 
-/// Goal: while all instances of a machine are restarted, nobody is counted twice, visitors are sent away one by one, and all
-/// are back before the next restart and at the end. Method: 24 real clients on all transports, all of them on one of three
-/// instances, so that each drain moves as many as can be; every number that was told or stood in Redis meanwhile counts.
+/// Goal: while all instances of a machine are restarted, no client is counted twice, visitors are sent away one by
+/// one, and all are back before the next restart and at the end. Method: 24 real clients on all transports, all of
+/// them on one of three instances, so that each drain moves as many as possible; every number that was told or was in
+/// Redis meanwhile counts.
 #[tokio::test(flavor = "multi_thread")]
 async fn the_number_holds_while_all_are_restarted() {
     let (mut cluster, _balancer, _node, records) = three_with_visitors(8).await;

@@ -20,16 +20,16 @@ use headcount_testkit::{
     waiting::eventually,
 };
 
-/// After a failover: a lease in which all report anew, and a heartbeat at either end.
+/// After a failover: a lease in which all report again, and a heartbeat at either end.
 const RIGHT_WITHIN: Duration = Duration::from_secs(3);
 
 /// What a busy machine may add to a bound.
 const NOISE: Duration = Duration::from_secs(1);
 
-/// Goal: the primary dies under load, and nobody is told less than those who stay. Method: twelve clients on three
-/// instances watch while others come and go; the primary is killed. Until all is exact again nobody may see
-/// fewer than twelve, or more than twelve and those who come and go, and nobody may lose the connection. Then
-/// the old primary returns as a replica, which must change nothing.
+/// Goal: when the primary dies under load, no client is told less than the number of those that stay. Method: twelve
+/// clients on three instances watch while others come and go; the primary is killed. Until all is exact again no
+/// client may see fewer than twelve, or more than twelve and those that come and go, and none may lose the
+/// connection. Then the old primary returns as a replica, which must change nothing.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_primary_that_dies_is_followed_by_a_replica() {
     let mut deployment = Deployment::start(3, Machine::shared().await).await;
@@ -64,10 +64,10 @@ async fn a_primary_that_dies_is_followed_by_a_replica() {
     assert!(records.iter().all(Record::is_connected));
 }
 
-/// Goal: a replica that missed the last seconds takes over, and nothing comes back from the past. Method: the
-/// replicas are cut off; then an instance is killed and its four clients with it, three more come and one
-/// leaves; then the primary is killed. The store must be marked as recovering, nobody may be told fewer than
-/// the ten there are or more than ten and the four of the past, and all must be right in time.
+/// Goal: when a replica that missed the last seconds takes over, the count shows no clients of the past. Method: the
+/// replicas are cut off; then an instance is killed and its four clients with it, three more come and one leaves;
+/// then the primary is killed. The store must be marked as recovering, no client may be told fewer than the ten there
+/// are or more than ten and the four of the past, and all must be right in time.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_replica_that_lags_brings_nothing_back() {
     let mut deployment = Deployment::start(3, Machine::shared().await).await;
@@ -97,9 +97,9 @@ async fn a_replica_that_lags_brings_nothing_back() {
     assert!(records.iter().all(Record::is_connected));
 }
 
-/// Goal: a planned failover is not noticed, although the old primary takes writes for seconds after it. Method: it
-/// is ordered while twelve clients watch; then one joins each instance. All must be right in time, nobody may
-/// see fewer, and in the end all must listen to the new primary alone.
+/// Goal: a planned failover is not noticed, although the old primary accepts writes for seconds after it. Method: it
+/// is ordered while twelve clients watch; then one joins each instance. All must be right in time, no client may see
+/// fewer, and in the end all instances must listen only to the new primary.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_planned_failover_is_not_noticed() {
     let deployment = Deployment::start(3, Machine::shared().await).await;
@@ -199,7 +199,7 @@ async fn dead_and_hanging_sentinels_cost_little_time() {
     assert!(right < failover + RIGHT_WITHIN + NOISE, "{right:?} after a failover of {failover:?}");
 }
 
-/// Goal: a primary that hangs, with all its connections open, holds nobody up once another is named. Method: it is
+/// Goal: a primary that hangs, with all its connections open, delays nothing once another is named. Method: it is
 /// stopped, not killed; the same bound.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_primary_that_hangs_is_left() {

@@ -24,7 +24,7 @@ async fn websockets_keep_the_order_and_the_last_value() {
     counts_rise_then_fall(Transport::Websocket).await;
 }
 
-/// Goal: an upgrade amid changes loses no last value and brings back no old one. Method: as
+/// Goal: an upgrade during changes loses no last value and brings back no old one. Method: as
 /// [`counts_rise_then_fall`] says; every client must have upgraded exactly once.
 #[tokio::test(flavor = "multi_thread")]
 async fn an_upgrade_keeps_the_order_and_the_last_value() {
@@ -35,9 +35,9 @@ async fn an_upgrade_keeps_the_order_and_the_last_value() {
     }
 }
 
-/// First only joins happen, then only leaves: whoever watches must see numbers that only rise, then only
-/// fall, and end on the truth each time. Clients of this transport in Rust and Node join in the middle of
-/// the rise, on both instances. Returns their records.
+/// First only joins happen, then only leaves: every watching client must see numbers that only rise, then
+/// only fall, and end on the truth each time. Clients of this transport in Rust and Node join in the middle
+/// of the rise, on both instances. Returns their records.
 async fn counts_rise_then_fall(transport: Transport) -> Vec<Record> {
     let cluster = Cluster::start(2).await;
     let mut node = ForeignClients::start(Library::Newest);
@@ -68,7 +68,7 @@ async fn counts_rise_then_fall(transport: Transport) -> Vec<Record> {
     records
 }
 
-/// Goal: a client that falls behind ends on the last value and costs nobody else anything. Method: one stops
+/// Goal: a client that falls behind ends on the last value and costs the others nothing. Method: one stops
 /// reading while thirty others come and go; they must agree meanwhile; then it reads again.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_slow_client_ends_on_the_last_value() {

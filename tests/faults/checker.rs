@@ -1,13 +1,13 @@
-//! Judges the histories of a run: whether everybody was told what may have been true, at each moment.
+//! Judges the histories of a run: whether every client was told what may have been true, at each moment.
 //!
 //! Pure: it reads what was written down, and knows nothing of Redis or processes. The rules:
 //!
 //! 1. Every count that a client or an instance showed lies between the smallest and the largest truth of a
 //!    window before it: as long as news may take in quiet times; during a fault and until its bound has
 //!    passed, since the fault began.
-//! 2. Whoever connects is told a count in good time, and the first includes at least this one person.
-//! 3. On one stream of an instance revisions never go back, and one revision never has two exact counts.
-//! 4. Nothing arrives that is outside the contract.
+//! 2. Every client that connects is told a count in good time, and the first includes at least that client.
+//! 3. On one stream of an instance revisions never decrease, and one revision never has two exact counts.
+//! 4. Nothing arrives that the contract does not have.
 
 use std::{
     collections::HashMap,
@@ -39,14 +39,14 @@ pub(crate) enum Sees {
     Truth,
     /// The same, possibly without the users of these places.
     Without(Vec<Place>),
-    /// Anything: somebody writes rubbish into the store.
+    /// Anything: a person writes rubbish into the store.
     Anything,
 }
 
 /// When the fault was, and what it may cost.
 #[derive(Clone, Debug)]
 pub(crate) struct Fault {
-    /// When all agreed before it: nobody holds anything older.
+    /// When all agreed before it: no client has anything older.
     pub(crate) agreed: Instant,
     /// When it began.
     pub(crate) began: Instant,

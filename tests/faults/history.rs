@@ -1,4 +1,5 @@
-//! What the harness itself knows and sees: who visits when, and what each instance shows.
+//! What the harness itself knows and sees: which person visits when, and what each instance shows. It only
+//! records; the checker judges.
 //!
 //! It only writes things down; the checker judges them.
 
@@ -47,12 +48,12 @@ pub(crate) struct Guest {
 }
 
 impl Visits {
-    /// Somebody comes to the instance at this place.
+    /// A person comes to the instance at this place.
     pub(crate) fn open(&self, place: Place, server: SocketAddr, transport: Transport) -> Guest {
         self.note(Some(place), || Client::open(server, transport))
     }
 
-    /// Somebody comes through a balancer, and returns through it whenever the connection is lost.
+    /// A person comes through a balancer, and returns through it whenever the connection is lost.
     pub(crate) fn open_reconnecting(&self, balancer: SocketAddr, transport: Transport) -> Guest {
         self.note(None, || Client::open_reconnecting(balancer, transport))
     }

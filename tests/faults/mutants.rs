@@ -17,7 +17,7 @@ pub(crate) struct Mutant {
     caught_by: &'static str,
 }
 
-/// What everybody writes first: add what has come, subtract what has gone.
+/// What most people write first: add what has come, subtract what has gone.
 const INCREMENTS: &str = "
 local last = tonumber(redis.call('HGET', KEYS[2], ARGV[1]) or '0')
 local count = redis.call('INCRBY', KEYS[1], tonumber(ARGV[3]) - last)

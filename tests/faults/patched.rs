@@ -81,7 +81,7 @@ impl Patch {
     }
 }
 
-/// The patched program; the first who asks builds it.
+/// The patched program; the first caller builds it.
 pub(crate) fn program() -> PathBuf {
     static PROGRAM: OnceLock<PathBuf> = OnceLock::new();
     PROGRAM.get_or_init(build).clone()
@@ -131,7 +131,7 @@ fn copy_file(from: &Path, to: &Path, name: &str) {
     write_if_new(to, &text);
 }
 
-/// Cargo builds anew what was written anew.
+/// Writes a file only if its text has changed, since cargo builds again for every file that was written.
 fn write_if_new(path: &Path, text: &str) {
     if fs::read_to_string(path).is_ok_and(|old| old == text) {
         return;

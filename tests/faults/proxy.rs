@@ -71,7 +71,7 @@ struct Wire {
 const CHUNK_BYTES: usize = 16 * 1024;
 /// Chunks that may be under way in one direction; more are left in the sender's socket.
 const CHUNKS_MAX: usize = 1024;
-/// In [`Mode::DropReplies`], one in so many.
+/// In [`Mode::DropReplies`], one reply in this number is dropped.
 const DROPPED_ONE_IN: u64 = 3;
 
 impl Proxy {

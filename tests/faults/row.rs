@@ -61,7 +61,7 @@ impl Bound {
     /// Until the dead are known to be dead.
     pub(crate) const LEASE_AND_HEARTBEAT: Self =
         Self { formula: "lease + heartbeat", time: Duration::from_millis(2500) };
-    /// Until everybody has had the time to report to a store that has forgotten.
+    /// Until every instance has had the time to report to a store that has lost its data.
     pub(crate) const LEASE_AND_2_HEARTBEATS: Self =
         Self { formula: "lease + 2 heartbeats", time: Duration::from_secs(3) };
 }
@@ -80,7 +80,7 @@ impl fmt::Display for Bound {
 /// What a run measured.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Measured {
-    /// From the end of the fault until everybody was right.
+    /// From the end of the fault until everything was right.
     pub(crate) right_after: Duration,
     /// By how much a client's count missed what may have been true within the last second, at most.
     pub(crate) largest_error: u64,
@@ -94,8 +94,8 @@ pub(crate) const LEASE: Duration = Duration::from_secs(2);
 /// People come and go so often before the fault.
 const VISITS_BEFORE: usize = 12;
 
-/// After a bound has passed everybody gets so long before a number counts as wrong for good. Starting the
-/// stage may take that long as well on a busy machine.
+/// How long after the bound a number may still become right, before it counts as wrong permanently. Starting
+/// the stage may take that long as well on a busy machine.
 const PATIENCE: Duration = Duration::from_secs(10);
 
 /// Runs a row once; the error says all that went wrong.

@@ -23,7 +23,7 @@ fn row(name: &'static str, fault: &'static str, bound: Bound, play: Play) -> Row
     Row { name, fault, bound, sees: Sees::Truth, setup: Setup::default(), play }
 }
 
-/// Waits until so many instances say that what they show is an estimate.
+/// Waits until this number of instances say that what they show is an estimate.
 async fn estimates(stage: &Stage, wanted: usize) {
     eventually("the instances show estimates", async || {
         let mut exact = Vec::new();

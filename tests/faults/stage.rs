@@ -1,7 +1,7 @@
-//! The stage for one fault: a Redis, instances that reach it through a proxy each, people who stay and people
-//! who come and go.
+//! The stage for one fault: a Redis, instances that each reach it through a proxy, people that stay and
+//! people that come and go.
 //!
-//! It knows no faults: rows act on it. What happens on it is written down for the checker.
+//! It knows no faults: rows act on it. It records what happens, for the checker.
 
 use std::{
     net::{Ipv4Addr, SocketAddr},
@@ -52,9 +52,9 @@ pub(crate) struct Setup {
 pub(crate) struct Stage {
     /// The instances, living and dead.
     pub(crate) seats: Vec<Seat>,
-    /// People who stay, whatever happens.
+    /// The people that stay, whatever happens.
     pub(crate) crowd: Vec<Guest>,
-    /// Everybody who ever came.
+    /// All people that ever came.
     pub(crate) visits: Visits,
     /// Another program on the same Redis.
     pub(crate) redis_client: RedisClient,
@@ -63,7 +63,7 @@ pub(crate) struct Stage {
     balancer: Option<Balancer>,
     canary: Canary,
     churn: Option<Churn>,
-    /// Where the people who come and go may go to.
+    /// The instances that the people that come and go may use.
     open: Arc<Mutex<Vec<(Place, SocketAddr)>>>,
     began: Option<Instant>,
 }
@@ -88,15 +88,15 @@ pub(crate) struct Seat {
 
 /// Instances at the beginning.
 pub(crate) const INSTANCES: usize = 3;
-/// People who stay, for each instance: two by each transport.
+/// The people that stay, for each instance: two by each transport.
 pub(crate) const CROWD: usize = 6;
-/// People who come and go, at any time.
+/// The number of people that come and go, at any time.
 const CHURNERS: usize = 4;
 /// Between two looks whether all are right: short against every bound.
 const LOOK_GAP: Duration = Duration::from_millis(5);
 
 impl Stage {
-    /// Everything running, everybody there and all agreed.
+    /// Starts everything, and waits until all people are there and all agree.
     pub(crate) async fn start(setup: Setup) -> Self {
         let store = if setup.sentinels {
             Store::Set(Box::new(SentinelSet::start()))
@@ -163,7 +163,7 @@ impl Stage {
         }
     }
 
-    /// The people who stay come to this instance.
+    /// The people that stay come to this instance.
     pub(crate) fn fill(&mut self, place: Place) {
         let server = self.instance(place).public;
         for number in 0..CROWD {
@@ -228,7 +228,7 @@ impl Stage {
         self.churn = Some(churn);
     }
 
-    /// Waits until those who come and go have gone.
+    /// Waits until the people that come and go have gone.
     pub(crate) async fn stop_churn(&mut self) {
         if let Some(churn) = self.churn.take() {
             churn.stop().await;
@@ -245,7 +245,7 @@ impl Stage {
         .await;
     }
 
-    /// How many people are there, once nobody comes and goes.
+    /// The number of people that are there, once no person comes or goes.
     pub(crate) fn present(&self) -> u64 {
         let visits = self.visits.all();
         let here =
@@ -253,8 +253,8 @@ impl Stage {
         visits.iter().filter(here).count() as u64
     }
 
-    /// Waits until everybody says how many people are there, and says how long after `since` that was. The
-    /// error says who is still wrong after `patience`.
+    /// Waits until every client and instance says how many people are there; returns how long after `since`
+    /// that was. The error says which of them are still wrong after `patience`.
     pub(crate) async fn right_after(
         &self,
         since: Instant,
@@ -323,7 +323,7 @@ impl Store {
     }
 }
 
-/// People who come, stay for a moment and go.
+/// People that come, stay for a moment and go.
 #[derive(Debug)]
 struct Churn {
     stop: watch::Sender<bool>,

@@ -1,4 +1,4 @@
-//! The truth, as far as anybody outside can know it: between which numbers the count lay.
+//! The truth, as far as an observer outside can know it: between which numbers the count was.
 //!
 //! A connection is *certainly* there from its acknowledgement until its person begins to leave or it is seen
 //! to break, and *possibly* there from the first attempt until that. Pure: it is computed from the visits.
@@ -46,10 +46,11 @@ impl Truth {
         Self { places: places.into_iter().map(population).collect() }
     }
 
-    /// The smallest and the largest count that somebody may hold who knows of each place something that was
-    /// true within `span`, and of those in `absent` possibly nothing.
+    /// The smallest and the largest count of an observer that knows of each place something that was true
+    /// within `span`, and of those in `absent` possibly nothing.
     ///
-    /// Each place by itself: an estimate puts the newest number of one beside an old one of another.
+    /// Every place is judged separately: an estimate combines the newest number of one with an old one of
+    /// another.
     pub(crate) fn within(&self, span: Span, absent: &[Place]) -> RangeInclusive<u64> {
         let least = |population: &Population| {
             let is_absent = population.place.is_some_and(|place| absent.contains(&place));

@@ -42,8 +42,8 @@ fn a_link_to_nothing_is_found() {
     }
 }
 
-/// Goal: a decision is found by who looks for it. Method: the index names every page of docs/decisions, and each page has
-/// the four parts.
+/// Goal: a reader who looks for a decision finds it. Method: the index names every page of docs/decisions, and each
+/// page has the four parts.
 #[test]
 fn decisions_are_listed_and_complete() {
     let index = read("docs/decisions/README.md");

@@ -4,7 +4,7 @@ use std::process::Command;
 
 use crate::{nothing_in, read, run, texts};
 
-/// Goal: nobody runs, pulls or reads of another version than the one that was built. Method: every place that
+/// Goal: users run, pull and read about the same version as the one that was built. Method: every place that
 /// `scripts/version` knows has the version of Cargo.toml, and the places that matter are among them.
 #[test]
 fn every_place_has_the_version_of_cargo_toml() {

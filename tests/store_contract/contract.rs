@@ -83,7 +83,7 @@ async fn late_and_repeated_reports_are_fenced(#[case] backend: Backend) {
     }
 }
 
-/// Goal: whoever says farewell is gone at once and stays gone. Method: a farewell, then a late report.
+/// Goal: an instance that says farewell is gone at once and stays gone. Method: a farewell, then a late report.
 #[rstest]
 #[case::embedded(Backend::Embedded)]
 #[case::redis(Backend::Redis)]
@@ -202,8 +202,9 @@ async fn announcements_follow_the_count(#[case] backend: Backend) {
     }
 }
 
-/// Goal: what is not worth a message now goes out later, by anybody's report. Method: a hundred instances,
-/// which allow an announcement each 25 ms, change at once; then one reports on without a change.
+/// Goal: a change that comes too early for a message is announced later, with any instance's report. Method: a
+/// hundred instances, which allow an announcement every 25 ms, change at once; then one reports on without a
+/// change.
 #[rstest]
 #[case::embedded(Backend::Embedded)]
 #[case::redis(Backend::Redis)]
@@ -260,7 +261,7 @@ async fn reports_out_of_range_are_refused(#[case] backend: Backend) {
     assert_eq!(subject.store.report(great).await.unwrap().count.users, LOCAL_MAX);
 }
 
-/// Goal: operators see who is alive. Method: two live instances, one that left.
+/// Goal: operators see which instances are alive. Method: two live instances, one that left.
 #[rstest]
 #[case::embedded(Backend::Embedded)]
 #[case::redis(Backend::Redis)]
@@ -285,7 +286,7 @@ async fn roster_lists_the_living(#[case] backend: Backend) {
     }
 }
 
-/// One step of a history: who, with which sequence, what count, what it has seen, and which kind.
+/// One step of a history: the instance, the sequence, the count, what it has seen, and the kind of report.
 type Step = (usize, u64, u64, (u64, u64), u8);
 
 /// Goal: both stores are one and the same to an instance. Method: the same random histories of late,

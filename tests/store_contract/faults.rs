@@ -70,8 +70,8 @@ async fn wrong_types_are_put_right(#[case] key: &str, #[case] read_by_roster: bo
     assert_eq!((roster.users, roster.instances.len()), (3, 1));
 }
 
-/// Goal: after a failover the address is resolved anew. Method: make the server a replica; the connection
-/// that said so must be gone, and a new one work when the server is a primary again.
+/// Goal: after a failover the address is resolved again. Method: make the server a replica; the connection that
+/// said so must be gone, and a new one work when the server is a primary again.
 #[tokio::test]
 async fn a_replica_is_left() {
     let server = RedisServer::start(&[]);
@@ -122,7 +122,7 @@ async fn reports_need_no_memory() {
     assert_eq!(Instance::new(3).report(&store).await.count.users, 3);
 }
 
-/// Goal: a script of somebody else that does not end is a refusal. Method: run one, and kill it afterwards.
+/// Goal: a script of another program that does not end is a refusal. Method: run one, and kill it afterwards.
 #[tokio::test]
 async fn a_busy_server_refuses() {
     let server = RedisServer::start(&["--lua-time-limit", "20"]);
@@ -218,7 +218,7 @@ async fn a_killed_subscription_ends() {
     assert!(next(&mut announcements).await.is_none());
 }
 
-/// Goal: a message of somebody else does not end the subscription. Method: nonsense between two counts.
+/// Goal: a message of another program does not end the subscription. Method: nonsense between two counts.
 #[tokio::test]
 async fn nonsense_on_the_channel_is_skipped() {
     let server = RedisServer::start(&[]);
@@ -233,8 +233,8 @@ async fn nonsense_on_the_channel_is_skipped() {
     assert_eq!(next(&mut announcements).await.unwrap().unwrap(), count);
 }
 
-/// Goal: an unwanted client is told so, and its credentials are told to nobody. Method: no password, a wrong
-/// one, a user who may not run scripts, and one who may not read the channel.
+/// Goal: a client without permission gets an error, which shows no credentials. Method: no password, a wrong one,
+/// a user that may not run scripts, and one that may not read the channel.
 #[rstest]
 #[case::no_password("")]
 #[case::wrong_password("margaret:hunter3@")]
@@ -266,9 +266,9 @@ async fn denials_are_told_apart_and_quote_nothing(#[case] credentials: &str) {
     assert_eq!(Instance::new(3).report(&with("margaret:hunter2@")).await.count.users, 3);
 }
 
-/// Goal: what a user may not do is said as a denial, whatever it is, costs no key, and passes with the permission.
-/// Method: users who lack one command after the other, of which the server has forgotten the script; then an audit,
-/// which is what an instance asks for after a denial.
+/// Goal: every missing permission is reported as a denial, deletes no key, and stops with the permission. Method:
+/// users that lack one command after the other, of which the server has forgotten the script; then an audit, which
+/// is what an instance asks for after a denial.
 #[tokio::test]
 async fn missing_permissions_cost_nothing() {
     let server = RedisServer::start(&[]);
@@ -299,8 +299,9 @@ async fn missing_permissions_cost_nothing() {
     assert!(matches!(denied, Some(StoreError::Denied(_))), "{denied:?}");
 }
 
-/// Goal: a slot of a Redis Cluster that is on the move, or that nobody serves, is a refusal and costs no key. Method: two
-/// nodes; the slot begins to move while one of the keys is not there any more, then is nobody's, then stays.
+/// Goal: a slot of a Redis Cluster that is being moved, or that no node serves, is a refusal and deletes no key.
+/// Method: two nodes; the slot begins to move while one of the keys is not there any more, then no node has it,
+/// then it stays.
 #[tokio::test]
 async fn a_slot_on_the_move_costs_nothing() {
     let node = || {

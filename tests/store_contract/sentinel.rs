@@ -65,9 +65,9 @@ async fn report(store: &RedisStore, instance: &mut Instance) {
     instance.report_until_answered(store).await;
 }
 
-/// Goal: a sentinel that missed a failover leads nobody back. Method: two servers that both are primaries; the
-/// sentinel with the older configuration, listed first, names one, and the one with the newer the other. Once at
-/// the newer's, all connections are cut again and again, at last with only the stale sentinel left.
+/// Goal: a sentinel that missed a failover leads no connection back. Method: two servers that both are primaries;
+/// the sentinel with the older configuration, listed first, names one, and the one with the newer the other. Once
+/// at the newer's, all connections are cut again and again, at last with only the stale sentinel left.
 #[tokio::test]
 async fn the_newer_configuration_wins() {
     let [old, new] = [RedisServer::start(&[]), RedisServer::start(&[])];
@@ -94,9 +94,9 @@ async fn the_newer_configuration_wins() {
     }
 }
 
-/// Goal: a new primary that is slow to answer is not given up for the former one, which is alive and quick. Method: two
-/// servers that both are primaries; the newer configuration's is behind a proxy that connects nobody through before the
-/// other one has been asked for its role.
+/// Goal: a new primary that is slow to answer is not given up for the former one, which is alive and quick.
+/// Method: two servers that both are primaries; the newer configuration's is behind a proxy that lets no
+/// connection through before the other one has been asked for its role.
 #[tokio::test]
 async fn a_new_primary_that_is_slow_is_waited_for() {
     let [old, new] = [RedisServer::start(&[]), RedisServer::start(&[])];
@@ -175,8 +175,8 @@ async fn calls_and_subscriptions_leave_a_primary_that_is_replaced() {
     assert_eq!(next(&mut announcements).await.unwrap().unwrap(), count);
 }
 
-/// Goal: sentinels that are set up anew, and so count their configurations anew, are believed, although the former
-/// primary lives and takes writes. Method: the sentinel names another server by an older epoch.
+/// Goal: sentinels that are set up again, and so count their configurations from the start, are believed, although
+/// the former primary lives and accepts writes. Method: the sentinel names another server by an older epoch.
 #[tokio::test]
 async fn sentinels_that_begin_anew_are_believed() {
     let [old, new] = [RedisServer::start(&[]), RedisServer::start(&[])];
@@ -285,7 +285,7 @@ async fn sentinels_and_servers_have_passwords_of_their_own() {
 }
 
 /// Goal: the permissions that the README names are enough. Method: a user of the servers and one of the sentinels
-/// who have no others do everything a store does.
+/// that have no others do everything a store does.
 #[tokio::test]
 async fn the_documented_permissions_are_enough() {
     let set = tokio::task::spawn_blocking(SentinelSet::start).await.unwrap();

@@ -90,7 +90,7 @@ fn wrong_imports_are_found() {
     assert!(floor(folder("src/core/count.rs")) < floor(folder("src/store.rs")));
 }
 
-/// Goal: whoever reads ARCHITECTURE.md finds every layer there. Method: look for each folder's name in it.
+/// Goal: a reader of ARCHITECTURE.md finds every layer there. Method: look for each folder's name in it.
 #[test]
 fn the_architecture_names_every_layer() {
     let text = read("ARCHITECTURE.md");

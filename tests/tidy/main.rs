@@ -114,9 +114,9 @@ fn lock_files_of_npm_name_no_host() {
     }
 }
 
-/// Goal: whoever types what a document says gets what it says. Method: in front of each block of shell commands
-/// stands which check of scripts/deploy-test runs it, or why none does; every block says what it is made of. The
-/// blocks of docs/api.md and docs/embed.md are run all of them, by tests/cluster/web/docs.rs.
+/// Goal: the commands in documents work as written. Method: the line before each block of shell commands names
+/// the check of scripts/deploy-test that runs it, or says why none does; every block names its language. All
+/// blocks of docs/api.md and docs/embed.md are run by tests/cluster/web/docs.rs.
 #[test]
 fn every_command_block_is_run_or_says_why_not() {
     let marker = r"^<!-- (run: [a-z-]+|parsed: kubectl, without a cluster|not run: .{10,}) -->$";

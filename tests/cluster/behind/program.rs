@@ -1,4 +1,4 @@
-//! The proxies of deploy/proxies: which files they have, and how they are run by anybody in a directory of their own.
+//! The proxies of deploy/proxies: their files, and how to run them as any user in a separate directory.
 
 use std::net::SocketAddr;
 
@@ -66,7 +66,7 @@ impl Program {
         }
     }
 
-    /// What stands around them: that it runs as anybody, and writes only to its own directory.
+    /// The part around them: the program runs as any user and writes only to its own directory.
     fn surroundings(self, port: u16) -> Option<(&'static str, String)> {
         match self {
             Self::Nginx => Some(("nginx.conf", String::from(NGINX))),

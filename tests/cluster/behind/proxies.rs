@@ -35,11 +35,11 @@ const GONE_AT_ONCE: Duration = Duration::from_millis(2500);
 /// How long a poll waits if nothing happens.
 const PING_INTERVAL: Duration = Duration::from_secs(4);
 
-/// Goal: behind each proxy visitors are counted right and stay where they began, at a host of its own and below a path; a
-/// gentle restart of an instance moves all of its visitors, shows none of them an error, and counts nobody twice. Method:
-/// real clients of every kind, over TLS, as pages of the site, that note each failed attempt; one of two instances is asked to
-/// end, and started again, while somebody comes and goes elsewhere, so that polls end and begin; the numbers that all of them
-/// saw meanwhile are looked at.
+/// Goal: behind each proxy visitors are counted right and stay where they began, at their own host and below a path.
+/// A gentle restart of an instance moves all of its visitors, shows none of them an error, and counts no visitor
+/// twice. Method: real clients of every kind, over TLS, as pages of the site, that note each failed attempt; one of
+/// two instances is asked to end, and started again, while other visitors come and go elsewhere, so that polls end
+/// and begin; the numbers that all of them saw meanwhile are checked.
 #[rstest]
 #[tokio::test(flavor = "multi_thread")]
 async fn an_instance_restarts_behind_a_proxy(
@@ -107,10 +107,11 @@ fn instance_in(answer: &str) -> Option<String> {
     Some(answer["instance"].as_str()?.to_owned())
 }
 
-/// Goal: through each proxy pages of the site are let in and others are not, names that nobody knows are not served, the path
-/// leads to its slash, the event stream arrives at once, and a visitor by polling whose page is closed is out of the count at
-/// once, or, where the proxy does not pass that on, when its poll would have ended. Method: requests over TLS; visitors that come
-/// and go, whose news a reader behind the proxy hears beside one without it; a poll that is cut.
+/// Goal: through each proxy pages of the site are allowed and others are not, unknown names are not served, the path
+/// redirects to its slash, and the event stream arrives at once. A polling visitor whose page is closed leaves the
+/// count at once, or, where the proxy does not pass that on, when its poll would have ended. Method: requests over
+/// TLS; visitors that come and go, whose news a reader behind the proxy gets beside one without it; a poll that is
+/// cut.
 #[rstest]
 #[case(Program::Nginx, GONE_AT_ONCE)]
 #[case(Program::Caddy, GONE_AT_ONCE)]
@@ -219,7 +220,7 @@ async fn cookies(proxy: &Proxy) -> Vec<String> {
     cookies
 }
 
-/// One visitor comes and goes, and new sessions are begun by those who were here before, none of them in vain.
+/// One visitor comes and goes, and the earlier visitors begin new sessions, all of which succeed.
 async fn come_and_go(proxy: &Proxy, cookies: &[String], elsewhere: SocketAddr) {
     loop {
         let visitor = Client::open(elsewhere, Transport::Websocket);

@@ -1,7 +1,7 @@
 //! When each instance began to show what it shows now, by its event stream.
 //!
-//! To ask everybody takes a dozen connections, one after the other: on a busy machine a second, which would count as the
-//! product's. An event is stamped when it arrives.
+//! Asking all instances takes a dozen connections, one after the other. On a busy machine that is a second, which
+//! would count as the product's. An event is stamped when it arrives.
 
 use std::{
     net::SocketAddr,

@@ -14,9 +14,9 @@ use super::{
     stream::Reader,
 };
 
-/// Goal: the page is whole below a path, whoever takes that away. Method: open it in a browser through each proxy,
-/// with and without its last slash; it is live, loads and links to nothing beyond the path, names itself in its
-/// snippets, and complains of nothing.
+/// Goal: the page is complete below a path, whichever proxy removes the path. Method: open it in a browser through
+/// each proxy, with and without its last slash; it is live, loads and links to nothing beyond the path, names itself
+/// in its snippets, and reports no errors.
 #[tokio::test(flavor = "multi_thread")]
 async fn the_page_is_whole_below_a_path() {
     let instance = Instance::start(&[]).await;
@@ -38,8 +38,8 @@ async fn the_page_is_whole_below_a_path() {
     }
 }
 
-/// Goal: behind a proxy that leads nobody to the last slash the page is whole all the same. Method: such a proxy;
-/// the page finds its parts, and puts the slash into its address, whatever else is in that.
+/// Goal: the page is complete also behind a proxy that does not redirect to the last slash. Method: such a proxy; the
+/// page finds its files, and puts the slash into its address, whatever else is in that.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_page_without_its_last_slash_is_whole() {
     let instance = Instance::start(&[]).await;

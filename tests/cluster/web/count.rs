@@ -8,11 +8,11 @@ use headcount_testkit::{
     waiting::eventually,
 };
 
-/// What a visitor of somebody else's site pays, compressed.
+/// What a visitor of another site downloads, compressed.
 const EMBED_BYTES_MAX: usize = 2000;
 
-/// Goal: whoever knows the count is told so, and a change is a new answer. Method: ask with the tag of the
-/// first answer, before and after a client joins.
+/// Goal: a program that knows the count already is told so, and a change is a new answer. Method: ask with
+/// the tag of the first answer, before and after a client joins.
 #[tokio::test(flavor = "multi_thread")]
 async fn the_count_is_answered_in_full_only_when_it_changed() {
     let instance = Instance::start(&[]).await;

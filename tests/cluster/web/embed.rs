@@ -32,8 +32,8 @@ async fn the_snippet_works_on_a_site_that_is_allowed() {
     first.says("[data-headcount]", "1").await;
 }
 
-/// Goal: on a site that is not allowed the snippet shows nothing, throws nothing, and counts nobody. Method:
-/// open such a page, and see a client of the same server counted alone.
+/// Goal: on a site that is not allowed the snippet shows nothing, throws nothing, and adds nothing to the
+/// count. Method: open such a page, and see a client of the same server counted alone.
 #[tokio::test(flavor = "multi_thread")]
 async fn the_snippet_stays_quiet_on_a_site_that_is_not_allowed() {
     let cluster = Cluster::start(1).await;

@@ -19,9 +19,9 @@ fn messages(language: &str) -> Value {
     serde_json::from_str(&text).expect("it is JSON")
 }
 
-/// Goal: visitors read the page in the first of their languages that it has, and in English if it has none.
-/// Method: browsers of several locales; state, title, announcement and numbers are as the language's file and `Intl`
-/// say, the document says which language it is in, and nothing is in the way of anybody.
+/// Goal: visitors read the page in the first of their languages that it has, and in English if it has none. Method:
+/// browsers of several locales; state, title, announcement and numbers are as the language's file and `Intl` say, the
+/// document says which language it is in, and the page is accessible.
 #[tokio::test(flavor = "multi_thread")]
 async fn the_page_speaks_the_language_of_its_visitor() {
     let instance = Instance::start(&[]).await;
@@ -65,8 +65,8 @@ async fn the_page_speaks_the_language_of_its_visitor() {
     }
 }
 
-/// Goal: nobody sees the page in English first. Method: a Japanese browser to which the page comes slowly, and its
-/// own script never: what is painted, from the first frame on, is Japanese all the same.
+/// Goal: a visitor of another language never sees the page in English first. Method: a Japanese browser to which the
+/// page comes slowly, and its own script never: what is painted, from the first frame on, is Japanese all the same.
 #[tokio::test(flavor = "multi_thread")]
 async fn no_frame_is_painted_in_another_language() {
     /// The text of the page takes some seconds; what it waits for does not.

@@ -8,8 +8,8 @@ use serde_json::json;
 use super::browser::{Browser, Tab};
 use crate::application::Application;
 
-/// Goal: whoever logs in reads in the console how many are there. Method: two people log in; the first one's console says 2,
-/// and 1 when the other closes the page. No page complains.
+/// Goal: a user that logs in reads in the console how many people are there. Method: two people log in; the first
+/// one's console says 2, and 1 when the other closes the page. No page reports an error.
 #[tokio::test(flavor = "multi_thread")]
 async fn the_console_says_how_many_are_logged_in() {
     let application = Application::start(&[]).await;

@@ -19,7 +19,7 @@ use tokio::{net::TcpStream, time::sleep};
 const SITE: &str = "8080";
 /// The address that configurations name for Headcount.
 const HEADCOUNT: &str = "127.0.0.1:3000";
-/// Between a port being found free and the proxy binding it somebody else may take it.
+/// Another program may take a port after it was found free and before the proxy binds it.
 const START_ATTEMPTS: usize = 5;
 const LOG: &str = "log";
 
@@ -56,7 +56,7 @@ impl Program {
         }
     }
 
-    /// What stands around a configuration, so that it runs as anybody and writes only to its own directory.
+    /// The part around a configuration, so that the proxy runs as any user and writes only to its own directory.
     fn whole(self, configuration: &str) -> String {
         match self {
             Self::Nginx => format!(

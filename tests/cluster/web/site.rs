@@ -1,5 +1,4 @@
-//! A web site of somebody else: one page, served from an origin of its own, under a strict content security
-//! policy.
+//! Another web site: one page, served from its own origin, under a strict content security policy.
 
 use std::net::SocketAddr;
 

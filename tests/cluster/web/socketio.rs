@@ -24,8 +24,8 @@ const SCRIPT: &str = "const show = (id, text) => { document.getElementById(id).t
     socket.on('user count', function (data) { console.log(data); show('users', data); });\n\
     socket.on('connect', () => say('connect'));\n\
     socket.on('disconnect', (reason) => say(reason));\n";
-/// The lesson's application behind nginx: at 127.0.0.1 websockets come through, at localhost they do not, as with a
-/// proxy that nobody told of them.
+/// The lesson's application behind nginx. At 127.0.0.1 websockets get through; at localhost they do not, as with a
+/// proxy that is not configured for them.
 const APPLICATION: &str = "map $http_upgrade $connection_upgrade { default upgrade; '' close; }\n\
     proxy_http_version 1.1; proxy_set_header Host $http_host;\n\
     server { listen 8080; server_name 127.0.0.1; root .; index chat.html;\n\
@@ -76,9 +76,9 @@ async fn the_page_of_the_lesson_works() {
     no_problems_but_of_the_network(&first).await;
 }
 
-/// Goal: where no websocket comes through, polling does, and who leaves is gone at once. Method: behind a proxy
-/// that strips upgrades, and in a browser without websockets; then the page is left, returned to and left, while
-/// another is watched.
+/// Goal: where no websocket gets through, polling does, and a client that leaves is gone at once. Method: behind a
+/// proxy that strips upgrades, and in a browser without websockets; then the page is left, returned to and left,
+/// while another is watched.
 #[tokio::test(flavor = "multi_thread")]
 async fn polling_is_the_fallback() {
     let instance = Instance::start(&[]).await;

@@ -49,8 +49,8 @@ impl Reader {
     }
 }
 
-/// Goal: readers hear of every change on any instance, and are nobody's users. Method: two readers on two
-/// instances; clients join one of them and leave; the count never includes the readers.
+/// Goal: readers are told of every change on any instance, and are not counted as users. Method: two readers
+/// on two instances; clients join one of them and leave; the count never includes the readers.
 #[tokio::test(flavor = "multi_thread")]
 async fn readers_hear_changes_and_do_not_count() {
     let cluster = Cluster::start(2).await;

@@ -92,7 +92,7 @@ fn silences() -> Vec<Row> {
 const VANISHED: Bound =
     Bound { formula: "ping interval + 2 × ping timeout", time: Duration::from_secs(1 + 2 * 2) };
 
-/// Goal: what all other rows are measured against. Method: nobody comes or goes but one.
+/// Goal: the reference for all other rows. Method: only one person comes and goes.
 async fn nothing(stage: &mut Stage) {
     stage.stop_churn().await;
     stage.right_after(Instant::now(), PATIENCE).await.expect("all agree");
@@ -111,7 +111,7 @@ async fn nothing(stage: &mut Stage) {
     all_connected(stage, 0).await;
 }
 
-/// Goal: the users of a crashed instance leave the count when its lease ends, and nobody else's. Method: kill
+/// Goal: the users of a crashed instance leave the count when its lease ends, and no other users do. Method: kill
 /// one of three.
 async fn kill_9(stage: &mut Stage) {
     stage.begin();
@@ -128,8 +128,8 @@ async fn sigstop(stage: &mut Stage) {
     stage.instance(0).process().signal(Signal::CONT);
 }
 
-/// Goal: nobody is counted twice or left out beyond those on the move. Method: faithful clients of all
-/// transports reach the first instance that is ready; instances are replaced one after the other.
+/// Goal: no client is counted twice, and none is left out except those on the move. Method: faithful clients of
+/// all transports reach the first instance that is ready; instances are replaced one after the other.
 async fn restart(stage: &mut Stage, instances: usize) {
     let living = stage.seats.iter().filter_map(|seat| seat.instance.as_ref());
     let balancer = Balancer::start(living).await;
@@ -181,7 +181,7 @@ async fn all_die(stage: &mut Stage) {
     all_connected(stage, newcomers).await;
 }
 
-/// Goal: a death that nobody could see is found out after the return, and takes nobody else along. Method:
+/// Goal: a death that no instance could see is found out after the return, and removes no other users. Method:
 /// Redis is killed, keeping its data; an instance is killed; Redis returns.
 async fn dies_unseen(stage: &mut Stage) {
     stage.begin();
@@ -191,7 +191,7 @@ async fn dies_unseen(stage: &mut Stage) {
     stage.redis().restart();
 }
 
-/// Goal: somebody who is gone without a word is found out, whatever the transport. Method: two clients of each
+/// Goal: a client that vanished without a farewell is found out, on any transport. Method: two clients of each
 /// transport stop reading and answering.
 fn vanish(stage: &mut Stage) {
     stage.begin();
@@ -200,7 +200,7 @@ fn vanish(stage: &mut Stage) {
     }
 }
 
-/// Waits until the store knows so many live instances.
+/// Waits until the store knows this number of live instances.
 pub(super) async fn live_instances(stage: &Stage, wanted: usize) {
     eventually("the store has dropped the silent instance", async || {
         match stage.redis_client.instances().await?.len() {

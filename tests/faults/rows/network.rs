@@ -125,9 +125,9 @@ async fn meanwhile_people_come(stage: &mut Stage, mode: Mode) {
     stage.set_all(Mode::Pass);
 }
 
-/// Goal: a report that runs late, and a second time, changes nothing. Method: each does while people come and
-/// go; then many leave one instance and nobody moves any more, so that the late reports are far from the truth
-/// and nothing puts them right at once, until the last has run.
+/// Goal: a report that runs late, and a second time, changes nothing. Method: each does while people come and go;
+/// then many leave one instance and no person moves any more, so that the late reports are far from the truth and
+/// nothing corrects them at once, until the last has run.
 async fn repeats(stage: &mut Stage) {
     let late = Duration::from_millis(3500);
     meanwhile_people_come(stage, Mode::Repeat(late)).await;
@@ -147,15 +147,15 @@ async fn cut_off(stage: &mut Stage, mode: Mode) {
     stage.seats[0].proxy.set(Mode::Pass);
 }
 
-/// Goal: connections that died without a word are found out. Method: those of one instance carry nothing any
-/// more, for good, while new ones work.
+/// Goal: connections that died silently are found out. Method: those of one instance carry nothing any more, for
+/// good, while new ones work.
 fn forgotten(stage: &mut Stage) {
     stage.begin();
     stage.seats[0].proxy.set(Mode::Forget);
 }
 
-/// Goal: nobody dies of a network that is down for all. Method: no byte passes for longer than two leases; the
-/// instances come back one after the other, within a heartbeat.
+/// Goal: a network that is down for all removes no instance. Method: no byte passes for longer than two leases;
+/// the instances come back one after the other, within a heartbeat.
 async fn all_cut_off(stage: &mut Stage) {
     stage.begin();
     stage.set_all(Mode::Hold);
@@ -182,8 +182,8 @@ async fn subscriptions_killed(stage: &mut Stage) {
     }
 }
 
-/// Goal: a subscription that delivers nothing is found out. Method: no subscription does, until each instance
-/// has subscribed anew.
+/// Goal: a subscription that delivers nothing is found out. Method: no subscription does, until each instance has
+/// subscribed again.
 async fn deaf(stage: &mut Stage) {
     stage.begin();
     stage.set_all(Mode::Deaf);
@@ -201,8 +201,8 @@ async fn overflow(stage: &mut Stage) {
 }
 
 /// Goal: it is the new subscription that closes the gap, not only the next heartbeat, which is far away here.
-/// Method: when nobody has anything to report, somebody joins while no subscription delivers; then all connections
-/// are cut, and may come back.
+/// Method: when no instance has anything to report, a person joins while no subscription delivers; then all
+/// connections are cut, and may come back.
 async fn gap(stage: &mut Stage) {
     stage.stop_churn().await;
     nobody_reports(stage).await;
@@ -254,8 +254,8 @@ async fn all_subscribe_anew(stage: &Stage) {
     }
 }
 
-/// Goal: anybody may publish on the channel, and nobody is misled for long by what is no announcement.
-/// Method: messages that are not quite announcements, again and again while people come and go.
+/// Goal: any program may publish on the channel, and a message that is no announcement misleads no instance for
+/// long. Method: messages that are not quite announcements, again and again while people come and go.
 async fn rubbish(stage: &mut Stage) {
     stage.begin();
     for _ in 0..3 {

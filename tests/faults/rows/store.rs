@@ -152,7 +152,7 @@ fn trouble() -> Vec<Row> {
     ]
 }
 
-/// Goal: an outage costs nobody a right number. Method: kill -9 of Redis, and its start once all instances
+/// Goal: the number is right again after an outage. Method: kill -9 of Redis, and its start once all instances
 /// have noticed.
 async fn outage(stage: &mut Stage) {
     stage.begin();
@@ -183,8 +183,8 @@ async fn two_outages(stage: &mut Stage) {
     stage.redis().restart();
 }
 
-/// Goal: a replica takes over, and nobody's number is lost. Method: kill -9 of the primary; the fault is over when
-/// the sentinels name another.
+/// Goal: a replica takes over, and no instance's number is lost. Method: kill -9 of the primary; the fault is over
+/// when the sentinels name another.
 async fn failover_after_a_death(stage: &mut Stage) {
     stage.begin();
     stage.set().server_mut(0).kill_9();
@@ -199,7 +199,7 @@ async fn failover_to_the_past(stage: &mut Stage) {
     failover_after_a_death(stage).await;
 }
 
-/// Goal: the old primary, which takes reports for a while, misleads nobody. Method: order a failover.
+/// Goal: the old primary, which accepts reports for a while, misleads no instance. Method: order a failover.
 async fn planned_failover(stage: &mut Stage) {
     stage.begin();
     stage.set().order_failover();
@@ -216,20 +216,20 @@ async fn another_is_named(stage: &mut Stage) {
     stage.redis_client = RedisClient::new(&set.server(new).url());
 }
 
-/// Goal: an operator's mistake shows nobody too small a number. Method: FLUSHALL.
+/// Goal: after an operator's mistake no client sees too small a number. Method: FLUSHALL.
 async fn flush(stage: &mut Stage) {
     stage.begin();
     stage.redis_client.send(&["FLUSHALL"]).await.expect("Redis runs");
 }
 
-/// Goal: the same when instances report a heartbeat apart, and so at different times after it. Method: nobody
+/// Goal: the same when instances report a heartbeat apart, and so at different times after it. Method: no person
 /// comes or goes.
 async fn flush_in_a_quiet_moment(stage: &mut Stage) {
     stage.stop_churn().await;
     flush(stage).await;
 }
 
-/// Goal: a Redis that answers nothing for a while is nobody's death. Method: SIGSTOP, which leaves all
+/// Goal: a Redis that answers nothing for a while removes no instance. Method: SIGSTOP, which leaves all
 /// connections open.
 async fn stop(stage: &mut Stage, length: Duration) {
     stage.begin();
@@ -238,8 +238,8 @@ async fn stop(stage: &mut Stage, length: Duration) {
     stage.redis().cont();
 }
 
-/// Goal: the same for a Redis that holds its clients up by itself. Method: CLIENT PAUSE; the fault is over
-/// when Redis answers somebody again.
+/// Goal: the same for a Redis that blocks its clients by itself. Method: CLIENT PAUSE; the fault is over when
+/// Redis answers again.
 async fn pause(stage: &mut Stage, length: Duration) {
     let milliseconds = length.as_millis().to_string();
     stage.begin();
@@ -248,7 +248,7 @@ async fn pause(stage: &mut Stage, length: Duration) {
     sleep(length.saturating_sub(started.elapsed())).await;
 }
 
-/// Goal: somebody else's endless script is an outage like any other. Method: run one, wait until all have
+/// Goal: an endless script of another program is an outage like any other. Method: run one, wait until all have
 /// noticed, kill it.
 async fn busy(stage: &mut Stage) {
     stage.begin();
@@ -274,7 +274,7 @@ async fn out_of_memory(stage: &mut Stage) {
     set("0").await.expect("no limit");
 }
 
-/// Goal: no jump of the clock is anybody's death or makes ghosts immortal. Method: the script adds an offset to
+/// Goal: no jump of the clock removes a live instance or keeps a dead one. Method: the script adds an offset to
 /// TIME; it jumps twice while people come and go.
 async fn clock_jumps(stage: &mut Stage, milliseconds: i64) {
     stage.begin();

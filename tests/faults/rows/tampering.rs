@@ -1,4 +1,4 @@
-//! People who write into our keys.
+//! A person writes into Headcount's keys.
 
 use headcount_testkit::redis_client::{CONNECTIONS, KEY};
 
@@ -67,7 +67,7 @@ fn lost_parts() -> Vec<Row> {
     ]
 }
 
-/// Nobody can tell a wrong number from a right one before it is recounted.
+/// A wrong number looks like a right one until it is counted again.
 fn edited_parts() -> Vec<Row> {
     let edited =
         |name, fault, bound, play| Row { sees: Sees::Anything, ..row(name, fault, bound, play) };

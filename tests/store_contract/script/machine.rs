@@ -150,9 +150,9 @@ fn play(
     truth.finish(&mut audience)
 }
 
-/// Goal: whatever happens, the script keeps what is promised: sums, the fence, revisions, no dip while nobody dies,
-/// and all right in time. Method: random histories beside a model of the truth; and a look at whether they came to
-/// everything that there is to check.
+/// Goal: whatever happens, the script keeps what is promised: sums, the fence, revisions, no dip while no instance
+/// dies, and all right in time. Method: random histories beside a model of the truth; and a check that they
+/// reached everything that there is to check.
 #[test]
 fn histories_keep_every_promise() {
     let server = RedisServer::start(&[]);

@@ -24,7 +24,7 @@ pub(super) type Snapshot = [Option<Vec<u8>>; KEYS.len()];
 /// What a case says: nothing, or what was wrong.
 pub(super) type Outcome = Result<(), String>;
 
-/// One scene with a beginning of its own.
+/// One scene, which starts from the beginning.
 pub(super) struct Case {
     pub(super) name: &'static str,
     pub(super) play: fn(&mut Stage<'_>) -> Outcome,

@@ -58,8 +58,8 @@ pub(super) fn rolled_back(stage: &mut Stage<'_>) -> Outcome {
     same("announced", last.announced, last.revision)
 }
 
-/// Goal: a report of somebody who knew of what was lost reveals it, even if nobody who still lives does. Method: a
-/// farewell that is on its way while the store is rolled back and everybody but a newcomer dies.
+/// Goal: a report of an instance that knew of lost data reveals the loss, even if no live instance knows of it.
+/// Method: a farewell that is on its way while the store is rolled back and all instances but a new one die.
 pub(super) fn late_report_reveals_a_loss(stage: &mut Stage<'_>) -> Outcome {
     let (mut a, mut b) = (Instance::new("a", 5), Instance::new("b", 3));
     a.report(stage)?;
@@ -122,8 +122,8 @@ pub(super) fn end_of_recovery_is_a_revision(stage: &mut Stage<'_>) -> Outcome {
     ensure("a greater revision", last.revision > marked.revision)
 }
 
-/// Goal: whoever comes back with old data, but is dead, is never part of an exact count. Method: a snapshot with
-/// somebody who dies, restored by a server whose clock was set back, so that no time has passed for its lease.
+/// Goal: a dead instance that comes back with old data is never part of an exact count. Method: a snapshot with an
+/// instance that dies, restored by a server whose clock was set back, so that no time has passed for its lease.
 pub(super) fn mark_outlasts_ghosts(stage: &mut Stage<'_>) -> Outcome {
     let (mut a, mut dead) = (Instance::new("a", 1), Instance::new("dead", 4));
     a.report(stage)?;
@@ -144,8 +144,8 @@ pub(super) fn mark_outlasts_ghosts(stage: &mut Stage<'_>) -> Outcome {
     ensure("the mark is gone", !a.report(stage)?.recovering)
 }
 
-/// Goal: the loss of the clock kills nobody and keeps no ghost. Method: delete meta after twenty seconds,
-/// when all leases are far above a clock that begins anew.
+/// Goal: the loss of the clock removes no live instance and keeps no dead one. Method: delete meta after twenty
+/// seconds, when all leases are far above a clock that starts again.
 pub(super) fn meta_lost(stage: &mut Stage<'_>) -> Outcome {
     let (mut a, mut dead) = (Instance::new("a", 1), Instance::new("dead", 4));
     for _ in 0..40 {
@@ -188,7 +188,7 @@ pub(super) fn wrong_type_is_marked(stage: &mut Stage<'_>) -> Outcome {
     ensure("and for the others", a.report(stage)?.recovering)
 }
 
-/// Goal: a part that is nobody's goes with the next audit. Method: add one by hand.
+/// Goal: the next audit deletes a part that belongs to no instance. Method: add one by hand.
 pub(super) fn edited_part(stage: &mut Stage<'_>) -> Outcome {
     let (mut a, _) = pair(stage)?;
     stage.sums = false;
@@ -210,7 +210,7 @@ pub(super) fn spoilt_part(stage: &mut Stage<'_>) -> Outcome {
     same("count again", b.report(stage)?.count, 8)
 }
 
-/// Goal: a sequence that is none fences nobody, for no reporter could ever get above it. Method: spoil one by
+/// Goal: an impossible sequence fences no report, for no reporter could ever get above it. Method: spoil one by
 /// hand.
 pub(super) fn spoilt_sequence(stage: &mut Stage<'_>) -> Outcome {
     let (mut a, _) = pair(stage)?;
@@ -297,8 +297,8 @@ pub(super) fn connections_deleted(stage: &mut Stage<'_>) -> Outcome {
     ensure("the mark is gone", !last.recovering)
 }
 
-/// Goal: the loss of all leases is nobody's death, and no ghost's rescue. Method: delete them, audit, and let
-/// one instance fall silent.
+/// Goal: the loss of all leases removes no live instance, and keeps no dead one. Method: delete them, audit, and
+/// let one instance fall silent.
 pub(super) fn leases_deleted(stage: &mut Stage<'_>) -> Outcome {
     let (mut a, _) = pair(stage)?;
     stage.redis::<()>("DEL", LEASES)?;
@@ -320,8 +320,8 @@ pub(super) fn one_lease_deleted(stage: &mut Stage<'_>) -> Outcome {
     same("leases", stage.redis::<u64>("ZCARD", LEASES)?, 2)
 }
 
-/// Goal: nobody is taken for a stranger because leases and sequences are lost together, as an eviction may do.
-/// Method: delete both; a report of one instance must not cost the other its users.
+/// Goal: an instance is not taken for a stranger when leases and sequences are lost together, as an eviction may
+/// do. Method: delete both; a report of one instance must not cost the other its users.
 pub(super) fn leases_and_sequences_deleted(stage: &mut Stage<'_>) -> Outcome {
     let (mut a, _) = pair(stage)?;
     stage.redis::<()>("DEL", LEASES)?;

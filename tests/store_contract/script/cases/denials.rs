@@ -1,4 +1,4 @@
-//! Cases of a user who may not run a command, or may not touch a key: no key is given up for it, and all is right
+//! Cases of a user that may not run a command, or may not touch a key: no key is deleted for it, and all is right
 //! again with the permission.
 
 use super::super::stage::{
@@ -19,9 +19,9 @@ const SOMETIMES: [&str; 13] = [
 const USER: &str = "limited";
 const EVERYBODY: &str = "default";
 
-/// Goal: without a permission a report fails and says so; no key is lost, nobody is forgotten, and the count is right
-/// with the first audit of somebody who may. Method: a user who lacks one command after the other, with plain
-/// reports, farewells and audits; then reports of those who may.
+/// Goal: without a permission a report fails and says so; no key is lost, no instance is forgotten, and the count
+/// is right with the first audit that is allowed. Method: a user that lacks one command after the other, with
+/// plain reports, farewells and audits; then reports of users that have the permission.
 pub(super) fn denied_commands(stage: &mut Stage<'_>) -> Outcome {
     for kind in ["report", "audit", "farewell"] {
         for command in ALWAYS.into_iter().chain(SOMETIMES) {
@@ -41,7 +41,7 @@ pub(super) fn denied_commands(stage: &mut Stage<'_>) -> Outcome {
     Ok(())
 }
 
-/// Goal: the same of keys. Method: a user who may touch all keys but one.
+/// Goal: the same for keys. Method: a user that may touch all keys but one.
 pub(super) fn denied_keys(stage: &mut Stage<'_>) -> Outcome {
     for key in [PUBLIC, CONNECTIONS, SEQUENCE, LEASES, META] {
         let others = KEYS.iter().filter(|other| **other != key);

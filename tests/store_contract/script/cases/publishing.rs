@@ -71,8 +71,8 @@ pub(super) fn public_keeps_its_ttl(stage: &mut Stage<'_>) -> Outcome {
     ensure("the lifetime is the shortened one", (1..=3000).contains(&remaining))
 }
 
-/// Goal: every key ages out, the public one first. Method: read what remains after an audit, and after the
-/// public key had to be set anew between two audits.
+/// Goal: every key expires, the public one first. Method: read what remains after an audit, and after the public
+/// key had to be set again between two audits.
 pub(super) fn ttls(stage: &mut Stage<'_>) -> Outcome {
     let mut a = Instance::new("a", 1);
     a.report(stage)?;
@@ -167,8 +167,8 @@ pub(super) fn announcements_are_paced(stage: &mut Stage<'_>) -> Outcome {
     ensure("at most one each 5 ms", messages.len() <= 100 / 5 + 3)
 }
 
-/// Goal: what was held back goes out with the next report of anybody. Method: a change too soon after the
-/// last announcement, then a report without one.
+/// Goal: a change that was held back is announced with the next report of any instance. Method: a change too soon
+/// after the last announcement, then a report without one.
 pub(super) fn held_back_goes_out(stage: &mut Stage<'_>) -> Outcome {
     let mut instances: Vec<_> = (0..8).map(|index| Instance::new(format!("i{index}"), 0)).collect();
     for instance in &mut instances {

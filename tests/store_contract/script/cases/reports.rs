@@ -1,4 +1,4 @@
-//! Cases of a store that loses nothing: the fence, the lease clock, and who is reaped when.
+//! Cases of a store that loses nothing: the fence, the lease clock, and which instances are reaped when.
 
 use super::super::stage::{
     CONNECTIONS, Instance, LEASE, META, NO_ARGUMENTS, Outcome, Stage, ensure, same,
@@ -93,7 +93,7 @@ pub(super) fn stale_changes_nothing(stage: &mut Stage<'_>) -> Outcome {
     ensure("nothing changed", stage.snapshot()? == before)
 }
 
-/// Goal: whoever left does not return with a late report. Method: a farewell, then a report from before.
+/// Goal: an instance that left does not return with a late report. Method: a farewell, then a report from before.
 pub(super) fn tombstone(stage: &mut Stage<'_>) -> Outcome {
     let (mut a, mut b) = (Instance::new("a", 9), Instance::new("b", 1));
     a.report(stage)?;
@@ -114,7 +114,7 @@ pub(super) fn idle_is_alive(stage: &mut Stage<'_>) -> Outcome {
     same("instances", Instance::new("b", 0).report(stage)?.instances, 2)
 }
 
-/// Goal: after an outage nobody is dead because somebody else was faster. Method: a newcomer reports three
+/// Goal: after an outage no instance counts as dead because another was faster. Method: a new one reports three
 /// times before the old ones return.
 pub(super) fn newcomer_first(stage: &mut Stage<'_>) -> Outcome {
     Instance::new("a", 5).report(stage)?;
@@ -128,7 +128,7 @@ pub(super) fn newcomer_first(stage: &mut Stage<'_>) -> Outcome {
     same("count", newcomer.report(stage)?.count, 8)
 }
 
-/// Goal: a pause that ends one lease and not another is nobody's death. Method: 1800 ms of silence, when one
+/// Goal: a pause that ends one lease and not another removes no instance. Method: 1800 ms of silence, when one
 /// lease has 2000 ms to go and the other 1600.
 pub(super) fn paused_for_less_than_a_lease(stage: &mut Stage<'_>) -> Outcome {
     let (mut a, mut b) = (Instance::new("a", 5), Instance::new("b", 3));
@@ -139,7 +139,7 @@ pub(super) fn paused_for_less_than_a_lease(stage: &mut Stage<'_>) -> Outcome {
     same("count", a.report(stage)?.count, 8)
 }
 
-/// Goal: a second outage soon after the first is nobody's death either. Method: one instance bridges them.
+/// Goal: a second outage soon after the first removes no instance either. Method: one instance bridges them.
 pub(super) fn away_twice(stage: &mut Stage<'_>) -> Outcome {
     let (mut a, mut b) = (Instance::new("a", 5), Instance::new("b", 3));
     b.report(stage)?;
@@ -152,7 +152,7 @@ pub(super) fn away_twice(stage: &mut Stage<'_>) -> Outcome {
     same("count", a.report(stage)?.count, 8)
 }
 
-/// Goal: an instance that was stopped beyond its lease keeps nobody else's ghost. Method: it resumes when
+/// Goal: an instance that was stopped beyond its lease keeps no dead one in the count. Method: it resumes when
 /// another one's lease has just run out.
 pub(super) fn late_reporter_keeps_no_ghost(stage: &mut Stage<'_>) -> Outcome {
     let [mut a, mut b, mut dead] =
@@ -172,8 +172,8 @@ pub(super) fn late_reporter_keeps_no_ghost(stage: &mut Stage<'_>) -> Outcome {
     same("instances", b.report(stage)?.instances, 2)
 }
 
-/// Goal: the ghosts of a crash loop stay few. Method: forty instances that die after one report each, with
-/// nobody else there.
+/// Goal: a crash loop leaves few dead instances in the count. Method: forty instances that die after one report
+/// each, with no other instance.
 pub(super) fn one_report_each(stage: &mut Stage<'_>) -> Outcome {
     for life in 0..40 {
         Instance::new(format!("life-{life}"), 10).report(stage)?;
@@ -183,7 +183,8 @@ pub(super) fn one_report_each(stage: &mut Stage<'_>) -> Outcome {
     ensure("at most ten ghosts", entries <= 10)
 }
 
-/// Goal: a jump of the server's time harms nobody and spares nobody. Method: an hour back, then heartbeats.
+/// Goal: a jump of the server's time neither removes a live instance nor keeps a dead one. Method: an hour back,
+/// then heartbeats.
 pub(super) fn time_jumps_back(stage: &mut Stage<'_>) -> Outcome {
     let (mut a, mut dead) = (Instance::new("a", 1), Instance::new("dead", 4));
     a.report(stage)?;

@@ -46,5 +46,5 @@ pub(super) enum Deed {
     Tamper(Tampering),
 }
 
-/// Is told of each deed, together with the truth after it.
+/// Receives every deed, together with the truth after it.
 pub(super) type Audience<'a> = &'a mut dyn FnMut(&Truth, Deed) -> Outcome;

@@ -70,7 +70,7 @@ impl Life {
         self.heard_of = aged;
     }
 
-    /// A report arrives that is too late, but nobody knows whether its fence still stands.
+    /// A report arrives that is too late, but it is unknown whether its fence still exists.
     pub(super) fn may_apply(&mut self, users: Option<u64>, aged: u64) {
         self.parts.extend([users, None]);
         self.most = self.most.max(users.unwrap_or(0));
@@ -100,7 +100,7 @@ impl Life {
         self.parts == [Some(self.users)]
     }
 
-    /// Whether the store may hold a part of somebody dead, or none of somebody alive.
+    /// Whether the store may hold a part of a dead instance, or none of a live one.
     pub(super) fn may_be_miscounted(&self) -> bool {
         if self.is_living { self.parts.contains(&None) } else { self.parts != [None] }
     }

@@ -16,7 +16,7 @@ use super::super::stage::{Answer, CHANNEL, DATABASE, LEASE, Outcome, ensure};
 pub(super) struct Member {
     pub(super) name: Incarnation,
     pub(super) view: View,
-    /// The time of its own clock, which nobody sets.
+    /// The time of its own clock, which is never set.
     pub(super) now: Instant,
     /// Announcements that it will hear later.
     pub(super) unheard: VecDeque<Count>,

@@ -1,4 +1,4 @@
-//! What somebody with access to Redis may do to the keys by hand.
+//! What a person with access to Redis may do to the keys by hand.
 
 use proptest::prelude::*;
 
@@ -19,7 +19,7 @@ pub(super) enum Tampering {
     MakeList {
         key: &'static str,
     },
-    /// An entry of an instance, or of somebody who never was, is set or removed.
+    /// An entry of an instance, or of one that never existed, is set or removed.
     Field {
         key: &'static str,
         owner: Option<Who>,
@@ -55,8 +55,8 @@ const VALUES: &[&str] = &[
     "9007199254740993",
 ];
 
-/// Leases beyond every bound are left out: they are for the directed cases, since whoever dies with one is
-/// counted for five minutes.
+/// Leases beyond every bound are left out and tested by the directed cases, since a dead instance with such a
+/// lease is counted for five minutes.
 const EXPIRIES: &[&str] = &["0", "-5", "1.5", "700", "-inf"];
 
 const META_FIELDS: &[&str] =

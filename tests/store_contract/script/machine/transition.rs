@@ -23,7 +23,7 @@ pub(super) struct Harm {
     deaths: bool,
     /// The server forgets everything, or what is newest.
     losses: bool,
-    /// Somebody edits the keys by hand.
+    /// A person edits the keys by hand.
     edits: bool,
 }
 
@@ -68,7 +68,7 @@ pub(super) enum Transition {
     Mend {
         who: Who,
     },
-    /// Nobody can report for so long; all do within a heartbeat afterwards.
+    /// No instance can report for this long; all do within a heartbeat afterwards.
     Outage {
         ms: u64,
     },
@@ -167,7 +167,7 @@ impl ReferenceStateMachine for Histories {
 
 type Choices = Vec<(u32, BoxedStrategy<Transition>)>;
 
-/// What takes nothing from anybody.
+/// What takes nothing from any instance.
 fn harmless(truth: &Truth) -> Choices {
     let reach = |&who: &Who| !truth.lives[who].is_cut;
     let reaching: Vec<Who> = truth.living().filter(reach).collect();

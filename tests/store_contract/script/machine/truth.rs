@@ -1,5 +1,6 @@
-//! The reference model: who lives, how many users each has, what may have arrived at the store, and by when all
-//! must be right. It knows the rules that are promised (`ARCHITECTURE.md`), not how the script keeps them.
+//! The reference model: which instances live, how many users each has, what may have arrived at the store, and by
+//! when all must be right. It knows the rules that are promised (`ARCHITECTURE.md`), not how the script keeps
+//! them.
 
 mod precondition;
 
@@ -15,7 +16,7 @@ use super::{
 
 pub(super) const HEARTBEAT: u64 = 500;
 
-/// The bounds of the design: while the store has kept everything, after it lost something or somebody died, and
+/// The bounds of the design: while the store has kept everything, after it lost data or an instance died, and
 /// after parts of it were edited by hand, which the next audit finds out.
 const RIGHT_WHEN_KEPT: u64 = 2 * HEARTBEAT;
 const RIGHT_AFTER_A_LOSS: u64 = LEASE + 2 * HEARTBEAT;
@@ -32,7 +33,7 @@ pub(super) enum Trust {
     Kept,
     /// It lost something: only its sums are sure.
     Lost,
-    /// Somebody edited it by hand: nothing is sure.
+    /// A person edited it by hand: nothing is sure.
     Edited,
 }
 
@@ -42,7 +43,8 @@ struct Held {
     who: Who,
     number: u64,
     users: Option<u64>,
-    /// Whether its sender may have known of something that the store has lost, which perhaps nobody else knows.
+    /// Whether its sender may have known of data that the store has lost, and which perhaps no other instance
+    /// knows.
     may_reveal_a_loss: bool,
 }
 
@@ -147,7 +149,7 @@ impl Truth {
                     self.bounded = false;
                 }
                 audience(self, Deed::Listens { who })?;
-                // Who subscribes anew asks for a reply, which closes the gap.
+                // An instance that subscribes again asks for a reply, which closes the gap.
                 let asks = was_deaf && !ear.is_deaf() && !self.lives[who].is_cut;
                 if asks { self.send(who, Fate::Answered, audience) } else { Ok(()) }
             }
@@ -203,7 +205,7 @@ impl Truth {
         self.pass(HEARTBEAT, audience)
     }
 
-    /// Lets time pass, and everybody report when it is time.
+    /// Lets time pass, and lets every instance report when it is time.
     fn pass(&mut self, ms: u64, audience: Audience<'_>) -> Outcome {
         let end = self.now + ms;
         loop {
@@ -225,7 +227,7 @@ impl Truth {
         audience(self, Deed::TimePasses { ms })
     }
 
-    /// A lease may have run out for whoever was not heard of for so long.
+    /// The lease of an instance that was silent for so long may have expired.
     fn age(&mut self, ms: u64) {
         self.aged += ms;
         for who in 0..self.lives.len() {
@@ -371,7 +373,7 @@ impl Truth {
     }
 
     fn roll_back(&mut self, audience: Audience<'_>) -> Outcome {
-        // Whoever knows nothing of what is lost cannot find out that it is, and may write over it.
+        // An instance that does not know the lost data cannot find out that it is lost, and may write over it.
         self.bounded &= self.is_right() && self.held.is_empty();
         self.lose(self.saved.unwrap_or(Trust::Kept).max(Trust::Lost));
         self.drop_held_if_edited(audience)?;

@@ -292,7 +292,7 @@ impl<'a, 'b> World<'a, 'b> {
         self.ground.hear_up_to(END)?.into_iter().map(read).collect()
     }
 
-    /// Anybody may look into the store: what it shows is the sum of its parts, and each part is true.
+    /// At any time the store shows the sum of its parts, and each part is true.
     fn check_store(&self, truth: &Truth, answer: &Answer, left: Left) -> Outcome {
         let sum = left.sum()?;
         if answer.applied {
@@ -312,7 +312,7 @@ impl<'a, 'b> World<'a, 'b> {
         ensure(&format!("no strangers: {parts:?}"), parts.is_empty())
     }
 
-    /// A revision stands for one count, whoever hears of it.
+    /// A revision has the same count everywhere.
     fn remember(&mut self, count: Count) -> Outcome {
         let revision = count.revision.0;
         let newest = self.counts.keys().next_back().copied().unwrap_or(0);
