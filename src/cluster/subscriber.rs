@@ -168,8 +168,8 @@ fn resubscribe_delays() -> impl Iterator<Item = Duration> {
 #[derive(Debug)]
 struct Hearing {
     subscribed_at: Instant,
-    /// The highest revision that was heard. It begins with what the first reply after subscribing says was published, since
-    /// that may have been published before subscribing.
+    /// The highest revision that was received. It starts with the published revision of the first reply after
+    /// subscribing, because that announcement may have been sent before the subscription.
     heard: Option<Revision>,
     /// A published revision that has not arrived, and the time at which the subscription counts as stalled.
     awaited: Option<(Revision, Instant)>,

@@ -37,7 +37,7 @@ pub struct View {
     incarnation: Option<Incarnation>,
     /// How long a report stands.
     lease: Duration,
-    /// The count with the highest revision that was heard, recovering or not. Every report carries it.
+    /// The count with the highest revision that was received, recovering or not. Every report contains it.
     seen: Count,
     /// The last count that was not recovering. It is shown while the view is exact.
     base: Option<Count>,
@@ -202,7 +202,7 @@ impl View {
         self.incarnation
     }
 
-    /// The count with the highest revision that was heard.
+    /// The count with the highest revision that was received.
     pub fn seen(&self) -> Count {
         self.seen
     }

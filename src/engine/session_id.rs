@@ -44,7 +44,7 @@ impl fmt::Display for SessionId {
     }
 }
 
-/// Whoever knows an id may speak for its client, so no log shows one.
+/// The id alone is enough to act as its client, so no log shows a whole id.
 impl fmt::Debug for SessionId {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(formatter, "SessionId({}…)", self.key())

@@ -1,4 +1,5 @@
-//! Tests of who is counted, with an application's server and clients that poll it; the store is a member's own.
+//! Tests of which sockets are counted, with an application's server and clients that poll it. The member has an
+//! embedded store.
 
 use ::socketioxide::socket::Sid;
 use axum::Router;
@@ -12,9 +13,9 @@ use super::*;
 use crate::MemberSettings;
 
 const PATH: &str = "/socket.io/?EIO=4&transport=polling";
-/// What happens at all has happened by then, on the busiest machine.
+/// Everything that happens at all has happened by then, even on the busiest machine.
 const PATIENCE: Duration = Duration::from_secs(20);
-/// Until the emitter looks of its own accord, if all disconnect handlers are ours.
+/// Time until the emitter checks the sockets by itself, if all disconnect handlers belong to headcount.
 const BEFORE_THE_NEXT_LOOK: Duration = Duration::from_millis(500);
 
 /// An application with a member.

@@ -139,8 +139,8 @@ mod tests {
         }
     }
 
-    /// Goal: the page uses exactly the messages that exist. Method: search the page and its scripts; a state names two
-    /// messages.
+    /// Goal: the page uses every message of the language files, and no other. Method: search the page and its scripts
+    /// for names of messages. Each state names two.
     #[test]
     fn all_messages_are_used() {
         let english = messages_of("en");

@@ -14,7 +14,7 @@ use crate::{
 /// What the public routes look at.
 #[derive(Debug)]
 pub struct Site {
-    /// The view.
+    /// The count of the cluster, as this instance knows it.
     pub view: watch::Receiver<View>,
     /// Which pages may read event streams.
     pub origins: Origins,

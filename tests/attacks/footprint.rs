@@ -54,9 +54,9 @@ fn ascii(bytes: &[u8]) -> &str {
     str::from_utf8(bytes).expect("it is ASCII")
 }
 
-/// Goal: a websocket that reads nothing holds as little memory, however much it sends. Method: the limits allow a
-/// megabyte. Clients of either kind that read nothing ask for unknown namespaces. Each is disconnected because of its
-/// unread answers, long before its budget is spent.
+/// Goal: a websocket whose client reads nothing holds little memory too, however much the client sends. Method: the
+/// limits allow a megabyte. Clients of either kind that read nothing ask for unknown namespaces. Each is disconnected
+/// because of its unread answers, long before its budget is spent.
 #[tokio::test(flavor = "multi_thread")]
 async fn what_websockets_do_not_read_is_not_kept() {
     const WEBSOCKETS: usize = 30;

@@ -1,6 +1,6 @@
 //! Visitors behind the balancers and proxies whose files are in deploy: those files, the real programs, real clients.
 //!
-//! Only addresses, certificates and, where stated, numbers in the files are replaced. Every address in the files means
+//! Only addresses, certificates and, where stated, numbers in the files are replaced. In the files every instance is on
 //! a separate machine. Here every instance has a separate address of this machine.
 
 use headcount_testkit::{cluster::Cluster, instance::Setting, redis_server::free_port};

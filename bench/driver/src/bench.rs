@@ -15,7 +15,7 @@ use crate::{
 /// The shortest time between two emissions unless a section sets another: the product's own default.
 pub const INTERVAL: Duration = Duration::from_millis(50);
 
-/// The only figure of a peer that failed.
+/// The only figure of a peer that failed, in place of its measurements.
 pub const FAILED: &str = "failed";
 
 /// The sizes and times of a run.

@@ -46,9 +46,9 @@ pub struct Crowd {
     way: Way,
     /// The sums since the beginning.
     pub heard: Totals,
-    /// Those who set out and were told nothing yet.
+    /// Visitors that were started and have no count yet.
     joining: usize,
-    /// Those who were told a count and are still there.
+    /// Visitors that got a count and are still connected.
     told: usize,
     expected: u64,
     /// The number of visitors that were last told the expected count.
@@ -267,12 +267,12 @@ impl Crowd {
         self.visitors.iter().flatten().filter(|visitor| visitor.last() != Some(number)).count()
     }
 
-    /// Those who set out and were told nothing yet.
+    /// Visitors that were started and have no count yet.
     pub fn joining(&self) -> usize {
         self.joining
     }
 
-    /// Those who were told a count and are still there.
+    /// Visitors that got a count and are still connected.
     pub fn told(&self) -> usize {
         self.told
     }

@@ -141,17 +141,17 @@ impl Event {
         if let Self::Count(users) = self { Some(*users) } else { None }
     }
 
-    /// Whether the namespace was acknowledged; for [`Record::times`].
+    /// Whether the namespace was acknowledged. A condition for [`Record::times`].
     pub fn is_connected(&self) -> bool {
         *self == Self::Connected
     }
 
-    /// Whether the session upgraded to a websocket; for [`Record::times`].
+    /// Whether the session upgraded to a websocket. A condition for [`Record::times`].
     pub fn is_upgraded(&self) -> bool {
         *self == Self::Upgraded
     }
 
-    /// Whether the connection ended; for [`Record::times`].
+    /// Whether the connection ended. A condition for [`Record::times`].
     pub fn is_disconnected(&self) -> bool {
         matches!(self, Self::Disconnected(_))
     }

@@ -11,7 +11,7 @@ use url::{Host, Url};
 const NOT_OF_PAGES: [&str; 9] =
     ["ws", "wss", "ftp", "data", "blob", "about", "javascript", "mailto", "redis"];
 
-/// The origins that an entry of the list stands for.
+/// The origins that an entry of the list allows.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Pattern {
     scheme: String,
@@ -100,7 +100,7 @@ impl Pattern {
     }
 }
 
-/// Refuses names below which anybody can register a domain, such as `com`: their subdomains are everybody's.
+/// Refuses names below which any person can register a domain, such as `com`: their subdomains belong to many owners.
 fn below_of(host: &str) -> Result<Hosts, &'static str> {
     let is_name = matches!(Host::parse(host), Ok(Host::Domain(_)));
     if !is_name || host.starts_with('.') {

@@ -1,4 +1,4 @@
-//! Tests of who may connect: pages of the same host, listed ones, and how the log tells of others.
+//! Tests of which pages may connect: pages of the same host, listed ones, and how the log names others.
 
 use proptest::prelude::*;
 use rstest::rstest;

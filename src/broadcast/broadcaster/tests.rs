@@ -45,7 +45,7 @@ struct Guest {
 }
 
 impl Guest {
-    /// It is told these counts next, and nothing else until then.
+    /// Asserts that the client gets these counts next, and nothing between them.
     async fn hears(&mut self, counts: &[u64]) {
         let frames = counts.iter().map(|&users| CountFrame::new(users).bytes().to_vec());
         let expected = frames.collect::<Vec<_>>().concat();
@@ -56,7 +56,7 @@ impl Guest {
         assert_eq!(received, expected, "{counts:?} expected, told {text}");
     }
 
-    /// All counts that it is told up to this one.
+    /// All counts that the client gets, up to this one.
     async fn told_until(&mut self, last: u64) -> Vec<u64> {
         let mut received = Vec::new();
         let end = CountFrame::new(last);
@@ -84,7 +84,7 @@ impl Stage {
         Self { broadcaster: Some(broadcaster), tally, view, metrics, sequence, start }
     }
 
-    /// A crowd of this size on websockets, who have been told how many they are.
+    /// A stage with this number of clients on websockets, all of which have got the count.
     async fn with_crowd(size: u64) -> (Self, Vec<Guest>) {
         let mut stage = Self::new();
         let mut crowd = Vec::new();
@@ -128,7 +128,7 @@ impl Stage {
         local
     }
 
-    /// The store acknowledges the local count of now.
+    /// The store acknowledges the current local count.
     fn acknowledged(&mut self, users: u64) {
         let local = self.observed();
         self.sequence = self.sequence.next();

@@ -1,4 +1,4 @@
-//! Tests of the observer under a paused clock. Nobody reports in them but the test.
+//! Tests of the observer under a paused clock. Only the test sends reports.
 
 #![allow(clippy::disallowed_methods, reason = "a test ends its tasks with its runtime")]
 
@@ -15,7 +15,7 @@ use crate::{
 };
 
 const LEASE: Duration = Duration::from_secs(2);
-/// Nothing at all happens for so long.
+/// For this time nothing happens at all.
 const LONG: Duration = Duration::from_hours(1);
 
 struct Stage {

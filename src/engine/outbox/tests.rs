@@ -7,7 +7,7 @@ use proptest::prelude::*;
 
 use super::*;
 
-/// A kernel's buffer that takes so many bytes of each write, and nothing once the list is at its end.
+/// A kernel buffer. Each write takes the next number of bytes of a list, and fails at the end of the list.
 #[derive(Clone, Debug, Default)]
 struct Kernel {
     state: Rc<RefCell<SinkState>>,
@@ -136,8 +136,8 @@ fn counts_wait_behind_what_was_sent() {
     assert_eq!(kernel.texts(), ["40{}", "2", "42[\"user count\",8]"]);
 }
 
-/// Goal: a membership that is over, or whose connection is gone, cannot be opened; and a session that is on the list is not
-/// added again. Method: a membership that ended early, the next one twice, and the end of the session.
+/// Goal: a membership cannot be opened after its end or after the end of its connection. A session on the list is not
+/// added again. Method: a membership that ended early; the next one, opened twice; and the end of the session.
 #[test]
 fn only_the_present_membership_is_let_in() {
     let (mut outbox, kernel) = websocket();
@@ -180,9 +180,9 @@ enum Event {
     Tell,
     /// The client is pinged.
     Ping,
-    /// The kernel takes so many bytes of the next writes.
+    /// The kernel takes these numbers of bytes of the next writes.
     Room(Vec<usize>),
-    /// Whoever was asked comes back.
+    /// The flusher continues.
     Flush,
 }
 

@@ -54,7 +54,7 @@ impl Stage {
         format!("40{{\"sid\":\"{}\"}}", self.sid)
     }
 
-    /// Sends a request on a connection of its own.
+    /// Sends a request on a new connection.
     async fn send(&self, method: &str, body: &str) -> TcpStream {
         let sid = if self.sid.is_empty() { String::new() } else { format!("&sid={}", self.sid) };
         let unusual = if self.is_unusual { "x-unusual: \u{e4}\r\n" } else { "" };

@@ -26,7 +26,8 @@ fn engine(transports: Transports, sessions_max: usize) -> Arc<Engine> {
     Engine::new(settings, admission, Tally::new(), metrics, Flusher::default())
 }
 
-/// What a request with this query is, or the code of its refusal; `SID` stands for an open session that polls.
+/// The parsed request with this query, or the code of its refusal. `SID` in it is replaced by the id of an open session
+/// that polls.
 fn judged(engine: &Arc<Engine>, method: &str, query: &str, headers: &[(&str, &str)]) -> String {
     let sid = match engine.sessions().all().first() {
         Some(session) => session.id().to_string(),

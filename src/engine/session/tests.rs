@@ -1,4 +1,4 @@
-//! Sessions for the tests of whoever tells them counts.
+//! Sessions for the tests of the code that sends them counts.
 
 use std::sync::Arc;
 

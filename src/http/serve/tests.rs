@@ -36,7 +36,7 @@ const JOIN: [u8; 8] = [0x81, 0x82, 0, 0, 0, 0, b'4', b'0'];
 const TIMEOUTS: Timeouts =
     Timeouts { head: Duration::from_secs(10), keep_alive: Duration::from_secs(30) };
 
-/// A server of sessions, without a store: nobody is told a count.
+/// A server of sessions, without a store: no client gets a count.
 pub(crate) struct Server {
     address: SocketAddr,
     pub(crate) engine: Arc<Engine>,
@@ -80,7 +80,7 @@ impl Server {
         TcpStream::connect(self.address).await.unwrap()
     }
 
-    /// Waits until so many clients are counted.
+    /// Waits until this number of clients is counted.
     pub(crate) async fn users(&self, users: u64) {
         let mut local = self.tally.subscribe();
         let counted = timeout(PATIENCE, local.wait_for(|local| local.users == users)).await;
@@ -109,7 +109,7 @@ pub(crate) struct Peer {
 }
 
 impl Peer {
-    /// A websocket of its own, or one for a session that polls; its handshake has been answered.
+    /// Opens a websocket, with a new session or for one that polls, and reads the answer to its handshake.
     pub(crate) async fn open(server: &Server, session: Option<&str>) -> Self {
         let mut client = server.connect().await;
         let head = match session {

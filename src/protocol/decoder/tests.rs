@@ -7,7 +7,7 @@ use crate::fixtures::mutate::mutated;
 
 const BYTES_MAX: usize = 1000;
 
-/// What was heard, to compare.
+/// The messages that a decoder returned, for comparison.
 #[derive(Clone, Debug, PartialEq, Eq)]
 enum Heard {
     Text(String),
@@ -32,7 +32,7 @@ fn frame(first: u8, key: [u8; 4], payload: &[u8]) -> Vec<u8> {
     frame
 }
 
-/// Everything that is heard of these bytes, which come in pieces of such lengths, again and again.
+/// Everything that is decoded from these bytes. They arrive in pieces of these lengths, which repeat.
 fn hear(bytes: &[u8], pieces: &[usize]) -> (Vec<Heard>, Result<(), ProtocolError>) {
     let (mut decoder, mut heard) = (FrameDecoder::new(BYTES_MAX), Vec::new());
     let (mut rest, mut pieces) = (bytes.to_vec(), pieces.iter().cycle());
@@ -58,7 +58,7 @@ fn hear(bytes: &[u8], pieces: &[usize]) -> (Vec<Heard>, Result<(), ProtocolError
     (heard, Ok(()))
 }
 
-/// A message in frames, with a ping between them, and what is to be heard of it.
+/// A message in frames, with a ping between them, and the expected result.
 fn any_message() -> impl Strategy<Value = (Vec<u8>, Vec<Heard>)> {
     let parts = vec("\\PC{0,40}", 1..4);
     (parts, any::<[u8; 4]>(), any::<bool>(), any::<bool>()).prop_map(

@@ -1,4 +1,4 @@
-//! Tests of heads: plain ones, what is not plain, and what asks for a websocket, whoever read it.
+//! Tests of request heads: plain ones, others, and requests for a websocket, by either parser.
 
 use proptest::prelude::*;
 use rstest::rstest;

@@ -19,7 +19,7 @@ use crate::{
 
 const INTERVAL: Duration = Duration::from_millis(50);
 const PATH: &str = "/socket.io/?EIO=4&transport=polling";
-/// Later than the youth of whoever joined at 0.
+/// A time in milliseconds at which a socket that joined at 0 is no longer new.
 const GROWN_UP: u64 = 5000;
 
 /// An emitter with an application's server.
@@ -44,7 +44,7 @@ impl Stage {
         Self::with_queue(128)
     }
 
-    /// Whose sockets have room for so many packets.
+    /// A stage whose sockets have room for this number of packets.
     fn with_queue(packets: usize) -> Self {
         let (layer, io) = SocketIo::builder().max_buffer_size(packets).build_layer();
         let (tally, view) = (Tally::new(), watch::Sender::new(View::default()));
@@ -76,7 +76,7 @@ impl Stage {
         let poller = Poller(format!("{PATH}&sid={session}"));
         self.posts(&poller, "40").await;
         loop {
-            // Connecting goes on in a task of its own.
+            // The connection is completed in another task.
             yield_now().await;
             let found = self.io.sockets().into_iter().find(|socket| socket.id.as_str() == session);
             if let Some(socket) = found.filter(|socket| socket.connected()) {
@@ -121,7 +121,7 @@ impl Stage {
         local
     }
 
-    /// The store acknowledges the local count of now.
+    /// The store acknowledges the current local count.
     fn acknowledged(&mut self, users: u64) {
         let local = self.observed();
         self.sequence = self.sequence.next();
@@ -243,7 +243,7 @@ async fn the_impatient_are_put_right() {
     assert_eq!(stage.metrics.emitted_packets.get(), 0);
     let over = u64::try_from(wake.as_millis()).unwrap() + 1;
     stage.act(over).await;
-    // An announcement of somebody else's change, which cannot include the newcomer.
+    // An announcement of another instance's change, which cannot include the newcomer.
     let count = count(4, stage.sequence.0 + 1);
     stage.view.send_modify(|view| view.fold(count, Instant::now()));
     stage.sequence = stage.sequence.next();

@@ -163,8 +163,8 @@ impl Sentinels {
         }
     }
 
-    /// Whether most sentinels answer, and none of them names this server. Then its epoch means nothing any more,
-    /// however great: sentinels that are set up anew begin to count anew.
+    /// Whether most sentinels answer, and none of them names this server. Then its epoch has no meaning, even if it is
+    /// greater: sentinels that are installed again start to count from the beginning.
     fn is_disowned(&self, primary: &Primary, answers: &[Primary]) -> bool {
         let most_answer = 2 * answers.len() > self.all.len();
         most_answer && !answers.iter().any(|answer| answer.is_at_the_same_address_as(primary))
@@ -214,7 +214,7 @@ impl Sentinels {
         (answers, failures)
     }
 
-    /// Sentinels that are away while the primary lives change nothing at once, and so are told of only here.
+    /// Logs that no sentinel answers while the primary lives. This has no other effect, so nothing else would show it.
     fn tell(&self, answers: &[Primary], failures: &[Failure<'_>]) {
         let silent = answers.is_empty() && self.last.borrow().is_some();
         let told = self.told_of_silence.swap(silent, Ordering::Relaxed);
@@ -293,8 +293,8 @@ impl Sentinels {
         });
     }
 
-    /// Why there is nobody to connect to. A sentinel that does not know the name says more than one that is
-    /// away, and one that answers nonsense or denies access more than either.
+    /// Why there is no server to connect to. The error of a sentinel that does not know the name says more than that of
+    /// an unreachable one. One that answers nonsense or denies access says more than either.
     fn nobody_knows(&self, failures: &[Failure<'_>]) -> StoreError {
         let unknown = failures.iter().any(|failure| matches!(failure, Failure::UnknownName));
         let mut worst = None;
@@ -320,13 +320,13 @@ impl Sentinels {
     }
 }
 
-/// Why one sentinel named nobody.
+/// Why a sentinel named no primary.
 enum Failure<'a> {
     UnknownName,
     NoAnswer(&'a ConnectionAddr, RedisError),
 }
 
-/// One of those who are asked, and the connection to it, which is kept from one time to the next.
+/// A sentinel, and the connection to it, which is kept from one question to the next.
 struct Sentinel {
     client: Client,
     config: AsyncConnectionConfig,

@@ -37,9 +37,9 @@ const ALLOWED_URLS: &str = "redis[s]://[user:password@]host[:port][/database] or
 /// An address that was read.
 #[derive(Clone)]
 pub(super) enum Address {
-    /// Of the one server there is.
+    /// The address of a single server.
     Server(ConnectionInfo),
-    /// Of those who know the server.
+    /// The addresses of sentinels, which name the server.
     Sentinels(SentinelAddress),
 }
 
@@ -83,7 +83,7 @@ impl Address {
     }
 }
 
-/// A parameter that would do nothing is refused: whoever writes `?db=5` would count in database 0.
+/// Refuses every parameter without an effect: with an ignored `?db=5`, an instance would count in database 0.
 fn check_query(url: &Url) -> Result<(), InvalidRedisUrl> {
     let mut protocols = 0;
     for (name, _) in url.query_pairs() {
@@ -214,7 +214,7 @@ impl<'a> SentinelParts<'a> {
     }
 }
 
-/// What the sentinels want to be told, which is not what the servers want: each has users of its own.
+/// Credentials for the sentinels. Those for the servers are separate, because sentinels have their own users.
 #[derive(Default)]
 struct Credentials<'a> {
     user: Option<&'a str>,
@@ -250,7 +250,8 @@ impl<'a> Credentials<'a> {
         Ok(found)
     }
 
-    /// As user and password of a URL, where both are decoded: unlike in a form, + stands for itself.
+    /// Writes the credentials as user and password of a URL. Both are percent-decoded there, but unlike in a
+    /// form, `+` is a plus sign.
     fn put_into(&self, mut url: Url) -> Url {
         // These fail only for addresses without a host.
         let _ = url.set_username(self.user.unwrap_or_default());

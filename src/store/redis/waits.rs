@@ -34,7 +34,7 @@ impl Waits {
 pub(super) struct SentinelWaits {
     /// For the first sentinel to answer.
     pub(super) answer: Duration,
-    /// For a connection to be made and for the server to say its role.
+    /// Time to make a connection and to learn the role of the server.
     pub(super) connect: Duration,
     /// Time between two checks whether there is another primary.
     pub(super) look: Duration,

@@ -217,7 +217,7 @@ async fn another_is_named(stage: &mut Stage) {
     stage.redis_client = RedisClient::new(&set.server(new).url());
 }
 
-/// Goal: the mistake of an operator makes no displayed count too small. Method: FLUSHALL.
+/// Goal: after a FLUSHALL by an operator, no displayed count is too small. Method: send the command.
 async fn flush(stage: &mut Stage) {
     stage.begin();
     stage.redis_client.send(&["FLUSHALL"]).await.expect("Redis runs");

@@ -59,7 +59,7 @@ enum Event {
     Joins,
     Leaves(usize),
     Rejoins(usize),
-    /// The store counts all who are there.
+    /// The store counts all connected clients.
     Counted,
     /// The emission goes on.
     Pause,

@@ -1,4 +1,4 @@
-//! Nobody reports: what newcomers and all others are told all the same.
+//! The counts that newcomers and other clients get while nothing is reported.
 
 use crate::core::tally::NEWCOMER_PATIENCE;
 

@@ -1,4 +1,4 @@
-//! The estimate beside a model of the store, whose words may be late, lost, and older than its memory.
+//! The estimate compared with a model of the store, whose messages may be late, lost, or older than its data.
 
 use std::collections::VecDeque;
 
@@ -6,20 +6,20 @@ use super::*;
 
 const OTHERS: u64 = 40;
 
-/// The store, as far as the estimate depends on it. All other instances are one, whose users stay the same; it hears
+/// The part of the store that matters for the estimate. All other instances are one, whose users stay the same. It gets
 /// every announcement at once.
 struct Model {
     ours: u64,
     fence: Sequence,
     others: u64,
     revision: u64,
-    /// The number that the revision stands for.
+    /// The count of the revision.
     shown: Option<u64>,
     recovering: bool,
     others_seen: u64,
-    /// Announcements that we have not heard yet.
+    /// Announcements that our instance has not received yet.
     channel: VecDeque<Count>,
-    /// Whether we heard the end of the last recovery.
+    /// Whether our instance received the end of the last recovery.
     calm: bool,
 }
 
