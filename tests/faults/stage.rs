@@ -147,7 +147,7 @@ impl Stage {
         place
     }
 
-    /// The Redis of a stage without sentinels.
+    /// The single Redis of a stage without sentinels.
     pub(crate) fn redis(&mut self) -> &mut RedisServer {
         match &mut self.store {
             Store::Alone(redis) => redis,
@@ -155,7 +155,7 @@ impl Stage {
         }
     }
 
-    /// The Redis with replicas and sentinels of such a stage.
+    /// The servers and sentinels of a stage that has replicas.
     pub(crate) fn set(&mut self) -> &mut SentinelSet {
         match &mut self.store {
             Store::Set(set) => set,

@@ -18,7 +18,7 @@ pub struct Results {
 /// How a section was measured.
 #[derive(Clone, Debug, Default, Serialize, Deserialize)]
 pub struct Circumstances {
-    /// The processor and how many of its cores.
+    /// The processor, and the number of its cores.
     pub machine: String,
     /// The kernel.
     pub kernel: String,
