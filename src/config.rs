@@ -9,6 +9,8 @@ pub mod setting;
 pub mod store;
 pub mod timing;
 
+mod instance_name;
+
 pub mod health;
 pub mod load;
 pub mod member;

@@ -10,7 +10,7 @@ use std::{
         Arc, Mutex, PoisonError,
         atomic::{AtomicBool, Ordering},
     },
-    time::Duration,
+    time::{Duration, SystemTime},
 };
 
 use tokio::{
@@ -34,6 +34,7 @@ use crate::{
         setting::ConfigError,
     },
     core::{
+        about::About,
         count::Incarnation,
         pace::ANSWER_OVERDUE,
         tally::{Local, Tally},
@@ -128,7 +129,7 @@ impl Member {
     pub async fn join(settings: MemberSettings) -> Result<Self, JoinError> {
         let settings = settings.check()?;
         let store = store(&settings)?;
-        let metrics = Metrics::new(store.kind())?;
+        let metrics = Metrics::new(store.kind())?.named(&settings.instance_name);
         let member = Self::begin(&settings, &store, metrics);
         let mut view = member.view();
         // Whoever has no answer yet shows the estimate, which is all that a store that is away leaves.
@@ -138,10 +139,12 @@ impl Member {
     }
 
     fn begin(settings: &CheckedMember, store: &Arc<dyn Store>, metrics: Metrics) -> Self {
+        let about = About::new(settings.instance_name.clone(), SystemTime::now());
         let reporter_settings = ReporterSettings {
             incarnation: Incarnation::random(),
             lease: settings.lease,
             heartbeat: settings.heartbeat,
+            about: watch::Sender::new(Arc::new(about)).subscribe(),
         };
         let local = watch::Sender::new(Local::default());
         let Upkeep { view, reporter, announcements, observer } =

@@ -16,4 +16,7 @@ pub(crate) fn record_view(metrics: &Metrics, view: &View, now: Instant) {
     metrics.view_age_seconds.set(view.age(now).as_secs_f64());
     metrics.store_up.set(i64::from(view.is_reachable(now)));
     metrics.instances.set(view.instances().into());
+    if let Some(incarnation) = view.incarnation() {
+        metrics.identify(&incarnation);
+    }
 }

@@ -1,11 +1,14 @@
 //! What an instance says to the store, and what it hears back. Plain data.
 
-use std::time::Duration;
+use std::{sync::Arc, time::Duration};
 
-use super::count::{Count, Incarnation, Revision, Sequence, WHOLE_MAX};
+use super::{
+    about::About,
+    count::{Count, Incarnation, Revision, Sequence, WHOLE_MAX},
+};
 
 /// An instance tells the store its local count.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Report {
     /// Who reports.
     pub incarnation: Incarnation,
@@ -20,15 +23,18 @@ pub struct Report {
     pub lease: Duration,
     /// What is asked for.
     pub kind: ReportKind,
+    /// Who reports, for operators; `None` leaves what was said before.
+    pub about: Option<Arc<About>>,
 }
 
 impl Report {
-    /// Whether every number is in the range that a store accepts.
+    /// Whether everything is in the range that a store accepts.
     pub fn is_valid(&self) -> bool {
         let seen = self.seen.users.max(self.seen.revision.0);
         self.users <= LOCAL_MAX
             && self.sequence.0.max(seen) <= WHOLE_MAX
             && (LEASE_MIN..=LEASE_MAX).contains(&self.lease)
+            && self.about.as_ref().is_none_or(|about| about.is_valid())
     }
 }
 
@@ -95,4 +101,6 @@ pub struct RosterEntry {
     /// How much of its lease is left on the lease clock, as of the last report of anybody; `None` if it
     /// holds no lease.
     pub lease_left: Option<Duration>,
+    /// Who it is; `None` if it has not said so, as versions before this field do not, or if that cannot be read.
+    pub about: Option<Arc<About>>,
 }

@@ -7,7 +7,7 @@
 use std::{
     collections::BTreeMap,
     fmt,
-    sync::{Mutex, MutexGuard, PoisonError},
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
     time::{Duration, Instant},
 };
 
@@ -17,6 +17,7 @@ use tokio::sync::broadcast::{self, error::RecvError};
 use super::{Announcements, Store, StoreError, StoreFuture};
 use crate::{
     core::{
+        about::About,
         count::{Count, Incarnation, Revision, Sequence},
         pace::ANNOUNCEMENT_GAP_PER_INSTANCE,
         report::{REAPED_MAX, Reply, Report, ReportKind, Roster, RosterEntry},
@@ -135,6 +136,8 @@ struct Lease {
     users: Option<u64>,
     sequence: Sequence,
     expiry: Duration,
+    /// What it said of itself last.
+    about: Option<Arc<About>>,
 }
 
 impl State {
@@ -162,10 +165,14 @@ impl State {
     }
 
     fn store(&mut self, report: &Report) {
+        let is_live = report.kind != ReportKind::Farewell;
+        let before = self.leases.remove(&report.incarnation);
+        let about = report.about.clone().or(before.and_then(|lease| lease.about));
         let lease = Lease {
-            users: (report.kind != ReportKind::Farewell).then_some(report.users),
+            users: is_live.then_some(report.users),
             sequence: report.sequence,
             expiry: self.clock + report.lease,
+            about: about.filter(|_| is_live),
         };
         self.leases.insert(report.incarnation, lease);
     }
@@ -248,6 +255,7 @@ impl State {
                 incarnation: incarnation.to_string(),
                 users: lease.users?,
                 lease_left: Some(lease.expiry.saturating_sub(self.clock)),
+                about: lease.about.clone(),
             })
         };
         let count = self.count();
@@ -284,6 +292,7 @@ mod tests {
                 seen: Count::default(),
                 lease: LEASE,
                 kind: ReportKind::Plain,
+                about: None,
             };
             self.state.apply(&report, self.now)
         }

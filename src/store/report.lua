@@ -5,9 +5,12 @@
 --      3 {currentUsers}:sequence     hash    incarnation -> the last sequence applied
 --      4 {currentUsers}:leases       zset    incarnation -> expiry, in ms of the lease clock
 --      5 {currentUsers}:meta         hash    the fields named in META_FIELDS
+--   and, as something that may be missing or forbidden, so that it is no key of the call:
+--        {currentUsers}:about        hash    incarnation -> who it is, as JSON
 -- ARGV 1 incarnation   2 sequence   3 local count   4 lease, in ms
 --      5 highest revision seen   6 the count seen with it
 --      7 report | farewell | audit   8 channel   9 number of the database, which announcements tell
+--      10 who reports, as JSON; empty if that was said before
 -- Reply { OK | STALE, count, revision, announced revision, instances, sequence stored before,
 --         recovering 0 | 1, leases reaped, values repaired }
 --
@@ -22,6 +25,8 @@ local public, connections, sequences, leases, meta = unpack(KEYS)
 local incarnation, kind, channel, database = ARGV[1], ARGV[7], ARGV[8], tonumber(ARGV[9])
 local sequence, users, lease = tonumber(ARGV[2]), tonumber(ARGV[3]), tonumber(ARGV[4])
 local seen_revision, seen_count = tonumber(ARGV[5]), tonumber(ARGV[6])
+local introduction = ARGV[10]
+local abouts = '{' .. public .. '}:about' -- in the same slot as the others
 
 -- `announced_at`, `audited`, `recovering` (when it ends; 0 if it is over) are times of the lease clock;
 -- `heard` is the TIME of the last report of anybody.
@@ -34,6 +39,7 @@ local REVISION_MAX = 2 ^ 52 -- beyond it there would be no room to go on; no sto
 local LOCAL_MAX = 1e9
 local LEASE_MIN, LEASE_MAX = 100, 300000
 local NAME_BYTES_MAX = 128
+local ABOUT_BYTES_MAX = 512
 local REAPED_MAX = 128 -- bounds how long one call holds Redis up
 local KEPT = 600000 -- ms; a long pause of Redis must not lose the parts
 local ANNOUNCEMENT_GAP = 0.25 -- ms for each instance, since a message costs work for each of them
@@ -85,7 +91,7 @@ local valid = incarnation and #incarnation > 0 and #incarnation <= NAME_BYTES_MA
   and is_whole(sequence, WHOLE_MAX) and is_whole(users, LOCAL_MAX)
   and is_whole(lease, LEASE_MAX) and lease >= LEASE_MIN
   and is_whole(seen_revision, WHOLE_MAX) and is_whole(seen_count, WHOLE_MAX)
-  and is_whole(database, WHOLE_MAX)
+  and is_whole(database, WHOLE_MAX) and introduction and #introduction <= ABOUT_BYTES_MAX
 if not valid then
   return redis.error_reply('ERR headcount: bad argument')
 end
@@ -120,6 +126,7 @@ if damaged then
 end
 local shown = not damaged and store.total or nil -- the count that the stored revision stands for
 local reaped, repaired = 0, 0
+local gone = {} -- incarnations that are no longer counted
 local audit_due = damaged or kind == 'audit'
 local parts_lost = false -- counts of other instances are known to be missing
 local leases_lost = false
@@ -190,6 +197,7 @@ local function apply(stored)
   call('HSET', sequences, incarnation, text(sequence))
   if leaving then
     users = 0
+    gone = { incarnation }
     call('HDEL', connections, incarnation)
   elseif stored ~= text(users) then
     call('HSET', connections, incarnation, text(users))
@@ -211,6 +219,7 @@ local function reap()
   call('HDEL', connections, unpack(expired))
   call('HDEL', sequences, unpack(expired))
   call('ZREM', leases, unpack(expired))
+  gone = expired
 end
 
 -- Every lease ends within `latest`: a damaged store's clock began anew, below the expiries it finds.
@@ -288,7 +297,38 @@ local function show(stands)
   call('SET', public, text(store.total), 'PX', 2 * lease)
 end
 
--- Step 8. Published inside the script, so that channel order is revision order. What is held back goes out
+-- Runs a command on what operators are told. A user who may not, or a server that cannot, counts all the same; what has
+-- another type is nobody's.
+local function tell(command, ...)
+  local told = redis.pcall(command, abouts, ...)
+  if is_wrong_type(told) then
+    repaired = repaired + (redis.pcall('DEL', abouts) == 1 and 1 or 0)
+    told = redis.pcall(command, abouts, ...)
+  end
+  return not is_error(told) and told or 0
+end
+
+-- Step 8. Who is counted, for operators. Whoever is gone is taken out. An instance of another version may have counted
+-- somebody out and left this entry: if there are more entries than instances, the others go too.
+local function introduce(instances)
+  local is_new = false
+  if #gone > 0 then
+    tell('HDEL', unpack(gone))
+  end
+  if introduction ~= '' and kind ~= 'farewell' then
+    is_new = tell('HSET', incarnation, introduction) == 1
+    tell('PEXPIRE', KEPT)
+  end
+  if (audit_due or is_new) and tell('HLEN') > instances then
+    for _, owner in ipairs(redis.pcall('HKEYS', abouts)) do
+      if call('HEXISTS', connections, owner) == 0 then
+        tell('HDEL', owner)
+      end
+    end
+  end
+end
+
+-- Step 9. Published inside the script, so that channel order is revision order. What is held back goes out
 -- with the next report of anybody. It says of which key it is, since anybody may publish on the channel and other
 -- databases share it. Gives the error if it is not allowed, which leaves it to others.
 local function announce(instances)
@@ -347,6 +387,7 @@ end
 revise()
 show(stands)
 local instances = call('HLEN', connections)
+introduce(instances)
 local unpublished = announce(instances)
 save()
 if audit_due then

@@ -3,7 +3,11 @@
 //! Values that other parts already hold (the view, the sockets) are read when the page is asked for, by
 //! whoever shows it.
 
-use std::time::Duration;
+use std::{
+    fmt::Display,
+    sync::{Arc, Mutex, PoisonError},
+    time::Duration,
+};
 
 use prometheus::{
     Gauge, Histogram, HistogramOpts, IntCounter, IntCounterVec, IntGauge, IntGaugeVec, Opts,
@@ -48,7 +52,7 @@ const HELP: &[(&str, &str)] = &[
     ("drift_users", "What the store holds for this instance minus its sockets."),
     ("draining", "1 while this instance is shutting down."),
     ("log_lines_dropped_total", "Lines of the log that could not be written."),
-    ("build_info", "Always 1; what is running."),
+    ("build_info", "Always 1; what is running, and where."),
 ];
 
 /// A label and the values it takes. Every counter starts at 0 for each of them: a series that first appears
@@ -130,6 +134,17 @@ pub struct Metrics {
     pub draining: IntGauge,
     /// Lines of the log that could not be written, or not in time.
     pub log_lines_dropped: IntCounter,
+    identity: Identity,
+}
+
+/// What tells this instance from all others, as labels of `headcount_build_info`.
+#[derive(Clone, Debug)]
+struct Identity {
+    build_info: IntGaugeVec,
+    store: String,
+    host: String,
+    /// Which incarnation the labels name now. A process takes a new one when another process turns out to have its id.
+    named: Arc<Mutex<String>>,
 }
 
 impl Metrics {
@@ -139,7 +154,6 @@ impl Metrics {
     /// If two metrics have one name, or process metrics cannot be read on this system.
     pub fn new(store: &str) -> Result<Self, prometheus::Error> {
         let make = Maker { registry: Registry::new() };
-        make.build_info(store)?;
         make.process()?;
         Ok(Self {
             cluster_users: make.gauge("cluster_users")?,
@@ -168,8 +182,16 @@ impl Metrics {
             drift_users: make.gauge("drift_users")?,
             draining: make.gauge("draining")?,
             log_lines_dropped: make.counter("log_lines_dropped_total")?,
+            identity: make.identity(store)?,
             registry: make.registry,
         })
+    }
+
+    /// The same metrics for an instance that people know by this name. To be called before they are cloned.
+    #[must_use]
+    pub fn named(mut self, host: &str) -> Self {
+        host.clone_into(&mut self.identity.host);
+        self
     }
 
     /// Begins the series of these reasons at 0, for ended sessions and for refused requests.
@@ -186,6 +208,20 @@ impl Metrics {
                 counter.with_label_values(&[reason]);
             }
         }
+    }
+
+    /// Gives `headcount_build_info` the labels of this incarnation, and takes those of a former one away.
+    pub fn identify(&self, incarnation: &impl Display) {
+        let incarnation = incarnation.to_string();
+        let Identity { build_info, store, host, named } = &self.identity;
+        let mut named = named.lock().unwrap_or_else(PoisonError::into_inner);
+        if *named == incarnation {
+            return;
+        }
+        build_info.reset();
+        let labels = [env!("CARGO_PKG_VERSION"), store, host, &incarnation];
+        build_info.with_label_values(&labels).set(1);
+        *named = incarnation;
     }
 
     /// The page that Prometheus scrapes, in its text format.
@@ -212,11 +248,14 @@ struct Maker {
 }
 
 impl Maker {
-    fn build_info(&self, store: &str) -> Result<(), prometheus::Error> {
-        let labels = ["version", "store"];
-        let info = IntGaugeVec::new(options("build_info"), &labels)?;
-        info.with_label_values(&[env!("CARGO_PKG_VERSION"), store]).set(1);
-        self.registry.register(Box::new(info))
+    fn identity(&self, store: &str) -> Result<Identity, prometheus::Error> {
+        let labels = ["version", "store", "host", "incarnation"];
+        Ok(Identity {
+            build_info: self.add(IntGaugeVec::new(options("build_info"), &labels)?)?,
+            store: store.to_owned(),
+            host: String::new(),
+            named: Arc::default(),
+        })
     }
 
     #[cfg(target_os = "linux")]
@@ -285,6 +324,23 @@ fn options(name: &str) -> Opts {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    /// Goal: an instance is known by one name at a time. Method: two incarnations of one process, one after the other; the
+    /// page names the later one alone.
+    #[test]
+    fn build_info_names_the_incarnation_of_now() {
+        let metrics = Metrics::new("embedded").unwrap().named("kitchen-2");
+        for incarnation in ["former", "later", "later"] {
+            metrics.identify(&incarnation);
+        }
+        let page = metrics.render().unwrap();
+        let named: Vec<_> =
+            page.lines().filter(|line| line.starts_with("headcount_build_info{")).collect();
+        assert_eq!(named.len(), 1, "{named:?}");
+        for label in ["host=\"kitchen-2\"", "incarnation=\"later\"", "store=\"embedded\""] {
+            assert!(named[0].contains(label), "{named:?}");
+        }
+    }
 
     /// Goal: every metric says what it means. Method: the page of a new instance, in which each family that has
     /// a type has a help text as well.

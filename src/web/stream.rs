@@ -59,6 +59,7 @@ pub(super) async fn answer(State(site): State<Arc<Site>>, request: HeaderMap) ->
 #[derive(Debug)]
 struct Reader {
     view: watch::Receiver<View>,
+    host: Arc<str>,
     /// What its client knows.
     told: Option<(Shown, u32)>,
     /// No event before this.
@@ -81,6 +82,7 @@ impl Reader {
         open.inc();
         Self {
             view: site.view.clone(),
+            host: Arc::clone(&site.host),
             told: None,
             due: Instant::now(),
             pace: site.pace,
@@ -104,7 +106,7 @@ impl Reader {
     }
 
     /// The newest state once it differs from what was told; `None` if there will be no more.
-    async fn change(&mut self) -> Option<CountAnswer> {
+    async fn change(&mut self) -> Option<CountAnswer<'_>> {
         loop {
             sleep_until(self.due).await;
             let view = *self.view.borrow_and_update();
@@ -113,7 +115,7 @@ impl Reader {
             if self.told != news {
                 self.told = news;
                 self.due = now + self.pace;
-                return Some(CountAnswer::new(&view, now));
+                return Some(CountAnswer::new(&view, &self.host, now));
             }
             self.view.changed().await.ok()?;
         }

@@ -1,9 +1,13 @@
 //! What an instance may expect of any store.
 
-use std::time::{Duration, Instant};
+use std::{
+    sync::Arc,
+    time::{Duration, Instant, SystemTime},
+};
 
 use headcount::{
     core::{
+        about::{ABOUT_BYTES_MAX, About},
         count::{Count, Revision, Sequence, WHOLE_MAX},
         report::{LEASE_MAX, LEASE_MIN, LOCAL_MAX, REAPED_MAX, Report, ReportKind},
     },
@@ -75,11 +79,12 @@ async fn late_and_repeated_reports_are_fenced(#[case] backend: Backend) {
     let late = a.prepare();
     a.users = 2;
     let newest = a.prepare();
-    let expected = subject.store.report(newest).await.unwrap();
-    for report in [late, newest, late] {
+    let sequence = newest.sequence;
+    let expected = subject.store.report(newest.clone()).await.unwrap();
+    for report in [late.clone(), newest, late] {
         let reply = subject.store.report(report).await.unwrap();
         assert!(!reply.applied);
-        assert_eq!((reply.count, reply.stored_sequence), (expected.count, newest.sequence));
+        assert_eq!((reply.count, reply.stored_sequence), (expected.count, sequence));
     }
 }
 
@@ -245,15 +250,16 @@ async fn reports_out_of_range_are_refused(#[case] backend: Backend) {
     let beyond = Count { users: WHOLE_MAX + 1, ..Count::default() };
     let too_new = Count { revision: Revision(WHOLE_MAX + 1), ..Count::default() };
     let bad = [
-        Report { users: LOCAL_MAX + 1, ..good },
-        Report { sequence: Sequence(WHOLE_MAX + 1), ..good },
-        Report { seen: beyond, ..good },
-        Report { seen: too_new, ..good },
-        Report { lease: LEASE_MIN / 2, ..good },
-        Report { lease: LEASE_MAX + Duration::from_millis(1), ..good },
+        Report { users: LOCAL_MAX + 1, ..good.clone() },
+        Report { sequence: Sequence(WHOLE_MAX + 1), ..good.clone() },
+        Report { seen: beyond, ..good.clone() },
+        Report { seen: too_new, ..good.clone() },
+        Report { lease: LEASE_MIN / 2, ..good.clone() },
+        Report { lease: LEASE_MAX + Duration::from_millis(1), ..good.clone() },
+        Report { about: about(&"w".repeat(ABOUT_BYTES_MAX)), ..good.clone() },
     ];
     for report in bad {
-        let outcome = subject.store.report(report).await;
+        let outcome = subject.store.report(report.clone()).await;
         assert!(matches!(outcome, Err(StoreError::Protocol(_))), "{report:?}: {outcome:?}");
     }
     let great = Report { users: LOCAL_MAX, lease: LEASE_MAX, ..good };
@@ -285,8 +291,45 @@ async fn roster_lists_the_living(#[case] backend: Backend) {
     }
 }
 
-/// One step of a history: who, with which sequence, what count, what it has seen, and which kind.
-type Step = (usize, u64, u64, (u64, u64), u8);
+/// Goal: operators see who is who, as each said last, and nobody who is gone. Method: one says who it is, reports on, then
+/// says that it drains; one says nothing; one leaves; a report that is late says something else; one comes back.
+#[rstest]
+#[case::embedded(Backend::Embedded)]
+#[case::redis(Backend::Redis)]
+#[tokio::test]
+async fn roster_says_who_is_who(#[case] backend: Backend) {
+    let subject = Subject::new(backend);
+    let [mut a, mut silent, mut left] = [5, 1, 2].map(Instance::new);
+    (a.about, left.about) = (about("kitchen-2"), about("cellar"));
+    let names = async || {
+        let instances = subject.store.roster().await.unwrap().instances;
+        instances.into_iter().map(|entry| entry.about).collect::<Vec<_>>()
+    };
+    for instance in [&mut a, &mut silent, &mut left] {
+        instance.report(&*subject.store).await;
+    }
+    assert_eq!(names().await, [about("kitchen-2"), None, about("cellar")]);
+    let late = a.prepare();
+    a.about = None;
+    a.report(&*subject.store).await;
+    left.leave(&*subject.store).await;
+    assert_eq!(names().await, [about("kitchen-2"), None], "what was said stands");
+    let draining = About { draining: true, ..(*about("kitchen-2").unwrap()).clone() };
+    a.about = Some(Arc::new(draining));
+    a.report(&*subject.store).await;
+    assert!(!subject.store.report(late).await.unwrap().applied);
+    assert_eq!(names().await, [a.about.clone(), None]);
+    left.about = None;
+    left.report(&*subject.store).await;
+    assert_eq!(names().await, [a.about, None, None], "a farewell takes it away");
+}
+
+fn about(host: &str) -> Option<Arc<About>> {
+    Some(Arc::new(About::new(host.to_owned(), SystemTime::UNIX_EPOCH)))
+}
+
+/// One step of a history: who, with which sequence, what count, what it has seen, which kind, and what it says of itself.
+type Step = (usize, u64, u64, (u64, u64), u8, Option<u8>);
 
 /// Goal: both stores are one and the same to an instance. Method: the same random histories of late,
 /// repeated, forgetful and parting reports to both; every reply must be the same, and the count be that of
@@ -294,7 +337,14 @@ type Step = (usize, u64, u64, (u64, u64), u8);
 #[tokio::test(flavor = "multi_thread", worker_threads = 1)]
 async fn both_stores_give_the_same_replies() {
     let histories = proptest::collection::vec(
-        (0_usize..4, 1_u64..12, 0_u64..5, (0_u64..25, 0_u64..9), 0_u8..8),
+        (
+            0_usize..4,
+            1_u64..12,
+            0_u64..5,
+            (0_u64..25, 0_u64..9),
+            0_u8..8,
+            proptest::option::weighted(0.3, 0_u8..3),
+        ),
         1..40,
     );
     let runtime = tokio::runtime::Handle::current();
@@ -312,7 +362,7 @@ async fn replies_are_the_same(history: Vec<Step>) -> Result<(), TestCaseError> {
     let (embedded, redis) = (Subject::new(Backend::Embedded), Subject::new(Backend::Redis));
     let instances: Vec<_> = (0..4).map(|_| Instance::new(0)).collect();
     let mut newest = [(0, 0); 4];
-    for (who, sequence, users, (revision, seen_users), kind) in history {
+    for (who, sequence, users, (revision, seen_users), kind, host) in history {
         let kind = match kind {
             0 => ReportKind::Farewell,
             1 => ReportKind::Audit,
@@ -325,8 +375,9 @@ async fn replies_are_the_same(history: Vec<Step>) -> Result<(), TestCaseError> {
             seen: Count { users: seen_users, revision: Revision(revision), recovering: false },
             lease: LEASE_MAX,
             kind,
+            about: host.and_then(|host| about(&format!("web-{host}"))),
         };
-        let one = embedded.store.report(report).await.unwrap();
+        let one = embedded.store.report(report.clone()).await.unwrap();
         let mut other = redis.store.report(report).await.unwrap();
         // By their clocks, which are not the same, they may announce at different steps.
         other.announced = one.announced;
@@ -337,5 +388,10 @@ async fn replies_are_the_same(history: Vec<Step>) -> Result<(), TestCaseError> {
         prop_assert_eq!(one.count.users, sum);
         prop_assert_eq!(one, other);
     }
+    let abouts = async |subject: &Subject| {
+        let instances = subject.store.roster().await.unwrap().instances;
+        instances.into_iter().map(|one| (one.incarnation, one.about)).collect::<Vec<_>>()
+    };
+    prop_assert_eq!(abouts(&embedded).await, abouts(&redis).await);
     Ok(())
 }

@@ -2,6 +2,7 @@
 
 mod damage;
 mod denials;
+mod introductions;
 mod publishing;
 mod reports;
 
@@ -57,6 +58,16 @@ pub(super) const CASES: &[Case] = cases![
     denials::{
         denied_commands,
         denied_keys,
+    },
+    introductions::{
+        what_is_said_stands,
+        farewell_takes_what_was_said,
+        reaping_takes_what_was_said,
+        strangers_go,
+        a_list_instead,
+        counting_needs_no_introduction,
+        silence_costs_nothing,
+        nobody_leaves_nothing_said,
     },
     publishing::{
         public_edited,

@@ -87,6 +87,15 @@ fn any_name() -> impl Strategy<Value = Vec<u8>> {
     prop_oneof![mutated(name), any::<Vec<u8>>()]
 }
 
+/// What an instance says of itself, and what nobody says.
+fn any_about() -> impl Strategy<Value = Vec<u8>> {
+    let host = "\\PC{0,9}|[\\x00-\\x1f\\x7f-\\u{9f}\\u{2000}-\\u{206f}]{0,9}";
+    let about = (host, any::<u64>(), any::<bool>()).prop_map(|(host, started_at, draining)| {
+        About { version: host.clone(), host, started_at, draining }.to_json().into_bytes()
+    });
+    prop_oneof![about.clone(), mutated(about), any::<Vec<u8>>()]
+}
+
 proptest! {
     /// Goal: no reply panics. Method: arbitrary values, and good replies with one field replaced.
     #[test]
@@ -96,8 +105,10 @@ proptest! {
         let mut fields = good_reply();
         fields[place] = value.clone();
         let _ = reply(&Value::Array(fields));
-        let mut parts = vec![Value::Nil, Value::Array(vec![]), Value::Array(vec![]), Value::Array(vec![])];
-        parts[place % 4] = value;
+        let mut parts = vec![Value::Nil];
+        parts.resize(5, Value::Array(vec![]));
+        parts[3] = Value::Array(vec![Value::Nil; 4]);
+        parts[place % 5] = value;
         let _ = roster(&Value::Array(parts));
     }
 
@@ -198,6 +209,7 @@ proptest! {
     fn any_roster_is_a_table(
         parts in proptest::collection::btree_map(any_name(), 0..=WHOLE_MAX, 0..6),
         leases in proptest::collection::btree_map(any_name(), 0..=WHOLE_MAX, 0..6),
+        abouts in proptest::collection::btree_map(any_name(), any_about(), 0..6),
         numbers in proptest::array::uniform5(0..=WHOLE_MAX),
     ) {
         let flat = |map: &std::collections::BTreeMap<Vec<u8>, u64>| {
@@ -207,7 +219,10 @@ proptest! {
             Value::Array(map.iter().flat_map(entry).collect())
         };
         let [public, meta @ ..] = numbers.map(|number| text(&number.to_string()));
-        let value = Value::Array(vec![public, flat(&parts), flat(&leases), Value::Array(meta.to_vec())]);
+        let said = |(name, about): (&Vec<u8>, &Vec<u8>)| [name, about].map(|it| Value::BulkString(it.clone()));
+        let abouts = Value::Array(abouts.iter().flat_map(said).collect());
+        let meta = Value::Array(meta.to_vec());
+        let value = Value::Array(vec![public, flat(&parts), flat(&leases), meta, abouts]);
         let read = roster(&value).unwrap();
         prop_assert_eq!(read.users, numbers[0]);
         prop_assert_eq!(read.instances.len(), parts.len());
@@ -268,19 +283,23 @@ fn a_long_announcement_is_refused() {
     assert!(unsigned(padded.as_bytes()).is_err());
 }
 
-/// Goal: a roster joins counts and leases. Method: one leased, one without, one expired.
+/// Goal: a roster joins counts, leases and what each says of itself. Method: one leased, one without, one expired; one that
+/// says who it is, one that says what nobody understands, one that says nothing.
 #[test]
 fn a_roster_is_read() {
     let connections = ["b", "2", "a", "1", "c", "0"].map(text).to_vec();
     let leases = ["a", "1700", "c", "900", "gone", "5000"].map(text).to_vec();
     let meta = ["3", "9", "0", "1000"].map(text).to_vec();
-    let parts =
-        vec![text("3"), Value::Array(connections), Value::Array(leases), Value::Array(meta)];
+    let web = About::new("web-1".to_owned(), std::time::SystemTime::UNIX_EPOCH);
+    let abouts = ["b", &web.to_json(), "c", "{}", "gone", &web.to_json()].map(text).to_vec();
+    let parts = [connections, leases, meta, abouts].map(Value::Array);
+    let parts = [text("3")].into_iter().chain(parts).collect();
     let read = roster(&Value::Array(parts)).unwrap();
     let entry = |incarnation: &str, users, left: Option<u64>| RosterEntry {
         incarnation: incarnation.to_owned(),
         users,
         lease_left: left.map(Duration::from_millis),
+        about: (incarnation == "b").then(|| Arc::new(web.clone())),
     };
     assert_eq!(read.users, 3);
     assert_eq!(read.count, Count { users: 3, revision: Revision(9), recovering: false });
