@@ -250,16 +250,13 @@ impl Reporter {
         }
     }
 
-    /// Takes down whether the store knows now who this instance is. A store that did not know of it has lost what it was told.
+    /// Takes down whether the store knows now who this instance is.
     fn note_introduction(&mut self, sent: SentReport, about: Option<&Arc<About>>, reply: &Reply) {
-        match about {
-            Some(about) => {
-                if reply.applied && Arc::ptr_eq(about, &self.about.borrow()) {
-                    self.introduction.arrived(sent.at);
-                }
-            }
-            None if reply.stored_sequence == Sequence::default() => self.introduction.renew(),
-            None => {}
+        let Some(about) = about else {
+            return self.introduction.heard(sent.sequence, reply.stored_sequence);
+        };
+        if reply.applied && Arc::ptr_eq(about, &self.about.borrow()) {
+            self.introduction.arrived(sent.sequence, sent.at);
         }
     }
 

@@ -6,7 +6,7 @@ use std::time::{Duration, SystemTime};
 use serde::{Deserialize, Serialize};
 use tokio::time::Instant;
 
-use super::pace::whole_millis;
+use super::{count::Sequence, pace::whole_millis};
 
 /// The most characters of a host's name: as many as DNS allows between two dots, which is what containers and pods have.
 pub const HOST_CHARS_MAX: usize = 63;
@@ -64,8 +64,8 @@ impl About {
 #[derive(Clone, Copy, Debug)]
 pub struct Introduction {
     repeat: Duration,
-    /// When the report was sent by which it arrived last; `None` if the store has not taken it.
-    arrived: Option<Instant>,
+    /// The newest report by which it arrived, and when that was sent; `None` if the store may not have it.
+    arrived: Option<(Sequence, Instant)>,
 }
 
 impl Introduction {
@@ -76,12 +76,20 @@ impl Introduction {
 
     /// Whether the next report should carry it.
     pub fn is_due(&self, now: Instant) -> bool {
-        self.arrived.is_none_or(|at| now.saturating_duration_since(at) >= self.repeat)
+        self.arrived.is_none_or(|(_, at)| now.saturating_duration_since(at) >= self.repeat)
     }
 
-    /// A report that carried it and was sent at this time has been applied.
-    pub fn arrived(&mut self, sent_at: Instant) {
-        self.arrived = self.arrived.max(Some(sent_at));
+    /// The report with this sequence, sent at this time, carried it and has been applied.
+    pub fn arrived(&mut self, sequence: Sequence, sent_at: Instant) {
+        self.arrived = self.arrived.max(Some((sequence, sent_at)));
+    }
+
+    /// The store has answered a report that did not carry it: which sequence it had stored before. If that is older than the
+    /// report by which it arrived, the store has lost it since.
+    pub fn heard(&mut self, sequence: Sequence, stored: Sequence) {
+        if self.arrived.is_some_and(|(arrived, _)| stored < arrived && arrived < sequence) {
+            self.renew();
+        }
     }
 
     /// The store may have lost it, or has an old one.
@@ -131,24 +139,40 @@ mod tests {
         assert!(!About { host: "w".repeat(ABOUT_BYTES_MAX), ..about() }.is_valid());
     }
 
-    /// Goal: it is said until it arrives, again after two leases, and when it has changed. Method: times on both sides of each bound, and a
-    /// lease so long that the minute comes first.
+    /// Goal: it is said until it arrives, again after two leases, and when it has changed. Method: times on both sides of each
+    /// bound, and a lease so long that the minute comes first.
     #[test]
     fn it_is_said_again() {
         let start = Instant::now();
         let second = Duration::from_secs(1);
         let mut introduction = Introduction::new(2 * second);
         assert!(introduction.is_due(start));
-        introduction.arrived(start);
+        introduction.arrived(Sequence(1), start);
         assert!(!introduction.is_due(start) && !introduction.is_due(start + 3 * second));
         assert!(introduction.is_due(start + 4 * second));
-        introduction.arrived(start + second);
-        introduction.arrived(start);
+        introduction.arrived(Sequence(3), start + second);
+        introduction.arrived(Sequence(2), start);
         assert!(!introduction.is_due(start + 4 * second), "the later one counts");
         introduction.renew();
         assert!(introduction.is_due(start));
         let mut slow = Introduction::new(300 * second);
-        slow.arrived(start);
+        slow.arrived(Sequence(1), start);
         assert!(!slow.is_due(start + 59 * second) && slow.is_due(start + 60 * second));
+    }
+
+    /// Goal: what the store has lost is said again, and nothing else is. Method: answers to a later report by a store that
+    /// kept everything, that lost everything, and that lost what was newest; and a late answer to an earlier report.
+    #[test]
+    fn a_loss_is_noticed() {
+        let start = Instant::now();
+        let is_due_after = |sequence, stored| {
+            let mut introduction = Introduction::new(Duration::from_secs(2));
+            introduction.arrived(Sequence(5), start);
+            introduction.heard(Sequence(sequence), Sequence(stored));
+            introduction.is_due(start)
+        };
+        assert!(!is_due_after(6, 5) && !is_due_after(8, 7));
+        assert!(is_due_after(6, 0) && is_due_after(8, 4));
+        assert!(!is_due_after(4, 3), "it was sent before");
     }
 }

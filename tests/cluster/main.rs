@@ -25,6 +25,7 @@ mod storm;
 mod crashes;
 mod farewell;
 mod log_lines;
+mod names;
 mod neighbours;
 mod outages;
 mod permissions;

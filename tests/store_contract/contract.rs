@@ -256,7 +256,7 @@ async fn reports_out_of_range_are_refused(#[case] backend: Backend) {
         Report { seen: too_new, ..good.clone() },
         Report { lease: LEASE_MIN / 2, ..good.clone() },
         Report { lease: LEASE_MAX + Duration::from_millis(1), ..good.clone() },
-        Report { about: about(&"w".repeat(ABOUT_BYTES_MAX)), ..good.clone() },
+        Report { about: Some(about(&"w".repeat(ABOUT_BYTES_MAX))), ..good.clone() },
     ];
     for report in bad {
         let outcome = subject.store.report(report.clone()).await;
@@ -300,7 +300,8 @@ async fn roster_lists_the_living(#[case] backend: Backend) {
 async fn roster_says_who_is_who(#[case] backend: Backend) {
     let subject = Subject::new(backend);
     let [mut a, mut silent, mut left] = [5, 1, 2].map(Instance::new);
-    (a.about, left.about) = (about("kitchen-2"), about("cellar"));
+    let [kitchen, cellar] = ["kitchen-2", "cellar"].map(|host| Some(about(host)));
+    (a.about, left.about) = (kitchen.clone(), cellar.clone());
     let names = async || {
         let instances = subject.store.roster().await.unwrap().instances;
         instances.into_iter().map(|entry| entry.about).collect::<Vec<_>>()
@@ -308,13 +309,13 @@ async fn roster_says_who_is_who(#[case] backend: Backend) {
     for instance in [&mut a, &mut silent, &mut left] {
         instance.report(&*subject.store).await;
     }
-    assert_eq!(names().await, [about("kitchen-2"), None, about("cellar")]);
+    assert_eq!(names().await, [kitchen.clone(), None, cellar]);
     let late = a.prepare();
     a.about = None;
     a.report(&*subject.store).await;
     left.leave(&*subject.store).await;
-    assert_eq!(names().await, [about("kitchen-2"), None], "what was said stands");
-    let draining = About { draining: true, ..(*about("kitchen-2").unwrap()).clone() };
+    assert_eq!(names().await, [kitchen, None], "what was said stands");
+    let draining = About { draining: true, ..(*about("kitchen-2")).clone() };
     a.about = Some(Arc::new(draining));
     a.report(&*subject.store).await;
     assert!(!subject.store.report(late).await.unwrap().applied);
@@ -324,8 +325,8 @@ async fn roster_says_who_is_who(#[case] backend: Backend) {
     assert_eq!(names().await, [a.about, None, None], "a farewell takes it away");
 }
 
-fn about(host: &str) -> Option<Arc<About>> {
-    Some(Arc::new(About::new(host.to_owned(), SystemTime::UNIX_EPOCH)))
+fn about(host: &str) -> Arc<About> {
+    Arc::new(About::new(host.to_owned(), SystemTime::UNIX_EPOCH))
 }
 
 /// One step of a history: who, with which sequence, what count, what it has seen, which kind, and what it says of itself.
@@ -375,7 +376,7 @@ async fn replies_are_the_same(history: Vec<Step>) -> Result<(), TestCaseError> {
             seen: Count { users: seen_users, revision: Revision(revision), recovering: false },
             lease: LEASE_MAX,
             kind,
-            about: host.and_then(|host| about(&format!("web-{host}"))),
+            about: host.map(|host| about(&format!("web-{host}"))),
         };
         let one = embedded.store.report(report.clone()).await.unwrap();
         let mut other = redis.store.report(report).await.unwrap();

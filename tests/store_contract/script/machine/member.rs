@@ -96,10 +96,10 @@ impl Member {
         if made.name != self.name {
             return false;
         }
-        match made.introduced {
-            true if answer.applied => self.introduction.arrived(made.sent.at),
-            false if answer.stored_sequence == 0 => self.introduction.renew(),
-            _ => {}
+        if !made.introduced {
+            self.introduction.heard(made.sent.sequence, Sequence(answer.stored_sequence));
+        } else if answer.applied {
+            self.introduction.arrived(made.sent.sequence, made.sent.at);
         }
         let sequence = made.sent.sequence;
         let stored = Sequence(answer.stored_sequence);
