@@ -88,7 +88,7 @@ async fn operators_see_who_drains() {
     let mut redis = cluster.redis.connection();
     let key = format!("{{{KEY}}}:about");
     redis::cmd("DEL").arg(&key).exec(&mut redis).expect("Redis runs");
-    let (_, took) = shows(&cluster, [("cellar", true), ("kitchen-2", false)]).await;
+    let ((), took) = shows(&cluster, [("cellar", true), ("kitchen-2", false)]).await;
     println!("deleted names were back after {took:?}");
     cluster.instances[0].process().signal(Signal::TERM);
     cluster.instances[0].process().ended().await;
