@@ -12,7 +12,6 @@ pub mod timing;
 mod instance_name;
 
 pub mod health;
-pub mod load;
 pub mod member;
 pub mod serve;
 pub mod status;

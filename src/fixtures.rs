@@ -1,3 +1,4 @@
 //! What the tests inside several modules share.
 
-pub(crate) mod mutate;
+/// Valid input made invalid.
+pub(crate) use headcount_mutate as mutate;

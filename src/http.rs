@@ -1,4 +1,4 @@
-//! HTTP: what a new connection is for, and Socket.IO's endpoint. Pages and the API are in [`crate::web`].
+//! HTTP connections, and Socket.IO's endpoint. Pages and the API are in [`crate::web`].
 //!
 //! ```text
 //!  connection ──▶ fast path ──plain requests to the endpoint──▶ engine

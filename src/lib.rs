@@ -1,8 +1,8 @@
 //! Headcount tells every visitor of a site how many people are online right now, on any number of servers.
 //!
-//! Most sites run the program, `headcount serve`, and need no line of Rust. This library is for applications that have a
-//! Socket.IO server of their own, built on [socketioxide](https://docs.rs/socketioxide): they join the same cluster as a
-//! [`Member`], and have their sockets counted by [`socketioxide::count`].
+//! Most sites run the program, `headcount serve`, and need no Rust code. This library is for applications with their own
+//! Socket.IO server, built on [socketioxide](https://docs.rs/socketioxide): they join the same cluster as a [`Member`], and
+//! [`socketioxide::count`] counts their sockets.
 //!
 //! ```
 //! # #[tokio::main(flavor = "current_thread")]
@@ -10,7 +10,7 @@
 //! use headcount::{Member, MemberSettings};
 //! use socketioxide::SocketIo;
 //!
-//! // HEADCOUNT_REDIS_URL says where the others are; without it this application counts for itself.
+//! // HEADCOUNT_REDIS_URL names the Redis of the cluster. Without it this application counts for itself.
 //! let member = Member::join(MemberSettings::from_env()?).await?;
 //! let (layer, io) = SocketIo::new_layer();
 //! headcount::socketioxide::count(&io, "/", &member)?;
@@ -23,9 +23,10 @@
 //! # }
 //! ```
 //!
-//! `docs/embed-in-your-app.md` tells the rest, and `examples/lesson.rs` is a whole application.
+//! `docs/embed-in-your-app.md` explains the rest, and `examples/lesson.rs` is a complete application.
 //!
-//! All else that is public serves the program, its tests and its benchmarks, is hidden here, and may change at any time.
+//! Everything else that is public is for the program, its tests and its benchmarks. It is hidden here and may change at any
+//! time.
 
 pub use cluster::{
     counts::{Counts, UserCount},
@@ -33,7 +34,8 @@ pub use cluster::{
 };
 pub use config::{member::MemberSettings, setting::ConfigError};
 
-// The layers, lowest first: each uses only what stands above it in this list. `tests/tidy.rs` checks that.
+// The layers, the lowest floor first. A layer imports only from the floors above it in this list, which
+// `tests/tidy/layers.rs` checks.
 
 #[doc(hidden)]
 pub mod core;
@@ -74,9 +76,6 @@ pub mod socketioxide;
 pub mod cli;
 #[doc(hidden)]
 pub mod server;
-
-#[doc(hidden)]
-pub mod load;
 
 #[cfg(test)]
 mod fixtures;

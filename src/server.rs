@@ -1,8 +1,7 @@
-//! The composition root: binds, spawns every long-lived task, and ends them in order. Nothing else spawns
-//! one.
+//! The composition root: binds the addresses, spawns all long-lived tasks, and ends them in order. Nothing else spawns a
+//! long-lived task.
 //!
-//! A long-lived task that ends before it was told to takes the whole instance down: half an instance would
-//! look alive and show old numbers.
+//! If a long-lived task ends by itself, the whole instance ends: half an instance would look alive and show old numbers.
 
 mod limits;
 
@@ -48,17 +47,17 @@ use crate::{
         embedded::EmbeddedStore,
         redis::{RedisSettings, RedisStore},
     },
-    telemetry::metrics::Metrics,
+    telemetry::metrics::{Metrics, signed},
     web::{self, site::Site},
 };
 use limits::Limits;
 
-/// How long the admin listener lets a scrape's bytes go unacknowledged.
+/// The `TCP_USER_TIMEOUT` of connections to the admin listener.
 const ADMIN_UNACKNOWLEDGED: Duration = Duration::from_secs(10);
-/// Connections of the admin listener at a time: some scrapers, some probes.
+/// The most connections of the admin listener at a time: some scrapers and some probes.
 const ADMIN_CONNECTIONS_MAX: usize = 64;
 
-/// An instance whose addresses are bound and whose tasks have not begun.
+/// An instance whose addresses are bound and whose tasks have not started.
 #[derive(Debug)]
 pub struct Server {
     config: Config,
@@ -71,7 +70,7 @@ pub struct Server {
     about: watch::Sender<Arc<About>>,
 }
 
-/// The addresses an instance listens on. Its text is the start-up line that scripts read.
+/// The addresses on which an instance listens. Displayed, it is the start-up line that scripts read.
 #[derive(Clone, Copy, Debug)]
 pub struct Addresses {
     /// Page, API and Socket.IO.
@@ -89,15 +88,16 @@ impl fmt::Display for Addresses {
 }
 
 impl Server {
-    /// Prepares the store and binds both addresses. Whether Redis is there shows later.
+    /// Prepares the store and binds both addresses. It does not connect to Redis.
     ///
     /// # Errors
     /// If an address cannot be bound or the file limit cannot be read.
     pub fn bind(config: Config) -> anyhow::Result<Self> {
         let limits = Limits::raise(&config)?;
         let store = store(&config)?;
-        let metrics = Metrics::new(store.kind()).context("failed to set up metrics")?;
-        let metrics = metrics.named(&config.instance_name);
+        let mut metrics = Metrics::new(store.kind()).context("failed to set up metrics")?;
+        metrics.identity.set_host(&config.instance_name);
+        metrics.memory_limit_bytes.set(signed(limits.memory_bytes().unwrap_or_default()));
         let about = About::new(config.instance_name.clone(), SystemTime::now());
         let about = watch::Sender::new(Arc::new(about));
         metrics.connections_max.set(i64::try_from(limits.sessions).unwrap_or(i64::MAX));
@@ -106,21 +106,21 @@ impl Server {
         Ok(Self { config, store, metrics, public, admin, limits, about })
     }
 
-    /// Where it listens, with the ports that were asked for as 0.
+    /// The addresses on which the instance listens. A port that was set to 0 is the one that the system chose.
     ///
     /// # Errors
-    /// If the system does not know, which it always should.
+    /// If the system cannot name the address of a socket.
     pub fn addresses(&self) -> anyhow::Result<Addresses> {
         let store = self.store.kind();
         Ok(Addresses { public: self.public.local_addr()?, admin: self.admin.local_addr()?, store })
     }
 
-    /// What it counts, to which the process may add what it counts itself.
+    /// The metrics of the instance. The process may count in them too.
     pub fn metrics(&self) -> &Metrics {
         &self.metrics
     }
 
-    /// Serves until `stop`, then drains and says farewell.
+    /// Serves until `stop`. Then it drains and sends the farewell.
     ///
     /// # Errors
     /// If a long-lived task ends by itself.
@@ -226,7 +226,7 @@ impl Server {
         }
     }
 
-    /// The tasks of the ring: tally → reporter → store → announcements → view → broadcaster; and tally → view.
+    /// Spawns the tasks of the ring: tally → reporter → store → subscriber → view → broadcaster; and tally → observer → view.
     fn spawn_ring(
         &self,
         tasks: &mut Tasks,
@@ -285,10 +285,10 @@ async fn give_memory_back(permits: Arc<Permits>, stop: CancellationToken) {
     heap_trim::give_back(permits.high_water(), || permits.taken(), stop).await;
 }
 
-/// An address that is served.
+/// One of the two listeners.
 struct Listening {
     name: &'static str,
-    /// What connections that are closed unserved are counted as.
+    /// The label under which connections beyond the limit are counted.
     refused_as: &'static str,
     listener: TcpListener,
     service: HttpService,
@@ -310,7 +310,7 @@ impl Tasks {
         });
     }
 
-    /// Resolves when a task ends that should not have.
+    /// Resolves when a task ends by itself.
     async fn first_to_end(&mut self) -> anyhow::Error {
         match self.running.join_next().await {
             Some(ended) => failure(ended),
@@ -318,7 +318,7 @@ impl Tasks {
         }
     }
 
-    /// Waits for all, once they have been told to stop.
+    /// Waits for the end of all tasks, after they were told to stop.
     async fn all_to_end(&mut self) -> anyhow::Result<()> {
         while let Some(ended) = self.running.join_next().await {
             ended.context("a task panicked while stopping")?;
@@ -345,7 +345,7 @@ fn store(config: &Config) -> anyhow::Result<Arc<dyn Store>> {
     }
 }
 
-/// The store that a cluster shares; nothing is connected yet.
+/// The Redis store of a cluster. It does not connect yet.
 ///
 /// # Errors
 /// If the address cannot be used.

@@ -1,13 +1,13 @@
-//! Counting the sockets of an application of one's own that is built on [socketioxide](https://docs.rs/socketioxide).
+//! Counts the sockets of an application that is built on [socketioxide](https://docs.rs/socketioxide).
 //!
-//! The application joins a cluster as a [`Member`], and names the namespace whose sockets are counted. They are told
-//! `user count` with one bare integer, as the lesson has it:
+//! The application joins a cluster as a [`Member`], and names the namespace whose sockets are counted. The sockets are sent
+//! the event `user count` with an integer, as in the lesson:
 //!
 //! ```text
 //! io.emit("user count", currentUsers)
 //! ```
 //!
-//! with `currentUsers` being what the whole cluster counts. An application without a connect handler of its own:
+//! Here `currentUsers` is the count of the whole cluster. An application without a connect handler:
 //!
 //! ```
 //! # #[tokio::main(flavor = "current_thread")]
@@ -24,7 +24,7 @@
 //! # }
 //! ```
 //!
-//! One with a handler keeps it; see [`Counter::handler`]:
+//! An application with a connect handler keeps it; see [`Counter::handler`]:
 //!
 //! ```
 //! # #[tokio::main(flavor = "current_thread")]
@@ -45,18 +45,17 @@
 //! # }
 //! ```
 //!
-//! What is promised of each socket:
-//! - It is counted from its connect on until it leaves, whoever ends it: the client, the application or the library.
-//! - Its first value includes itself and comes behind the acknowledgement of its connect; while the store does not answer it
-//!   is the estimate, after 250 ms.
-//! - Further values come at most once each emit interval. The last value always arrives, and a slow client skips stale
-//!   ones. It uses no rooms, so the application's are its own.
+//! Guarantees for each socket:
+//! - It is counted from its connect until it leaves, whether the client, the application or the library ends it.
+//! - Its first value includes itself, and comes after the acknowledgement of its connect. If the store does not answer within
+//!   250 ms, the first value is the estimate.
+//! - Further values come at most once in every emit interval. The last value always arrives; a slow client skips stale ones.
+//! - The application's rooms are not used.
 //!
-//! What lies with the library:
-//! - It keeps one slot for volatile packets on each connection, and counts go through it. An application that emits
-//!   volatile events of its own to the same clients, in whatever namespace, may replace a count that is not on its way yet;
-//!   the client then hears the next one.
-//! - A polling client that goes without a word is counted until its ping times out, 45 s by the library's defaults.
+//! Limits that come from socketioxide:
+//! - It has one slot for volatile packets on each connection, and counts go through it. If the application sends volatile
+//!   events to the same client, they may replace a count that is still waiting. The client then gets the next one.
+//! - A polling client that vanishes is counted until its ping times out, 45 s by default.
 
 mod emitter;
 mod roster;
@@ -72,12 +71,12 @@ use ::socketioxide::{
 };
 
 use crate::{cluster::member::Member, socketioxide::emitter::Emitter};
-use roster::{Roster, SITE};
+use roster::{CountedSockets, SITE};
 
-/// A Socket.IO client for browsers, to be served as `/socket.io/socket.io.js` where a page expects the reference server's:
-/// `io()`, and what it returns. It is the one that `headcount serve` serves: it receives events and sends none.
+/// The Socket.IO client for browsers that `headcount serve` serves as `/socket.io/socket.io.js`. It has `io()`, receives
+/// events, and sends none.
 ///
-/// The library takes all requests below `/socket.io/` for its own, so the route must lie around its layer:
+/// socketioxide's layer takes all requests below `/socket.io/`, so the route must be outside of it:
 ///
 /// ```
 /// # let (layer, _io) = socketioxide::SocketIo::new_layer();
@@ -93,13 +92,13 @@ pub fn client_script() -> String {
     crate::web::scripts::socket_io()
 }
 
-/// Counts every socket of a namespace, and tells it the count, until it leaves.
+/// Counts every socket of a namespace until it leaves, and tells it the count.
 ///
-/// It defines the namespace with a connect handler that does nothing else. An application that has a handler of its own
-/// uses [`counter`]; one that defines the namespace after this call replaces what counts.
+/// This defines the namespace with a connect handler that only counts. An application with its own connect handler must use
+/// [`counter`] instead: defining the namespace again would replace the handler that counts.
 ///
 /// # Errors
-/// If the namespace is defined already, is not `/`, or the member counts for another server.
+/// If the namespace is defined already, is not `/`, or the member counts the sockets of another server.
 pub fn count(io: &SocketIo, path: &str, member: &Member) -> Result<(), CountError> {
     if io.of(path).is_some() {
         return Err(CountError::NamespaceDefined);
@@ -109,11 +108,11 @@ pub fn count(io: &SocketIo, path: &str, member: &Member) -> Result<(), CountErro
     Ok(())
 }
 
-/// Prepares counting for an application that defines the namespace itself, before or after this. Which sockets are counted
-/// it says with [`Counter::handler`] or [`Counter::count`].
+/// Makes a counter for an application that defines the namespace itself, before or after this call. [`Counter::handler`] or
+/// [`Counter::count`] then counts its sockets.
 ///
 /// # Errors
-/// If the namespace is not `/`, or the member counts for another server.
+/// If the namespace is not `/`, or the member counts the sockets of another server.
 pub fn counter<A: Adapter>(
     io: &SocketIo<A>,
     path: &str,
@@ -124,7 +123,7 @@ pub fn counter<A: Adapter>(
     }
     let tally = member.tally().ok_or(CountError::CountsAlready)?;
     let metrics = member.own_metrics().clone();
-    let roster = Arc::new(Roster::new(tally, metrics, member.is_over()));
+    let roster = Arc::new(CountedSockets::new(tally, metrics, member.is_over()));
     let emitter =
         Emitter::new(io.clone(), Arc::clone(&roster), member.view(), member.emit_interval());
     member.run("emitter", emitter.run(member.stop()));
@@ -134,32 +133,31 @@ pub fn counter<A: Adapter>(
 /// Why sockets cannot be counted.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum CountError {
-    /// A cluster has one count, which is that of the default namespace.
+    /// The namespace is not `/`. A cluster has one count, that of the default namespace.
     #[error("only the namespace / can be counted, not {path:?}")]
     NotTheSite {
-        /// What was asked for.
+        /// The namespace.
         path: String,
     },
-    /// The namespace has a connect handler, which defining it again would replace.
+    /// The namespace has a connect handler already, and defining it again would replace that.
     #[error("the namespace is defined already: use a counter in its connect handler")]
     NamespaceDefined,
-    /// The member counts the sockets of this or of another server. Another server in the same process takes a member of
-    /// its own.
+    /// The member counts sockets already. Another server in the same process needs another member.
     #[error("this member counts already")]
     CountsAlready,
 }
 
-/// Counts sockets of one namespace, from [`counter`]. All clones are one. Counting ends with the member.
+/// Counts sockets of one namespace; made by [`counter`]. All clones are the same counter. It stops when the member leaves.
 pub struct Counter<A: Adapter = LocalAdapter> {
-    roster: Arc<Roster<A>>,
+    roster: Arc<CountedSockets<A>>,
 }
 
 impl<A: Adapter> Counter<A> {
-    /// A connect handler that counts each socket and then calls `handler`, with its middlewares if it has any. A socket
-    /// that a middleware refuses is not counted.
+    /// Returns a connect handler that counts every socket and then calls `handler`, with its middlewares if it has any. A
+    /// socket that a middleware refuses is not counted.
     ///
-    /// This counts a socket out in the moment it leaves, by its disconnect handler, of which the library has one for each
-    /// socket. If `handler` sets one of its own, all works as with [`Counter::count`].
+    /// It sets a disconnect handler, which counts the socket out at the moment it leaves. socketioxide keeps one disconnect
+    /// handler for each socket. If `handler` sets another one, counting works as with [`Counter::count`].
     pub fn handler<H, T>(&self, handler: H) -> CountingHandler<A, H>
     where
         H: ConnectHandler<A, T>,
@@ -168,10 +166,11 @@ impl<A: Adapter> Counter<A> {
         CountingHandler { counter: self.clone(), handler }
     }
 
-    /// Counts a socket until it leaves. Counting one twice is counting it once.
+    /// Counts a socket until it leaves. A socket that is counted already is not counted again.
     ///
-    /// The socket's disconnect handler is left to the application. So that it left is found out by looking, within 50 ms or,
-    /// with many thousands of sockets, a second; at once if the application calls [`Counter::leave`] in its handler.
+    /// The disconnect handler is left to the application. Its handler should call [`Counter::leave`], which counts the socket
+    /// out at once. Without that call, a task finds out that the socket has left, within 50 ms, or within a second if there are
+    /// many thousands of sockets.
     ///
     /// ```
     /// # #[tokio::main(flavor = "current_thread")]
@@ -191,7 +190,7 @@ impl<A: Adapter> Counter<A> {
         self.roster.enter(socket);
     }
 
-    /// Stops counting a socket, which is told nothing more. Nothing happens if it is not counted.
+    /// Counts a socket out, which is told nothing more. It does nothing if the socket is not counted.
     pub fn leave(&self, socket: &SocketRef<A>) {
         self.roster.leave(socket, roster::LEFT_BY_APPLICATION);
     }
@@ -209,7 +208,7 @@ impl<A: Adapter> fmt::Debug for Counter<A> {
     }
 }
 
-/// A connect handler that counts before it calls the application's, from [`Counter::handler`].
+/// A connect handler that counts the socket and then calls the application's handler; made by [`Counter::handler`].
 pub struct CountingHandler<A: Adapter, H> {
     counter: Counter<A>,
     handler: H,

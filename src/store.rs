@@ -1,7 +1,7 @@
-//! The shared count, behind one trait: what an instance says to the store and what it hears back.
+//! The store of the shared count, behind one trait.
 //!
-//! Two implementations pass one contract suite (`tests/store_contract`): [`embedded`], in this process,
-//! and [`redis`], shared by a cluster. Nothing here decides when to report or what to show.
+//! Two implementations pass one contract suite (`tests/store_contract`): [`embedded`], in this process, and [`redis`], which a
+//! cluster shares. A store does not decide when to report or what to show.
 
 pub mod embedded;
 pub mod redis;
@@ -40,23 +40,23 @@ pub trait Store: fmt::Debug + Send + Sync + 'static {
 /// A future of a [`Store`].
 pub type StoreFuture<'a, T> = Pin<Box<dyn Future<Output = Result<T, StoreError>> + Send + 'a>>;
 
-/// What [`Store::subscribe`] gives: what is published on the channel, from now on.
+/// The stream that [`Store::subscribe`] returns: the messages of the channel.
 pub type Announcements = BoxStream<'static, Result<Announcement, StoreError>>;
 
-/// One message of the channel. Channels are shared by all databases and keys of a Redis, and anybody may publish
-/// there, so a message says which dataset it speaks of.
+/// A message of the channel. All databases and keys of a Redis share its channels, and anybody may publish there, so a message
+/// names its dataset.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Announcement {
     /// This store's count.
     Own(Count),
-    /// A count of nobody knows which dataset: published by a version that did not say, or by hand. It may be
-    /// another cluster's, so it is worth asking the store and no more.
+    /// A count without a dataset, published by an older version or by hand. It may belong to another cluster, so it is only a
+    /// reason to ask the store.
     Unsigned(Count),
-    /// Another cluster's count, and what that is called.
+    /// Another cluster's count. Holds that cluster's dataset.
     Foreign(Dataset),
 }
 
-/// What a count is a count of: a key in one of the databases of a Redis.
+/// The place of a count: a key in one of the databases of a Redis.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Dataset {
     /// The public key.
@@ -71,27 +71,26 @@ impl fmt::Display for Dataset {
     }
 }
 
-/// Why a store did not answer as it should. The reporter's reaction depends on the kind, so there is one
-/// variant per reaction. What a server said is in it escaped, so that it can be logged as it is.
+/// Why a call to a store failed. Text of the server is escaped, so that the error can be logged as it is.
 #[derive(Debug, thiserror::Error)]
 pub enum StoreError {
-    /// No connection could be made, or it broke, or the address did not resolve.
+    /// The address did not resolve, no connection could be made, or it broke.
     #[error("failed to reach the store: {0}")]
     Unreachable(Escaped),
-    /// No answer within one lease. The command may still run; the fence makes that harmless.
+    /// There was no answer in time. The command may still run; the fence makes that harmless.
     #[error("failed to get an answer from the store within {0:?}")]
     Timeout(Duration),
-    /// The server is up but does not take writes for now: loading its data, busy with a script, out of
-    /// memory, or read-only after a failover. It is tried again.
+    /// The server does not accept writes for now: it is loading its data, busy with a script, out of memory, or read-only after
+    /// a failover.
     #[error("the store refuses writes for now: {0}")]
     Refused(Escaped),
-    /// A key holds something of another type. An audit puts it right.
+    /// A key has the wrong type. An audit corrects it.
     #[error("a key of the store has the wrong type: {0}")]
     WrongType(Escaped),
-    /// Wrong credentials or missing permissions. Tried again, since an operator may mend it, but said loudly.
+    /// The credentials are wrong, or a permission is missing. Calls are repeated, since an operator may correct it.
     #[error("the store denies access: {0}")]
     Denied(Escaped),
-    /// Something came back that this version does not understand.
+    /// The server sent something that this version does not understand.
     #[error("failed to understand the store: {0}")]
     Protocol(Escaped),
 }

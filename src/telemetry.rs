@@ -1,6 +1,7 @@
 //! What operators are told: metrics, and a log that neither ends nor delays anything.
 
 pub mod escaped;
+pub mod identity;
 pub mod log;
 pub mod log_limit;
 pub mod metrics;

@@ -1,8 +1,8 @@
-//! Which web pages may connect: one rule for websockets, polling and the API. Pure.
+//! Decides which web pages may connect, by one rule for websockets, polling and the API.
 //!
-//! Browsers say which page a request comes from in its `Origin` header, and no page can forge it. A request
-//! without one is no browser's cross-origin request, and is let in: this guards visitors' browsers against
-//! foreign pages, not the server against programs.
+//! Browsers name the page's origin in the `Origin` header, and pages cannot forge it. A request without the header is not a
+//! cross-origin request of a browser, and is allowed. This protects visitors' browsers against foreign pages; it does not
+//! protect the server against programs.
 
 mod pattern;
 
@@ -16,7 +16,7 @@ use url::Url;
 use crate::telemetry::{escaped::Escaped, log_limit::LogLimit};
 use pattern::Pattern;
 
-/// The header by which browsers say where the page is that asks (Fetch Metadata).
+/// The header in which browsers say whether the request comes from another site (Fetch Metadata).
 const FETCH_SITE: &str = "sec-fetch-site";
 
 /// The pages that may connect.
@@ -68,9 +68,9 @@ impl Origins {
         self.allow(origin, host)
     }
 
-    /// Whether a request may have what costs something: as [`Origins::allow`], but a request without an `Origin` header
-    /// is refused too if its browser says (`Sec-Fetch-Site`) that a page of another site sends it. Images and frames are
-    /// asked for in that way, which a foreign page could use to take all sessions through its visitors' browsers.
+    /// Whether a request may begin a session or an event stream. This is stricter than [`Origins::allow`]: a request without
+    /// an `Origin` header is refused if its browser says, in `Sec-Fetch-Site`, that a page of another site sends it. Browsers
+    /// send such requests for images and frames, with which a foreign page could use up all sessions.
     pub fn allow_page(
         &self,
         origin: Option<&str>,
@@ -84,7 +84,7 @@ impl Origins {
         }
     }
 
-    /// As [`Origins::allow_page`], for a request with these headers.
+    /// The same as [`Origins::allow_page`], for a request with these headers.
     pub fn allow_page_of(&self, headers: &HeaderMap) -> bool {
         let text = |value: &HeaderValue| value.to_str().unwrap_or_default().to_owned();
         let [origin, host, fetch_site] =
@@ -106,17 +106,16 @@ impl Origins {
     }
 }
 
-/// What is no text is no origin and no host.
+/// The text of a header; empty, and so no origin and no host, if it is not text.
 fn text(value: &HeaderValue) -> &str {
     value.to_str().unwrap_or_default()
 }
 
-/// The least time between two lines of the log that tell of a refused page. What its visitors' browsers try, they try
-/// again and again.
+/// The least time between two log lines about refused pages. The browsers of their visitors try again and again.
 const REFUSAL_LOG_GAP: Duration = Duration::from_mins(1);
 
-/// Tells the log of pages that were turned away, rarely: a proxy that rewrites `Host` turns every visitor away, and
-/// nothing else would tell the operator why. Clones share what they know.
+/// Logs pages that were refused, at most once a minute. If a proxy rewrites `Host`, all visitors are refused, and only this
+/// line tells the operator why. Clones share the limit.
 #[derive(Clone, Debug)]
 pub struct RefusalLog(Arc<LogLimit>);
 
@@ -127,7 +126,7 @@ impl Default for RefusalLog {
 }
 
 impl RefusalLog {
-    /// A request of this page, sent to this host, was turned away. Both are as the headers have them.
+    /// Logs, if the limit allows it, that a request was refused. `origin` and `host` are the values of its headers.
     pub fn refused(&self, origin: Option<&[u8]>, host: Option<&[u8]>) {
         if let Some(refusal) = self.admit([origin, host], Instant::now()) {
             tracing::warn!(
@@ -140,26 +139,26 @@ impl RefusalLog {
         }
     }
 
-    /// What to say of it, unless the log has told of another one lately.
-    fn admit(&self, headers: [Option<&[u8]>; 2], now: Instant) -> Option<Refusal> {
+    /// What to log, unless the limit forbids it.
+    fn admit(&self, headers: [Option<&[u8]>; 2], now: Instant) -> Option<RefusalLine> {
         let others = self.0.admit(now)?;
         let [origin, host] =
             headers.map(|value| value.map_or_else(|| "(none)".into(), Escaped::of_bytes));
-        Some(Refusal { origin, host, others })
+        Some(RefusalLine { origin, host, others })
     }
 }
 
-/// What the log says of a page that was turned away.
+/// A log line about a refused page.
 #[derive(Debug, PartialEq, Eq)]
-struct Refusal {
+struct RefusalLine {
     origin: Escaped,
     host: Escaped,
-    /// Requests that were turned away since the last line.
+    /// Requests that were refused since the last line.
     others: u64,
 }
 
-/// Tells browsers that allowed pages may read the answers, with cookies where a balancer needs them: the
-/// exact origin is echoed, and caches are told that the answer depends on it.
+/// The headers by which browsers let allowed pages read answers, with cookies, which balancers need. The exact origin is
+/// echoed, and `Vary` tells caches that the answer depends on it.
 pub fn cors(origins: Origins) -> CorsLayer {
     let allowed = move |_: &HeaderValue, request: &Parts| origins.allow_headers(&request.headers);
     CorsLayer::new()
@@ -170,8 +169,8 @@ pub fn cors(origins: Origins) -> CorsLayer {
         .expose_headers([header::ETAG])
 }
 
-/// Hosts are compared without their scheme: behind a balancer that ends TLS the page is `https` and the
-/// request is not. A port that is its scheme's default may be written or not.
+/// Compares the hosts without their schemes: behind a balancer that ends TLS, the page is `https` and the request is not. The
+/// default port of a scheme may be written or left out.
 fn is_same(origin: &str, host: Option<&str>) -> bool {
     let (Ok(origin), Some(host)) = (Url::parse(origin), host) else {
         return false;

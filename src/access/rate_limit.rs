@@ -1,20 +1,20 @@
-//! How often something may happen: token buckets on instants that are passed in. Pure.
+//! Rate limits: token buckets on instants that are passed in.
 
 use std::time::Duration;
 
 use tokio::time::Instant;
 
-/// What a client may send, sustained: it needs to answer a ping now and then, which takes a few bytes.
+/// The bytes a second that a client may send on average. It only has to answer pings, a few bytes each.
 pub const CLIENT_BYTES_PER_SECOND: u64 = 4096;
-/// What it may send in one go at least: four messages of the default largest size.
+/// The least burst that a client may send: four messages of the default largest size.
 const CLIENT_BYTES_BURST_MIN: u64 = 64 * 1024;
 
-/// What a client may send in one go: four messages of the largest size.
+/// The bytes that a client may send in one burst: four messages of the largest size, but at least 64 KiB.
 pub fn client_bytes_burst(payload_bytes_max: usize) -> u64 {
     CLIENT_BYTES_BURST_MIN.max(4 * payload_bytes_max as u64)
 }
 
-/// A bucket of tokens: a burst at once, and so many a second sustained.
+/// A token bucket: allows a burst at once, and a number of tokens a second on average.
 #[derive(Clone, Copy, Debug)]
 pub struct TokenBucket {
     burst: u64,
@@ -24,12 +24,12 @@ pub struct TokenBucket {
 }
 
 impl TokenBucket {
-    /// A full one.
+    /// A full bucket.
     pub fn new(burst: u64, per_second: u64, now: Instant) -> Self {
         Self { burst, per_second, left: burst, refilled_at: now }
     }
 
-    /// Takes so many tokens; false if there were not enough, and then all that were left are gone.
+    /// Takes tokens. If there are not enough, it takes all that are left and returns false.
     pub fn spend(&mut self, tokens: u64, now: Instant) -> bool {
         self.refill(now);
         let rest = self.left.checked_sub(tokens);
@@ -37,7 +37,7 @@ impl TokenBucket {
         rest.is_some()
     }
 
-    /// Only whole tokens are added, and only the time they took is used up, so that no fraction is lost.
+    /// Adds whole tokens, and uses up only the time in which they were earned, so that no fraction is lost.
     fn refill(&mut self, now: Instant) {
         let elapsed = now.saturating_duration_since(self.refilled_at);
         let nanos = u64::try_from(elapsed.as_nanos()).unwrap_or(u64::MAX);
@@ -59,8 +59,8 @@ mod tests {
 
     use super::*;
 
-    /// Goal: a burst is free, then the rate holds, and rest does not save up more than a burst. Method: a
-    /// clock made by hand.
+    /// Goal: a burst is allowed at once, then the rate holds, and idle time never saves up more than one burst. Method:
+    /// fixed times.
     #[test]
     fn burst_then_rate() {
         let start = Instant::now();
@@ -76,7 +76,7 @@ mod tests {
     }
 
     proptest! {
-        /// Goal: nobody gets more than burst + rate × time, however it is spread. Method: random gaps.
+        /// Goal: a bucket never grants more than burst + rate × time. Method: requests with random gaps.
         #[test]
         fn never_more_than_allowed(gaps in proptest::collection::vec(0u64..3000, 1..300)) {
             let start = Instant::now();

@@ -1,18 +1,18 @@
-//! The task that tells this instance's clients the count: view → sessions. It is the only one that emits.
+//! The task that tells the connections of this instance the count. Nothing else emits counts.
 //!
-//! What it does is, for every client of this instance, what the lesson does in one process:
+//! For every client of this instance it does what the lesson does in one process:
 //!
 //! ```text
 //! io.emit("user count", currentUsers)
 //! ```
 //!
-//! with `currentUsers` being what the whole cluster counts, emitted at most once an interval however many
-//! people come and go. Two rules make it right:
+//! Here `currentUsers` is the count of the whole cluster, and it is emitted at most once in every interval, however many people
+//! come and go. Two rules make it right:
 //!
-//! - A client is told nothing until the count includes it. So the first value that it sees includes itself. It comes
-//!   behind the acknowledgement of its join, which has been sent by then, and also while an emission is under way.
-//! - Every later value is the same frame for all, in the slot for the newest value of each session's outbox: a slow client
-//!   skips stale ones, and the last one always arrives ([`crate::engine::outbox`]).
+//! - A client is told nothing until the count includes it. So its first value includes itself. The value follows the
+//!   acknowledgement of the join, and does not have to wait for an emission that is under way.
+//! - Every later value is the same frame for all. It goes through the slot for the newest count of each session's outbox
+//!   ([`crate::engine::outbox`]): a slow client skips stale values, and the last one always arrives.
 
 use std::{sync::Arc, time::Duration};
 
@@ -38,7 +38,7 @@ use crate::{
     telemetry::metrics::{Metrics, observe},
 };
 
-/// Tells the count.
+/// The state of the task.
 #[derive(Debug)]
 pub struct Broadcaster {
     tally: Arc<Tally<Membership>>,
@@ -46,20 +46,20 @@ pub struct Broadcaster {
     metrics: Metrics,
     pace: EmissionPace,
     fan_out: FanOut,
-    /// Newcomers that are told their first value when what is being done is done: those that may still be on the list
-    /// from an earlier membership.
+    /// Newcomers that get their first value after the present emission, because they may still be on the list from an earlier
+    /// membership.
     postponed: Vec<Newcomer<Membership>>,
-    /// What everybody who has been shown a count was last told, or will be by their slot or by the emission under way,
-    /// but for those in `provisional`; nothing once somebody was told something else, so that an emission follows.
+    /// The count that all connections were last told, or will be told by their slot or by the present emission, except for
+    /// newcomers and those in `provisional`. `None` once some were told another count; then an emission must follow.
     told: Option<u64>,
-    /// Those that were told the estimate because the store was slow to count them. They are told what all others
-    /// are as soon as that includes them, or the store counts as away: within [`crate::core::pace::ANSWER_OVERDUE`], which
-    /// bounds this list.
+    /// Connections that were told the estimate because the store was slow to count them. They are told what all others are
+    /// told as soon as that includes them, or the store is unreachable. This takes at most
+    /// [`crate::core::pace::ANSWER_OVERDUE`], which bounds the list.
     provisional: Vec<Newcomer<Membership>>,
 }
 
 impl Broadcaster {
-    /// Sets it up, for emissions with at least `interval` between two; [`Broadcaster::run`] does the work.
+    /// A broadcaster with at least `interval` between two emissions. [`Broadcaster::run`] starts it.
     pub fn new(
         tally: Arc<Tally<Membership>>,
         view: watch::Receiver<View>,
@@ -79,7 +79,7 @@ impl Broadcaster {
         }
     }
 
-    /// Emits until `stop`.
+    /// Task: emits until `stop`.
     pub async fn run(mut self, stop: CancellationToken) {
         while !stop.is_cancelled() {
             let wake = self.act(Instant::now()).await;
@@ -91,11 +91,11 @@ impl Broadcaster {
         }
     }
 
-    /// Does what is due now; returns when there will be something to do even if nothing changes.
+    /// Does what is due now. Returns when something is due next even if nothing changes.
     async fn act(&mut self, now: Instant) -> Option<Instant> {
         let view = *self.view.borrow_and_update();
         let shown = view.shown(now);
-        // Whom an emission reaches; newcomers are counted one by one.
+        // The connections that an emission reaches. Newcomers are counted separately.
         let reached = self.tally.told();
         let changed = self.told != Some(shown.users);
         let held_back = self.pace.due().filter(|&due| due > now);
@@ -114,8 +114,8 @@ impl Broadcaster {
         [next_emission, patience_ends].into_iter().flatten().min()
     }
 
-    /// Takes the newcomers that can be told a first value. An emission takes a while, for which they need not wait: they
-    /// are told at once. A newcomer that the emission may still reach waits, or an older value would follow.
+    /// Tells newcomers their first value, also while an emission is under way. Only a newcomer that the emission may still
+    /// reach has to wait, since the emission would tell it an older value after its first.
     fn welcome(&mut self, view: &View, now: Instant) {
         for newcomer in self.tally.take_newcomers(view.covered(), view.estimated(), now) {
             let session = newcomer.member.session.upgrade();
@@ -127,7 +127,7 @@ impl Broadcaster {
         }
     }
 
-    /// A newcomer that came during an emission may be in the newest view only.
+    /// Tells the postponed newcomers their first value, from the newest view: an older one may not include them.
     fn let_in_postponed(&mut self, now: Instant) {
         let view = *self.view.borrow();
         for newcomer in std::mem::take(&mut self.postponed) {
@@ -135,7 +135,7 @@ impl Broadcaster {
         }
     }
 
-    /// Gives a newcomer its first value, even when nobody else's number changed; from now on emissions reach it.
+    /// Tells a newcomer its first value, and adds it to the list that emissions reach.
     fn let_in(&mut self, newcomer: Newcomer<Membership>, view: &View, now: Instant) {
         let shown = view.shown(now).users;
         let is_included = view.shown_includes(newcomer.change, now);
@@ -152,13 +152,13 @@ impl Broadcaster {
         }
     }
 
-    /// Some are told this. If all others were told something else, an emission must follow, even if by then the number
-    /// is the old one again.
+    /// Records that some connections are told this count. If the others were told another count, an emission must follow, even
+    /// if the count is the old one again by then.
     fn tell_some(&mut self, current_users: u64) {
         self.told = self.told.filter(|&told| told == current_users);
     }
 
-    /// Tells a client its first value. Returns false if it has left.
+    /// Tells a client its first value. Returns false if the client has left.
     fn open(&mut self, member: &Membership, current_users: u64) -> bool {
         let Some(session) = member.session.upgrade() else { return false };
         let Some(is_new) = session.open(member.generation) else { return false };
@@ -168,7 +168,7 @@ impl Broadcaster {
         self.fan_out.tell_one(&session, &CountFrame::new(current_users))
     }
 
-    /// Tells those that were told an estimate what all others are told.
+    /// Tells connections that were told the estimate what all others are told.
     fn correct(&mut self, corrected: &[Newcomer<Membership>], current_users: u64) {
         let frame = CountFrame::new(current_users);
         for told in corrected {
@@ -180,7 +180,7 @@ impl Broadcaster {
         }
     }
 
-    /// One emission, which reaches this many clients: everybody who has been let in is told.
+    /// Emits the count to all connections on the list, `reached` in number.
     async fn emit_to_all(&mut self, current_users: u64, reached: u64) {
         let start = Instant::now();
         self.told = Some(current_users);
@@ -188,7 +188,7 @@ impl Broadcaster {
         let mut left = self.fan_out.len();
         while left > 0 {
             left = self.fan_out.tell_last_of(left, &frame);
-            // Between the parts of an emission others have their turn, and newcomers.
+            // Between the parts of an emission, other tasks and newcomers have their turn.
             yield_now().await;
             let view = *self.view.borrow();
             self.welcome(&view, Instant::now());

@@ -1,4 +1,4 @@
-//! The sessions that are told every count, a part of them at a time.
+//! The fan-out list: the sessions that are told every count, one part of the list at a time.
 
 use std::{
     hint,
@@ -13,41 +13,41 @@ use crate::{
     protocol::frame::CountFrame,
 };
 
-/// Sessions that are told in one part of an emission, which takes a few milliseconds.
+/// The sessions in one part of an emission. A part takes a few milliseconds.
 pub(super) const WRITES_AT_ONCE: usize = 256;
-/// Sessions that are read ahead of being written to. With many sessions each is far away in memory, and so their waits
-/// for memory overlap.
+/// How many sessions ahead of the written one are read into the cache. With many sessions, reading one misses every cache;
+/// reading ahead lets these waits overlap.
 pub(super) const READ_AHEAD: usize = 16;
 
-/// The list of sessions that are told.
+/// The list of sessions that emissions reach.
 #[derive(Debug)]
 pub(super) struct FanOut {
-    /// Ended ones are pruned now and then, and by every emission.
+    /// Ended sessions are removed by every emission, and when the list has doubled.
     list: Vec<Listed>,
     prune: Prune,
-    /// Those that come on the list when what is being done is done: they know the count of the emission under way, a
-    /// newer one, or the estimate.
+    /// Sessions that are added to the list after the present emission. They know its count already, a newer one, or the
+    /// estimate.
     entering: Vec<Arc<Session>>,
     flusher: Flusher,
 }
 
 impl FanOut {
-    /// An empty one. What the kernel does not take at once is left to `flusher`.
+    /// An empty list. What the kernel does not take at once is handed to `flusher`.
     pub(super) fn new(flusher: Flusher) -> Self {
         Self { list: Vec::new(), prune: Prune::default(), entering: Vec::new(), flusher }
     }
 
-    /// Sessions on the list.
+    /// The number of sessions on the list.
     pub(super) fn len(&self) -> usize {
         self.list.len()
     }
 
-    /// The session comes on the list at the next [`FanOut::enlist_entering`].
+    /// Plans to add the session to the list at the next [`FanOut::enlist_entering`].
     pub(super) fn enter(&mut self, session: &Arc<Session>) {
         self.entering.push(Arc::clone(session));
     }
 
-    /// Puts on the list whoever has entered.
+    /// Adds the planned sessions to the list.
     pub(super) fn enlist_entering(&mut self) {
         self.prune.if_due(self.list.len(), || {
             self.list.retain(Listed::is_open);
@@ -56,13 +56,13 @@ impl FanOut {
         self.list.extend(self.entering.drain(..).map(Listed::new));
     }
 
-    /// Tells one session, on the list or not. Returns false if it is to be told no counts any more.
+    /// Tells one session, on the list or not. Returns false if it must not be told counts any more.
     pub(super) fn tell_one(&self, session: &Arc<Session>, frame: &CountFrame) -> bool {
         tell(session, frame, &self.flusher)
     }
 
-    /// Tells the last of the first `untold` on the list; returns how many of them are left. The list is gone through
-    /// backwards, so that what takes the place of a session taken off has been told.
+    /// Tells the last part of the first `untold` sessions of the list. Returns how many of them are left. The list is worked
+    /// off backwards, so that the session that takes the place of a removed one has been told already.
     pub(super) fn tell_last_of(&mut self, untold: usize, frame: &CountFrame) -> usize {
         let left = untold.saturating_sub(WRITES_AT_ONCE);
         let mut end = untold;
@@ -93,9 +93,10 @@ fn tell(session: &Arc<Session>, frame: &CountFrame, flusher: &Flusher) -> bool {
 /// A session on the list.
 #[derive(Debug)]
 struct Listed {
-    /// Held beyond the session's end until this is pruned, which saves counting references at every emission.
+    /// A strong reference, which may outlive the session until the list is pruned. It saves counting references in every
+    /// emission.
     session: Arc<Session>,
-    /// The socket of its websocket, to be read ahead; none as long as polls carry it.
+    /// The socket of its websocket, for reading ahead; none while polls carry the session.
     stream: Weak<TcpStream>,
 }
 
@@ -106,7 +107,7 @@ impl Listed {
         listed
     }
 
-    /// The session may have moved to a websocket.
+    /// Looks for the socket again, since the session may have moved to a websocket.
     fn look_for_stream(&mut self) {
         if self.stream.strong_count() == 0
             && let Some(stream) = self.session.stream()
@@ -119,7 +120,7 @@ impl Listed {
         self.session.ended().is_none()
     }
 
-    /// Brings what telling it needs near.
+    /// Reads the memory that telling this session needs, so that it is in the cache.
     fn read_ahead(&self) {
         hint::black_box((Arc::strong_count(&self.session), self.stream.strong_count()));
     }

@@ -1,5 +1,5 @@
-//! `headcount health`: asks an instance's admin listener how it is, so that a container needs no other tool
-//! for its health check, and its operators none for its metrics.
+//! `headcount health`: asks an instance's admin listener whether it is well, or for its metrics. So a container needs no other
+//! tool for its health check.
 
 use std::{net::SocketAddr, time::Duration};
 
@@ -10,19 +10,19 @@ use hyper::{body::Bytes, client::conn::http1};
 use hyper_util::rt::TokioIo;
 use tokio::{net::TcpStream, time::timeout};
 
-/// An instance answers in a millisecond; one that takes this long is not well.
+/// How long the instance may take to answer. A healthy one takes a millisecond.
 const PATIENCE: Duration = Duration::from_secs(2);
-/// Metrics are some 30 kB, all else is one line.
+/// The longest answer that is read. Metrics have about 30 kB; other answers are one line.
 const ANSWER_BYTES_MAX: usize = 1024 * 1024;
 
-/// What an instance is asked.
+/// The question to an instance.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Question {
-    /// Whether the process is well.
+    /// Is the process alive?
     Alive,
-    /// Whether it may be sent visitors.
+    /// Is it ready for visitors?
     Ready,
-    /// Its metrics, as Prometheus reads them.
+    /// What are its metrics?
     Metrics,
 }
 
@@ -36,12 +36,12 @@ impl Question {
     }
 }
 
-/// What an instance says of itself.
+/// The answer of an instance.
 #[derive(Debug)]
-pub struct Answer {
-    /// Whether it answered 200.
+pub struct Health {
+    /// Whether the status was 200.
     pub healthy: bool,
-    /// In its words.
+    /// The body.
     pub text: String,
 }
 
@@ -49,12 +49,12 @@ pub struct Answer {
 ///
 /// # Errors
 /// If it does not answer within two seconds, or not in HTTP.
-pub async fn ask(address: SocketAddr, question: Question) -> anyhow::Result<Answer> {
+pub async fn ask(address: SocketAddr, question: Question) -> anyhow::Result<Health> {
     let asked = timeout(PATIENCE, get(address, question.path())).await;
     asked.with_context(|| format!("no answer from {address} within {PATIENCE:?}"))?
 }
 
-async fn get(address: SocketAddr, path: &str) -> anyhow::Result<Answer> {
+async fn get(address: SocketAddr, path: &str) -> anyhow::Result<Health> {
     let stream =
         TcpStream::connect(address).await.with_context(|| format!("failed to reach {address}"))?;
     let (mut sender, connection) = http1::handshake(TokioIo::new(stream)).await?;
@@ -68,7 +68,7 @@ async fn get(address: SocketAddr, path: &str) -> anyhow::Result<Answer> {
         let body = Limited::new(response.into_body(), ANSWER_BYTES_MAX).collect().await;
         let body =
             body.map_err(|error| anyhow::anyhow!(error)).context("failed to read the answer")?;
-        anyhow::Ok(Answer { healthy, text: String::from_utf8_lossy(&body.to_bytes()).into_owned() })
+        anyhow::Ok(Health { healthy, text: String::from_utf8_lossy(&body.to_bytes()).into_owned() })
     };
     tokio::pin!(exchange, connection);
     tokio::select! {

@@ -166,7 +166,7 @@ mod tests {
         Roster { users, count, instances: parts.iter().map(entry).collect() }
     }
 
-    /// Goal: agreement is what it says. Method: sums that fit and one that does not.
+    /// Goal: the status says whether the parts add up to the count. Method: parts that do and parts that do not.
     #[test]
     fn agreement() {
         assert!(Status::of(&roster(5, &[2, 3])).agrees);
@@ -176,15 +176,15 @@ mod tests {
         assert!(wrong.to_string().ends_with("sum 5, count 6 at revision 7: THEY DO NOT AGREE"));
     }
 
-    /// Goal: numbers that somebody made up end nothing. Method: parts that add up to more than there are numbers.
+    /// Goal: absurd numbers in the store cause no panic. Method: parts whose sum exceeds the largest number.
     #[test]
     fn great_parts_are_survived() {
         let made_up = Status::of(&roster(5, &[u64::MAX, 1]));
         assert!(!made_up.agrees);
     }
 
-    /// Goal: the table is readable, names who has said who it is, and tells the start of others from the id. Method: the
-    /// whole text, of an instance that is leaving, and of one that has said nothing.
+    /// Goal: the table is readable, names the instances that have said their name, and shows the start time of others from the
+    /// id. Method: compare the complete text, of an instance that is draining, and of one that has said nothing.
     #[test]
     fn the_table() {
         let mut roster = roster(5, &[3, 2]);

@@ -1,4 +1,4 @@
-//! The count as a member shows it, once or as it changes. It reads the view and changes nothing.
+//! The count as a member shows it to its application.
 
 use std::fmt;
 
@@ -7,7 +7,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::core::view::View;
 
-/// How many users there are, as a member holds it.
+/// The count of the cluster, as a member shows it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct UserCount {
     /// Users in the whole cluster.
@@ -17,21 +17,21 @@ pub struct UserCount {
 }
 
 impl UserCount {
-    /// What a view shows; never exact if the member does not work any more.
+    /// The count that a view shows. It is never exact if the member has left or failed.
     pub(super) fn of(view: &View, is_working: bool) -> Self {
         let shown = view.shown(Instant::now());
         Self { users: shown.users, exact: shown.exact && is_working }
     }
 }
 
-/// The number alone, as it is shown to people.
+/// Displays the number alone.
 impl fmt::Display for UserCount {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         self.users.fmt(f)
     }
 }
 
-/// The count as it changes, from [`Member::subscribe`](crate::Member::subscribe). Whoever is slow skips to the newest.
+/// The changes of the count, from [`Member::subscribe`](crate::Member::subscribe). A slow reader skips to the newest.
 ///
 /// ```
 /// # #[tokio::main(flavor = "current_thread")]
@@ -61,8 +61,8 @@ impl Counts {
         Self { view, is_over, failed, last: None }
     }
 
-    /// The count as soon as it is another than what this returned last; at once for the first time. `None` when the member
-    /// has left, was dropped or failed: nothing will change any more. Dropping the future loses nothing.
+    /// Waits until the count differs from the one that this returned last. The first call returns at once. `None` if the member
+    /// has left, was dropped, or has failed. Dropping the future loses nothing.
     pub async fn next(&mut self) -> Option<UserCount> {
         loop {
             if self.is_over.is_cancelled() || self.failed.borrow().is_some() {

@@ -1,7 +1,5 @@
-//! One member of a cluster: a local count that is reported, and the view that comes back.
-//!
-//! It owns the reporter, the announcements task and their end, and knows nothing of sockets: whoever has connections
-//! counts them in the member's tally and tells them what its view shows.
+//! A member of a cluster: it runs the observer, the reporter and the subscriber for a local count. It knows nothing of
+//! sockets: the owner of the connections counts them in the member's tally, and tells them what its view shows.
 
 use std::{
     fmt,
@@ -48,19 +46,19 @@ use crate::{
     telemetry::metrics::{Metrics, signed},
 };
 
-/// An application's membership in a cluster: it reports how many connections the application has, and knows how many
-/// there are in all.
+/// An application's membership in a cluster. It reports how many connections the application has, and knows how many there are
+/// in the cluster.
 ///
 /// Other members and `headcount serve` instances on the same Redis, with the same key, channel and lease, count together.
-/// What an instance promises of its connections holds for a member's: a crash takes them out of the count within a lease
-/// and a heartbeat (2.5 s by default), and while Redis is away the count is an estimate that says so.
+/// A member gives the guarantees of an instance: after a crash its connections leave the count within a lease and a heartbeat
+/// (2.5 s by default), and while Redis is unreachable the count is an estimate and says so.
 ///
-/// All clones are one member. How it ends:
-/// - [`Member::leave`] takes its connections out of everybody's count at once. Call it on shutdown.
-/// - Dropping all clones without that is like a crash: the background tasks end where they are, the lease runs out, and
-///   what was handed to [`crate::socketioxide::count`] is told nothing more.
-/// - A background task that ends by itself is a bug. The process goes on, but the count does not: [`Member::failure`] says
-///   so, and an application should end when it does.
+/// All clones are the same member. It ends in one of three ways:
+/// - [`Member::leave`] counts its connections out at once. Call it on shutdown.
+/// - Dropping all clones is like a crash: the background tasks end, the lease expires, and sockets that
+///   [`crate::socketioxide::count`] counts are told nothing more.
+/// - A background task that ends by itself is a bug. The process continues without a correct count. [`Member::failure`]
+///   resolves then, and the application should end.
 ///
 /// ```
 /// # #[tokio::main(flavor = "current_thread")]
@@ -78,16 +76,16 @@ pub struct Member {
 
 struct Inner {
     local: watch::Sender<Local>,
-    /// Whether somebody counts already: changes are numbered by one tally.
+    /// Whether a tally exists already. There can be only one, because it numbers the changes.
     is_counting: AtomicBool,
     view: Arc<watch::Sender<View>>,
     metrics: Metrics,
     emit_interval: Duration,
-    /// Tells the tasks to end in order.
+    /// Cancelled to end the tasks in order.
     stop: CancellationToken,
-    /// Whether tasks may end: since somebody left, or nobody holds the member any more.
+    /// Cancelled when tasks may end: the member has left, or all clones were dropped.
     is_over: CancellationToken,
-    /// The name of the first task that ended before it was told to.
+    /// The name of the first task that ended by itself.
     failed: watch::Sender<Option<&'static str>>,
     runtime: Handle,
     tasks: TaskTracker,
@@ -109,30 +107,31 @@ pub enum JoinError {
     Metrics(#[from] prometheus::Error),
 }
 
-/// A background task of a member ended by itself, which is a bug: the log holds what is known of it.
+/// A background task of a member ended by itself, which is a bug. The log has the details.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("the {task} of a cluster member ended by itself")]
 pub struct MemberFailure {
-    /// Its name.
+    /// The name of the task.
     pub task: &'static str,
 }
 
 impl Member {
-    /// Joins a cluster, or counts alone if no Redis is set. Resolves with the first answer of the store, or after 750 ms
-    /// without one: whether Redis is there shows in [`UserCount::exact`], and the member goes on trying.
+    /// Joins a cluster, or counts alone if no Redis is set. It resolves with the first answer of the store, or after 750 ms.
+    /// Without an answer the member keeps trying, and [`UserCount::exact`] is false.
     ///
-    /// It must be called on a Tokio runtime, on which its background tasks live. For `rediss://` it installs rustls' `ring`
-    /// provider, unless the application has installed another.
+    /// It must be called on a Tokio runtime, on which the background tasks run. For `rediss://` it installs rustls' `ring`
+    /// provider, unless the application has installed another one.
     ///
     /// # Errors
-    /// If a setting is not allowed. Never because of a Redis that is away.
+    /// If a setting is not allowed. An unreachable Redis is no error.
     pub async fn join(settings: MemberSettings) -> Result<Self, JoinError> {
         let settings = settings.check()?;
         let store = store(&settings)?;
-        let metrics = Metrics::new(store.kind())?.named(&settings.instance_name);
+        let mut metrics = Metrics::new(store.kind())?;
+        metrics.identity.set_host(&settings.instance_name);
         let member = Self::begin(&settings, &store, metrics);
         let mut view = member.view();
-        // Whoever has no answer yet shows the estimate, which is all that a store that is away leaves.
+        // An error means that there was no answer in time. The view is an estimate then.
         let _ =
             timeout(ANSWER_OVERDUE, view.wait_for(|view| view.is_reachable(Instant::now()))).await;
         Ok(member)
@@ -171,18 +170,18 @@ impl Member {
         member
     }
 
-    /// How many users there are in the cluster now.
+    /// The count of the cluster now.
     pub fn count(&self) -> UserCount {
         self.inner.count(&self.inner.view.borrow())
     }
 
-    /// The count as it changes.
+    /// The changes of the count.
     pub fn subscribe(&self) -> Counts {
         Counts::new(self.view(), self.inner.is_over.clone(), self.inner.failed.subscribe())
     }
 
-    /// Ends the membership: this member's connections leave everybody's count at once. Resolves when the store has
-    /// answered to that, or has not for a lease. Nothing is counted or told from here on, whoever holds a clone.
+    /// Ends the membership: this member's connections leave the count at once. It resolves when the store has answered, or after
+    /// a lease. From then on no clone counts or tells anything.
     pub async fn leave(&self) {
         self.inner.is_over.cancel();
         self.inner.stop.cancel();
@@ -190,8 +189,8 @@ impl Member {
         self.inner.tasks.wait().await;
     }
 
-    /// Resolves if a background task ends by itself, and never otherwise: not when the member leaves either. An application
-    /// waits for this beside its server, and ends when it comes: from then on its users are not in the count.
+    /// Resolves if a background task ends by itself, and never otherwise, not even when the member leaves. An application should
+    /// wait for this beside its server, and end then: its users are no longer in the count.
     ///
     /// ```no_run
     /// # async fn example(member: headcount::Member, server: impl Future<Output = ()>) -> Result<(), headcount::MemberFailure> {
@@ -213,8 +212,8 @@ impl Member {
         }
     }
 
-    /// The metrics of this member and of the process, in the text format of Prometheus. Those that concern an instance's
-    /// own listeners stay at 0.
+    /// The metrics of this member and of the process, in the text format of Prometheus. Metrics of an instance's own listeners
+    /// stay at 0.
     ///
     /// # Errors
     /// If a metric cannot be encoded, which is a bug.
@@ -230,19 +229,18 @@ impl Member {
         metrics.render()
     }
 
-    /// The local count that is reported, for whoever counts connections in it. `None` from the second time on: changes are
-    /// numbered by one tally.
+    /// The tally whose count is reported. It can be taken once; later calls return `None`.
     pub(crate) fn tally<V>(&self) -> Option<Arc<Tally<V>>> {
         let is_taken = self.inner.is_counting.swap(true, Ordering::Relaxed);
         (!is_taken).then(|| Tally::publishing_to(self.inner.local.clone()))
     }
 
-    /// What there is to show.
+    /// The view of the cluster.
     pub(crate) fn view(&self) -> watch::Receiver<View> {
         self.inner.view.subscribe()
     }
 
-    /// The metrics that this member's page shows.
+    /// The metrics of this member.
     pub(crate) fn own_metrics(&self) -> &Metrics {
         &self.inner.metrics
     }
@@ -257,12 +255,13 @@ impl Member {
         self.inner.stop.clone()
     }
 
-    /// Cancelled when nothing is counted any more: the member left, or nobody holds it.
+    /// Cancelled when nothing is counted any more: the member has left, or all clones were dropped.
     pub(crate) fn is_over(&self) -> CancellationToken {
         self.inner.is_over.clone()
     }
 
-    /// Runs a background task until [`Member::stop`]. It must not hold the member, or dropping that would end nothing.
+    /// Runs a background task until [`Member::stop`]. The task must not hold a clone of the member, which would keep the member
+    /// from being dropped.
     pub(crate) fn run(&self, name: &'static str, task: impl Future<Output = ()> + Send + 'static) {
         let guard = TaskGuard {
             name,
@@ -303,7 +302,7 @@ impl Drop for Inner {
     }
 }
 
-/// Says that a task ended, however it did, unless it was time.
+/// Records that a task has ended, unless it was told to.
 struct TaskGuard {
     name: &'static str,
     is_over: CancellationToken,
@@ -324,21 +323,21 @@ impl Drop for TaskGuard {
     }
 }
 
-/// The tasks between a local count and the view, and that view. Nothing runs before it is spawned.
+/// The tasks between a local count and the view, not spawned yet, and the view.
 #[derive(Debug)]
 pub(crate) struct Upkeep {
-    /// What the tasks keep up to date.
+    /// The view that the tasks keep up to date.
     pub(crate) view: Arc<watch::Sender<View>>,
-    /// Local count to store, and answers to view.
+    /// Reports the local count, and folds replies into the view.
     pub(crate) reporter: Reporter,
-    /// Announcements to view.
+    /// Folds announcements into the view.
     pub(crate) announcements: Subscriber,
-    /// Local count to view, whether or not anybody reports.
+    /// Puts the local count into the view.
     pub(crate) observer: Observer,
 }
 
 impl Upkeep {
-    /// Sets them up, for a local count that somebody else keeps.
+    /// Makes the tasks for a local count.
     pub(crate) fn new(
         settings: &ReporterSettings,
         store: &Arc<dyn Store>,
@@ -367,7 +366,7 @@ fn store(settings: &CheckedMember) -> Result<Arc<dyn Store>, InvalidRedisUrl> {
         return Ok(Arc::new(EmbeddedStore::new()));
     };
     if redis.url.starts_with("rediss") {
-        // An error says that there is a provider, which is as good.
+        // An error means that the application has installed a provider.
         let _ = rustls::crypto::ring::default_provider().install_default();
     }
     let (url, key, channel) = (redis.url, redis.key, redis.channel);

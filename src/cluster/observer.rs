@@ -1,10 +1,8 @@
-//! The task that keeps the view true when nobody reports: tally → view, and the end of the lease.
+//! The task that keeps the view right even while the reporter is held up. It puts the local count into the view, so that
+//! newcomers can be told an estimate that includes them. And it wakes the readers of the view when the lease ends without an
+//! answered report, since the count is no longer exact then, and readers look at the view only when it changes.
 //!
-//! A reporter may be held up, by whatever. Then newcomers still have to be told an estimate that includes them, and all
-//! readers of the view that the count has become an estimate. A view knows by itself when it is no longer exact, but
-//! readers look at it only when it changes: this wakes them when the lease ends without an answered report.
-//!
-//! It never reports, and nothing it does waits for the store.
+//! It never reports, and never waits for the store.
 
 use std::{sync::Arc, time::Duration};
 
@@ -16,28 +14,28 @@ use tokio_util::sync::CancellationToken;
 
 use crate::core::{pace::REPORT_GAP_MIN, tally::Local, view::View};
 
-/// The least time between two warnings that nothing was reported: an instance that starves must not fill the log.
+/// The least time between two warnings that nothing was reported. A starved instance must not fill the log.
 const LOG_GAP: Duration = Duration::from_secs(10);
 
-/// Observes the local count and the lease.
+/// The state of the task.
 #[derive(Debug)]
 pub struct Observer {
     tally: watch::Receiver<Local>,
     view: Arc<watch::Sender<View>>,
-    /// Looking at the tally has a pace, so that a rush does not wake all readers of the view for every join.
+    /// When the tally may be read next. A pace keeps a rush from waking the readers of the view for every join.
     next_look: Instant,
-    /// The end of a lease that readers have been woken for.
+    /// The end of the lease for which the readers were woken last.
     woken_for: Option<Instant>,
     warned_at: Option<Instant>,
 }
 
 impl Observer {
-    /// Sets it up; [`Observer::run`] does the work.
+    /// An observer of the tally. [`Observer::run`] starts it.
     pub fn new(tally: watch::Receiver<Local>, view: Arc<watch::Sender<View>>) -> Self {
         Self { tally, view, next_look: Instant::now(), woken_for: None, warned_at: None }
     }
 
-    /// Observes until `stop`.
+    /// Task: observes until `stop`.
     pub async fn run(mut self, stop: CancellationToken) {
         let mut changes = self.view.subscribe();
         while !stop.is_cancelled() {
@@ -53,20 +51,20 @@ impl Observer {
             tokio::select! {
                 () = stop.cancelled() => {}
                 Ok(()) = self.tally.changed(), if may_look => self.tally.mark_changed(),
-                // Renewals need no attention before the time when the lease would have ended without them.
+                // A renewed lease needs no attention before the time at which the old one would have ended.
                 Ok(()) = changes.changed(), if !holds_lease => {}
                 () = sleep_until(wake.unwrap_or(now)), if wake.is_some() => {}
             }
         }
     }
 
-    /// Takes in the newest local count, at its pace.
+    /// Puts the newest local count into the view, if the pace allows it.
     fn look(&mut self, now: Instant) {
         if self.next_look > now || !self.tally.has_changed().unwrap_or(false) {
             return;
         }
         self.next_look = now + REPORT_GAP_MIN;
-        // Read under the view's lock, so that the reporter cannot have brought a newer one meanwhile.
+        // It is read under the view's lock, so that the reporter cannot put in a newer one in between.
         self.view.send_modify(|view| view.observe(*self.tally.borrow_and_update()));
     }
 

@@ -1,9 +1,8 @@
-//! The task that keeps the store up to date, and the view by its replies: tally → report → store → reply → view.
+//! The task that reports the local count to the store, and folds the replies into the view.
 //!
-//! It reports at its own pace ([`crate::core::pace`]), each time the newest local count with a fresh sequence. A
-//! report runs in a task of its own and is never cancelled, since the command may run all the same and its
-//! late reply is still worth folding in. The reporter never emits, and never waits for one report before it
-//! looks at the clock for the next.
+//! It reports at its own pace ([`crate::core::pace`]), every time the newest local count with a new sequence number. A report
+//! runs in a separate task and is never cancelled: the command may run all the same, and a late reply is still useful. A
+//! report that hangs does not keep the next one from being sent.
 
 use std::{sync::Arc, time::Duration};
 
@@ -18,7 +17,7 @@ use crate::{
     core::{
         about::{About, Introduction},
         count::{Incarnation, Sequence},
-        pace::{Answer, REPORT_GAP_MIN, ReportPace},
+        pace::{Feedback, REPORT_GAP_MIN, ReportPace},
         report::{REAPED_MAX, Reply, Report, ReportKind},
         tally::Local,
         view::{SentReport, View},
@@ -27,44 +26,44 @@ use crate::{
     telemetry::metrics::{Metrics, observe},
 };
 
-/// The least time between two lines that say the store answers: one that comes and goes with every report
-/// must not fill the log.
+/// The least time between two log lines that say the store answers. A store that fails and recovers all the time must not fill
+/// the log.
 const LOG_GAP: Duration = Duration::from_secs(10);
 
-/// The most kinds of trouble that are told of before the store has answered again for a while. There are nine and the
-/// commands that may be denied one after the other; a store that makes up others must not fill the log.
+/// The most kinds of trouble that are logged before the store answers again. There are nine, and one for each command that may
+/// be denied. A store that invents others must not fill the log.
 const TROUBLES_MAX: usize = 32;
 
-/// See the module's documentation.
+/// The state of the task.
 #[derive(Debug)]
 pub struct Reporter {
     store: Arc<dyn Store>,
     tally: watch::Receiver<Local>,
     view: Arc<watch::Sender<View>>,
-    /// Rung by the announcements task when a gap in what it heard must be closed by a reply.
+    /// Notified by the subscriber when it may have missed announcements: the reply to a report closes the gap.
     resync: Arc<Notify>,
     metrics: Metrics,
     lease: Duration,
     incarnation: Incarnation,
     sequence: Sequence,
     pace: ReportPace,
-    /// What the next report asks for: an audit after one that may be half done, otherwise nothing special.
+    /// The kind of the next report. It is an audit if the last report may have been applied in part.
     kind: ReportKind,
     /// What operators are told of this instance, and when the store was told.
     about: watch::Receiver<Arc<About>>,
     introduction: Introduction,
-    under_way: JoinSet<Outcome>,
-    /// The kinds of trouble that the log has told of since it last said that the store answers.
+    under_way: JoinSet<ReportOutcome>,
+    /// The kinds of trouble that were logged since the last log line that says the store answers.
     troubles: Vec<String>,
     reachable_since: Option<Instant>,
-    /// Looking at the tally has a pace too, so that a rush does not wake this task for every join.
+    /// When the tally may be read next. A pace keeps a rush from waking this task for every join.
     next_look: Instant,
 }
 
-/// How the reporter is set up.
+/// Settings of a reporter.
 #[derive(Debug)]
 pub struct ReporterSettings {
-    /// The id to begin with.
+    /// The incarnation to begin with.
     pub incarnation: Incarnation,
     /// How long a report stands.
     pub lease: Duration,
@@ -75,7 +74,7 @@ pub struct ReporterSettings {
 }
 
 #[derive(Debug)]
-struct Outcome {
+struct ReportOutcome {
     incarnation: Incarnation,
     sent: SentReport,
     /// What it said of this instance.
@@ -84,7 +83,7 @@ struct Outcome {
 }
 
 impl Reporter {
-    /// Sets it up; [`Reporter::run`] does the work.
+    /// A reporter of the tally. [`Reporter::run`] starts it.
     pub fn new(
         settings: &ReporterSettings,
         store: Arc<dyn Store>,
@@ -115,7 +114,7 @@ impl Reporter {
         }
     }
 
-    /// Reports until `stop`, then says farewell.
+    /// Task: reports until `stop`, then sends the farewell.
     pub async fn run(mut self, stop: CancellationToken) {
         while !stop.is_cancelled() {
             let now = Instant::now();
@@ -133,7 +132,7 @@ impl Reporter {
         self.say_farewell().await;
     }
 
-    /// Takes in the newest local count.
+    /// Reads the newest local count.
     fn look(&mut self, now: Instant) -> Local {
         let seen = self.tally.borrow_and_update();
         if seen.has_changed() {
@@ -142,7 +141,7 @@ impl Reporter {
         *seen
     }
 
-    /// Waits for whatever comes first: news, a reply, a wish for a report, or the time for one.
+    /// Waits for the first of these: a local change, a reply, a request for a report, or the time of the next report.
     async fn wait(&mut self, now: Instant, due: Option<Instant>, stop: &CancellationToken) {
         let may_look = self.next_look <= now;
         let silence = self.pace.silence().filter(|&at| at > now);
@@ -171,7 +170,7 @@ impl Reporter {
         self.pace.sent(local.change, now);
         self.view.send_if_modified(|view| {
             view.report_sent(report.sequence);
-            // What is reported is in the estimate as well, whenever the observer has its turn.
+            // The estimate must include what is reported, even if the observer has not run yet.
             let is_news = local.change > view.estimated();
             if is_news {
                 view.observe(local);
@@ -182,7 +181,7 @@ impl Reporter {
         let sent = SentReport { sequence: report.sequence, local, at: now };
         let incarnation = self.incarnation;
         self.under_way.spawn(async move {
-            Outcome { incarnation, sent, about, result: store.report(report).await }
+            ReportOutcome { incarnation, sent, about, result: store.report(report).await }
         });
     }
 
@@ -193,7 +192,7 @@ impl Reporter {
         Report { incarnation, sequence, users, seen, lease, kind, about: None }
     }
 
-    fn settle(&mut self, outcome: Outcome) {
+    fn settle(&mut self, outcome: ReportOutcome) {
         let now = Instant::now();
         let sent = outcome.sent;
         self.view.send_if_modified(|view| {
@@ -250,7 +249,7 @@ impl Reporter {
         }
     }
 
-    /// Takes down whether the store knows now who this instance is.
+    /// Notes whether the store knows now who this instance is.
     fn note_introduction(&mut self, sent: SentReport, about: Option<&Arc<About>>, reply: &Reply) {
         let Some(about) = about else {
             return self.introduction.heard(sent.sequence, reply.stored_sequence);
@@ -260,19 +259,19 @@ impl Reporter {
         }
     }
 
-    /// Sequences are sent once each. So one that is stored already although this report was the first to
-    /// carry it, or one beyond all that were sent, is somebody else's.
+    /// Whether another process uses the same incarnation. Every sequence number is sent once. So if the store had this number,
+    /// or a greater one, before this report, another process has sent it.
     fn is_another_process(&self, sent: SentReport, reply: &Reply) -> bool {
         let taken = reply.stored_sequence == sent.sequence || reply.stored_sequence > self.sequence;
         !reply.applied && taken
     }
 
-    /// Whether a later report than the last that was answered has been waiting for too long.
+    /// Whether a report has waited too long for its answer, and no later one was answered.
     fn is_silent(&self, now: Instant) -> bool {
         self.pace.silence().is_some_and(|at| at <= now)
     }
 
-    /// From here on the view is an estimate.
+    /// Makes the view an estimate, and logs the trouble if it is a new kind.
     fn mark_unreachable(&mut self, trouble: &str, details: &str) {
         self.view.send_if_modified(View::mark_unreachable);
         let is_told = self.troubles.iter().any(|told| told == trouble);
@@ -284,7 +283,7 @@ impl Reporter {
         tracing::warn!(%details, "store does not answer: showing the estimate until it does");
     }
 
-    /// Says that the trouble is over, if there was any.
+    /// Logs that the store answers, if that is news.
     fn mark_reachable(&mut self, now: Instant, reply: &Reply) {
         let calm = self.reachable_since.is_none_or(|at| now.duration_since(at) >= LOG_GAP);
         let first = self.reachable_since.is_none();
@@ -295,8 +294,7 @@ impl Reporter {
         }
     }
 
-    /// Takes this instance's users out of the count at once rather than when the lease ends. Nothing is
-    /// lost if it fails but that time.
+    /// Sends the farewell, which counts this instance out at once. If it fails, the end of the lease does the same.
     async fn say_farewell(&mut self) {
         let report = self.report(0, ReportKind::Farewell);
         match self.store.report(report).await {
@@ -316,7 +314,8 @@ impl Reporter {
     }
 }
 
-/// What is told of once: each denial, since whoever mends permissions needs to know of the next one.
+/// The kind of trouble, each of which is logged once. Every denied command is a kind, since an operator who corrects
+/// permissions needs to know the next one.
 fn trouble(error: &StoreError) -> String {
     match error {
         StoreError::Denied(_) => error.to_string(),
@@ -324,8 +323,8 @@ fn trouble(error: &StoreError) -> String {
     }
 }
 
-fn answer(reply: &Reply) -> Answer {
-    Answer {
+fn answer(reply: &Reply) -> Feedback {
+    Feedback {
         instances: reply.instances,
         unannounced: reply.count.revision > reply.announced,
         more_to_reap: reply.reaped >= REAPED_MAX,
@@ -333,8 +332,7 @@ fn answer(reply: &Reply) -> Answer {
 }
 
 impl StoreError {
-    /// Whether a report may have ended half-way, which an audit makes good: an answer that is an error came from the
-    /// midst of it.
+    /// Whether a report may have been applied in part, which an audit corrects: the script ended with an error.
     fn may_be_half_done(&self) -> bool {
         matches!(self, Self::WrongType(_) | Self::Denied(_) | Self::Protocol(_) | Self::Refused(_))
     }

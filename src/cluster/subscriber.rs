@@ -1,12 +1,12 @@
-//! The task that listens to announcements and folds them into the view: store → view.
+//! The task that subscribes to announcements and folds them into the view.
 //!
-//! It never reports. Whenever it subscribes, it asks the reporter for a report at once, whose reply closes
-//! the gap in which announcements may have been missed. A subscription that looks alive but delivers
-//! nothing is found out by comparing what arrives with what replies say was published.
+//! It never reports. After it has subscribed, it asks the reporter for a report, whose reply closes the gap in which
+//! announcements may have been missed. It detects a stalled subscription, which looks alive but delivers nothing, by
+//! comparing what arrives with what replies say was published.
 //!
-//! Channels ignore database numbers and keys, and anybody may publish there, so a message is believed only if it says
-//! that it speaks of our own dataset. One that does not say is a reason to ask the store, and no more: if the store has
-//! nothing as new, it was not ours either.
+//! All databases and keys share a channel, and anybody may publish there. So a message is accepted only if it names this
+//! cluster's dataset. A message without a dataset is only a reason to ask the store. If the store has no count as new as that,
+//! the message belonged to another cluster.
 
 use std::{mem, sync::Arc, time::Duration};
 
@@ -27,30 +27,30 @@ use crate::{
     telemetry::{log_limit::LogLimit, metrics::Metrics},
 };
 
-/// How long an announcement that a reply speaks of may take to arrive before the subscription counts as
-/// stalled. Both travel from the same server, so a second is far more than the order of arrival needs.
-pub const DEAF_AFTER: Duration = Duration::from_secs(1);
-/// The least time between two lines of the log that tell of others on the channel: it goes on until an operator
-/// changes a setting, and each of their messages is one.
+/// How long an announcement that a reply mentions may take to arrive. After that the subscription counts as stalled. Both come
+/// from the same server, so a second is more than enough.
+pub const STALLED_AFTER: Duration = Duration::from_secs(1);
+/// The least time between two log lines about foreign messages on the channel. They arrive until an operator changes a
+/// setting.
 const FOREIGN_LOG_GAP: Duration = Duration::from_mins(1);
-/// Waits between attempts to subscribe: jittered, from this…
+/// The shortest wait between two attempts to subscribe. It has jitter, and grows with every failure.
 const RESUBSCRIBE_MIN: Duration = Duration::from_millis(50);
-/// …to this. Replies carry the count meanwhile, so there is no hurry beyond it.
+/// The longest wait between two attempts to subscribe. Replies carry the count meanwhile.
 const RESUBSCRIBE_MAX: Duration = Duration::from_secs(1);
 
-/// See the module's documentation.
+/// The state of the task.
 #[derive(Debug)]
 pub struct Subscriber {
     store: Arc<dyn Store>,
     view: Arc<watch::Sender<View>>,
     resync: Arc<Notify>,
     metrics: Metrics,
-    /// For lines that tell of others on the channel.
+    /// Limits log lines about foreign messages.
     foreign_log: LogLimit,
 }
 
 impl Subscriber {
-    /// Sets it up; [`Subscriber::run`] does the work.
+    /// A subscriber to the store's announcements. [`Subscriber::run`] starts it.
     pub fn new(
         store: Arc<dyn Store>,
         view: Arc<watch::Sender<View>>,
@@ -60,7 +60,7 @@ impl Subscriber {
         Self { store, view, resync, metrics, foreign_log: LogLimit::new(FOREIGN_LOG_GAP) }
     }
 
-    /// Listens until `stop`. Nothing is lost by stopping anywhere: a subscription changes nothing.
+    /// Task: folds announcements into the view until `stop`.
     pub async fn run(self, stop: CancellationToken) {
         stop.run_until_cancelled(self.listen_for_ever()).await;
     }
@@ -79,7 +79,7 @@ impl Subscriber {
                     tracing::warn!(reason, "subscription lost: subscribing anew");
                     refused = false;
                 }
-                // What keeps reports from being answered is told by the reporter; this may be another reason.
+                // The reporter logs why reports fail. Subscribing may fail for another reason.
                 Err(error) if !mem::replace(&mut refused, true) => {
                     tracing::warn!(%error, "failed to subscribe to announcements: trying on");
                 }
@@ -92,7 +92,7 @@ impl Subscriber {
         }
     }
 
-    /// Folds in what arrives; returns why it ended.
+    /// Folds in the announcements of one subscription. Returns why the subscription ended.
     async fn listen(&self, mut announcements: store::Announcements) -> &'static str {
         let mut hearing = Hearing::new(Instant::now());
         let mut view = self.view.subscribe();
@@ -142,7 +142,7 @@ impl Subscriber {
         }
     }
 
-    /// Somebody else's messages arrive: none of them is believed, but each costs every instance of both clusters work.
+    /// Logs that foreign messages arrive. They are ignored, but cost all instances of both clusters work.
     fn tell_of_others(&self, what: &str) {
         self.metrics.foreign_announcements.inc();
         let Some(held_back) = self.foreign_log.admit(Instant::now()) else { return };
@@ -164,16 +164,16 @@ fn resubscribe_delays() -> impl Iterator<Item = Duration> {
         .build()
 }
 
-/// Compares what one subscription delivers with what replies say was published. Pure.
+/// Compares what a subscription delivers with what replies say was published.
 #[derive(Debug)]
 struct Hearing {
     subscribed_at: Instant,
-    /// The highest revision heard; at first, what the first later reply says was published: no telling
-    /// whether that was before or after subscribing.
+    /// The highest revision that was heard. It begins with what the first reply after subscribing says was published, since
+    /// that may have been published before subscribing.
     heard: Option<Revision>,
-    /// A published revision that has not arrived, and when patience ends.
+    /// A published revision that has not arrived, and the time at which the subscription counts as stalled.
     awaited: Option<(Revision, Instant)>,
-    /// The first message since the last look that said no dataset and was newer than the view, and when it came.
+    /// The first message without a dataset that was newer than the view, and when it arrived.
     claimed: Option<(Revision, Instant)>,
 }
 
@@ -186,8 +186,8 @@ impl Hearing {
         self.heard = self.heard.max(Some(revision));
     }
 
-    /// Takes in a message that does not say what it speaks of; whether it is worth asking the store. It shows in any
-    /// case that the subscription delivers, as instances of a former version rely on.
+    /// Records a message without a dataset. Returns whether it is a reason to ask the store. In any case it shows that the
+    /// subscription delivers, which matters beside instances of an older version.
     fn is_news(&mut self, count: &Count, view: &View, now: Instant) -> bool {
         self.heard = self.heard.map(|heard| heard.max(view.announced()));
         let news = count.supersedes(&view.seen());
@@ -197,7 +197,7 @@ impl Hearing {
         news
     }
 
-    /// Whether the store, asked after such a message, had nothing as new.
+    /// Whether the store, asked because of such a message, had no count as new as that.
     fn is_contradicted(&mut self, view: &View) -> bool {
         let Some((revision, claimed_at)) = self.claimed else { return false };
         if view.answered().is_none_or(|sent_at| sent_at <= claimed_at) {
@@ -207,7 +207,7 @@ impl Hearing {
         view.seen().revision < revision
     }
 
-    /// When the subscription counts as stalled, if what is awaited does not arrive by then.
+    /// When the subscription counts as stalled if the missing announcement does not arrive.
     fn compare(&mut self, view: &View, now: Instant) -> Option<Instant> {
         if view.answered().is_none_or(|sent_at| sent_at <= self.subscribed_at) {
             return None;
@@ -217,7 +217,7 @@ impl Hearing {
             self.awaited = None;
         }
         if self.awaited.is_none() && view.announced() > heard {
-            self.awaited = Some((view.announced(), now + DEAF_AFTER));
+            self.awaited = Some((view.announced(), now + STALLED_AFTER));
         }
         self.awaited.map(|(_, stalled_at)| stalled_at)
     }

@@ -3,8 +3,9 @@
 use std::env;
 
 use clap::{CommandFactory, FromArgMatches, Parser, Subcommand, builder::Resettable};
+use headcount_load::LoadArgs;
 
-use super::{health::HealthArgs, load::LoadArgs, serve::ServeArgs, status::StatusArgs};
+use super::{health::HealthArgs, serve::ServeArgs, status::StatusArgs};
 
 /// Tells every visitor of a site how many people are online right now, on any number of servers.
 #[derive(Debug, Parser)]
@@ -37,15 +38,15 @@ impl Cli {
     /// Reads flags and environment.
     ///
     /// # Errors
-    /// What is to be printed instead of doing anything: what is wrong with them, or the help that was asked for.
+    /// What has to be printed instead: an error, or the help or version that was asked for.
     pub fn try_read() -> Result<Self, clap::Error> {
         let matches = without_empty_variables(Self::command()).try_get_matches()?;
         Self::from_arg_matches(&matches)
     }
 }
 
-/// Ignores variables that are set to nothing, in all subcommands: shells, Compose and `.env` files have no better
-/// way to unset one.
+/// Treats empty variables as not set, in all subcommands. Shells, Compose and `.env` files have no better way to unset a
+/// variable.
 fn without_empty_variables(command: clap::Command) -> clap::Command {
     let command = command.mut_args(|arg| {
         let value = arg.get_env().and_then(env::var_os);

@@ -3,12 +3,15 @@
 use super::setting::{ConfigError, Setting};
 use crate::{
     core::about::HOST_CHARS_MAX,
-    telemetry::escaped::{Escaped, is_plain},
+    telemetry::{
+        escaped::{Escaped, is_plain},
+        identity::host_name,
+    },
 };
 
 /// The name that is set, if it is allowed; the host's name if none is set.
 pub(super) fn instance_name(set: Option<&str>) -> Result<String, ConfigError> {
-    let Some(name) = set else { return Ok(host_name()) };
+    let Some(name) = set else { return Ok(shown(&host_name())) };
     let setting = Setting("HEADCOUNT_INSTANCE_NAME", name);
     let fits = (1..=HOST_CHARS_MAX).contains(&name.chars().count());
     if fits && is_plain(name) && name.trim() == name {
@@ -20,13 +23,7 @@ pub(super) fn instance_name(set: Option<&str>) -> Result<String, ConfigError> {
     Err(setting.refuse(allowed))
 }
 
-/// The host's name as the system has it, as far as it can be shown. In a container that is the container's short id, in a
-/// pod the pod's name.
-fn host_name() -> String {
-    shown(&rustix::system::uname().nodename().to_string_lossy())
-}
-
-/// The beginning of a name that nobody has checked.
+/// A name of a host as far as it can be shown: nobody has checked it.
 fn shown(name: &str) -> String {
     let shown: String = Escaped::new(name.trim()).as_str().chars().take(HOST_CHARS_MAX).collect();
     if shown.is_empty() { "unnamed".to_owned() } else { shown }

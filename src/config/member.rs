@@ -1,5 +1,4 @@
-//! The settings of [`crate::Member`]: the part of an instance's settings that concerns the cluster, under the same names
-//! and the same rules.
+//! Settings of [`crate::Member`]: the settings of an instance that concern the cluster, with the same names and rules.
 
 use std::{env, ffi::OsString, fmt, time::Duration};
 
@@ -11,11 +10,11 @@ use super::{
 };
 use crate::store::redis::shown_url;
 
-/// How an application takes part in a cluster. All members and instances of a cluster need the same key, channel and
+/// The settings of an application that joins a cluster. All members and instances of a cluster need the same key, channel and
 /// lease.
 ///
-/// Nothing is checked before [`Member::join`](crate::Member::join), which refuses what `headcount serve` refuses, in the
-/// same words. So any value may be set here:
+/// [`Member::join`](crate::Member::join) checks the settings, by the rules of `headcount serve`. Fields may have any value
+/// before:
 ///
 /// ```
 /// let settings = headcount::MemberSettings {
@@ -31,10 +30,10 @@ pub struct MemberSettings {
     pub redis_url: Option<String>,
     /// Redis key of the count. Default: `currentUsers`.
     pub key: String,
-    /// Redis channel of announcements; to be changed together with the key. Default: `user count`, and `user count@5` in
+    /// Redis channel of announcements. It must be changed together with the key. Default: `user count`, and `user count@5` in
     /// database 5, since channels ignore database numbers.
     pub channel: Option<String>,
-    /// How long a report stands: the users of a crashed member are counted that long. At least 1.5 s plus a heartbeat, at
+    /// How long a report stands. The users of a crashed member are counted for this time. At least 1.5 s plus a heartbeat, at
     /// most 5 min. Default: 2 s.
     pub lease: Duration,
     /// Longest time between two reports: 10 ms to a third of the lease. Default: 500 ms.
@@ -46,7 +45,7 @@ pub struct MemberSettings {
     pub instance_name: Option<String>,
 }
 
-/// [`MemberSettings`] whose every relation holds.
+/// The checked settings of a member.
 #[derive(Clone, Debug)]
 pub(crate) struct CheckedMember {
     pub(crate) redis: Option<RedisConfig>,
@@ -87,8 +86,8 @@ impl fmt::Debug for MemberSettings {
 
 impl MemberSettings {
     /// Reads the variables that instances read: `HEADCOUNT_REDIS_URL`, `HEADCOUNT_KEY`, `HEADCOUNT_CHANNEL`,
-    /// `HEADCOUNT_LEASE`, `HEADCOUNT_HEARTBEAT`, `HEADCOUNT_EMIT_INTERVAL` and `HEADCOUNT_INSTANCE_NAME`. One that is not set, or is empty, leaves
-    /// the default.
+    /// `HEADCOUNT_LEASE`, `HEADCOUNT_HEARTBEAT`, `HEADCOUNT_EMIT_INTERVAL` and `HEADCOUNT_INSTANCE_NAME`. If a variable is
+    /// empty or not set, its default is taken.
     ///
     /// # Errors
     /// If a variable is not Unicode, or a duration cannot be read.
@@ -120,7 +119,7 @@ impl MemberSettings {
         })
     }
 
-    /// Checks everything, by the rules for an instance.
+    /// Checks all settings, by the rules for an instance.
     pub(crate) fn check(&self) -> Result<CheckedMember, ConfigError> {
         let text = |duration| humantime::format_duration(duration).to_string();
         let (heartbeat, lease) = heartbeat_and_lease(&text(self.heartbeat), &text(self.lease))?;
@@ -149,7 +148,7 @@ mod tests {
         })
     }
 
-    /// Goal: a member that is set up like an instance is in its cluster. Method: the defaults of both, side by side.
+    /// Goal: members and instances have the same defaults, so that they are in the same cluster. Method: compare both.
     #[test]
     fn the_defaults_are_those_of_an_instance() {
         let instance = Cli::try_parse_from(["headcount"]).unwrap().serve;
@@ -163,8 +162,8 @@ mod tests {
         assert_eq!(member.instance_name, instance.instance_name);
     }
 
-    /// Goal: the environment says what it says to an instance, and what is empty says nothing. Method: all variables, then
-    /// all of them empty.
+    /// Goal: a member reads the variables of an instance, and an empty variable counts as not set. Method: all variables
+    /// set, then all of them empty.
     #[test]
     fn the_environment_is_read() {
         let set = [
@@ -186,7 +185,7 @@ mod tests {
         assert_eq!(read(&empty).unwrap(), MemberSettings::default());
     }
 
-    /// Goal: what an instance refuses a member refuses, in the same words. Method: one wrong value each.
+    /// Goal: a member refuses the settings that an instance refuses, with the same message. Method: one wrong value each.
     #[rstest]
     #[case("HEADCOUNT_REDIS_URL", "http://127.0.0.1/", "redis://")]
     #[case("HEADCOUNT_KEY", "a{b}", "braces")]
@@ -202,7 +201,7 @@ mod tests {
         assert!(message.contains(hint), "{message}");
     }
 
-    /// Goal: no password in errors or debug output. Method: an allowed and a refused address with one.
+    /// Goal: errors and debug output contain no password. Method: an allowed and a refused address with one.
     #[rstest]
     #[case("redis://alice:open-sesame@127.0.0.1")]
     #[case("http://alice:open-sesame@127.0.0.1")]

@@ -17,21 +17,21 @@ use crate::{
     telemetry::log::LogSettings,
 };
 
-/// The shortest ping interval and timeout: a polling client posts once for each ping, which is within what
-/// it may post, and the timeout also bounds how long a packet may be resent.
+/// The shortest ping interval and timeout. A polling client posts once for every ping, which must stay within its rate limit.
+/// The timeout is also the `TCP_USER_TIMEOUT` of connections.
 const PING_MIN: Duration = Duration::from_secs(1);
-/// The longest: a client that vanished would be counted for half an hour.
+/// The longest ping interval and timeout. With it, a client that vanished is counted for half an hour.
 const PING_MAX: Duration = Duration::from_mins(10);
 /// The smallest payload limit: a handshake of Socket.IO with some authentication data must fit.
 const PAYLOAD_BYTES_MIN: usize = 1024;
-/// The largest: one message is held in memory per connection.
+/// The largest payload limit: one message is held in memory for each connection.
 const PAYLOAD_BYTES_MAX: usize = 1024 * 1024;
-/// The most connections one instance takes, if the file limit allows.
+/// The most sessions of an instance, if the file limit allows them.
 pub const CONNECTIONS_MAX: usize = 100_000;
-/// Descriptors kept for Redis, the admin listener, log files and HTTP requests beside the sockets.
+/// Descriptors that are reserved for Redis, the admin listener, log files and HTTP requests.
 pub const DESCRIPTORS_RESERVED: usize = 256;
 
-/// The settings of `headcount serve` as given, unchecked.
+/// The settings of `headcount serve` as given, not checked.
 #[derive(Args, Clone, Debug)]
 #[allow(clippy::struct_field_names, reason = "the names are those of the settings")]
 pub struct ServeArgs {
@@ -111,7 +111,7 @@ pub struct ServeArgs {
     test_incarnation: Option<String>,
 }
 
-/// The settings of `headcount serve`, checked: every relation between them holds.
+/// The checked settings of `headcount serve`.
 #[derive(Clone, Debug)]
 #[allow(missing_docs, reason = "each is documented as a flag, above, with its unit and range")]
 pub struct Config {
@@ -136,10 +136,10 @@ pub struct Config {
 }
 
 impl ServeArgs {
-    /// Checks everything.
+    /// Checks all settings, and their relations to each other.
     ///
     /// # Errors
-    /// The first setting that is not allowed, by the name of its variable.
+    /// The first setting that is not allowed.
     pub fn check(&self) -> Result<Config, ConfigError> {
         let transports = Setting("HEADCOUNT_TRANSPORTS", &self.transports);
         let (heartbeat, lease) = heartbeat_and_lease(&self.heartbeat, &self.lease)?;

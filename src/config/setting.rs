@@ -1,4 +1,4 @@
-//! One raw setting and how it is read: the value, or a refusal that says what is allowed.
+//! Reads one raw setting: returns its value, or an error that says what is allowed.
 
 use std::{net::SocketAddr, str::FromStr, time::Duration};
 
@@ -10,7 +10,7 @@ use crate::{
     telemetry::escaped::is_plain,
 };
 
-/// A setting that was refused.
+/// A setting that is not allowed: its variable, its value, and what is allowed.
 #[derive(Debug, thiserror::Error)]
 #[error("{variable} is {value:?}, but must be {allowed}")]
 pub struct ConfigError {
@@ -19,7 +19,7 @@ pub struct ConfigError {
     pub(super) allowed: String,
 }
 
-/// A variable's name and its raw value.
+/// A setting as given: the name of its variable, and its raw value.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Setting<'a>(pub(super) &'static str, pub(super) &'a str);
 
@@ -53,8 +53,8 @@ impl Setting<'_> {
         if value < least || value > most { Err(self.refuse(allowed)) } else { Ok(value) }
     }
 
-    /// Braces would move the hash tag that keeps all keys in one slot. What cannot be seen, or is lost where names are
-    /// copied, makes two names that look alike and are two clusters.
+    /// Checks the name of a key or channel. Braces would move the hash tag that keeps all keys in one slot. Invisible
+    /// characters would make two names that look alike, and so two clusters by mistake.
     pub(super) fn name(&self) -> Result<(), ConfigError> {
         let fits = (1..=200).contains(&self.1.len());
         let odd = self.1.contains(['{', '}']) || !is_plain(self.1) || self.1.trim() != self.1;
@@ -66,8 +66,8 @@ impl Setting<'_> {
         ))
     }
 
-    /// The parser of filters panics at some that are not ASCII, and takes a word that is no level for the name of a
-    /// module: `warning` would log nothing but what that module has to say.
+    /// Checks a log filter. The parser of tracing panics at some filters that are not ASCII, and takes unknown words for names
+    /// of modules: `warning` would silence everything else.
     pub(super) fn log_filter(&self) -> Result<(), ConfigError> {
         let allowed = "a tracing filter such as info, or headcount=debug,warn";
         let directives = || self.1.split(',').map(str::trim);
@@ -98,7 +98,7 @@ impl Setting<'_> {
     }
 }
 
-/// An address of Redis. The value of a refused one is shown without its credentials, or not at all.
+/// Checks an address of Redis. The error shows the address without its credentials, or not at all.
 pub(super) fn redis_url(text: &str) -> Result<String, ConfigError> {
     let Err(error) = check_url(text) else {
         return Ok(text.to_owned());
@@ -116,7 +116,7 @@ pub(super) fn redis_url(text: &str) -> Result<String, ConfigError> {
     })
 }
 
-/// Channels ignore database numbers, so each database gets a channel of its own.
+/// The default channel. Channels are common to all databases of a Redis, so every database but 0 has its own channel.
 pub(super) fn default_channel(in_database_0: &str, url: &str) -> String {
     match database_of(url) {
         None | Some(0) => in_database_0.to_owned(),
@@ -124,7 +124,8 @@ pub(super) fn default_channel(in_database_0: &str, url: &str) -> String {
     }
 }
 
-/// Whoever names a key or a channel means a cluster, and would get an instance that counts for itself.
+/// Refuses the names of a key or channel if no Redis is set: such an instance would count for itself, which is not what the
+/// names ask for.
 pub(super) fn without_redis(key: Option<&str>, channel: Option<&str>) -> Result<(), ConfigError> {
     let alone =
         "left out, or HEADCOUNT_REDIS_URL be set: without it one instance counts for itself";

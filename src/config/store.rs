@@ -7,12 +7,12 @@ use clap::Args;
 use super::setting::{ConfigError, Setting, default_channel, redis_url, without_redis};
 use crate::store::redis::shown_url;
 
-/// The public key, unless set otherwise.
+/// The default of `HEADCOUNT_KEY`.
 pub const DEFAULT_KEY: &str = "currentUsers";
-/// The channel of announcements in database 0, unless set otherwise; in others `@` and their number follow.
+/// The default of `HEADCOUNT_CHANNEL` in database 0. In other databases `@` and the number follow.
 pub const DEFAULT_CHANNEL: &str = "user count";
 
-/// Where the count is shared, as given, unchecked.
+/// The settings of the store as given, not checked.
 #[derive(Args, Clone, Debug)]
 pub struct StoreArgs {
     /// Redis that the cluster shares: redis:// or rediss://, or redis+sentinel:// with a list of sentinels,
@@ -28,7 +28,7 @@ pub struct StoreArgs {
     pub(super) channel: Option<String>,
 }
 
-/// Where the shared store is.
+/// The checked settings of the Redis that a cluster shares.
 #[derive(Clone)]
 #[allow(missing_docs, reason = "each is documented as a flag, above")]
 pub struct RedisConfig {
@@ -48,7 +48,7 @@ impl fmt::Debug for RedisConfig {
 }
 
 impl StoreArgs {
-    /// Checks where the count is shared; `None` is the embedded store.
+    /// Checks the settings. `None` means the embedded store.
     pub(super) fn check(&self) -> Result<Option<RedisConfig>, ConfigError> {
         Setting("HEADCOUNT_KEY", &self.key).name()?;
         if let Some(channel) = &self.channel {

@@ -14,7 +14,7 @@ fn check(arguments: &[&str]) -> Result<Config, ConfigError> {
     cli.serve.check()
 }
 
-/// Goal: the defaults are allowed and are the documented ones. Method: no flag at all.
+/// Goal: the defaults are allowed, and are the documented ones. Method: parse an empty command line.
 #[test]
 fn the_defaults_are_allowed() {
     let config = check(&[]).unwrap();
@@ -28,7 +28,7 @@ fn the_defaults_are_allowed() {
     assert_eq!(config.transports, Transports::Both);
 }
 
-/// Goal: what is wrong is refused with its name, value and what is allowed. Method: one wrong value each.
+/// Goal: a wrong setting is refused with its name, its value and what is allowed. Method: one wrong value each.
 #[rstest]
 #[case("--listen", "localhost", "HEADCOUNT_LISTEN", "127.0.0.1:3000")]
 #[case("--admin-listen", "1.2.3.4", "HEADCOUNT_ADMIN_LISTEN", "port")]
@@ -83,8 +83,8 @@ fn wrong_settings_are_refused(
     assert!(message.contains(hint), "{message}");
 }
 
-/// Goal: two clusters on one Redis cannot hear each other by accident. Method: the key alone, both, the
-/// channel alone.
+/// Goal: two clusters on one Redis cannot receive each other's announcements by accident. Method: change the key alone, the
+/// channel alone, and both.
 #[test]
 fn a_changed_key_needs_a_changed_channel() {
     let redis = "--redis-url=redis://127.0.0.1";
@@ -97,8 +97,8 @@ fn a_changed_key_needs_a_changed_channel() {
     assert!(check(&[redis, "--channel=blog count"]).is_ok());
 }
 
-/// Goal: each database has a channel of its own unless one is named, since channels ignore database numbers. Method:
-/// addresses with and without a number, of servers and of sentinels.
+/// Goal: every database has its own default channel, since channels are common to all databases. Method: addresses with and
+/// without a number, of servers and of sentinels.
 #[rstest]
 #[case("redis://h", None, "user count")]
 #[case("redis://h/0", None, "user count")]
@@ -117,7 +117,7 @@ fn databases_have_channels_of_their_own(
     assert_eq!(check(&arguments).unwrap().redis.unwrap().channel, channel);
 }
 
-/// Goal: filters that mean something are taken. Method: levels in all ways to write them, modules and spans.
+/// Goal: valid log filters are accepted. Method: levels in all spellings, modules and spans.
 #[rstest]
 #[case("warn")]
 #[case("INFO")]
@@ -129,7 +129,7 @@ fn log_filters_are_taken(#[case] filter: &str) {
     assert_eq!(check(&["--log", filter]).unwrap().log.filter, filter);
 }
 
-/// Goal: no password in errors or debug output. Method: allowed and refused addresses with one.
+/// Goal: errors and debug output contain no password. Method: allowed and refused addresses with one.
 #[rstest]
 #[case("rediss://alice:open-sesame@127.0.0.1:6379/1")]
 #[case("http://alice:open-sesame@127.0.0.1")]
@@ -157,7 +157,7 @@ fn secrets_are_not_shown(#[case] address: &str) {
     assert!(!shown.contains("sesame") && !shown.contains("alice"), "{shown}");
 }
 
-/// Goal: several heartbeats fit into a lease. Method: both settings, allowed one by one, not together.
+/// Goal: three heartbeats must fit into a lease. Method: values that are allowed alone and not together.
 #[test]
 fn a_heartbeat_fits_into_the_lease_three_times() {
     let message = check(&["--heartbeat=1s", "--lease=2700ms"]).unwrap_err().to_string();
@@ -217,8 +217,8 @@ fn any_setting() -> impl Strategy<Value = String> {
 }
 
 proptest! {
-    /// Goal: any value of any setting is taken, or refused in words that name it and what is allowed. Method:
-    /// values of all settings in all places, whole and mutated.
+    /// Goal: every value of a setting is accepted, or refused with a message that names the setting and what is allowed.
+    /// Method: valid, damaged and random values for every setting.
     #[test]
     fn any_setting_is_taken_or_refused(flag in proptest::sample::select(FLAGS), value in any_setting()) {
         let (flag, variable) = flag;
@@ -232,7 +232,8 @@ proptest! {
         }
     }
 
-    /// Goal: exactly the numbers in range are taken, and others are told the range. Method: numbers of all sizes.
+    /// Goal: exactly the numbers in range are accepted, and the message for others names the range. Method: numbers of all
+    /// sizes.
     #[test]
     fn numbers_are_held_to_their_range(number in prop_oneof![0_u64..3000, 1_000_000_u64..1_100_000, any::<u64>()]) {
         let checked = check(&[&format!("--max-payload={number}")]);
@@ -248,7 +249,7 @@ proptest! {
         }
     }
 
-    /// Goal: the same of times, in every unit. Method: numbers of all sizes with units.
+    /// Goal: exactly the durations in range are accepted, in every unit. Method: numbers of all sizes with units.
     #[test]
     fn durations_are_held_to_their_range(
         number in prop_oneof![0_u64..100, 0_u64..20_000, any::<u64>()],
@@ -267,7 +268,7 @@ proptest! {
         }
     }
 
-    /// Goal: heartbeat and lease are taken together exactly if they fit. Method: pairs around all limits.
+    /// Goal: heartbeat and lease are accepted exactly if they fit together. Method: pairs of values around all limits.
     #[test]
     fn heartbeats_fit_into_leases(
         heartbeat in prop_oneof![0_u64..30, 300_u64..1000, 99_000_u64..101_000],
@@ -281,8 +282,8 @@ proptest! {
         prop_assert_eq!(checked.is_ok(), fits, "{:?}", checked.err().map(|error| error.to_string()));
     }
 
-    /// Goal: no mistake in an address puts its password into the log. Method: good addresses, mutated, as long as
-    /// the password stands before the sign that ends the credentials.
+    /// Goal: no mistake in an address puts its password into the log. Method: damaged addresses in which the password still
+    /// stands before the `@`.
     #[test]
     fn no_mistake_shows_a_secret(address in mutated_text(proptest::sample::select(&[
         "redis://alice:sesame@127.0.0.1:6379/0",

@@ -1,4 +1,4 @@
-//! Times that belong together, for instances and for members alike.
+//! Checks times that depend on each other, for instances and for members.
 
 use std::time::Duration;
 
@@ -11,8 +11,8 @@ use crate::core::{
 /// The shortest heartbeat: the least gap between two reports.
 const HEARTBEAT_MIN: Duration = REPORT_GAP_MIN;
 
-/// The lease must outlast two reports that go unanswered and the heartbeat after them, and several
-/// heartbeats must fit into it, or a single lost report would look like a death.
+/// Checks heartbeat and lease together. The lease must be longer than two unanswered reports and the heartbeat after them, and
+/// three heartbeats must fit into it. Otherwise a single lost report would look like a crash.
 pub(super) fn heartbeat_and_lease(
     heartbeat: &str,
     lease: &str,

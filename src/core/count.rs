@@ -1,6 +1,4 @@
-//! The count and the names it travels with: pure data, and the one rule by which counts replace each other.
-//!
-//! Nothing here knows a clock, a store or a socket.
+//! The count, its revision, and the ids of instances and reports: plain data, and the rule by which a count replaces another.
 
 use std::fmt;
 
@@ -20,10 +18,10 @@ pub struct Count {
     /// Connections in the cluster.
     #[serde(rename = "count")]
     pub users: u64,
-    /// The revision this number belongs to.
+    /// The revision of this number.
     pub revision: Revision,
-    /// True while a store that lost its data waits for every instance to report again: the number is then
-    /// what has been reported so far, and may be too small.
+    /// True while a store that lost its data waits for all instances to report again. The number is then the sum of what has
+    /// been reported so far, and may be too small.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub recovering: bool,
 }
@@ -49,13 +47,13 @@ impl fmt::Display for Revision {
     }
 }
 
-/// The name of one life of one process: a restarted instance is a new incarnation, so nothing of its former
-/// life can be mistaken for its own. Version 7 UUIDs sort by the time of their making.
+/// The random id of one life of an instance. A restarted instance has a new one, so reports of its former life cannot be
+/// mistaken for its own. Version 7 UUIDs sort by the time at which they were made.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Incarnation(Uuid);
 
 impl Incarnation {
-    /// A new one, unlike all others.
+    /// A new id, different from all others.
     pub fn random() -> Self {
         Self(Uuid::now_v7())
     }
@@ -73,13 +71,13 @@ impl fmt::Display for Incarnation {
     }
 }
 
-/// Numbers the reports of one incarnation. Every send takes a fresh one, a retry too, so that the store can
-/// refuse whatever arrives late.
+/// Numbers the reports of one incarnation. Every send takes a new number, also a retry, so that the store can refuse
+/// reports that arrive late.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Sequence(pub u64);
 
 impl Sequence {
-    /// The next one.
+    /// The next number.
     #[must_use]
     pub fn next(self) -> Self {
         Self(self.0 + 1)
@@ -96,7 +94,7 @@ mod tests {
         Count { users, revision: Revision(revision), recovering: false }
     }
 
-    /// Goal: the wire format is the documented one. Method: both directions, with and without the mark.
+    /// Goal: the JSON of a count is the documented one. Method: write and read it, with and without the mark `recovering`.
     #[test]
     fn json_is_the_documented_interface() {
         let quiet = count(5, 12);
@@ -109,7 +107,8 @@ mod tests {
     }
 
     proptest! {
-        /// Goal: order of arrival does not matter. Method: fold any shuffle, expect the greatest revision.
+        /// Goal: counts lead to the same result in any order of arrival. Method: fold them in random order, and expect the
+        /// greatest revision.
         #[test]
         fn folding_ends_at_the_greatest_revision(
             shuffled in Just((1..40).map(|n| count(n * 7 % 13, n)).collect::<Vec<_>>()).prop_shuffle(),

@@ -1,8 +1,7 @@
-//! When the next report or emission is due. Pure arithmetic on instants that are passed in: no clock, no
-//! task, no I/O.
+//! Decides when the next report or emission is due, from instants that are passed in.
 //!
-//! Both paces have a leading edge (the first change after a quiet time goes out at once) and a gap after it,
-//! in which further changes merge. So the cost of a rush depends on its length, not on its size.
+//! After a quiet time the first change is sent at once. After it comes a gap, in which further changes merge. So the cost of a
+//! rush depends on its length, not on its size.
 
 use std::time::Duration;
 
@@ -13,21 +12,21 @@ use super::tally::Change;
 /// The least time between two reports of one instance: at 100 reports a second, one instance costs Redis
 /// less than one percent of a core.
 pub const REPORT_GAP_MIN: Duration = Duration::from_millis(10);
-/// What each live instance adds to the gap: all of them together then send at most 2,000 reports a second,
-/// which one Redis carries with room to spare (a report costs it 40 to 100 µs).
+/// The gap grows by this much with every live instance. So all instances together send at most 2,000 reports a second. A
+/// report costs Redis 40 to 100 µs.
 pub const REPORT_GAP_PER_INSTANCE: Duration = Duration::from_micros(500);
-/// The store publishes at most once in this time for each live instance; the script holds the same number.
-/// A message to n subscribers costs n µs, so announcements take at most 0.4 % of Redis per instance pair.
+/// The store publishes at most one announcement in this time × the number of live instances; the script holds the same
+/// number. Delivering a message costs Redis about 1 µs for each subscriber, so announcements take at most 0.4 % of its time.
 pub const ANNOUNCEMENT_GAP_PER_INSTANCE: Duration = Duration::from_micros(250);
-/// When a report has no answer for so long, the store counts as away and a second report may start on
-/// another connection.
+/// A report without an answer for this long makes the store unreachable, and lets a second report start on another
+/// connection.
 pub const ANSWER_OVERDUE: Duration = Duration::from_millis(750);
-/// Reports under way at most: one that hangs and one that tries another connection.
+/// The most reports under way: one that hangs, and one that tries another connection.
 const IN_FLIGHT_MAX: usize = 2;
-/// After a failure the first retry comes so soon; then the wait doubles, up to the heartbeat.
+/// The wait before the first retry after a failure. It doubles with every further failure, up to the heartbeat.
 const RETRY_MIN: Duration = Duration::from_millis(50);
 
-/// When the next report is due.
+/// Decides when the next report is due.
 ///
 /// ```text
 ///  change ─▶ gap over? ─▶ send ─▶ answered ─▶ unannounced or much reaped? ─▶ follow-up
@@ -40,21 +39,21 @@ pub struct ReportPace {
     heartbeat: Duration,
     instances: u32,
     last_sent: Option<Instant>,
-    /// The newest change that was sent, answered or not; later ones are news.
+    /// The newest change that was sent, answered or not. Later ones still have to be reported.
     reported: Change,
     /// When each report under way was sent, oldest first; at most [`IN_FLIGHT_MAX`].
     in_flight: Vec<Instant>,
     /// When the newest answered report was sent.
     answered: Option<Instant>,
     follow_up: Option<Instant>,
-    /// Failures since the last answer, and when to try again. News does not hurry a store that is away.
+    /// Failures since the last answer, and when to try again. A change does not hasten the retry.
     failures: u32,
     retry: Option<Instant>,
     started: Instant,
 }
 
 impl ReportPace {
-    /// The first report is due at `now`.
+    /// A pace whose first report is due at `now`.
     pub fn new(heartbeat: Duration, now: Instant) -> Self {
         Self {
             heartbeat,
@@ -70,8 +69,7 @@ impl ReportPace {
         }
     }
 
-    /// When the next report is due, given the newest local change; `None` while as many as allowed are under
-    /// way.
+    /// When the next report is due, given the newest local change; `None` while [`IN_FLIGHT_MAX`] reports are under way.
     pub fn due(&self, newest: Change) -> Option<Instant> {
         if self.in_flight.len() >= IN_FLIGHT_MAX {
             return None;
@@ -90,8 +88,8 @@ impl ReportPace {
         Some(self.overdue().map_or(due, |overdue| due.max(overdue)))
     }
 
-    /// When the store counts as away, if nothing is answered by then. A report that was overtaken by the
-    /// answer to a later one does not matter: it hangs on a connection, not in the store.
+    /// When the store counts as unreachable if no report is answered by then. A report does not matter if a later one was
+    /// answered: its connection hangs, not the store.
     pub fn silence(&self) -> Option<Instant> {
         let unanswered = self.in_flight.iter().find(|&&sent_at| Some(sent_at) > self.answered);
         unanswered.map(|&sent_at| sent_at + ANSWER_OVERDUE)
@@ -102,7 +100,7 @@ impl ReportPace {
         self.in_flight.first().map(|&sent_at| sent_at + ANSWER_OVERDUE)
     }
 
-    /// A report went out with all changes up to `change`.
+    /// Records that a report was sent with all changes up to `change`.
     pub fn sent(&mut self, change: Change, now: Instant) {
         assert!(self.in_flight.len() < IN_FLIGHT_MAX, "a report was sent that was not due");
         self.last_sent = Some(now);
@@ -112,8 +110,8 @@ impl ReportPace {
         self.retry = None;
     }
 
-    /// The report that was sent at `sent_at` has its answer.
-    pub fn answered(&mut self, sent_at: Instant, answer: Answer, now: Instant) {
+    /// Records the answer to the report that was sent at `sent_at`.
+    pub fn answered(&mut self, sent_at: Instant, answer: Feedback, now: Instant) {
         self.land(sent_at);
         self.answered = self.answered.max(Some(sent_at));
         self.failures = 0;
@@ -131,7 +129,7 @@ impl ReportPace {
         self.answered > Some(sent_at)
     }
 
-    /// The report that was sent at `sent_at` failed.
+    /// Records that the report that was sent at `sent_at` failed.
     pub fn failed(&mut self, sent_at: Instant, now: Instant) {
         self.land(sent_at);
         if self.overtaken(sent_at) {
@@ -142,7 +140,7 @@ impl ReportPace {
         self.retry = Some(now + wait.min(self.heartbeat));
     }
 
-    /// A report is wanted at `at`, or as soon after it as the gap allows.
+    /// Asks for a report at `at`, or as soon after it as the gap allows.
     pub fn hurry(&mut self, at: Instant) {
         self.follow_up = Some(self.follow_up.map_or(at, |earlier| earlier.min(at)));
     }
@@ -160,17 +158,17 @@ impl ReportPace {
 
 /// What an answered report tells the pace.
 #[derive(Clone, Copy, Debug)]
-pub struct Answer {
+pub struct Feedback {
     /// Live instances.
     pub instances: u32,
     /// The store holds a revision it has not published yet.
     pub unannounced: bool,
-    /// As many leases were reaped as one call may; there may be more.
+    /// The call removed as many expired leases as one call may, so there may be more.
     pub more_to_reap: bool,
 }
 
-/// When the next emission is due: at once after a quiet time, then at most once each interval and at most
-/// half of the time, so that emitting to very many sockets leaves room for everything else.
+/// Decides when the next emission is due: at once after a quiet time, then at most once in every interval. Emissions take at
+/// most half of the time, so that emitting to very many sockets leaves time for everything else.
 #[derive(Debug)]
 pub struct EmissionPace {
     interval: Duration,
@@ -178,25 +176,25 @@ pub struct EmissionPace {
 }
 
 impl EmissionPace {
-    /// Emissions at most once each `interval`.
+    /// A pace with at most one emission in every `interval`.
     pub fn new(interval: Duration) -> Self {
         Self { interval, last: None }
     }
 
-    /// When the next emission may start; `None` if nothing holds it back.
+    /// When the next emission may start; `None` if it may start now.
     pub fn due(&self) -> Option<Instant> {
         let (start, end) = self.last?;
         let as_long_again = end + end.saturating_duration_since(start);
         Some(as_long_again.max(start + self.interval))
     }
 
-    /// An emission took this time.
+    /// Records an emission.
     pub fn emitted(&mut self, start: Instant, end: Instant) {
         self.last = Some((start, end));
     }
 }
 
-/// A duration in whole milliseconds, rounded down, as settings, reports and answers carry it.
+/// A duration in whole milliseconds, rounded down.
 pub(crate) fn whole_millis(duration: Duration) -> u64 {
     u64::try_from(duration.as_millis()).unwrap_or(u64::MAX)
 }

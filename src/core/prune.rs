@@ -1,17 +1,18 @@
-//! When a collection is rid of what has ended: once it has doubled. So each insert pays for one prune at most, and memory
-//! depends on what goes on, not on what went on. Pure.
+//! Decides when to prune ended entries from a collection: each time it has doubled. So pruning costs amortised O(1) for each
+//! insert, and memory depends on the live entries.
 
-/// The smallest number at which pruning is worth the look.
+/// The smallest size at which a collection is pruned.
 const FLOOR: usize = 64;
 
-/// Remembers at which size the next prune is due.
+/// Remembers the size at which a collection is to be pruned next.
 #[derive(Debug, Default)]
 pub struct Prune {
     due_at: usize,
 }
 
 impl Prune {
-    /// Before an insert into a collection of this size: calls `prune`, which returns how many are left, if it is due.
+    /// Must be called before an insert into a collection of this size. If pruning is due, calls `prune`, which returns the
+    /// number of entries that are left.
     pub fn if_due(&mut self, size: usize, prune: impl FnOnce() -> usize) {
         if size >= self.due_at {
             self.due_at = 2 * prune() + FLOOR;
@@ -23,8 +24,8 @@ impl Prune {
 mod tests {
     use super::*;
 
-    /// Goal: what has ended takes at most as much room as what has not, and some, and pruning looks at each a few times
-    /// at most. Method: ten that stay and ten thousand that have ended when the next one comes.
+    /// Goal: ended entries take little more memory than live ones, and every entry is looked at only a few times. Method:
+    /// ten live entries, and ten thousand that have ended when the next one is inserted.
     #[test]
     fn size_and_work_are_bounded() {
         let (mut prune, mut looks) = (Prune::default(), 0);

@@ -1,4 +1,4 @@
-//! What an instance says to the store, and what it hears back. Plain data.
+//! What an instance tells the store, and what the store answers. Plain data.
 
 use std::{sync::Arc, time::Duration};
 
@@ -7,17 +7,16 @@ use super::{
     count::{Count, Incarnation, Revision, Sequence, WHOLE_MAX},
 };
 
-/// An instance tells the store its local count.
+/// A report: an instance tells the store its local count.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Report {
-    /// Who reports.
+    /// The instance that reports.
     pub incarnation: Incarnation,
-    /// Fresh on every send.
+    /// A new number for every send, also for retries.
     pub sequence: Sequence,
     /// Connections on this instance, as an absolute number; at most [`LOCAL_MAX`].
     pub users: u64,
-    /// The highest revision this instance has seen, and the count seen with it. By these a store that lost
-    /// or rolled back its data finds out.
+    /// The count with the highest revision that this instance has seen. It tells a store that it has lost data.
     pub seen: Count,
     /// How long this report stands: [`LEASE_MIN`] to [`LEASE_MAX`].
     pub lease: Duration,
@@ -40,66 +39,65 @@ impl Report {
 
 /// The most connections one report may claim.
 pub const LOCAL_MAX: u64 = 1_000_000_000;
-/// The shortest lease a store accepts: below it, a garbage collection of the network would look like death.
+/// The shortest lease that a store accepts. With a shorter one, a short delay of the network would look like a crash.
 pub const LEASE_MIN: Duration = Duration::from_millis(100);
-/// The longest lease a store accepts: above it, a crash would show for longer than anybody waits.
+/// The longest lease that a store accepts. A crashed instance is counted for a lease.
 pub const LEASE_MAX: Duration = Duration::from_mins(5);
 
 /// What a [`Report`] asks for.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum ReportKind {
-    /// Here is my count.
+    /// Report the local count.
     #[default]
     Plain,
-    /// I am leaving; my count goes, my sequence stays fenced for a lease.
+    /// Count the instance out. Its sequence number stays fenced for a lease.
     Farewell,
-    /// Here is my count, and recount the total from its parts.
+    /// Report the local count, and recount the total from its parts.
     Audit,
 }
 
 /// What the store answers to a [`Report`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Reply {
-    /// False if the report was stale: its sequence was not above the stored one, and nothing changed.
+    /// False if the report was stale: its sequence number was not above the stored one, and nothing changed.
     pub applied: bool,
     /// The count after this report.
     pub count: Count,
     /// The last revision that was published.
     pub announced: Revision,
-    /// Live instances: incarnations that hold a count, also a count of 0.
+    /// Live instances, also those without connections.
     pub instances: u32,
-    /// The sequence that was stored for this incarnation before this report; 0 if none.
+    /// The sequence number that was stored for this incarnation before this report; 0 if none was.
     pub stored_sequence: Sequence,
-    /// Expired leases this call removed, at most [`REAPED_MAX`].
+    /// Expired leases that this call removed, at most [`REAPED_MAX`].
     pub reaped: u32,
-    /// Values this call found wrong and put right.
+    /// Values that this call found wrong and corrected.
     pub repaired: u32,
 }
 
-/// Expired leases one call removes at most, which bounds how long it holds the store up; whoever is told
-/// this number reports again at once.
+/// The most expired leases that one call removes, which limits how long a call takes. An instance that is told this number
+/// reports again at once.
 pub const REAPED_MAX: u32 = 128;
 
-/// Who is alive, according to the store.
+/// The live instances, according to the store.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Roster {
-    /// The public count, what `GET currentUsers` shows.
+    /// The value of the public key, `currentUsers`.
     pub users: u64,
     /// The revision, and whether the store is recovering.
     pub count: Count,
-    /// One entry per incarnation that holds a count, in order of their making.
+    /// One entry for each live incarnation, the oldest first.
     pub instances: Vec<RosterEntry>,
 }
 
 /// One incarnation in a [`Roster`].
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct RosterEntry {
-    /// Its id, as stored.
+    /// The id, as stored.
     pub incarnation: String,
-    /// Its connections.
+    /// The connections of this incarnation.
     pub users: u64,
-    /// How much of its lease is left on the lease clock, as of the last report of anybody; `None` if it
-    /// holds no lease.
+    /// The rest of the lease on the lease clock, as of the last report of any instance; `None` if it holds no lease.
     pub lease_left: Option<Duration>,
     /// Who it is; `None` if it has not said so, as versions before this field do not, or if that cannot be read.
     pub about: Option<Arc<About>>,

@@ -1,8 +1,8 @@
-//! The local count: how many connections this instance holds, and who among them still waits for a first
-//! value. Synchronous; it knows neither sockets nor stores, and what a member is, `V`, is up to others.
+//! The local count: the number of connections of this instance, and the newcomers among them, which have not been told a
+//! count yet. It knows neither sockets nor stores; the caller chooses the type `V` that stands for a connection.
 //!
-//! A [`Presence`] is a connection's place in the count. It gives its place back when dropped, so whatever
-//! ends a connection, in whatever order, ends it in the count as well, and once.
+//! A [`Presence`] is a connection's place in the count. Dropping it counts the connection out. So a connection is counted out
+//! exactly once, however it ends.
 
 use std::{
     collections::VecDeque,
@@ -12,31 +12,31 @@ use std::{
 
 use tokio::{sync::watch, time::Instant};
 
-/// How long a newcomer waits for the store to count it before it is shown the estimate. A healthy store
-/// answers in a few milliseconds; a quarter of a second is about where a person begins to notice.
+/// How long a newcomer waits for the store to count it before it is told the estimate. A healthy store answers in a few
+/// milliseconds, and people begin to notice a delay at about a quarter of a second.
 pub const NEWCOMER_PATIENCE: Duration = Duration::from_millis(250);
 
-/// Counts this instance's connections.
+/// Counts the connections of this instance.
 #[derive(Debug)]
 pub struct Tally<V> {
-    state: Mutex<State<V>>,
-    /// The newest local count; what lies between two looks of the reporter merges here.
+    state: Mutex<TallyState<V>>,
+    /// The newest local count. Changes between two reads of the reporter merge here.
     local: watch::Sender<Local>,
 }
 
 #[derive(Debug)]
-struct State<V> {
+struct TallyState<V> {
     local: Local,
     /// In the order of joining, so the front has waited longest. At most one entry for each presence.
     newcomers: VecDeque<Newcomer<V>>,
 }
 
-/// The local count after a certain change.
+/// The local count, and the change that led to it.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Local {
     /// Connections on this instance.
     pub users: u64,
-    /// The change this number belongs to.
+    /// The change that led to this number.
     pub change: Change,
 }
 
@@ -44,26 +44,26 @@ pub struct Local {
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Change(pub u64);
 
-/// A connection that has not been shown a count yet.
+/// A connection that has not been told a count yet.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Newcomer<V> {
-    /// Which one.
+    /// The connection.
     pub member: V,
-    /// The change by which it joined: a count that covers it includes the newcomer.
+    /// The change by which it joined. A count that covers this change includes the newcomer.
     pub change: Change,
     /// When it joined.
     pub joined_at: Instant,
 }
 
 impl<V> Tally<V> {
-    /// An empty one.
+    /// A tally without connections.
     pub fn new() -> Arc<Self> {
         Self::publishing_to(watch::Sender::new(Local::default()))
     }
 
-    /// An empty one that publishes its count to whoever listens there already. No other tally may.
+    /// A tally without connections, which publishes its count on an existing channel. No other tally may publish there.
     pub(crate) fn publishing_to(local: watch::Sender<Local>) -> Arc<Self> {
-        let state = State { local: Local::default(), newcomers: VecDeque::new() };
+        let state = TallyState { local: Local::default(), newcomers: VecDeque::new() };
         Arc::new(Self { state: Mutex::new(state), local })
     }
 
@@ -77,9 +77,8 @@ impl<V> Tally<V> {
         Presence { tally: Arc::clone(self) }
     }
 
-    /// Takes out the newcomers who can be shown a count: those whose joining is covered by what the store
-    /// has acknowledged, and those who waited long enough and are in the estimate, which includes every
-    /// change up to `estimated`.
+    /// Takes out the newcomers that can be told a count: those that the store has acknowledged (`covered`), and those that
+    /// have waited [`NEWCOMER_PATIENCE`] and are in the estimate, which includes every change up to `estimated`.
     pub fn take_newcomers(
         &self,
         covered: Change,
@@ -94,23 +93,23 @@ impl<V> Tally<V> {
         state.newcomers.drain(..ready).collect()
     }
 
-    /// When the newcomer who has waited longest loses patience; `None` if nobody waits.
+    /// When the newcomer that has waited longest is told the estimate; `None` if there are no newcomers.
     pub fn patience_ends(&self) -> Option<Instant> {
         self.state().newcomers.front().map(|newcomer| newcomer.joined_at + NEWCOMER_PATIENCE)
     }
 
-    /// Connections that have been handed out by [`Tally::take_newcomers`].
+    /// The number of connections that are no newcomers any more.
     pub fn told(&self) -> u64 {
         let state = self.state();
         state.local.users.saturating_sub(state.newcomers.len() as u64)
     }
 
-    /// Connections now.
+    /// The number of connections.
     pub fn users(&self) -> u64 {
         self.state().local.users
     }
 
-    /// The local count as it changes; a slow reader skips to the newest.
+    /// The local count as it changes. A slow reader skips to the newest.
     pub fn subscribe(&self) -> watch::Receiver<Local> {
         self.local.subscribe()
     }
@@ -120,9 +119,9 @@ impl<V> Tally<V> {
         self.record(&mut state, -1);
     }
 
-    /// Published under the lock, so that the channel never goes back, and before the lock is released a
-    /// newcomer is in line: whoever sees its change finds it waiting.
-    fn record(&self, state: &mut State<V>, by: i64) -> Change {
+    /// Records a change and publishes it under the lock, so that the published counts are in order, and a task that sees a
+    /// change also finds its newcomer.
+    fn record(&self, state: &mut TallyState<V>, by: i64) -> Change {
         let users = state.local.users.checked_add_signed(by);
         state.local.users = users.expect("a presence leaves once, so the count cannot pass zero");
         state.local.change.0 += 1;
@@ -130,13 +129,13 @@ impl<V> Tally<V> {
         state.local.change
     }
 
-    /// Every critical section leaves the state whole, so a panic elsewhere must not take the count with it.
-    fn state(&self) -> MutexGuard<'_, State<V>> {
+    /// Ignores that the lock is poisoned: every critical section leaves the state consistent.
+    fn state(&self) -> MutexGuard<'_, TallyState<V>> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
-/// A connection's place in the local count; dropping it is leaving.
+/// A connection's place in the local count. Dropping it counts the connection out.
 #[derive(Debug)]
 pub struct Presence<V> {
     tally: Arc<Tally<V>>,
@@ -154,8 +153,8 @@ mod tests {
 
     use super::*;
 
-    /// Goal: the count is the number of presences, and every join or leave is a new change. Method: any
-    /// sequence of joins and drops, compared with a plain list.
+    /// Goal: the count is the number of presences, and every join or leave is a new change. Method: random sequences of
+    /// joins and drops, compared with a list.
     fn check_counts(steps: &[Option<usize>]) {
         let tally = Tally::new();
         let now = Instant::now();
@@ -182,8 +181,8 @@ mod tests {
         }
     }
 
-    /// Goal: newcomers come out in order, each once, when covered or out of patience and in the estimate.
-    /// Method: three joins at known times, looked at from several positions.
+    /// Goal: newcomers are taken out once each and in order, when they are covered, or are in the estimate and have waited
+    /// long enough. Method: three joins at known times, asked for at several moments.
     #[test]
     fn newcomers_wait_until_they_are_counted() {
         let tally = Tally::new();

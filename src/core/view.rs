@@ -1,5 +1,5 @@
-//! What this instance holds the count to be, exact or estimated: pure data, changed only by folding in what
-//! was heard.
+//! What this instance believes the count to be, exact or an estimate. It changes only when replies, announcements and local
+//! changes are folded in.
 //!
 //! ```text
 //!                 a reply                       the count ends recovering
@@ -13,12 +13,12 @@
 //!                          └─────────┘
 //! ```
 //!
-//! A report stands for a lease. When none was answered for so long, whatever the reason, the store may have taken this
-//! instance's users out of the count: then no count is exact, and what is heard says nothing of all others. What depends
-//! on this is asked with the time of now.
+//! A report stands for a lease. If no report was answered for a lease, the store may have counted this instance out. Then no
+//! count is exact, and a count that is heard does not say how many users the other instances have. Methods that depend on
+//! this take the current time.
 //!
-//! The estimate is the local count plus what was last known of all other instances. It is right about the
-//! users here, whatever has become of the reports that speak of them.
+//! The estimate is the local count plus what was last known of all other instances. It is always right about the local
+//! users.
 
 use std::{mem, time::Duration};
 
@@ -33,28 +33,28 @@ use super::{
 /// What this instance knows of the count.
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
 pub struct View {
-    /// Under which name this instance reports.
+    /// The id under which this instance reports.
     incarnation: Option<Incarnation>,
     /// How long a report stands.
     lease: Duration,
-    /// The highest revision heard of, recovering or not, with its number; sent along with every report.
+    /// The count with the highest revision that was heard, recovering or not. Every report carries it.
     seen: Count,
-    /// The last count that was not recovering; what is shown while the view is exact.
+    /// The last count that was not recovering. It is shown while the view is exact.
     base: Option<Count>,
-    /// Users of all other instances, as of the last moment when this was certain: see [`View::is_ours_certain`].
+    /// Users of all other instances, as of the last time this was certain: see [`View::is_ours_certain`].
     elsewhere: Option<u64>,
     /// Reports under way, and the newest report that was sent.
     under_way: u32,
     newest_sent: Sequence,
-    /// Whether the last word from the store was an answer rather than an error or silence.
+    /// Whether the last report was answered, rather than failed or left without an answer.
     reachable: bool,
     /// The local count, at most one report gap old.
     local: Local,
-    /// The newest local count that the store is known to hold, and the sequence it was sent with.
+    /// The newest local count that the store has acknowledged, and the sequence number that it was sent with.
     acknowledged: Local,
     acknowledged_sequence: Option<Sequence>,
-    /// Whether it was acknowledged while the store was recovering. Then an announcement from before the loss may still
-    /// come, which does not include it.
+    /// Whether it was acknowledged while the store was recovering. Then announcements from before the loss may still arrive,
+    /// which do not include it.
     acknowledged_in_recovery: bool,
     /// Whether the last announcement said that the store is recovering.
     recovery_announced: bool,
@@ -66,19 +66,19 @@ pub struct View {
     instances: u32,
 }
 
-/// The view as it is shown to people and programs.
+/// The count as it is shown to people and programs.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Shown {
     /// Users in the whole cluster.
     pub users: u64,
-    /// The revision this stands on.
+    /// The revision that the number is based on.
     pub revision: Revision,
     /// False for an estimate.
     pub exact: bool,
 }
 
 impl View {
-    /// What to show now.
+    /// The count to show at `now`.
     pub fn shown(&self, now: Instant) -> Shown {
         match self.base {
             Some(base) if self.is_reachable(now) && !self.seen.recovering => {
@@ -98,13 +98,13 @@ impl View {
         self.base.map_or_else(Revision::default, |base| base.revision)
     }
 
-    /// A report went out.
+    /// Records that a report was sent.
     pub fn report_sent(&mut self, sequence: Sequence) {
         self.under_way += 1;
         self.newest_sent = sequence;
     }
 
-    /// A report came to its end, answered or not.
+    /// Records that a report has ended, answered or not.
     pub fn report_ended(&mut self) {
         self.under_way = self.under_way.checked_sub(1).expect("a report ends once");
     }
@@ -135,14 +135,14 @@ impl View {
         let was_recovering = mem::replace(&mut self.recovery_announced, count.recovering);
         if self.hold(count) {
             if was_recovering && !count.recovering {
-                // Announcements come in order: this is the end of the recovery, so it is from after the loss.
+                // Announcements arrive in order, so this one, which ends the recovery, was made after the loss.
                 self.acknowledged_in_recovery = false;
             }
             self.reckon_others(now);
         }
     }
 
-    /// Takes over what has the greater revision; whether the base is a new one.
+    /// Takes over the count if its revision is greater. Returns whether the base has changed.
     fn hold(&mut self, count: Count) -> bool {
         if !count.supersedes(&self.seen) {
             return false;
@@ -155,7 +155,7 @@ impl View {
         becomes_base
     }
 
-    /// What is in the base beside our own users, if it is certain which of ours are.
+    /// Computes the users of all other instances from the base, if it is certain which local users the base includes.
     fn reckon_others(&mut self, now: Instant) {
         if let Some(base) = self.base
             && !self.seen.recovering
@@ -165,31 +165,31 @@ impl View {
         }
     }
 
-    /// Whether a count that comes now includes of our users what was acknowledged, and nothing else: not while a
-    /// report is unanswered, be it under way or failed, which may have run all the same; nor when the lease may have ended,
-    /// and our users with it; nor when the count may be from before a loss that the acknowledgement came after.
+    /// Whether a count that arrives now includes exactly the acknowledged local users. That is not certain while a report is
+    /// unanswered or has failed, since it may have run all the same; when the lease may have ended, since the local users may
+    /// have been counted out; and when the count may be older than a loss after which they were acknowledged.
     fn is_ours_certain(&self, now: Instant) -> bool {
         let is_settled = match self.answered {
             Some(_) => {
                 self.acknowledged_sequence == Some(self.newest_sent) && self.holds_lease(now)
             }
-            // The store may never accept a report of ours, and still be heard.
+            // Announcements may arrive although the store has never answered a report.
             None => self.under_way == 0,
         };
         is_settled && !self.acknowledged_in_recovery
     }
 
-    /// The store failed to answer: from here on the view is an estimate. Returns whether it was none before.
+    /// Records that the store did not answer: from now on the view is an estimate. Returns whether this is a change.
     pub fn mark_unreachable(&mut self) -> bool {
         mem::replace(&mut self.reachable, false)
     }
 
-    /// The local count has changed.
+    /// Takes over the local count.
     pub fn observe(&mut self, local: Local) {
         self.local = local;
     }
 
-    /// A new incarnation begins, whose reports stand for `lease`: nothing has been acknowledged to it yet.
+    /// Begins a new incarnation whose reports stand for `lease`. Nothing has been acknowledged yet.
     pub fn begin_incarnation(&mut self, incarnation: Incarnation, lease: Duration) {
         self.incarnation = Some(incarnation);
         self.lease = lease;
@@ -197,39 +197,39 @@ impl View {
         self.acknowledged = Local::default();
     }
 
-    /// Under which name this instance reports; `None` before it began.
+    /// The id under which this instance reports; `None` before the first incarnation.
     pub fn incarnation(&self) -> Option<Incarnation> {
         self.incarnation
     }
 
-    /// The highest revision heard of, with its number.
+    /// The count with the highest revision that was heard.
     pub fn seen(&self) -> Count {
         self.seen
     }
 
-    /// Changes up to this one are in the store's count.
+    /// The last local change that the store has acknowledged.
     pub fn covered(&self) -> Change {
         self.acknowledged.change
     }
 
-    /// Changes up to this one are in the estimate.
+    /// The last local change that the estimate includes.
     pub fn estimated(&self) -> Change {
         self.local.change
     }
 
-    /// Whether what is shown surely includes this change, which is none after [`View::estimated`]: the estimate does, an
-    /// exact count if the store has counted the change and not lost it.
+    /// Whether the shown count certainly includes this local change, which must not be after [`View::estimated`]. An estimate
+    /// always does; an exact count does if the store has acknowledged the change and not lost it.
     pub fn shown_includes(&self, change: Change, now: Instant) -> bool {
         !self.shown(now).exact || (change <= self.covered() && !self.acknowledged_in_recovery)
     }
 
-    /// The local count that the store holds for this instance: none once its lease may have ended.
+    /// The local count that the store holds for this instance; 0 once the lease may have ended.
     pub fn acknowledged_users(&self, now: Instant) -> u64 {
         if self.holds_lease(now) { self.acknowledged.users } else { 0 }
     }
 
-    /// Whether the store surely holds what was acknowledged last. A lease begins when the report is applied, which is
-    /// later than when it was sent.
+    /// Whether the store certainly still holds what it acknowledged last. The time is measured from the sending of the report;
+    /// the lease begins later, when the report is applied.
     pub fn holds_lease(&self, now: Instant) -> bool {
         self.lease_ends().is_some_and(|end| now < end)
     }
@@ -239,7 +239,7 @@ impl View {
         self.answered.map(|sent_at| sent_at + self.lease)
     }
 
-    /// The last revision the store said it had published.
+    /// The last revision that the store said it had published.
     pub fn announced(&self) -> Revision {
         self.announced
     }
@@ -249,18 +249,17 @@ impl View {
         self.answered
     }
 
-    /// How old the newest acknowledged state of the store is: the time since the newest answered report was
-    /// sent. Zero before the first.
+    /// The time since the newest answered report was sent. Zero before the first answer.
     pub fn age(&self, now: Instant) -> Duration {
         self.answered.map_or(Duration::ZERO, |at| now.saturating_duration_since(at))
     }
 
-    /// Whether the store answered last time, and within a lease.
+    /// Whether the last report was answered, and a report was answered within the last lease.
     pub fn is_reachable(&self, now: Instant) -> bool {
         self.reachable && self.holds_lease(now)
     }
 
-    /// Whether the last word from the store was an answer, however long ago.
+    /// Whether the last report was answered, however long ago.
     pub fn answers(&self) -> bool {
         self.reachable
     }
@@ -271,12 +270,12 @@ impl View {
     }
 }
 
-/// What a report that is under way was sent with.
+/// A report that is under way: what it was sent with, and when.
 #[derive(Clone, Copy, Debug)]
 pub struct SentReport {
-    /// Its sequence.
+    /// The sequence number.
     pub sequence: Sequence,
-    /// The local count it carried.
+    /// The local count that it carried.
     pub local: Local,
     /// When it was sent.
     pub at: Instant,

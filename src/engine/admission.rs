@@ -1,4 +1,4 @@
-//! Who may begin a session: pages of allowed origins, up to a limit, until the instance shuts down.
+//! Admission control: sessions begin from pages of allowed origins, up to a limit, until the instance shuts down.
 
 use std::sync::{
     Arc,
@@ -25,7 +25,7 @@ pub struct Admission {
     permits: Arc<Permits>,
     /// Set at the first signal to stop: no longer ready, still serving.
     leaving: AtomicBool,
-    /// Cancelled when clients begin to be sent away: no handshakes any more.
+    /// Cancelled when the drain begins to end sessions: from then on no session may begin.
     closing: CancellationToken,
     origins: Origins,
     refusal_log: RefusalLog,
@@ -33,7 +33,7 @@ pub struct Admission {
 }
 
 impl Admission {
-    /// For at most `sessions_max` sessions at a time, from pages of these origins.
+    /// Admits at most `sessions_max` sessions at a time, from pages of `origins`.
     pub fn new(sessions_max: usize, origins: Origins, metrics: Metrics) -> Self {
         Self {
             permits: Arc::new(Permits::new(sessions_max)),
@@ -45,7 +45,7 @@ impl Admission {
         }
     }
 
-    /// This instance is shutting down: balancers should look elsewhere.
+    /// Begins the shutdown: the instance is not ready any more, so balancers choose another one.
     pub fn leave(&self) {
         self.leaving.store(true, Ordering::Relaxed);
         self.metrics.draining.set(1);
@@ -56,12 +56,12 @@ impl Admission {
         self.leaving.load(Ordering::Relaxed)
     }
 
-    /// From now on no session begins here; those that are open go on.
+    /// Refuses new sessions from now on. Open sessions continue.
     pub fn close(&self) {
         self.closing.cancel();
     }
 
-    /// Cancelled by [`Admission::close`]: for whatever else should send its clients elsewhere then.
+    /// A token that [`Admission::close`] cancels, for other services that must end their connections then.
     pub fn closing(&self) -> CancellationToken {
         self.closing.clone()
     }
@@ -71,7 +71,7 @@ impl Admission {
         &self.permits
     }
 
-    /// For whatever else turns foreign pages away: the log tells of one of them.
+    /// The log of refused pages, for other services that refuse pages: together they log at most one line a minute.
     pub fn refusal_log(&self) -> RefusalLog {
         self.refusal_log.clone()
     }
@@ -83,7 +83,7 @@ impl Admission {
         }
     }
 
-    /// Whether the page that sends this request may connect. One that may not is told nothing else.
+    /// Checks that the page that sends this request may connect.
     pub(super) fn allow_page(&self, head: &Head<'_>) -> Result<(), Refusal> {
         if self.origins.allow_page(head.origin, head.host, head.fetch_site) {
             return Ok(());

@@ -1,5 +1,5 @@
-//! The task that comes back to slow websockets: what the kernel did not take goes out when it takes more. It never
-//! waits in the way of anybody else, and writes nothing but what waits.
+//! The task that serves slow websockets: it waits until the kernel takes more of a session's bytes, and then flushes its
+//! outbox. One slow client never delays another.
 
 use std::sync::{Arc, Mutex, PoisonError, Weak};
 
@@ -9,28 +9,28 @@ use tokio_util::sync::CancellationToken;
 
 use super::session::Session;
 
-/// The handle by which sessions are handed to the task. Each is handed over once at a time, so that nothing here grows
-/// beyond the number of sessions.
+/// A handle of the flusher task. A session is handed over at most once at a time, so the task holds at most one entry for
+/// each session.
 #[derive(Clone, Debug, Default)]
 pub struct Flusher {
-    shared: Arc<Shared>,
+    shared: Arc<Handovers>,
 }
 
 #[derive(Debug, Default)]
-struct Shared {
+struct Handovers {
     handed_over: Mutex<Vec<Weak<Session>>>,
     news: Notify,
 }
 
 impl Flusher {
-    /// Something waits in this session for the kernel to take it.
+    /// Hands over a session whose bytes wait for the kernel.
     pub fn hand_over(&self, session: &Arc<Session>) {
         let mut sessions = self.shared.handed_over.lock().unwrap_or_else(PoisonError::into_inner);
         sessions.push(Arc::downgrade(session));
         self.shared.news.notify_one();
     }
 
-    /// Writes what waits in all of them, until `stop`.
+    /// Task: flushes the sessions that are handed over, until `stop`.
     pub async fn run(self, stop: CancellationToken) {
         let mut waiting = FuturesUnordered::new();
         loop {
@@ -48,8 +48,8 @@ impl Flusher {
     }
 }
 
-/// Stays with one session until nothing waits in it or it has ended. Meanwhile it holds the socket open; the end of a
-/// session shuts that down, which ends the wait.
+/// Serves one session until nothing waits in its outbox, or the session ends. Meanwhile it keeps the socket from being
+/// closed, but the end of the session shuts the socket down, which ends the wait.
 async fn finish(session: Weak<Session>) {
     while let Some(stream) = session.upgrade().and_then(|session| session.stream()) {
         if stream.writable().await.is_err() {

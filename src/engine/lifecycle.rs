@@ -1,4 +1,4 @@
-//! The engine: what clients say, what becomes of it, and how sessions begin and end, whatever carries them.
+//! The engine: begins sessions, acts on what clients send, and ends sessions. It does the same on both transports.
 
 use std::{
     sync::{
@@ -21,7 +21,7 @@ use super::{
     outbox::Outbox,
     reason::{End, EndReason, Refusal},
     registry::Registry,
-    session::{Check, Membership, Session, State, shut_down},
+    session::{Check, Membership, Session, SessionState, shut_down},
     session_id::SessionId,
     settings::{JOIN_TIMEOUT, POLL_GAP_MAX, SessionSettings},
 };
@@ -36,7 +36,7 @@ use crate::{
     telemetry::metrics::Metrics,
 };
 
-/// Sessions are looked after at most this often: a rush of them is one batch.
+/// Least time between two checks of sessions that are due: a rush of sessions becomes one batch.
 const CHECK_GAP: Duration = Duration::from_millis(50);
 
 /// Serves the sessions of one instance.
@@ -48,12 +48,12 @@ pub struct Engine {
     pub(super) metrics: Metrics,
     flusher: Flusher,
     sessions: Registry,
-    /// Clients in the namespace, by what carries their sessions, in the order of [`Transport::ALL`].
+    /// Connections by transport, in the order of [`Transport::ALL`].
     joined: [AtomicUsize; 2],
 }
 
 impl Engine {
-    /// Counts in `tally` who joins.
+    /// An engine without sessions. Its connections are counted in `tally`.
     pub fn new(
         settings: SessionSettings,
         admission: Admission,
@@ -69,12 +69,12 @@ impl Engine {
         Arc::new(Self { settings, admission, tally, metrics, flusher, sessions, joined })
     }
 
-    /// How sessions are set up.
+    /// The settings that all sessions share.
     pub fn settings(&self) -> &SessionSettings {
         &self.settings
     }
 
-    /// Who may begin a session.
+    /// Decides whether a session may begin.
     pub fn admission(&self) -> &Admission {
         &self.admission
     }
@@ -84,18 +84,18 @@ impl Engine {
         &self.sessions
     }
 
-    /// Clients in the namespace whose sessions this transport carries.
+    /// The number of connections that this transport carries.
     pub fn joined(&self, transport: Transport) -> usize {
         self.joined[index(transport)].load(Ordering::Relaxed)
     }
 
-    /// A client in the namespace is carried by another transport now.
+    /// Records that a connection has changed its transport.
     pub(super) fn move_joined(&self, from: Transport, to: Transport) {
         self.joined[index(from)].fetch_sub(1, Ordering::Relaxed);
         self.joined[index(to)].fetch_add(1, Ordering::Relaxed);
     }
 
-    /// Ends sessions that did not do in time what they should, until `stop`.
+    /// Task: ends sessions whose clients did not join or poll in time, until `stop`.
     pub async fn run_checks(self: Arc<Self>, stop: CancellationToken) {
         while !stop.is_cancelled() {
             let now = Instant::now();
@@ -122,11 +122,11 @@ impl Engine {
         self.look_after(&session, state, now);
     }
 
-    /// Ends the session if its client did not do in time what it should, or looks again when that may be.
+    /// Ends the session if its client did not join or poll in time. Otherwise plans the next check.
     pub(super) fn look_after(
         &self,
         session: &Session,
-        mut state: MutexGuard<'_, State>,
+        mut state: MutexGuard<'_, SessionState>,
         now: Instant,
     ) {
         match state.check(now, self.poll_gap()) {
@@ -139,15 +139,15 @@ impl Engine {
         }
     }
 
-    /// Looks after the session at `at` at the latest.
-    pub(super) fn check_by(&self, session: &Session, state: &mut State, at: Instant) {
+    /// Plans a check of the session at `at`, unless an earlier one is planned.
+    pub(super) fn check_by(&self, session: &Session, state: &mut SessionState, at: Instant) {
         if state.check_at.is_none_or(|known| at < known) {
             state.check_at = Some(at);
             self.sessions.check_at(at, session.id().key());
         }
     }
 
-    /// Time that a client may take from the answer to one poll until its next one.
+    /// The longest time that a client may take between the answer to one poll and its next poll.
     pub(super) fn poll_gap(&self) -> Duration {
         POLL_GAP_MAX.min(self.settings.ping_interval + self.settings.ping_timeout)
     }
@@ -167,7 +167,7 @@ impl Engine {
         session
     }
 
-    /// The first packet of a session.
+    /// The first packet of a session: its id and settings, as JSON.
     pub(super) fn opening(&self, id: SessionId, transport: Transport) -> String {
         let SessionSettings { ping_interval, ping_timeout, payload_bytes_max, transports } =
             &self.settings;
@@ -186,7 +186,7 @@ impl Engine {
     /// Acts on a text message of the client.
     ///
     /// # Errors
-    /// How the session has to end for it.
+    /// How the session must end because of this message.
     pub fn receive(&self, session: &Arc<Session>, message: &str) -> Result<(), End> {
         let packet = Packet::parse(message).ok_or(End::BAD_PACKET)?;
         let mut state = session.state();
@@ -195,7 +195,7 @@ impl Engine {
         }
         match packet {
             Packet::Pong => {
-                // A ping that has not been polled cannot have been answered.
+                // A client cannot answer a ping that still waits for its poll.
                 if !state.outbox.ping_waits() {
                     session.end_ping();
                 }
@@ -205,7 +205,7 @@ impl Engine {
                 state.closed_by_client = true;
                 return Err(End::CLOSED);
             }
-            // The parts of an event follow it.
+            // An event's binary parts must come right after it.
             _ if state.attachments > 0 => return Err(End::BAD_PACKET),
             Packet::Event(attachments) => {
                 state.attachments = attachments;
@@ -226,18 +226,18 @@ impl Engine {
         }
     }
 
-    /// Acts on a binary message of the client, which may only be a part of an event.
+    /// Acts on a binary message of the client. It must be a part of the event that was sent before.
     ///
     /// # Errors
-    /// How the session has to end for it.
+    /// How the session must end because of this message.
     pub fn receive_binary(&self, session: &Session) -> Result<(), End> {
         let mut state = session.state();
         state.attachments = state.attachments.checked_sub(1).ok_or(End::BAD_PACKET)?;
         Ok(())
     }
 
-    /// Counts the client in; nothing happens if it has joined already. The acknowledgement is on its way before anybody
-    /// can tell it a count.
+    /// Counts the client in, unless it has joined already. The acknowledgement is in the outbox before the client can be
+    /// told a count.
     fn join(&self, session: &Arc<Session>) -> Result<(), End> {
         let mut state = session.state();
         if let Some(reason) = state.ended {
@@ -258,7 +258,7 @@ impl Engine {
         self.finish_sending(session, state, sent)
     }
 
-    /// Counts the client out, if it has joined. It may join again.
+    /// Counts the client out, if it has joined. It may join again on the same session.
     fn leave(&self, session: &Session) {
         let (now, mut state) = (Instant::now(), session.state());
         if state.membership.is_none() {
@@ -270,7 +270,7 @@ impl Engine {
         self.check_by(session, &mut state, now + JOIN_TIMEOUT);
     }
 
-    fn count_out(&self, state: &mut State, reason: EndReason) {
+    fn count_out(&self, state: &mut SessionState, reason: EndReason) {
         if state.membership.take().is_none() {
             return;
         }
@@ -280,25 +280,28 @@ impl Engine {
         }
     }
 
-    /// Sends a packet, now or when it can be.
+    /// Sends a packet, or queues it in the outbox.
     fn send(&self, session: &Arc<Session>, packet: &str) -> Result<(), End> {
         let mut state = session.state();
         let sent = state.outbox.send(packet);
         self.finish_sending(session, state, sent)
     }
 
-    /// Sends whole frames on the websocket, now or when the kernel takes them.
+    /// Sends complete websocket frames, or queues what the kernel does not take.
     pub(super) fn send_frames(&self, session: &Arc<Session>, frames: &[u8]) -> Result<(), End> {
         let mut state = session.state();
         let sent = state.outbox.send_frames(frames);
         self.finish_sending(session, state, sent)
     }
 
-    /// A client that leaves too much unread is cut off.
+    /// Hands the session to the flusher if bytes wait for the kernel. `sent` is false if the outbox was full.
+    ///
+    /// # Errors
+    /// [`EndReason::Flood`] if the outbox was full: the client leaves too much unread.
     pub(super) fn finish_sending(
         &self,
         session: &Arc<Session>,
-        mut state: MutexGuard<'_, State>,
+        mut state: MutexGuard<'_, SessionState>,
         sent: bool,
     ) -> Result<(), End> {
         let stuck = state.outbox.becomes_stuck();
@@ -309,7 +312,7 @@ impl Engine {
         if sent { Ok(()) } else { Err(EndReason::Flood.into()) }
     }
 
-    /// Pings the client, at this tick of the ping wheel, unless it owes an answer already.
+    /// Pings the client at this tick of the ping wheel, unless an earlier ping is unanswered.
     pub(super) fn ping(&self, session: &Arc<Session>, tick: u64) {
         if session.begin_ping(tick)
             && let Err(end) = self.send(session, PING)
@@ -318,8 +321,8 @@ impl Engine {
         }
     }
 
-    /// Ends the session, if it has not ended: its client is out of the count when this returns, and its transport ends.
-    /// A polling client is told by the poll that waits, or by the answer to its next request.
+    /// Ends the session, unless it has ended already. When this returns, the client is out of the count and its websocket
+    /// is shut down. A polling client learns it from its open poll, or from the answer to its next request.
     pub fn end(&self, session: &Session, end: impl Into<End>) {
         let End { reason, close_code } = end.into();
         let mut state = session.state();
@@ -341,7 +344,10 @@ impl Engine {
     }
 }
 
-/// The client has sent this many bytes.
+/// Takes the bytes that a client has sent from its budget.
+///
+/// # Errors
+/// [`EndReason::Flood`] if the budget does not cover them.
 pub(super) fn charge(session: &Session, bytes: u64) -> Result<(), End> {
     let within = session.state().budget.spend(bytes, Instant::now());
     if within { Ok(()) } else { Err(EndReason::Flood.into()) }

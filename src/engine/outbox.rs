@@ -1,7 +1,7 @@
-//! The one way out of a session: packets from the engine, by [`Outbox::send`], and counts from the broadcaster, by
-//! [`Outbox::tell`]. It owns what may be written when, and never waits.
+//! Everything that is sent to one client: packets of the engine ([`Outbox::send`]) and counts of the broadcaster
+//! ([`Outbox::tell`]). The outbox decides what may be written when. It never waits.
 //!
-//! Where the bytes are depends on what carries the session:
+//! On a websocket, frames are written at once. By polling, everything waits for the next poll:
 //!
 //! ```text
 //!  websocket:  between frames ──a frame that the kernel took in part──▶ within one: its rest comes before anything else,
@@ -10,8 +10,7 @@
 //!  polling:    everything waits for a poll, which takes all of it
 //! ```
 //!
-//! Counts have a slot for the newest one. A count that cannot be written at once waits there, and a newer one takes its
-//! place:
+//! There is one slot for the newest count. A count that cannot be written at once waits in it until a newer one replaces it:
 //!
 //! ```text
 //!              open(), when the acknowledgement of the join has been sent
@@ -33,22 +32,22 @@ use crate::protocol::{
     payload::SEPARATOR,
 };
 
-/// Bytes of packets that may wait, beside the first frame that had to: what a client that reads is ever sent between
-/// two counts is less than this and the kernel's own buffer.
+/// The most bytes of packets that may wait behind the first frame. A client that reads never has that much outstanding:
+/// the kernel's own buffer takes more than is sent between two counts.
 pub const REST_BYTES_MAX: usize = 4096;
 
-/// What takes bytes without waiting, as many as it has room for.
+/// A destination that takes as many bytes as it has room for, without waiting.
 pub trait Sink {
     /// Writes what fits.
     ///
     /// # Errors
-    /// [`io::ErrorKind::WouldBlock`] if nothing does; anything else is the end of the sink.
+    /// [`io::ErrorKind::WouldBlock`] if nothing fits. After any other error the sink takes nothing more.
     fn try_write(&self, bytes: &[u8]) -> io::Result<usize>;
 }
 
 impl Sink for Arc<TcpStream> {
-    /// The kernel is asked without asking the runtime first whether the socket is ready, which is one memory access
-    /// less that misses every cache when there are many sockets. Only if nothing fits the runtime must know.
+    /// Asks the kernel at once, without asking the runtime whether the socket is ready. With many sockets that saves a
+    /// memory access that misses every cache. Only when nothing fits is the runtime told.
     fn try_write(&self, bytes: &[u8]) -> io::Result<usize> {
         match SockRef::from(&**self).send(bytes) {
             Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
@@ -59,67 +58,66 @@ impl Sink for Arc<TcpStream> {
     }
 }
 
-/// What waits to be sent to one client, and what carries it there.
+/// What waits to be sent to one client, and the transport that carries it.
 #[derive(Debug)]
 pub struct Outbox<S> {
     carrier: Carrier<S>,
-    counts: Counts,
-    /// What comes before any count: on a websocket frames, of which the first may have been taken in part; by polling
-    /// packets with separators between.
+    counts: CountGate,
+    /// What is sent before any count. On a websocket: frames, of which the first may be sent in part. By polling: packets
+    /// with separators between them.
     rest: Vec<u8>,
-    /// The newest count, if it has not been written; newer than any that was.
+    /// The newest count, while it waits. It is newer than any that was written.
     newest: Option<u64>,
     generation: Generation,
-    /// Whether the broadcaster has this session on its list.
+    /// Whether the session is on the broadcaster's list.
     listed: bool,
-    /// Whether the flusher has been asked to come back when the kernel takes more.
+    /// Whether the flusher will call [`Outbox::flush`] when the kernel takes more.
     awaited: bool,
-    /// Whether a ping waits for a poll, so that its client cannot have answered it.
+    /// Whether a ping waits for a poll, so that the client cannot have answered it.
     ping_waits: bool,
 }
 
-/// What carries a session.
+/// The transport that carries a session.
 #[derive(Debug)]
 enum Carrier<S> {
     /// A websocket.
     Websocket(S),
-    /// Polls, and the task of the one that is open and waits.
+    /// Polls. Holds the waker of the open poll, while it waits.
     Polling(Option<Waker>),
-    /// Nothing: the session has ended.
+    /// None: the session has ended.
     Gone,
 }
 
-/// How counts go out.
+/// Whether counts may be sent.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Counts {
+enum CountGate {
     Silent,
     Open,
     Closed,
 }
 
-/// Numbers the memberships of one session in the namespace, which its client may leave and join again.
+/// Numbers the memberships of one session, whose client may leave the namespace and join again.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Generation(u32);
 
-/// What became of a count.
+/// The result of [`Outbox::tell`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Told {
-    /// It was written or waits, and somebody who will write it knows.
+    /// The count was written, or it waits and the flusher or a poll will take it.
     Taken,
-    /// It waits, and nobody will write it unless the caller sees to it that [`Outbox::flush`] is called when
-    /// the kernel takes more.
+    /// The count waits for the kernel. The caller must see to it that [`Outbox::flush`] is called when the kernel takes more.
     Stuck,
-    /// The client is to be told no counts: the caller takes the session off the list.
+    /// The client must not be told counts. The caller removes the session from its list.
     Gone,
 }
 
 impl<S: Sink> Outbox<S> {
-    /// Of a session on a websocket.
+    /// The outbox of a session on a websocket.
     pub fn on_websocket(sink: S) -> Self {
         Self::new(Carrier::Websocket(sink))
     }
 
-    /// Of a session that polls.
+    /// The outbox of a session that polls.
     pub fn polled() -> Self {
         Self::new(Carrier::Polling(None))
     }
@@ -127,7 +125,7 @@ impl<S: Sink> Outbox<S> {
     fn new(carrier: Carrier<S>) -> Self {
         Self {
             carrier,
-            counts: Counts::Silent,
+            counts: CountGate::Silent,
             rest: Vec::new(),
             newest: None,
             generation: Generation::default(),
@@ -150,33 +148,33 @@ impl<S: Sink> Outbox<S> {
         matches!(self.carrier, Carrier::Polling(_))
     }
 
-    /// The client joined the namespace; what an earlier membership was still to be told is not for this one.
+    /// Begins a membership. A count that an earlier membership was to be told is dropped.
     pub fn join(&mut self) -> Generation {
         self.newest = None;
-        if self.counts != Counts::Closed {
-            self.counts = Counts::Silent;
+        if self.counts != CountGate::Closed {
+            self.counts = CountGate::Silent;
         }
         self.generation.0 = self.generation.0.wrapping_add(1);
         self.generation
     }
 
-    /// The client left the namespace: a first count that comes too late finds another generation.
+    /// Ends the membership. A first count that comes too late finds another generation.
     pub fn leave(&mut self) {
         self.join();
     }
 
-    /// The client's acknowledgement has been sent, so counts may go out from now on. Returns whether this session is
-    /// new to the broadcaster's list, or `None` if this membership is over.
+    /// Allows counts to be sent, now that the join has been acknowledged. Returns whether the session must be added to the
+    /// broadcaster's list, or `None` if this membership is over.
     pub fn open(&mut self, generation: Generation) -> Option<bool> {
-        if self.counts == Counts::Closed || generation != self.generation {
+        if self.counts == CountGate::Closed || generation != self.generation {
             return None;
         }
-        self.counts = Counts::Open;
+        self.counts = CountGate::Open;
         Some(!mem::replace(&mut self.listed, true))
     }
 
-    /// Sends a packet after all that was sent before. Returns false if the client has left too much unread; the packet
-    /// is not sent then.
+    /// Sends a packet after everything that was sent before. Returns false, and sends nothing, if the client has left too
+    /// much unread.
     pub fn send(&mut self, packet: &str) -> bool {
         if !self.is_polled() {
             return self.send_frames(&frame::text(packet));
@@ -190,7 +188,7 @@ impl<S: Sink> Outbox<S> {
         fits
     }
 
-    /// Sends whole frames on the websocket. Returns false as [`Outbox::send`] does.
+    /// Sends complete frames on the websocket. Returns false, and sends nothing, if the client has left too much unread.
     pub fn send_frames(&mut self, frames: &[u8]) -> bool {
         if self.rest.is_empty() {
             self.write_frames(frames);
@@ -208,18 +206,18 @@ impl<S: Sink> Outbox<S> {
         self.ping_waits
     }
 
-    /// Whether the broadcaster has this session on its list.
+    /// Whether the session is on the broadcaster's list.
     pub fn is_listed(&self) -> bool {
         self.listed
     }
 
-    /// The broadcaster took this session off its list.
+    /// Records that the broadcaster removed the session from its list.
     pub fn unlist(&mut self) {
         self.listed = false;
     }
 
-    /// The session has ended: nothing is sent any more. A poll that waits is woken up. Returns the socket of the
-    /// websocket, if one carried it.
+    /// Ends the outbox: nothing is sent any more, and an open poll is woken. Returns the socket of the websocket, if one
+    /// carried the session.
     pub fn close(&mut self) -> Option<S> {
         self.wake();
         self.fail();
@@ -230,23 +228,22 @@ impl<S: Sink> Outbox<S> {
     }
 
     fn fail(&mut self) {
-        (self.counts, self.newest, self.rest) = (Counts::Closed, None, Vec::new());
+        (self.counts, self.newest, self.rest) = (CountGate::Closed, None, Vec::new());
     }
 
-    /// Tells the client this count, which is newer than any before.
+    /// Tells the client a count that is newer than all before: writes it, or puts it into the slot.
     pub fn tell(&mut self, frame: &CountFrame) -> Told {
         match self.counts {
-            Counts::Silent | Counts::Closed => return Told::Gone,
-            Counts::Open if self.rest.is_empty() && self.newest.is_none() => {
+            CountGate::Silent | CountGate::Closed => return Told::Gone,
+            CountGate::Open if self.rest.is_empty() && self.newest.is_none() => {
                 self.write_count(frame);
             }
-            Counts::Open => self.newest = Some(frame.users()),
+            CountGate::Open => self.newest = Some(frame.users()),
         }
         if self.becomes_stuck() { Told::Stuck } else { Told::Taken }
     }
 
-    /// Writes what waits for the kernel, as far as that takes it. Returns whether nothing is left that only a further
-    /// call could write.
+    /// Writes what waits, as far as the kernel takes it. Returns false if another call is needed when the kernel takes more.
     pub fn flush(&mut self) -> bool {
         self.awaited = false;
         self.flush_rest();
@@ -258,7 +255,7 @@ impl<S: Sink> Outbox<S> {
         !self.becomes_stuck()
     }
 
-    /// Whether something waits for the kernel and nobody will write it: from now on the caller will.
+    /// Returns whether something waits for the kernel that nobody has promised to write. The caller promises it by calling.
     pub fn becomes_stuck(&mut self) -> bool {
         let waits = !self.rest.is_empty() || self.newest.is_some();
         let stuck = waits && !self.awaited && !self.is_polled();
@@ -266,7 +263,7 @@ impl<S: Sink> Outbox<S> {
         stuck
     }
 
-    /// All that waits for a poll, as its answer; `None` if there is nothing.
+    /// Takes everything that waits, as the answer to a poll; `None` if nothing waits.
     pub fn take_payload(&mut self) -> Option<Vec<u8>> {
         let mut payload = mem::take(&mut self.rest);
         self.ping_waits = false;
@@ -276,14 +273,14 @@ impl<S: Sink> Outbox<S> {
         (!payload.is_empty()).then_some(payload)
     }
 
-    /// The task of a poll waits for something to be sent.
+    /// Stores the waker of the open poll, which waits for something to be sent.
     pub fn await_payload(&mut self, waker: &Waker) {
         if let Carrier::Polling(waiting) = &mut self.carrier {
             *waiting = Some(waker.clone());
         }
     }
 
-    /// The poll that waits has another look.
+    /// Wakes the open poll.
     pub fn wake(&mut self) {
         if let Carrier::Polling(waiting) = &mut self.carrier
             && let Some(waker) = waiting.take()
@@ -292,7 +289,7 @@ impl<S: Sink> Outbox<S> {
         }
     }
 
-    /// From now on a websocket carries the session: what waited for a poll goes out there.
+    /// Changes the transport to a websocket, and sends there what waited for a poll.
     pub fn upgrade(&mut self, sink: S) {
         self.wake();
         self.carrier = Carrier::Websocket(sink);
@@ -320,7 +317,7 @@ impl<S: Sink> Outbox<S> {
         }
     }
 
-    /// Writes bytes that come before anything else, and keeps what the kernel does not take.
+    /// Writes bytes when nothing waits before them, and keeps what the kernel does not take.
     fn write_frames(&mut self, bytes: &[u8]) {
         match self.try_write(bytes) {
             Ok(written) if written == bytes.len() => {}
@@ -341,8 +338,8 @@ impl<S: Sink> Outbox<S> {
         }
     }
 
-    /// As [`Sink::try_write`], with `None` for an error that is none: nothing fits now. Nothing ever fits where polls
-    /// carry the session, since they take what they want.
+    /// Does what [`Sink::try_write`] does. The error is `None` if nothing fits now, which is always so while polls carry the
+    /// session.
     fn try_write(&self, bytes: &[u8]) -> Result<usize, Option<io::Error>> {
         let sink = match &self.carrier {
             Carrier::Websocket(sink) => sink,

@@ -1,10 +1,9 @@
-//! The task that pings clients and finds out who is gone.
+//! The task that pings clients, and ends the sessions of those that do not answer.
 //!
-//! It is a timing wheel: an interval is divided into slots, each session has one, and every tick is the turn of one
-//! slot. So pings are spread evenly however many sessions came at once, and an idle session needs no timer. Time is
-//! counted in ticks. Ticks that come late are made up for, so that an interval stays one on a busy machine; but only a
-//! few at a time: no client is taken for silent because the whole process was stopped for a while, and an answer that had
-//! arrived could not be read.
+//! It is a timing wheel. A ping interval is divided into slots, every session belongs to one slot, and every tick serves one
+//! slot. So pings are spread evenly even if all clients came at once, and an idle session needs no timer. Time is counted in
+//! ticks. The wheel catches up when ticks come late, so that intervals keep their length on a busy machine. It catches up by
+//! a few ticks only: if the whole process was stopped, clients must not be ended before their answers are read.
 
 use std::{sync::Arc, time::Duration};
 
@@ -16,9 +15,9 @@ use tokio_util::sync::CancellationToken;
 
 use super::{lifecycle::Engine, reason::EndReason, settings::SessionSettings};
 
-/// Slots of an interval at most: with the default interval of 25 s, one every 100 ms.
+/// The most slots of an interval. With the default interval of 25 s a slot lasts 100 ms.
 const SLOTS_MAX: u32 = 250;
-/// A slot is no shorter.
+/// The shortest time of a slot.
 const TICK_MIN: Duration = Duration::from_millis(20);
 
 /// Pings the sessions of `engine` until `stop`.
@@ -35,18 +34,18 @@ pub async fn run(engine: Arc<Engine>, stop: CancellationToken) {
         for _ in 0..wheel.made_up_for(due.elapsed()) {
             now += 1;
             wheel.turn(&engine, now);
-            // Answers that have come are read before they are missed.
+            // Answers that have arrived are read before the next tick judges them.
             yield_now().await;
         }
     }
 }
 
-/// When it is whose turn.
+/// Says which slot has its turn at which tick.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 struct Wheel {
     tick: Duration,
     slots: u32,
-    /// Ticks that a client has to answer in.
+    /// The ticks that a client has to answer a ping.
     patience: u32,
 }
 
@@ -73,25 +72,25 @@ impl Wheel {
         }
     }
 
-    /// How many ticks a tick counts for that comes so late. The next one that is waited for is in step again.
+    /// The number of ticks to make up for when a tick comes late by this much.
     fn made_up_for(&self, late: Duration) -> u32 {
         let missed = u32::try_from(late.as_nanos() / self.tick.as_nanos()).unwrap_or(u32::MAX);
         1 + missed.min(self.patience / 4)
     }
 
-    /// The slot that is pinged at this tick.
+    /// The slot whose sessions are pinged at this tick.
     fn pinged(&self, now: u64) -> usize {
         to_index(now % u64::from(self.slots))
     }
 
-    /// The slot whose pings of one patience ago, if they were sent, must have been answered by now.
+    /// The slot whose sessions must have answered their pings by this tick.
     fn judged(&self, now: u64) -> usize {
         let (slots, patience) = (u64::from(self.slots), u64::from(self.patience));
         to_index((now + slots - patience % slots) % slots)
     }
 }
 
-/// A slot is a small number.
+/// Converts a slot number, which is below [`SLOTS_MAX`].
 fn to_index(slot: u64) -> usize {
     usize::try_from(slot).unwrap_or_default()
 }
@@ -118,7 +117,7 @@ mod tests {
         })
     }
 
-    /// Goal: everybody is pinged once an interval, and judged when the time to answer is over and not before. Method:
+    /// Goal: every session is pinged once in an interval, and judged when its time to answer is over, not before. Method:
     /// several settings; two intervals tick by tick.
     #[test]
     fn each_slot_has_its_turn() {

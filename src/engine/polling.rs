@@ -1,8 +1,8 @@
-//! Sessions that polls carry: the request that opens one, the poll that waits for what is to be told, and the post that
-//! brings what the client says.
+//! Sessions that polls carry: the request that opens a session, the poll that waits for packets, and the post that brings
+//! packets of the client.
 //!
-//! A poll or a post that its client cuts ends the session at once, as the reference server does: the page is gone. So
-//! both are guards: whoever drops one before it is answered has lost the client.
+//! If a client cuts the connection of an open poll or post, its page is gone, and the session ends at once, as in the
+//! reference server. So [`Poll`] and [`Post`] are guards: dropping one before it is answered ends the session.
 
 use std::{
     future::Future,
@@ -21,7 +21,7 @@ use super::{
     lifecycle::{Engine, charge},
     outbox::Outbox,
     reason::{End, EndReason, Refusal},
-    session::{Session, State},
+    session::{Session, SessionState},
 };
 use crate::{
     access::rate_limit::CLIENT_BYTES_PER_SECOND,
@@ -32,21 +32,21 @@ use crate::{
     },
 };
 
-/// Bytes that a post counts for beside its own: a request is work, however short. So a session may post twice a second
-/// sustained; it needs one post to connect and one for every ping.
+/// Bytes that are charged for a post in addition to its body, since every request is work. This allows a session two posts
+/// a second on average. It needs one to join, and one for every ping.
 const POST_BYTES: u64 = CLIENT_BYTES_PER_SECOND / 2;
 
-/// How long a poll that comes amid the client's move to a websocket waits before it is answered with nothing. A poll
-/// that a client sent behind the packet that moves it is to be refused, although it may be read before that packet.
+/// How long a poll that arrives during an upgrade waits before it is answered with an empty packet. A poll that the client
+/// sent after the packet that completes the upgrade must be refused, but may be read before that packet.
 const MOVE_PATIENCE: Duration = Duration::from_millis(50);
 
-/// An open poll; its output is the payload of the answer, or [`Refusal::BadRequest`] if the client had moved to a
+/// An open poll. Its output is the payload of the answer, or [`Refusal::BadRequest`] if the session has moved to a
 /// websocket.
 #[derive(Debug)]
 pub struct Poll {
     engine: Arc<Engine>,
     session: Arc<Session>,
-    /// Of a poll that came amid a move.
+    /// Set for a poll that arrived during an upgrade: see [`MOVE_PATIENCE`].
     patience: Option<Pin<Box<Sleep>>>,
     is_answered: bool,
 }
@@ -57,12 +57,12 @@ pub struct Post {
     engine: Arc<Engine>,
     session: Arc<Session>,
     decoder: Option<PayloadDecoder>,
-    /// Whether the session's end is decided, by an answer or an error.
+    /// Whether the post was answered or refused. If not, dropping it ends the session.
     is_done: bool,
 }
 
 impl Engine {
-    /// Begins a session that polls; returns its first packet, which is the answer.
+    /// Begins a session that polls carry. Returns its first packet, which is the answer to the request.
     pub fn open_polling(&self, permit: OwnedSemaphorePermit) -> String {
         let session = self.begin(Transport::Polling, Outbox::polled(), permit);
         self.opening(session.id(), Transport::Polling)
@@ -90,7 +90,7 @@ impl Engine {
     /// Begins a post.
     ///
     /// # Errors
-    /// As [`Engine::poll`]; [`Refusal::Flood`] if the client has posted too much, which ends the session.
+    /// The same as of [`Engine::poll`]; also [`Refusal::Flood`] if the client has posted too much, which ends the session.
     pub fn post(self: &Arc<Self>, session: Arc<Session>) -> Result<Post, Refusal> {
         let mut state = session.state();
         must_poll(&state)?;
@@ -109,7 +109,8 @@ impl Engine {
         }
     }
 
-    /// The connection that carried this session's last poll has ended: if its client is there, it polls again soon.
+    /// Records that the connection of the session's last poll has ended. If the client is alive, it polls again within
+    /// [`POLL_GAP_SUSPECT`](super::settings::POLL_GAP_SUSPECT).
     pub fn suspect(&self, session: &Session) {
         let mut state = session.state();
         if state.requests.unpolled_since.is_some() && !state.requests.is_suspect {
@@ -119,8 +120,8 @@ impl Engine {
     }
 }
 
-/// Polls must carry a session for which a poll or a post comes.
-fn must_poll(state: &State) -> Result<(), Refusal> {
+/// Checks that polls carry the session.
+fn must_poll(state: &SessionState) -> Result<(), Refusal> {
     match state.carrier() {
         Some(Transport::Polling) => Ok(()),
         Some(Transport::Websocket) => Err(Refusal::BadRequest),
@@ -138,7 +139,7 @@ impl Future for Poll {
             Some(Transport::Polling) => state.outbox.take_payload().map(Ok),
             Some(Transport::Websocket) if this.patience.is_some() => Some(Err(Refusal::BadRequest)),
             Some(Transport::Websocket) => Some(Ok(NOOP.into())),
-            // As the reference server: a client that closed the session itself hears nothing of it.
+            // As in the reference server, a client that closed the session itself is not told so.
             None if state.closed_by_client => Some(Ok(NOOP.into())),
             None => Some(Ok(CLOSE.into())),
         };
@@ -161,7 +162,7 @@ impl Future for Poll {
 }
 
 impl Poll {
-    /// The session it belongs to.
+    /// The session that polls.
     pub fn session(&self) -> &Arc<Session> {
         &self.session
     }
@@ -176,10 +177,10 @@ impl Drop for Poll {
 }
 
 impl Post {
-    /// Takes in a piece of the body.
+    /// Acts on a piece of the body.
     ///
     /// # Errors
-    /// How the post is answered instead; the session has ended.
+    /// How the post is refused. The session has ended.
     pub fn read(&mut self, piece: &[u8]) -> Result<(), Refusal> {
         let Some(mut decoder) = self.decoder.take() else { return Ok(()) };
         let (engine, session) = (&self.engine, &self.session);
@@ -189,10 +190,10 @@ impl Post {
         self.settle(read)
     }
 
-    /// The body is at its end.
+    /// Acts on the end of the body.
     ///
     /// # Errors
-    /// As [`Post::read`].
+    /// The same as of [`Post::read`].
     pub fn finish(mut self) -> Result<(), Refusal> {
         let (engine, session) = (&self.engine, &self.session);
         let finished = match self.decoder.take() {
@@ -204,7 +205,7 @@ impl Post {
         settled
     }
 
-    /// The body did not arrive in time.
+    /// Ends the session because the body did not arrive in time.
     pub fn time_out(mut self) -> Refusal {
         self.is_done = true;
         self.engine.end(&self.session, EndReason::TransportError);
@@ -215,7 +216,7 @@ impl Post {
     fn settle(&mut self, read: Result<(), End>) -> Result<(), Refusal> {
         match read {
             Ok(()) => Ok(()),
-            // The rest of the body does not matter, and the post was a good one.
+            // The client closed its session in order. The rest of the body is ignored.
             Err(End::CLOSED) => {
                 self.engine.end(&self.session, End::CLOSED);
                 self.decoder = None;

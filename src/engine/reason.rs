@@ -1,32 +1,33 @@
-//! Why sessions end and requests are refused: what metrics, clients and proxies are told of it derives from here.
+//! The reasons for which sessions end and requests are refused. Metric labels, HTTP statuses, bodies and close codes derive
+//! from them.
 
 use crate::protocol::decoder::ProtocolError;
 
-/// Why a session ended, or its client is no longer counted.
+/// Why a session ended, or a client left the count.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum EndReason {
-    /// The client closed its transport, or a poll or post of it was cut.
+    /// The client closed its transport, or cut the connection of an open poll or post.
     TransportClose,
-    /// The transport broke, or carried what is no frame or no text.
+    /// The transport broke, or carried malformed frames or text.
     TransportError,
     /// The client left the namespace.
     ClientLeft,
-    /// It did not answer a ping in time, or did not poll for so long.
+    /// The client did not answer a ping, or did not poll, in time.
     PingTimeout,
-    /// It sent a second poll or post while one was open.
+    /// The client sent a second poll or post while one was open.
     OverlappingRequests,
-    /// It sent a packet that the protocols do not have.
+    /// The client sent an invalid packet.
     BadPacket,
-    /// This instance shuts down and sends its clients elsewhere.
+    /// The instance shuts down and sends its clients elsewhere.
     Draining,
-    /// It sent more than the limits allow, or left too much unread.
+    /// The client sent more than the limits allow, or left too much unread.
     Flood,
-    /// It did not join the namespace in time.
+    /// The client did not join the namespace in time.
     NeverJoined,
 }
 
 impl EndReason {
-    /// All of them, in the order of the documentation.
+    /// All reasons, in the order of the documentation.
     pub const ALL: [Self; 9] = [
         Self::TransportClose,
         Self::TransportError,
@@ -55,20 +56,20 @@ impl EndReason {
     }
 }
 
-/// The end of a session: why, and the status code of its websocket's close frame, if the client is sent one (RFC 6455,
+/// The end of a session: the reason, and the status code of the close frame if its websocket is sent one (RFC 6455,
 /// section 7.4.1).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct End {
-    /// Why.
+    /// Why the session ends.
     pub reason: EndReason,
     /// The code of the close frame.
     pub close_code: Option<u16>,
 }
 
 impl End {
-    /// The client closed the session, in order.
+    /// The client closed the session in order.
     pub const CLOSED: Self = Self { reason: EndReason::TransportClose, close_code: Some(1000) };
-    /// It sent a packet that the protocols do not have.
+    /// The client sent an invalid packet.
     pub const BAD_PACKET: Self = Self { reason: EndReason::BadPacket, close_code: Some(1002) };
 }
 
@@ -89,21 +90,21 @@ impl From<ProtocolError> for End {
 pub enum Refusal {
     /// The transport is unknown, or not served here.
     UnknownTransport,
-    /// There is no such session, or no more.
+    /// There is no open session with this id.
     UnknownSession,
-    /// A session begins with a GET.
+    /// The request's method is not allowed: a session begins with a GET.
     BadHandshakeMethod,
     /// The request does not fit its session, or asks for a websocket in a wrong way.
     BadRequest,
     /// The page that asks may not connect.
     Origin,
-    /// The client speaks another version of Engine.IO than 4.
+    /// The client asks for another version of Engine.IO than 4.
     UnsupportedProtocol,
-    /// It speaks another version of the websocket protocol than 13.
+    /// The client asks for another version of the websocket protocol than 13.
     WebsocketVersion,
-    /// All sessions are taken.
+    /// The limit of sessions is reached.
     Full,
-    /// This instance shuts down.
+    /// The instance shuts down.
     Draining,
     /// The client posted more than the limits allow.
     Flood,
@@ -114,11 +115,11 @@ pub enum Refusal {
 }
 
 impl Refusal {
-    /// Those that are counted in the metrics: what is a decision of this server, not a mistake of its client.
+    /// The refusals that the metrics count: decisions of the server, not mistakes of its clients.
     pub const COUNTED: [Self; 5] =
         [Self::Full, Self::Draining, Self::Origin, Self::Flood, Self::Slow];
 
-    /// The value of the label `reason` in the metrics; `None` if it is not counted.
+    /// The value of the label `reason` in the metrics; `None` if the refusal is not counted.
     pub const fn label(self) -> Option<&'static str> {
         match self {
             Self::Full => Some("full"),
@@ -153,7 +154,7 @@ impl Refusal {
         }
     }
 
-    /// The body: the reference server's code and message where it has one, in its form for all.
+    /// The body, in the reference server's form. Its code and message are the reference server's where that has them.
     pub const fn body(self) -> &'static str {
         match self {
             Self::UnknownTransport => r#"{"code":0,"message":"Transport unknown"}"#,

@@ -1,4 +1,4 @@
-//! The list of all sessions that are served, and when the engine looks after each next.
+//! The registry of all open sessions, and the times at which the engine has to check them.
 
 use std::{
     cmp::Reverse,
@@ -14,18 +14,18 @@ use super::{session::Session, session_id::SessionId};
 /// All open sessions.
 #[derive(Debug, Default)]
 pub struct Registry {
-    /// The key of a session that has ended is used again before a new one is made, so keys are about as many as
-    /// sessions, and are spread evenly over the slots of the ping wheel.
+    /// Keys of ended sessions are reused first. So the greatest key is about the number of sessions, and the keys spread
+    /// evenly over the slots of the ping wheel.
     sessions: Mutex<Slab<Arc<Session>>>,
-    /// Sessions to be looked after, by their keys, the earliest first. A session is in here a few times at most: once,
-    /// and again only for a time before that.
+    /// Planned checks by session key, the earliest first. A session has few entries: a further one is added only for an
+    /// earlier time.
     checks: Mutex<BinaryHeap<Reverse<(Instant, u32)>>>,
-    /// The earliest one is a new one.
+    /// Notified when a new check is the earliest.
     earlier: Notify,
 }
 
 impl Registry {
-    /// Lists the session that `new` makes for the id it is given.
+    /// Adds the session that `new` makes for the id it is given.
     pub(super) fn insert(&self, new: impl FnOnce(SessionId) -> Session) -> Arc<Session> {
         let mut sessions = self.sessions();
         let entry = sessions.vacant_entry();
@@ -33,7 +33,7 @@ impl Registry {
         Arc::clone(entry.insert(Arc::new(new(SessionId::new(key)))))
     }
 
-    /// The session has ended.
+    /// Removes a session that has ended.
     pub(super) fn remove(&self, session: &Session) {
         self.sessions().try_remove(session.id().key() as usize);
     }
@@ -43,12 +43,12 @@ impl Registry {
         self.by_key(id.key()).filter(|session| session.id() == id)
     }
 
-    /// The session that is listed under this key.
+    /// The open session with this key.
     pub(super) fn by_key(&self, key: u32) -> Option<Arc<Session>> {
         self.sessions().get(key as usize).cloned()
     }
 
-    /// All of them.
+    /// All open sessions.
     pub fn all(&self) -> Vec<Arc<Session>> {
         self.sessions().iter().map(|(_, session)| Arc::clone(session)).collect()
     }
@@ -60,7 +60,7 @@ impl Registry {
         keys.filter_map(|key| sessions.get(key).cloned()).collect()
     }
 
-    /// The session under this key is to be looked after at `at`.
+    /// Plans a check of the session with this key at `at`.
     pub(super) fn check_at(&self, at: Instant, key: u32) {
         let mut checks = self.checks();
         let is_earliest = checks.peek().is_none_or(|Reverse((earliest, _))| at < *earliest);
@@ -71,7 +71,7 @@ impl Registry {
         }
     }
 
-    /// Takes out those that are due, and when the next one is.
+    /// Takes out the checks that are due, and says when the next one is.
     pub(super) fn due_checks(&self, now: Instant) -> (Vec<(Instant, u32)>, Option<Instant>) {
         let (mut due, mut checks) = (Vec::new(), self.checks());
         while let Some(&Reverse((at, key))) = checks.peek() {

@@ -1,4 +1,5 @@
-//! What a request to Socket.IO's endpoint is. It decides; it reads and answers nothing.
+//! Decides what a request to Socket.IO's endpoint is: a new session, a poll, a post, or an upgrade. It neither reads bodies
+//! nor answers.
 
 use std::sync::Arc;
 
@@ -13,34 +14,35 @@ use crate::protocol::{
     transport::Transport,
 };
 
-/// The version of Engine.IO that is spoken here.
+/// The version of the Engine.IO protocol that is served.
 const ENGINE_IO: &str = "4";
 
-/// What a request to the endpoint is, once it may be served.
+/// A request to the endpoint that may be served.
 #[derive(Debug)]
 pub enum Admitted<'a> {
-    /// It begins a session that polls.
+    /// The request begins a session, which polls will carry.
     Opening(OwnedSemaphorePermit),
-    /// It begins a session on a websocket.
+    /// The request begins a session on a websocket.
     Websocket(OwnedSemaphorePermit, WebsocketHandshake<'a>),
-    /// A websocket that wants to carry this session.
+    /// The request opens a websocket to which this session is to move.
     Upgrade(Arc<Session>, WebsocketHandshake<'a>),
-    /// It waits for what the client is to be told.
+    /// The request is a poll of this session.
     Poll(Arc<Session>),
-    /// It brings what the client says.
+    /// The request posts packets of this session's client.
     Post(Arc<Session>),
 }
 
-/// Whether a path is that of the endpoint.
+/// Whether a path is that of the endpoint, with or without the slash at its end.
 pub fn is_endpoint(path: &str) -> bool {
     path == PATH || Some(path) == PATH.strip_suffix('/')
 }
 
 impl Engine {
-    /// Says what a request to the endpoint is. A request of a page that may not connect is told nothing else.
+    /// Says what a request to the endpoint is. The page's origin is checked first, so a page that may not connect learns
+    /// nothing about sessions.
     ///
     /// # Errors
-    /// Why it is not served; it has been counted.
+    /// Why the request is not served. The metrics have counted it.
     pub fn admit<'a>(&self, head: &Head<'a>) -> Result<Admitted<'a>, Refusal> {
         self.judge(head).inspect_err(|&refusal| self.admission().count(refusal))
     }

@@ -1,12 +1,11 @@
-//! One session: its id, its place among those that are served and in the count, what waits to be sent, and what carries it.
+//! One session: its id, its membership, its outbox, and the requests that are open. It changes nothing outside itself;
+//! [`super::lifecycle`] decides what its changes mean for counts, metrics and other sessions.
 //!
 //! ```text
-//!  opened ──40──▶ joined ──41──▶ opened …          from either, by whichever end comes first: ended
+//!  opened ──40──▶ joined ──41──▶ opened …          from either state: ended
 //!
 //!  carried by polls ──2probe, 5 on a websocket──▶ carried by that websocket
 //! ```
-//!
-//! It changes nothing outside itself: what its changes mean for counts, metrics and other sessions is [`super::Engine`]'s.
 
 use std::{
     net::Shutdown,
@@ -36,74 +35,74 @@ use crate::{
 #[derive(Debug)]
 pub struct Session {
     id: SessionId,
-    /// The transport it began with.
+    /// The transport that it began with.
     began_by: Transport,
-    /// When its unanswered ping was sent, in ticks of the ping wheel; 0 if there is none.
+    /// The tick of the ping wheel at which the unanswered ping was sent; 0 if none is unanswered.
     pinged: AtomicU64,
-    state: Mutex<State>,
+    state: Mutex<SessionState>,
 }
 
-/// What changes in a session.
+/// The part of a session that changes.
 #[derive(Debug)]
-pub(super) struct State {
+pub(super) struct SessionState {
     pub(super) outbox: Outbox<Arc<TcpStream>>,
-    /// The place in the count, while the client is in the namespace.
+    /// The connection's place in the count, while the client is in the namespace.
     pub(super) membership: Option<Presence<Membership>>,
-    /// Why it ended. Nothing else changes after that.
+    /// Why the session ended. Nothing changes after that.
     pub(super) ended: Option<EndReason>,
-    /// Whether its client said that it ends the session.
+    /// Whether the client ended the session with a close packet.
     pub(super) closed_by_client: bool,
-    /// Binary messages that have to follow as parts of an event.
+    /// The number of binary messages that must follow as parts of the last event.
     pub(super) attachments: u32,
-    /// What the client may still send.
+    /// The bytes that the client may still send.
     pub(super) budget: TokenBucket,
-    /// One of as many as there may be sessions; given back when the session ends.
+    /// Counts against the limit of sessions. It is given back when the session ends.
     pub(super) permit: Option<OwnedSemaphorePermit>,
     pub(super) requests: Requests,
-    /// A websocket that wants to carry the session.
+    /// The websocket to which the session is moving.
     pub(super) candidate: Option<Arc<TcpStream>>,
-    /// Since when the client has not been in the namespace.
+    /// Since when the client has been outside the namespace; `None` while it is inside.
     pub(super) unjoined_since: Option<Instant>,
-    /// When the engine looks after this session next, if it is to.
+    /// When the engine checks this session next.
     pub(super) check_at: Option<Instant>,
 }
 
-/// The requests of a polling client.
+/// The open requests of a polling client.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 #[allow(
     clippy::struct_excessive_bools,
-    reason = "each is one request that may be under way, by itself"
+    reason = "each is a request that may be open independently of the others"
 )]
 pub(super) struct Requests {
     /// A poll is open.
     pub(super) polls: bool,
-    /// A post is under way.
+    /// A post is open.
     pub(super) posts: bool,
-    /// A websocket is open that wants to carry the session.
+    /// A websocket is open to which the session may move.
     pub(super) upgrades: bool,
-    /// That websocket has been probed: polls are answered at once, so that the client can move.
+    /// The client has probed that websocket. Polls are answered at once, so that it can complete the upgrade.
     pub(super) is_probed: bool,
-    /// Since when no poll has been open.
+    /// Since when no poll has been open; `None` while one is.
     pub(super) unpolled_since: Option<Instant>,
-    /// There is a sign that the client has gone away.
+    /// There is a sign that the client is gone.
     pub(super) is_suspect: bool,
 }
 
-/// A client in the namespace, as the local count and the broadcaster know it.
+/// A connection, as the local count and the broadcaster know it.
 #[derive(Clone, Debug)]
 pub struct Membership {
     /// The session.
     pub session: Weak<Session>,
-    /// Which membership of it.
+    /// Which of the session's memberships.
     pub generation: Generation,
 }
 
-/// What is to be done about a session that was to be looked after.
+/// The result of checking a session.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Check {
-    /// Nothing, until it is due again, if it is.
+    /// The session continues. The time of its next check, if it needs one.
     Wait(Option<Instant>),
-    /// It is over.
+    /// The session must end.
     Over(EndReason),
 }
 
@@ -117,7 +116,7 @@ impl Session {
         now: Instant,
     ) -> Self {
         let unpolled_since = (began_by == Transport::Polling).then_some(now);
-        let state = State {
+        let state = SessionState {
             outbox,
             membership: None,
             ended: None,
@@ -133,74 +132,74 @@ impl Session {
         Self { id, began_by, pinged: AtomicU64::new(0), state: Mutex::new(state) }
     }
 
-    /// Its id.
+    /// The id of the session.
     pub fn id(&self) -> SessionId {
         self.id
     }
 
-    /// The transport it began with.
+    /// The transport that the session began with.
     pub fn began_by(&self) -> Transport {
         self.began_by
     }
 
     /// Every critical section leaves the state whole.
-    pub(super) fn state(&self) -> MutexGuard<'_, State> {
+    pub(super) fn state(&self) -> MutexGuard<'_, SessionState> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Counts may follow what was sent. See [`Outbox::open`].
+    /// Allows counts to be sent from now on. See [`Outbox::open`].
     pub fn open(&self, generation: Generation) -> Option<bool> {
         self.state().outbox.open(generation)
     }
 
-    /// Tells the client this count, newer than all before. See [`Outbox::tell`].
+    /// Tells the client a count that is newer than all before. See [`Outbox::tell`].
     pub fn tell(&self, frame: &CountFrame) -> Told {
         self.state().outbox.tell(frame)
     }
 
-    /// Whether the broadcaster has it on its list.
+    /// Whether the session is on the broadcaster's list.
     pub fn is_listed(&self) -> bool {
         self.state().outbox.is_listed()
     }
 
-    /// The broadcaster has it on its list no more.
+    /// Records that the session is not on the broadcaster's list any more.
     pub fn unlist(&self) {
         self.state().outbox.unlist();
     }
 
-    /// Writes what waits, now that the kernel takes more. Returns whether nothing is left to come back for.
+    /// Writes what waits for the kernel. Returns true if nothing waits any more.
     pub(super) fn flush(&self) -> bool {
         self.state().outbox.flush()
     }
 
-    /// The socket of its websocket, if one carries it.
+    /// The socket of the websocket that carries the session, if one does.
     pub fn stream(&self) -> Option<Arc<TcpStream>> {
         self.state().outbox.sink().cloned()
     }
 
-    /// Why it ended, if it has.
+    /// Why the session ended, if it has.
     pub fn ended(&self) -> Option<EndReason> {
         self.state().ended
     }
 
-    /// Begins to wait for the answer to a ping that is sent at this tick. Returns false if one is outstanding.
+    /// Records a ping that is sent at this tick. Returns false if an earlier one is unanswered.
     pub(super) fn begin_ping(&self, tick: u64) -> bool {
         self.pinged.compare_exchange(0, tick, Ordering::Relaxed, Ordering::Relaxed).is_ok()
     }
 
-    /// The client has answered.
+    /// Records that the client has answered its ping.
     pub(super) fn end_ping(&self) {
         self.pinged.store(0, Ordering::Relaxed);
     }
 
-    /// When the ping was sent that the client has not answered, in ticks of the ping wheel.
+    /// The tick of the ping wheel at which the unanswered ping was sent, if one is unanswered.
     pub(super) fn unanswered(&self) -> Option<u64> {
         Some(self.pinged.load(Ordering::Relaxed)).filter(|&tick| tick > 0)
     }
 }
 
-impl State {
-    /// What carries the session; `None` once it has ended.
+impl SessionState {
+    /// The transport that carries the session; `None` once it has ended.
     pub(super) fn carrier(&self) -> Option<Transport> {
         if self.outbox.is_polled() {
             return Some(Transport::Polling);
@@ -208,8 +207,7 @@ impl State {
         self.outbox.sink().map(|_| Transport::Websocket)
     }
 
-    /// Whether the session has to end because its client did not do in time what it should. `poll_gap` bounds the time
-    /// between two polls.
+    /// Checks whether the client joined and polled in time. `poll_gap` is the longest time between two polls.
     pub(super) fn check(&self, now: Instant, poll_gap: Duration) -> Check {
         if self.ended.is_some() {
             return Check::Wait(None);
@@ -229,20 +227,20 @@ impl State {
 }
 
 impl Requests {
-    /// A poll is open.
+    /// Records that a poll is open.
     pub(super) fn begin_poll(&mut self) {
         (self.polls, self.unpolled_since, self.is_suspect) = (true, None, false);
     }
 
-    /// A poll has been answered.
+    /// Records that the poll has been answered.
     pub(super) fn end_poll(&mut self, now: Instant) {
         (self.polls, self.unpolled_since) = (false, Some(now));
     }
 }
 
-/// Ends the connection of a websocket: its task reads the end of the stream. What was written before still goes out.
+/// Ends the connection of a websocket. Its task then reads the end of the stream. What was written before is still sent.
 pub(super) fn shut_down(stream: &TcpStream) {
-    // A socket that is dead already is as good.
+    // An error means that the socket is dead already.
     let _ = SockRef::from(stream).shutdown(Shutdown::Both);
 }
 

@@ -55,7 +55,8 @@ impl fmt::Debug for SessionId {
 mod tests {
     use super::*;
 
-    /// Goal: an id is read as it was written, and nothing else is. Method: ids of several keys, and texts that are none.
+    /// Goal: an id is parsed from its own text, and no other text is accepted. Method: ids with several keys, and invalid
+    /// texts.
     #[test]
     fn ids_are_read_as_written() {
         for key in [0, 1, 77, u32::MAX] {

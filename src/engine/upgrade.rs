@@ -1,11 +1,11 @@
-//! A session moves from polls to a websocket, which changes what carries it and nothing else.
+//! Moves a session from polls to a websocket. This changes the session's transport and nothing else.
 //!
 //! ```text
 //!  asked ──2probe──▶ probed ──5──▶ the websocket carries the session
 //!    │                 │ polls are answered at once, so that the client stops polling
 //!    └────────┬────────┘
 //!             ▼ closed, wrong, too slow
-//!  polls go on carrying the session; if its client does not poll soon, it is gone
+//!  polls still carry the session; if its client does not poll soon, the session ends
 //! ```
 
 use std::sync::Arc;
@@ -19,18 +19,18 @@ use super::{
 };
 use crate::protocol::transport::Transport;
 
-/// What a new websocket is for.
+/// The purpose of a new websocket.
 #[derive(Debug)]
 pub enum Opening {
-    /// A session begins on it.
+    /// A session begins on the websocket.
     New(OwnedSemaphorePermit),
-    /// A session is to move to it.
+    /// A session is to move to the websocket.
     Upgrade(Upgrade),
-    /// Nothing: its session has another one.
+    /// None: another websocket carries the session already.
     Unwanted,
 }
 
-/// The attempt to move one session to one websocket. Dropped before it has succeeded, it has failed.
+/// The attempt to move one session to one websocket. If it is dropped before it is complete, it has failed.
 #[derive(Debug)]
 pub struct Upgrade {
     engine: Arc<Engine>,
@@ -39,8 +39,8 @@ pub struct Upgrade {
 }
 
 impl Engine {
-    /// Begins an attempt. If a websocket carries the session already, or another attempt is under way, the new websocket
-    /// is closed as soon as it is open, as the reference server does.
+    /// Begins to move a session to a new websocket. If a websocket carries the session already, or another attempt is under
+    /// way, the new websocket is opened and closed at once, as the reference server does.
     ///
     /// # Errors
     /// [`Refusal::UnknownSession`] if the session has ended.
@@ -64,12 +64,12 @@ impl Upgrade {
         &self.session
     }
 
-    /// Whether the client has moved.
+    /// Whether the session has moved.
     pub(super) fn is_complete(&self) -> bool {
         self.is_complete
     }
 
-    /// This is the websocket. It ends with the session.
+    /// Names the websocket, so that the end of the session shuts it down.
     ///
     /// # Errors
     /// If the session has ended.
@@ -82,14 +82,14 @@ impl Upgrade {
         Ok(())
     }
 
-    /// The websocket works: polls need not wait any more.
+    /// Records that the websocket works. From now on polls are answered at once.
     pub(super) fn probe(&self) {
         let mut state = self.session.state();
         state.requests.is_probed = true;
         state.outbox.wake();
     }
 
-    /// The client has moved: the websocket carries the session from now on.
+    /// Makes the websocket carry the session.
     ///
     /// # Errors
     /// If the session has ended.

@@ -1,8 +1,7 @@
-//! Sessions that a websocket carries: one small task for each, which reads. Whatever is written goes straight to the
-//! socket, by [`super::outbox`].
+//! Reads websockets, with one small task for each. Everything that is written goes through the session's
+//! [`outbox`](super::outbox), straight to the socket.
 //!
-//! A websocket on which a client wants to go on with a session that began with polling is first probed: see
-//! [`super::upgrade`].
+//! A new websocket begins a session, or takes over one that began with polling; see [`super::upgrade`].
 
 use std::{
     future::poll_fn,
@@ -36,25 +35,25 @@ use crate::{
     },
 };
 
-/// Bytes read at once, on the stack: clients have nothing to say but pongs.
+/// Bytes that are read at once, into a buffer on the stack. Clients send little but pongs.
 const READ_BYTES: usize = 1024;
-/// What has arrived when a session ends is read and dropped, or the kernel would tell the client of a reset instead of
-/// what it was told last; at most so many times [`READ_BYTES`].
+/// When a session ends, the bytes that have arrived are read and dropped, at most this many times [`READ_BYTES`]. If they
+/// stayed unread, the kernel would send a reset, and the client would lose the last frames that were sent to it.
 const LAST_READS_MAX: usize = 64;
 
-/// The status code of a close frame in good order (RFC 6455, section 7.4.1).
+/// The status code of a normal closure (RFC 6455, section 7.4.1).
 const NORMAL_CLOSURE: u16 = 1000;
 
 /// The reading end of a websocket.
 #[derive(Debug)]
-struct Reader {
+struct WebsocketReader {
     connection: Connection,
     decoder: FrameDecoder,
 }
 
 impl Engine {
-    /// Serves a websocket to its end. `answer` is still to be said to its handshake. What the client has said behind its
-    /// handshake is in the connection.
+    /// Serves a websocket to its end. `answer` is the answer to its handshake, which has not been sent yet. Bytes that the
+    /// client sent after its handshake are read from the connection first.
     pub async fn serve_websocket(
         self: Arc<Self>,
         connection: Connection,
@@ -63,7 +62,7 @@ impl Engine {
     ) {
         connection.prefer_new_data();
         let decoder = FrameDecoder::new(self.settings().payload_bytes_max);
-        let mut reader = Reader { connection, decoder };
+        let mut reader = WebsocketReader { connection, decoder };
         let session = match opening {
             Opening::New(permit) => self.open_websocket(reader.connection.stream(), permit, answer),
             Opening::Unwanted => return reader.turn_away(&answer).await,
@@ -95,7 +94,7 @@ impl Engine {
     }
 }
 
-/// However the task of a websocket ends, its session ends with it.
+/// Ends the session when the task of its websocket ends, for whatever reason.
 struct EndGuard<'a> {
     engine: &'a Engine,
     session: &'a Session,
@@ -107,18 +106,19 @@ impl Drop for EndGuard<'_> {
     }
 }
 
-impl Reader {
-    /// Closes a websocket that nobody wants.
+impl WebsocketReader {
+    /// Answers the handshake of a websocket that is not needed, and closes it.
     async fn turn_away(&mut self, answer: &[u8]) {
         let stream = self.connection.stream();
         let farewell = [answer, &frame::close(NORMAL_CLOSURE)].concat();
-        // A client that is gone needs no close frame.
+        // An error means that the client is gone.
         let _ = write(&stream, &farewell);
         shut_down(&stream);
         self.drop_what_has_arrived().await;
     }
 
-    /// Waits until the client has moved here. `None` if it does not; the websocket is of no more use then.
+    /// Waits until the client has moved its session to this websocket. Returns `None` if that fails; the websocket is
+    /// closed then.
     async fn move_session(
         &mut self,
         engine: &Engine,
@@ -130,7 +130,7 @@ impl Reader {
         let mut probe = Probe { stream: Arc::clone(&stream), upgrade, is_probed: false };
         let moving = poll_fn(|context| {
             self.poll_read(context, &session, |incoming| {
-                // The client's next words may come with the packet that moves it.
+                // Packets for the session may arrive together with the packet that moves it.
                 if probe.upgrade.is_complete() {
                     return receive(engine, &session, incoming).map(|()| true);
                 }
@@ -150,7 +150,7 @@ impl Reader {
         tracing::debug!(session = ?session.id(), reason = end.reason.label(), "an upgrade failed");
         drop(probe);
         if let Some(code) = end.close_code {
-            // A client that is gone needs no close frame.
+            // An error means that the client is gone.
             let _ = write(&stream, &frame::close(code));
         }
         shut_down(&stream);
@@ -158,7 +158,7 @@ impl Reader {
         None
     }
 
-    /// Acts on what the client says until that ends the session.
+    /// Reads and acts on the client's messages until the session ends.
     fn poll_until_end(
         &mut self,
         context: &mut Context<'_>,
@@ -171,7 +171,7 @@ impl Reader {
         read.map(|end| end.err().unwrap_or(End::CLOSED))
     }
 
-    /// Reads until `receive` returns true for one of the messages that came in one go, or an end.
+    /// Reads messages until `receive` returns true or an error. The other messages of the same read are still handled.
     fn poll_read(
         &mut self,
         context: &mut Context<'_>,
@@ -199,7 +199,7 @@ impl Reader {
                 return Poll::Ready(Ok(()));
             }
             if more {
-                // A client that has much to say waits for others in between.
+                // Other tasks take their turn before a client that sends much is read again.
                 context.waker().wake_by_ref();
                 return Poll::Pending;
             }
@@ -207,7 +207,7 @@ impl Reader {
     }
 
     async fn drop_what_has_arrived(&mut self) {
-        // The buffer is on the stack of each look: in the future it would be held as long as the websocket.
+        // The buffer lives only during one call. Kept in the future, it would take memory as long as the websocket.
         let mut look = |context: &mut Context<'_>| {
             let mut bytes = [0; READ_BYTES];
             let mut buffer = ReadBuf::new(&mut bytes);
@@ -222,7 +222,7 @@ impl Reader {
     }
 }
 
-/// A websocket that carries no session yet.
+/// A websocket to which a session may move.
 struct Probe {
     stream: Arc<TcpStream>,
     upgrade: Upgrade,
@@ -230,7 +230,7 @@ struct Probe {
 }
 
 impl Probe {
-    /// Acts on what the client says; returns whether it has moved.
+    /// Acts on a message; returns whether the session has moved.
     fn receive(&mut self, incoming: Incoming<'_>) -> Result<bool, End> {
         match incoming {
             Incoming::Text(PROBE) if !self.is_probed => {
@@ -251,7 +251,7 @@ impl Probe {
     }
 }
 
-/// Acts on what the client of a session says on its websocket.
+/// Acts on a message on the websocket of a session.
 fn receive(engine: &Engine, session: &Arc<Session>, incoming: Incoming<'_>) -> Result<(), End> {
     match incoming {
         Incoming::Text(message) => engine.receive(session, message),
@@ -262,7 +262,8 @@ fn receive(engine: &Engine, session: &Arc<Session>, incoming: Incoming<'_>) -> R
     }
 }
 
-/// Writes to a websocket that carries no session yet, and to which so little was written that all of this fits.
+/// Writes to a websocket that carries no session yet. So little was written before that everything fits into the kernel's
+/// buffer.
 fn write(stream: &Arc<TcpStream>, bytes: &[u8]) -> Result<(), End> {
     match stream.try_write(bytes) {
         Ok(written) if written == bytes.len() => Ok(()),

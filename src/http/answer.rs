@@ -1,4 +1,4 @@
-//! Answers of Socket.IO's endpoint, for the HTTP server and for the fast path alike.
+//! Answers of Socket.IO's endpoint. The fast path and the HTTP server send the same ones.
 
 use axum::body::Body;
 use http::{HeaderName, HeaderValue, Response, StatusCode, header};
@@ -12,7 +12,7 @@ const TEXT: &str = "text/plain; charset=UTF-8";
 const HTML: &str = "text/html";
 const JSON: &str = "application/json";
 
-/// An answer.
+/// An answer to a request to the endpoint.
 #[derive(Debug)]
 pub struct Answer {
     status: StatusCode,
@@ -21,17 +21,17 @@ pub struct Answer {
 }
 
 impl Answer {
-    /// To a poll.
+    /// The answer to a poll.
     pub fn payload(body: impl Into<Vec<u8>>) -> Self {
         Self::new(StatusCode::OK, TEXT, body)
     }
 
-    /// To a post. The media type is the reference server's.
+    /// The answer to a post. The media type is the reference server's.
     pub fn posted() -> Self {
         Self::new(StatusCode::OK, HTML, "ok")
     }
 
-    /// To what is not served.
+    /// The answer to a request that is not served.
     pub fn refusal(refusal: Refusal) -> Self {
         let status = StatusCode::from_u16(refusal.status()).expect("a status of HTTP");
         let mut answer = Self::new(status, JSON, refusal.body()).and_close();
@@ -44,7 +44,7 @@ impl Answer {
         answer
     }
 
-    /// To a request for a websocket, which begins behind it.
+    /// The answer to a websocket handshake. The websocket begins right after it.
     pub fn websocket(handshake: &WebsocketHandshake<'_>) -> Self {
         let mut headers = vec![
             (header::CONNECTION, HeaderValue::from_static("Upgrade")),
@@ -56,7 +56,7 @@ impl Answer {
         Self { status: StatusCode::SWITCHING_PROTOCOLS, headers, body: Vec::new() }
     }
 
-    /// No cache may keep an answer: it is for one client, once.
+    /// Forbids caches to keep the answer: it is for one client, once.
     fn new(status: StatusCode, media_type: &'static str, body: impl Into<Vec<u8>>) -> Self {
         let headers = vec![
             (header::CONTENT_TYPE, HeaderValue::from_static(media_type)),
@@ -70,7 +70,7 @@ impl Answer {
         self
     }
 
-    /// The connection is closed after it.
+    /// Announces that the connection is closed after the answer.
     #[must_use]
     pub fn and_close(self) -> Self {
         self.with(header::CONNECTION, "close")
@@ -91,7 +91,7 @@ impl Answer {
         !self.headers.iter().any(|(name, value)| name == header::CONNECTION && value == "close")
     }
 
-    /// The answer as it goes over the wire, in HTTP/1.1.
+    /// The bytes of the answer in HTTP/1.1.
     pub fn into_bytes(self) -> Vec<u8> {
         let Self { status, headers, body } = self;
         let reason = status.canonical_reason().unwrap_or_default();
@@ -128,7 +128,7 @@ impl From<Answer> for Response<Body> {
 mod tests {
     use super::*;
 
-    /// Goal: an answer is the same by either way. Method: a refusal with all that answers have.
+    /// Goal: the fast path and the HTTP server send the same answer. Method: a refusal with all kinds of headers.
     #[test]
     fn bytes_and_response_agree() {
         let answer = || Answer::refusal(Refusal::WebsocketVersion).readable_by("https://a.example");

@@ -1,4 +1,4 @@
-//! Socket.IO's endpoint for requests that the HTTP server read: those that the fast path does not take.
+//! Socket.IO's endpoint behind the HTTP server, for the requests that the fast path does not take.
 
 use std::{
     fmt,
@@ -28,8 +28,7 @@ use crate::{
     protocol::head::{Head, WebsocketHandshake},
 };
 
-/// What a connection that the HTTP server serves is good for beside answers: requests leave here what is to become of
-/// it.
+/// What becomes of a connection after the HTTP server has served it. Request handlers record it here.
 #[derive(Clone, Default)]
 pub struct Aftermath {
     left: Arc<Mutex<Left>>,
@@ -37,9 +36,9 @@ pub struct Aftermath {
 
 #[derive(Default)]
 struct Left {
-    /// It becomes a websocket.
+    /// The websocket that the connection becomes.
     websocket: Option<(OnUpgrade, Opening)>,
-    /// The session whose last poll it carried.
+    /// The session whose last poll the connection carried.
     polled: Option<Arc<Session>>,
 }
 
@@ -50,7 +49,7 @@ impl fmt::Debug for Aftermath {
 }
 
 impl Aftermath {
-    /// The connection and what it opens, if it becomes a websocket, now that the HTTP server is done with it.
+    /// The connection as a websocket, if it becomes one. Called after the HTTP server has ended.
     pub async fn into_websocket(self) -> Option<(Connection, Opening)> {
         let (upgrade, opening) = self.left().websocket.take()?;
         let parts = upgrade.await.ok()?.downcast::<TokioIo<Watched>>().ok()?;
@@ -69,7 +68,7 @@ impl Aftermath {
     }
 }
 
-/// Routes of the endpoint. Requests must carry an [`Aftermath`] as an extension.
+/// The routes of the endpoint. Requests must carry an [`Aftermath`] as an extension.
 pub fn router(engine: Arc<Engine>) -> Router {
     Router::new()
         .route(PATH, any(serve))
@@ -112,13 +111,13 @@ async fn answer(
     }
 }
 
-/// Whether the connection is to stay open after the answer.
+/// Whether the connection stays open after the answer.
 fn keeps_connection(parts: &Parts) -> bool {
     let close = parts.headers.get(header::CONNECTION).is_some_and(|value| value == "close");
     parts.version >= Version::HTTP_11 && !close
 }
 
-/// Reads a body as it comes.
+/// Reads the body of a post piece by piece.
 async fn read(mut post: Post, body: Body) -> Result<(), Refusal> {
     let mut pieces = body.into_data_stream();
     let reading = async {
@@ -131,7 +130,7 @@ async fn read(mut post: Post, body: Body) -> Result<(), Refusal> {
     match timeout(POST_TIMEOUT, reading).await {
         Err(_) => Err(post.time_out()),
         Ok(Err(refusal)) => Err(refusal),
-        // The post ends with its session: the body was cut, or is malformed.
+        // The body was cut or is malformed. Dropping the post ends its session.
         Ok(Ok(false)) => Err(Refusal::BadRequest),
         Ok(Ok(true)) => post.finish(),
     }

@@ -1,8 +1,8 @@
-//! Requests to Socket.IO's endpoint that need no HTTP server: plain ones, that come in one piece, as nearly all do.
+//! Serves plain requests to Socket.IO's endpoint without the HTTP server. Nearly all requests are plain: the head arrives in
+//! one piece and has nothing unusual in it.
 //!
-//! What it saves is most of a handshake's cost, and the HTTP server's buffers on every connection with an open poll. It
-//! takes what it can and gives the connection to the HTTP server, with all that was read, at the first request that it
-//! cannot: refused ones are told the same by either.
+//! This saves most of a handshake's CPU time, and the HTTP server's buffers for every open poll. At the first request that is
+//! not plain, the connection and everything that was read from it goes to the HTTP server. Both answer alike.
 
 use std::{io, sync::Arc, time::Duration};
 
@@ -29,22 +29,22 @@ use crate::{
     protocol::head::{Framing, Head, PlainHeaders},
 };
 
-/// Bytes that a client may send behind a request before it is answered; a client that sends more is cut off.
+/// The most bytes that a client may send after a request before it is answered. A client that sends more is disconnected.
 const PIPELINED_BYTES_MAX: usize = 16 * 1024;
-/// A post with a longer body is left to the HTTP server; most are a few bytes long.
+/// The longest body of a post that is served here. Most have a few bytes; longer ones are left to the HTTP server.
 const BODY_BYTES_MAX: usize = 16 * 1024;
-/// How long a connection that is to be closed is read from after its last answer, and at most so many bytes.
+/// How long, and for how many bytes, a connection is read after its last answer: see [`FastPath::linger`].
 const LINGER: Duration = Duration::from_secs(1);
 const LINGER_BYTES_MAX: usize = 256 * 1024;
 
-/// What a connection is after the fast path is done with it.
+/// What a connection is when the fast path leaves it.
 #[derive(Debug)]
 pub enum Outcome {
-    /// It has ended.
+    /// The connection has ended.
     Ended,
-    /// The HTTP server goes on.
+    /// The HTTP server serves the next request.
     Http,
-    /// It is a websocket; the answer to the handshake is still to be sent.
+    /// The connection becomes a websocket. The answer to its handshake has not been sent yet.
     Websocket(Opening, Vec<u8>),
 }
 
@@ -53,21 +53,21 @@ pub enum Outcome {
 pub struct FastPath<'a> {
     engine: &'a Arc<Engine>,
     connection: &'a mut Connection,
-    /// What has been read and not used.
+    /// Bytes that were read and not used yet.
     received: Vec<u8>,
     /// The session whose last poll this connection carried.
     polled: Option<Arc<Session>>,
 }
 
-/// What becomes of one request.
+/// The result of one request.
 enum Step {
-    /// It has been answered, and the next one may come.
+    /// The request was answered, and another one may follow.
     Answered,
-    /// See [`Outcome`].
+    /// The fast path leaves the connection.
     Over(Outcome),
 }
 
-/// A request whose head was read.
+/// A request whose head has been read.
 struct Received {
     request: Result<Request, Refusal>,
     framing: Framing,
@@ -84,12 +84,12 @@ enum Request {
 }
 
 impl<'a> FastPath<'a> {
-    /// For a new connection.
+    /// Begins with a new connection.
     pub fn new(engine: &'a Arc<Engine>, connection: &'a mut Connection) -> Self {
         Self { engine, connection, received: Vec::new(), polled: None }
     }
 
-    /// Serves requests as long as they are plain ones to the endpoint.
+    /// Serves requests as long as they are plain requests to the endpoint.
     ///
     /// # Errors
     /// If the connection breaks, or its client is too slow.
@@ -115,7 +115,7 @@ impl<'a> FastPath<'a> {
         self.polled
     }
 
-    /// Serves the request that begins what was received, if it is one for the fast path.
+    /// Serves the first request of the received bytes, if it is for the fast path.
     async fn step(&mut self) -> io::Result<Step> {
         let Some(Received { request, framing, origin }) = self.admit() else {
             return Ok(Step::Over(Outcome::Http));
@@ -144,11 +144,11 @@ impl<'a> FastPath<'a> {
         self.send(answer, framing, origin.as_deref()).await
     }
 
-    /// Reads the head that begins what was received, and takes it out. `None` if it is not for the fast path.
+    /// Takes the first head out of the received bytes. `None` if the request is not for the fast path.
     fn admit(&mut self) -> Option<Received> {
         let mut headers = PlainHeaders::default();
         let (head, framing, rest) = Head::parse_plain(&self.received, &mut headers)?;
-        // Nothing but posts has a body here.
+        // On the fast path only posts have a body.
         let body_bytes_max = match head.method {
             Method::GET => 0,
             Method::POST => BODY_BYTES_MAX,
@@ -161,12 +161,12 @@ impl<'a> FastPath<'a> {
         let origin = head.origin.filter(|_| !matches!(request, Err(Refusal::Origin)));
         let received = Received { request, framing, origin: origin.map(str::to_owned) };
         let used = self.received.len() - rest.len();
-        // Nothing is held while a poll waits.
+        // No buffer is held while a poll waits.
         self.received = self.received.split_off(used);
         Some(received)
     }
 
-    /// Reads the body of a post as it comes.
+    /// Reads the body of a post piece by piece.
     async fn read(&mut self, mut post: Post, framing: Framing) -> io::Result<Answer> {
         let deadline = Instant::now() + POST_TIMEOUT;
         let mut missing = framing.content_length;
@@ -182,14 +182,14 @@ impl<'a> FastPath<'a> {
             }
             match timeout_at(deadline, self.connection.receive(&mut self.received)).await {
                 Err(_) => return Ok(Answer::refusal(post.time_out())),
-                // The post is dropped, and its session ends.
+                // Dropping the post ends its session.
                 Ok(Ok(0)) => return Err(io::ErrorKind::UnexpectedEof.into()),
                 Ok(read) => drop(read?),
             }
         }
     }
 
-    /// Waits for the answer to a poll; `None` if the client goes away before.
+    /// Waits for the answer to a poll. `None` if the client closes the connection before.
     async fn wait(&mut self, mut poll: Poll) -> io::Result<Option<Result<Vec<u8>, Refusal>>> {
         loop {
             tokio::select! {
@@ -220,13 +220,13 @@ impl<'a> FastPath<'a> {
         if keeps_connection {
             return Ok(Step::Answered);
         }
-        // The client may not have an error before it has closed.
+        // An error means that the client is gone.
         let _ = timeout(LINGER, self.linger()).await;
         Ok(Step::Over(Outcome::Ended))
     }
 
-    /// Reads what the client still sends until it closes too: the kernel answers what nobody reads by a reset, which would
-    /// take the answer from a client that has not read it.
+    /// Reads and drops what the client still sends, until it closes the connection. If bytes stayed unread, the kernel would
+    /// send a reset, and the client could lose the answer.
     async fn linger(&mut self) -> io::Result<()> {
         self.connection.shutdown().await?;
         let mut bytes = 0;

@@ -1,8 +1,8 @@
-//! How long a connection of the HTTP server may wait for a request, and a request for the rest of its head. The HTTP
-//! server has one limit for both, and a balancer keeps connections idle for longer than a head may take.
+//! Limits how long a connection may be idle between two requests, and how long a request's head may take to arrive. The HTTP
+//! server has one limit for both. Two are needed, since a balancer keeps connections idle for longer than a head may take.
 //!
 //! ```text
-//!  idle ──a byte arrives──▶ head ──it is whole──▶ request ──its answer has been sent──▶ idle …
+//!  idle ──a byte arrives──▶ head ──it is complete──▶ request ──its answer has been sent──▶ idle …
 //! ```
 
 use std::{
@@ -23,35 +23,35 @@ use tokio::{
 use super::timeouts::Timeouts;
 use crate::net::connection::Connection;
 
-/// Where a connection is, and since when.
+/// The state of a connection, and since when it has been in it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Phase {
-    /// It waits for a request.
+    /// The connection waits for a request.
     Idle(Instant),
-    /// A part of a head has arrived.
+    /// Part of a head has arrived.
     Head(Instant),
-    /// A request is served.
+    /// A request is being served.
     Request,
 }
 
-/// What a connection does, as its reader and its service see it.
+/// The state of a connection, shared by its reader and its service.
 #[derive(Clone, Debug)]
 pub(super) struct Activity {
-    shared: Arc<Shared>,
+    shared: Arc<ActivityState>,
 }
 
 #[derive(Debug)]
-struct Shared {
+struct ActivityState {
     phase: Mutex<Phase>,
-    /// A deadline may be earlier than it was.
+    /// Notified when the deadline may be earlier than before.
     changed: Notify,
 }
 
 impl Activity {
-    /// Of a connection whose first request is waited for.
+    /// The state of a new connection, which waits for its first request.
     pub(super) fn begin() -> Self {
         let phase = Mutex::new(Phase::Head(Instant::now()));
-        Self { shared: Arc::new(Shared { phase, changed: Notify::new() }) }
+        Self { shared: Arc::new(ActivityState { phase, changed: Notify::new() }) }
     }
 
     fn set(&self, phase: Phase) {
@@ -63,17 +63,17 @@ impl Activity {
         *self.shared.phase.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// A request has arrived.
+    /// Records that a request has arrived.
     pub(super) fn request(&self) {
         self.set(Phase::Request);
     }
 
-    /// The body of an answer, at whose end the connection is idle.
+    /// Wraps the body of an answer. The connection is idle when the body has been sent.
     pub(super) fn until_sent(&self, body: Body) -> Body {
         Body::new(AnswerBody { body, activity: self.clone() })
     }
 
-    /// Resolves when the connection has waited for too long.
+    /// Resolves when a limit has passed.
     pub(super) async fn timed_out(&self, timeouts: &Timeouts) {
         loop {
             let deadline = match self.phase() {
@@ -92,7 +92,7 @@ impl Activity {
     }
 }
 
-/// A connection that says when a head begins.
+/// A connection that records when a head begins to arrive.
 #[derive(Debug)]
 pub(super) struct Watched {
     connection: Connection,

@@ -18,15 +18,15 @@ use crate::{
     net::{connection::Connection, listener::Serve},
 };
 
-/// Bytes of one request head: generous for cookies, small against memory.
+/// The most bytes of a request head: generous for cookies, small against memory.
 const HEAD_BYTES_MAX: usize = 16 * 1024;
 
-/// What serves the connections of one address.
+/// Serves the connections of one address.
 #[derive(Clone, Debug)]
 pub struct HttpService {
-    /// Answers what the fast path does not.
+    /// Answers the requests that the fast path does not take.
     pub router: Router,
-    /// Serves sessions, if this address has any.
+    /// Serves sessions; `None` for an address that has none.
     pub engine: Option<Arc<Engine>>,
     /// How long connections may wait.
     pub timeouts: Timeouts,
@@ -35,7 +35,7 @@ pub struct HttpService {
 impl Serve for HttpService {
     async fn serve(self, connection: Connection) {
         let engine = self.engine.clone();
-        // What serves requests is large, and is gone once the connection is a websocket.
+        // This future is large. Boxed, it is freed before the connection lives on as a websocket.
         let served = Box::pin(self.serve_requests(connection)).await;
         if let (Some(engine), Some((connection, opening, answer))) = (engine, served) {
             engine.serve_websocket(connection, opening, answer).await;
@@ -44,8 +44,8 @@ impl Serve for HttpService {
 }
 
 impl HttpService {
-    /// Serves requests until the connection ends or becomes a websocket, for which the answer to its handshake may still
-    /// have to be sent.
+    /// Serves requests until the connection ends, or becomes a websocket. Then it returns the connection and the answer to
+    /// the handshake that has not been sent yet.
     async fn serve_requests(
         self,
         mut connection: Connection,
@@ -66,7 +66,7 @@ impl HttpService {
             }
         }
         let aftermath = Aftermath::default();
-        // What the HTTP server needs is large, and most connections do without it.
+        // This future is large, and most connections do not need it.
         Box::pin(self.serve_http(connection, &aftermath)).await;
         if let (Some(engine), Some(session)) = (&self.engine, aftermath.polled()) {
             engine.suspect(&session);

@@ -1,8 +1,5 @@
-//! Gives memory back to the system after a rush. The C library keeps what was freed for later, all of it if the last
-//! block is in use, and so an instance would stay as large as its busiest minute.
-//!
-//! It looks at the number of sessions, joined or not; it never asks what holds the memory. How much there may be is
-//! [`super::limit`]'s.
+//! Gives memory back to the system after a rush. The C library keeps freed memory for later, so an instance would stay as
+//! large as in its busiest minute. When to give back is decided by the number of sessions alone.
 
 use std::{
     sync::atomic::{AtomicUsize, Ordering},
@@ -12,12 +9,13 @@ use std::{
 use tokio::{task::spawn_blocking, time::sleep};
 use tokio_util::sync::CancellationToken;
 
-/// Giving back is worth the time it takes, some milliseconds, from so many sessions on: some ten megabytes.
+/// The least number of ended sessions, about ten megabytes, for which giving back is worth its few milliseconds.
 const LEAVERS_MIN: usize = 500;
-/// Between two looks at the number of sessions. It costs nothing, and who waits for memory waits for seconds.
+/// Time between two looks at the number of sessions. Memory is given back within seconds, and looking costs nothing.
 const LOOK: Duration = Duration::from_secs(5);
 
-/// Gives memory back whenever at least half of the sessions have ended, until `stop`. `open` says how many there are.
+/// Task: gives memory back whenever at least half of the sessions have ended, until `stop`. `open` returns the number of
+/// open sessions.
 pub async fn give_back(high: &HighWater, open: impl Fn() -> usize, stop: CancellationToken) {
     loop {
         tokio::select! {
@@ -32,18 +30,18 @@ pub async fn give_back(high: &HighWater, open: impl Fn() -> usize, stop: Cancell
     }
 }
 
-/// The most sessions at a time since memory was given back. Whoever begins a session tells it, since a rush may be over
-/// before anybody looks.
+/// The high water: the most sessions at a time since memory was last given back. It is updated whenever a session begins,
+/// since a rush may be over before the task looks.
 #[derive(Debug, Default)]
 pub struct HighWater(AtomicUsize);
 
 impl HighWater {
-    /// There are so many sessions now.
+    /// Records the present number of sessions.
     pub fn rise(&self, sessions: usize) {
         self.0.fetch_max(sessions, Ordering::Relaxed);
     }
 
-    /// Whether at least half of them have ended, and enough; then it starts over.
+    /// Whether at least half of the sessions, and at least [`LEAVERS_MIN`], have ended since. If so, it starts over.
     fn has_ebbed(&self, sessions: usize) -> bool {
         let high = self.0.load(Ordering::Relaxed);
         let leavers = high.saturating_sub(sessions);
@@ -55,11 +53,11 @@ impl HighWater {
     }
 }
 
-/// Returns the free pages of the heap to the system. Other C libraries do so by themselves.
+/// Gives the free pages of the heap back to the system. C libraries other than glibc do this by themselves.
 fn release() {
     #[cfg(all(target_os = "linux", target_env = "gnu"))]
     #[allow(unsafe_code, reason = "there is no safe way to ask for it, and it has no conditions")]
-    // SAFETY: it may be called at any time from any thread; it touches only memory that nobody uses.
+    // SAFETY: it may be called at any time from any thread. It touches only memory that is not in use.
     unsafe {
         libc::malloc_trim(0);
     }

@@ -1,64 +1,64 @@
-//! How much memory this process may use, and how many sessions fit into it at their worst. It reads what the system
-//! says of control groups, of limits of the process and of the machine; it changes nothing.
+//! How much memory this process may use, and how many sessions fit into it. It reads the limits of control groups, of the
+//! process and of the machine, and changes nothing.
 //!
-//! Whoever holds a process to less memory than it takes ends it without a word, and all its visitors with it. So the
-//! default number of sessions is one that fits, even if each of them is as large as a hostile client can make it.
+//! A process that exceeds its memory limit is killed, and all its visitors lose their connections. So the default number of
+//! sessions fits into the memory even if hostile clients make every session as large as they can.
 
 use std::{
     fmt, fs,
     path::{Component, Path, PathBuf},
 };
 
-/// What an instance takes without sessions: its code, its tasks, pages being served, and the connections that are over
-/// before a session begins ([`CONNECTIONS_SPARE`] of them, each with [`CONNECTION_BYTES`]). Idle it is 7 MiB.
+/// The memory of an instance without sessions: code, tasks, pages that are served, and [`CONNECTIONS_SPARE`] connections of
+/// [`CONNECTION_BYTES`] each. An idle instance takes 7 MiB.
 const BASE_BYTES: u64 = 64 << 20;
-/// A session's state and its place in all tables; measured: 2.2 kB if it never joined, 2.8 kB if it began with polling.
+/// A session's state and its entries in all tables. Measured: 2.2 kB if it never joined, 2.8 kB if it began with polling.
 const SESSION_BYTES: u64 = 4 << 10;
-/// What waits for a client that does not read.
+/// What waits in the outbox for a client that does not read.
 const OUTBOX_BYTES: u64 = 4 << 10;
-/// What the kernel holds for a connection whose client does not read, and charges to the control group; measured: 1.5 kB
-/// for the connection, and up to about 38 kB of unread data.
+/// The kernel's memory for a connection whose client does not read, which counts against the control group's limit.
+/// Measured: 1.5 kB for the connection, and up to about 38 kB of unread data.
 const KERNEL_BYTES: u64 = 40 << 10;
-/// A connection that is no session's yet, or a polling client's second: a head of 16 KiB, and the HTTP server's own;
-/// measured: 25 kB.
+/// A connection without a session, or the second one of a polling client: a head of 16 KiB, and the HTTP server's buffers.
+/// Measured: 25 kB.
 const CONNECTION_BYTES: u64 = 32 << 10;
 
-/// Connections beside those of sessions: pages, the API, and handshakes that are refused.
+/// Connections allowed beside those of sessions: for pages, the API, and handshakes that are refused.
 pub const CONNECTIONS_SPARE: usize = 1024;
-/// Connections that a session may have: a polling client posts on one while it polls on another.
+/// The most connections of a session: a polling client posts on one while it polls on another.
 pub const CONNECTIONS_PER_SESSION: usize = 2;
 
-/// What a session takes at its worst: it never reads, has a message of the largest size half sent, and one more
-/// connection with half a head.
+/// The most memory of a session: its client never reads, has sent half of a message of the largest size, and half of a head
+/// on a second connection.
 pub fn session_bytes(payload_bytes_max: usize) -> u64 {
     SESSION_BYTES + OUTBOX_BYTES + payload_bytes_max as u64 + KERNEL_BYTES + CONNECTION_BYTES
 }
 
-/// The sessions that fit into so much memory; at least one.
+/// The number of sessions that fit into this much memory; at least one.
 pub fn sessions_within(bytes: u64, payload_bytes_max: usize) -> usize {
     let sessions = bytes.saturating_sub(BASE_BYTES) / session_bytes(payload_bytes_max);
     usize::try_from(sessions).unwrap_or(usize::MAX).max(1)
 }
 
-/// The least of the limits on this process's memory.
+/// A limit on the memory of this process.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct MemoryLimit {
-    /// Resident memory that the process can come to under it.
+    /// The resident memory that the limit allows.
     pub bytes: u64,
-    /// Which limit it is, for operators.
+    /// Where the limit comes from, for operators.
     pub source: Source,
 }
 
 /// Where a limit comes from.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Source {
-    /// This file of a control group.
+    /// A file of a control group.
     ControlGroup(PathBuf),
     /// `ulimit -v`.
     AddressSpace,
     /// `ulimit -d`.
     Data,
-    /// What the machine has.
+    /// The memory of the machine.
     Machine,
 }
 
@@ -73,7 +73,7 @@ impl fmt::Display for Source {
     }
 }
 
-/// Limits of the process that files do not tell; `None` if there is none.
+/// Limits of the process that are not in files; `None` where there is no limit.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct ProcessLimits {
     /// Bytes of address space.
@@ -83,7 +83,7 @@ pub struct ProcessLimits {
 }
 
 impl ProcessLimits {
-    /// Those of this process.
+    /// Reads the limits of this process.
     pub fn of_this_process() -> Self {
         use rlimit::{INFINITY, Resource};
         let soft = |resource| {
@@ -94,8 +94,7 @@ impl ProcessLimits {
     }
 }
 
-/// The least limit on the memory of this process; `None` where the system tells of none. `root` is where the system's
-/// files are: `/`.
+/// The smallest limit on the memory of this process; `None` if the system names none. `root` is the root folder, `/`.
 pub fn memory_limit(root: &Path, process: ProcessLimits) -> Option<MemoryLimit> {
     let mut limits = control_group_limits(root);
     limits.extend(process_limits(root, process));
@@ -108,8 +107,8 @@ fn machine_memory(root: &Path) -> Option<MemoryLimit> {
     Some(MemoryLimit { bytes, source: Source::Machine })
 }
 
-/// Address space and data are more than what is resident: stacks and heaps are reserved before they are used. What is
-/// reserved by now and not resident is not there for sessions.
+/// The limits on address space and data, as resident memory. Both also count memory that is reserved and not used, such as
+/// stacks. What is reserved now and not resident is subtracted.
 fn process_limits(root: &Path, limits: ProcessLimits) -> Vec<MemoryLimit> {
     let status = read(&root.join("proc/self/status")).unwrap_or_default();
     let resident = kilobytes(&status, "VmRSS").unwrap_or_default();
@@ -123,7 +122,7 @@ fn process_limits(root: &Path, limits: ProcessLimits) -> Vec<MemoryLimit> {
     address_space.into_iter().chain(data).collect()
 }
 
-/// The limits of the control group that the process is in and of all above it, in both versions.
+/// The limits of the process's control group and of all groups above it, of both versions of control groups.
 fn control_group_limits(root: &Path) -> Vec<MemoryLimit> {
     let groups = read(&root.join("proc/self/cgroup")).unwrap_or_default();
     let mounts = read(&root.join("proc/self/mountinfo")).unwrap_or_default();
@@ -143,16 +142,16 @@ fn control_group_limits(root: &Path) -> Vec<MemoryLimit> {
     limits
 }
 
-/// A number of bytes; `None` for `max`, and for the number near 2⁶³ that stands for it in version 1.
+/// A number of bytes; `None` for `max`, and for the number near 2⁶³ that means the same in version 1.
 fn limit_in(text: &str) -> Option<u64> {
     const NONE_V1: u64 = 1 << 60;
     text.trim().parse().ok().filter(|&bytes| bytes < NONE_V1)
 }
 
-/// Where control groups of one kind are to be seen.
+/// A mount point of control groups.
 struct Mount<'a> {
     version: Version,
-    /// The group that is seen at `point`: not the topmost one in some containers.
+    /// The group that is mounted at `point`. In some containers it is not the topmost one.
     root: &'a str,
     point: &'a str,
 }
@@ -164,7 +163,7 @@ enum Version {
 }
 
 impl Version {
-    /// In version 2 a process above `memory.high` is slowed down until it is as good as ended.
+    /// The files with limits. In version 2, a process above `memory.high` is slowed down so much that it counts as a limit.
     fn files(self) -> &'static [&'static str] {
         match self {
             Self::One => &["memory.limit_in_bytes"],
@@ -190,7 +189,8 @@ impl<'a> Mount<'a> {
         Some(Self { version, root, point })
     }
 
-    /// The process's group in a line of `/proc/self/cgroup`, `4:memory:/group` or `0::/group`, if it is of this kind.
+    /// The process's group, from a line of `/proc/self/cgroup` (`4:memory:/group` or `0::/group`), if the line is about this
+    /// mount's kind of groups.
     fn group_in(&self, line: &'a str) -> Option<&'a str> {
         let mut parts = line.splitn(3, ':');
         let (number, controllers, group) = (parts.next()?, parts.next()?, parts.next()?);
@@ -201,7 +201,7 @@ impl<'a> Mount<'a> {
         is_ours.then_some(group)
     }
 
-    /// The folders of a group and of all above it, as far as they are to be seen.
+    /// The folders of a group and of all groups above it that are mounted.
     fn folders(&self, group: &str) -> Vec<PathBuf> {
         let point = Path::new(self.point);
         let below = Path::new(group).strip_prefix(self.root).unwrap_or_else(|_| Path::new(""));

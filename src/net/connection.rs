@@ -1,6 +1,4 @@
-//! One accepted socket: its options, and reading and writing.
-//!
-//! It moves bytes; it knows nothing of what they mean.
+//! One accepted socket: its options, and reading and writing. It knows nothing of what the bytes mean.
 
 use std::{
     future::poll_fn,
@@ -20,29 +18,28 @@ use tokio::{
     sync::OwnedSemaphorePermit,
 };
 
-/// Bytes read at once: most clients say less, and memory that is not written to costs nothing.
+/// Bytes that are read at once. Most clients send less.
 pub const READ_BYTES_MAX: usize = 2048;
-/// Bytes the kernel may hold that have not been sent yet, before it begins no further segment. So at most about 40 kB
-/// that are stale wait here for a client that reads nothing, where it would be 4 MB (both measured on the loopback).
+/// The most unsent bytes that the kernel accepts (`TCP_NOTSENT_LOWAT`). For a client that reads nothing, about 40 kB of stale
+/// counts wait in the kernel with it, and 4 MB without (both measured on the loopback).
 pub(crate) const UNSENT_BYTES_MAX: u32 = 4096;
 
 /// An accepted socket.
 #[derive(Debug)]
 pub struct Connection {
     stream: Arc<TcpStream>,
-    /// What was read already, by whoever had this connection before.
+    /// Bytes that were read and given back. They are read next.
     unread: Bytes,
-    /// Given back when the connection is dropped.
+    /// Counts against the limit of connections. It is given back when the connection is dropped.
     _permit: OwnedSemaphorePermit,
 }
 
 impl Connection {
     /// Takes over an accepted socket.
     ///
-    /// `unacknowledged_for` bounds how long sent data may stay unacknowledged, or unread by a peer whose
-    /// window is closed, before the kernel ends the connection. Without it a peer that stops reading blocks
-    /// its writer until the machine restarts, and with it everything that waits for the writer. `permit` is one of as many
-    /// as there are descriptors for.
+    /// `unacknowledged_for` limits how long sent data may stay unacknowledged, or unread by a peer whose window is closed
+    /// (`TCP_USER_TIMEOUT`). Then the kernel ends the connection. Without this limit a peer that stops reading blocks its
+    /// writer for good. `permit` counts against the limit of connections.
     ///
     /// # Errors
     /// If the socket is dead already.
@@ -57,24 +54,24 @@ impl Connection {
         Ok(Self { stream: Arc::new(stream), unread: Bytes::new(), _permit: permit })
     }
 
-    /// The socket. Whoever shuts it down ends the connection: the next read finds the end of the stream.
+    /// The socket. Shutting it down ends the connection: the next read finds the end of the stream.
     pub fn stream(&self) -> Arc<TcpStream> {
         Arc::clone(&self.stream)
     }
 
-    /// From now on the connection carries small messages of which only the newest matters: little is held back unsent.
+    /// Prepares the connection for small messages of which only the newest matters: see [`UNSENT_BYTES_MAX`].
     pub fn prefer_new_data(&self) {
         #[cfg(target_os = "linux")]
         // A dead socket shows when it is read.
         let _ = SockRef::from(&self.stream).set_tcp_notsent_lowat(UNSENT_BYTES_MAX);
     }
 
-    /// Gives back what was read and not used: it is read next. Little of it is copied rather than a whole buffer kept.
+    /// Gives back bytes that were read and not used. They are copied, so that no larger buffer is kept, and are read next.
     pub fn unread(&mut self, bytes: &[u8]) {
         self.unread = if bytes.is_empty() { Bytes::new() } else { Bytes::copy_from_slice(bytes) };
     }
 
-    /// Reads what has come, once something has, behind `bytes`. Returns how much that is; 0 at the end.
+    /// Waits for bytes and appends them to `bytes`. Returns their number; 0 at the end of the stream.
     ///
     /// # Errors
     /// If the socket is dead.
@@ -89,7 +86,7 @@ impl Connection {
         .await
     }
 
-    /// Says that nothing more will be written.
+    /// Closes the writing half of the connection.
     ///
     /// # Errors
     /// If the socket is dead.
@@ -125,8 +122,8 @@ impl AsyncRead for Connection {
     }
 }
 
-/// Reads once. What comes back less than full has emptied the kernel's buffer, so that the socket counts as not
-/// ready at once, which saves asking it in vain; the runtime drops that mark if more has come meanwhile.
+/// Reads once. A read that does not fill the buffer has emptied the kernel's. Then the socket is marked as not ready, which
+/// saves a system call that would find nothing. The runtime ignores the mark if more has arrived meanwhile.
 fn read(stream: &TcpStream, buffer: &mut ReadBuf<'_>) -> io::Result<()> {
     let space = buffer.initialize_unfilled_to(buffer.remaining().min(READ_BYTES_MAX));
     let mut read = 0;
@@ -142,7 +139,7 @@ fn read(stream: &TcpStream, buffer: &mut ReadBuf<'_>) -> io::Result<()> {
 }
 
 impl Connection {
-    /// Writes once the kernel takes something, by whichever way `write` does it.
+    /// Calls `write` until the kernel takes something.
     fn poll_writing(
         &self,
         context: &mut Context<'_>,
@@ -158,7 +155,7 @@ impl Connection {
     }
 }
 
-/// For HTTP; a websocket is written to through its session.
+/// Used for HTTP only. Websockets are written to by their session's outbox.
 impl AsyncWrite for Connection {
     fn poll_write(
         self: Pin<&mut Self>,
@@ -180,7 +177,7 @@ impl AsyncWrite for Connection {
         true
     }
 
-    /// The kernel sends what it has by itself.
+    /// There is nothing to flush: the kernel sends what it has by itself.
     fn poll_flush(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<io::Result<()>> {
         Poll::Ready(Ok(()))
     }

@@ -1,7 +1,6 @@
-//! Accepts connections: the one place where sockets enter.
+//! Accepts connections. What a connection is for is up to [`Serve`].
 //!
-//! The ready-made accept loop has no pause when descriptors run out, and no bound on connections; this one has both. What
-//! a connection is for is up to [`Serve`].
+//! The accept loop of axum has no limit of connections, and does not pause when descriptors run out. This one has both.
 
 use std::{io, net::SocketAddr, sync::Arc, time::Duration};
 
@@ -16,24 +15,23 @@ use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
 use super::connection::Connection;
 
-/// How long to pause when accepting fails for want of descriptors or memory: connections that end meanwhile
-/// give some back.
+/// How long to pause when descriptors or memory run out. Connections that end meanwhile give some back.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
-/// Between two lines in the log that say so.
+/// Least time between two log lines about it.
 const SHORTAGE_LOG_GAP: Duration = Duration::from_secs(10);
-/// Connections the kernel holds ready for us; a rush of a few thousand must not see resets.
+/// The most connections that wait in the kernel to be accepted. A rush of a few thousand must not see resets.
 const BACKLOG: i32 = 4096;
 
-/// Serves connections.
+/// A service for accepted connections.
 pub trait Serve: Clone + Send + 'static {
-    /// Serves one to its end.
+    /// Serves one connection to its end.
     fn serve(self, connection: Connection) -> impl Future<Output = ()> + Send + 'static;
 }
 
 /// Binds a listening socket.
 ///
 /// # Errors
-/// If the address is taken, not ours, or not allowed.
+/// If the address is in use, is not one of this machine, or needs rights that the process does not have.
 pub fn bind(address: SocketAddr) -> io::Result<TcpListener> {
     let socket = Socket::new(Domain::for_address(address), Type::STREAM, None)?;
     socket.set_reuse_address(true)?;
@@ -46,21 +44,21 @@ pub fn bind(address: SocketAddr) -> io::Result<TcpListener> {
 /// Accepts the connections of one address.
 #[derive(Debug)]
 pub struct Listener<S> {
-    /// Where connections come in.
+    /// The listening socket.
     pub listener: TcpListener,
-    /// What serves them.
+    /// What serves the connections.
     pub serve: S,
     /// See [`Connection::new`].
     pub unacknowledged_for: Duration,
-    /// Connections at a time. Beyond it they are closed unserved, so that descriptors remain for the store
-    /// and the admin pages.
+    /// Limits the connections at a time. Connections beyond the limit are closed at once, so that descriptors remain for the
+    /// store and the admin listener.
     pub permits: Arc<Semaphore>,
-    /// Counts connections closed unserved.
+    /// Counts the connections that were closed at once.
     pub unserved: IntCounter,
 }
 
 impl<S: Serve> Listener<S> {
-    /// Accepts until `stop`. Connections that are open then go on; whoever stops the listener ends them.
+    /// Task: accepts connections until `stop`. Connections that are open then are not ended.
     pub async fn run(self, stop: CancellationToken) {
         let connections = TaskTracker::new();
         let mut shortage_log = ShortageLog::default();
@@ -89,8 +87,8 @@ impl<S: Serve> Listener<S> {
     }
 }
 
-/// Says that connections cannot be accepted, and not again for a while: a shortage may last, and is tried
-/// many times a second.
+/// Logs that connections cannot be accepted, at most once every [`SHORTAGE_LOG_GAP`]: a shortage may last long, and
+/// accepting is tried many times a second.
 #[derive(Debug, Default)]
 struct ShortageLog {
     made_at: Option<Instant>,
@@ -105,7 +103,7 @@ impl ShortageLog {
     }
 }
 
-/// Whether accepting failed because something ran out, so that trying again at once would spin.
+/// Whether accepting failed because descriptors or memory ran out. Trying again at once would fail again.
 fn is_shortage(error: &io::Error) -> bool {
     const ENFILE: i32 = 23;
     const EMFILE: i32 = 24;

@@ -78,8 +78,8 @@ fn due(clients: usize, elapsed: Duration, window: Duration) -> usize {
 mod tests {
     use super::*;
 
-    /// Goal: everybody is gone in time, at an even pace, however long a batch takes. Method: play the drain for
-    /// several sizes, with batches that take as long as they should, and far longer.
+    /// Goal: all clients are sent away in time and evenly, even if batches take too long. Method: simulate drains of
+    /// several sizes, with normal and slow batches.
     #[test]
     fn clients_go_evenly_and_in_time() {
         let second = Duration::from_secs(1);

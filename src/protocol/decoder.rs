@@ -1,6 +1,6 @@
-//! What comes in on a websocket: bytes to frames to whole messages. Pure; it answers nothing and knows no packets.
+//! Decodes the bytes of a websocket into messages. It knows nothing of what the messages mean.
 //!
-//! Between frames it holds no memory, so that a client which only listens costs none.
+//! Between messages it holds no memory, so a client that only listens costs none.
 
 use std::{io::Cursor, mem};
 
@@ -9,34 +9,34 @@ use tungstenite::protocol::frame::{
     coding::{Control, Data, OpCode},
 };
 
-/// What a client sent.
+/// A message or control frame of a client.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Incoming<'a> {
-    /// A whole message of text.
+    /// A complete text message.
     Text(&'a str),
-    /// A whole message of bytes, which nothing here looks at.
+    /// A complete binary message, whose bytes nothing needs.
     Binary,
-    /// A ping of the websocket itself, to be answered with the same bytes.
+    /// A ping frame, to be answered with the same bytes.
     Ping(&'a [u8]),
-    /// The answer to such a ping.
+    /// A pong frame.
     Pong,
-    /// The last frame.
+    /// A close frame, which is the last one.
     Close,
 }
 
-/// Why bytes cannot be read.
+/// Why bytes cannot be decoded.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum ProtocolError {
-    /// They are no frames of a websocket client.
+    /// The bytes are not valid frames of a websocket client.
     NoFrame,
-    /// What should be text is not UTF-8.
+    /// A text message is not UTF-8.
     NotText,
     /// A message is longer than allowed.
     TooLong,
 }
 
 impl ProtocolError {
-    /// The status code of RFC 6455, section 7.4.1.
+    /// The status code of the close frame (RFC 6455, section 7.4.1).
     pub fn close_code(self) -> u16 {
         match self {
             Self::NoFrame => 1002,
@@ -49,27 +49,27 @@ impl ProtocolError {
 /// The longest payload of a control frame.
 const CONTROL_BYTES_MAX: u64 = 125;
 
-/// Reads the bytes of one connection.
+/// Decodes the bytes of one websocket.
 #[derive(Debug)]
 pub struct FrameDecoder {
     /// The most bytes of a message.
     message_bytes_max: usize,
-    /// A frame that has not come to its end.
+    /// The bytes of a frame that is not complete yet.
     begun: Vec<u8>,
-    /// A message in several frames, of which the last has not come, and whether it is text.
+    /// The payload so far of a message in several frames, and whether it is text.
     parts: Option<(Vec<u8>, bool)>,
 }
 
 impl FrameDecoder {
-    /// For messages of at most `message_bytes_max` bytes.
+    /// A decoder for messages of at most `message_bytes_max` bytes.
     pub fn new(message_bytes_max: usize) -> Self {
         Self { message_bytes_max, begun: Vec::new(), parts: None }
     }
 
-    /// Takes in these bytes, and calls `receive` with what they make whole. The bytes are unmasked where they are.
+    /// Decodes bytes and calls `receive` for every message that they complete. The bytes are unmasked in place.
     ///
     /// # Errors
-    /// [`ProtocolError`] if they are no websocket's, and whatever `receive` returns. Nothing may be read after either.
+    /// [`ProtocolError`] if the bytes are not valid, or the error of `receive`. The decoder must not be used after an error.
     pub fn read<E: From<ProtocolError>>(
         &mut self,
         bytes: &mut [u8],
@@ -90,7 +90,7 @@ impl FrameDecoder {
         Ok(())
     }
 
-    /// Reads the frames that are whole; returns how many bytes they were.
+    /// Decodes the complete frames; returns the number of their bytes.
     fn read_frames<E: From<ProtocolError>>(
         &mut self,
         bytes: &mut [u8],
@@ -113,7 +113,7 @@ impl FrameDecoder {
         }
     }
 
-    /// Whether such a frame may come now. It is judged by its header, before its payload takes memory.
+    /// Checks a frame by its header, before its payload takes memory.
     fn check(&self, header: &FrameHeader, length: u64) -> Result<(), ProtocolError> {
         let extended = header.rsv1 || header.rsv2 || header.rsv3;
         let in_place = match header.opcode {

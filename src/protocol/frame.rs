@@ -1,25 +1,24 @@
-//! What goes out on a websocket, as bytes: the count, and the frames around it. Pure: it knows no sockets.
+//! Encodes websocket frames: the count, text messages and control frames.
 
 /// The event's name, as every client of the lesson knows it.
 pub const USER_COUNT: &str = "user count";
 
-/// How the payload of every count begins: a message (4) of Engine.IO that is an event (2) of Socket.IO with
-/// this name.
+/// The beginning of the payload of every count: an Engine.IO message (4) with a Socket.IO event (2) of this name.
 const COUNT_START: &[u8] = b"42[\"user count\",";
-/// The longest count: what a `u64` may hold.
+/// The digits of the greatest `u64`.
 const DIGITS_MAX: usize = 20;
 /// A short frame's header, the start, the digits and the bracket at the end.
 const FRAME_BYTES_MAX: usize = 2 + COUNT_START.len() + DIGITS_MAX + 1;
 const _: () =
     assert!(FRAME_BYTES_MAX - 2 < 126, "the length fits into the second byte of the header");
 
-/// The bit of a frame that is a whole message, or the last of one.
+/// The bit that marks the last frame of a message.
 const WHOLE: u8 = 0x80;
-/// A whole text message.
+/// The first byte of a text message in one frame.
 const TEXT: u8 = WHOLE | 1;
-/// The kind of frame after which nothing may follow.
+/// The opcode of a close frame.
 const CLOSE: u8 = 8;
-/// The kind of frame that answers a ping.
+/// The opcode of a pong frame.
 const PONG: u8 = 10;
 
 /// The frame of a text message.
@@ -38,12 +37,12 @@ pub fn text_bytes(payload: &[u8]) -> Vec<u8> {
     frame
 }
 
-/// The frame that answers a ping of the websocket itself.
+/// A pong frame with the payload of the ping that it answers.
 pub fn pong(payload: &[u8]) -> Vec<u8> {
     control(PONG, payload)
 }
 
-/// The frame after which nothing follows, with this status code (RFC 6455, section 7.4.1).
+/// A close frame with this status code (RFC 6455, section 7.4.1).
 pub fn close(code: u16) -> Vec<u8> {
     control(CLOSE, &code.to_be_bytes())
 }
@@ -53,7 +52,7 @@ fn control(kind: u8, payload: &[u8]) -> Vec<u8> {
     [&[WHOLE | kind, length], payload].concat()
 }
 
-/// A websocket frame that tells the count, the same to the byte as Socket.IO's `emit` sends it.
+/// A websocket frame with the count, byte for byte what Socket.IO's `emit` sends.
 #[derive(Clone, Copy, Debug)]
 pub struct CountFrame {
     users: u64,
@@ -75,17 +74,17 @@ impl CountFrame {
         Self { users, bytes, length }
     }
 
-    /// The count it tells.
+    /// The count in the frame.
     pub fn users(&self) -> u64 {
         self.users
     }
 
-    /// The packet alone, without its frame.
+    /// The packet without the frame around it.
     pub fn packet(&self) -> &[u8] {
         &self.bytes[2..self.length]
     }
 
-    /// What goes over a websocket.
+    /// The bytes of the frame.
     pub fn bytes(&self) -> &[u8] {
         &self.bytes[..self.length]
     }

@@ -1,17 +1,17 @@
-//! The head of an HTTP request, as far as Socket.IO's endpoint needs to know it, whoever read it: the HTTP server, or
-//! the fast path, which reads plain heads that come in one piece. Pure.
+//! The head of an HTTP request, as far as Socket.IO's endpoint needs it. It comes from the HTTP server, or from the fast path,
+//! which reads plain heads itself.
 
 use base64::{Engine, prelude::BASE64_STANDARD};
 use http::{HeaderMap, Method, header, request::Parts, uri::PathAndQuery};
 use httparse::{EMPTY_HEADER, Request, Status};
 use tungstenite::handshake::derive_accept_key;
 
-/// Headers of a plain request at most; browsers send about 15, balancers add some.
+/// The most headers of a plain request. Browsers send about 15, and balancers add some.
 const HEADERS_MAX: usize = 48;
-/// Bytes of a websocket key, before they are encoded (RFC 6455, section 4.1).
+/// The bytes of a websocket key before encoding (RFC 6455, section 4.1).
 const KEY_BYTES: usize = 16;
 
-/// What a request asks for, and who asks.
+/// The head of a request.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Head<'a> {
     /// The method.
@@ -20,28 +20,28 @@ pub struct Head<'a> {
     pub path: &'a str,
     /// The query, without its question mark; empty if there is none.
     pub query: &'a str,
-    /// The page that asks; `Some("")` if the header cannot be read, which is no origin.
+    /// The origin of the page that sends the request; `Some("")`, which is no origin, if the header cannot be read.
     pub origin: Option<&'a str>,
-    /// The host that was asked.
+    /// The host that the request was sent to.
     pub host: Option<&'a str>,
-    /// Where the page is that asks, as browsers say it (Fetch Metadata): `cross-site`, `same-site`, `same-origin` or `none`.
+    /// The header `Sec-Fetch-Site` (Fetch Metadata): `cross-site`, `same-site`, `same-origin` or `none`.
     pub fetch_site: Option<&'a str>,
-    /// Whether it asks for a websocket.
+    /// Whether the request asks for a websocket.
     pub websocket: WebsocketRequest<'a>,
 }
 
 /// Whether a request asks for a websocket.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum WebsocketRequest<'a> {
-    /// It asks for none, or not as it should.
+    /// It does not ask for one, or not in the right form.
     No,
-    /// It asks for another version of the protocol than 13.
+    /// It asks for one, of another version of the protocol than 13.
     OtherVersion,
-    /// It asks as RFC 6455, section 4.2.1, has it.
+    /// It asks for one as RFC 6455, section 4.2.1, requires.
     Yes(WebsocketHandshake<'a>),
 }
 
-/// What the answer to a request for a websocket is made of.
+/// What the answer to a websocket handshake needs.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct WebsocketHandshake<'a> {
     key: &'a str,
@@ -49,31 +49,31 @@ pub struct WebsocketHandshake<'a> {
     subprotocol: Option<&'a str>,
 }
 
-/// How the body of a plain request comes, and whether its connection stays.
+/// The length of a plain request's body, and whether its connection stays open.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Framing {
-    /// Bytes of the body.
+    /// The length of the body in bytes.
     pub content_length: usize,
-    /// The client asks to close the connection after the answer.
+    /// Whether the client asks to close the connection after the answer.
     pub close: bool,
 }
 
-/// Headers by name, wherever they are kept.
+/// Access to headers by name, for both kinds of storage.
 trait Headers<'a> {
-    /// The value of each header of this name; `Some("")` stands for one that cannot be read.
+    /// The values of all headers of this name. A value that cannot be read is empty.
     fn values(&self, name: &'static str) -> impl Iterator<Item = &'a str>;
 
     fn first_value(&self, name: &'static str) -> Option<&'a str> {
         self.values(name).next()
     }
 
-    /// The value of a header that may come only once.
+    /// The value of a header that must not be repeated.
     fn only(&self, name: &'static str) -> Option<&'a str> {
         let mut values = self.values(name);
         values.next().filter(|_| values.next().is_none())
     }
 
-    /// Whether a list of words, in however many headers, has this one.
+    /// Whether one of the headers of this name lists this token.
     fn has_token(&self, name: &'static str, wanted: &str) -> bool {
         let mut tokens = self.values(name).flat_map(|value| value.split(','));
         tokens.any(|token| token.trim().eq_ignore_ascii_case(wanted))
@@ -94,8 +94,8 @@ impl<'a> Headers<'a> for &'a HeaderMap {
 }
 
 impl<'a> Head<'a> {
-    /// Reads a plain head from the start of what a client sent: the head, how its body comes, and what came behind the
-    /// head. `None` for whatever needs an HTTP server: a head that is not whole, malformed, or unusual.
+    /// Reads a plain head from the beginning of the bytes. Returns the head, the framing of the body, and the bytes after the
+    /// head. `None` if the request needs the HTTP server: its head is incomplete, malformed, or unusual.
     pub fn parse_plain(
         bytes: &'a [u8],
         headers: &'a mut PlainHeaders<'a>,
@@ -150,14 +150,14 @@ impl<'a> Head<'a> {
         }
     }
 
-    /// The value of a parameter of the query, as it was sent.
+    /// The value of a query parameter, not decoded.
     pub fn parameter(&self, name: &str) -> Option<&'a str> {
         let mut pairs = self.query.split('&').filter_map(|pair| pair.split_once('='));
         pairs.find_map(|(key, value)| (key == name).then_some(value))
     }
 }
 
-/// Room for the headers of a plain head.
+/// Storage for the headers of a plain head.
 #[derive(Debug)]
 pub struct PlainHeaders<'a>([httparse::Header<'a>; HEADERS_MAX]);
 
@@ -188,7 +188,7 @@ impl<'a> WebsocketRequest<'a> {
 }
 
 impl WebsocketHandshake<'_> {
-    /// The headers of the answer that begins the websocket, beside `Connection` and `Upgrade`.
+    /// The headers of the answer, without `Connection` and `Upgrade`.
     pub fn answer_headers(&self) -> Vec<(header::HeaderName, String)> {
         let accept = (header::SEC_WEBSOCKET_ACCEPT, derive_accept_key(self.key.as_bytes()));
         let subprotocol =
@@ -197,7 +197,7 @@ impl WebsocketHandshake<'_> {
     }
 }
 
-/// As the reference server does, the first one is taken: whatever it stands for, counts are all that is said.
+/// The first subprotocol that the client offers, as in the reference server. It changes nothing in what is sent.
 fn subprotocol<'a>(headers: &impl Headers<'a>) -> Option<&'a str> {
     let first = headers.first_value("sec-websocket-protocol")?.split(',').next()?.trim();
     let is_token = |byte: u8| byte.is_ascii_graphic() && !b"\"(),/:;<=>?@[\\]{}".contains(&byte);
@@ -208,7 +208,7 @@ fn is_key(key: &str) -> bool {
     BASE64_STANDARD.decode(key).is_ok_and(|bytes| bytes.len() == KEY_BYTES)
 }
 
-/// Whether a header has only what a plain request has.
+/// Whether a header may be part of a plain request.
 fn is_plain(header: &httparse::Header<'_>) -> bool {
     header.value.iter().all(|byte| (b' '..=b'~').contains(byte))
 }

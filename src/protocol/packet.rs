@@ -1,54 +1,53 @@
-//! What a message of a client means, in Engine.IO 4 and Socket.IO 5, as far as a server needs to know whose clients only
-//! listen. Pure.
+//! Parses the packets of clients: Engine.IO 4 and Socket.IO 5, as far as needed by a server whose clients only listen.
 //!
-//! What is taken for a packet of Socket.IO is what socket.io-parser 4.2 takes: the same rules, so that a client which the
-//! reference server would end is ended here, and no other.
+//! The rules are those of socket.io-parser 4.2. So exactly those packets are invalid here for which the reference server
+//! would end the session.
 
 use std::fmt;
 
 use serde::de::{Deserialize, Deserializer, Error, IgnoredAny, SeqAccess, Visitor};
 
-/// A message, by what is to be done about it.
+/// A packet of a client, by what has to be done about it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Packet<'a> {
     /// The answer to a ping.
     Pong,
     /// The client closes its session.
     Close,
-    /// It asks to join this namespace.
+    /// The client asks to join this namespace.
     Connect(&'a str),
-    /// It leaves this namespace.
+    /// The client leaves this namespace.
     Disconnect(&'a str),
-    /// An event or an acknowledgement, and the number of binary messages that follow as parts of it. Nobody listens to
-    /// either.
+    /// An event or an acknowledgement, both of which are ignored, and the number of binary messages that follow as parts of
+    /// it.
     Event(u32),
 }
 
-/// The namespace that every client can join.
+/// The default namespace. Its clients are counted.
 pub const DEFAULT_NAMESPACE: &str = "/";
-/// Bytes of a namespace's name at most: it is repeated in the answer.
+/// The longest name of a namespace in bytes. The answer repeats the name.
 const NAMESPACE_BYTES_MAX: usize = 255;
-/// Binary parts of one event at most, as the reference server has it by default.
+/// The most binary parts of an event: the reference server's default.
 const ATTACHMENTS_MAX: u32 = 10;
-/// Event names that Socket.IO keeps for itself: a client that sends one is no Socket.IO client.
+/// Event names that Socket.IO reserves. Socket.IO clients do not send them.
 const RESERVED_EVENTS: [&str; 6] =
     ["connect", "connect_error", "disconnect", "disconnecting", "newListener", "removeListener"];
 
-/// A polling client tests a websocket with this packet; valid only during an upgrade, as the answer is.
+/// The packet by which a polling client tests a websocket. It is valid only during an upgrade.
 pub const PROBE: &str = "2probe";
 /// The answer to [`PROBE`].
 pub const PROBE_ANSWER: &str = "3probe";
-/// The client has moved to the websocket.
+/// The packet that completes an upgrade.
 pub const UPGRADE: &str = "5";
-/// Says nothing; answers a poll that has to end.
+/// The empty packet. It answers a poll for which nothing waits.
 pub const NOOP: &str = "6";
-/// The server closes the session.
+/// The packet by which the server closes a session.
 pub const CLOSE: &str = "1";
-/// A ping of the server.
+/// The server's ping.
 pub const PING: &str = "2";
 
 impl<'a> Packet<'a> {
-    /// Reads a text message; `None` if no client may say it.
+    /// Parses a text message; `None` if it is not a valid packet of a client.
     pub fn parse(message: &'a str) -> Option<Self> {
         match message.split_at_checked(1)? {
             ("1", "") => Some(Self::Close),
@@ -78,7 +77,7 @@ impl<'a> Packet<'a> {
     }
 }
 
-/// The number of binary parts, which a dash ends.
+/// Splits off the number of binary parts, which ends with a dash.
 fn attachments(packet: &str) -> Option<(u32, &str)> {
     let (number, rest) = packet.split_once('-')?;
     let digits = !number.is_empty() && number.bytes().all(|digit| digit.is_ascii_digit());
@@ -86,7 +85,7 @@ fn attachments(packet: &str) -> Option<(u32, &str)> {
     Some((number, rest))
 }
 
-/// The namespace, and what follows it. The default one need not be named.
+/// Splits off the namespace. The default namespace may be left out.
 fn namespace(packet: &str) -> (&str, &str) {
     if !packet.starts_with('/') {
         return (DEFAULT_NAMESPACE, packet);
@@ -94,7 +93,7 @@ fn namespace(packet: &str) -> (&str, &str) {
     packet.split_once(',').unwrap_or((packet, ""))
 }
 
-/// Credentials are an object. Nothing looks at them.
+/// Whether the payload of a CONNECT is valid: an object, which is ignored, or nothing.
 fn is_object_or_nothing(payload: &str) -> bool {
     payload.is_empty() || (payload.trim_start().starts_with('{') && is::<IgnoredAny>(payload))
 }
@@ -103,7 +102,7 @@ fn is<'de, T: Deserialize<'de>>(payload: &'de str) -> bool {
     serde_json::from_str::<T>(payload).is_ok()
 }
 
-/// An array whose first element names an event.
+/// The payload of an event: an array whose first element is the event's name.
 struct EventPayload;
 
 impl<'de> Deserialize<'de> for EventPayload {
@@ -139,7 +138,8 @@ mod tests {
 
     use super::*;
 
-    /// Goal: what is answered is bounded. Method: the longest name that is allowed, and one byte more.
+    /// Goal: the length of a namespace, which the answer repeats, is limited. Method: the longest allowed name, and one
+    /// more byte.
     #[test]
     fn names_are_bounded() {
         let longest = format!("/{}", "x".repeat(NAMESPACE_BYTES_MAX - 1));
@@ -148,7 +148,7 @@ mod tests {
         assert_eq!(Packet::parse(&format!("40{longest}x,")), None);
     }
 
-    /// Goal: each packet means what the protocols say. Method: those of real clients, and invalid ones.
+    /// Goal: every packet is parsed as the protocols define it. Method: packets of real clients, and invalid ones.
     #[rstest]
     #[case("3", Some(Packet::Pong))]
     #[case("1", Some(Packet::Close))]
@@ -206,7 +206,7 @@ mod tests {
     }
 
     proptest! {
-        /// Goal: nothing that a client says panics. Method: strings of the protocols' pieces and any others.
+        /// Goal: no text of a client causes a panic. Method: strings of pieces of the protocols, and random ones.
         #[test]
         fn any_text_may_come(message in "(4[0-7]|[0-6])?([0-9]{0,2}-)?(/[a-z?,]{0,4})?([{\\[\"a:1,\\]}]{0,6}|\\PC{0,8})") {
             let _ = Packet::parse(&message);

@@ -1,24 +1,24 @@
-//! The body of a polling request: packets of Engine.IO with a separator between. Pure.
+//! Decodes the body of a post: Engine.IO packets with separators between them.
 //!
-//! A body is read as it comes, piece by piece; what is held is at most the packet that has begun.
+//! The body is read piece by piece. At most the unfinished packet is held in memory.
 
 use super::decoder::ProtocolError;
 
-/// What is between the packets of a payload.
+/// The separator between two packets of a payload.
 pub const SEPARATOR: u8 = 0x1e;
-/// A packet that begins with this byte is bytes in Base64.
+/// The first byte of a binary packet. Its bytes follow in Base64.
 const BINARY: u8 = b'b';
 
 /// A packet of a payload.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Part<'a> {
-    /// Text.
+    /// A text packet.
     Text(&'a str),
-    /// Bytes, which nothing here looks at.
+    /// A binary packet, whose bytes nothing needs.
     Binary,
 }
 
-/// Reads one body.
+/// Decodes one body.
 #[derive(Debug)]
 pub struct PayloadDecoder {
     /// The most bytes of a body.
@@ -28,16 +28,16 @@ pub struct PayloadDecoder {
 }
 
 impl PayloadDecoder {
-    /// For a body of at most `bytes_max` bytes.
+    /// A decoder for a body of at most `bytes_max` bytes.
     pub fn new(bytes_max: usize) -> Self {
         Self { bytes_max, bytes: 0, begun: Vec::new() }
     }
 
-    /// Takes in a piece of the body, and calls `receive` with each packet that it makes whole.
+    /// Decodes a piece of the body and calls `receive` for every packet that it completes.
     ///
     /// # Errors
-    /// [`ProtocolError`] if the body is too long or not text, and whatever `receive` returns. Nothing may be read after
-    /// either.
+    /// [`ProtocolError`] if the body is too long or not text, or the error of `receive`. The decoder must not be used after an
+    /// error.
     pub fn read<E: From<ProtocolError>>(
         &mut self,
         mut piece: &[u8],
@@ -57,10 +57,10 @@ impl PayloadDecoder {
         Ok(())
     }
 
-    /// The body is at its end, which ends its last packet. An empty body has one packet, an empty one.
+    /// Ends the body, which completes its last packet. An empty body is one empty packet.
     ///
     /// # Errors
-    /// As [`PayloadDecoder::read`].
+    /// The same as of [`PayloadDecoder::read`].
     pub fn finish<E: From<ProtocolError>>(
         self,
         mut receive: impl FnMut(Part<'_>) -> Result<(), E>,
@@ -103,7 +103,7 @@ mod tests {
         Ok(packets)
     }
 
-    /// Goal: packets come out as they were put in. Method: bodies as clients send them, and invalid ones.
+    /// Goal: the packets of a body come out unchanged. Method: bodies as clients send them, and invalid ones.
     #[test]
     fn packets_are_separated() {
         assert_eq!(read(b"40", &[], 99).unwrap(), ["40"]);
@@ -116,7 +116,8 @@ mod tests {
     }
 
     proptest! {
-        /// Goal: it does not matter in which pieces a body comes. Method: any body, whole and in any pieces.
+        /// Goal: a body gives the same packets in whatever pieces it arrives. Method: random bodies, whole and in random
+        /// pieces.
         #[test]
         fn pieces_do_not_matter(
             body in "[34ä\u{1e}b\\[\\]]{0,40}",
@@ -125,7 +126,7 @@ mod tests {
             prop_assert_eq!(read(body.as_bytes(), &pieces, 200), read(body.as_bytes(), &[], 200));
         }
 
-        /// Goal: no bytes panic, and none pass the bound. Method: any bytes.
+        /// Goal: no bytes cause a panic, and the limit of the length holds. Method: random bytes.
         #[test]
         fn any_bytes_may_come(body in proptest::collection::vec(any::<u8>(), 0..60)) {
             let read = read(&body, &[7, 9], 40);

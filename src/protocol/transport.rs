@@ -1,22 +1,22 @@
-//! The transports of Engine.IO.
+//! The transports of Engine.IO: websocket and polling.
 
-/// Which transports are served.
+/// The transports that an instance serves.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Transports {
     /// Both, with upgrades.
     Both,
-    /// Websockets alone.
+    /// Websockets only.
     Websocket,
-    /// Polling alone.
+    /// Polling only.
     Polling,
 }
 
-/// A way to carry a session.
+/// What carries a session.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Transport {
     /// A websocket.
     Websocket,
-    /// HTTP requests that wait for something to be said.
+    /// HTTP requests: polls, which wait for packets, and posts.
     Polling,
 }
 
@@ -34,7 +34,7 @@ impl Transport {
 }
 
 impl Transports {
-    /// Whether this one is served.
+    /// Whether this transport is served.
     pub fn have(self, transport: Transport) -> bool {
         match self {
             Self::Both => true,

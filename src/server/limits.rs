@@ -1,4 +1,4 @@
-//! How much one instance takes: what descriptors, memory and settings leave room for.
+//! The limits of an instance: how many connections, sessions and streams its descriptors, memory and settings allow.
 
 use std::path::Path;
 
@@ -12,26 +12,26 @@ use crate::{
     },
 };
 
-/// Event streams at a time: for dashboards and backends, of which a site has some; visitors have sockets.
+/// The most event streams at a time. They are for dashboards and backends, of which a site has few.
 const STREAMS_MAX: usize = 1000;
-/// Where descriptors are few, streams take at most one of so many connections.
+/// If descriptors are few, streams may use one in this many connections.
 const STREAMS_SHARE: usize = 4;
 
-/// How much one instance takes.
+/// The limits of an instance.
 #[derive(Clone, Debug)]
 pub(super) struct Limits {
-    /// Connections of the public listener.
+    /// The most connections of the public listener.
     pub(super) connections: usize,
-    /// Socket.IO sessions.
+    /// The most sessions.
     pub(super) sessions: usize,
-    /// Event streams of the API.
+    /// The most event streams of the API.
     pub(super) streams: usize,
-    /// The least limit on memory, and the sessions that fit into it.
+    /// The smallest memory limit, and the number of sessions that fit into it.
     memory: Option<(MemoryLimit, usize)>,
 }
 
 impl Limits {
-    /// Raises the soft file limit to the hard one, and says what that and the memory leave room for.
+    /// Raises the soft file limit to the hard one, and computes the limits.
     pub(super) fn raise(config: &Config) -> anyhow::Result<Self> {
         let descriptors =
             rlimit::increase_nofile_limit(u64::MAX).context("failed to raise the file limit")?;
@@ -45,7 +45,7 @@ impl Limits {
         let in_memory = memory.as_ref().map_or(usize::MAX, |(_, sessions)| *sessions);
         let default = descriptors.min(in_memory).min(CONNECTIONS_MAX);
         let sessions = config.connections_max.unwrap_or(default);
-        // Beside sessions there must be room for those who are told that there is none, but no more than fits into memory.
+        // Beside the sessions there must be room for clients that are refused, but not more than fits into memory.
         let connections =
             sessions.saturating_mul(CONNECTIONS_PER_SESSION).saturating_add(CONNECTIONS_SPARE);
         let connections = connections.min(descriptors);
@@ -53,8 +53,13 @@ impl Limits {
         Ok(Self { connections, sessions, streams, memory })
     }
 
-    /// The log says which limit decides, and whether a setting asks for more than there is memory for. This comes after
-    /// the start-up line, which scripts expect first.
+    /// The smallest memory limit, in bytes; `None` if the system reports none.
+    pub(super) fn memory_bytes(&self) -> Option<u64> {
+        self.memory.as_ref().map(|(limit, _)| limit.bytes)
+    }
+
+    /// Logs which limit decides, and whether the setting asks for more sessions than fit into memory. It is called after the
+    /// start-up line, which scripts expect first.
     pub(super) fn tell(&self, is_set: bool) {
         let sessions = self.sessions;
         let by = match &self.memory {

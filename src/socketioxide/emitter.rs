@@ -1,13 +1,13 @@
-//! The task that tells an application's sockets the count: view → sockets. It is the only one that emits.
+//! The task that tells an application's sockets the count. Nothing else emits counts.
 //!
 //! Two rules make it right:
 //!
-//! - A socket hears nothing until the count includes it. So the first value a client sees includes itself.
-//! - A count goes one of two ways. At first through the socket's queue, behind the acknowledgement of its connect: whatever
-//!   carries packets to the client looks at the queue first and then at the slot, and, held up between the two, would pass
-//!   by an acknowledgement that was queued meanwhile. After half a second by the slot for volatile packets, which holds the
-//!   newest alone, so that a slow client skips stale values and the last one always arrives. The queue is written before
-//!   the slot and never used again, or an older value would come after a newer one.
+//! - A socket is told nothing until the count includes it. So its first value includes itself.
+//! - For the first half second, counts go through the socket's queue, so that they come after the acknowledgement of the
+//!   connect. The library's writer reads the queue first and the slot for volatile packets second; a count in the slot could
+//!   overtake an acknowledgement that is queued in between. After that, counts go through the slot, which holds only the
+//!   newest, so that a slow client skips stale values and the last one always arrives. The queue is never used again, or an
+//!   older value could come after a newer one.
 
 use std::{sync::Arc, time::Duration};
 
@@ -19,7 +19,7 @@ use tokio::{
 };
 use tokio_util::sync::CancellationToken;
 
-use super::roster::{Roster, SITE, Seat, Told, Way};
+use super::roster::{CountedSocket, CountedSockets, Delivery, SITE, Way};
 use crate::{
     core::{
         pace::EmissionPace,
@@ -29,56 +29,56 @@ use crate::{
     telemetry::metrics::observe,
 };
 
-/// How long a socket is told through its queue. Nobody is held up for so long between looking at the queue and at the slot,
-/// unless the whole process is.
+/// How long a socket is told through its queue: far longer than the library's writer takes between reading the queue and the
+/// slot.
 const YOUTH: Duration = Duration::from_millis(500);
-/// So many counts are left to a queue at most, which is the application's as well: with the default interval, those of a
-/// youth.
+/// The most counts in a queue, which the application uses too: with the default interval, those of half a second.
 const YOUNG_COUNTS_MAX: u8 = 10;
-/// So many sockets are told before others have their turn: about a millisecond of work.
+/// The sockets that are told before other tasks have their turn: about a millisecond of work.
 pub(super) const EMITS_AT_ONCE: usize = 256;
-/// How often to look for sockets that are gone, while there are some that only looking tells of.
+/// Time between two searches for sockets that are gone, while there are sockets without our disconnect handler.
 const LOOK_GAP: Duration = Duration::from_millis(50);
-/// How often otherwise: the library forgets to call a disconnect handler in one rare race only.
+/// The same while all sockets have our disconnect handler. In a rare race the library does not call it.
 const LOOK_GAP_WATCHED: Duration = Duration::from_secs(1);
-/// Between the two, looking takes at most one part in so many of the time.
+/// Searching takes at most this share of the time: one part in a hundred.
 const LOOK_SHARE: u32 = 100;
 
-/// Tells sockets the count.
+/// The state of the task.
 pub(super) struct Emitter<A: Adapter> {
     io: SocketIo<A>,
-    roster: Arc<Roster<A>>,
+    roster: Arc<CountedSockets<A>>,
     view: watch::Receiver<View>,
     pace: EmissionPace,
-    /// Who has been told a count, or would have been but for a full queue. Those who left are found by telling them.
-    listeners: Vec<Listener<A>>,
-    /// What every listener was last told, but for provisional ones; `None` if they were told different counts, so that an
-    /// emission follows.
+    /// The sockets that have been told a count, or could not be because of a full queue. Those that left are found when they
+    /// are told.
+    listeners: Vec<Recipient<A>>,
+    /// The count that all listeners but the provisional ones were last told; `None` if they were told different counts. Then an
+    /// emission must follow.
     told: Option<u64>,
-    /// The changes by which those joined who were told the estimate, because the store was slow to count them. They are
-    /// told what all others are as soon as that includes them, or the store counts as away: within
-    /// [`crate::core::pace::ANSWER_OVERDUE`], which bounds this list.
+    /// The changes by which those sockets joined that were told the estimate because the store was slow to count them. They
+    /// are told what all others are told as soon as that includes them, or the store is unreachable. This takes at most
+    /// [`crate::core::pace::ANSWER_OVERDUE`], which bounds the list.
     provisional: Vec<Change>,
     next_look: Instant,
 }
 
-/// A socket that further counts are sent to.
-struct Listener<A: Adapter> {
-    seat: Arc<Seat<A>>,
+/// A socket that is told further counts.
+struct Recipient<A: Adapter> {
+    seat: Arc<CountedSocket<A>>,
     joined_at: Instant,
-    /// The change by which it joined, if it must not be told a count that does not include it.
+    /// The change by which it joined, while it must not be told a count that does not include it.
     provisional: Option<Change>,
     last: Option<u64>,
-    /// How many counts it was told through its queue, and until when it is.
+    /// How many counts went through its queue, and until when they do.
     queued: u8,
     young_until: Option<Instant>,
 }
 
 impl<A: Adapter> Emitter<A> {
-    /// Sets it up, for emissions with at least `interval` between two; [`Emitter::run`] does the work.
+    /// An emitter with at least `interval` between two emissions. [`Emitter::run`] starts it.
     pub(super) fn new(
         io: SocketIo<A>,
-        roster: Arc<Roster<A>>,
+        roster: Arc<CountedSockets<A>>,
         view: watch::Receiver<View>,
         interval: Duration,
     ) -> Self {
@@ -94,7 +94,7 @@ impl<A: Adapter> Emitter<A> {
         }
     }
 
-    /// Emits until `stop`.
+    /// Task: emits until `stop`.
     pub(super) async fn run(mut self, stop: CancellationToken) {
         while !stop.is_cancelled() {
             let now = Instant::now();
@@ -114,7 +114,7 @@ impl<A: Adapter> Emitter<A> {
         }
     }
 
-    /// Counts out who is gone.
+    /// Counts out the sockets that are gone.
     fn look(&mut self, now: Instant) {
         let unwatched = self.roster.look(self.io.of(SITE).as_ref());
         self.listeners.retain(|listener| listener.seat.is_taken());
@@ -125,7 +125,7 @@ impl<A: Adapter> Emitter<A> {
         self.next_look = end + gap;
     }
 
-    /// Does what is due now; returns when there will be something to do even if nothing changes.
+    /// Does what is due now. Returns when something is due next even if nothing changes.
     async fn act(&mut self, now: Instant) -> Option<Instant> {
         let view = *self.view.borrow_and_update();
         if self.provisional.extract_if(.., |change| view.shown_includes(*change, now)).count() > 0 {
@@ -136,7 +136,7 @@ impl<A: Adapter> Emitter<A> {
         if self.told != Some(view.shown(now).users) && !is_held_back {
             self.emit_to_all(&view, now).await;
         }
-        // What came during an emission is in the newest view only.
+        // Changes during an emission are in the newest view only.
         let view = *self.view.borrow();
         for newcomer in newcomers {
             self.let_in(newcomer, &view, now);
@@ -146,11 +146,11 @@ impl<A: Adapter> Emitter<A> {
         [next_emission, patience_ends].into_iter().flatten().min()
     }
 
-    /// Gives a newcomer its first value, even when nobody else's number changed; from now on emissions reach it.
-    fn let_in(&mut self, newcomer: Newcomer<Arc<Seat<A>>>, view: &View, now: Instant) {
+    /// Tells a newcomer its first value, and makes it a listener, which emissions reach.
+    fn let_in(&mut self, newcomer: Newcomer<Arc<CountedSocket<A>>>, view: &View, now: Instant) {
         let is_included = view.shown_includes(newcomer.change, now);
         let current_users = if is_included { view.shown(now).users } else { view.estimate() };
-        let mut listener = Listener {
+        let mut listener = Recipient {
             seat: newcomer.member,
             joined_at: newcomer.joined_at,
             provisional: (!is_included).then_some(newcomer.change),
@@ -159,17 +159,17 @@ impl<A: Adapter> Emitter<A> {
             young_until: None,
         };
         let told = listener.tell(current_users, now, &self.roster);
-        if told == Told::Gone {
+        if told == Delivery::Gone {
             return;
         }
         self.provisional.extend(listener.provisional);
         self.listeners.push(listener);
-        if told == Told::Full || (is_included && self.told != Some(current_users)) {
+        if told == Delivery::Full || (is_included && self.told != Some(current_users)) {
             self.told = None;
         }
     }
 
-    /// One emission: everybody who has been let in is told, unless that is what it was told last.
+    /// Emits the count to all listeners that were told another one last.
     async fn emit_to_all(&mut self, view: &View, now: Instant) {
         let start = Instant::now();
         let current_users = view.shown(now).users;
@@ -178,12 +178,12 @@ impl<A: Adapter> Emitter<A> {
         while left > 0 {
             let end = left;
             left = left.saturating_sub(EMITS_AT_ONCE);
-            // Backwards, so that what takes the place of one that left has been told.
+            // Backwards, so that the listener that takes the place of a removed one has been told already.
             for index in (left..end).rev() {
                 match self.listeners[index].hear(current_users, view, now, &self.roster) {
-                    Told::Yes => {}
-                    Told::Full => all_told = false,
-                    Told::Gone => drop(self.listeners.swap_remove(index)),
+                    Delivery::Yes => {}
+                    Delivery::Full => all_told = false,
+                    Delivery::Gone => drop(self.listeners.swap_remove(index)),
                 }
             }
             yield_now().await;
@@ -196,26 +196,32 @@ impl<A: Adapter> Emitter<A> {
     }
 }
 
-impl<A: Adapter> Listener<A> {
-    /// Tells what is shown, unless that does not include it, or is known to it.
-    fn hear(&mut self, current_users: u64, view: &View, now: Instant, roster: &Roster<A>) -> Told {
+impl<A: Adapter> Recipient<A> {
+    /// Tells the listener the count, unless the count does not include it, or it was told the same last.
+    fn hear(
+        &mut self,
+        current_users: u64,
+        view: &View,
+        now: Instant,
+        roster: &CountedSockets<A>,
+    ) -> Delivery {
         if self.provisional.is_some_and(|change| !view.shown_includes(change, now)) {
-            return Told::Yes;
+            return Delivery::Yes;
         }
         self.provisional = None;
         if self.last == Some(current_users) {
-            return Told::Yes;
+            return Delivery::Yes;
         }
         self.tell(current_users, now, roster)
     }
 
-    fn tell(&mut self, current_users: u64, now: Instant, roster: &Roster<A>) -> Told {
+    fn tell(&mut self, current_users: u64, now: Instant, roster: &CountedSockets<A>) -> Delivery {
         let way = self.way(now);
         let told = self.seat.tell(current_users, way);
-        if told == Told::Gone {
+        if told == Delivery::Gone {
             roster.found_gone(&self.seat);
         }
-        if told != Told::Yes {
+        if told != Delivery::Yes {
             return told;
         }
         let metrics = roster.metrics();

@@ -1,10 +1,10 @@
-//! The sockets that are counted: each one's place in the local count, from its connect until it leaves.
+//! The sockets that are counted, and the place of each in the local count.
 //!
-//! That a socket leaves is learned in two ways, and whichever is first counts it out, once:
-//! - by its disconnect handler, in the same moment. The library has one for each socket, which the application may replace,
-//!   and does not call it for a socket that was closed before it was set;
-//! - by looking. A socket is gone that is not connected, or that is no more in its namespace: one that is closed amid its
-//!   connect is connected for ever in its own eyes.
+//! There are two ways to find out that a socket has left. The first of them counts it out:
+//! - its disconnect handler, which is called at that moment. The library has one for each socket, which the application may
+//!   replace. It is not called for a socket that was closed before the handler was set;
+//! - a search for sockets that are not connected, or not in the namespace any more. Being in the namespace matters because a
+//!   socket that is closed during its connect reports itself as connected.
 
 use std::{
     collections::HashMap,
@@ -35,11 +35,11 @@ use crate::{
 pub(super) const SITE: &str = "/";
 /// The event's name, as every client of the lesson knows it.
 const USER_COUNT: &str = "user count";
-/// Why a socket left that the application counted out, as the metrics call it.
+/// The metrics' label for a socket that the application counted out.
 pub(super) const LEFT_BY_APPLICATION: &str = "server_left";
-/// Why a socket left that was found to be gone.
+/// The metrics' label for a socket that was found to be gone.
 const FOUND_GONE: &str = "unknown";
-/// All reasons why a socket may have left.
+/// All labels for sockets that left.
 const LABELS: [&str; 9] = [
     "transport_close",
     "transport_error",
@@ -53,50 +53,50 @@ const LABELS: [&str; 9] = [
 ];
 
 /// All sockets that are counted.
-pub(super) struct Roster<A: Adapter> {
-    tally: Arc<Tally<Arc<Seat<A>>>>,
-    /// By socket. Whatever is taken out is dropped without this lock: with a socket go values of the application's, which
-    /// may do anything as they are dropped.
-    seats: Mutex<HashMap<Sid, Arc<Seat<A>>>>,
+pub(super) struct CountedSockets<A: Adapter> {
+    tally: Arc<Tally<Arc<CountedSocket<A>>>>,
+    /// Entries by socket. They are dropped outside the lock, because dropping a socket drops values of the application, which
+    /// may do anything then.
+    seats: Mutex<HashMap<Sid, Arc<CountedSocket<A>>>>,
     metrics: Metrics,
-    /// Nobody is counted from here on.
+    /// Cancelled when nothing is counted any more.
     is_over: CancellationToken,
-    /// Rung when somebody is counted whose leaving only looking will tell.
+    /// Notified when a socket without our disconnect handler is counted.
     unwatched: Arc<Notify>,
 }
 
-/// One socket's place in the local count.
-pub(super) struct Seat<A: Adapter> {
+/// A counted socket.
+pub(super) struct CountedSocket<A: Adapter> {
     socket: SocketRef<A>,
-    /// `None` once it left, and for the moment before it is counted.
+    /// Its place in the local count. `None` once it has left, and before it is counted.
     presence: Mutex<Option<Presence<Arc<Self>>>>,
-    /// Whether its disconnect handler is ours.
+    /// Whether our disconnect handler is set.
     is_watched: Arc<AtomicBool>,
 }
 
-/// How a count gets to a client.
+/// The way of a count to a client.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Way {
-    /// Behind everything that waits already.
+    /// Through the queue, after everything that waits already.
     Queue,
-    /// By a slot that holds the newest alone.
+    /// Through the slot, which holds only the newest count.
     Slot,
 }
 
-/// What became of a count.
+/// The result of telling a count.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Told {
-    /// It is on its way.
+pub(super) enum Delivery {
+    /// The count is on its way.
     Yes,
-    /// The queue is full; another time may do.
+    /// The queue is full. It may work later.
     Full,
-    /// The socket left.
+    /// The socket has left.
     Gone,
 }
 
-impl<A: Adapter> Roster<A> {
+impl<A: Adapter> CountedSockets<A> {
     pub(super) fn new(
-        tally: Arc<Tally<Arc<Seat<A>>>>,
+        tally: Arc<Tally<Arc<CountedSocket<A>>>>,
         metrics: Metrics,
         is_over: CancellationToken,
     ) -> Self {
@@ -104,16 +104,16 @@ impl<A: Adapter> Roster<A> {
         Self { tally, seats: Mutex::default(), metrics, is_over, unwatched: Arc::default() }
     }
 
-    pub(super) fn tally(&self) -> &Tally<Arc<Seat<A>>> {
+    pub(super) fn tally(&self) -> &Tally<Arc<CountedSocket<A>>> {
         &self.tally
     }
 
-    /// Resolves when the next look should come soon.
+    /// Resolves when the next search should begin soon.
     pub(super) async fn unwatched(&self) {
         self.unwatched.notified().await;
     }
 
-    /// Counts a socket in whose disconnect handler belongs to the application.
+    /// Counts a socket in, and leaves its disconnect handler to the application.
     pub(super) fn enter(&self, socket: &SocketRef<A>) {
         if self.seat(socket, false).is_some() {
             self.unwatched.notify_one();
@@ -128,12 +128,12 @@ impl<A: Adapter> Roster<A> {
         socket.on_disconnect(Leaving { roster, is_watched, is_called });
     }
 
-    /// Gives a socket a seat; `None` if it has one, or nobody is counted any more.
-    fn seat(&self, socket: &SocketRef<A>, is_watched: bool) -> Option<Arc<Seat<A>>> {
+    /// Adds an entry for a socket; `None` if it has one, or nothing is counted any more.
+    fn seat(&self, socket: &SocketRef<A>, is_watched: bool) -> Option<Arc<CountedSocket<A>>> {
         if self.is_over.is_cancelled() || !socket.connected() {
             return None;
         }
-        let seat = Arc::new(Seat {
+        let seat = Arc::new(CountedSocket {
             socket: socket.clone(),
             presence: Mutex::default(),
             is_watched: Arc::new(AtomicBool::new(is_watched)),
@@ -142,7 +142,7 @@ impl<A: Adapter> Roster<A> {
         if seats.get(&socket.id).is_some_and(|seat| seat.is_of(socket)) {
             return None;
         }
-        // A client that left and joined again on one connection has another socket of the same id.
+        // A client that left and joined again on the same connection has a new socket with the same id.
         let before = seats.insert(socket.id, Arc::clone(&seat));
         drop(seats);
         if let Some(before) = before {
@@ -153,8 +153,8 @@ impl<A: Adapter> Roster<A> {
         Some(seat)
     }
 
-    /// Counts a socket out that was found to be gone, unless it left this seat before and has another.
-    pub(super) fn found_gone(&self, seat: &Arc<Seat<A>>) {
+    /// Counts out a socket that was found to be gone, unless its entry was replaced meanwhile.
+    pub(super) fn found_gone(&self, seat: &Arc<CountedSocket<A>>) {
         self.remove(seat.socket.id, FOUND_GONE, |present| Arc::ptr_eq(present, seat));
     }
 
@@ -163,7 +163,12 @@ impl<A: Adapter> Roster<A> {
         self.remove(socket.id, reason, |present| present.is_of(socket));
     }
 
-    fn remove(&self, id: Sid, reason: &'static str, is_meant: impl Fn(&Arc<Seat<A>>) -> bool) {
+    fn remove(
+        &self,
+        id: Sid,
+        reason: &'static str,
+        is_meant: impl Fn(&Arc<CountedSocket<A>>) -> bool,
+    ) {
         let mut seats = self.seats();
         if !seats.get(&id).is_some_and(is_meant) {
             return;
@@ -175,10 +180,10 @@ impl<A: Adapter> Roster<A> {
         }
     }
 
-    /// Looks for sockets that are gone from their namespace, counts them out, and says how many are left whose leaving
-    /// only looking will tell.
+    /// Searches for sockets that are gone, counts them out, and returns the number of remaining sockets without our disconnect
+    /// handler.
     pub(super) fn look(&self, namespace: Option<&BroadcastOperators<A>>) -> usize {
-        let seats: Vec<Arc<Seat<A>>> = self.seats().values().cloned().collect();
+        let seats: Vec<Arc<CountedSocket<A>>> = self.seats().values().cloned().collect();
         let (mut unwatched, mut websockets, mut polling) = (0, 0, 0);
         for seat in seats {
             if !seat.is_in(namespace) {
@@ -201,33 +206,33 @@ impl<A: Adapter> Roster<A> {
         &self.metrics
     }
 
-    fn count_out(&self, seat: &Seat<A>, reason: &'static str) {
+    fn count_out(&self, seat: &CountedSocket<A>, reason: &'static str) {
         if seat.give_up() {
             self.metrics.disconnects.with_label_values(&[reason]).inc();
         }
     }
 
-    fn seats(&self) -> MutexGuard<'_, HashMap<Sid, Arc<Seat<A>>>> {
+    fn seats(&self) -> MutexGuard<'_, HashMap<Sid, Arc<CountedSocket<A>>>> {
         self.seats.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
-impl<A: Adapter> Seat<A> {
+impl<A: Adapter> CountedSocket<A> {
     /// Sends the count.
-    pub(super) fn tell(&self, current_users: u64, way: Way) -> Told {
+    pub(super) fn tell(&self, current_users: u64, way: Way) -> Delivery {
         if !self.is_taken() {
-            return Told::Gone;
+            return Delivery::Gone;
         }
         let emitted = match way {
             Way::Queue => self.socket.emit(USER_COUNT, &current_users),
             Way::Slot => self.socket.volatile().emit(USER_COUNT, &current_users),
         };
         match emitted {
-            Ok(()) => Told::Yes,
-            Err(SendError::Socket(SocketError::InternalChannelFull)) => Told::Full,
+            Ok(()) => Delivery::Yes,
+            Err(SendError::Socket(SocketError::InternalChannelFull)) => Delivery::Full,
             Err(error) => {
                 tracing::debug!(%error, "failed to emit the count to a socket that is closing");
-                Told::Gone
+                Delivery::Gone
             }
         }
     }
@@ -241,18 +246,18 @@ impl<A: Adapter> Seat<A> {
         self.socket.connected() && present().is_some_and(|socket| self.is_of(&socket))
     }
 
-    /// Whether it is counted.
+    /// Whether the socket is counted.
     pub(super) fn is_taken(&self) -> bool {
         self.presence().is_some()
     }
 
-    /// Under the lock, so that whoever finds the newcomer waiting finds its seat taken.
+    /// Counts the socket in under the lock, so that a task that finds the newcomer also finds it counted.
     fn take(self: &Arc<Self>, tally: &Arc<Tally<Arc<Self>>>) {
         let mut presence = self.presence();
         *presence = Some(tally.join(Arc::clone(self), Instant::now()));
     }
 
-    /// Returns whether it was taken.
+    /// Counts the socket out. Returns whether it was counted.
     fn give_up(&self) -> bool {
         let presence = mem::take(&mut *self.presence());
         presence.is_some()
@@ -263,9 +268,9 @@ impl<A: Adapter> Seat<A> {
     }
 }
 
-/// The disconnect handler of a socket that is counted.
+/// The disconnect handler of a counted socket.
 struct Leaving<A: Adapter> {
-    roster: Arc<Roster<A>>,
+    roster: Arc<CountedSockets<A>>,
     is_watched: Arc<AtomicBool>,
     is_called: AtomicBool,
 }
@@ -283,7 +288,8 @@ impl<A: Adapter> DisconnectHandler<A, ()> for Leaving<A> {
     }
 }
 
-/// Uncalled, it was replaced by a handler of the application's. This runs under a lock of the socket's, so it takes none.
+/// Dropped without a call, it was replaced by a handler of the application. This runs under a lock of the socket, so it takes
+/// no lock.
 impl<A: Adapter> Drop for Leaving<A> {
     fn drop(&mut self) {
         if *self.is_called.get_mut() {
@@ -301,7 +307,7 @@ fn transport<A: Adapter>(socket: &Socket<A>) -> &'static str {
     }
 }
 
-/// Why a socket left, as the metrics call it.
+/// The metrics' label for a reason.
 fn label(reason: DisconnectReason) -> &'static str {
     match reason {
         DisconnectReason::TransportClose => "transport_close",

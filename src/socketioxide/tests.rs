@@ -146,8 +146,8 @@ enum Leave {
     ByTheApplication,
 }
 
-/// Goal: whoever joins is told a count with itself, and out of the count once it left, however the application counts and
-/// whoever ends it; also if the application keeps the socket. Method: two clients of whom one leaves, in any combination.
+/// Goal: a socket gets a count that includes it, and is counted out after it left, whichever way the application counts and
+/// whoever ends the socket. Method: two clients of which one leaves, in all combinations.
 #[rstest]
 #[tokio::test]
 async fn sockets_are_counted_until_they_leave(
@@ -180,9 +180,8 @@ async fn sockets_are_counted_until_they_leave(
     drop(kept);
 }
 
-/// Goal: where the disconnect handler is the counter's, nobody waits for it to look; where it is the application's, it looks
-/// often. Method: ten times, a client that joins and leaves; the quickest of these is far quicker than a look that comes
-/// without need.
+/// Goal: with the counter's disconnect handler no search is needed; with the application's handler the search comes often.
+/// Method: ten times a client that joins and leaves; the fastest time tells which it was.
 #[rstest]
 #[tokio::test]
 async fn leaving_is_noticed_at_once(
@@ -200,8 +199,8 @@ async fn leaving_is_noticed_at_once(
     assert!(quickest < BEFORE_THE_NEXT_LOOK, "{quickest:?}");
 }
 
-/// Goal: a client that leaves and joins again on one connection is counted once, each time. Method: rounds of both; in
-/// between the application counts the socket once more.
+/// Goal: a client that leaves and joins again on one connection is counted once each time. Method: several rounds, in which
+/// the application counts the socket once more.
 #[rstest]
 #[tokio::test]
 async fn who_joins_again_is_counted_again(
@@ -219,9 +218,8 @@ async fn who_joins_again_is_counted_again(
     application.hears(&session, 1).await;
 }
 
-/// Goal: a socket that joins again while the application still handles its leaving is not counted twice. Method: a
-/// disconnect handler that takes its time, during which the library ignores the client's joining, and the session is
-/// closed behind it.
+/// Goal: a socket that joins again while the application still handles its leaving is not counted twice. Method: a slow
+/// disconnect handler, during which the library ignores the join and the session is closed.
 #[tokio::test]
 async fn a_slow_disconnect_handler_holds_nobody_in_the_count() {
     let application = Application::new().await;
@@ -238,7 +236,8 @@ async fn a_slow_disconnect_handler_holds_nobody_in_the_count() {
     application.counts(0).await;
 }
 
-/// Goal: counting twice is counting once, and what is not counted cannot leave. Method: both, on one socket.
+/// Goal: a socket that is counted twice counts once, and one that is not counted cannot be counted out. Method: both calls
+/// on one socket.
 #[tokio::test]
 async fn counting_twice_is_counting_once() {
     let application = Application::new().await;
@@ -262,8 +261,8 @@ async fn counting_twice_is_counting_once() {
     application.counts(1).await;
 }
 
-/// Goal: a socket that left before it is counted is not counted. Method: a connect handler that first waits until its
-/// client has gone.
+/// Goal: a socket that left before it was counted is not counted. Method: a connect handler that waits until its client is
+/// gone.
 #[tokio::test]
 async fn who_left_before_is_not_counted() {
     let application = Application::new().await;
@@ -283,8 +282,8 @@ async fn who_left_before_is_not_counted() {
     assert!(metrics.contains("headcount_connects_total{transport=\"polling\"} 0\n"), "{metrics}");
 }
 
-/// Goal: the application's middlewares decide who joins, and a refused socket is not counted. Method: one that refuses, by
-/// what clients send with their connect.
+/// Goal: a socket that a middleware refuses is not counted. Method: a middleware that decides by what clients send with
+/// their connect.
 #[tokio::test]
 async fn a_refused_socket_is_not_counted() {
     use ::socketioxide::extract::Data;
@@ -304,7 +303,7 @@ async fn a_refused_socket_is_not_counted() {
     application.hears(&joined, 1).await;
 }
 
-/// Goal: what cannot be counted is refused, and nothing of the application's is replaced. Method: each way to misuse it.
+/// Goal: misuse is refused, and nothing of the application is replaced. Method: every kind of misuse.
 #[tokio::test]
 async fn misuse_is_refused() {
     let application = Application::new().await;
@@ -320,8 +319,8 @@ async fn misuse_is_refused() {
     assert!(another.of("/").is_none(), "nothing was defined");
 }
 
-/// Goal: with the member counting ends, and the application's server goes on. Method: a client before, and one after; the
-/// metrics count the first alone.
+/// Goal: counting ends with the member, and the application's server continues. Method: a client before and one after; the
+/// metrics count only the first.
 #[tokio::test]
 async fn nobody_is_counted_after_leaving() {
     let application = Application::new().await;

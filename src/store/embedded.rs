@@ -298,7 +298,7 @@ mod tests {
         }
     }
 
-    /// Goal: a silence is nobody's death. Method: a minute without reports, then one instance returns first.
+    /// Goal: a long silence expires no lease. Method: a minute without reports, then one instance returns.
     #[test]
     fn a_silence_is_nobodys_death() {
         let (a, b) = (Incarnation::random(), Incarnation::random());
@@ -309,7 +309,7 @@ mod tests {
         assert_eq!(stage.report(a, 5).0.count.users, 8);
     }
 
-    /// Goal: a lease ends when others report on. Method: heartbeats of one, past the lease of the other.
+    /// Goal: a lease expires while other instances report. Method: heartbeats of one instance, past the lease of the other.
     #[test]
     fn a_lease_ends_under_heartbeats() {
         let (a, dead) = (Incarnation::random(), Incarnation::random());
@@ -325,7 +325,7 @@ mod tests {
         assert_eq!(announced, Some(reply.count));
     }
 
-    /// Goal: ghosts of a crash loop stay few. Method: forty lives of one report each, three seconds apart.
+    /// Goal: a crash loop leaves few unexpired leases. Method: forty lives of one report each, three seconds apart.
     #[test]
     fn ghosts_age_in_silence_too() {
         let mut stage = Stage::default();
@@ -336,7 +336,8 @@ mod tests {
         assert!(stage.state.leases.len() <= 10, "{} ghosts", stage.state.leases.len());
     }
 
-    /// Goal: the number of instances sets the pace. Method: eight instances, hence 2 ms, to the millisecond.
+    /// Goal: the pace of announcements follows the number of instances. Method: eight instances, so 2 ms, checked to the
+    /// millisecond.
     #[test]
     fn announcements_keep_the_gap() {
         let instances: Vec<_> = (0..8).map(|_| Incarnation::random()).collect();

@@ -33,7 +33,7 @@ use crate::{
     store::Dataset,
 };
 use error::Secrets;
-use pool::{Connector, Server};
+use pool::{Connector, RedisServer};
 use url::Address;
 pub use url::{InvalidRedisUrl, check_url, database_of, shown_url};
 use waits::Waits;
@@ -181,7 +181,7 @@ impl RedisStore {
     async fn answer<T>(
         &self,
         deadline: Instant,
-        server: &Server,
+        server: &RedisServer,
         answer: impl Future<Output = RedisResult<T>>,
     ) -> Result<RedisResult<T>, StoreError> {
         tokio::select! {
@@ -300,7 +300,7 @@ mod tests {
         }
     }
 
-    /// Goal: no credential in debug output. Method: print the settings and a store made of them.
+    /// Goal: debug output contains no credentials. Method: print the settings and a store made of them.
     #[test]
     fn debug_output_holds_no_credential() {
         let settings = settings("rediss://margaret:hunter%232@localhost:6390/1");
@@ -312,7 +312,8 @@ mod tests {
         assert!(shown.contains("localhost:6390"), "{shown}");
     }
 
-    /// Goal: nor of an address of sentinels. Method: the same, with credentials for both.
+    /// Goal: debug output of an address of sentinels contains no credentials. Method: credentials for the primary and for
+    /// the sentinels.
     #[test]
     fn debug_output_of_sentinels_holds_no_credential() {
         let settings =
@@ -323,7 +324,7 @@ mod tests {
         assert!(shown.contains("main according to one:26379,two:26379"), "{shown}");
     }
 
-    /// Goal: a bad URL is refused at once, without quoting it. Method: one of each kind.
+    /// Goal: an invalid URL is refused at once, and the error does not quote it. Method: one of each kind.
     #[rstest]
     #[case::empty("")]
     #[case::no_scheme("localhost:6379")]
@@ -341,7 +342,7 @@ mod tests {
         assert!(text.contains("redis[s]://"), "{text}");
     }
 
-    /// Goal: the keys are the documented ones. Method: compare with the documentation.
+    /// Goal: the keys have the documented names. Method: compare them.
     #[test]
     fn keys_share_one_slot() {
         let keys = Keys::of("currentUsers");

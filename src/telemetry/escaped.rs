@@ -1,20 +1,17 @@
-//! Text from outside, made safe for logs and terminals: what a server, a sentinel or a web page says. Pure.
+//! Escapes text from outside (a server, a sentinel, a web page) for logs and terminals.
 //!
-//! Whoever can make Redis answer with a newline could otherwise forge lines of the log, and with an escape
-//! sequence change what a terminal shows. [`Escaped`] is a type, so that such text cannot reach an error or a log
-//! line in another way: [`crate::store::StoreError`] holds nothing else.
+//! Without this, an answer of Redis with a newline in it could forge log lines, and one with an escape sequence could change
+//! what a terminal shows. [`Escaped`] is a type, so the compiler checks that errors and log lines hold escaped text only.
 
 use std::fmt::{self, Write};
 
 use serde::{Serialize, Serializer};
 
-/// The most characters that are kept. The longest errors of Redis have about 200, and one line of the log should
-/// stay one line on a screen.
+/// The most characters that are kept. The longest errors of Redis have about 200, and a log line should fit on a screen.
 pub const ESCAPED_CHARS_MAX: usize = 400;
 
-/// Text in which every character that is not plainly visible is written as an escape, such as `\n` or `\u{202e}`:
-/// control characters, line separators, marks that change the direction of text, and what has no glyph. Longer
-/// text than [`ESCAPED_CHARS_MAX`] ends in `…`.
+/// Escaped text. Control characters, line separators, marks that change the direction of text, and characters without a glyph
+/// are written as escapes such as `\n` or `\u{202e}`. Text longer than [`ESCAPED_CHARS_MAX`] is cut and ends in `…`.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Escaped(String);
 
@@ -28,8 +25,8 @@ impl Escaped {
                 break;
             }
             match character {
-                // Quotes are harmless, and common in errors of Redis. That a backslash stays makes escaping twice the
-                // same as escaping once: an error may quote another.
+                // Quotes are harmless, and common in errors of Redis. Backslashes stay, so that escaping twice is the same
+                // as escaping once: an error may quote another error.
                 '\'' | '"' | '\\' => escaped.push(character),
                 _ => escaped.extend(character.escape_debug()),
             }
@@ -37,7 +34,7 @@ impl Escaped {
         Self(escaped)
     }
 
-    /// The same for bytes, which need not be text.
+    /// Escapes bytes, which need not be UTF-8.
     pub fn of_bytes(bytes: &[u8]) -> Self {
         Self::new(&String::from_utf8_lossy(bytes))
     }
@@ -48,7 +45,7 @@ impl Escaped {
     }
 }
 
-/// Whether `text` can be shown as it is: nothing in it needs an escape.
+/// Whether nothing in `text` needs an escape.
 pub fn is_plain(text: &str) -> bool {
     text.chars().all(is_visible)
 }
@@ -57,8 +54,8 @@ fn is_visible(character: char) -> bool {
     matches!(character, '\'' | '"' | '\\') || character.escape_debug().len() == 1
 }
 
-/// JSON whose strings are safe on a terminal. Outside of strings JSON is plain, so what needs an escape stands in
-/// a string, and is written there as `\u` and four digits: programs that read it get the same text as before.
+/// Makes JSON safe for a terminal: characters that need an escape, which can only be inside strings, are written as `\u` and
+/// four digits. Programs that parse the JSON get the same text as before.
 pub fn escaped_json(json: &str) -> String {
     let mut escaped = String::with_capacity(json.len());
     for character in json.chars() {
@@ -104,8 +101,8 @@ mod tests {
 
     use super::*;
 
-    /// Goal: nothing that moves a cursor, ends a line or turns text round stays as it is, and plain text does.
-    /// Method: one of each kind.
+    /// Goal: characters that move the cursor, end a line or change the direction of text are escaped, and plain text is
+    /// not. Method: one of each kind.
     #[rstest]
     #[case("NOPERM user 'a' can't run \"set\"", "NOPERM user 'a' can't run \"set\"")]
     #[case("用户 é ñ", "用户 é ñ")]
@@ -119,7 +116,7 @@ mod tests {
         assert_eq!(Escaped::new(text).to_string(), shown);
     }
 
-    /// Goal: a long answer does not fill the log. Method: one of a megabyte.
+    /// Goal: a long text does not fill the log. Method: a text of a megabyte.
     #[test]
     fn long_text_is_cut() {
         let shown = Escaped::new(&"\n".repeat(1 << 20)).to_string();
@@ -128,7 +125,7 @@ mod tests {
     }
 
     proptest! {
-        /// Goal: whatever comes, what is shown is one plain line, and JSON keeps its meaning. Method: any text.
+        /// Goal: any text is shown as one plain line, and JSON keeps its meaning. Method: random text.
         #[test]
         fn any_text_is_shown_on_one_plain_line(text in ".{0,40}|[\\x00-\\x1f\\x7f-\\u{9f}\\u{2000}-\\u{206f}]{0,9}") {
             let shown = Escaped::new(&text).to_string();

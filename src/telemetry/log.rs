@@ -1,12 +1,12 @@
-//! Logging: events of `tracing` as lines on stderr, which neither end nor delay anything.
+//! Logging: writes events of `tracing` as lines to stderr. Logging never delays or ends anything.
 //!
 //! ```text
 //!   any task ── event ──▶ queue (bounded, lossy) ──▶ writer thread ──▶ stderr
 //! ```
 //!
-//! A reader of the log may stop reading or go away, and a disk may be full. Then lines are dropped and counted. The
-//! subscriber's own errors are off, since they are printed to stderr by a call that panics when stderr is gone, and
-//! panics are logged like everything else.
+//! If the reader of the log stops reading or goes away, or the disk is full, lines are dropped and counted. The subscriber's
+//! own error messages are off, because they are printed by a call that panics when stderr is gone. Panics are logged like
+//! other events.
 
 mod writer;
 
@@ -26,16 +26,16 @@ use tracing_subscriber::EnvFilter;
 
 use writer::LineWriter;
 
-/// How long the end of the process waits for queued lines: a reader that is alive takes them in milliseconds, and one
-/// that is not must not look like an instance that does not end.
+/// How long the process waits at its end for queued lines to be written. A reader that works takes them in milliseconds; one
+/// that does not must not delay the end.
 const FLUSH_WITHIN: Duration = Duration::from_millis(500);
 
-/// How to log.
+/// Settings of the log.
 #[derive(Clone, Debug)]
 pub struct LogSettings {
-    /// A tracing filter.
+    /// A filter of `tracing`, such as `info` or `headcount=debug,warn`.
     pub filter: String,
-    /// JSON rather than text.
+    /// Whether lines are JSON rather than text.
     pub json: bool,
 }
 
@@ -46,7 +46,7 @@ pub struct Log {
 }
 
 impl Log {
-    /// Directs all events of this process, and the messages of panics, to stderr. Once per process.
+    /// Starts to log all events and panics of this process to stderr. It can be called once per process.
     ///
     /// # Errors
     /// If the filter cannot be read, the thread cannot be started, or there is a subscriber already.
@@ -64,18 +64,19 @@ impl Log {
         Ok(Self { writer })
     }
 
-    /// Counts dropped lines in `counter` from now on, those dropped before included.
+    /// Counts dropped lines in `counter`, also those that were dropped before.
     pub fn count_dropped_lines_in(&self, counter: &IntCounter) {
         self.writer.count_dropped_in(counter);
     }
 
-    /// Waits until what was logged has been written, but no longer than half a second.
+    /// Waits until all queued lines have been written, but no longer than half a second.
     pub fn flush(&self) {
         self.writer.flush(FLUSH_WITHIN);
     }
 }
 
-/// A descriptor of its own bypasses the lock of [`io::stderr`], which a stuck write would hold.
+/// Starts the writer on a copy of the descriptor of stderr, which bypasses the lock of [`io::stderr`]: a stuck write would
+/// hold that lock.
 fn start_writer() -> io::Result<LineWriter> {
     let stderr = std::fs::File::from(io::stderr().as_fd().try_clone_to_owned()?);
     LineWriter::start("log", stderr, |lines| {
@@ -83,7 +84,7 @@ fn start_writer() -> io::Result<LineWriter> {
     })
 }
 
-/// The default hook prints to stderr, and waits for it.
+/// Logs a panic. The default hook would print to stderr, and wait for it.
 fn log_panic(panic: &PanicHookInfo<'_>) {
     let location = panic.location().map(ToString::to_string);
     let payload = panic.payload_as_str().unwrap_or("not a text");

@@ -1,5 +1,4 @@
-//! How often the log tells of something that may happen at any rate, such as what strangers bring about. Pure: `now`
-//! is passed in.
+//! Limits log lines about events that may happen at any rate, for example because strangers cause them.
 
 use std::{
     sync::{Mutex, PoisonError},
@@ -8,34 +7,34 @@ use std::{
 
 use tokio::time::Instant;
 
-/// Lets one line through in each `gap`, and counts what it holds back.
+/// Allows one log line in every `gap`, and counts the events in between.
 #[derive(Debug)]
 pub struct LogLimit {
     gap: Duration,
-    /// Shared by the tasks of all connections; held for a comparison.
-    state: Mutex<State>,
+    /// Shared by the tasks of all connections. The lock is held for a comparison only.
+    state: Mutex<LogLimitState>,
 }
 
 #[derive(Debug, Default)]
-struct State {
+struct LogLimitState {
     told_at: Option<Instant>,
     held_back: u64,
 }
 
 impl LogLimit {
-    /// One line in each `gap` at most.
+    /// Allows at most one line in every `gap`.
     pub fn new(gap: Duration) -> Self {
         Self { gap, state: Mutex::default() }
     }
 
-    /// Whether the log may tell of it now: then, how often it did not since it last told.
+    /// Records an event. If it may be logged now, returns the number of events that were not logged since the last line.
     pub fn admit(&self, now: Instant) -> Option<u64> {
         let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
         if state.told_at.is_some_and(|at| now.saturating_duration_since(at) < self.gap) {
             state.held_back += 1;
             return None;
         }
-        let State { held_back, .. } = std::mem::take(&mut *state);
+        let LogLimitState { held_back, .. } = std::mem::take(&mut *state);
         state.told_at = Some(now);
         Some(held_back)
     }
@@ -45,8 +44,8 @@ impl LogLimit {
 mod tests {
     use super::*;
 
-    /// Goal: the first is told at once, and then one in a gap, with the number of those between. Method: a few in
-    /// each of three minutes.
+    /// Goal: the first event is logged at once, then one in every gap, with the number of events in between. Method: a few
+    /// events in each of three minutes.
     #[test]
     fn one_line_in_a_gap() {
         let limit = LogLimit::new(Duration::from_mins(1));

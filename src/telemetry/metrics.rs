@@ -1,26 +1,23 @@
-//! Every metric of an instance and what it means, in one struct; nothing else registers metrics.
+//! All metrics of an instance, in one struct. Nothing else registers metrics.
 //!
-//! Values that other parts already hold (the view, the sockets) are read when the page is asked for, by
-//! whoever shows it.
+//! Values that other parts hold already (the view, the connections) are set when the metrics page is requested.
 
-use std::{
-    fmt::Display,
-    sync::{Arc, Mutex, PoisonError},
-    time::Duration,
-};
+use std::time::Duration;
 
 use prometheus::{
     Gauge, Histogram, HistogramOpts, IntCounter, IntCounterVec, IntGauge, IntGaugeVec, Opts,
     Registry, TextEncoder,
 };
 
-/// A healthy report takes well below a millisecond on a local network; 0.75 s is where the store counts as
-/// away, 2 s the default lease.
+use super::identity::Identity;
+
+/// Buckets for reports. On a local network a report takes well below a millisecond. After 0.75 s the store counts as
+/// unreachable; 2 s is the default lease.
 const REPORT_BUCKETS: &[f64] =
     &[0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.75, 2.0];
-/// From one socket to a hundred thousand.
+/// Buckets for emissions to one connection up to a hundred thousand.
 const EMISSION_BUCKETS: &[f64] = &[0.00005, 0.0002, 0.001, 0.005, 0.02, 0.05, 0.1, 0.25, 0.5, 1.0];
-/// A quarter of a second is the longest a newcomer waits for an exact count.
+/// Buckets for first values. After 0.25 s a newcomer is told the estimate.
 const JOIN_BUCKETS: &[f64] =
     &[0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.3, 0.5, 1.0, 2.5];
 
@@ -52,15 +49,15 @@ const HELP: &[(&str, &str)] = &[
     ("drift_users", "What the store holds for this instance minus its sockets."),
     ("draining", "1 while this instance is shutting down."),
     ("log_lines_dropped_total", "Lines of the log that could not be written."),
+    ("memory_limit_bytes", "The smallest limit on this process's memory; 0 if none is known."),
     ("build_info", "Always 1; what is running, and where."),
 ];
 
-/// A label and the values it takes. Every counter starts at 0 for each of them: a series that first appears
-/// with its first event shows no increase, so an alert on it would miss that event.
+/// A label and its values. Every counter starts at 0 for each value. If a series appeared with its first event, it would show
+/// no increase, and alerts would miss that event.
 type Label = (&'static str, &'static [&'static str]);
 const TRANSPORTS: Label = ("transport", &["websocket", "polling"]);
-/// The reasons for which the engine ends sessions and refuses requests are its own: see
-/// [`Metrics::begin_reasons`].
+/// Empty, because the engine adds its reasons for ending sessions: see [`Metrics::begin_reasons`].
 const DISCONNECT_REASONS: Label = ("reason", &[]);
 const REFUSAL_REASONS: Label = ("reason", &["descriptors", "admin", "streams"]);
 const OUTCOMES: Label = (
@@ -78,15 +75,15 @@ const OUTCOMES: Label = (
     ],
 );
 
-/// All metrics; cheap to clone, all clones are one.
+/// All metrics. A clone is cheap and shares the same values.
 #[derive(Clone, Debug)]
 pub struct Metrics {
     registry: Registry,
-    /// What this instance holds the cluster's count to be.
+    /// The count, as this instance shows it.
     pub cluster_users: IntGauge,
     /// Open connections by transport.
     pub connections: IntGaugeVec,
-    /// Sessions this instance takes at a time.
+    /// The limit of sessions.
     pub connections_max: IntGauge,
     /// Connections counted in, by the transport they began with.
     pub connects: IntCounterVec,
@@ -98,25 +95,25 @@ pub struct Metrics {
     pub streams: IntGauge,
     /// Reports by outcome.
     pub reports: IntCounterVec,
-    /// From sending a report to its answer.
+    /// Time from sending a report to its answer.
     pub report_seconds: Histogram,
-    /// Announcements received.
+    /// Announcements that were received.
     pub announcements: IntCounter,
-    /// Messages on our channel that were somebody else's.
+    /// Messages on the channel that belong to another cluster, or to no cluster.
     pub foreign_announcements: IntCounter,
-    /// Subscriptions made anew after the first.
+    /// Subscriptions after the first one.
     pub resubscribes: IntCounter,
-    /// Rounds of sending the count to this instance's sockets.
+    /// Emissions.
     pub emissions: IntCounter,
-    /// Packets handed to sockets, first values included.
+    /// Counts that were handed to connections, including first values.
     pub emitted_packets: IntCounter,
-    /// Time one round took.
+    /// Time that an emission took.
     pub emission_seconds: Histogram,
-    /// From a connect until the emission that includes it.
+    /// Time from a join until the client is told a count that includes it.
     pub join_to_emit_seconds: Histogram,
-    /// Revision of the view.
+    /// Revision of the count that is shown.
     pub view_revision: IntGauge,
-    /// 1 while the view is exact, 0 while it is an estimate.
+    /// 1 while the shown count is exact, 0 while it is an estimate.
     pub view_exact: IntGauge,
     /// Time since the newest answered report was sent.
     pub view_age_seconds: Gauge,
@@ -124,31 +121,24 @@ pub struct Metrics {
     pub store_up: IntGauge,
     /// Live instances, according to the store.
     pub instances: IntGauge,
-    /// Expired leases that this instance's reports removed.
+    /// Expired leases that reports of this instance removed.
     pub leases_reaped: IntCounter,
-    /// Values of the store that this instance's reports put right.
+    /// Values in the store that reports of this instance corrected.
     pub repairs: IntCounter,
-    /// What the store holds for this instance minus its sockets.
+    /// The local count in the store minus the connections.
     pub drift_users: IntGauge,
     /// 1 from the first SIGTERM on.
     pub draining: IntGauge,
     /// Lines of the log that could not be written, or not in time.
     pub log_lines_dropped: IntCounter,
-    identity: Identity,
-}
-
-/// What tells this instance from all others, as labels of `headcount_build_info`.
-#[derive(Clone, Debug)]
-struct Identity {
-    build_info: IntGaugeVec,
-    store: String,
-    host: String,
-    /// Which incarnation the labels name now. A process takes a new one when another process turns out to have its id.
-    named: Arc<Mutex<String>>,
+    /// The smallest limit on this process's memory; 0 if none is known.
+    pub memory_limit_bytes: IntGauge,
+    /// Who this instance is.
+    pub identity: Identity,
 }
 
 impl Metrics {
-    /// Registers everything in a registry of its own; `store` is the kind of store in use.
+    /// Registers all metrics in a new registry. `store` is the kind of store in use.
     ///
     /// # Errors
     /// If two metrics have one name, or process metrics cannot be read on this system.
@@ -182,19 +172,13 @@ impl Metrics {
             drift_users: make.gauge("drift_users")?,
             draining: make.gauge("draining")?,
             log_lines_dropped: make.counter("log_lines_dropped_total")?,
+            memory_limit_bytes: make.gauge("memory_limit_bytes")?,
             identity: make.identity(store)?,
             registry: make.registry,
         })
     }
 
-    /// The same metrics for an instance that people know by this name. To be called before they are cloned.
-    #[must_use]
-    pub fn named(mut self, host: &str) -> Self {
-        host.clone_into(&mut self.identity.host);
-        self
-    }
-
-    /// Begins the series of these reasons at 0, for ended sessions and for refused requests.
+    /// Adds the reasons of ended sessions and of refused requests as label values, at 0.
     pub fn begin_reasons<'a>(
         &self,
         ended: impl IntoIterator<Item = &'a str>,
@@ -210,21 +194,7 @@ impl Metrics {
         }
     }
 
-    /// Gives `headcount_build_info` the labels of this incarnation, and takes those of a former one away.
-    pub fn identify(&self, incarnation: &impl Display) {
-        let incarnation = incarnation.to_string();
-        let Identity { build_info, store, host, named } = &self.identity;
-        let mut named = named.lock().unwrap_or_else(PoisonError::into_inner);
-        if *named == incarnation {
-            return;
-        }
-        build_info.reset();
-        let labels = [env!("CARGO_PKG_VERSION"), store, host, &incarnation];
-        build_info.with_label_values(&labels).set(1);
-        *named = incarnation;
-    }
-
-    /// The page that Prometheus scrapes, in its text format.
+    /// The metrics page, in the text format of Prometheus.
     ///
     /// # Errors
     /// If a metric cannot be encoded, which is a bug.
@@ -233,12 +203,12 @@ impl Metrics {
     }
 }
 
-/// A number as gauges take it.
+/// Converts a number for a gauge; numbers that are too large become the largest.
 pub(crate) fn signed(number: u64) -> i64 {
     i64::try_from(number).unwrap_or(i64::MAX)
 }
 
-/// Observes a duration in seconds.
+/// Records a duration in a histogram of seconds.
 pub fn observe(histogram: &Histogram, duration: Duration) {
     histogram.observe(duration.as_secs_f64());
 }
@@ -249,13 +219,8 @@ struct Maker {
 
 impl Maker {
     fn identity(&self, store: &str) -> Result<Identity, prometheus::Error> {
-        let labels = ["version", "store", "host", "incarnation"];
-        Ok(Identity {
-            build_info: self.add(IntGaugeVec::new(options("build_info"), &labels)?)?,
-            store: store.to_owned(),
-            host: String::new(),
-            named: Arc::default(),
-        })
+        let build_info = IntGaugeVec::new(options("build_info"), &Identity::LABELS)?;
+        Ok(Identity::new(self.add(build_info)?, store))
     }
 
     #[cfg(target_os = "linux")]
@@ -325,25 +290,7 @@ fn options(name: &str) -> Opts {
 mod tests {
     use super::*;
 
-    /// Goal: an instance is known by one name at a time. Method: two incarnations of one process, one after the other; the
-    /// page names the later one alone.
-    #[test]
-    fn build_info_names_the_incarnation_of_now() {
-        let metrics = Metrics::new("embedded").unwrap().named("kitchen-2");
-        for incarnation in ["former", "later", "later"] {
-            metrics.identify(&incarnation);
-        }
-        let page = metrics.render().unwrap();
-        let named: Vec<_> =
-            page.lines().filter(|line| line.starts_with("headcount_build_info{")).collect();
-        assert_eq!(named.len(), 1, "{named:?}");
-        for label in ["host=\"kitchen-2\"", "incarnation=\"later\"", "store=\"embedded\""] {
-            assert!(named[0].contains(label), "{named:?}");
-        }
-    }
-
-    /// Goal: every metric says what it means. Method: the page of a new instance, in which each family that has
-    /// a type has a help text as well.
+    /// Goal: every metric has a help text. Method: the metrics page of a new instance.
     #[test]
     fn every_metric_is_described() {
         let metrics = Metrics::new("embedded").unwrap();

@@ -1,6 +1,5 @@
-//! A file that is compiled into the program: served as it is or compressed, and checked for changes.
-//!
-//! It knows nothing of what is inside; everything is prepared once, when the program starts.
+//! A file that is compiled into the program. It is served plain or compressed, and clients can ask whether it has changed.
+//! Everything is prepared once, when the program starts.
 
 use std::{
     borrow::Cow,
@@ -17,16 +16,16 @@ use axum::{
 };
 use flate2::{Compression, write::GzEncoder};
 
-/// How long whoever fetched a file may use it without asking again.
+/// How long a client may use a file without asking again.
 #[derive(Clone, Copy, Debug)]
 pub(super) enum Caching {
-    /// Not at all: parts of the page change together with it, and asking costs an empty answer.
+    /// Not at all. The parts of the page change together, and asking costs an empty answer.
     Checked,
-    /// For some minutes: a deploy is seen soon, and a server in a rush is spared.
+    /// For some minutes. A new version is seen soon, and a rush of visitors costs little.
     Brief,
 }
 
-/// See the module's documentation.
+/// A file with its headers and encodings.
 #[derive(Debug)]
 pub(super) struct Asset {
     headers: HeaderMap,
@@ -51,7 +50,7 @@ impl Asset {
             (header::CONTENT_TYPE, media_type),
             (header::CACHE_CONTROL, caching),
             (header::VARY, "accept-encoding"),
-            // Pages that isolate themselves from other sites may embed these all the same.
+            // Pages that isolate themselves from other sites may still embed these files.
             (HeaderName::from_static("cross-origin-resource-policy"), "cross-origin"),
         ]
         .map(|(name, value)| (name, HeaderValue::from_static(value)))
@@ -67,13 +66,13 @@ impl Asset {
         self
     }
 
-    /// Serves it.
+    /// A route that serves the file.
     pub(super) fn route<S: Clone + Send + Sync + 'static>(self) -> MethodRouter<S> {
         let asset = Arc::new(self);
         get(async move |headers: HeaderMap| asset.answer(&headers))
     }
 
-    /// The answer to a request with this head.
+    /// The answer to a request with these headers.
     pub(super) fn answer(&self, request: &HeaderMap) -> Response {
         if matches(request, &self.tag) {
             return (StatusCode::NOT_MODIFIED, self.headers.clone()).into_response();
@@ -86,7 +85,7 @@ impl Asset {
     }
 }
 
-/// Whether the client has what this tag stands for (`If-None-Match`, by weak comparison).
+/// Whether the client has the version with this tag already (`If-None-Match`, by weak comparison).
 pub(super) fn matches(request: &HeaderMap, tag: &str) -> bool {
     let opaque = |tag: &str| tag.trim().trim_start_matches("W/").to_owned();
     let held = request.get_all(header::IF_NONE_MATCH).iter();
@@ -95,7 +94,7 @@ pub(super) fn matches(request: &HeaderMap, tag: &str) -> bool {
         .any(|held| held.trim() == "*" || opaque(held) == opaque(tag))
 }
 
-/// Weak, since it stands for both encodings. The hash is the same in every process of one build, so it does
+/// The tag of a file. It is weak, since it stands for both encodings. All processes of a build compute the same hash, so it does
 /// not matter which instance answers.
 fn tag(text: &str) -> String {
     let mut hasher = DefaultHasher::new();
@@ -136,7 +135,7 @@ mod tests {
         [(name, HeaderValue::from_static(value))].into_iter().collect()
     }
 
-    /// Goal: compressed is sent to those who take it, and only to them. Method: what clients send.
+    /// Goal: compressed files are sent exactly to clients that accept them. Method: headers of clients.
     #[rstest]
     #[case("gzip, deflate, br, zstd", true)]
     #[case("GZIP;q=0.5", true)]
@@ -147,7 +146,7 @@ mod tests {
         assert_eq!(takes_gzip(&request(header::ACCEPT_ENCODING, accepted)), expected);
     }
 
-    /// Goal: a client that has it is told so, whatever else it has. Method: tags in all notations.
+    /// Goal: a client that has the file already is told so. Method: tags in all notations.
     #[rstest]
     #[case("W/\"1\"", true)]
     #[case("\"1\"", true)]
@@ -160,7 +159,7 @@ mod tests {
     }
 
     proptest! {
-        /// Goal: a tag is found in any list, and only there. Method: lists of tags, mutated as headers may be.
+        /// Goal: a tag is found in any list that contains it, and in no other. Method: damaged lists of tags.
         #[test]
         fn any_list_of_tags_is_read(
             held in proptest::collection::vec("(W/)?\"[0-9a-f]{1,3}\"", 0..5),
@@ -174,7 +173,7 @@ mod tests {
             prop_assert_eq!(matches(&request, &tag), expected);
         }
 
-        /// Goal: no header ends anything, and none that does not say gzip is taken to. Method: good ones, mutated.
+        /// Goal: no header causes a panic, and only headers with gzip are taken to accept it. Method: damaged headers.
         #[test]
         fn any_encodings_are_read(value in mutated(Just(b"gzip;q=0.5, br, *;q=0".to_vec()))) {
             let Ok(value) = HeaderValue::from_bytes(&value) else { return Ok(()) };

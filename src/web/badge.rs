@@ -12,18 +12,18 @@ use tokio::time::Instant;
 
 use super::site::Site;
 
-/// Short, since the number is alive; long enough that a README that many read costs little.
+/// Caching of badges: short, since the number changes, but long enough for a README that many people read.
 const CACHING: &str = "public, max-age=10";
-/// A picture opened by itself is a document: it may load and run nothing.
+/// A picture that is opened by itself is a document. It may load and run nothing.
 const POLICY: &str = "default-src 'none'; sandbox";
-/// Characters of a label: more is no badge any more.
+/// The most characters of a label.
 const LABEL_CHARACTERS_MAX: usize = 40;
-/// About the width of a character, in tenths of a pixel; the text is then fitted to what is calculated.
+/// The approximate width of a character, in tenths of a pixel. The text is fitted to the computed width.
 const CHARACTER_WIDTH: usize = 66;
-/// Between text and edge, on both sides together, in pixels.
+/// The space beside the text, on both sides together, in pixels.
 const PADDING: usize = 12;
 
-/// The query: what is to be written before the number, and the colour behind it.
+/// The query: the label before the number, and the colour behind the number.
 #[derive(Debug, Deserialize)]
 pub(super) struct Wishes {
     #[serde(default = "usual_label")]
@@ -40,7 +40,7 @@ fn usual_color() -> String {
     "green".to_owned()
 }
 
-/// What is drawn, all of it checked.
+/// A badge whose parts have been checked.
 #[derive(Debug)]
 struct Badge {
     label: String,
@@ -74,7 +74,7 @@ pub(super) async fn answer(
 }
 
 impl Badge {
-    /// `None` if a wish cannot be fulfilled.
+    /// Checks label and colour; `None` if one is not allowed.
     fn new(wishes: Wishes, number: String) -> Option<Self> {
         let color = Color::parse(&wishes.color)?;
         let length = wishes.label.chars().count();
@@ -114,7 +114,7 @@ impl Badge {
 }
 
 impl Color {
-    /// A name of a few, or 3 or 6 hexadecimal digits.
+    /// Parses the name of a colour, or 3 or 6 hexadecimal digits.
     fn parse(text: &str) -> Option<Self> {
         let named = match text {
             "green" => [0x2e, 0xa0, 0x43],
@@ -140,8 +140,8 @@ impl Color {
         }
     }
 
-    /// Black or white, whichever is easier to read on this colour: black from the relative luminance on at
-    /// which its contrast is the greater one (WCAG 2.2: `(L + 0.05) / 0.05 > 1.05 / (L + 0.05)`).
+    /// Black or white, whichever has the greater contrast on this colour. Black does from the relative luminance on at which
+    /// `(L + 0.05) / 0.05 > 1.05 / (L + 0.05)` (contrast ratio of WCAG 2.2).
     fn ink(self) -> &'static str {
         let linear = self.0.map(|part| (f64::from(part) / 255.0).powf(2.2));
         let luminance = 0.2126 * linear[0] + 0.7152 * linear[1] + 0.0722 * linear[2];
@@ -154,7 +154,7 @@ fn width(text: &str) -> usize {
     text.chars().count() * CHARACTER_WIDTH / 10 + PADDING
 }
 
-/// With a comma after every three digits.
+/// Writes a number with a comma between groups of three digits.
 fn grouped(number: u64) -> String {
     let digits = number.to_string();
     let mut grouped = String::new();
@@ -167,7 +167,7 @@ fn grouped(number: u64) -> String {
     grouped
 }
 
-/// Characters that no XML document may contain, and that `char::is_control` does not know.
+/// Whether no XML document may contain this character. `char::is_control` does not cover these.
 fn is_no_xml(character: char) -> bool {
     matches!(character, '\u{fffe}' | '\u{ffff}')
 }
@@ -216,7 +216,7 @@ mod tests {
         Badge::new(wishes, grouped(1_234_567))
     }
 
-    /// Goal: what cannot be drawn is refused. Method: labels and colours of all kinds.
+    /// Goal: labels and colours that cannot be drawn are refused. Method: labels and colours of all kinds.
     #[rstest]
     #[case("online", "green", true)]
     #[case("日本語 <&>", "4c1", true)]
@@ -232,14 +232,14 @@ mod tests {
         assert_eq!(badge(label, color).is_some(), drawable);
     }
 
-    /// Goal: numbers are readable. Method: numbers around each comma.
+    /// Goal: numbers have commas between groups of three digits. Method: numbers around each comma.
     #[test]
     fn numbers_are_grouped() {
         let cases = [(0, "0"), (999, "999"), (1000, "1,000"), (1_234_567, "1,234,567")];
         assert!(cases.iter().all(|&(number, text)| grouped(number) == text));
     }
 
-    /// Goal: text is legible on every colour. Method: light and dark ones.
+    /// Goal: the text is legible on every colour. Method: light and dark colours.
     #[test]
     fn ink_contrasts() {
         let ink = |color| Color::parse(color).map(Color::ink);
@@ -250,7 +250,7 @@ mod tests {
     }
 
     proptest! {
-        /// Goal: no label breaks out of its place. Method: arbitrary text; the markup stays what it is.
+        /// Goal: no label can become markup. Method: random text; the markup stays the same.
         #[test]
         fn labels_stay_text(label in ".{1,40}", color in "[0-9a-f]{6}") {
             let plain = badge("x", "green").unwrap().draw();
@@ -260,8 +260,8 @@ mod tests {
             }
         }
 
-        /// Goal: any query is answered with a picture or refused, and the label stands in it as it was given.
-        /// Method: good queries, mutated; what is drawn is read back.
+        /// Goal: any query is answered with a picture or refused, and the picture shows the label as given. Method: damaged
+        /// queries; the picture is read back.
         #[test]
         fn any_query_is_drawn_or_refused(
             query in mutated_text(proptest::sample::select(QUERIES).prop_map(str::to_owned)),
@@ -279,7 +279,7 @@ mod tests {
             prop_assert!(drawn.chars().all(is_xml));
         }
 
-        /// Goal: numbers are the same without their commas. Method: any number.
+        /// Goal: commas do not change a number. Method: random numbers.
         #[test]
         fn grouped_numbers_are_the_same(number: u64) {
             let text = grouped(number);

@@ -1,16 +1,15 @@
-//! The scripts that are put together when the program starts: each from one function in a file of its own.
-//!
-//! It knows nothing of what is inside the functions. Comments stay at home: visitors pay for each byte.
+//! Builds the scripts for browsers when the program starts, each from functions in separate files. Comments are left out, to
+//! save bytes.
 
-/// The embeddable client; it takes the address that it came from.
+/// The embeddable client: a function of the address that the script came from.
 const HEADCOUNT: &str = include_str!("headcount.js");
-/// The Socket.IO client; it takes what the sessions are made of.
+/// The Socket.IO client: a function of the class of sessions.
 const SOCKET_IO: &str = include_str!("socketio/client.js");
-/// Sessions of Engine.IO; it takes nothing.
+/// Sessions of Engine.IO: a function without parameters.
 const SESSION: &str = include_str!("socketio/session.js");
-/// The page's text; it takes an object of all languages.
+/// The page's text: a function of an object with all languages.
 const MESSAGES: &str = include_str!("messages.js");
-/// The languages of the page, each under the subtag that browsers ask for it with.
+/// The languages of the page by the language subtags that browsers send.
 const LANGUAGES: [(&str, &str); 4] = [
     ("en", include_str!("messages/en.json")),
     ("zh", include_str!("messages/zh.json")),
@@ -18,13 +17,13 @@ const LANGUAGES: [(&str, &str); 4] = [
     ("ja", include_str!("messages/ja.json")),
 ];
 
-/// For `<script src>`: defines `headcount` for all scripts of the page.
+/// The embeddable client for `<script src>`. It defines `headcount` for all scripts of the page.
 pub(super) fn headcount() -> String {
     let home = "document.currentScript && document.currentScript.src";
     format!("{}globalThis.headcount = {}({home});\n", head_line(HEADCOUNT), code(HEADCOUNT))
 }
 
-/// For `import` and `<script type="module" src>`: the same function, exported.
+/// The embeddable client for `import` and `<script type="module" src>`. It exports the function.
 pub(super) fn headcount_module() -> String {
     let (head, code) = (head_line(HEADCOUNT), code(HEADCOUNT));
     format!(
@@ -32,7 +31,7 @@ pub(super) fn headcount_module() -> String {
     )
 }
 
-/// For `<script src>` and `require`: defines or exports `io`, as the client of the reference server does.
+/// The Socket.IO client for `<script src>` and `require`. It defines or exports `io`, like the reference client.
 pub(crate) fn socket_io() -> String {
     let (head, io) = (head_line(SOCKET_IO), io());
     format!(
@@ -41,7 +40,7 @@ pub(crate) fn socket_io() -> String {
     )
 }
 
-/// For `import`: the same, with the names that the module of the reference server exports.
+/// The Socket.IO client for `import`. It exports the names that the reference client exports.
 pub(super) fn socket_io_module() -> String {
     let (head, io) = (head_line(SOCKET_IO), io());
     format!(
@@ -50,12 +49,12 @@ pub(super) fn socket_io_module() -> String {
     )
 }
 
-/// The expression whose value is `io`.
+/// The JavaScript expression whose value is `io`.
 fn io() -> String {
     format!("{}({}())", code(SOCKET_IO), code(SESSION))
 }
 
-/// The page's text, in all languages: one request that all of the page waits for is better than two in a row.
+/// The page's text in all languages. The page waits for it, and one request is faster than two in a row.
 pub(super) fn messages() -> String {
     let languages = LANGUAGES.map(|(subtag, messages)| format!("{subtag}: {messages}"));
     format!("{}{}({{ {} }});\n", head_line(MESSAGES), code(MESSAGES), languages.join(", "))
@@ -66,7 +65,7 @@ fn head_line(source: &str) -> String {
     source.lines().next().map(|line| format!("{line}\n")).unwrap_or_default()
 }
 
-/// A source without its comments, which have lines of their own.
+/// A source without its comment lines.
 fn code(source: &str) -> String {
     let kept = source.lines().filter(|line| !line.trim_start().starts_with("//"));
     kept.collect::<Vec<_>>().join("\n").trim_end().to_owned()
@@ -109,8 +108,8 @@ mod tests {
         pattern.captures_iter(text).map(|found| found.get(1).unwrap().as_str()).collect()
     }
 
-    /// Goal: no language lacks a message, and none has one left over. Method: the keys of each file beside those of
-    /// English, with the values that each message takes, and the plurals that each language has.
+    /// Goal: every language has exactly the messages of English. Method: compare the keys, the values that each message
+    /// takes, and the plural forms that each language needs.
     #[test]
     fn all_languages_have_all_messages() {
         let english = messages_of("en");
@@ -140,8 +139,8 @@ mod tests {
         }
     }
 
-    /// Goal: every message that the page names is there, and every one that is there is named. Method: search the
-    /// page and its scripts; a state names two.
+    /// Goal: the page uses exactly the messages that exist. Method: search the page and its scripts; a state names two
+    /// messages.
     #[test]
     fn all_messages_are_used() {
         let english = messages_of("en");
@@ -162,8 +161,8 @@ mod tests {
         assert_eq!(used.iter().map(String::as_str).collect::<BTreeSet<_>>(), keys(&english));
     }
 
-    /// Goal: what the page says before its scripts run is what they say. Method: each element that names a message
-    /// has its English text, and the notice for those without scripts has every language's.
+    /// Goal: the page's text before its scripts run is the English text, and the notice for visitors without scripts is in
+    /// every language. Method: compare every element that names a message.
     #[test]
     fn the_page_is_written_in_english() {
         let english = messages_of("en");

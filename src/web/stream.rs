@@ -1,7 +1,5 @@
-//! `/api/count/stream`: server-sent events with the same JSON as `/api/count`, one per change. Readers are
-//! not counted as users.
-//!
-//! Every reader holds only what it was last told: one that is slow skips changes and gets the newest.
+//! `/api/count/stream`: server-sent events with the JSON of `/api/count`, one for each change. Readers are not counted as
+//! users. A slow reader skips changes and gets the newest.
 
 use std::{sync::Arc, time::Duration};
 
@@ -24,10 +22,9 @@ use tokio_util::sync::CancellationToken;
 use super::{count::CountAnswer, site::Site};
 use crate::core::view::{Shown, View};
 
-/// A comment this often keeps proxies from taking a quiet stream for a dead one; their usual patience is a
-/// minute or half of it.
+/// Time between comments on a quiet stream. Proxies usually close connections that are silent for 30 or 60 s.
 const KEEP_ALIVE: Duration = Duration::from_secs(15);
-/// What browsers are asked to wait before they return, and refused clients as well.
+/// How long browsers and refused clients are asked to wait before they connect again.
 const RETRY: Duration = Duration::from_secs(5);
 
 /// The handler.
@@ -48,8 +45,8 @@ pub(super) async fn answer(State(site): State<Arc<Site>>, request: HeaderMap) ->
         let why = "no more streams here: try again later, or ask /api/count now and then\n";
         return (StatusCode::SERVICE_UNAVAILABLE, headers, why).into_response();
     };
-    let events = stream::unfold(Reader::new(&site, permit), Reader::next_event);
-    // Some proxies hold back answers until they are complete, unless told not to.
+    let events = stream::unfold(StreamReader::new(&site, permit), StreamReader::next_event);
+    // Without this header, some proxies hold an answer back until it is complete.
     let unbuffered = [("x-accel-buffering", "no")];
     let keep_alive = KeepAlive::new().interval(KEEP_ALIVE).text("nothing new");
     (unbuffered, Sse::new(events).keep_alive(keep_alive)).into_response()
@@ -57,26 +54,26 @@ pub(super) async fn answer(State(site): State<Arc<Site>>, request: HeaderMap) ->
 
 /// One open stream.
 #[derive(Debug)]
-struct Reader {
+struct StreamReader {
     view: watch::Receiver<View>,
     host: Arc<str>,
-    /// What its client knows.
+    /// What the client was told last.
     told: Option<(Shown, u32)>,
-    /// No event before this.
+    /// The earliest time of the next event.
     due: Instant,
     pace: Duration,
     closing: CancellationToken,
     _permit: Place,
 }
 
-/// Given back when the client is gone.
+/// Counts against the limit of streams. It is given back when the client is gone.
 #[derive(Debug)]
 struct Place {
     _permit: OwnedSemaphorePermit,
     open: IntGauge,
 }
 
-impl Reader {
+impl StreamReader {
     fn new(site: &Site, permit: OwnedSemaphorePermit) -> Self {
         let open = site.metrics.streams.clone();
         open.inc();
@@ -91,7 +88,7 @@ impl Reader {
         }
     }
 
-    /// For [`stream::unfold`]: the next event, or the end.
+    /// The next event, or the end, for [`stream::unfold`].
     async fn next_event(mut self) -> Option<(Result<Event, axum::Error>, Self)> {
         let is_first = self.told.is_none();
         let closing = self.closing.clone();
@@ -105,7 +102,7 @@ impl Reader {
         Some((event, self))
     }
 
-    /// The newest state once it differs from what was told; `None` if there will be no more.
+    /// Waits until the state differs from what was told. `None` at the end.
     async fn change(&mut self) -> Option<CountAnswer<'_>> {
         loop {
             sleep_until(self.due).await;

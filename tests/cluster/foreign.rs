@@ -105,10 +105,23 @@ impl ForeignClients {
         server: SocketAddr,
         transport: Transport,
     ) -> Vec<Record> {
+        let url = format!("http://{server}");
+        self.open_with(clients, &url, transport, &json!({})).await
+    }
+
+    /// The same for whatever is at a URL, with more in the order: `options` for the library, and `strict` if no attempt to
+    /// connect may fail.
+    pub(crate) async fn open_with(
+        &mut self,
+        clients: usize,
+        url: &str,
+        transport: Transport,
+        more: &serde_json::Value,
+    ) -> Vec<Record> {
         let first = self.lock().len();
         let opened: Vec<Record> = (first..first + clients)
             .map(|number| {
-                Record::new(format!("{:?} client {number} ({transport:?}) of {server}", self.whose))
+                Record::new(format!("{:?} client {number} ({transport:?}) of {url}", self.whose))
             })
             .collect();
         self.lock().extend_from_slice(&opened);
@@ -117,11 +130,13 @@ impl ForeignClients {
             Transport::Polling => &["polling"],
             Transport::Upgrade => &["polling", "websocket"],
         };
-        let url = format!("http://{server}");
-        self.order(&json!({ "open": {
+        let mut order = json!({
             "first": first, "clients": clients, "url": url, "transports": transports,
-        } }))
-        .await;
+        });
+        for (name, value) in more.as_object().into_iter().flatten() {
+            order[name] = value.clone();
+        }
+        self.order(&json!({ "open": order })).await;
         opened
     }
 

@@ -14,6 +14,7 @@
     reason = "the rules on tasks and on the environment are the program's, not its tests'"
 )]
 
+mod behind;
 mod conformance;
 mod counting;
 mod handshakes;

@@ -18,7 +18,7 @@ use tokio::{
 
 use crate::{
     instance::{Instance, Shown},
-    raw::{Raw, poll, polling_session, say, session_in},
+    raw::{poll, polling_session, say, session_in},
     waiting::{PATIENCE, eventually},
 };
 
@@ -39,11 +39,6 @@ impl Proxy {
     async fn nginx(server: SocketAddr, extra: &str) -> Self {
         let template = include_str!("proxies/nginx.conf").replace("EXTRA", extra);
         Self::start(server, &template, "nginx", &["-p", "DIRECTORY", "-c", "CONFIG"]).await
-    }
-
-    /// `HAProxy`.
-    async fn haproxy(server: SocketAddr) -> Self {
-        Self::start(server, include_str!("proxies/haproxy.cfg"), "haproxy", &["-f", "CONFIG"]).await
     }
 
     async fn start(server: SocketAddr, template: &str, program: &str, arguments: &[&str]) -> Self {
@@ -131,28 +126,6 @@ async fn caches_keep_no_session() {
     let script = "/headcount.js";
     poll(proxy.address, script).await;
     assert_eq!(poll(proxy.address, script).await.header("x-cache"), Some("hit"));
-}
-
-/// Goal: a visitor by polling whose tab closes is out of the count at once behind a balancer as well. Method: `HAProxy`, told
-/// to say when clients go away; a poll behind it is cut.
-#[tokio::test(flavor = "multi_thread")]
-async fn a_tab_that_closes_behind_haproxy_is_out_at_once() {
-    let instance = Instance::start(&[]).await;
-    let proxy = Proxy::haproxy(instance.public).await;
-    let path = polling_session(proxy.address).await;
-    assert_eq!(say(proxy.address, &path, "40").await.status, 200);
-    while !poll(proxy.address, &path).await.body.contains("42[") {}
-    counts(&instance, 1).await;
-    let request = format!("GET {path} HTTP/1.1\r\nhost: {}\r\n\r\n", proxy.address);
-    loop {
-        let mut raw = Raw::saying(proxy.address, &request).await;
-        if timeout(Duration::from_millis(300), raw.answer()).await.is_err() {
-            break;
-        }
-    }
-    let took = counts(&instance, 0).await;
-    println!("it was counted out after {took:?}");
-    assert!(took < Duration::from_secs(3), "{took:?}");
 }
 
 /// Goal: whenever the page of a client goes away while it joins or moves to a websocket, nobody is left behind. Method: many

@@ -81,9 +81,9 @@ clean_tree() {
 every_target_reaches_the_build() {
   local folder=$work/targets image=$project-targets
   cp -r "$work/tree" "$folder"
-  mkdir -p "$folder"/{examples/deep,benches,checks,crates/member/src,crates/member/samples}
-  echo 'fn main() {}' | tee "$folder"/{examples/deep/e.rs,benches/b.rs,checks/t.rs,crates/member/samples/s.rs} >"$folder/build.rs"
-  echo '//! Empty.' >"$folder/crates/member/src/lib.rs"
+  mkdir -p "$folder"/{examples/deep,benches,checks,parts/member/src,parts/member/samples}
+  echo 'fn main() {}' | tee "$folder"/{examples/deep/e.rs,benches/b.rs,checks/t.rs,parts/member/samples/s.rs} >"$folder/build.rs"
+  echo '//! Empty.' >"$folder/parts/member/src/lib.rs"
   cat >>"$folder/Cargo.toml" <<'END'
 
 [[example]]
@@ -96,13 +96,10 @@ harness = false
 name = "t"
 path = "checks/t.rs"
 END
-  if grep -q '^members = \[' "$folder/Cargo.toml"; then
-    sed -i 's#^members = \[#members = ["crates/member", #' "$folder/Cargo.toml"
-  else
-    printf '[workspace]\nmembers = ["crates/member"]\n' >>"$folder/Cargo.toml"
-  fi
+  sed -i 's#^members = \[#members = ["parts/member", #' "$folder/Cargo.toml"
+  grep -q '^members = \["parts/member"' "$folder/Cargo.toml"
   printf '[package]\nname = "member"\nversion = "0.0.0"\nedition = "2024"\n[[example]]\nname = "s"\npath = "samples/s.rs"\n' \
-    >"$folder/crates/member/Cargo.toml"
+    >"$folder/parts/member/Cargo.toml"
   cargo update --quiet --offline --workspace --manifest-path "$folder/Cargo.toml"
   docker build --file deploy/Dockerfile --target manifests --tag "$image" "$folder"
   docker run --rm --workdir /build "$image" cargo fetch --locked

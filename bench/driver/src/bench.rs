@@ -9,7 +9,7 @@ use anyhow::Result;
 
 use crate::{
     results::{Results, Sample},
-    server::{Contender, Permits, Program},
+    server::{Contender, Folders, Program},
 };
 
 /// The least time between two emissions wherever nothing else is said: the product's own default.
@@ -111,7 +111,7 @@ pub struct Bench {
     /// Sizes and times.
     pub plan: Plan,
     /// Where programs are.
-    pub places: Permits,
+    pub places: Folders,
     /// Other builds of the product that take part.
     pub variants: Vec<Contender>,
     /// Only these contenders take part, if any is named.

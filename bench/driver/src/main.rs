@@ -37,7 +37,7 @@ use clap::{Args, Parser, Subcommand};
 
 use bench::{Bench, Plan};
 use results::{Circumstances, Results};
-use server::{Contender, Permits, Program};
+use server::{Contender, Folders, Program};
 
 /// Measures the product beside its peers.
 #[derive(Debug, Parser)]
@@ -132,7 +132,7 @@ fn run(arguments: RunArgs) -> Result<()> {
     if !arguments.clients.is_empty() {
         plan.clients = arguments.clients;
     }
-    let places = Permits { release: arguments.release, peers: PathBuf::from("bench/peers") };
+    let places = Folders { release: arguments.release, peers: PathBuf::from("bench/peers") };
     let mut bench = Bench {
         plan,
         places,

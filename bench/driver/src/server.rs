@@ -80,9 +80,9 @@ impl Contender {
     }
 }
 
-/// Where things are.
+/// The folders that the programs are in.
 #[derive(Clone, Debug)]
-pub struct Permits {
+pub struct Folders {
     /// The folder of release builds.
     pub release: PathBuf,
     /// The folder of the peers that are not built.
@@ -112,7 +112,7 @@ impl Server {
     ///
     /// # Errors
     /// If it does not.
-    pub fn start(contender: &Contender, places: &Permits, terms: Terms) -> Result<Self> {
+    pub fn start(contender: &Contender, places: &Folders, terms: Terms) -> Result<Self> {
         let address = free_address()?;
         let mut command = command(contender, places, terms, address)?;
         let mut process = Process::start(&mut command, &contender.name())?;
@@ -138,7 +138,7 @@ pub fn free_address() -> Result<SocketAddr> {
 
 fn command(
     contender: &Contender,
-    places: &Permits,
+    places: &Folders,
     terms: Terms,
     address: SocketAddr,
 ) -> Result<Command> {

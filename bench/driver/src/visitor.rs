@@ -7,10 +7,16 @@ use std::{
     time::Instant,
 };
 
-/// Payloads here are short: a length that needs 64 bits is no Socket.IO server's.
-const PAYLOAD_BYTES_MAX: usize = u16::MAX as usize;
-/// Any mask does, since the benchmark does not cross proxies.
-const MASK: [u8; 4] = [7, 1, 3, 5];
+use headcount_client::{
+    Error, Packet,
+    frame::{self, Message, Opcode},
+    http,
+    packet::{CONNECT, DISCONNECT, PONG, PROBE},
+    request::{Requests, check_upgrade},
+};
+
+/// What the requests name as their server. All servers of the benchmark are on this machine, and none looks at it.
+const AUTHORITY: &str = "127.0.0.1";
 
 /// One connection to a server.
 #[derive(Debug)]
@@ -114,39 +120,26 @@ impl Visitor {
             return Err(error);
         }
         if self.stage == Stage::Connecting(Way::Polling) {
-            return self.ask("GET", "", Stage::Opening);
+            return self.ask(&self.requests().poll(), Stage::Opening);
         }
-        let session = self.session.iter().map(|session| format!("&sid={session}"));
-        let request = format!(
-            "GET /socket.io/?EIO=4&transport=websocket{} HTTP/1.1\r\nHost: 127.0.0.1\r\n\
-             Connection: Upgrade\r\nUpgrade: websocket\r\nSec-WebSocket-Version: 13\r\n\
-             Sec-WebSocket-Key: aGVhZGNvdW50LWJlbmNoIQ==\r\n\r\n",
-            session.collect::<String>()
-        );
-        self.stream.write_all(request.as_bytes())?;
-        self.stage = Stage::Requested;
-        Ok(())
+        self.ask(&self.requests().websocket(), Stage::Requested)
     }
 
-    /// A request of polling.
-    fn ask(&mut self, method: &str, body: &str, stage: Stage) -> io::Result<()> {
-        let session = self.session.iter().map(|session| format!("&sid={session}"));
-        let request = format!(
-            "{method} /socket.io/?EIO=4&transport=polling{} HTTP/1.1\r\nHost: 127.0.0.1\r\n\
-             Content-Type: text/plain\r\nContent-Length: {}\r\n\r\n{body}",
-            session.collect::<String>(),
-            body.len()
-        );
-        self.stream.write_all(request.as_bytes())?;
+    fn requests(&self) -> Requests<'_> {
+        Requests { authority: AUTHORITY, sid: self.session.as_deref(), cookie: None }
+    }
+
+    fn ask(&mut self, request: &[u8], stage: Stage) -> io::Result<()> {
+        self.stream.write_all(request)?;
         self.stage = stage;
         Ok(())
     }
 
     /// Leaves the namespace and closes, as socket.io-client does.
     pub fn leave(mut self) {
-        if self.say("41").is_ok() {
-            // The close frame of a websocket; nobody waits for the answer.
-            drop(self.stream.write_all(&[0x88, 0x80, 0, 0, 0, 0]));
+        if self.say(DISCONNECT).is_ok() {
+            // Nobody waits for the answer.
+            drop(self.stream.write_all(&frame::encode(Opcode::Close, &[])));
         }
     }
 
@@ -178,64 +171,78 @@ impl Visitor {
         Ok(heard)
     }
 
-    /// Takes whole frames from the front; returns how many bytes they were.
+    /// Takes whole frames and responses from the front; returns how many bytes they were.
     fn take(&mut self, bytes: &[u8], heard: &mut Heard) -> io::Result<usize> {
         let mut used = 0;
         if matches!(self.stage, Stage::Opening | Stage::Posted | Stage::Polling) {
-            let Some((body, length)) = first_answer(bytes)? else { return Ok(0) };
-            self.hear_answer(body, heard)?;
+            let Some((response, length)) = http::decode(bytes).map_err(refused)? else {
+                return Ok(0);
+            };
+            self.hear_response(&response, heard)?;
             return Ok(length);
         }
         if self.stage == Stage::Requested {
-            let Some(end) = bytes.windows(4).position(|end| end == b"\r\n\r\n") else {
+            let Some((response, length)) = http::decode_head(bytes).map_err(refused)? else {
                 return Ok(0);
             };
-            if !bytes.starts_with(b"HTTP/1.1 101") {
-                return Err(protocol(&String::from_utf8_lossy(bytes)));
-            }
+            check_upgrade(&response).map_err(refused)?;
             self.stage = Stage::Upgraded;
             if self.session.is_some() {
-                self.say("2probe")?;
+                self.say(PROBE)?;
             }
-            used = end + 4;
+            used = length;
         }
-        while let Some(frame) = first_frame(&bytes[used..])? {
-            used += frame.length;
-            if frame.closes {
-                heard.ended = true;
+        while let Some((message, length)) = Message::decode(&bytes[used..]).map_err(refused)? {
+            used += length;
+            match message {
+                Message::Packet(packet) => self.hear(&packet, heard)?,
+                Message::Ping(payload) => {
+                    self.stream.write_all(&frame::encode(Opcode::Pong, &payload))?;
+                }
+                Message::Pong => {}
+                Message::Close => heard.ended = true,
+            }
+            if heard.ended {
                 break;
             }
-            self.hear(frame.payload, heard)?;
         }
         Ok(used)
     }
 
-    /// The answer to a request of polling.
-    fn hear_answer(&mut self, body: &str, heard: &mut Heard) -> io::Result<()> {
-        match self.stage {
-            Stage::Opening => {
-                let session = body.split('"').nth(3).ok_or_else(|| protocol(body))?;
-                self.session = Some(session.to_owned());
-                self.asked_at = Instant::now();
-                self.ask("POST", "40", Stage::Posted)
-            }
-            Stage::Posted => self.ask("GET", "", Stage::Polling),
-            _ => {
-                for packet in body.split('\x1e') {
-                    if packet == "2" {
-                        self.owes_pong = true;
-                        heard.pings += 1;
-                    } else if packet.starts_with("42") {
-                        let count = count_in(packet.as_bytes());
-                        self.last = Some(count.ok_or_else(|| protocol(body))?);
-                        heard.counts += 1;
-                    }
+    /// The response to a request of polling.
+    fn hear_response(&mut self, response: &http::Response, heard: &mut Heard) -> io::Result<()> {
+        if response.status != 200 {
+            return Err(refused(Error::Status(response.status)));
+        }
+        if self.stage == Stage::Posted {
+            return self.ask(&self.requests().poll(), Stage::Polling);
+        }
+        let packets: Vec<Packet> = Packet::parse_payload(&response.body).map_err(refused)?;
+        if self.stage == Stage::Opening {
+            let [Packet::Open(handshake), ..] = &packets[..] else {
+                let what = "a session without a handshake";
+                return Err(refused(Error::unexpected(what, &response.body)));
+            };
+            self.session = Some(handshake.sid.clone());
+            self.asked_at = Instant::now();
+            return self.ask(&self.requests().post(CONNECT), Stage::Posted);
+        }
+        for packet in packets {
+            match packet {
+                Packet::Ping => {
+                    self.owes_pong = true;
+                    heard.pings += 1;
                 }
-                heard.moves = true;
-                self.stage = Stage::Moving;
-                Ok(())
+                Packet::Count(users) => {
+                    self.last = Some(users);
+                    heard.counts += 1;
+                }
+                _ => {}
             }
         }
+        heard.moves = true;
+        self.stage = Stage::Moving;
+        Ok(())
     }
 
     fn is_told(&mut self, heard: &mut Heard) {
@@ -245,139 +252,145 @@ impl Visitor {
         }
     }
 
-    fn hear(&mut self, payload: &[u8], heard: &mut Heard) -> io::Result<()> {
-        match payload {
-            [b'4', b'2', ..] => {
-                self.last = Some(count_in(payload).ok_or_else(|| garbled(payload))?);
+    fn hear(&mut self, packet: &Packet, heard: &mut Heard) -> io::Result<()> {
+        match packet {
+            Packet::Count(users) => {
+                self.last = Some(*users);
                 heard.counts += 1;
                 self.is_told(heard);
             }
-            b"3probe" => {
-                self.say("5")?;
-                if self.owes_pong {
-                    self.say("3")?;
-                }
-                self.stage = Stage::Joining;
-                if self.last.is_some() {
-                    self.is_told(heard);
-                }
-            }
-            [b'2', ..] => {
-                heard.pings += 1;
-                self.say("3")?;
-            }
-            [b'0', ..] => {
+            Packet::Ping => heard.pings += 1,
+            Packet::Open(_) => {
                 self.stage = Stage::Joining;
                 self.asked_at = Instant::now();
-                self.say("40")?;
             }
-            [b'4', b'0', ..] | [] => {}
-            _ => return Err(garbled(payload)),
+            Packet::Close | Packet::Disconnected => heard.ended = true,
+            Packet::ProbeAnswer | Packet::Connected | Packet::Noop => {}
+        }
+        if let Some(answer) = packet.answer() {
+            self.say(answer)?;
+        }
+        if *packet == Packet::ProbeAnswer {
+            self.moved(heard)?;
+        }
+        Ok(())
+    }
+
+    /// The session goes on by websocket.
+    fn moved(&mut self, heard: &mut Heard) -> io::Result<()> {
+        if self.owes_pong {
+            self.say(PONG)?;
+        }
+        self.stage = Stage::Joining;
+        if self.last.is_some() {
+            self.is_told(heard);
         }
         Ok(())
     }
 
     fn say(&mut self, packet: &str) -> io::Result<()> {
-        let length = u8::try_from(packet.len()).expect("packets to the server are short");
-        let mut frame = vec![0x81, 0x80 | length];
-        frame.extend(MASK);
-        frame.extend(packet.bytes().zip(MASK.iter().cycle()).map(|(byte, mask)| byte ^ mask));
-        self.stream.write_all(&frame)
+        self.stream.write_all(&frame::encode_packet(packet))
     }
 }
 
-struct Frame<'a> {
-    payload: &'a [u8],
-    /// Of header and payload.
-    length: usize,
-    closes: bool,
-}
-
-/// The first frame if it is whole. Servers do not mask.
-fn first_frame(bytes: &[u8]) -> io::Result<Option<Frame<'_>>> {
-    let &[first, second, ..] = bytes else { return Ok(None) };
-    let (header, length) = match second {
-        0..126 => (2, usize::from(second)),
-        126 => match bytes.get(2..4) {
-            Some(length) => (4, usize::from(u16::from_be_bytes([length[0], length[1]]))),
-            None => return Ok(None),
-        },
-        _ => return Err(protocol(&format!("a frame above {PAYLOAD_BYTES_MAX} bytes, or masked"))),
-    };
-    let payload = bytes.get(header..header + length);
-    Ok(payload.map(|payload| {
-        let opcode = first & 0xf;
-        // Websocket pings carry nothing that matters here, and no server of the benchmark sends them.
-        let payload = if opcode == 1 { payload } else { &[] };
-        Frame { payload, length: header + length, closes: opcode == 8 }
-    }))
-}
-
-/// The body of the first answer to a request if it is whole, and the length of all of it.
-fn first_answer(bytes: &[u8]) -> io::Result<Option<(&str, usize)>> {
-    let Some(end) = bytes.windows(4).position(|end| end == b"\r\n\r\n") else { return Ok(None) };
-    let head = std::str::from_utf8(&bytes[..end]).map_err(|_| garbled(bytes))?;
-    let mut lines = head.lines();
-    let well = lines.next().is_some_and(|status| status.starts_with("HTTP/1.1 200"));
-    let length = lines.find_map(|line| {
-        let (name, value) = line.split_once(':')?;
-        name.eq_ignore_ascii_case("content-length").then(|| value.trim().parse().ok())?
-    });
-    let length: usize = length.filter(|_| well).ok_or_else(|| garbled(bytes))?;
-    let Some(body) = bytes.get(end + 4..end + 4 + length) else { return Ok(None) };
-    let body = std::str::from_utf8(body).map_err(|_| garbled(bytes))?;
-    Ok(Some((body, end + 4 + length)))
-}
-
-/// The number at the end of `42["user count",5]`.
-fn count_in(payload: &[u8]) -> Option<u64> {
-    let digits = payload.strip_suffix(b"]")?;
-    let start = digits.iter().rposition(|byte| *byte == b',')? + 1;
-    std::str::from_utf8(&digits[start..]).ok()?.trim().parse().ok()
-}
-
-fn garbled(payload: &[u8]) -> io::Error {
-    protocol(&String::from_utf8_lossy(payload))
-}
-
-fn protocol(what: &str) -> io::Error {
-    io::Error::new(ErrorKind::InvalidData, format!("the server said: {what}"))
+fn refused(error: Error) -> io::Error {
+    io::Error::new(ErrorKind::InvalidData, error)
 }
 
 #[cfg(test)]
 mod tests {
+    use std::{net::TcpListener, thread};
+
     use super::*;
 
-    /// Goal: frames are taken whole or not at all. Method: a count cut at every length, then two in a row.
-    #[test]
-    fn frames_are_taken_whole() {
-        let mut bytes = b"\x81\x1242[\"user count\",5]".to_vec();
-        for cut in 0..bytes.len() {
-            assert!(first_frame(&bytes[..cut]).unwrap().is_none());
-        }
-        bytes.extend_from_slice(b"\x88\x00");
-        let frame = first_frame(&bytes).unwrap().unwrap();
-        assert_eq!(count_in(frame.payload), Some(5));
-        assert!(first_frame(&bytes[frame.length..]).unwrap().unwrap().closes);
+    const OPEN: &str = r#"0{"sid":"a","upgrades":[],"pingInterval":25000,"pingTimeout":20000}"#;
+    const SWITCH: &str = "HTTP/1.1 101 Switching Protocols\r\n\
+        Sec-WebSocket-Accept: s3pPLMBiTxaQ9kYGzzhZRbK+xOo=\r\n\r\n";
+
+    fn text(packet: &str) -> Vec<u8> {
+        [&[0x81, u8::try_from(packet.len()).unwrap()], packet.as_bytes()].concat()
     }
 
-    /// Goal: answers are taken whole or not at all, and only good ones. Method: one cut at every length, and a refusal.
-    #[test]
-    fn answers_are_taken_whole() {
-        let bytes = b"HTTP/1.1 200 OK\r\nA: b\r\ncontent-length: 2\r\n\r\nokHTTP";
-        for cut in 0..bytes.len() - 4 {
-            assert_eq!(first_answer(&bytes[..cut]).unwrap(), None);
-        }
-        assert_eq!(first_answer(bytes).unwrap(), Some(("ok", bytes.len() - 4)));
-        first_answer(b"HTTP/1.1 400 Bad Request\r\ncontent-length: 0\r\n\r\n").unwrap_err();
+    fn response(body: &str) -> Vec<u8> {
+        format!("HTTP/1.1 200 OK\r\nContent-Length: {}\r\n\r\n{body}", body.len()).into_bytes()
     }
 
-    /// Goal: only counts are taken for counts. Method: a right one and some that are not.
+    /// What a visitor heard of a server that says these pieces, one connection after the other, and waits for a request
+    /// before each. Both sides stop when all is said.
+    fn visit(way: Way, connections: Vec<Vec<Vec<u8>>>) -> (Visitor, Heard) {
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let address = listener.local_addr().unwrap();
+        let serve = thread::spawn(move || {
+            for pieces in connections {
+                let (mut stream, _) = listener.accept().unwrap();
+                for piece in pieces {
+                    assert!(stream.read(&mut [0; 1024]).unwrap() > 0, "nothing is asked");
+                    // Byte by byte, as no network does it, but every network may.
+                    piece.iter().for_each(|byte| stream.write_all(&[*byte]).unwrap());
+                }
+            }
+        });
+        let mut visitor = Visitor::new(TcpStream::connect(address).unwrap(), way);
+        visitor.request().unwrap();
+        let mut sum = Heard::default();
+        let mut buffer = [0; 1];
+        while !sum.ended {
+            let heard = visitor.read(&mut buffer).unwrap();
+            sum.counts += heard.counts;
+            sum.pings += heard.pings;
+            sum.joined_after = sum.joined_after.or(heard.joined_after);
+            sum.ended |= heard.ended;
+            if heard.moves {
+                visitor.move_to(TcpStream::connect(address).unwrap());
+                visitor.request().unwrap();
+            }
+        }
+        serve.join().unwrap();
+        (visitor, sum)
+    }
+
+    /// Goal: a visitor answers what must be answered, and hears all counts. Method: a server that says the next only when
+    /// it was asked; a count, a ping, another count, the end.
     #[test]
-    fn counts_are_numbers() {
-        assert_eq!(count_in(b"42[\"user count\",10001]"), Some(10001));
-        for wrong in ["42[\"user count\"]", "42[\"user count\",-1]", "42[\"user count\",5"] {
-            assert_eq!(count_in(wrong.as_bytes()), None, "{wrong}");
+    fn a_visitor_with_a_websocket_is_told() {
+        let last = [text("42[\"user count\",8]"), vec![0x88, 0]].concat();
+        let open = [SWITCH.as_bytes(), &text(OPEN)].concat();
+        let told = [text("40{}"), text("42[\"user count\",7]"), text("2")].concat();
+        let (visitor, heard) = visit(Way::Websocket, vec![vec![open, told, last]]);
+        assert_eq!((visitor.last(), visitor.stage()), (Some(8), Stage::Told));
+        assert_eq!((heard.counts, heard.pings), (2, 1));
+        assert!(heard.joined_after.is_some());
+    }
+
+    /// Goal: a visitor that begins with polling goes on with a websocket, and has joined only then. Method: a server that
+    /// says the first count and a ping by polling, and checks that there is one request for each step.
+    #[test]
+    fn a_visitor_goes_on_with_a_websocket() {
+        let polled = "40{}\x1e42[\"user count\",7]\x1e2";
+        let polling = vec![response(OPEN), response("ok"), response(polled)];
+        let last = [text("42[\"user count\",8]"), vec![0x88, 0]].concat();
+        let socket = vec![SWITCH.as_bytes().to_vec(), text("3probe"), last];
+        let (visitor, heard) = visit(Way::Polling, vec![polling, socket]);
+        assert_eq!((visitor.last(), visitor.stage()), (Some(8), Stage::Told));
+        assert_eq!((heard.counts, heard.pings), (2, 1));
+        assert!(heard.joined_after.is_some());
+    }
+
+    /// Goal: what no server of the benchmark says ends a visit. Method: a refusal, and an event that is no count.
+    #[test]
+    fn other_words_are_refused() {
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let refusal = "HTTP/1.1 503 Busy\r\n\r\n".as_bytes().to_vec();
+        let other = [SWITCH.as_bytes(), &text("42[\"users\",1]")].concat();
+        for words in [refusal, other] {
+            let stream = TcpStream::connect(listener.local_addr().unwrap()).unwrap();
+            let mut visitor = Visitor::new(stream, Way::Websocket);
+            visitor.request().unwrap();
+            listener.accept().unwrap().0.write_all(&words).unwrap();
+            let mut buffer = [0; 1024];
+            let end = std::iter::repeat_with(|| visitor.read(&mut buffer))
+                .find(|read| !matches!(read, Ok(Heard { ended: false, .. })));
+            assert!(end.unwrap().is_err());
         }
     }
 }

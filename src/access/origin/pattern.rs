@@ -1,13 +1,13 @@
-//! One entry of the list of origins: a scheme, a host or the subdomains of one, and a port. Pure.
+//! One entry of the list of allowed origins: a scheme, a host or all its subdomains, and a port.
 //!
-//! The `url` crate knows the origins of web pages alone and calls all others opaque, so scheme, host and port are
-//! compared here: pages inside of apps and extensions have schemes of their own.
+//! Scheme, host and port are compared here because the `url` crate calls all origins but those of web pages opaque, and pages
+//! inside apps and extensions have other schemes.
 
 use std::fmt;
 
 use url::{Host, Url};
 
-/// Schemes whose pages have no origin that could be listed, or that are no pages' at all.
+/// Schemes whose pages have no origin that could be listed, and schemes that pages do not have.
 const NOT_OF_PAGES: [&str; 9] =
     ["ws", "wss", "ftp", "data", "blob", "about", "javascript", "mailto", "redis"];
 
@@ -21,15 +21,15 @@ pub struct Pattern {
 
 #[derive(Clone, Debug, PartialEq, Eq)]
 enum Hosts {
-    /// This one. It is empty for `file://`, which Android's web views send.
+    /// This host. It is empty for `file://`, which Android's web views send.
     One(String),
-    /// All that end in this, which begins with a dot.
+    /// All hosts that end in this text, which begins with a dot.
     Below(String),
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Ports {
-    /// This one; `None` where the scheme has no default and none is given.
+    /// This port; `None` if none is given and the scheme has no default.
     One(Option<u16>),
     All,
 }
@@ -45,7 +45,7 @@ impl Pattern {
     /// Reads an entry.
     ///
     /// # Errors
-    /// What is wrong with it, as the end of a sentence that begins with the entry.
+    /// What is wrong with the entry, as the end of a sentence that begins with it.
     pub(super) fn parse(entry: &str) -> Result<Self, &'static str> {
         match entry {
             "" => return Err("is empty"),
@@ -83,7 +83,7 @@ impl Pattern {
         Ok(Self { scheme: parts.scheme, hosts, port })
     }
 
-    /// Whether a page whose `Origin` header says this is meant.
+    /// Whether this entry allows pages with this `Origin` header.
     pub(super) fn matches(&self, origin: &str) -> bool {
         let Some(origin) = Parts::parse(origin) else { return false };
         let is_host = match &self.hosts {
@@ -100,7 +100,7 @@ impl Pattern {
     }
 }
 
-/// Subdomains of a name that anybody can have one below, such as `com`, are everybody's.
+/// Refuses names below which anybody can register a domain, such as `com`: their subdomains are everybody's.
 fn below_of(host: &str) -> Result<Hosts, &'static str> {
     let is_name = matches!(Host::parse(host), Ok(Host::Domain(_)));
     if !is_name || host.starts_with('.') {
@@ -114,7 +114,7 @@ fn below_of(host: &str) -> Result<Hosts, &'static str> {
 }
 
 impl Parts {
-    /// `None` for what is no origin: without a host, or with more than scheme, host and port.
+    /// Reads an origin; `None` if it has no host, or more than scheme, host and port.
     fn parse(text: &str) -> Option<Self> {
         let url = Url::parse(text).ok()?;
         let bare =

@@ -6,8 +6,8 @@ use rstest::rstest;
 use super::*;
 use crate::fixtures::mutate::{mutated, mutated_text};
 
-/// Goal: the default lets in pages of the same host, whatever scheme the balancer leaves, and no
-/// others. Method: pairs of headers as browsers and balancers send them, and crooked ones.
+/// Goal: by default pages of the same host may connect, whatever scheme the balancer leaves, and no others. Method: pairs
+/// of headers as browsers and balancers send them, and malformed ones.
 #[rstest]
 #[case(None, Some("count.example"), true)]
 #[case(Some("https://count.example"), Some("count.example"), true)]
@@ -26,8 +26,8 @@ fn same_origin(#[case] origin: Option<&str>, #[case] host: Option<&str>, #[case]
     assert!(Origins::Any.allow(origin, host));
 }
 
-/// Goal: a list lets in what is on it, by scheme, host and port, and the same host. Method: origins
-/// that are on the list, nearly on it, and not.
+/// Goal: a list allows exactly its origins, compared by scheme, host and port, and pages of the same host. Method: origins
+/// on the list, nearly on it, and not on it.
 #[test]
 fn listed_origins() {
     let origins = Origins::parse("https://blog.example, http://shop.example:8080").unwrap();
@@ -41,8 +41,8 @@ fn listed_origins() {
     assert!(!allow("null"));
 }
 
-/// Goal: each entry means what it says, by scheme, host and port, and nothing else. Method: entries of each kind, with
-/// pages that they let in and pages that are nearly so.
+/// Goal: an entry allows exactly the pages that it names, by scheme, host and port. Method: entries of every kind, with
+/// pages that they allow and pages that differ a little.
 #[rstest]
 #[case("https://*.shop.example", &["https://a.shop.example", "https://b.a.shop.example", "https://A.Shop.Example:443"],
     &["https://shop.example", "https://evilshop.example", "https://a.shop.example.evil.example", "http://a.shop.example",
@@ -70,8 +70,8 @@ fn an_entry_means_what_it_says(
     assert_eq!(turned_away.iter().find(allow), None, "{list}");
 }
 
-/// Goal: what is no origin is refused in the setting, or what lets in far more than it seems to, with the reason.
-/// Method: one defect each.
+/// Goal: a setting that is not an origin, or that allows far more than it seems to, is refused with the reason. Method:
+/// settings with one defect each.
 #[rstest]
 #[case("blog.example", "no scheme")]
 #[case("*.blog.example", "no scheme")]
@@ -108,8 +108,8 @@ fn bad_lists_are_refused(#[case] list: &str, #[case] why: &str) {
     assert!(error.contains(why), "{list}: {error}");
 }
 
-/// Goal: the log tells an operator which page was turned away and which host was asked for, once a minute, and nothing
-/// in them can forge a line. Method: refusals with headers of all kinds, over two minutes.
+/// Goal: the log names the refused page and the host that was asked, at most once a minute, and no header can forge a log
+/// line. Method: refusals with all kinds of headers, over two minutes.
 #[test]
 fn refusals_are_told_rarely_and_escaped() {
     let log = RefusalLog::default();
@@ -145,8 +145,8 @@ fn any_origin() -> impl Strategy<Value = String> {
 }
 
 proptest! {
-    /// Goal: no header can make it panic, and none that is no origin is let in. Method: any bytes that a
-    /// header may hold, and origins mutated.
+    /// Goal: no header causes a panic, and nothing but a valid origin is allowed. Method: random header bytes, and damaged
+    /// origins.
     #[test]
     fn any_header_is_survived(
         origin in prop_oneof![mutated(any_origin().prop_map(String::into_bytes)), any::<Vec<u8>>()],
@@ -165,7 +165,7 @@ proptest! {
         }
     }
 
-    /// Goal: pages of the same host and port are let in, and no others. Method: pairs of origins.
+    /// Goal: pages of the same host and port may connect, and no others. Method: random pairs of origins.
     #[test]
     fn only_the_same_host_is_same(page in any_origin(), host in any_host(), port in 1_u16..) {
         let target = format!("{host}:{port}");
@@ -176,8 +176,8 @@ proptest! {
         prop_assert!(Origins::Same.allow(Some(&page), itself));
     }
 
-    /// Goal: a list lets in what is on it, however it is written, and is read again as it is printed. Method:
-    /// lists of origins, in capitals or not.
+    /// Goal: a list allows its origins in any spelling, and can be parsed again from its own text. Method: random lists,
+    /// with and without capitals.
     #[test]
     fn lists_are_read(origins in proptest::collection::vec(any_origin(), 1..4), other in any_origin()) {
         let list = origins.join(", ");
@@ -192,8 +192,8 @@ proptest! {
         prop_assert_eq!(read.allow(Some(&other), None), is_listed);
     }
 
-    /// Goal: of a mutated list either every entry means something, or nothing is taken. Method: lists, mutated; what
-    /// an entry is printed as is the same entry, and lets a page in unless it stands for all below a name.
+    /// Goal: a damaged list is refused as a whole, or every entry of it means something. Method: damaged lists; an entry
+    /// that was accepted is printed, parsed again, and allows its own page unless it stands for subdomains.
     #[test]
     fn mangled_lists_are_read_or_refused(
         list in mutated_text(proptest::collection::vec(any_entry(), 1..3).prop_map(|list| list.join(","))),

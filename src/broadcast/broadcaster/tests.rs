@@ -168,8 +168,8 @@ impl Stage {
     }
 }
 
-/// Goal: the leading edge is at once, what follows merges into one emission an interval later. Method: three
-/// changes within the interval.
+/// Goal: the first change is emitted at once, and later ones merge into one emission an interval later. Method: three
+/// changes within an interval.
 #[tokio::test]
 async fn changes_merge_within_the_interval() {
     let mut stage = Stage::new();
@@ -186,8 +186,8 @@ async fn changes_merge_within_the_interval() {
     assert_eq!(stage.emissions(), 2, "nothing has changed");
 }
 
-/// Goal: a client that polls is told the newest count when it polls, and all counts once it has moved to a websocket.
-/// Method: a newcomer that polls, counts before and after it polls, the move with a count that was not polled, and more.
+/// Goal: a polling client gets the newest count when it polls, and every count after its upgrade. Method: counts before a
+/// poll, after it, during the upgrade, and later.
 #[tokio::test]
 async fn a_poller_is_told_the_newest_count() {
     let mut stage = Stage::new();
@@ -213,8 +213,8 @@ async fn a_poller_is_told_the_newest_count() {
     guest.hears(&[4, 5]).await;
 }
 
-/// Goal: a newcomer who was told a number while the emission of it was held back does not keep it when the old
-/// number returns. Method: 5, then 6 with a newcomer, then 5 again, all within the interval.
+/// Goal: a newcomer that was told a number before the others is told the old number again if the count returns to it.
+/// Method: the count goes 5, 6 (with a newcomer), 5 within one interval.
 #[tokio::test]
 async fn a_number_that_returns_is_told_again() {
     let mut stage = Stage::new();
@@ -230,8 +230,8 @@ async fn a_number_that_returns_is_told_again() {
     assert_eq!(stage.emissions(), 2);
 }
 
-/// Goal: whoever loses patience is put right once the store counts them. Method: a join that is observed and
-/// not acknowledged for longer than the patience, then its acknowledgement, with nobody else's number changed.
+/// Goal: a newcomer that was told the estimate is told the exact count once the store has counted it. Method: a join that
+/// is acknowledged only after the patience has ended, while no other number changes.
 #[tokio::test]
 async fn the_impatient_are_put_right() {
     let mut stage = Stage::new();
@@ -247,8 +247,8 @@ async fn the_impatient_are_put_right() {
     assert!(stage.broadcaster().provisional.is_empty());
 }
 
-/// Goal: a newcomer on a websocket is told its first value once, although an emission of the same number is made at the
-/// same time, and hears the next one. Method: one who is there already and one who comes.
+/// Goal: a newcomer gets its first value once, although an emission of the same number is made at the same time, and gets
+/// the next count too. Method: one client that is connected already, and one that joins.
 #[tokio::test]
 async fn a_newcomer_is_told_once() {
     let mut stage = Stage::new();

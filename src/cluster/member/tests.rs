@@ -79,8 +79,8 @@ async fn with_a_user(store: &Arc<Recorded>) -> (Member, Presence<()>) {
     (member, presence)
 }
 
-/// Goal: leaving says farewell once, whoever asks how often, and the user is out of the count when that resolves. Method:
-/// two clones that leave at the same time, and again later.
+/// Goal: a member that leaves sends one farewell, and its user is out of the count when `leave` resolves. Method: two
+/// clones that leave at the same time, and again later.
 #[tokio::test]
 async fn leaving_says_farewell() {
     let store = Recorded::new(false);
@@ -93,8 +93,8 @@ async fn leaving_says_farewell() {
     assert!(!member.count().exact, "it knows nothing more");
 }
 
-/// Goal: dropping without leaving is a crash: no farewell, no report more, and the lease ends it. Method: a clone keeps it
-/// going, the last one does not.
+/// Goal: dropping all clones is like a crash: no farewell, no further report, and the lease expires. Method: drop one
+/// clone, then the last one.
 #[tokio::test(start_paused = true)]
 async fn dropping_is_a_crash() {
     let store = Recorded::new(false);
@@ -122,8 +122,8 @@ async fn dropping_is_a_crash() {
     drop(presence);
 }
 
-/// Goal: a task that ends by itself is told, whether it returns or panics, and what the member shows is no more called
-/// exact; leaving in order is no failure. Method: one more task of each kind.
+/// Goal: a task that returns or panics by itself is reported as a failure, and the member's count is no longer exact;
+/// leaving in order is no failure. Method: an additional task of each kind.
 #[rstest]
 #[tokio::test]
 async fn a_task_that_ends_by_itself_is_told(#[values(false, true)] panics: bool) {
@@ -146,8 +146,8 @@ async fn a_task_that_ends_by_itself_is_told(#[values(false, true)] panics: bool)
     assert!(failure.is_err(), "{failure:?}");
 }
 
-/// Goal: joining waits for the first answer, so that the count is exact at once; and does not wait for a store that is away.
-/// Method: the embedded store, and an address of Redis at which nobody listens.
+/// Goal: joining waits for the first answer of the store, so that the count is exact at once, but not for an unreachable
+/// store. Method: the embedded store, and an address of Redis where nothing listens.
 #[rstest]
 #[case(None, true)]
 #[case(Some("redis://127.0.0.1:1"), false)]
@@ -161,8 +161,8 @@ async fn joining_waits_for_an_answer(#[case] url: Option<&str>, #[case] exact: b
     assert!(metrics.contains(&format!("headcount_view_exact {}\n", i64::from(exact))), "{metrics}");
 }
 
-/// Goal: a stream of counts gives each state once, skips what nobody waited for, and ends with the member. Method: two users
-/// who come and go while nobody looks.
+/// Goal: a stream of counts returns every state once, skips outdated ones, and ends with the member. Method: two users who
+/// join and leave while nothing reads the stream.
 #[tokio::test]
 async fn a_stream_skips_to_the_newest() {
     let store = Recorded::new(false);
@@ -186,7 +186,7 @@ async fn a_stream_skips_to_the_newest() {
     assert_eq!(counts.next().await, None, "what it holds is not said any more");
 }
 
-/// Goal: one tally numbers the changes of a member. Method: asking twice.
+/// Goal: a member has only one tally. Method: ask for it twice.
 #[tokio::test]
 async fn only_one_counts() {
     let member = member_on(&Recorded::new(true));

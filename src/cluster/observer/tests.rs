@@ -75,8 +75,8 @@ impl Stage {
     }
 }
 
-/// Goal: readers hear that a count has become an estimate although nothing else happens, at the end of the lease, once;
-/// and again after the next answer. Method: two answered reports with a long silence after each, and renewals before.
+/// Goal: readers are woken once when the count becomes an estimate at the end of the lease, and again after the next
+/// answer. Method: two answered reports with a long silence after each, and renewals before.
 #[tokio::test(start_paused = true)]
 async fn the_end_of_the_lease_wakes_the_readers() {
     let mut stage = Stage::new();
@@ -92,7 +92,7 @@ async fn the_end_of_the_lease_wakes_the_readers() {
     }
 }
 
-/// Goal: while nobody reports a newcomer is in the estimate at once, and can be told it when its patience ends. Method:
+/// Goal: without any reports, a newcomer is in the estimate at once, and can be told it when its patience ends. Method:
 /// joins after the only report, within the lease and after it.
 #[tokio::test(start_paused = true)]
 async fn a_newcomer_needs_no_reporter() {
@@ -113,7 +113,7 @@ async fn a_newcomer_needs_no_reporter() {
     }
 }
 
-/// Goal: a rush wakes the readers at a pace. Method: many joins at once, after a first one.
+/// Goal: a rush of joins wakes the readers at a limited pace. Method: one join, then many at once.
 #[tokio::test(start_paused = true)]
 async fn a_rush_is_looked_at_now_and_then() {
     let mut stage = Stage::new();

@@ -166,7 +166,7 @@ impl Stage {
     }
 }
 
-/// Goal: a quiet instance renews its lease once a heartbeat, with a fresh sequence each time. Method: 1.6 s
+/// Goal: a quiet instance renews its lease once every heartbeat, with a new sequence number each time. Method: 1.6 s
 /// without a join.
 #[tokio::test(start_paused = true)]
 async fn a_quiet_instance_sends_heartbeats() {
@@ -203,7 +203,7 @@ async fn the_store_is_told_who_this_is() {
     assert_eq!(told(&stage).last().unwrap().as_deref(), None);
 }
 
-/// Goal: the first join is reported at once, a rush after it in one report. Method: 1, then 100 joins.
+/// Goal: the first join is reported at once, and a rush after it in one report. Method: 1 join, then 100.
 #[tokio::test(start_paused = true)]
 async fn a_rush_is_one_report() {
     let stage = Stage::new(&[Rule::Answer]);
@@ -219,8 +219,8 @@ async fn a_rush_is_one_report() {
     assert_eq!(stage.store.reports()[3].users, 0);
 }
 
-/// Goal: a store that hangs is noticed after 750 ms, a second report goes out, never a third, and a late
-/// reply still counts. Method: answers that take 1.9 s.
+/// Goal: a store that hangs is noticed after 750 ms; a second report is sent, but never a third; a late reply still counts.
+/// Method: answers that take 1.9 s.
 #[tokio::test(start_paused = true)]
 async fn a_hanging_store_is_noticed_and_its_late_reply_folded() {
     let slow = Rule::AnswerAfter(Duration::from_millis(1900));
@@ -241,8 +241,8 @@ async fn a_hanging_store_is_noticed_and_its_late_reply_folded() {
     assert_eq!(stage.shown().users, 1);
 }
 
-/// Goal: a store that is away is tried again soon, then at least once a heartbeat, with fresh sequences.
-/// Method: 2 s of refusals.
+/// Goal: an unreachable store is tried again soon, then at least once every heartbeat, with new sequence numbers. Method: 2
+/// s of refusals.
 #[tokio::test(start_paused = true)]
 async fn a_store_that_is_away_is_tried_each_heartbeat() {
     let stage = Stage::new(&[Rule::Refuse]);
@@ -252,7 +252,7 @@ async fn a_store_that_is_away_is_tried_each_heartbeat() {
     assert_eq!(stage.view.borrow().answered(), None);
 }
 
-/// Goal: a wrong type asks for one audit. Method: one such error, then answers.
+/// Goal: an error about a wrong type leads to one audit. Method: one such error, then answers.
 #[tokio::test(start_paused = true)]
 async fn a_wrong_type_asks_for_an_audit() {
     let stage = Stage::new(&[Rule::Answer, Rule::WrongType, Rule::Answer]);
@@ -264,9 +264,9 @@ async fn a_wrong_type_asks_for_an_audit() {
     );
 }
 
-/// Goal: an id that another process uses is given up, whether that one is ahead or level; a report that was
-/// merely overtaken by a later one of ours is not taken for it. Method: the store's answers to a report with
-/// sequence 2.
+/// Goal: an incarnation that another process uses too is given up, whether that process is ahead or level; a report that
+/// our own later report overtook is not mistaken for one of another process. Method: several answers to a report with
+/// sequence number 2.
 #[tokio::test(start_paused = true)]
 async fn an_id_that_is_taken_is_given_up() {
     for (stored, given_up) in [(9, true), (2, true), (1, false)] {
@@ -279,8 +279,8 @@ async fn an_id_that_is_taken_is_given_up() {
     }
 }
 
-/// Goal: what the store holds back, or has left to reap, does not wait for a heartbeat; and so with a gap in
-/// the announcements. Method: replies that say so, and the bell.
+/// Goal: the reporter reports again at once if the store has an unpublished count or more expired leases, or if the
+/// subscriber asks for it. Method: replies that say so, and a notification.
 #[tokio::test(start_paused = true)]
 async fn follow_ups_come_soon() {
     let stage = Stage::new(&[Rule::Unannounced, Rule::Reaped, Rule::Answer]);
@@ -291,7 +291,7 @@ async fn follow_ups_come_soon() {
     assert_eq!(stage.store.millis(), [0, 10, 20, 100]);
 }
 
-/// Goal: stopping ends with a farewell, which takes all users along. Method: one user, then stop.
+/// Goal: a reporter that is stopped sends a farewell, which counts out all its users. Method: one user, then stop.
 #[tokio::test(start_paused = true)]
 async fn stopping_says_farewell() {
     let stage = Stage::new(&[Rule::Answer]);

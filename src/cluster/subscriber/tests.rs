@@ -119,8 +119,8 @@ fn count(revision: u64) -> Count {
     Count { users: revision, revision: Revision(revision), recovering: false }
 }
 
-/// Goal: announcements reach the view, and subscribing asks for a report that closes the gap before it.
-/// Method: subscribe, then announce out of order.
+/// Goal: announcements reach the view, and a new subscription asks for a report that closes the gap before it. Method:
+/// subscribe, then announce out of order.
 #[tokio::test(start_paused = true)]
 async fn announcements_reach_the_view() {
     let stage = Stage::new().await;
@@ -132,7 +132,7 @@ async fn announcements_reach_the_view() {
     assert_eq!(stage.metrics.announcements.get(), 2);
 }
 
-/// Goal: a lost subscription is made anew soon, and rings again. Method: drop the sending side.
+/// Goal: a lost subscription is replaced soon, and asks for a report again. Method: drop the sending side.
 #[tokio::test(start_paused = true)]
 async fn a_lost_subscription_is_made_anew() {
     let stage = Stage::new().await;
@@ -146,8 +146,8 @@ async fn a_lost_subscription_is_made_anew() {
     assert_eq!(stage.view.borrow().seen(), count(5));
 }
 
-/// Goal: while the store refuses, it is asked again within about a second, for ever. Method: a refusal of a
-/// minute, then the way is free.
+/// Goal: while the store refuses subscriptions, it is asked again about once a second, without end. Method: refusals for a
+/// minute, then success.
 #[tokio::test(start_paused = true)]
 async fn a_refused_subscription_is_tried_for_ever() {
     let stage = Stage::new().await;
@@ -160,9 +160,8 @@ async fn a_refused_subscription_is_tried_for_ever() {
     assert_eq!(stage.subscriptions(), 1);
 }
 
-/// Goal: a published announcement that does not arrive within a second drops the subscription; one that
-/// arrives in time does not. Method: replies that speak of announcements, delivered in time, late and
-/// never.
+/// Goal: a subscription is replaced if a published announcement does not arrive within a second, and not otherwise. Method:
+/// replies that mention announcements, which arrive in time, late, or never.
 #[tokio::test(start_paused = true)]
 async fn deafness_is_found_out() {
     let stage = Stage::new().await;
@@ -182,8 +181,8 @@ async fn deafness_is_found_out() {
     assert_eq!(stage.subscriptions(), 2, "it is stalled");
 }
 
-/// Goal: another cluster on the channel changes nothing here, and is told of once a minute. Method: its messages, of
-/// revisions far above ours, between our own.
+/// Goal: messages of another cluster change nothing, and are logged once a minute. Method: its messages, with much higher
+/// revisions, between those of this cluster.
 #[tokio::test(start_paused = true)]
 async fn another_cluster_is_not_believed() {
     let stage = Stage::new().await;
@@ -199,9 +198,9 @@ async fn another_cluster_is_not_believed() {
     assert!(rung.is_err(), "nobody is asked for what is not ours");
 }
 
-/// Goal: a message that does not say whose it is makes the store be asked, and is believed only through its reply; if
-/// the store has nothing as new, it is counted as somebody else's. Method: one that the store confirms, one that it
-/// does not, and one that is no news.
+/// Goal: a message without a dataset makes the reporter ask the store, whose reply decides; if the store has no count as
+/// new, the message counts as foreign. Method: a message that the store confirms, one that it does not, and one that is
+/// old.
 #[tokio::test(start_paused = true)]
 async fn an_unsigned_message_is_a_reason_to_ask() {
     let stage = Stage::new().await;

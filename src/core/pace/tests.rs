@@ -5,7 +5,7 @@ use proptest::prelude::*;
 use super::*;
 
 const HEARTBEAT: Duration = Duration::from_millis(500);
-const QUIET: Answer = Answer { instances: 1, unannounced: false, more_to_reap: false };
+const QUIET: Feedback = Feedback { instances: 1, unannounced: false, more_to_reap: false };
 
 fn ms(millis: u64) -> Duration {
     Duration::from_millis(millis)
@@ -21,8 +21,8 @@ fn started() -> (ReportPace, Instant) {
     (pace, start)
 }
 
-/// Goal: quiet instances report once a heartbeat; the first change goes out as soon as the gap is over.
-/// Method: ask when the next is due, for one instance and for a hundred.
+/// Goal: a quiet instance reports once every heartbeat, and the first change is reported as soon as the gap is over.
+/// Method: ask when the next report is due, for one instance and for a hundred.
 #[test]
 fn leading_edge_then_gap_then_heartbeat() {
     let (mut pace, start) = started();
@@ -30,7 +30,7 @@ fn leading_edge_then_gap_then_heartbeat() {
     assert_eq!(pace.due(Change(1)), Some(start + ms(10)));
     let later = start + ms(300);
     pace.sent(Change(1), later);
-    pace.answered(later, Answer { instances: 100, ..QUIET }, later);
+    pace.answered(later, Feedback { instances: 100, ..QUIET }, later);
     assert_eq!(pace.due(Change(1)), Some(later + HEARTBEAT));
     assert_eq!(
         pace.due(Change(2)),
@@ -39,18 +39,18 @@ fn leading_edge_then_gap_then_heartbeat() {
     );
 }
 
-/// Goal: the gap never exceeds a heartbeat, however many instances there are. Method: a reply that speaks
-/// of 100,000 instances.
+/// Goal: the gap is never longer than a heartbeat, however many instances there are. Method: a reply with 100,000
+/// instances.
 #[test]
 fn a_heartbeat_is_never_late() {
     let (mut pace, start) = started();
     pace.sent(Change(0), start + HEARTBEAT);
-    pace.answered(start + HEARTBEAT, Answer { instances: 100_000, ..QUIET }, start + HEARTBEAT);
+    pace.answered(start + HEARTBEAT, Feedback { instances: 100_000, ..QUIET }, start + HEARTBEAT);
     assert_eq!(pace.due(Change(9)), Some(start + 2 * HEARTBEAT));
 }
 
-/// Goal: at most two reports are under way, the second not before the first is overdue. Method: leave the
-/// first unanswered, answer the second.
+/// Goal: at most two reports are under way, and the second begins only when the first is overdue. Method: leave the first
+/// without an answer, answer the second.
 #[test]
 fn a_second_report_waits_until_the_first_is_overdue() {
     let (mut pace, start) = started();
@@ -72,8 +72,8 @@ fn a_second_report_waits_until_the_first_is_overdue() {
     assert_eq!(pace.due(Change(2)), Some(second + HEARTBEAT), "nothing is amiss");
 }
 
-/// Goal: a store that is away is tried at 50, 100, 200 ms, then at each heartbeat, never slower; news does
-/// not hurry it; an answer ends the backing off. Method: seven failures in a row, then an answer.
+/// Goal: an unreachable store is tried after 50, 100 and 200 ms, then at every heartbeat; changes do not hasten it; an
+/// answer ends it. Method: seven failures, then an answer.
 #[test]
 fn retries_back_off_up_to_the_heartbeat() {
     let (mut pace, mut now) = started();
@@ -88,32 +88,32 @@ fn retries_back_off_up_to_the_heartbeat() {
     assert_eq!(pace.due(Change(9)), Some(now + HEARTBEAT + ms(10)));
 }
 
-/// Goal: nothing held back by the store waits for the next heartbeat. Method: replies that show an unannounced
-/// revision, or a full hand of reaped leases.
+/// Goal: the next report is due at once if the store has an unpublished count or more expired leases. Method: replies that
+/// say so.
 #[test]
 fn follow_ups_come_before_the_heartbeat() {
     let (mut pace, start) = started();
     let next = start + HEARTBEAT;
     pace.sent(Change(0), next);
-    pace.answered(next, Answer { instances: 200, unannounced: true, more_to_reap: false }, next);
+    pace.answered(next, Feedback { instances: 200, unannounced: true, more_to_reap: false }, next);
     assert_eq!(pace.due(Change(0)), Some(next + ms(100)), "the report gap is longer here");
     let third = next + ms(100);
     pace.sent(Change(0), third);
     let answered = third + ms(90);
     pace.answered(
         third,
-        Answer { instances: 200, unannounced: true, more_to_reap: false },
+        Feedback { instances: 200, unannounced: true, more_to_reap: false },
         answered,
     );
     assert_eq!(pace.due(Change(0)), Some(answered + ms(50)), "the announcement gap is longer here");
     let fourth = answered + ms(50);
     pace.sent(Change(0), fourth);
-    pace.answered(fourth, Answer { more_to_reap: true, ..QUIET }, fourth);
+    pace.answered(fourth, Feedback { more_to_reap: true, ..QUIET }, fourth);
     assert_eq!(pace.due(Change(0)), Some(fourth + ms(10)));
 }
 
-/// Goal: emissions keep their interval, and take at most half of the time when they are slow. Method: a
-/// fast one and a slow one.
+/// Goal: emissions keep their interval, and slow ones take at most half of the time. Method: a fast emission and a slow
+/// one.
 #[test]
 fn emissions_take_at_most_half_of_the_time() {
     let start = Instant::now();
@@ -126,9 +126,9 @@ fn emissions_take_at_most_half_of_the_time() {
 }
 
 proptest! {
-    /// Goal: whatever happens, due reports keep the gap, at most two are under way, and none is later than a
-    /// heartbeat after the last send unless one is under way. Method: random answers, failures and news, each
-    /// report sent exactly when due.
+    /// Goal: in any sequence of events reports keep the gap, at most two are under way, and if none is under way the next
+    /// one is due within a heartbeat of the last. Method: random answers, failures and changes; every report is sent when
+    /// it is due.
     #[test]
     fn the_pace_keeps_its_promises(
         steps in proptest::collection::vec((0u8..3, 0u64..900, 1u32..400, any::<bool>()), 1..100),
@@ -143,7 +143,7 @@ proptest! {
             if kind < 2 && !under_way.is_empty() {
                 let landing = under_way.remove(0);
                 if kind == 0 {
-                    pace.answered(landing, Answer { instances, unannounced, more_to_reap: false }, now);
+                    pace.answered(landing, Feedback { instances, unannounced, more_to_reap: false }, now);
                 } else {
                     pace.failed(landing, now);
                 }

@@ -70,7 +70,7 @@ impl Story {
     }
 }
 
-/// Goal: before the first answer the instance shows its own users, as an estimate. Method: directly.
+/// Goal: before the first answer the view shows the local users, as an estimate. Method: a new view with two joins.
 #[test]
 fn without_a_base_the_local_count_is_shown() {
     let mut view = View::default();
@@ -79,8 +79,8 @@ fn without_a_base_the_local_count_is_shown() {
     assert_eq!(view.covered(), NO_CHANGE);
 }
 
-/// Goal: while the store is away joins and leaves here still move the number, and its return with the same
-/// revision makes it exact again. Method: answer, lose, change, answer.
+/// Goal: while the store is unreachable, local joins and leaves change the number, and an answer with the same revision
+/// makes it exact again. Method: an answer, an outage, a change, an answer.
 #[test]
 fn an_outage_shows_the_estimate() {
     let mut story = Story::new();
@@ -99,8 +99,8 @@ fn an_outage_shows_the_estimate() {
     );
 }
 
-/// Goal: a store that lost its data causes no dip. Method: recovering counts that start near zero, by reply
-/// and by announcement, then the end of recovery.
+/// Goal: a store that has lost its data does not make the number dip. Method: recovering counts that begin near zero, by
+/// reply and by announcement, then the end of the recovery.
 #[test]
 fn recovery_causes_no_dip() {
     let mut story = Story::new();
@@ -127,8 +127,8 @@ fn recovery_causes_no_dip() {
     assert_eq!(story.users(), 11);
 }
 
-/// Goal: an instance that starts during recovery shows what the store has rather than itself alone. Method:
-/// the first reply is a recovering one.
+/// Goal: an instance that starts during a recovery shows the store's number, not only its own users. Method: a first reply
+/// that is recovering.
 #[test]
 fn a_newcomer_among_instances_takes_a_recovering_count() {
     let mut story = Story::new();
@@ -139,8 +139,8 @@ fn a_newcomer_among_instances_takes_a_recovering_count() {
     );
 }
 
-/// Goal: when the announcement overtakes the reply, the estimate does not count our change twice. Method:
-/// announcement of our own report first, then its reply, then an outage.
+/// Goal: if the announcement of a local change arrives before the reply, the estimate does not count the change twice.
+/// Method: the announcement, its reply, then an outage.
 #[test]
 fn an_announcement_may_overtake_the_reply() {
     let mut story = Story::new();
@@ -152,8 +152,8 @@ fn an_announcement_may_overtake_the_reply() {
     assert_eq!(story.users(), 11);
 }
 
-/// Goal: when the announcement of our own report arrives and its reply never does, the estimate does not
-/// count our users twice. Method: a report that fails after its announcement; then others' news.
+/// Goal: if the announcement of a local report arrives and its reply does not, the estimate does not count the local users
+/// twice. Method: a report that fails after its announcement, then changes of others.
 #[test]
 fn a_lost_reply_counts_nobody_twice() {
     let mut story = Story::new();
@@ -170,8 +170,8 @@ fn a_lost_reply_counts_nobody_twice() {
     assert_eq!(story.users(), 1012);
 }
 
-/// Goal: announcements from before a loss of data that arrive after a reply from after it do not take our own change
-/// off the others. Method: both orders in which they can overtake each other, then a count that is recovering.
+/// Goal: announcements from before a loss of data, which arrive after a reply from after it, do not falsify what is known
+/// of the others. Method: both orders of arrival, then a recovering count.
 #[test]
 fn old_announcements_after_a_loss_say_nothing_of_the_others() {
     let mut story = Story::new();
@@ -195,8 +195,8 @@ fn old_announcements_after_a_loss_say_nothing_of_the_others() {
     assert_eq!(story.users(), 11);
 }
 
-/// Goal: the end of a recovery, however it is heard of, says how many the others are now. Method: others who changed
-/// meanwhile; the end by announcement, then by reply, and an outage right after it.
+/// Goal: the end of a recovery tells how many users the other instances have, whether it is heard by announcement or by
+/// reply. Method: others that changed meanwhile; an outage right after it.
 #[test]
 fn the_end_of_a_recovery_tells_of_the_others() {
     let mut story = Story::new();
@@ -216,8 +216,8 @@ fn the_end_of_a_recovery_tells_of_the_others() {
     assert_eq!(story.users(), 55);
 }
 
-/// Goal: a recovering count that is old news, or nonsense, changes nothing. Method: announcements below what was seen,
-/// then news of the others and an outage.
+/// Goal: an outdated or absurd recovering count changes nothing. Method: announcements below the highest revision, then
+/// changes of the others and an outage.
 #[test]
 fn an_old_recovery_is_over() {
     let mut story = Story::new();
@@ -229,8 +229,8 @@ fn an_old_recovery_is_over() {
     assert_eq!(story.users(), 60);
 }
 
-/// Goal: who starts during a recovery shows what the store has, though an announcement overtakes the first reply.
-/// Method: the announcement of its own first report, then the reply.
+/// Goal: an instance that starts during a recovery shows the store's number, even if an announcement arrives before its
+/// first reply. Method: the announcement of its own first report, then the reply.
 #[test]
 fn an_announcement_before_the_first_reply_hides_nobody() {
     let mut story = Story::new();
@@ -240,8 +240,8 @@ fn an_announcement_before_the_first_reply_hides_nobody() {
     assert_eq!(story.users(), 9);
 }
 
-/// Goal: a report that ran without an answer is not forgotten when an older one is answered late. Method: the older one
-/// is stale, or had run before; then the announcement of what ran, and news of others.
+/// Goal: a report that was applied without an answer is not forgotten when an older one is answered late. Method: an older
+/// report that is stale, or was applied before; then the announcement of the later one, and changes of others.
 #[test]
 fn a_late_answer_does_not_make_up_for_a_lost_one() {
     for applied in [false, true] {
@@ -258,9 +258,9 @@ fn a_late_answer_does_not_make_up_for_a_lost_one() {
     }
 }
 
-/// Goal: no count is exact once a lease has passed since the newest answered report was sent, whatever is heard by other
-/// ways, and our users, whom others may have taken out, stay in the estimate. Method: an instance that reports nothing
-/// for a lease, hears that others went on without it, and then is answered again.
+/// Goal: no count is exact a lease after the newest answered report was sent, and the local users, whom the store may have
+/// counted out, stay in the estimate. Method: an instance without reports for a lease hears counts of others, and then is
+/// answered again.
 #[test]
 fn a_lease_without_an_answer_ends_what_is_exact() {
     let mut story = Story::new();
@@ -305,8 +305,8 @@ fn a_lease_without_an_answer_ends_what_is_exact() {
     );
 }
 
-/// Goal: an answer that comes when the lease has ended does not take our users off a count that was heard meanwhile.
-/// Method: a report whose answer is overtaken by the count from after our end.
+/// Goal: an answer that arrives after the end of the lease does not subtract the local users from a count that was heard
+/// meanwhile. Method: a count from after the end of the lease arrives before the late answer.
 #[test]
 fn a_count_from_after_the_lease_says_nothing_of_the_others() {
     let mut story = Story::new();
@@ -321,7 +321,8 @@ fn a_count_from_after_the_lease_says_nothing_of_the_others() {
     );
 }
 
-/// Goal: under a new name nobody is counted twice. Method: news of others before the first report under it.
+/// Goal: after a change of the incarnation the local users are not counted twice. Method: changes of others before the
+/// first report of the new incarnation.
 #[test]
 fn a_new_name_counts_nobody_twice() {
     let mut story = Story::new();
@@ -331,8 +332,8 @@ fn a_new_name_counts_nobody_twice() {
     assert_eq!(story.view.estimate(), 10);
 }
 
-/// Goal: replies that cross cannot take back what a later one acknowledged. Method: answer two reports in the
-/// wrong order.
+/// Goal: replies in the wrong order cannot undo what a later one acknowledged. Method: answer two reports in the wrong
+/// order.
 #[test]
 fn crossed_replies_keep_the_newest_acknowledgement() {
     let mut story = Story::new();
@@ -345,8 +346,8 @@ fn crossed_replies_keep_the_newest_acknowledgement() {
 }
 
 proptest! {
-    /// Goal: shown revisions never go back, whatever is heard in whatever order. Method: random folds,
-    /// losses and local changes.
+    /// Goal: shown revisions never decrease, in any order of events. Method: random replies, announcements, outages and
+    /// local changes.
     #[test]
     fn revisions_never_go_back(
         events in proptest::collection::vec((0u8..4, 0u64..30, 0u64..30, any::<bool>()), 0..200),
@@ -370,8 +371,8 @@ proptest! {
         }
     }
 
-    /// Goal: while nothing changes elsewhere, the estimate is the truth through any outage or loss of data.
-    /// Method: others hold a constant number; our own count moves at random, reported or not.
+    /// Goal: while the other instances do not change, the estimate is right through any outage or loss of data. Method:
+    /// others with a constant number; a local count that changes at random, reported or not.
     #[test]
     fn the_estimate_is_right_about_our_own_users(
         others in 0u64..50,

@@ -16,9 +16,8 @@ use crate::{
     protocol::frame::CountFrame,
 };
 
-/// Goal: little that is stale waits in the kernel for a slow client, and the last count arrives. Method: a client that
-/// reads nothing is told counts until the kernel has taken none for a while; what of them has not reached the client's
-/// buffer is in ours. Then it reads.
+/// Goal: little stale data waits in the kernel for a slow client, and the last count arrives. Method: a client that reads
+/// nothing is told counts until the kernel takes no more; then it reads.
 #[cfg(target_os = "linux")]
 #[tokio::test]
 async fn little_waits_in_the_kernel() {

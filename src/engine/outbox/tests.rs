@@ -10,11 +10,11 @@ use super::*;
 /// A kernel's buffer that takes so many bytes of each write, and nothing once the list is at its end.
 #[derive(Clone, Debug, Default)]
 struct Kernel {
-    state: Rc<RefCell<State>>,
+    state: Rc<RefCell<SinkState>>,
 }
 
 #[derive(Debug, Default)]
-struct State {
+struct SinkState {
     takes: VecDeque<usize>,
     taken: Vec<u8>,
     broken: bool,
@@ -87,8 +87,8 @@ fn tell(outbox: &mut Outbox<Kernel>, users: u64) -> Told {
     outbox.tell(&CountFrame::new(users))
 }
 
-/// Goal: a client that reads slowly skips stale counts, and somebody is asked once to write the last. Method: a full
-/// kernel, many counts, and then one that takes them.
+/// Goal: a client that reads slowly skips stale counts, and one flush is asked for, which writes the last count. Method: a
+/// full kernel buffer, many counts, then room in the buffer.
 #[test]
 fn the_newest_count_waits() {
     let (mut outbox, kernel) = open();
@@ -101,7 +101,7 @@ fn the_newest_count_waits() {
     assert_eq!(kernel.counts(), [1, 2, 99]);
 }
 
-/// Goal: nothing follows a failure or the end of the connection. Method: counts after each.
+/// Goal: nothing is written after a failure or the end of the connection. Method: counts after each.
 #[test]
 fn nothing_follows_the_end() {
     let (mut broken, kernel) = open();
@@ -117,8 +117,8 @@ fn nothing_follows_the_end() {
     assert_eq!(tell(&mut gone, 3), Told::Gone);
 }
 
-/// Goal: counts follow the acknowledgement although nothing can be written, and only the newest does. Method: a full
-/// kernel from the acknowledgement on, and then one that takes all.
+/// Goal: counts come after the acknowledgement even if nothing can be written at first, and only the newest is sent.
+/// Method: a full kernel buffer from the acknowledgement on, then room in it.
 #[test]
 fn counts_wait_behind_what_was_sent() {
     let (mut outbox, kernel) = websocket();
@@ -136,8 +136,8 @@ fn counts_wait_behind_what_was_sent() {
     assert_eq!(kernel.texts(), ["40{}", "2", "42[\"user count\",8]"]);
 }
 
-/// Goal: a membership that is over is not let in, nor a connection that is gone; and one that was on the list is not new to it.
-/// Method: a membership that ended before it was let in, the next one twice, and the end.
+/// Goal: a membership that is over, or whose connection is gone, cannot be opened; and a session that is on the list is not
+/// added again. Method: a membership that ended early, the next one twice, and the end of the session.
 #[test]
 fn only_the_present_membership_is_let_in() {
     let (mut outbox, kernel) = websocket();
@@ -153,7 +153,7 @@ fn only_the_present_membership_is_let_in() {
     assert_eq!(kernel.counts(), [2]);
 }
 
-/// Goal: a client that asks for answers and reads none does not fill the memory. Method: a full kernel and answers
+/// Goal: a client that causes answers and reads none does not fill the memory. Method: a full kernel buffer, and answers
 /// without end.
 #[test]
 fn what_waits_is_bounded() {
@@ -201,9 +201,9 @@ fn event() -> impl Strategy<Value = Event> {
 proptest! {
     #![proptest_config(ProptestConfig::with_cases(2000))]
 
-    /// Goal: all that is sent arrives in order, counts only grow, none that was told in one membership comes in another, and the
-    /// last one arrives although nobody but the one who was asked comes back. Method: any order of events over a kernel
-    /// that takes what it likes; at the end it takes everything, and a client reads what came out.
+    /// Goal: everything arrives in order, counts only grow, no count of one membership is sent in another, and the last one
+    /// arrives even if only the flusher continues. Method: random events, with a kernel buffer of random size; in the end
+    /// it takes everything, and a client reads it.
     #[test]
     fn memberships_and_counts_keep_their_order(events in proptest::collection::vec(event(), 0..120)) {
         let (mut outbox, kernel) = websocket();
@@ -269,8 +269,8 @@ proptest! {
     }
 }
 
-/// Goal: what waits for a poll comes out in order, once, with the newest count behind it; what was not polled goes out
-/// on the websocket that the client moves to. Method: packets and counts before a poll, between two, and before the move.
+/// Goal: a poll takes everything that waits, in order and once, with the newest count last; what was not polled is sent on
+/// the websocket after an upgrade. Method: packets and counts before a poll, between two polls, and before the upgrade.
 #[test]
 fn polls_take_what_waits() {
     let mut outbox = Outbox::<Kernel>::polled();
@@ -302,7 +302,7 @@ fn polls_take_what_waits() {
     assert_eq!(kernel.texts(), [&["40{}", "2"][..], &counts].concat());
 }
 
-/// Goal: a client that says much and never polls does not fill the memory. Method: answers without end.
+/// Goal: a client that sends much and never polls does not fill the memory. Method: answers without end.
 #[test]
 fn what_waits_for_a_poll_is_bounded() {
     let mut outbox = Outbox::<Kernel>::polled();

@@ -106,8 +106,8 @@ async fn answer(mut client: TcpStream) -> (u16, String) {
     (head[9..12].parse().expect("a status"), body)
 }
 
-/// Goal: a client that polls is told what it is to be told, whoever serves it. Method: joining and leaving while a poll
-/// is open and while none is, elsewhere too, several packets at a time; the close.
+/// Goal: a polling client gets what it should, from the fast path and from the HTTP server. Method: joining and leaving
+/// with and without an open poll, other namespaces, several packets in one body, and the close.
 #[rstest]
 #[tokio::test]
 async fn a_poller_keeps_to_the_protocols(#[values(false, true)] is_unusual: bool) {
@@ -132,7 +132,7 @@ async fn a_poller_keeps_to_the_protocols(#[values(false, true)] is_unusual: bool
     assert_eq!(stage.server.disconnects("transport_close"), 1);
 }
 
-/// Goal: a client that is gone is out of the count at once. Method: a poll and a post that it cuts.
+/// Goal: a client that is gone leaves the count at once. Method: cut a poll, and cut a post.
 #[rstest]
 #[tokio::test]
 async fn a_request_that_is_cut_ends_the_session(
@@ -163,7 +163,7 @@ async fn a_request_that_is_cut_ends_the_session(
     assert_eq!(stage.server.disconnects("transport_close"), 1);
 }
 
-/// Goal: one poll at a time. Method: a second one ends the session; the first is told so.
+/// Goal: only one poll may be open at a time. Method: a second poll ends the session, which the first one is told.
 #[rstest]
 #[tokio::test]
 async fn a_second_poll_ends_the_session(#[values(false, true)] is_unusual: bool) {
@@ -175,7 +175,7 @@ async fn a_second_poll_ends_the_session(#[values(false, true)] is_unusual: bool)
     assert_eq!(stage.server.disconnects("multiple_polls"), 1);
 }
 
-/// Goal: a client that says what none may is refused, and its session ends. Method: one body each.
+/// Goal: an invalid body is refused and ends the session. Method: one invalid body each.
 #[rstest]
 #[case("9", 400, "bad_packet")]
 #[case("", 400, "bad_packet")]
@@ -201,8 +201,8 @@ async fn what_no_client_may_post_ends_the_session(
     assert_eq!(stage.server.disconnects(reason), 1);
 }
 
-/// Goal: a client that does not poll is gone, whatever it posts. Method: one that posts pongs on a clock that runs when
-/// all wait.
+/// Goal: a session whose client does not poll ends, whatever the client posts. Method: a client that posts pongs, with a
+/// paused clock.
 #[tokio::test]
 async fn who_does_not_poll_is_gone() {
     let stage = Stage::joined(false).await;
@@ -223,8 +223,8 @@ async fn who_does_not_poll_is_gone() {
     assert_eq!(stage.server.disconnects("ping_timeout"), 1);
 }
 
-/// Goal: a move changes what carries the session and nothing else. Method: a client that has joined and not polled moves;
-/// then it leaves, joins and closes.
+/// Goal: an upgrade changes the transport and nothing else. Method: a client that has joined and not polled upgrades; then
+/// it leaves, joins and closes.
 #[tokio::test]
 async fn a_session_moves_with_all_it_has() {
     let stage = Stage::joined(false).await;
@@ -248,8 +248,8 @@ async fn a_session_moves_with_all_it_has() {
     stage.server.no_session().await;
 }
 
-/// Goal: a poll that waits is answered when the websocket has been probed, later ones soon, and what is there to be
-/// told they tell. Method: a poll before the probe; one with a packet that waits, and one without, after it.
+/// Goal: an open poll is answered when the websocket has been probed, later polls soon after, and all of them take what
+/// waits. Method: a poll before the probe, and after it one with a waiting packet and one without.
 #[tokio::test]
 async fn polls_end_when_the_websocket_is_probed() {
     let stage = Stage::settled(false).await;
@@ -266,8 +266,8 @@ async fn polls_end_when_the_websocket_is_probed() {
     assert_eq!(peer.hear().await, refusal);
 }
 
-/// Goal: an attempt that comes to nothing leaves the session to its polls, and another may follow. Method: websockets that
-/// say what they may not, beside a poll that waits.
+/// Goal: after a failed upgrade polls still carry the session, and another upgrade may follow. Method: websockets that send
+/// invalid packets, beside an open poll.
 #[rstest]
 #[case("5")]
 #[case("2")]
@@ -289,8 +289,8 @@ async fn a_failed_attempt_harms_nothing(#[case] wrong: &str) {
     assert_eq!(stage.by_transport(), [1, 0]);
 }
 
-/// Goal: a client that goes away amid a move is gone soon; one that polls on stays. Method: a websocket that is cut after
-/// the probe, with and without a poll that follows, on a clock that runs when all wait.
+/// Goal: a client that vanishes during an upgrade is counted out soon; one that polls again stays. Method: a websocket that
+/// is cut after the probe, with and without a later poll, with a paused clock.
 #[rstest]
 #[tokio::test]
 async fn who_goes_away_amid_a_move_is_gone_soon(#[values(false, true)] polls_on: bool) {
@@ -309,8 +309,8 @@ async fn who_goes_away_amid_a_move_is_gone_soon(#[values(false, true)] polls_on:
     stage.server.users(0).await;
 }
 
-/// Goal: an attempt that takes too long ends, and its session only if the client does not poll. Method: a websocket that
-/// is probed and no more, on a clock that runs when all wait.
+/// Goal: an upgrade that takes too long ends, and the session only if the client does not poll. Method: a websocket that is
+/// probed and never completes the upgrade, with a paused clock.
 #[tokio::test]
 async fn an_attempt_that_takes_too_long_ends() {
     let stage = Stage::settled(false).await;
@@ -322,8 +322,8 @@ async fn an_attempt_that_takes_too_long_ends() {
     stage.server.no_session().await;
 }
 
-/// Goal: with the session, the websocket ends that was to carry it. Method: its client closes it by polling, before and
-/// after the probe.
+/// Goal: the end of a session also ends the websocket of its upgrade. Method: the client closes the session by polling,
+/// before and after the probe.
 #[rstest]
 #[tokio::test]
 async fn a_session_that_ends_ends_its_attempt(#[values(false, true)] is_probed: bool) {

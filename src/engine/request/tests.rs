@@ -55,7 +55,7 @@ const WEBSOCKET: [(&str, &str); 4] = [
     ("sec-websocket-key", "dGhlIHNhbXBsZSBub25jZQ=="),
 ];
 
-/// Goal: each request is what the reference server takes it for. Method: the requests of clients, and wrong ones.
+/// Goal: every request is judged as by the reference server. Method: requests of clients, and wrong ones.
 #[rstest]
 #[case("GET", "EIO=4&transport=polling&t=x", "opening")]
 #[case("GET", "EIO=4&transport=polling&sid=SID", "poll")]
@@ -80,8 +80,8 @@ fn requests_are_told_apart(#[case] method: &str, #[case] query: &str, #[case] ex
     assert_eq!(judged(&engine, method, query, &[]), expected);
 }
 
-/// Goal: a websocket is had by asking for it, with a transport that is served, and by no page that may not. Method: whole
-/// requests, with one thing changed at a time.
+/// Goal: a websocket is opened only for a valid handshake, if the transport is served and the page may connect. Method:
+/// valid requests with one change each.
 #[test]
 fn websockets_are_asked_for() {
     let both = engine(Transports::Both, 2);
@@ -110,8 +110,8 @@ fn websockets_are_asked_for() {
     assert_eq!(judged(&websocket, "GET", query, &WEBSOCKET), "websocket");
 }
 
-/// Goal: sessions are limited, and none begins while the instance shuts down; both are counted. Method: one session more
-/// than there is room for, and one after the end of admission.
+/// Goal: sessions are limited, none begins during a shutdown, and both refusals are counted. Method: one session more than
+/// the limit, and one after admission was closed.
 #[test]
 fn sessions_are_limited() {
     let engine = engine(Transports::Both, 1);
@@ -157,8 +157,8 @@ fn any_query() -> impl Strategy<Value = String> {
 }
 
 proptest! {
-    /// Goal: a session id is never overlooked, and no other request has the session. Method: any query; the first pair
-    /// of that name, found in another way, decides.
+    /// Goal: a session id in a query is always found, and no other text is taken for it. Method: random queries, with a
+    /// second way to find the first `sid`.
     #[test]
     fn the_first_session_id_counts(query in any_query()) {
         let engine = engine(Transports::Both, 3);

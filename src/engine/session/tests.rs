@@ -46,8 +46,8 @@ pub(crate) fn poll(session: &Session) -> Option<String> {
     Some(String::from_utf8(payload).expect("text"))
 }
 
-/// Goal: a session ends for what its client left undone, and only when it is too late. Method: each thing that may be
-/// left undone, looked at a moment before its time and at it.
+/// Goal: a session ends if its client does not join or poll in time, and not before. Method: check each case just before
+/// its time and at it.
 #[test]
 fn checks_have_their_times() {
     let (start, gap) = (Instant::now(), Duration::from_secs(8));

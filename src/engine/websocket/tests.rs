@@ -28,8 +28,8 @@ async fn joined(ping: Duration) -> (Server, Peer) {
     (server, peer)
 }
 
-/// Goal: a session says what the protocols say. Method: the opening packet; joining, elsewhere too; events; leaving
-/// and joining again; a ping of the websocket; the close.
+/// Goal: a session sends what the protocols require. Method: the first packet; joining, other namespaces; events; leaving
+/// and joining again; a ping frame; the close.
 #[tokio::test]
 async fn a_session_keeps_to_the_protocols() {
     let (server, mut peer) = opened(PATIENCE).await;
@@ -70,8 +70,8 @@ async fn a_session_keeps_to_the_protocols() {
     server.no_session().await;
 }
 
-/// Goal: a client that says what none may is told why, and its session ends at once. Method: one packet or frame each,
-/// before and after it has joined.
+/// Goal: a client that sends something invalid is told the reason, and its session ends at once. Method: one invalid packet
+/// or frame each, before and after joining.
 #[rstest]
 #[case(0x81, b"9", 1002, "bad_packet")]
 #[case(0x81, b"42{}", 1002, "bad_packet")]
@@ -101,8 +101,8 @@ async fn what_no_client_may_say_ends_the_session(
     assert_eq!(server.disconnects(reason), u64::from(has_joined));
 }
 
-/// Goal: a client that answers pings stays, one that does not is found out. Method: one that answers five of them and then
-/// falls silent.
+/// Goal: a client that answers pings stays, and the session of one that does not ends. Method: a client that answers five
+/// pings and then is silent.
 #[tokio::test]
 async fn the_silent_are_found_out() {
     let (server, mut peer) = joined(Duration::from_millis(200)).await;
@@ -117,8 +117,8 @@ async fn the_silent_are_found_out() {
     assert_eq!(server.disconnects("ping_timeout"), 1);
 }
 
-/// Goal: a session ends whose client does not join, or leaves and does not come back. Method: a client that never joined
-/// and one that left, on a clock that runs when all wait.
+/// Goal: a session ends if its client never joins, or leaves and does not join again. Method: one client of each kind, with
+/// a paused clock.
 #[rstest]
 #[tokio::test]
 async fn a_session_must_be_joined(#[values(false, true)] leaves: bool) {

@@ -184,8 +184,8 @@ pub(crate) async fn read_answer(client: &mut TcpStream) -> (String, String) {
     (head, String::from_utf8(body).unwrap())
 }
 
-/// Goal: what an eager client says with its handshake is not lost, whoever reads that. Method: the handshake and the join
-/// in one piece, which the fast path takes, and then in pieces of a few bytes, which the HTTP server gets.
+/// Goal: packets that a client sends together with its handshake are not lost, whoever reads the handshake. Method:
+/// handshake and join in one piece, for the fast path, and in pieces of a few bytes, for the HTTP server.
 #[rstest]
 #[tokio::test]
 async fn an_eager_client_is_heard(#[values(9, usize::MAX)] piece: usize) {
@@ -207,8 +207,8 @@ async fn an_eager_client_is_heard(#[values(9, usize::MAX)] piece: usize) {
     server.users(0).await;
 }
 
-/// Goal: a connection serves one request after the other, whoever reads them, and a websocket at last. Method: plain
-/// requests, one for the HTTP server, plain ones again, and a handshake, all on one connection.
+/// Goal: a connection serves several requests, whoever reads them, and then a websocket. Method: plain requests, one for
+/// the HTTP server, plain ones again, and a handshake, all on one connection.
 #[tokio::test]
 async fn one_connection_serves_all_in_turn() {
     let server = Server::start(PATIENCE, Transports::Both);
@@ -236,8 +236,8 @@ async fn one_connection_serves_all_in_turn() {
     assert!(read_head(&mut client).await.starts_with("HTTP/1.1 101 "));
 }
 
-/// Goal: a connection may be idle for longer between two requests than a head may take. Method: a clock that runs when
-/// all wait; connections with no head, with half of one, and idle after an answer of the fast path and of the HTTP server.
+/// Goal: a connection may be idle between two requests for longer than a head may take. Method: a paused clock; connections
+/// without a head, with half of one, and idle after an answer of the fast path and of the HTTP server.
 #[rstest]
 #[case("", false, TIMEOUTS.head)]
 #[case("GET /", false, TIMEOUTS.head)]

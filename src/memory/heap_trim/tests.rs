@@ -2,8 +2,8 @@
 
 use super::*;
 
-/// Goal: memory is given back after a rush and not at each leave. Method: counts that rise, fall a little, fall by
-/// half and to nothing, and small ones.
+/// Goal: memory is given back after a rush, and not whenever a session ends. Method: numbers that rise, fall a little, fall
+/// by half and to zero, and small numbers.
 #[test]
 fn half_of_many_must_have_left() {
     let high = HighWater::default();

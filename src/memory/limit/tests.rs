@@ -35,8 +35,8 @@ const MOUNTS_V1: (&str, &str) = (
     41 31 0:38 / /sys/fs/cgroup/unified rw - cgroup2 cgroup2 rw\n",
 );
 
-/// Goal: in version 2 the least limit from the process's group up to the top is found. Method: limits on each level,
-/// with and without one.
+/// Goal: with version 2 of control groups the smallest limit from the process's group up to the top is found. Method:
+/// limits on every level, with and without `max`.
 #[rstest]
 #[case("536870912", "max", "max", Some((512, "/sys/fs/cgroup/a/b/memory.max")))]
 #[case("max", "134217728", "max", Some((128, "/sys/fs/cgroup/a/memory.max")))]
@@ -59,7 +59,7 @@ fn nested_groups_of_version_2(
     assert_eq!(found, expected.map(|(mib, file)| (mib * MIB, file.to_owned())));
 }
 
-/// Goal: a process that is slowed down from some size on is limited to it. Method: `memory.high` below `memory.max`.
+/// Goal: `memory.high`, above which a process is slowed down, counts as a limit. Method: `memory.high` below `memory.max`.
 #[test]
 fn the_high_mark_is_a_limit() {
     let found = least(&[
@@ -71,8 +71,8 @@ fn the_high_mark_is_a_limit() {
     assert_eq!(found, Some((256 * MIB, "/sys/fs/cgroup/a/memory.high".to_owned())));
 }
 
-/// Goal: containers see their group at the top, whatever it is called outside. Method: a namespace of groups, in which
-/// the process is at the top; a mount of one group; and a path that leads out of what is to be seen.
+/// Goal: in containers, the group that is mounted at the top is found, whatever its name outside. Method: a namespace of
+/// groups, a mount of one group, and a path that leads outside of the mount.
 #[rstest]
 #[case("0::/", "/")]
 #[case("0::/docker/abc", "/docker/abc")]
@@ -89,8 +89,8 @@ fn containers_see_their_group_at_the_top(#[case] group: &str, #[case] mount_root
     assert_eq!(found, Some((128 * MIB, "/sys/fs/cgroup/memory.max".to_owned())));
 }
 
-/// Goal: the same of version 1, where no limit is a number near 2⁶³, beside an empty tree of version 2. Method: limits
-/// on both levels.
+/// Goal: with version 1 of control groups the smallest limit is found, beside an empty tree of version 2; a number near 2⁶³
+/// means no limit. Method: limits on both levels.
 #[rstest]
 #[case("134217728", "9223372036854771712", Some((128, "/sys/fs/cgroup/memory/a/b/memory.limit_in_bytes")))]
 #[case("9223372036854771712", "268435456", Some((256, "/sys/fs/cgroup/memory/a/memory.limit_in_bytes")))]
@@ -110,8 +110,8 @@ fn nested_groups_of_version_1(
     assert_eq!(found, expected.map(|(mib, file)| (mib * MIB, file.to_owned())));
 }
 
-/// Goal: the machine and the process have limits too, and what a process has reserved without using it is not there
-/// for sessions. Method: a machine of 1 GiB, and processes with limits on their address space and data.
+/// Goal: limits of the machine and of the process count too, less what the process has reserved without using it. Method: a
+/// machine of 1 GiB, and processes with limits on address space and data.
 #[test]
 fn limits_of_the_machine_and_of_the_process() {
     let root = system(&[
@@ -132,7 +132,7 @@ fn limits_of_the_machine_and_of_the_process() {
     assert_eq!(least(Some(100), Some(128)), (0, Source::AddressSpace));
 }
 
-/// Goal: a system that tells nothing, or nonsense, sets no limit and ends nothing. Method: no files; strange ones.
+/// Goal: missing or absurd files of the system set no limit and cause no panic. Method: no files, and strange ones.
 #[test]
 fn nonsense_is_no_limit() {
     assert_eq!(least(&[]), None);
@@ -144,7 +144,8 @@ fn nonsense_is_no_limit() {
     assert_eq!(least(&strange), None);
 }
 
-/// Goal: the default number of sessions fits. Method: limits as manifests have them, and what is not enough for one.
+/// Goal: the default number of sessions fits into the memory. Method: limits as in the manifests, and one that is too small
+/// for a single session.
 #[rstest]
 #[case(0, 1)]
 #[case(64 * MIB, 1)]

@@ -15,7 +15,7 @@ pub(crate) async fn pair() -> (Connection, TcpStream) {
     (Connection::new(accepted, Duration::from_secs(20), permit).unwrap(), client)
 }
 
-/// Goal: shutting the socket down ends a read that waits. Method: a read on an idle socket, shut down from another task.
+/// Goal: shutting the socket down ends a pending read. Method: a read on an idle socket, which another task shuts down.
 #[tokio::test]
 async fn shutting_down_ends_a_waiting_read() {
     let (mut connection, _client) = pair().await;
@@ -27,7 +27,7 @@ async fn shutting_down_ends_a_waiting_read() {
     assert_eq!(error.kind(), io::ErrorKind::UnexpectedEof);
 }
 
-/// Goal: what is given back is read first. Method: a few bytes given back, and others that the client sends.
+/// Goal: bytes that were given back are read first. Method: a few bytes given back, and others that the client sends.
 #[tokio::test]
 async fn what_is_given_back_is_read_first() {
     let (mut connection, mut client) = pair().await;

@@ -80,8 +80,8 @@ fn any_message() -> impl Strategy<Value = (Vec<u8>, Vec<Heard>)> {
 }
 
 proptest! {
-    /// Goal: messages are heard whole and in order, however the bytes are cut. Method: messages in several frames with
-    /// pings between them, in pieces of any lengths.
+    /// Goal: messages are decoded completely and in order, in whatever pieces the bytes arrive. Method: messages in several
+    /// frames with pings between them, in random pieces.
     #[test]
     fn messages_are_heard_whole(
         messages in vec(any_message(), 0..6),
@@ -92,7 +92,7 @@ proptest! {
         prop_assert_eq!(hear(&bytes, &pieces), (expected, Ok(())));
     }
 
-    /// Goal: no bytes panic or are held without bound, and cutting them changes nothing. Method: messages, mutated.
+    /// Goal: no bytes cause a panic or unlimited memory, and the pieces make no difference. Method: damaged messages.
     #[test]
     fn any_bytes_may_come(
         bytes in mutated(
@@ -105,7 +105,7 @@ proptest! {
     }
 }
 
-/// Goal: after a message nothing is kept. Method: a long one in two pieces.
+/// Goal: no memory is held after a message. Method: a long message in two pieces.
 #[test]
 fn nothing_is_kept_between_messages() {
     let mut decoder = FrameDecoder::new(BYTES_MAX);
@@ -122,8 +122,8 @@ fn nothing_is_kept_between_messages() {
     assert_eq!((heard, decoder.begun.capacity()), (1, 0));
 }
 
-/// Goal: what no client may send ends the connection with the code of the standard. Method: one offence each; the last
-/// ones by their headers alone.
+/// Goal: invalid frames end the connection with the standard's code. Method: one violation each; the last ones are refused
+/// by their headers alone.
 #[test]
 fn offences_have_their_codes() {
     let key = [7; 4];

@@ -24,7 +24,8 @@ fn read(frame: &[u8]) -> (OpCode, &[u8]) {
     (header.opcode, payload)
 }
 
-/// Goal: the encoding is the one clients know, at any size. Method: small and largest counts, to the letter.
+/// Goal: counts of any size are encoded as clients expect. Method: the smallest and the largest counts, compared byte for
+/// byte.
 #[rstest]
 #[case(0)]
 #[case(7)]
@@ -38,8 +39,8 @@ fn a_count_is_one_text_frame(#[case] users: u64) {
     );
 }
 
-/// Goal: frames of any length are the standard's. Method: the bounds between the three ways of giving the length, and
-/// the control frames.
+/// Goal: frames of any length follow the standard. Method: lengths around the limits of the three length encodings, and the
+/// control frames.
 #[test]
 fn frames_are_the_standards() {
     for length in [0, 125, 126, 65_535, 65_536] {
@@ -50,8 +51,8 @@ fn frames_are_the_standards() {
     assert_eq!(read(&close(1000)), (OpCode::Control(Control::Close), &[3, 0xe8][..]));
 }
 
-/// Goal: we and Socket.IO write the same bytes. Method: a real Socket.IO server in memory emits counts of all lengths,
-/// and its stream is compared to the byte, from the acknowledgement of the connect on.
+/// Goal: the frames are byte for byte those of Socket.IO. Method: a real Socket.IO server in memory emits counts of all
+/// lengths, and its stream is compared from the acknowledgement of the connect on.
 #[tokio::test]
 async fn socket_io_writes_the_same_bytes() {
     const COUNTS: [u64; 4] = [0, 42, 123_456_789, u64::MAX];

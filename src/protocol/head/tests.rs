@@ -32,8 +32,8 @@ fn parts(head: &str) -> Parts {
     builder.body(()).expect("a request").into_parts().0
 }
 
-/// Goal: a plain request is read, what follows it is kept, and the answer is the standard's. Method: the example key
-/// of RFC 6455, section 1.3, with two bytes behind the head.
+/// Goal: a plain request is read, the bytes after it are kept, and the answer is the standard's. Method: the example key of
+/// RFC 6455, section 1.3, with two bytes after the head.
 #[test]
 fn a_plain_request_is_read() {
     let bytes = [HEAD.as_bytes(), b"\x81\x82"].concat();
@@ -48,7 +48,7 @@ fn a_plain_request_is_read() {
     assert_eq!(handshake.answer_headers(), [accept]);
 }
 
-/// Goal: the body of a post is found. Method: one with a length, which ends its connection.
+/// Goal: the length of a post's body is read. Method: a post that also asks to close its connection.
 #[test]
 fn a_plain_post_is_read() {
     let post = "POST /socket.io/?sid=x HTTP/1.1\r\nhost: here\r\nconnection: Close\r\ncontent-length: 2\r\n\r\n40";
@@ -62,7 +62,7 @@ fn a_plain_post_is_read() {
     });
 }
 
-/// Goal: whatever is not plain is left to the HTTP server. Method: one thing at a time that is not.
+/// Goal: requests that are not plain are left to the HTTP server. Method: one unusual property each.
 #[rstest]
 #[case("HTTP/1.1", "HTTP/1.0")]
 #[case("GET /", "GET http://here/")]
@@ -94,8 +94,8 @@ fn asks(websocket: WebsocketRequest<'_>) -> &'static str {
     }
 }
 
-/// Goal: only what RFC 6455, section 4.2.1, has for it asks for a websocket, whoever read the head. Method: one change
-/// at a time, read by both where it is plain.
+/// Goal: a request asks for a websocket only if it fulfils RFC 6455, section 4.2.1, whichever reader read it. Method: one
+/// change each, read by both readers if it is plain.
 #[rstest]
 #[case("keep-alive, Upgrade", "upgrade", "yes")]
 #[case("keep-alive, Upgrade", "keep-alive\r\nConnection: x,UPGRADE", "yes")]
@@ -134,8 +134,8 @@ fn what_asks_for_a_websocket(#[case] usual: &str, #[case] other: &str, #[case] e
 }
 
 proptest! {
-    /// Goal: no bytes panic, what is taken has a whole head, and both readers agree on it. Method: a plain request,
-    /// mutated.
+    /// Goal: no bytes cause a panic, accepted requests have a complete head, and both readers agree. Method: a damaged
+    /// plain request.
     #[test]
     fn any_bytes_may_come(bytes in mutated(Just(HEAD.as_bytes().to_vec()))) {
         let mut headers = PlainHeaders::default();

@@ -26,10 +26,10 @@ const GROWN_UP: u64 = 5000;
 struct Stage {
     router: Router,
     io: SocketIo,
-    roster: Arc<Roster<::socketioxide::adapter::LocalAdapter>>,
+    roster: Arc<CountedSockets<::socketioxide::adapter::LocalAdapter>>,
     /// Away while it acts beside others.
     emitter: Option<Emitter<::socketioxide::adapter::LocalAdapter>>,
-    tally: Arc<Tally<Arc<Seat<::socketioxide::adapter::LocalAdapter>>>>,
+    tally: Arc<Tally<Arc<CountedSocket<::socketioxide::adapter::LocalAdapter>>>>,
     view: watch::Sender<View>,
     metrics: Metrics,
     sequence: Sequence,
@@ -49,8 +49,11 @@ impl Stage {
         let (layer, io) = SocketIo::builder().max_buffer_size(packets).build_layer();
         let (tally, view) = (Tally::new(), watch::Sender::new(View::default()));
         let metrics = Metrics::new("none").unwrap();
-        let roster =
-            Arc::new(Roster::new(Arc::clone(&tally), metrics.clone(), CancellationToken::new()));
+        let roster = Arc::new(CountedSockets::new(
+            Arc::clone(&tally),
+            metrics.clone(),
+            CancellationToken::new(),
+        ));
         io.ns("/", async || {});
         let emitter = Emitter::new(io.clone(), Arc::clone(&roster), view.subscribe(), INTERVAL);
         Self {
@@ -155,8 +158,8 @@ impl Stage {
     }
 }
 
-/// Goal: the leading edge is at once, what follows merges into one emission an interval later. Method: three
-/// changes within the interval.
+/// Goal: the first change is emitted at once, and later ones merge into one emission an interval later. Method: three
+/// changes within an interval.
 #[tokio::test(start_paused = true)]
 async fn changes_merge_within_the_interval() {
     let mut stage = Stage::new();
@@ -173,9 +176,8 @@ async fn changes_merge_within_the_interval() {
     assert_eq!(stage.emissions(), 2, "nothing has changed");
 }
 
-/// Goal: no count overtakes the acknowledgement, however a newcomer's poll is held up, and later it skips stale counts.
-/// Method: three emissions in its first moments and two much later, before it polls; the three are there one by one, behind
-/// the acknowledgement, of the later only the newest.
+/// Goal: no count overtakes the acknowledgement of the connect, however late a newcomer polls, and later it skips stale
+/// counts. Method: three emissions in its first moments and two much later, before it polls.
 #[tokio::test(start_paused = true)]
 async fn at_first_the_queue_is_used_and_then_the_slot() {
     let mut stage = Stage::new();
@@ -187,8 +189,8 @@ async fn at_first_the_queue_is_used_and_then_the_slot() {
     assert_eq!(stage.polled(&poller).await, [1, 2, 3, 5]);
 }
 
-/// Goal: a client that does not poll for long takes up little of its queue, and still hears the last count. Method: forty
-/// counts within its youth.
+/// Goal: a client that does not poll uses little of its queue, and still gets the last count. Method: forty counts in its
+/// first half second.
 #[tokio::test(start_paused = true)]
 async fn a_rush_leaves_room_in_the_queue() {
     let mut stage = Stage::new();
@@ -203,9 +205,8 @@ async fn a_rush_leaves_room_in_the_queue() {
     assert_eq!(heard, [(1..=YOUNG_COUNTS_MAX.into()).collect(), vec![40]].concat());
 }
 
-/// Goal: the first value comes however full the application has made the queue. Method: a queue that events of the
-/// application's fill; the count that is due then is there once there is room. The library's first ping has been polled
-/// before, or it would end the session for want of room.
+/// Goal: the first value arrives even if the application has filled the queue. Method: a queue full of events; the count
+/// arrives once there is room. The library's first ping is polled before, or it would end the session for lack of room.
 #[tokio::test(start_paused = true)]
 async fn a_full_queue_delays_the_first_value() {
     let mut stage = Stage::with_queue(2);
@@ -221,8 +222,8 @@ async fn a_full_queue_delays_the_first_value() {
     assert_eq!(stage.act(400).await, None);
 }
 
-/// Goal: a newcomer who was told a number while the emission of it was held back does not keep it when the old
-/// number returns. Method: 5, then 6 with a newcomer, then 5 again, all within the interval.
+/// Goal: a newcomer that was told a number before the others is told the old number again if the count returns to it.
+/// Method: the count goes 5, 6 (with a newcomer), 5 within one interval.
 #[tokio::test(start_paused = true)]
 async fn a_number_that_returns_is_told_again() {
     let mut stage = Stage::new();
@@ -237,9 +238,9 @@ async fn a_number_that_returns_is_told_again() {
     assert_eq!(stage.polled(&newcomer).await, [6, 5]);
 }
 
-/// Goal: nobody hears a count before it is included, or is told less than itself; whoever loses patience is put right once
-/// the store counts it. Method: a join that is observed and not acknowledged for longer than the patience, while others come
-/// and are told; then its acknowledgement, at which nobody else's number changes.
+/// Goal: no socket gets a count that does not include it, and one that was told the estimate is told the exact count once
+/// the store has counted it. Method: a join that is acknowledged only after the patience has ended, while others join and
+/// are told.
 #[tokio::test(start_paused = true)]
 async fn the_impatient_are_put_right() {
     let mut stage = Stage::new();
@@ -263,8 +264,8 @@ async fn the_impatient_are_put_right() {
     assert!(stage.emitter.unwrap().provisional.is_empty());
 }
 
-/// Goal: a newcomer is told its first value once, although an emission of the same number is made at the same time, and
-/// hears the next one. Method: one who is there already and one who comes.
+/// Goal: a newcomer gets its first value once, although an emission of the same number is made at the same time, and gets
+/// the next count too. Method: one socket that is connected already, and one that joins.
 #[tokio::test(start_paused = true)]
 async fn a_newcomer_is_told_once() {
     let mut stage = Stage::new();
@@ -282,9 +283,8 @@ async fn a_newcomer_is_told_once() {
     assert_eq!(stage.metrics.join_to_emit_seconds.get_sample_count(), 2);
 }
 
-/// Goal: whoever leaves hears nothing more, and whoever comes while an emission is under way hears the newest count and
-/// none older after it. Method: more sockets than are told at once; when the first have been, one of those left leaves and
-/// another comes, and the count goes on.
+/// Goal: a socket that leaves gets nothing more, and one that joins during an emission gets the newest count and no older
+/// one after it. Method: more sockets than one part of an emission; after the first part, one leaves and another joins.
 #[tokio::test(start_paused = true)]
 async fn coming_and_going_during_an_emission() {
     const CROWD: u64 = EMITS_AT_ONCE as u64 + 10;
@@ -326,8 +326,8 @@ impl Stage {
     }
 }
 
-/// Goal: a socket that the application counts out and in again stays in, and is told again. Method: both, while the emitter
-/// still knows it from before.
+/// Goal: a socket that the application counts out and in again is counted and gets further counts. Method: both calls,
+/// while the emitter still knows the socket.
 #[tokio::test(start_paused = true)]
 async fn who_is_counted_again_stays() {
     let mut stage = Stage::new();
@@ -343,8 +343,8 @@ async fn who_is_counted_again_stays() {
     assert_eq!(stage.polled(&poller).await, [1, 2]);
 }
 
-/// Goal: sockets that left take no room although the count never changes. Method: one leaves and another joins between two
-/// looks, again and again.
+/// Goal: sockets that left take no memory, even if the count never changes. Method: one leaves and another joins between
+/// two searches, many times.
 #[tokio::test(start_paused = true)]
 async fn who_left_is_forgotten_although_the_count_stays() {
     let mut stage = Stage::new();

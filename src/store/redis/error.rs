@@ -1,14 +1,13 @@
-//! What went wrong, in the words of [`StoreError`], and whether the connection can still be used.
-//!
-//! Texts from outside pass through [`Secrets::redact`] here; nothing else turns them into errors.
+//! Turns errors of Redis into [`StoreError`]s, and decides whether the connection can still be used. All text from outside
+//! passes through [`Secrets::redact`].
 
 use deadpool_redis::redis::{ConnectionInfo, ErrorKind, RedisConnectionInfo, RedisError};
 
 use super::url::Address;
 use crate::{store::StoreError, telemetry::escaped::Escaped};
 
-/// What a server says while it takes no writes, and will again by itself or by an operator's hand.
-/// The last ones are a cluster's, whose slots are on the move or are not where the address leads.
+/// Error codes of a server that does not accept writes for now. The last ones come from a Redis Cluster whose slots are being
+/// moved, or are on another node than the address names.
 const REFUSALS: [&str; 12] = [
     "READONLY",
     "LOADING",
@@ -26,21 +25,21 @@ const REFUSALS: [&str; 12] = [
 
 const DENIALS: [&str; 3] = ["NOAUTH", "WRONGPASS", "NOPERM"];
 
-/// The start of what a server with too many clients says, as a plain `ERR`.
+/// The beginning of the message of a server with too many clients. Its code is a plain `ERR`.
 const CROWDED: &str = "max number of clients";
 
-/// The start of what servers say, as a plain `ERR`, if a script does what its user may not: before Redis 7.2, and Valkey.
+/// The beginnings of the messages for a script that does what its user may not do, in Redis before 7.2 and in Valkey. Their
+/// code is a plain `ERR`.
 const NOT_IN_SCRIPTS: [&str; 2] = ["The user executing the script can't", "ACL failure in script"];
 
-/// The start of what a server that wants a password says to a command as long as ours.
+/// The beginning of the message of a server that wants a password, when it is sent a command as long as a report.
 const UNAUTHENTICATED: &str = "Protocol error: unauthenticated";
 
-/// Answers of a server that is not, or no longer, the one its name stands for. A replica that does not serve
-/// stale data says so before it says that it is read-only, and a primary without replicas may be one that a
-/// failover has passed by.
+/// Error codes of a server that is not, or no longer, the primary. `MASTERDOWN` comes from a replica that does not serve stale
+/// data. `NOREPLICAS` may come from a former primary that lost its replicas to a new one.
 const NO_PRIMARY: [&str; 3] = ["READONLY", "MASTERDOWN", "NOREPLICAS"];
 
-/// Users and passwords, kept to be taken out of whatever others say.
+/// Users and passwords, which are removed from all text that is shown.
 pub(super) struct Secrets(Vec<String>);
 
 impl Secrets {
@@ -56,7 +55,7 @@ impl Secrets {
         Self(words.flatten().filter(|word| !word.is_empty()).map(str::to_owned).collect())
     }
 
-    /// The text without any of them, and safe to show.
+    /// Removes users and passwords from the text, and escapes it.
     pub(super) fn redact(&self, text: &str) -> Escaped {
         let redacted = |text: String, secret: &String| text.replace(secret.as_str(), "***");
         self.0.iter().fold(text.to_owned(), redacted).into()
@@ -67,7 +66,7 @@ pub(super) fn classify(error: &RedisError, secrets: &Secrets) -> StoreError {
     classify_of("", error, secrets)
 }
 
-/// The same for an error of one server among several: `whom` comes before the words of the error.
+/// The same for an error of one server among several. `whom`, the server, is put before the message.
 pub(super) fn classify_of(whom: &str, error: &RedisError, secrets: &Secrets) -> StoreError {
     let text = secrets.redact(&format!("{whom}{error}"));
     let code = error.code().unwrap_or_default();
@@ -91,8 +90,7 @@ pub(super) fn classify_of(whom: &str, error: &RedisError, secrets: &Secrets) -> 
     StoreError::Protocol(text)
 }
 
-/// True if the next call must not use this connection: it broke, or answers for a server that is no longer
-/// the one its name stands for.
+/// Whether the next call must not use this connection: it broke, or leads to a server that is not the primary any more.
 pub(super) fn spoils_connection(error: &RedisError) -> bool {
     error.is_io_error() || error.is_unrecoverable_error() || is_no_primary(error)
 }
@@ -121,7 +119,7 @@ mod tests {
         Secrets(words.iter().map(|&word| word.to_owned()).collect())
     }
 
-    /// Goal: every answer of a server leads to the right reaction. Method: the first words of its lines.
+    /// Goal: every error of a server becomes the right kind of error. Method: the first words of the messages.
     #[rstest]
     #[case("READONLY You can't write against a read only replica.", "refuses", true)]
     #[case("LOADING Redis is loading the dataset in memory", "refuses", false)]
@@ -156,7 +154,7 @@ mod tests {
         assert_eq!(spoils_connection(&error), spoils, "{line}");
     }
 
-    /// Goal: a broken connection is unreachable and not used again. Method: errors of the socket.
+    /// Goal: an error of a socket means unreachable, and its connection is not used again. Method: several errors.
     #[rstest]
     #[case(io::ErrorKind::ConnectionRefused)]
     #[case(io::ErrorKind::BrokenPipe)]
@@ -168,7 +166,7 @@ mod tests {
         assert!(spoils_connection(&error));
     }
 
-    /// Goal: no answer of a server can forge a line or reach the terminal. Method: one with escapes in it.
+    /// Goal: no message of a server can forge a log line or control the terminal. Method: a message with escapes in it.
     #[test]
     fn errors_are_escaped() {
         let error = from_server("ERR \u{1b}[31mred\u{202e} and\rback");
@@ -176,7 +174,7 @@ mod tests {
         assert!(text.contains(r"\u{1b}[31mred\u{202e} and\rback"), "{text}");
     }
 
-    /// Goal: a server that quotes credentials does not put them into the log. Method: such a line.
+    /// Goal: credentials that a server quotes do not reach the log. Method: such a message.
     #[test]
     fn credentials_are_redacted() {
         let error = from_server("ERR user margaret with hunter2 may not");
@@ -185,8 +183,7 @@ mod tests {
     }
 
     proptest! {
-        /// Goal: whatever a server says, nothing ends, and no secret passes. Method: lines of servers with a
-        /// secret in them, mutated.
+        /// Goal: no message of a server causes a panic or reveals a secret. Method: damaged messages with a secret in them.
         #[test]
         fn any_line_of_a_server_is_classified(line in mutated_text(proptest::sample::select(&[
             "READONLY You can't write, margaret, against a read only replica.",

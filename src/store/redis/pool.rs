@@ -1,7 +1,5 @@
-//! Makes the connections of the pool, to the one server or to the primary that sentinels name, and says when one
-//! of them leads to a server that is no longer the primary.
-//!
-//! It never sends a report, and nothing of it waits longer than its caller allows.
+//! Makes the connections of the pool, to the one server or to the primary that the sentinels name, and notices when a
+//! connection leads to a server that is no longer the primary. It never sends a report.
 
 use std::{fmt, sync::Arc};
 
@@ -21,44 +19,44 @@ use crate::store::StoreError;
 /// A connection of the pool.
 pub(super) struct Link {
     pub(super) connection: MultiplexedConnection,
-    /// Whom it leads to.
-    pub(super) server: Arc<Server>,
+    /// The server that it leads to.
+    pub(super) server: Arc<RedisServer>,
 }
 
-/// A server that may be connected to again, for as long as it is the primary.
-pub(super) struct Server {
+/// A server to which connections may be made while it is the primary.
+pub(super) struct RedisServer {
     pub(super) client: Client,
-    /// `None` if there are no sentinels: then it is the primary for ever.
+    /// `None` if there are no sentinels: then the server is always the primary.
     primary: Option<Primary>,
 }
 
-/// See the module's documentation. Clones share what they know of the sentinels.
+/// Makes connections to the primary. Clones share what they know of the sentinels.
 #[derive(Clone)]
 pub(super) struct Connector {
     target: Target,
     config: AsyncConnectionConfig,
     secrets: Arc<Secrets>,
-    /// For messages; without credentials.
+    /// The address without credentials, for messages.
     name: Arc<str>,
 }
 
 #[derive(Clone)]
 enum Target {
-    Server(Arc<Server>),
+    Server(Arc<RedisServer>),
     Sentinels(Arc<Sentinels>),
 }
 
 impl Connector {
     pub(super) fn new(address: Address, waits: &Waits, secrets: Arc<Secrets>) -> RedisResult<Self> {
-        // The response timeout is off: a waiter that gave up would lose the reply, and the command may run
-        // nevertheless. The whole call is bounded instead, and its connection dropped.
+        // The response timeout is off: the reply would be lost, although the command may run. Instead, the call as a whole
+        // has a limit, after which its connection is dropped.
         let config = AsyncConnectionConfig::new()
             .set_connection_timeout(Some(waits.connect))
             .set_response_timeout(None);
         let name = address.to_string().into();
         let target = match address {
             Address::Server(info) => {
-                Target::Server(Arc::new(Server { client: Client::open(info)?, primary: None }))
+                Target::Server(Arc::new(RedisServer { client: Client::open(info)?, primary: None }))
             }
             Address::Sentinels(address) => {
                 let (config, waits) = (config.clone(), waits.for_sentinels());
@@ -69,8 +67,8 @@ impl Connector {
         Ok(Self { target, config, secrets, name })
     }
 
-    /// The server that is the primary now. Only where sentinels have to be asked is it connected to for this.
-    pub(super) async fn server(&self) -> Result<Arc<Server>, StoreError> {
+    /// The server that is the primary now. With sentinels this connects to it.
+    pub(super) async fn server(&self) -> Result<Arc<RedisServer>, StoreError> {
         match &self.target {
             Target::Server(server) => Ok(Arc::clone(server)),
             Target::Sentinels(sentinels) => Ok(self.link_to_primary(sentinels).await?.server),
@@ -80,17 +78,17 @@ impl Connector {
     async fn link_to_primary(&self, sentinels: &Sentinels) -> Result<Link, StoreError> {
         let (connection, primary) = sentinels.connect().await?;
         let client = sentinels.client(&primary).map_err(|error| self.classify(&error))?;
-        Ok(Link { connection, server: Arc::new(Server { client, primary: Some(primary) }) })
+        Ok(Link { connection, server: Arc::new(RedisServer { client, primary: Some(primary) }) })
     }
 
-    async fn link_to(&self, server: &Arc<Server>) -> Result<Link, StoreError> {
+    async fn link_to(&self, server: &Arc<RedisServer>) -> Result<Link, StoreError> {
         let connecting = server.client.get_multiplexed_async_connection_with_config(&self.config);
         let connection = connecting.await.map_err(|error| self.classify(&error))?;
         Ok(Link { connection, server: Arc::clone(server) })
     }
 
-    /// Ends when this server is no longer the primary; never if there are no sentinels.
-    pub(super) async fn left(&self, server: &Server) {
+    /// Resolves when this server is no longer the primary; never if there are no sentinels.
+    pub(super) async fn left(&self, server: &RedisServer) {
         match (&self.target, &server.primary) {
             (Target::Sentinels(sentinels), Some(primary)) => sentinels.left(primary).await,
             _ => std::future::pending().await,

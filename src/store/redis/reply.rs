@@ -1,5 +1,5 @@
-//! Reads what comes back from Redis. Strictly: anything unexpected is an error, and nothing panics, whatever
-//! a server, a proxy or another publisher on the channel sends.
+//! Parses replies and messages of Redis strictly: everything unexpected is an error. Nothing panics, whatever a server, a proxy
+//! or another publisher sends.
 
 use std::{collections::HashMap, sync::Arc, time::Duration};
 
@@ -15,11 +15,11 @@ use crate::{
     store::{Announcement, Dataset, StoreError},
 };
 
-/// The longest announcement that is read. The script's own have at most 110 bytes beside the name of the key, which
-/// has at most 200, twice as many where each must be escaped; the rest is room for fields that a later version may add.
+/// The longest announcement that is read. Announcements of this version have at most 110 bytes and the key's name, which has
+/// at most 200 bytes, or 400 escaped. The rest is room for fields that a later version may add.
 const ANNOUNCEMENT_BYTES_MAX: usize = 1024;
 
-/// Reads the reply of `report.lua`.
+/// Parses the reply of `report.lua`.
 pub(super) fn reply(value: &Value) -> Result<Reply, StoreError> {
     let fields = array(value)?;
     let [
@@ -57,7 +57,7 @@ pub(super) fn reply(value: &Value) -> Result<Reply, StoreError> {
     })
 }
 
-/// Reads the reply of `roster.lua`.
+/// Parses the reply of `roster.lua`.
 pub(super) fn roster(value: &Value) -> Result<Roster, StoreError> {
     let [public, connections, leases, meta, abouts] = array(value)? else {
         return Err(unexpected("roster of another length"));
@@ -87,12 +87,12 @@ pub(super) fn roster(value: &Value) -> Result<Roster, StoreError> {
     Ok(Roster { users: whole_or_zero(public)?, count, instances })
 }
 
-/// The highest revision believed of a message. The store goes on from the highest revision that anybody has
-/// seen, so one message near the end of the range would leave it no room; this is half of what the script
-/// believes of its own keys. A thousand changes a second take seventy thousand years to get here.
+/// The highest revision that is accepted from a message. The store continues from the highest revision that any instance has
+/// seen, so a forged message near the end of the range would leave it no room. This is half of what the script accepts from
+/// its own keys. With a thousand changes a second it takes seventy thousand years to get here.
 const REVISION_MAX: u64 = 1 << 51;
 
-/// A message of the channel as it is written.
+/// A message of the channel as JSON.
 #[derive(Deserialize)]
 struct Message {
     count: u64,
@@ -103,7 +103,7 @@ struct Message {
     database: Option<u64>,
 }
 
-/// Reads one message of the channel, as somebody who counts `own`. Others may publish there too.
+/// Parses a message of the channel. `own` is the dataset of this cluster.
 pub(super) fn announcement(payload: &[u8], own: &Dataset) -> Result<Announcement, StoreError> {
     if payload.len() > ANNOUNCEMENT_BYTES_MAX {
         return Err(unexpected("announcement that is too long"));
@@ -142,7 +142,7 @@ fn bytes(value: &Value) -> Result<&[u8], StoreError> {
     }
 }
 
-/// A whole number within the range that Lua holds exactly, as an integer or as decimal digits.
+/// Parses a whole number in the range that Lua holds exactly, as an integer or as decimal digits.
 fn whole(value: &Value) -> Result<u64, StoreError> {
     let number = match value {
         Value::Int(number) => u64::try_from(*number).ok(),
@@ -155,7 +155,7 @@ fn whole(value: &Value) -> Result<u64, StoreError> {
 }
 
 fn decimal(digits: &[u8]) -> Option<u64> {
-    // `parse` takes a leading plus sign.
+    // `parse` would accept a leading plus sign.
     if !digits.first()?.is_ascii_digit() {
         return None;
     }
@@ -181,12 +181,13 @@ fn flag(number: u64) -> Result<bool, StoreError> {
     }
 }
 
-/// A flat list of names and whole numbers.
+/// Parses a flat list of names and whole numbers.
 fn numbers(value: &Value) -> Result<Vec<(&[u8], u64)>, StoreError> {
     pairs(value)?.iter().map(|[name, number]| Ok((bytes(name)?, whole(number)?))).collect()
 }
 
-/// A flat list of names and what each says of itself. What cannot be understood is left out: nothing is counted by it.
+/// Parses a flat list of names and what each instance says of itself. What cannot be understood is left out: nothing is
+/// counted by it.
 fn introductions(value: &Value) -> Result<HashMap<&[u8], Arc<About>>, StoreError> {
     let mut abouts = HashMap::new();
     for [name, text] in pairs(value)? {

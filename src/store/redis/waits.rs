@@ -2,18 +2,18 @@
 
 use std::time::Duration;
 
-/// The waits inside of a call, which itself lasts one lease at most.
+/// The time limits of the steps of a call, which as a whole may take one lease.
 pub(super) struct Waits {
-    /// TCP, TLS and the greeting. Three quarters of a lease leave a quarter for the report itself; at 2 s
-    /// that is enough for a server 200 ms away in each direction.
+    /// For TCP, TLS and the greeting. Three quarters of a lease leave a quarter for the report itself. With a lease of 2 s that
+    /// is enough for a server that is 200 ms away in each direction.
     pub(super) connect: Duration,
-    /// The check of a pooled connection. A third of a lease, so that one call finds out two dead ones and
-    /// still has time for a third.
+    /// For the check of a pooled connection. With a third of a lease, a call can find two dead connections and still use a
+    /// third one.
     pub(super) recycle: Duration,
-    /// The first answer of a sentinel. A third of a lease leaves as much and more for the connection itself.
+    /// For the first answer of a sentinel. The rest of the lease is left for the connection to the primary.
     sentinel: Duration,
-    /// Between two looks whether the sentinels name another primary. A quarter of a lease, so that after a
-    /// failover all instances move within the time in which all must have reported anew.
+    /// Time between two checks whether the sentinels name another primary. With a quarter of a lease, all instances move to a
+    /// new primary within the time in which all must report to it.
     look: Duration,
 }
 
@@ -22,7 +22,7 @@ impl Waits {
         Self { connect: lease * 3 / 4, recycle: lease / 3, sentinel: lease / 3, look: lease / 4 }
     }
 
-    /// What a connection may take if sentinels are asked first.
+    /// The limits of the steps if sentinels are asked first.
     pub(super) fn for_sentinels(&self) -> SentinelWaits {
         let connect = self.connect.saturating_sub(self.sentinel);
         SentinelWaits { answer: self.sentinel, connect, look: self.look }
@@ -36,6 +36,6 @@ pub(super) struct SentinelWaits {
     pub(super) answer: Duration,
     /// For a connection to be made and for the server to say its role.
     pub(super) connect: Duration,
-    /// Between two looks whether the primary is another one by now.
+    /// Time between two checks whether there is another primary.
     pub(super) look: Duration,
 }

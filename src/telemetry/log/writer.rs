@@ -1,8 +1,8 @@
-//! A thread that writes lines to one destination, and the bounded queue in front of it. Whoever has a line never waits:
-//! a line that finds the queue full is dropped, and so is one that cannot be written.
+//! A thread that writes lines to one destination, with a bounded queue in front of it. Adding a line never waits: if the queue
+//! is full, or the line cannot be written, the line is dropped.
 //!
-//! tracing-appender has such a writer, but it loses count of lines that fail to be written, and prints to stdout when the
-//! end of the process finds the queue full: with a stdout that is stuck or gone, that is the fault this is here to avoid.
+//! tracing-appender has such a writer too. But it does not count lines that failed to be written, and at the end of the
+//! process it prints to stdout if the queue is full, which blocks or panics if stdout is stuck or gone.
 
 use std::{
     collections::VecDeque,
@@ -17,23 +17,23 @@ use std::{
 
 use prometheus::IntCounter;
 
-/// Bytes that may wait: several thousand lines, more than any burst at `info`, and nothing beside an instance's memory.
+/// The most bytes in the queue: several thousand lines, more than any burst at level `info`.
 pub(super) const QUEUED_BYTES_MAX: usize = 1024 * 1024;
 
-/// What is dropped is told by this once lines are written again. It may log.
+/// Called with the number of dropped lines once lines are written again. It may log.
 type AfterLoss = fn(lines: u64);
 
-/// Writes lines in a thread of its own, which ends some time after this is dropped.
+/// Writes lines in a separate thread. The thread ends some time after this is dropped.
 pub(super) struct LineWriter {
-    shared: Arc<Shared>,
+    shared: Arc<WriterState>,
 }
 
-/// What the thread and those who have lines share.
+/// The state that the thread shares with the callers.
 #[derive(Default)]
-struct Shared {
-    /// Never held while something is written.
+struct WriterState {
+    /// The lock is never held during a write.
     queue: Mutex<Queue>,
-    /// Signalled when a line comes, when one has been written, and at the end.
+    /// Signalled when a line is added, when one has been written, and at the end.
     changed: Condvar,
     dropped: Dropped,
 }
@@ -41,34 +41,34 @@ struct Shared {
 #[derive(Default)]
 struct Queue {
     lines: VecDeque<Vec<u8>>,
-    /// Of all `lines`: at most [`QUEUED_BYTES_MAX`].
+    /// The bytes of all `lines`, at most [`QUEUED_BYTES_MAX`].
     bytes: usize,
-    /// Whether a line has been taken out and its write has not returned yet.
+    /// Whether the thread is writing a line.
     is_writing: bool,
     is_closed: bool,
 }
 
-/// Counts dropped lines, before and after there is a metric for them.
+/// Counts dropped lines, also before there is a metric for them.
 #[derive(Default)]
 struct Dropped {
-    /// Not yet in the counter.
+    /// Dropped lines that are not in the counter yet.
     uncounted: AtomicU64,
     counter: OnceLock<IntCounter>,
-    /// Not yet told in the log itself.
+    /// Dropped lines that the log has not mentioned yet.
     untold: AtomicU64,
 }
 
 impl LineWriter {
-    /// Starts the thread, under this name.
+    /// Starts the thread under the given name.
     ///
     /// # Errors
-    /// If the system allows no more threads.
+    /// If no thread can be started.
     pub(super) fn start(
         name: &str,
         destination: impl io::Write + Send + 'static,
         after_loss: AfterLoss,
     ) -> io::Result<Self> {
-        let shared = Arc::<Shared>::default();
+        let shared = Arc::<WriterState>::default();
         let output = Output { destination, is_torn: false };
         let queue = Arc::clone(&shared);
         thread::Builder::new()
@@ -77,7 +77,7 @@ impl LineWriter {
         Ok(Self { shared })
     }
 
-    /// Takes a line, its newline included, or drops it. Never waits for the destination.
+    /// Adds a line, including its newline, or drops it. Never waits for the destination.
     pub(super) fn push(&self, line: &[u8]) {
         let mut queue = self.shared.queue();
         if line.len() > QUEUED_BYTES_MAX - queue.bytes {
@@ -91,7 +91,7 @@ impl LineWriter {
         self.shared.changed.notify_all();
     }
 
-    /// Waits until all lines have been written or dropped, at most for `within`; false if the time was too short.
+    /// Waits until all lines have been written or dropped, but at most `within`. Returns false if the time was too short.
     pub(super) fn flush(&self, within: Duration) -> bool {
         let is_busy = |queue: &mut Queue| queue.is_writing || !queue.lines.is_empty();
         let queue = self.shared.queue();
@@ -100,10 +100,10 @@ impl LineWriter {
         !timeout.timed_out()
     }
 
-    /// From now on dropped lines are counted here, and so are those that were dropped before.
+    /// Counts dropped lines in `counter`, also those that were dropped before.
     pub(super) fn count_dropped_in(&self, counter: &IntCounter) {
         let dropped = &self.shared.dropped;
-        // There is one log and one set of metrics in a process; another would count nothing.
+        // A second counter is ignored: a process has one log and one set of metrics.
         let _ = dropped.counter.set(counter.clone());
         dropped.carry_over();
     }
@@ -116,7 +116,8 @@ impl Drop for LineWriter {
     }
 }
 
-/// `tracing` writes each event at once, so each call is a line. It never fails: the subscriber would print that.
+/// `tracing` writes every event with one call, so each call is a line. It never fails, since the subscriber would print the
+/// error.
 impl io::Write for &LineWriter {
     fn write(&mut self, line: &[u8]) -> io::Result<usize> {
         self.push(line);
@@ -134,8 +135,8 @@ impl fmt::Debug for LineWriter {
     }
 }
 
-impl Shared {
-    /// What the thread does: writes lines until the writer is dropped.
+impl WriterState {
+    /// The thread: writes lines until the writer is dropped.
     fn write_to(&self, mut output: Output<impl io::Write>, after_loss: AfterLoss) {
         while let Some(line) = self.next_line() {
             let written = output.write(&line);
@@ -156,7 +157,7 @@ impl Shared {
         }
     }
 
-    /// The next line once there is one; `None` at the end.
+    /// Waits for the next line; `None` at the end.
     fn next_line(&self) -> Option<Vec<u8>> {
         let is_idle = |queue: &mut Queue| queue.lines.is_empty() && !queue.is_closed;
         let waited = self.changed.wait_while(self.queue(), is_idle);
@@ -167,7 +168,7 @@ impl Shared {
         Some(line)
     }
 
-    /// No critical section can panic half-way.
+    /// Ignores that the lock is poisoned: no critical section can panic half-way.
     fn queue(&self) -> MutexGuard<'_, Queue> {
         self.queue.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -187,15 +188,15 @@ impl Dropped {
     }
 }
 
-/// Where lines go.
+/// The destination of lines.
 struct Output<W> {
     destination: W,
-    /// Whether the last line was written in part only.
+    /// Whether only a part of the last line was written.
     is_torn: bool,
 }
 
 impl<W: io::Write> Output<W> {
-    /// Returns false if the line is lost, or a part of it.
+    /// Writes a line. Returns false if the line, or a part of it, is lost.
     fn write(&mut self, line: &[u8]) -> bool {
         if self.is_torn && self.write_all(b"\n") < 1 {
             return false;
@@ -205,7 +206,7 @@ impl<W: io::Write> Output<W> {
         written == line.len()
     }
 
-    /// Returns how many bytes were written: fewer than there are after an error.
+    /// Writes bytes. Returns the number of bytes written, which is smaller after an error.
     fn write_all(&mut self, bytes: &[u8]) -> usize {
         let mut written = 0;
         while written < bytes.len() {

@@ -3,13 +3,19 @@
 // Reads orders on stdin and writes what every client sees on stdout; it decides nothing by itself.
 //   {"open": {"first": 0, "clients": 3, "url": "http://…", "transports": ["polling", "websocket"]}}
 //   {"close": 2}
+// "options" may be beside them, for the library; with "strict" an attempt that fails is a violation.
 // gives, one line each: {"client": 0, "event": "connected" | "upgraded" | "count" | "disconnected" |
 // "violation", "value": 5, "reason": "transport close"}. It ends when stdin ends.
 
+import dns from "node:dns";
 import { createInterface } from "node:readline";
 
 // Which version is told on the command line.
 const { io } = await import(process.argv[2]);
+
+// Names that are kept for examples are this machine.
+const { lookup } = dns;
+dns.lookup = (name, ...rest) => lookup(name.endsWith(".example") ? "127.0.0.1" : name, ...rest);
 
 const clients = new Map();
 
@@ -17,7 +23,7 @@ function tell(client, event, detail = {}) {
   process.stdout.write(`${JSON.stringify({ client, event, ...detail })}\n`);
 }
 
-function open({ first, clients: number, url, transports }) {
+function open({ first, clients: number, url, transports, options, strict }) {
   for (let client = first; client < first + number; client++) {
     // A connection of its own for each; coming back is left to the library, only faster than by default.
     const socket = io(url, {
@@ -25,10 +31,14 @@ function open({ first, clients: number, url, transports }) {
       forceNew: true,
       reconnectionDelay: 100,
       reconnectionDelayMax: 500,
+      ...options,
     });
     clients.set(client, socket);
+    // The library leaves the cookie of a websocket in these, for the next connection as well; no browser does.
+    socket.io.on("reconnect_attempt", () => delete options?.extraHeaders?.cookie);
     socket.io.on("open", () => socket.io.engine.once("upgrade", () => tell(client, "upgraded")));
     socket.on("connect", () => tell(client, "connected"));
+    if (strict) socket.on("connect_error", (error) => tell(client, "violation", { reason: described(error) }));
     socket.on("disconnect", (reason) => tell(client, "disconnected", { reason }));
     socket.on("user count", (...values) => {
       if (values.length === 1 && Number.isInteger(values[0])) {
@@ -38,6 +48,10 @@ function open({ first, clients: number, url, transports }) {
       }
     });
   }
+}
+
+function described({ message, description, context }) {
+  return `${message}: ${description?.message ?? description}, ${context?.responseText}`;
 }
 
 function close(client) {

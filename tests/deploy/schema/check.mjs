@@ -7,7 +7,7 @@ import { createGenerator } from "ts-json-schema-generator";
 
 const types = new URL("node_modules/@grafana/schema/dist/types/raw/", import.meta.url).pathname;
 // Another kind of panel in a dashboard needs its name here.
-const PANELS = ["stat", "timeseries", "heatmap"];
+const PANELS = ["stat", "timeseries", "heatmap", "table"];
 // What Grafana's Prometheus adds to an annotation; the schema has only what all data sources share.
 const OF_PROMETHEUS = ["expr", "step", "titleFormat", "textFormat", "tagKeys", "useValueForTime"];
 

@@ -5,9 +5,8 @@ use proptest::{prelude::*, test_runner::TestRunner};
 use super::*;
 use crate::broadcast::fan_out::{READ_AHEAD, WRITES_AT_ONCE};
 
-/// Goal: whoever comes while an emission is under way does not wait for its end and is told the newest count, which
-/// everybody else hears next. Method: a crowd that is not written to at once; when the first have been, somebody comes and
-/// is counted.
+/// Goal: a newcomer during an emission gets the newest count at once, and the other clients get it next. Method: many
+/// sessions; a client joins after the first part of the emission.
 #[tokio::test]
 async fn a_newcomer_does_not_wait_for_an_emission() {
     const CROWD: u64 = 3 * WRITES_AT_ONCE as u64;
@@ -36,8 +35,8 @@ async fn a_newcomer_does_not_wait_for_an_emission() {
     }
 }
 
-/// Goal: a value told during an emission is not followed by the older one of that emission. Method: a crowd that is not
-/// written to at once; after the first have been, the one whose turn comes last joins again.
+/// Goal: a client that got a newer count during an emission does not get the emission's older count afterwards. Method:
+/// many sessions; after the first part of the emission, the client whose turn is last joins again.
 #[tokio::test]
 async fn who_joins_again_during_an_emission_hears_no_older_count() {
     const CROWD: u64 = (WRITES_AT_ONCE + READ_AHEAD) as u64;
@@ -120,9 +119,8 @@ async fn check_order(emissions: &[Vec<Event>]) {
     }
 }
 
-/// Goal: whoever comes, goes and comes back while emissions are under way hears no count after a newer one, and in the
-/// end all know the last. Method: counts that only grow, random events during each emission, and what each client has
-/// read by the end.
+/// Goal: clients that join, leave and join again during emissions never get a count after a newer one, and all get the last
+/// count in the end. Method: counts that only grow, and random events during each emission.
 #[test]
 fn counts_come_in_order_whatever_happens_meanwhile() {
     const CASES: u32 = 32;

@@ -4,9 +4,9 @@ use crate::core::tally::NEWCOMER_PATIENCE;
 
 use super::*;
 
-/// Goal: a reporter that is held up, by whatever, keeps no newcomer waiting, and once its lease has ended all are told the
-/// estimate. Method: no reporter at all; one answered report with a short lease, then a client that joins, and a count
-/// that others make without us.
+/// Goal: a reporter that is held up does not keep newcomers waiting, and all clients are told the estimate once the lease
+/// has ended. Method: no reporter at all; one answered report with a short lease, then a client that joins, and a count of
+/// other instances.
 #[tokio::test]
 async fn without_reports_all_are_told_the_estimate() {
     const LEASE: Duration = Duration::from_millis(600);

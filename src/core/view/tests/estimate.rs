@@ -101,9 +101,9 @@ fn run(model: &mut Model, (sent, seen, answer): &mut UnderWay) {
     }
 }
 
-/// Goal: while the users of all others stay the same, the estimate is the truth, whatever is late, lost or forgotten.
-/// Method: up to two reports under way, that run, are answered or lost in any order; announcements that come in order,
-/// but late; losses of all data and recoveries.
+/// Goal: while the other instances do not change, the estimate is right whatever is late or lost. Method: up to two reports
+/// under way, which are applied, answered or lost in any order; announcements that are in order but late; losses of all
+/// data, and recoveries.
 fn check_estimate(steps: &[(u8, u64)]) {
     let (mut model, mut story) = (Model::new(), Story::new());
     let first = story.send(0);

@@ -202,9 +202,9 @@ impl Model {
 }
 
 proptest! {
-    /// Goal: whatever a client does in whatever order, it is counted while it is in the namespace and its session is
-    /// open, by what carries it; and a session that has ended holds nothing. Method: any events, each followed by a look
-    /// at all that is counted.
+    /// Goal: in any order of events a client is counted exactly while it is in the namespace and its session is open, under
+    /// the right transport; and an ended session holds nothing. Method: random events, each followed by a check of all
+    /// counters.
     #[test]
     fn a_session_is_what_its_client_made_of_it(events in proptest::collection::vec(event(), 0..60)) {
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();

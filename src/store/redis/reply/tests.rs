@@ -97,7 +97,7 @@ fn any_about() -> impl Strategy<Value = Vec<u8>> {
 }
 
 proptest! {
-    /// Goal: no reply panics. Method: arbitrary values, and good replies with one field replaced.
+    /// Goal: no reply causes a panic. Method: random values, and good replies with one field replaced.
     #[test]
     fn no_value_panics(value in any_value(), place in 0_usize..9) {
         let _ = reply(&value);
@@ -112,7 +112,7 @@ proptest! {
         let _ = roster(&Value::Array(parts));
     }
 
-    /// Goal: no announcement panics. Method: arbitrary bytes, and JSON of about the right shape.
+    /// Goal: no announcement causes a panic. Method: random bytes, and JSON of about the right form.
     #[test]
     fn no_announcement_panics(
         payload in any::<Vec<u8>>(),
@@ -123,8 +123,8 @@ proptest! {
         let _ = unsigned(format!(r#"{{"count":{count},"revision":{revision}}}"#).as_bytes());
     }
 
-    /// Goal: what is read is in range, and nothing absurd is believed. Method: announcements around both limits,
-    /// and over the whole range of u64.
+    /// Goal: accepted announcements are in range. Method: announcements around both limits, and over the whole range of
+    /// u64.
     #[test]
     fn announcements_are_in_range(users in around(WHOLE_MAX), revision in around(REVISION_MAX)) {
         let payload = format!(r#"{{"count":{users},"revision":{revision}}}"#);
@@ -132,8 +132,7 @@ proptest! {
         prop_assert_eq!(unsigned(payload.as_bytes()).is_ok(), in_range);
     }
 
-    /// Goal: what a later version adds does no harm. Method: announcements as they are written, with further
-    /// fields of any kind.
+    /// Goal: fields that a later version may add are ignored. Method: announcements with further fields of any kind.
     #[test]
     fn announcements_are_read_as_written(
         count in any_count(),
@@ -147,8 +146,8 @@ proptest! {
         }
     }
 
-    /// Goal: of a damaged announcement nothing absurd is believed, and what is read means what it says. Method:
-    /// good ones with bytes changed, removed, repeated and inserted; what is read is written and read again.
+    /// Goal: a damaged announcement is refused, or means what it says. Method: announcements with bytes changed, removed,
+    /// repeated and inserted; an accepted one is written and read again.
     #[test]
     fn mangled_announcements_are_read_or_refused(payload in mutated(any_count().prop_map(written))) {
         if let Ok(count) = unsigned(&payload) {
@@ -160,7 +159,7 @@ proptest! {
         }
     }
 
-    /// Goal: replies are read as they were meant. Method: any reply in range, its numbers as integers or digits.
+    /// Goal: replies are parsed correctly. Method: random replies in range, with numbers as integers or digits.
     #[test]
     fn replies_are_read_as_written(
         applied: bool,
@@ -190,8 +189,7 @@ proptest! {
         prop_assert_eq!(reply(&Value::Array(values)).unwrap(), expected);
     }
 
-    /// Goal: a number out of range is refused in every place. Method: a good reply with one replaced by a number
-    /// below or above, as an integer or as digits.
+    /// Goal: a number out of range is refused in every field. Method: a good reply with one number replaced.
     #[test]
     fn absurd_replies_are_refused(
         place in 1_usize..9,
@@ -203,8 +201,8 @@ proptest! {
         prop_assert!(matches!(reply(&Value::Array(fields)), Err(StoreError::Protocol(_))));
     }
 
-    /// Goal: operators can read whatever stands in the store: one line for each instance, and nothing that a
-    /// terminal would obey. Method: rosters with names of any bytes.
+    /// Goal: the status of any store is readable: one line for each instance, and nothing that controls the terminal.
+    /// Method: rosters with names of random bytes.
     #[test]
     fn any_roster_is_a_table(
         parts in proptest::collection::btree_map(any_name(), 0..=WHOLE_MAX, 0..6),
@@ -232,7 +230,7 @@ proptest! {
     }
 }
 
-/// Goal: a good reply is read field by field. Method: a different number in each.
+/// Goal: every field of a reply is parsed into its place. Method: a different number in each.
 #[test]
 fn a_reply_is_read() {
     let read = reply(&Value::Array(good_reply())).unwrap();
@@ -248,7 +246,7 @@ fn a_reply_is_read() {
     assert_eq!(read, expected);
 }
 
-/// Goal: each field of a reply is checked. Method: replace one by what it must not be.
+/// Goal: every field of a reply is checked. Method: replace one field by an invalid value.
 #[rstest]
 #[case::unknown_outcome(0, text("MAYBE"))]
 #[case::outcome_is_a_number(0, Value::Int(1))]
@@ -264,7 +262,7 @@ fn a_bad_field_is_refused(#[case] place: usize, #[case] value: Value) {
     assert!(matches!(reply(&Value::Array(fields)), Err(StoreError::Protocol(_))));
 }
 
-/// Goal: bad announcements are refused. Method: one of each kind.
+/// Goal: invalid announcements are refused. Method: one of each kind.
 #[rstest]
 #[case::empty("")]
 #[case::a_number("5")]
@@ -276,15 +274,15 @@ fn a_bad_announcement_is_refused(#[case] payload: &str) {
     assert!(matches!(unsigned(payload.as_bytes()), Err(StoreError::Protocol(_))));
 }
 
-/// Goal: a message of any length costs little. Method: a valid one, padded.
+/// Goal: a very long message costs little. Method: a valid message with padding.
 #[test]
 fn a_long_announcement_is_refused() {
     let padded = format!(r#"{{"count":5,"revision":1{}}}"#, " ".repeat(ANNOUNCEMENT_BYTES_MAX));
     assert!(unsigned(padded.as_bytes()).is_err());
 }
 
-/// Goal: a roster joins counts, leases and what each says of itself. Method: one leased, one without, one expired; one that
-/// says who it is, one that says what nobody understands, one that says nothing.
+/// Goal: a roster combines counts, leases and what each instance says of itself. Method: an instance with a lease, one
+/// without, and one whose lease has expired; one says its name, one says what nobody understands, one says nothing.
 #[test]
 fn a_roster_is_read() {
     let connections = ["b", "2", "a", "1", "c", "0"].map(text).to_vec();
@@ -307,8 +305,8 @@ fn a_roster_is_read() {
     assert_eq!(read.instances, expected);
 }
 
-/// Goal: an announcement is believed only of the dataset that it speaks of. Method: the own one, one of another key,
-/// one of another database, one that says only half, and one whose key is written with escapes.
+/// Goal: an announcement is accepted only if it names the own dataset. Method: the own dataset, another key, another
+/// database, half of a dataset, and a key written with escapes.
 #[rstest]
 #[case(r#""key":"currentUsers","database":1"#, Some(true))]
 #[case(r#""key":"current\u0055sers","database":1"#, Some(true))]

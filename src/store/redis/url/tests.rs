@@ -28,8 +28,8 @@ fn sentinels_are_read_in_order() {
     assert_eq!(address.name, "mymaster");
 }
 
-/// Goal: user, password and database are those of the primary, and the sentinels have a user of their own.
-/// Method: each differs, and each has a character that must be written as a code.
+/// Goal: user, password and database belong to the primary, and the sentinels have their own user. Method: all of them
+/// differ, and each has a character that must be encoded.
 #[test]
 fn sentinels_and_servers_have_users_of_their_own() {
     let address = sentinels(
@@ -46,7 +46,7 @@ fn sentinels_and_servers_have_users_of_their_own() {
     }
 }
 
-/// Goal: what the primary is told is not told to the sentinels. Method: a password in the usual place alone.
+/// Goal: the password of the primary is not sent to the sentinels. Method: a password in the usual place only.
 #[test]
 fn a_password_of_the_servers_is_not_shown_to_the_sentinels() {
     let address = sentinels("redis+sentinel://:secret@one/mymaster");
@@ -54,7 +54,7 @@ fn a_password_of_the_servers_is_not_shown_to_the_sentinels() {
     assert_eq!(address.sentinels[0].redis_settings().password(), None);
 }
 
-/// Goal: TLS is for sentinels and servers alike. Method: the other scheme.
+/// Goal: TLS applies to sentinels and servers. Method: the scheme with TLS.
 #[test]
 fn tls_is_for_both() {
     let address = sentinels("rediss+sentinel://one,two/mymaster");
@@ -63,7 +63,7 @@ fn tls_is_for_both() {
     }
 }
 
-/// Goal: what is wrong is said, and no credential with it. Method: one of each kind, all with a password.
+/// Goal: errors name the mistake and no credentials. Method: one mistake of each kind, all with a password.
 #[rstest]
 #[case::no_name("redis+sentinel://u:pass@one,two", "the name of the primary is missing")]
 #[case::empty_name("redis+sentinel://u:pass@one,two/", "the name of the primary is missing")]
@@ -93,8 +93,8 @@ fn what_is_wrong_is_said_without_credentials(#[case] text: &str, #[case] why: &s
     assert!(!shown.contains("u:") && !shown.contains("ss@"), "{text} is shown as {shown}");
 }
 
-/// Goal: the database is read where it is written, and nothing in an address is passed over in silence. Method:
-/// addresses of one server, with a database in all places where tools write one, and other things beside it.
+/// Goal: the database number is read from its place, and no part of an address is ignored silently. Method: addresses with
+/// a database in all places where tools write one, and with other parts.
 #[rstest]
 #[case("redis://host", Ok(0))]
 #[case("redis://host/", Ok(0))]
@@ -132,7 +132,7 @@ fn the_database_is_read_or_refused(#[case] text: &str, #[case] database: Result<
     }
 }
 
-/// Goal: a list has an end. Method: one more than allowed.
+/// Goal: the number of sentinels is limited. Method: one more than allowed.
 #[test]
 fn there_are_not_too_many_sentinels() {
     let list = |count| vec!["one"; count].join(",");
@@ -144,8 +144,8 @@ fn there_are_not_too_many_sentinels() {
     assert!(message.contains("more than 16"), "{message}");
 }
 
-/// Goal: an address is recognised when shown, without its credentials. Method: one of each kind, and some of
-/// which it is not clear where the password ends.
+/// Goal: a shown address is recognisable and has no credentials. Method: one of each kind, and some in which the end of the
+/// password is ambiguous.
 #[rstest]
 #[case("redis://ann:secret@host:1/2", Some("redis://host:1/2"))]
 #[case(

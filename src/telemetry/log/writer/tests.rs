@@ -74,9 +74,9 @@ impl Stage {
 
 const WHOLE: Option<usize> = Some(usize::MAX);
 
-/// Goal: a destination that is stuck delays nobody and holds a bounded number of bytes, and what is beyond is counted,
-/// also what was dropped before there was a metric. Method: more lines than there is room for, pushed while the first is
-/// being written; a flush that is given up; then the destination goes on.
+/// Goal: a stuck destination delays no caller, holds a limited number of bytes, and the dropped lines are counted, also
+/// those from before there was a metric. Method: more lines than there is room for while the first is being written; a
+/// flush that times out; then the destination continues.
 #[test]
 fn a_stuck_destination_delays_nobody() {
     let stage = Stage::new(|_| ());
@@ -113,8 +113,8 @@ fn failed_lines_are_counted() {
     assert_eq!(stage.counter.get(), 2);
 }
 
-/// Goal: a line that was written in part spoils no other. Method: one that fails half-way, and then also the end of
-/// that line; and one that only takes several writes.
+/// Goal: a line that was written in part does not spoil others. Method: a line that fails half-way, then one that fails
+/// again, and one that needs several writes.
 #[test]
 fn a_torn_line_ends_before_the_next() {
     let stage = Stage::new(|_| ());
@@ -125,7 +125,7 @@ fn a_torn_line_ends_before_the_next() {
     assert_eq!(stage.counter.get(), 2);
 }
 
-/// Goal: a gap in the log is told once lines are written again. Method: two lines that fail and two that do not.
+/// Goal: the log mentions dropped lines once lines are written again. Method: two lines that fail, and two that do not.
 #[test]
 fn a_gap_is_told() {
     static TOLD: Mutex<Vec<u64>> = Mutex::new(Vec::new());

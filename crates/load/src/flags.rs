@@ -1,0 +1,309 @@
+//! Settings of `headcount load`. They are flags alone: nothing is read from the environment, so that a
+//! container that serves does not change what a generator of load does beside it.
+
+use std::{fmt, time::Duration};
+
+use clap::Args;
+use headcount_client::Transport;
+use url::Url;
+
+use crate::flag::{Flag, FlagError};
+
+/// Descriptors kept for everything but the visitors: standard streams, the runtime, questions to servers.
+const DESCRIPTORS_RESERVED: usize = 64;
+/// The number of polling visitors that may leave at a time: each needs a second descriptor for a moment.
+pub(crate) const POLLING_LEAVES_AT_ONCE: usize = 128;
+/// The highest rate of joins and of leaves, in visitors a second; one core cannot open more connections.
+const RATE_MAX: f64 = 10_000.0;
+/// The lowest rate of joins: one visitor in a hundred seconds is as gentle as a demonstration needs.
+const RATE_MIN: f64 = 0.01;
+const DAY: Duration = Duration::from_hours(24);
+
+/// The end of `--help`.
+const TRUTH: &str = "How the count is checked: when the time is over nobody joins or leaves any more, and \
+for up to --settle the program looks for a moment at which all its visitors were last told the same number, \
+/api/count of every --url says that number too, and it is not less than the visitors of this program. Other \
+visitors may be present: they are the difference. With --alone there must be none. On a site whose count \
+changes several times a second such a moment may not exist; check it while it is quiet.
+
+Exit code: 0 if everybody connected, stayed and was told the right count; 1 if not; 2 if a flag is refused.
+
+Ctrl-C ends early, with the check and the report; a second one at once. Visitors always say good-bye.
+
+Ports: one address is good for about 28,000 connections of one machine; give several --url beyond.";
+
+/// The flags of `headcount load` as given, unchecked.
+#[derive(Args, Clone, Debug)]
+#[command(after_help = TRUTH)]
+pub struct LoadArgs {
+    /// Address of a server. Repeat it, or put commas between, to spread visitors over several.
+    #[arg(
+        long,
+        value_name = "URL",
+        value_delimiter = ',',
+        default_value = "http://127.0.0.1:3000"
+    )]
+    url: Vec<String>,
+    /// Visitors to bring up: 1 to what the file limit allows.
+    #[arg(long, value_name = "NUMBER", default_value = "100")]
+    connections: String,
+    /// Visitors that join per second: 0.01 to 10000.
+    #[arg(long, value_name = "NUMBER", default_value = "100")]
+    rate: String,
+    /// How long to stay once everybody has joined; 0s stays until stopped.
+    #[arg(long, value_name = "DURATION", default_value = "10s")]
+    hold: String,
+    /// How visitors connect: websocket or polling.
+    #[arg(long, value_name = "TRANSPORT", default_value = "websocket")]
+    transport: String,
+    /// Visitors that leave per second once everybody has joined, each replaced by a new one: 0 to --rate.
+    #[arg(long, value_name = "NUMBER", default_value = "0")]
+    leave_rate: String,
+    /// Let the number of visitors swing between half and all of --connections, in waves of this length: 1s
+    /// to 1day. For demonstrations.
+    #[arg(long, value_name = "DURATION")]
+    vary: Option<String>,
+    /// Come back 2s after a refusal or a loss, as browsers do. Without it each visitor tries once.
+    #[arg(long)]
+    reconnect: bool,
+    /// How long the count may take to be right at the end, 0s to 10min.
+    #[arg(long, value_name = "DURATION", default_value = "10s")]
+    settle: String,
+    /// Nobody else visits: the count must be the number of visitors of this program, not just agreed on.
+    #[arg(long)]
+    alone: bool,
+    /// Print the report as JSON rather than a table.
+    #[arg(long)]
+    json: bool,
+}
+
+/// The settings of `headcount load`, checked.
+#[derive(Clone, Debug)]
+#[allow(missing_docs, reason = "each is documented as a flag, above, with its unit and range")]
+pub struct LoadConfig {
+    pub targets: Vec<Target>,
+    pub connections: usize,
+    /// Joins per second.
+    pub rate: f64,
+    /// How long the visitors stay; `None` is until the program is stopped.
+    pub hold: Option<Duration>,
+    pub transport: Transport,
+    /// Leaves per second.
+    pub leave_rate: f64,
+    /// The length of a wave.
+    pub vary: Option<Duration>,
+    pub reconnect: bool,
+    pub settle: Duration,
+    pub alone: bool,
+    pub json: bool,
+}
+
+/// A server that visitors go to.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Target {
+    /// Host and port, as a `Host` header and the system's resolver understand them.
+    authority: String,
+}
+
+impl LoadArgs {
+    /// Checks everything.
+    ///
+    /// # Errors
+    /// The first flag that is not allowed, by its name.
+    pub fn check(&self) -> Result<LoadConfig, FlagError> {
+        let transport = Flag("--transport", &self.transport);
+        let transport = match transport.1 {
+            "websocket" => Transport::Websocket,
+            "polling" => Transport::Polling,
+            _ => return Err(transport.refuse("websocket or polling")),
+        };
+        let rate = rate(&Flag("--rate", &self.rate), RATE_MIN, RATE_MAX)?;
+        let leave_rate = rate_of_leaves(&Flag("--leave-rate", &self.leave_rate), rate)?;
+        let vary = self
+            .vary
+            .as_deref()
+            .map(|wave| Flag("--vary", wave).duration(Duration::from_secs(1), DAY));
+        let hold = Flag("--hold", &self.hold).duration(Duration::ZERO, 365 * DAY)?;
+        Ok(LoadConfig {
+            targets: self.targets()?,
+            connections: connections(&Flag("--connections", &self.connections), transport)?,
+            rate,
+            hold: (!hold.is_zero()).then_some(hold),
+            transport,
+            leave_rate,
+            vary: vary.transpose()?,
+            reconnect: self.reconnect,
+            settle: Flag("--settle", &self.settle)
+                .duration(Duration::ZERO, Duration::from_mins(10))?,
+            alone: self.alone,
+            json: self.json,
+        })
+    }
+
+    fn targets(&self) -> Result<Vec<Target>, FlagError> {
+        let parse = |text: &String| {
+            let allowed =
+                "an address such as http://127.0.0.1:3000, without a path; TLS is the balancer's";
+            Target::parse(text).ok_or_else(|| Flag("--url", text).refuse(allowed))
+        };
+        self.url.iter().map(parse).collect()
+    }
+}
+
+impl Target {
+    /// Reads an address of HTTP without credentials, path or query.
+    ///
+    /// ```
+    /// use headcount_load::Target;
+    ///
+    /// let target = Target::parse("ws://count.example").expect("the address of a server");
+    /// assert_eq!(target.authority(), "count.example:80");
+    /// // TLS is the balancer's.
+    /// assert!(Target::parse("https://count.example").is_none());
+    /// ```
+    pub fn parse(text: &str) -> Option<Self> {
+        let url = Url::parse(text.trim()).ok()?;
+        let host = url.host_str().filter(|host| !host.is_empty())?;
+        let port = url.port_or_known_default()?;
+        let bare = url.path() == "/"
+            && url.query().is_none()
+            && url.fragment().is_none()
+            && url.username().is_empty()
+            && url.password().is_none();
+        let plain = matches!(url.scheme(), "http" | "ws");
+        (plain && bare).then(|| Self { authority: format!("{host}:{port}") })
+    }
+
+    /// Host and port.
+    pub fn authority(&self) -> &str {
+        &self.authority
+    }
+}
+
+impl fmt::Display for Target {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "http://{}", self.authority)
+    }
+}
+
+fn rate(flag: &Flag<'_>, least: f64, most: f64) -> Result<f64, FlagError> {
+    flag.number("a number", least, most)
+}
+
+/// The rate of leaves is at most that of joins, or the number of visitors would fall.
+fn rate_of_leaves(flag: &Flag<'_>, joins: f64) -> Result<f64, FlagError> {
+    rate(flag, 0.0, joins)
+        .map_err(|error| FlagError { allowed: format!("{} (--rate)", error.allowed), ..error })
+}
+
+fn connections(flag: &Flag<'_>, transport: Transport) -> Result<usize, FlagError> {
+    let hard = rlimit::getrlimit(rlimit::Resource::NOFILE).map_or(u64::MAX, |(_, hard)| hard);
+    let descriptors = usize::try_from(hard).unwrap_or(usize::MAX);
+    let reserved = match transport {
+        Transport::Websocket => DESCRIPTORS_RESERVED,
+        Transport::Polling | Transport::Upgrade => DESCRIPTORS_RESERVED + POLLING_LEAVES_AT_ONCE,
+    };
+    let most = descriptors.saturating_sub(reserved).max(1);
+    flag.number("a whole number", 1, most).map_err(|error| {
+        let because = format!("{} (the hard file limit less {reserved})", error.allowed);
+        FlagError { allowed: because, ..error }
+    })
+}
+
+#[cfg(test)]
+pub(crate) mod tests {
+    use clap::Parser;
+    use headcount_mutate::mutated_text;
+    use proptest::prelude::*;
+    use rstest::rstest;
+
+    use super::*;
+
+    #[derive(Parser)]
+    struct Program {
+        #[command(flatten)]
+        flags: LoadArgs,
+    }
+
+    /// The settings by these flags.
+    pub(crate) fn check(flags: &[&str]) -> Result<LoadConfig, FlagError> {
+        Program::try_parse_from(["load"].iter().chain(flags)).unwrap().flags.check()
+    }
+
+    /// Goal: the defaults are allowed, and without a hold the run does not end. Method: look at both.
+    #[test]
+    fn the_defaults_are_allowed() {
+        let config = check(&[]).unwrap();
+        assert_eq!(config.targets, [Target { authority: "127.0.0.1:3000".to_owned() }]);
+        assert_eq!((config.connections, config.hold), (100, Some(Duration::from_secs(10))));
+        assert_eq!(check(&["--hold=0s"]).unwrap().hold, None);
+    }
+
+    /// Goal: addresses of servers are accepted in all usual forms. Method: both schemes, a list, IPv6, the default port.
+    #[test]
+    fn servers_are_read() {
+        let config = check(&["--url=http://[::1]:3000/,ws://a.example", "--url=http://b:81"]);
+        let authorities: Vec<String> =
+            config.unwrap().targets.iter().map(|target| target.authority().to_owned()).collect();
+        assert_eq!(authorities, ["[::1]:3000", "a.example:80", "b:81"]);
+    }
+
+    /// Goal: a wrong value is refused with its flag, the value, and what is allowed. Method: one wrong value each.
+    #[rstest]
+    #[case("--url", "127.0.0.1:3000", "http://127.0.0.1:3000")]
+    #[case("--url", "https://127.0.0.1", "TLS")]
+    #[case("--url", "http://127.0.0.1/path", "without a path")]
+    #[case("--url", "http://user@127.0.0.1/", "without a path")]
+    #[case("--url", "", "http://127.0.0.1:3000")]
+    #[case("--connections", "0", "from 1 to")]
+    #[case("--connections", "99999999999", "file limit")]
+    #[case("--rate", "0", "from 0.01 to 10000")]
+    #[case("--rate", "NaN", "from 0.01 to 10000")]
+    #[case("--rate", "fast", "a number")]
+    #[case("--leave-rate", "-1", "from 0 to 100 (--rate)")]
+    #[case("--leave-rate", "100.5", "from 0 to 100 (--rate)")]
+    #[case("--hold", "long", "a duration from 0s")]
+    #[case("--transport", "carrier-pigeon", "websocket or polling")]
+    #[case("--vary", "0s", "from 1s to 1day")]
+    #[case("--settle", "1h", "to 10m")]
+    fn wrong_flags_are_refused(#[case] flag: &str, #[case] value: &str, #[case] hint: &str) {
+        let message = check(&[&format!("{flag}={value}")]).unwrap_err().to_string();
+        assert!(message.starts_with(&format!("{flag} is {value:?}, but must be ")), "{message}");
+        assert!(message.contains(hint), "{message}");
+    }
+
+    proptest! {
+        /// Goal: any address of a server is accepted or refused, and an accepted one can be written into a request. Method:
+        /// damaged addresses; an accepted one is printed and parsed again.
+        #[test]
+        fn servers_are_read_as_printed(text in mutated_text(proptest::sample::select(&[
+            "http://127.0.0.1:3000",
+            "ws://[::1]:80/",
+            "http://count.example",
+        ][..]).prop_map(str::to_owned))) {
+            if let Some(target) = Target::parse(&text) {
+                prop_assert_eq!(Target::parse(&target.to_string()), Some(target.clone()));
+                let authority = target.authority();
+                prop_assert!(authority.is_ascii() && !authority.contains(['/', '@', ' ', '\r', '\n']));
+            }
+        }
+
+        /// Goal: any value of a flag is accepted, or refused with the flag's name. Method: values of all flags, for all
+        /// flags.
+        #[test]
+        fn any_flag_is_taken_or_refused(
+            flag in proptest::sample::select(&[
+                "--url", "--connections", "--rate", "--hold", "--transport", "--leave-rate", "--vary", "--settle",
+            ][..]),
+            value in mutated_text(proptest::sample::select(&[
+                "http://127.0.0.1:3000", "100", "0.5", "10s", "polling", "1min",
+            ][..]).prop_map(str::to_owned)),
+        ) {
+            if let Err(error) = check(&[&format!("{flag}={value}")]) {
+                // Too few joins a second are told by what leaves are compared with.
+                let message = error.to_string();
+                prop_assert!(message.starts_with(flag) && message.contains(", but must be "), "{}", message);
+            }
+        }
+    }
+}

@@ -1,0 +1,186 @@
+//! `headcount load`: many simulated visitors in one process. They join at a pace, stay, leave, and in the end all must have
+//! received the same count, which must be what the servers say.
+//!
+//! It is a client: it uses nothing of the server but its public addresses.
+
+mod failure;
+mod flag;
+mod flags;
+
+mod stats;
+mod visitor;
+
+mod progress;
+mod schedule;
+mod servers;
+mod swarm;
+
+mod report;
+mod verdict;
+
+use std::{sync::Arc, time::Duration};
+
+use anyhow::Context;
+use tokio::time::{Instant, MissedTickBehavior, interval, sleep};
+use tokio_util::sync::CancellationToken;
+
+pub use flag::FlagError;
+pub use flags::{LoadArgs, LoadConfig, Target};
+pub use report::{Latency, Report};
+pub use verdict::{ServerSays, Verdict};
+
+use progress::{Phase, Progress, Snapshot};
+use report::Run;
+use schedule::{Schedule, Situation};
+use stats::Stats;
+use swarm::Swarm;
+use verdict::Evidence;
+
+/// The time between two steps; a step starts visitors and asks others to leave. At 500 joins a second it starts five.
+const STEP: Duration = Duration::from_millis(10);
+/// The time between two looks at the counts: much shorter than the settle time, much longer than an answer takes.
+const LOOK_GAP: Duration = Duration::from_millis(100);
+
+/// Runs until the hold is over or `stop` is cancelled; either way the counts are checked, and all visitors leave.
+///
+/// # Errors
+/// If the file limit cannot be raised.
+pub async fn run(config: LoadConfig, stop: CancellationToken) -> anyhow::Result<Report> {
+    rlimit::increase_nofile_limit(u64::MAX).context("failed to raise the file limit")?;
+    let mut load = Load::new(config);
+    let stopped_early = load.keep_up(&stop).await;
+    let (verdict, settled) = load.settle().await;
+    let report = Report::of(Run {
+        config: &load.config,
+        totals: &load.stats.totals(),
+        counts_received: load.stats.counts_received(),
+        missing: load.missing(),
+        verdict,
+        took: load.start.elapsed(),
+        settled,
+        stopped_early,
+    });
+    load.end().await;
+    Ok(report)
+}
+
+/// A run that is going on.
+struct Load {
+    config: LoadConfig,
+    stats: Arc<Stats>,
+    swarm: Swarm,
+    schedule: Schedule,
+    progress: Progress,
+    start: Instant,
+    /// When each visitor had joined or been refused for the first time.
+    full_at: Option<Instant>,
+}
+
+impl Load {
+    fn new(config: LoadConfig) -> Self {
+        let stats = Arc::new(Stats::new());
+        Self {
+            swarm: Swarm::new(&config, Arc::clone(&stats)),
+            schedule: Schedule::new(&config),
+            progress: Progress::new(),
+            start: Instant::now(),
+            full_at: None,
+            stats,
+            config,
+        }
+    }
+
+    /// Keeps as many visitors connected as there should be, until the hold is over. Returns whether it was stopped before.
+    async fn keep_up(&mut self, stop: &CancellationToken) -> bool {
+        let mut steps = interval(STEP);
+        steps.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        loop {
+            tokio::select! {
+                () = stop.cancelled() => return true,
+                _ = steps.tick() => {}
+            }
+            self.step();
+            let left = self.hold_left();
+            if left.is_some_and(|left| left.is_zero()) {
+                return false;
+            }
+            let phase = if self.full_at.is_some() { Phase::Holding } else { Phase::Joining };
+            self.show(phase, left);
+        }
+    }
+
+    fn step(&mut self) {
+        self.swarm.reap();
+        let at = self.start.elapsed();
+        let taken = self.swarm.taken();
+        if self.full_at.is_none()
+            && taken >= self.schedule.goal(at)
+            && self.stats.totals().on_the_way() == 0
+        {
+            self.full_at = Some(Instant::now());
+        }
+        let due = self.schedule.due(at, Situation { taken, is_full: self.full_at.is_some() });
+        for _ in 0..due.joins {
+            self.swarm.join();
+        }
+        for _ in 0..due.leaves {
+            self.swarm.leave();
+        }
+    }
+
+    /// What is left of the hold; `None` before it begins, or if it has no end.
+    fn hold_left(&self) -> Option<Duration> {
+        Some(self.config.hold?.saturating_sub(self.full_at?.elapsed()))
+    }
+
+    /// Looks at the counts until they are right or the settle time is over; returns the verdict and the time it took.
+    async fn settle(&mut self) -> (Verdict, Duration) {
+        let start = Instant::now();
+        loop {
+            self.show(Phase::Settling, None);
+            let servers = servers::ask(&self.config.targets).await;
+            self.swarm.reap();
+            self.readmit();
+            let last_counts = self.swarm.last_counts().collect();
+            let verdict = Verdict::of(Evidence { last_counts, servers, alone: self.config.alone });
+            let is_over = start.elapsed() >= self.config.settle;
+            let is_complete = self.stats.totals().on_the_way() == 0 && self.swarm.returning() == 0;
+            if is_over || (is_complete && verdict.is_right()) {
+                self.swarm.give_up_on_the_way();
+                return (verdict, start.elapsed());
+            }
+            sleep(LOOK_GAP).await;
+        }
+    }
+
+    /// Starts again the visitors that were refused or lost, at the rate of joins: they may come back until the end.
+    fn readmit(&mut self) {
+        let returning = self.swarm.returning().min(self.missing());
+        for _ in 0..self.schedule.joins(self.start.elapsed(), returning) {
+            self.swarm.join();
+        }
+    }
+
+    fn missing(&self) -> usize {
+        self.swarm.missing(self.schedule.goal(self.start.elapsed()))
+    }
+
+    async fn end(mut self) {
+        self.show(Phase::Leaving, None);
+        self.swarm.leave_all().await;
+        self.progress.end();
+    }
+
+    fn show(&mut self, phase: Phase, left: Option<Duration>) {
+        if !self.progress.is_due(phase) {
+            return;
+        }
+        let totals = self.stats.totals();
+        let (refused, lost) = (totals.refused_sum(), totals.lost_sum());
+        drop(totals);
+        let connected = self.swarm.last_counts().count();
+        let goal = self.schedule.goal(self.start.elapsed());
+        let last_count = self.swarm.last_counts().last();
+        self.progress.show(&Snapshot { phase, connected, goal, refused, lost, last_count, left });
+    }
+}

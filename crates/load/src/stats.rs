@@ -1,0 +1,130 @@
+//! Sums over all visitors: how many received counts, how long that took, and how visits ended.
+//!
+//! It knows nothing of connections; visitors and the program above write here, reports read.
+
+use std::{
+    collections::BTreeMap,
+    sync::{
+        Mutex, MutexGuard, PoisonError,
+        atomic::{AtomicU64, Ordering},
+    },
+    time::Duration,
+};
+
+use hdrhistogram::Histogram;
+
+use crate::failure::Failure;
+
+/// The longest time that is kept exactly; no visitor waits that long.
+const LATENCY_MAX: Duration = Duration::from_mins(1);
+/// The significant digits that are kept of a latency.
+const DIGITS: u8 = 3;
+
+/// The sums of one run. Visitors and the swarm add to them, reports read them.
+#[derive(Debug)]
+pub(crate) struct Stats {
+    /// Written with every count that comes, so it has no lock.
+    counts_received: AtomicU64,
+    totals: Mutex<Totals>,
+}
+
+/// Everything but the counts received.
+#[derive(Clone, Debug)]
+pub(crate) struct Totals {
+    /// Visitors that set out.
+    pub(crate) started: u64,
+    /// Visitors that received a count.
+    pub(crate) connected: u64,
+    /// Visitors that left because they were asked to.
+    pub(crate) left: u64,
+    /// Visitors that never received a count, by reason.
+    pub(crate) refused: BTreeMap<String, u64>,
+    /// Visitors that lost their connection later, by reason.
+    pub(crate) lost: BTreeMap<String, u64>,
+    /// From the start of the connect to the first count, in microseconds.
+    pub(crate) connect_to_count: Histogram<u64>,
+    /// From the request to join to the first count, in microseconds.
+    pub(crate) join_to_count: Histogram<u64>,
+}
+
+impl Stats {
+    pub(crate) fn new() -> Self {
+        Self { counts_received: AtomicU64::new(0), totals: Mutex::new(Totals::new()) }
+    }
+
+    /// A visitor set out.
+    pub(crate) fn started(&self) {
+        self.totals().started += 1;
+    }
+
+    /// A visitor received a count.
+    pub(crate) fn count_received(&self) {
+        self.counts_received.fetch_add(1, Ordering::Relaxed);
+    }
+
+    /// Counts received so far.
+    pub(crate) fn counts_received(&self) -> u64 {
+        self.counts_received.load(Ordering::Relaxed)
+    }
+
+    /// A visitor received its first count, this long after its connect and its request to join.
+    pub(crate) fn joined(&self, since_connect: Duration, since_join: Duration) {
+        let mut totals = self.totals();
+        totals.connected += 1;
+        totals.connect_to_count.saturating_record(micros(since_connect));
+        totals.join_to_count.saturating_record(micros(since_join));
+    }
+
+    pub(crate) fn left(&self) {
+        self.totals().left += 1;
+    }
+
+    pub(crate) fn refused(&self, failure: &Failure) {
+        *self.totals().refused.entry(failure.to_string()).or_default() += 1;
+    }
+
+    pub(crate) fn lost(&self, failure: &Failure) {
+        *self.totals().lost.entry(failure.to_string()).or_default() += 1;
+    }
+
+    /// All sums but the counts received.
+    pub(crate) fn totals(&self) -> MutexGuard<'_, Totals> {
+        self.totals.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Totals {
+    fn new() -> Self {
+        let longest = micros(LATENCY_MAX);
+        let histogram =
+            Histogram::new_with_bounds(1, longest, DIGITS).expect("these bounds are allowed");
+        Self {
+            started: 0,
+            connected: 0,
+            left: 0,
+            refused: BTreeMap::new(),
+            lost: BTreeMap::new(),
+            connect_to_count: histogram.clone(),
+            join_to_count: histogram,
+        }
+    }
+
+    /// Visitors that set out and have neither received a count nor been refused.
+    pub(crate) fn on_the_way(&self) -> u64 {
+        self.started - self.connected - self.refused_sum()
+    }
+
+    /// Visitors that could not connect.
+    pub(crate) fn refused_sum(&self) -> u64 {
+        self.refused.values().sum()
+    }
+
+    /// Visitors that lost their connection.
+    pub(crate) fn lost_sum(&self) -> u64 {
+        self.lost.values().sum()
+    }
+}
+
+fn micros(duration: Duration) -> u64 {
+    u64::try_from(duration.as_micros()).unwrap_or(u64::MAX)
+}

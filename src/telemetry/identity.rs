@@ -1,0 +1,81 @@
+//! Who an instance is, in `headcount_build_info`: by the name that people know, and by the id that Redis knows.
+
+use std::sync::{Arc, Mutex, PoisonError};
+
+use prometheus::IntGaugeVec;
+
+/// What tells this instance from all others, as the labels of one metric.
+#[derive(Clone, Debug)]
+pub struct Identity {
+    build_info: IntGaugeVec,
+    store: String,
+    host: String,
+    /// The incarnation that the labels name now.
+    named: Arc<Mutex<Option<String>>>,
+}
+
+impl Identity {
+    /// The labels that the metric must have.
+    pub const LABELS: [&str; 4] = ["version", "store", "host", "incarnation"];
+
+    /// The identity of an instance that is called by the name of its host. The metric has no series before
+    /// [`Identity::name`].
+    pub fn new(build_info: IntGaugeVec, store: &str) -> Self {
+        let named = Arc::default();
+        Self { build_info, store: store.to_owned(), host: host_name(), named }
+    }
+
+    /// Calls the instance by this name. To be used before clones are made, which keep the former name.
+    pub fn set_host(&mut self, host: &str) {
+        host.clone_into(&mut self.host);
+    }
+
+    /// Gives the metric the labels of this incarnation, and removes those of a former one: a process takes a new
+    /// incarnation if another process turns out to have its id.
+    pub fn name(&self, incarnation: &str) {
+        let mut named = self.named.lock().unwrap_or_else(PoisonError::into_inner);
+        if named.as_deref() == Some(incarnation) {
+            return;
+        }
+        *named = Some(incarnation.to_owned());
+        self.build_info.reset();
+        let labels = [env!("CARGO_PKG_VERSION"), &self.store, &self.host, incarnation];
+        self.build_info.with_label_values(&labels).set(1);
+    }
+}
+
+/// The host's name as the system has it. In a container it is the container's short id, in a pod the pod's name.
+pub fn host_name() -> String {
+    rustix::system::uname().nodename().to_string_lossy().into_owned()
+}
+
+#[cfg(test)]
+mod tests {
+    use prometheus::{Opts, core::Collector, proto::LabelPair};
+
+    use super::*;
+
+    /// Goal: an instance has one identity at a time. Method: two incarnations of one process, one after the other; the
+    /// metric names the later one alone, by the name that was set.
+    #[test]
+    fn the_metric_names_the_incarnation_of_now() {
+        let info = IntGaugeVec::new(Opts::new("build_info", "help"), &Identity::LABELS).unwrap();
+        let mut identity = Identity::new(info.clone(), "embedded");
+        identity.set_host("kitchen-2");
+        for incarnation in ["first", "second", "second"] {
+            identity.name(incarnation);
+        }
+        let families = info.collect();
+        let series = families[0].get_metric();
+        assert_eq!(series.len(), 1, "{series:?}");
+        let labels: Vec<_> = series[0].get_label().iter().map(LabelPair::value).collect();
+        assert!(labels.contains(&"kitchen-2") && labels.contains(&"second"), "{labels:?}");
+    }
+
+    /// Goal: an instance is called as its host is, unless it is given a name. Method: compare with what the kernel says.
+    #[test]
+    fn an_instance_is_called_as_its_host_is() {
+        let kernel = std::fs::read_to_string("/proc/sys/kernel/hostname").unwrap();
+        assert_eq!(host_name(), kernel.trim_end());
+    }
+}

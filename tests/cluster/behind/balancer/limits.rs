@@ -1,0 +1,156 @@
+//! What one address may take, and what all of them together may.
+
+use std::{net::Ipv4Addr, time::Duration};
+
+use super::shipped::{Shipped, server};
+use crate::{
+    behind::entrance::{Connection, OWN_HOST, USUAL},
+    instance::Instance,
+};
+
+/// What the file allows one address: connections and sessions begun in 10 s.
+const ALLOWED: usize = 1000;
+/// So that addresses of this machine are taken for visitors' own.
+const NO_PROXIES: (&str, &str) = ("acl from_proxy src 127.0.0.0/8 ", "acl from_proxy src ");
+
+const GREEDY: Ipv4Addr = Ipv4Addr::new(127, 0, 0, 31);
+const HANDSHAKE: &str = "http://count.example/socket.io/?EIO=4&transport=polling";
+const COUNT: &str = "http://count.example/api/count";
+
+/// Goal: one address that opens connections without end is told so in words, then not served at all, and nobody else
+/// notices. Method: an address opens idle connections up to the limit and beyond; it and another ask for the count.
+#[tokio::test(flavor = "multi_thread")]
+async fn connections_of_one_address_are_bounded() {
+    let instance = Instance::start(&[]).await;
+    let balancer = Shipped::start(&[server(&instance)], &[NO_PROXIES]).await;
+    let open = async |from| balancer.entrance.connect(OWN_HOST, from).await.expect("it accepts");
+    let mut held = Vec::new();
+    while held.len() < ALLOWED - 1 {
+        held.push(open(GREEDY).await);
+    }
+    // One that is idle for 10 s is closed, so on a slow machine it takes more of them.
+    let refused = loop {
+        let mut connection = open(GREEDY).await;
+        let answer = connection.ask(COUNT, "").await.expect("an answer");
+        if answer.status != 200 {
+            break answer;
+        }
+        held.push(connection);
+        assert!(held.len() < 3 * ALLOWED, "nobody says no");
+    };
+    assert!(held.len() >= ALLOWED, "refused after {}", held.len());
+    assert_eq!(refused.status, 429, "{refused:?}");
+    assert!(refused.body.starts_with("too many requests from your address"), "{refused:?}");
+    assert_eq!(refused.header("retry-after"), Some("10"));
+    assert_eq!(refused.header("connection"), Some("close"));
+    while held.len() < 2 * ALLOWED - 100 {
+        held.push(open(GREEDY).await);
+    }
+    // Unserved: it ends without an answer.
+    while let Ok(mut connection) = balancer.entrance.connect(OWN_HOST, GREEDY).await {
+        if status(&mut connection, COUNT, "").await.is_none() {
+            break;
+        }
+        // The refusal has closed that one.
+        held.extend(balancer.entrance.connect(OWN_HOST, GREEDY).await);
+        assert!(held.len() < 4 * ALLOWED, "all are answered");
+    }
+    assert_eq!(status(&mut open(USUAL).await, COUNT, "").await, Some(200));
+    for denied in ["requests_denied_total", "denied_connections_total"] {
+        assert!(balancer.metric(denied).await >= 1.0, "{denied}");
+    }
+}
+
+/// Goal: one address that begins sessions without end is refused further ones, but not those it has, and nobody else notices;
+/// behind another proxy the address is what that proxy says last. Method: as many handshakes as are allowed and a few more, by
+/// way of a header, and then others.
+#[tokio::test(flavor = "multi_thread")]
+async fn sessions_of_one_visitor_behind_a_proxy_are_bounded() {
+    let instance = Instance::start(&[]).await;
+    let balancer = Shipped::start(&[server(&instance)], &[]).await;
+    let mut connection = balancer.entrance.connect(OWN_HOST, USUAL).await.expect("it accepts");
+    let greedy = "x-forwarded-for: 192.0.2.7, 203.0.113.9\r\n";
+    let mut session = String::new();
+    let mut begun = 0;
+    // On a slow machine the first ones are forgotten before the last are begun.
+    let refused = loop {
+        let answer = connection.ask(HANDSHAKE, greedy).await.expect("an answer");
+        if answer.status != 200 {
+            break answer;
+        }
+        session = crate::raw::session_in(&answer.body);
+        begun += 1;
+        assert!(begun < 10 * ALLOWED, "nobody says no");
+    };
+    assert!(refused.status == 429 && begun >= ALLOWED, "{begun}: {refused:?}");
+    let mut connection = balancer.entrance.connect(OWN_HOST, USUAL).await.expect("it accepts");
+    connection.say(&format!("{HANDSHAKE}&sid={session}"), greedy, Some("40")).await;
+    assert_eq!(connection.answered().await.status, 200);
+    let others = [
+        "x-forwarded-for: 203.0.113.9, 192.0.2.7\r\n",
+        "x-forwarded-for: 2001:db8:1:2::3\r\n",
+        // A proxy that says nothing is not limited: it is everybody.
+        "",
+    ];
+    for other in others {
+        assert_eq!(status(&mut connection, HANDSHAKE, other).await, Some(200), "{other}");
+    }
+}
+
+/// Goal: an IPv6 visitor cannot multiply by taking other addresses of its network. Method: smaller numbers; addresses of one /64
+/// that each begin a session, and then one of another.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_network_of_ipv6_is_one_visitor() {
+    let instance = Instance::start(&[]).await;
+    let fewer = ("gpc0_rate(visitors) gt 1000", "gpc0_rate(visitors) gt 10");
+    let balancer = Shipped::start(&[server(&instance)], &[fewer]).await;
+    let from = async |address: String| {
+        let mut connection = balancer.entrance.connect(OWN_HOST, USUAL).await.expect("it accepts");
+        let header = format!("x-forwarded-for: {address}\r\n");
+        status(&mut connection, HANDSHAKE, &header).await
+    };
+    for host in 1..=10 {
+        assert_eq!(from(format!("2001:db8:1:2::{host}")).await, Some(200));
+    }
+    assert_eq!(from(String::from("2001:db8:1:2:ffff::11")).await, Some(429));
+    assert_eq!(from(String::from("2001:db8:1:3::11")).await, Some(200));
+}
+
+/// Goal: a balancer that is full says so, and goes on telling Prometheus. Method: smaller numbers; connections up to them.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_full_balancer_says_so() {
+    let instance = Instance::start(&[]).await;
+    let fewer = [("maxconn 20000", "maxconn 60"), ("fe_conn gt 19800", "fe_conn gt 40")];
+    let balancer = Shipped::start(&[server(&instance)], &fewer).await;
+    let open = async || balancer.entrance.connect(OWN_HOST, USUAL).await.expect("it accepts");
+    let mut held = Vec::new();
+    while held.len() < 40 {
+        held.push(open().await);
+    }
+    let refused = open().await.ask(COUNT, "").await.expect("an answer");
+    assert_eq!(refused.status, 503, "{refused:?}");
+    assert!(refused.body.starts_with("full: "), "{refused:?}");
+    assert_eq!(refused.header("retry-after"), Some("5"));
+    while held.len() < 70 {
+        held.push(open().await);
+    }
+    let mut beyond = open().await;
+    beyond.say(COUNT, "", None).await;
+    assert!(beyond.is_silent(Duration::from_millis(300)).await, "it waits");
+    let [now, limit] = ["current_sessions", "limit_sessions"].map(|name| balancer.metric(name));
+    assert_eq!((now.await, limit.await), (60.0, 60.0));
+    held.clear();
+    drop(beyond);
+    crate::waiting::eventually("it serves again", async || {
+        match status(&mut open().await, COUNT, "").await {
+            Some(200) => Ok(()),
+            other => Err(format!("{other:?}")),
+        }
+    })
+    .await;
+}
+
+/// The status of an answer, if there is one.
+async fn status(connection: &mut Connection, url: &str, headers: &str) -> Option<u16> {
+    connection.ask(url, headers).await.ok().map(|answer| answer.status)
+}

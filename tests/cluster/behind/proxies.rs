@@ -1,0 +1,256 @@
+//! What the files of deploy/proxies promise, each with the real program.
+
+use std::{net::SocketAddr, time::Duration};
+
+use rstest::rstest;
+use rustix::process::Signal;
+use serde_json::json;
+
+use super::{
+    HERE, Pair,
+    entrance::{CERTIFICATE, OWN_HOST, STRANGE, USUAL, YOUR_SITE},
+    lateness::{EVENT_LATE_MAX, lateness},
+    poll::waiting_poll,
+    program::{Changes, Program, Proxy},
+};
+use crate::{
+    client::{Client, Transport},
+    cluster::nothing_is_wrong_in,
+    foreign::{ForeignClients, Library},
+    http,
+    record::Record,
+    waiting::eventually,
+};
+
+/// Clients of each kind at each site.
+const EACH: usize = 3;
+/// Three kinds at two sites.
+const ALL: usize = EACH * 3 * 2;
+
+/// What begins a polling session.
+const HANDSHAKE: &str = "/socket.io/?EIO=4&transport=polling";
+
+/// A page that has gone is noticed within this where the proxy says so: far sooner than a poll ends by itself.
+const GONE_AT_ONCE: Duration = Duration::from_millis(2500);
+/// How long a poll waits if nothing happens.
+const PING_INTERVAL: Duration = Duration::from_secs(4);
+
+/// Goal: behind each proxy visitors are counted right and stay where they began, at a host of its own and below a path; a
+/// gentle restart of an instance moves all of its visitors, shows none of them an error, and counts nobody twice. Method:
+/// real clients of every kind, over TLS, as pages of the site, that note each failed attempt; one of two instances is asked to
+/// end, and started again, while somebody comes and goes elsewhere, so that polls end and begin; the numbers that all of them
+/// saw meanwhile are looked at.
+#[rstest]
+#[tokio::test(flavor = "multi_thread")]
+async fn an_instance_restarts_behind_a_proxy(
+    #[values(Program::Nginx, Program::Caddy, Program::Traefik, Program::Apache, Program::HaProxy)]
+    program: Program,
+) {
+    // Only a proxy that asks whether an instance is ready needs time to ask.
+    let delay = if program.asks_for_readiness() { "3s" } else { "0s" };
+    let settings = [("HEADCOUNT_DRAIN_DELAY", delay), ("HEADCOUNT_DRAIN", "2s")];
+    let mut pair = Pair::start(&settings).await;
+    // The file sets an instance aside for longer than a drain of 10 s takes; this one takes 2 s.
+    let sooner: Changes<'_> = &[("retry=15", "retry=4")];
+    let changes = if program == Program::Apache { sooner } else { &[] };
+    let proxy = Proxy::start_with(program, &pair, changes).await;
+    // While nobody is there, newcomers go to both in turn or at random.
+    let cookies = cookies(&proxy).await;
+    let mut clients = ForeignClients::start(Library::Newest);
+    let mut records = Vec::new();
+    for (host, path) in [(OWN_HOST, "/socket.io/"), (YOUR_SITE, "/count/socket.io/")] {
+        for transport in Transport::ALL {
+            records.extend(open(&mut clients, &proxy, host, path, transport).await);
+        }
+    }
+    let settled = pair.cluster.agrees_on(ALL as u64, &records).await;
+    println!("{program:?}: all were counted after {settled:?}");
+    for instance in &pair.cluster.instances {
+        assert!(instance.metric("headcount_connections").await.is_ok_and(|share| share > 1.0));
+    }
+
+    let marks: Vec<_> = records.iter().map(Record::mark).collect();
+    let mut leaving = pair.cluster.instances.remove(0);
+    leaving.process().signal(Signal::TERM);
+    let staying = pair.cluster.instances[0].public;
+    let (status, took) = tokio::select! {
+        ended = leaving.process().ended() => ended,
+        () = come_and_go(&proxy, &cookies, staying) => unreachable!("it has no end"),
+    };
+    assert_eq!(status.code(), Some(0), "{}", leaving.process().stderr());
+    pair.cluster.agrees_on(ALL as u64, &records).await;
+    let seen = records.iter().zip(&marks).flat_map(|(record, mark)| record.counts_since(*mark));
+    let seen: Vec<u64> = seen.collect();
+    let (least, most) = (seen.iter().min(), seen.iter().max());
+    println!("{program:?}: it ended after {took:?}; visitors were told {least:?} to {most:?}");
+    let with_the_one = ALL as u64 + 1;
+    assert!(most.is_none_or(|&most| most <= with_the_one), "somebody was counted twice: {seen:?}");
+    nothing_is_wrong_in(&records);
+
+    pair.add(HERE[0], &settings).await;
+    let back = pair.cluster.instances[1].public;
+    let back = http::get(back, "/api/count").await.expect("it is ready");
+    eventually("it is used again", async || {
+        let answer = proxy.entrance.get(OWN_HOST, "/api/count", "").await;
+        match (instance_in(&answer.body), instance_in(&back.body)) {
+            (answered, wanted) if answered == wanted => Ok(()),
+            (answered, _) => Err(format!("{answered:?} has answered")),
+        }
+    })
+    .await;
+    nothing_is_wrong_in(&records);
+}
+
+/// Which instance has told the count.
+fn instance_in(answer: &str) -> Option<String> {
+    let answer: serde_json::Value = serde_json::from_str(answer).ok()?;
+    Some(answer["instance"].as_str()?.to_owned())
+}
+
+/// Goal: through each proxy pages of the site are let in and others are not, names that nobody knows are not served, the path
+/// leads to its slash, the event stream arrives at once, and a visitor by polling whose page is closed is out of the count at
+/// once, or, where the proxy does not pass that on, when its poll would have ended. Method: requests over TLS; visitors that come
+/// and go, whose news a reader behind the proxy hears beside one without it; a poll that is cut.
+#[rstest]
+#[case(Program::Nginx, GONE_AT_ONCE)]
+#[case(Program::Caddy, GONE_AT_ONCE)]
+#[case(Program::Traefik, GONE_AT_ONCE)]
+#[case(Program::HaProxy, GONE_AT_ONCE)]
+#[case(Program::Apache, 2 * PING_INTERVAL + GONE_AT_ONCE)]
+#[tokio::test(flavor = "multi_thread")]
+async fn a_proxy_passes_on_what_pages_need(#[case] program: Program, #[case] gone: Duration) {
+    let interval = format!("{}s", PING_INTERVAL.as_secs());
+    let settings =
+        [("HEADCOUNT_PING_INTERVAL", interval.as_str()), ("HEADCOUNT_PING_TIMEOUT", "2s")];
+    let pair = Pair::start(&settings).await;
+    let proxy = Proxy::start(program, &pair).await;
+    lets_in_pages_of_its_sites(&proxy).await;
+
+    let instance = pair.cluster.instances[0].public;
+    let late = lateness(&proxy.entrance, YOUR_SITE, "/count/api/count/stream", instance).await;
+    println!("{program:?}: an event came {late:?} later than without the proxy");
+    assert!(late < EVENT_LATE_MAX, "{late:?}");
+
+    let connection = waiting_poll(&proxy.entrance, OWN_HOST).await;
+    pair.cluster.agrees_on(1, &[]).await;
+    drop(connection);
+    let took = pair.cluster.agrees_on(0, &[]).await;
+    println!("{program:?}: a poll that was cut was counted out after {took:?}");
+    assert!(took < gone, "{took:?}");
+}
+
+async fn lets_in_pages_of_its_sites(proxy: &Proxy) {
+    for (host, path) in [(OWN_HOST, ""), (YOUR_SITE, "/count")] {
+        let ask = async |origin: &str| {
+            let origin = format!("origin: https://{origin}\r\n");
+            proxy.entrance.get(host, &format!("{path}{HANDSHAKE}"), &origin).await
+        };
+        let let_in = ask(host).await;
+        assert_eq!(let_in.status, 200, "{let_in:?}");
+        let cookie = let_in.cookie().expect("it sticks");
+        assert!(cookie.starts_with("headcount="), "{cookie}");
+        assert_eq!(ask(STRANGE).await.status, 403);
+        let page = proxy.entrance.get(host, &format!("{path}/"), "").await;
+        assert!(page.status == 200 && page.body.contains("client.js"), "{page:?}");
+    }
+    let slash = proxy.entrance.get(YOUR_SITE, "/count", "").await;
+    let location = slash.header("location").unwrap_or_default();
+    assert!((300..400).contains(&slash.status) && location.ends_with("/count/"), "{slash:?}");
+    // A proxy may refuse the name as early as in the TLS handshake.
+    if let Ok(mut stranger) = proxy.entrance.connect(STRANGE, USUAL).await {
+        let answer = stranger.ask(&format!("https://{STRANGE}/api/count"), "").await;
+        let serves = answer.as_ref().map(|answer| answer.body.contains("count\":"));
+        assert_eq!(serves, Ok(false), "{answer:?}");
+    }
+}
+
+/// Goal: one address cannot take everything, and what it does costs others nothing. Method: smaller numbers in the files; one
+/// address begins sessions, and holds streams open, until it is refused in words; another goes on.
+#[rstest]
+#[case(Program::Nginx, &[("burst=900", "burst=9"), ("rate=100r/s", "rate=1r/m"), ("open 1000", "open 10")])]
+#[case(Program::Traefik, &[("average: 100\n        burst: 1000", "average: 1\n        period: 1m\n        burst: 10"), ("amount: 1000", "amount: 10")])]
+#[case(Program::HaProxy, &[("gpc0_rate(visitors) gt 1000", "gpc0_rate(visitors) gt 10"), ("conn_cur(visitors) gt 1000", "conn_cur(visitors) gt 10")])]
+#[tokio::test(flavor = "multi_thread")]
+async fn limits_are_for_each_address(#[case] program: Program, #[case] changes: Changes<'_>) {
+    let pair = Pair::start(&[]).await;
+    let proxy = Proxy::start_with(program, &pair, changes).await;
+    let handshake = format!("https://{OWN_HOST}{HANDSHAKE}");
+    let (greedy, holding) = ([127, 0, 0, 21].into(), [127, 0, 0, 22].into());
+    let statuses = async |from, times: usize| {
+        let mut statuses = Vec::new();
+        for _ in 0..times {
+            let mut connection = proxy.entrance.connect(OWN_HOST, from).await.expect("it accepts");
+            let answer = connection.ask(&handshake, "connection: close\r\n").await.expect("it");
+            let says_why = answer.status == 200 || answer.body.to_lowercase().contains("too many");
+            assert!(says_why, "{answer:?}");
+            statuses.push(answer.status);
+        }
+        statuses
+    };
+    assert_eq!(statuses(greedy, 12).await, [[200].repeat(10), [429].repeat(2)].concat());
+    assert_eq!(statuses(USUAL, 2).await, [200; 2]);
+
+    let stream = format!("https://{OWN_HOST}/api/count/stream");
+    let mut held = Vec::new();
+    let refused = loop {
+        let mut connection = proxy.entrance.connect(OWN_HOST, holding).await.expect("it accepts");
+        connection.say(&stream, "", None).await;
+        let status = connection.line().await.expect("an answer");
+        held.push(connection);
+        if !status.contains(" 200") {
+            break status;
+        }
+        assert!(held.len() < 20, "nobody says no");
+    };
+    assert!(refused.contains(" 429") && held.len() == 11, "{refused} for {}", held.len());
+    assert_eq!(statuses(USUAL, 2).await, [200; 2]);
+}
+
+/// The cookies of both instances.
+async fn cookies(proxy: &Proxy) -> Vec<String> {
+    let mut cookies = Vec::new();
+    while cookies.len() < 2 {
+        let answer = proxy.entrance.get(OWN_HOST, HANDSHAKE, "").await;
+        let cookie = answer.cookie().expect("it sticks").to_owned();
+        if !cookies.contains(&cookie) {
+            cookies.push(cookie);
+        }
+    }
+    cookies
+}
+
+/// One visitor comes and goes, and new sessions are begun by those who were here before, none of them in vain.
+async fn come_and_go(proxy: &Proxy, cookies: &[String], elsewhere: SocketAddr) {
+    loop {
+        let visitor = Client::open(elsewhere, Transport::WebSocket);
+        for cookie in cookies {
+            let header = format!("cookie: {cookie}\r\n");
+            let answer = proxy.entrance.get(OWN_HOST, HANDSHAKE, &header).await;
+            assert_eq!(answer.status, 200, "{answer:?}");
+        }
+        eventually("it is counted", async || {
+            visitor.record().shows().map(drop).ok_or_else(|| String::from("it is not"))
+        })
+        .await;
+        visitor.leave().await;
+    }
+}
+
+/// Opens clients at a site as its pages would, and returns their records.
+async fn open(
+    clients: &mut ForeignClients,
+    proxy: &Proxy,
+    host: &str,
+    path: &str,
+    transport: Transport,
+) -> Vec<Record> {
+    let url = format!("https://{host}:{}", proxy.entrance.address.port());
+    let options = json!({
+        "path": path,
+        "ca": CERTIFICATE.chain,
+        "withCredentials": true,
+        "extraHeaders": { "Origin": url },
+    });
+    let more = json!({ "strict": true, "options": options });
+    clients.open_with(EACH, &url, transport, &more).await
+}
