@@ -4,6 +4,7 @@
 //! Every raw value is a string here, so that a refusal can name the variable, the value and what is allowed,
 //! whether it came from a flag or from the environment.
 
+pub mod service_manager;
 pub mod setting;
 
 pub mod store;

@@ -2,3 +2,25 @@
 
 /// Valid input made invalid.
 pub(crate) use headcount_mutate as mutate;
+
+use crate::core::{
+    count::{Count, Revision, Sequence},
+    report::Reply,
+};
+
+/// A count of a store that is not recovering.
+pub(crate) fn count(users: u64, revision: u64) -> Count {
+    Count { users, revision: Revision(revision), recovering: false }
+}
+
+/// The answer to a report that was applied and changed the count to this one, which was published.
+pub(crate) fn reply(count: Count) -> Reply {
+    Reply {
+        applied: true,
+        count,
+        announced: count.revision,
+        instances: 2,
+        stored_sequence: Sequence::default(),
+        ..Reply::default()
+    }
+}

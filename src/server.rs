@@ -41,6 +41,7 @@ use crate::{
     ops::{
         admin::{self, Admin},
         drain::drain,
+        notify::{ServiceManager, Subject},
     },
     store::{
         Store,
@@ -145,6 +146,12 @@ impl Server {
         tasks.spawn("checks", Arc::clone(&engine).run_checks(serving.clone()));
         let permits = Arc::clone(engine.admission().permits());
         tasks.spawn("memory", give_memory_back(permits, serving.clone()));
+        if let Some(manager) = ServiceManager::connect(&self.config.service_manager) {
+            let drain = self.config.drain_delay + self.config.drain;
+            let subject = Subject { view: view.clone(), tally: Arc::clone(&tally), drain };
+            let told = manager.run(subject, stop.clone(), serving.clone());
+            tasks.spawn("service manager", told);
+        }
         let listening = CancellationToken::new();
         let public = web::router(self.site(view.clone(), engine.admission()))
             .merge(endpoint::router(Arc::clone(&engine)))

@@ -235,7 +235,7 @@ impl Reporter {
             self.pace.hurry(now);
             return;
         }
-        self.metrics.leases_reaped.inc_by(reply.reaped.into());
+        self.metrics.leases_reaped.inc_by(reply.crashed.into());
         self.metrics.repairs.inc_by(reply.repaired.into());
         let still_silent = self.is_silent(now);
         self.view.send_modify(|view| {

@@ -8,6 +8,7 @@ use uuid::Uuid;
 use super::{
     health::DEFAULT_ADMIN,
     instance_name::instance_name,
+    service_manager::ServiceManagerConfig,
     setting::{ConfigError, Setting},
     store::{RedisConfig, StoreArgs},
     timing::{emit_interval, heartbeat_and_lease},
@@ -133,6 +134,8 @@ pub struct Config {
     pub instance_name: String,
     pub log: LogSettings,
     pub incarnation: Incarnation,
+    /// Given by the service manager rather than by a flag.
+    pub service_manager: ServiceManagerConfig,
 }
 
 impl ServeArgs {
@@ -168,6 +171,7 @@ impl ServeArgs {
             instance_name: instance_name(self.instance_name.as_deref())?,
             log: self.log()?,
             incarnation: self.incarnation()?,
+            service_manager: ServiceManagerConfig::from_environment(),
         })
     }
 

@@ -89,10 +89,7 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
-
-    fn count(users: u64, revision: u64) -> Count {
-        Count { users, revision: Revision(revision), recovering: false }
-    }
+    use crate::fixtures::count;
 
     /// Goal: the JSON of a count is the documented one. Method: write and read it, with and without the mark `recovering`.
     #[test]

@@ -57,7 +57,7 @@ pub enum ReportKind {
 }
 
 /// What the store answers to a [`Report`].
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Reply {
     /// False if the report was stale: its sequence number was not above the stored one, and nothing changed.
     pub applied: bool,
@@ -71,6 +71,8 @@ pub struct Reply {
     pub stored_sequence: Sequence,
     /// Expired leases that this call removed, at most [`REAPED_MAX`].
     pub reaped: u32,
+    /// How many of these were of instances that were still counted: they ended without a farewell.
+    pub crashed: u32,
     /// Values that this call found wrong and corrected.
     pub repaired: u32,
 }

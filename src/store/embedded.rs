@@ -145,14 +145,14 @@ impl State {
     fn apply(&mut self, report: &Report, now: Duration) -> (Reply, Option<Count>) {
         let stored = self.leases.get(&report.incarnation).map(|lease| lease.sequence);
         if stored.is_some_and(|stored| report.sequence <= stored) {
-            return (self.reply(false, stored, 0), None);
+            return (self.reply(stored), None);
         }
         self.run_lease_clock(report.lease, now);
         self.store(report);
-        let reaped = self.reap();
+        let (reaped, crashed) = self.reap();
         self.revise(report);
         let announced = self.announce();
-        (self.reply(true, stored, reaped), announced)
+        (Reply { applied: true, reaped, crashed, ..self.reply(stored) }, announced)
     }
 
     /// A silence of more than half a lease counts as an eighth of one: it says that this process stood
@@ -177,8 +177,8 @@ impl State {
         self.leases.insert(report.incarnation, lease);
     }
 
-    /// Removes those whose lease has run out, the earliest first; says how many.
-    fn reap(&mut self) -> u32 {
+    /// Removes those whose lease has run out, the earliest first; says how many, and how many of them were still counted.
+    fn reap(&mut self) -> (u32, u32) {
         let mut expired: Vec<_> = self
             .leases
             .iter()
@@ -186,12 +186,13 @@ impl State {
             .map(|(incarnation, lease)| (lease.expiry, *incarnation))
             .collect();
         expired.sort_unstable();
-        let mut reaped = 0;
+        let (mut reaped, mut crashed) = (0, 0);
         for (_, incarnation) in expired.into_iter().take(REAPED_MAX as usize) {
-            self.leases.remove(&incarnation);
+            let lease = self.leases.remove(&incarnation);
             reaped += 1;
+            crashed += u32::from(lease.is_some_and(|lease| lease.users.is_some()));
         }
-        reaped
+        (reaped, crashed)
     }
 
     /// A change of the total is a new revision. A reporter that has seen more than this store holds remembers
@@ -224,15 +225,14 @@ impl State {
         Some(self.count())
     }
 
-    fn reply(&self, applied: bool, stored: Option<Sequence>, reaped: u32) -> Reply {
+    /// The reply to a report that changes nothing.
+    fn reply(&self, stored: Option<Sequence>) -> Reply {
         Reply {
-            applied,
             count: self.count(),
             announced: self.announced,
             instances: self.instances(),
             stored_sequence: stored.unwrap_or_default(),
-            reaped,
-            repaired: 0,
+            ..Reply::default()
         }
     }
 

@@ -12,7 +12,7 @@
 --      7 report | farewell | audit   8 channel   9 number of the database, which announcements tell
 --      10 who reports, as JSON; empty if that was said before
 -- Reply { OK | STALE, count, revision, announced revision, instances, sequence stored before,
---         recovering 0 | 1, leases reaped, values repaired }
+--         recovering 0 | 1, leases reaped, values repaired, how many of those reaped were still counted }
 --
 -- An error other than WRONGTYPE (a missing permission, a slot of a cluster that is on the move) ends the report: it
 -- says nothing of what a key holds, so no key is given up for it. It comes before any write if it can, and the
@@ -125,7 +125,7 @@ if damaged then
     recovering = 0, clock = 0, heard = now }
 end
 local shown = not damaged and store.total or nil -- the count that the stored revision stands for
-local reaped, repaired = 0, 0
+local reaped, crashed, repaired = 0, 0, 0
 local gone = {} -- incarnations that are no longer counted
 local audit_due = damaged or kind == 'audit'
 local parts_lost = false -- counts of other instances are known to be missing
@@ -215,6 +215,7 @@ local function reap()
   end
   for _, stored in ipairs(call('HMGET', connections, unpack(expired))) do
     store.total = store.total - part(stored)
+    crashed = crashed + (stored and 1 or 0)
   end
   call('HDEL', connections, unpack(expired))
   call('HDEL', sequences, unpack(expired))
@@ -364,7 +365,7 @@ end
 
 local function reply(outcome, instances, last)
   return { outcome, store.total, store.revision, store.announced, instances, last or 0,
-    store.recovering > 0 and 1 or 0, reaped, repaired }
+    store.recovering > 0 and 1 or 0, reaped, repaired, crashed }
 end
 
 -- Step 2, the fence: a report that is not newer than the last one changes nothing and renews nothing. What is

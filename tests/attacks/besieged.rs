@@ -2,13 +2,12 @@
 
 use std::{net::SocketAddr, str::FromStr, time::Duration};
 
-use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
-
-use crate::{
+use headcount_testkit::{
     client::{Client, Transport},
     cluster::{Cluster, records_of},
     http,
     instance::Setting,
+    open_files,
     record::{Event, Record},
     waiting::eventually,
 };
@@ -21,11 +20,11 @@ const AT_A_TIME: usize = 50;
 
 /// How the crowd is connected, in turn.
 const MIX: [Transport; 5] = [
-    Transport::WebSocket,
+    Transport::Websocket,
     Transport::Polling,
-    Transport::WebSocket,
+    Transport::Websocket,
     Transport::Upgrade,
-    Transport::WebSocket,
+    Transport::Websocket,
 ];
 
 /// Bytes an instance may have logged after an attack: some lines, not one for each message of a flood.
@@ -52,7 +51,7 @@ pub(crate) struct Besieged {
 impl Besieged {
     /// Starts it with these settings, and waits until all of the crowd are counted.
     pub(crate) async fn start(settings: &[Setting<'_>]) -> Self {
-        raise_file_limit();
+        open_files::raise_limit();
         let cluster = Cluster::start_with(1, settings).await;
         Self::crowded(cluster, &MIX).await
     }
@@ -151,7 +150,7 @@ impl Besieged {
     /// newcomer is served, descriptors and memory came back, and the log is short and without a panic.
     pub(crate) async fn is_unharmed(&mut self) {
         self.agrees_on(CROWD).await;
-        let newcomer = Client::open(self.address(), Transport::WebSocket);
+        let newcomer = Client::open(self.address(), Transport::Websocket);
         let took = self.agrees_on(CROWD + 1).await;
         newcomer.leave().await;
         self.agrees_on(CROWD).await;
@@ -184,11 +183,4 @@ fn nobody_is_cut(records: &[Record]) {
         let cut = record.times(Event::is_disconnected);
         assert_eq!(cut, 0, "{}: {:?}", record.name(), record.entries());
     }
-}
-
-/// Attackers need more open files than the soft limit of many systems.
-pub(crate) fn raise_file_limit() {
-    let limit = getrlimit(Resource::Nofile);
-    let raised = Rlimit { current: limit.maximum, ..limit };
-    setrlimit(Resource::Nofile, raised).expect("the soft limit may be raised to the hard one");
 }

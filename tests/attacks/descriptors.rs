@@ -3,18 +3,19 @@
 
 use std::time::{Duration, Instant};
 
-use rustix::process::{Pid, Resource, Rlimit, getrlimit, prlimit};
-use tokio::time::sleep;
-
-use crate::{
-    besieged::{Besieged, CROWD},
+use headcount_testkit::{
     client::{Client, Transport},
-    cluster::{Cluster, Machine},
+    cluster::Cluster,
     instance::Instance,
+    machine::Machine,
     raw::{Raw, ask},
     redis_server::RedisServer,
     waiting::eventually,
 };
+use rustix::process::{Pid, Resource, Rlimit, getrlimit, prlimit};
+use tokio::time::sleep;
+
+use crate::besieged::{Besieged, CROWD};
 
 /// How many open files the instance may have, and how many silent connections want one.
 const OPEN_FILES: u16 = 800;
@@ -39,7 +40,7 @@ async fn used_up_descriptors_leave_the_reserve() {
     instance.ready().await;
     let mut cluster = Cluster::start_on(redis, machine, 0, &[]).await;
     cluster.instances.push(instance);
-    let mut besieged = Besieged::crowded(cluster, &[Transport::WebSocket]).await;
+    let mut besieged = Besieged::crowded(cluster, &[Transport::Websocket]).await;
 
     let mut silent = Vec::new();
     for _ in 0..SILENT {
@@ -57,7 +58,7 @@ async fn used_up_descriptors_leave_the_reserve() {
     println!("{open} descriptors are open");
     assert!(open < OPEN_FILES - RESERVE / 2, "{open} are open");
     drop(silent);
-    let newcomer = Client::open_faithful(besieged.address(), Transport::WebSocket);
+    let newcomer = Client::open_reconnecting(besieged.address(), Transport::Websocket);
     eventually("a newcomer is served", async || match newcomer.record().shows() {
         Some(users) if users == CROWD as u64 + 1 => Ok(()),
         other => Err(format!("it is shown {other:?}")),
@@ -73,7 +74,7 @@ async fn used_up_descriptors_leave_the_reserve() {
 #[tokio::test(flavor = "multi_thread")]
 async fn no_descriptors_at_all_are_survived() {
     let cluster = Cluster::start(1).await;
-    let mut besieged = Besieged::crowded(cluster, &[Transport::WebSocket]).await;
+    let mut besieged = Besieged::crowded(cluster, &[Transport::Websocket]).await;
     let id = besieged.cluster.instances[0].process().id();
     let id = Pid::from_raw(id.try_into().expect("a process id")).expect("it is not zero");
     let lowered = Rlimit { current: Some(10), ..getrlimit(Resource::Nofile) };

@@ -2,19 +2,20 @@
 
 use std::time::{Duration, Instant};
 
-use rustix::process::Signal;
-use tokio::time::sleep;
-
-use crate::{
+use headcount_testkit::{
     balancer::Balancer,
     client::{Client, Transport},
-    cluster::{Cluster, Machine, records_of},
+    cluster::{Cluster, records_of},
     foreign::{ForeignClients, Library},
     http,
+    machine::Machine,
+    raw::POLLING,
     record::{Entry, Event, Record},
     redis_server::RedisServer,
     waiting::eventually,
 };
+use rustix::process::Signal;
+use tokio::time::sleep;
 
 /// Clients of each transport, in Rust and in Node.
 const RUST_EACH: usize = 50;
@@ -46,7 +47,7 @@ async fn a_drain_under_load_is_even_and_loses_nobody() {
     let (mut clients, mut records) = (Vec::new(), Vec::new());
     for transport in Transport::ALL {
         records.extend(node.open(NODE_EACH, balancer.address, transport).await);
-        let open = |_| Client::open_faithful(balancer.address, transport);
+        let open = |_| Client::open_reconnecting(balancer.address, transport);
         let opened: Vec<_> = (0..RUST_EACH).map(open).collect();
         records.extend(records_of(&opened));
         clients.extend(opened);
@@ -65,12 +66,11 @@ async fn a_drain_under_load_is_even_and_loses_nobody() {
     })
     .await;
     assert_eq!(leaving.metric("headcount_draining").await, Ok(1.0));
-    let handshake = "/socket.io/?EIO=4&transport=polling";
-    let early = http::get(leaving.public, handshake).await.expect("it still serves");
+    let early = http::get(leaving.public, POLLING).await.expect("it still serves");
     let at = start.elapsed();
     assert!(early.status == 200 || at > DELAY, "{early:?} after {at:?}");
     eventually("handshakes are refused", async || {
-        match http::get(leaving.public, handshake).await?.status {
+        match http::get(leaving.public, POLLING).await?.status {
             503 => Ok(()),
             status => {
                 // Each that is let in is a session, which is sent away like all others: only a few, or the pace at which

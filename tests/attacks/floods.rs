@@ -6,12 +6,16 @@ use std::{
 };
 
 use futures_util::future::join_all;
-
-use crate::{
-    besieged::{Besieged, CROWD},
-    raw::{BINARY, FINAL, PING, Raw, Way, frame, polling_counted, post, text},
+use headcount_testkit::{
+    raw::{
+        Raw, Way,
+        frames::{BINARY, FINAL, PING, frame, text},
+        polling_counted, post,
+    },
     waiting::eventually,
 };
+
+use crate::besieged::{Besieged, CROWD};
 
 /// How many of each kind.
 const ATTACKERS: usize = 3;

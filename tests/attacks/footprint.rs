@@ -3,10 +3,9 @@
 use std::net::SocketAddr;
 
 use futures_util::{StreamExt, stream};
-
-use crate::{
+use headcount_testkit::{
     instance::Instance,
-    raw::{Raw, Way, polling_session, post, post_in_chunks, session_in, text},
+    raw::{POLLING, Raw, Way, frames::text, polling_session, post, post_in_chunks, session_in},
     waiting::eventually,
 };
 
@@ -103,13 +102,12 @@ async fn sessions_that_never_join_are_small() {
 
 /// So many handshakes, one after the other; returns the paths of their sessions.
 async fn handshakes(server: SocketAddr, number: usize) -> Vec<String> {
-    let open = "/socket.io/?EIO=4&transport=polling";
-    let request = format!("GET {open} HTTP/1.1\r\nhost: {server}\r\n\r\n");
+    let request = format!("GET {POLLING} HTTP/1.1\r\nhost: {server}\r\n\r\n");
     let mut raw = Raw::saying(server, request.repeat(number)).await;
     let mut paths = Vec::new();
     while paths.len() < number {
         let answer = raw.answer().await.expect("an answer");
-        paths.push(format!("{open}&sid={}", session_in(&answer.body)));
+        paths.push(format!("{POLLING}&sid={}", session_in(&answer.body)));
     }
     paths
 }

@@ -7,12 +7,12 @@ use std::{
 };
 
 use futures_util::{StreamExt, stream};
-
-use crate::{
-    besieged::{Besieged, CROWD},
-    raw::{Raw, ask, upgrade},
+use headcount_testkit::{
+    raw::{POLLING, Raw, ask, upgrade},
     waiting::eventually,
 };
+
+use crate::besieged::{Besieged, CROWD};
 
 /// How many handshakes come at about the same time, and how many sessions there may be.
 const HANDSHAKES: usize = 3000;
@@ -103,7 +103,7 @@ async fn websocket(server: SocketAddr) -> Option<Raw> {
 
 /// `Some(None)` if it was let in: a polling session needs no connection to stay open.
 async fn polling(server: SocketAddr) -> Option<Option<Raw>> {
-    let answer = ask(server, "GET", "/socket.io/?EIO=4&transport=polling", "").await;
+    let answer = ask(server, "GET", POLLING, "").await;
     if answer.status == 200 {
         return Some(None);
     }

@@ -3,14 +3,13 @@
 use std::net::SocketAddr;
 
 use futures_util::future::join_all;
-
-use crate::{
-    besieged::{Besieged, CROWD},
-    raw::{
-        FINAL, Raw, TEXT, Way, ask, frame, polling_joined, polling_session, post, session_in,
-        upgrade,
-    },
+use headcount_testkit::raw::{
+    Raw, Way, ask,
+    frames::{FINAL, TEXT, frame},
+    polling_joined, polling_session, post, session_in, upgrade,
 };
+
+use crate::besieged::{Besieged, CROWD};
 
 /// Packets that are nearly right, or right in the wrong place.
 const PACKETS: [&str; 48] = [

@@ -11,12 +11,11 @@ use std::{
 };
 
 use futures_util::{StreamExt, stream};
-
-use crate::{
-    besieged::raise_file_limit,
+use headcount_testkit::{
     client::{Client, Transport},
-    cluster::Machine,
     instance::Instance,
+    machine::Machine,
+    open_files,
     raw::{Raw, upgrade},
     waiting::{eventually, eventually_within},
 };
@@ -42,7 +41,7 @@ const SMALL_AGAIN_WITHIN: Duration = Duration::from_secs(30);
 /// all leave, and a visitor comes.
 #[tokio::test(flavor = "multi_thread")]
 async fn as_many_are_taken_as_fit_into_memory() {
-    raise_file_limit();
+    open_files::raise_limit();
     let _machine = Machine::shared().await;
     let group = Group::new();
     let preparation = match &group {
@@ -86,7 +85,7 @@ async fn as_many_are_taken_as_fit_into_memory() {
     })
     .await;
     println!("memory was back after {took:?}");
-    let visitor = Client::open(instance.public, Transport::WebSocket);
+    let visitor = Client::open(instance.public, Transport::Websocket);
     eventually("a visitor is served", async || match visitor.record().shows() {
         Some(1) => Ok(()),
         other => Err(format!("{other:?}")),

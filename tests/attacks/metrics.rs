@@ -5,8 +5,7 @@ use std::{
     process::{Command, Stdio},
 };
 
-use crate::{
-    besieged::{Besieged, CROWD},
+use headcount_testkit::{
     client::{Client, Transport},
     cluster::{Cluster, records_of},
     http,
@@ -14,12 +13,14 @@ use crate::{
     waiting::eventually,
 };
 
+use crate::besieged::{Besieged, CROWD};
+
 /// Goal: Prometheus' own linter finds nothing on the page, whatever has happened. Method: a crowd, a client that
 /// left, and a refusal, so that every kind of metric has a value; then `promtool check metrics`.
 #[tokio::test(flavor = "multi_thread")]
 async fn promtool_finds_nothing() {
     let besieged = Besieged::start(&[]).await;
-    let client = Client::open(besieged.address(), Transport::WebSocket);
+    let client = Client::open(besieged.address(), Transport::Websocket);
     besieged.agrees_on(CROWD + 1).await;
     client.leave().await;
     besieged.agrees_on(CROWD).await;
@@ -47,7 +48,7 @@ async fn promtool_finds_nothing() {
 async fn transports_are_counted_as_they_are() {
     let cluster = Cluster::start(1).await;
     let instance = &cluster.instances[0];
-    let kinds = [(Transport::WebSocket, 2), (Transport::Polling, 3), (Transport::Upgrade, 4)];
+    let kinds = [(Transport::Websocket, 2), (Transport::Polling, 3), (Transport::Upgrade, 4)];
     let open = |(transport, clients)| {
         (0..clients).map(move |_| Client::open(instance.public, transport)).collect::<Vec<_>>()
     };
@@ -77,14 +78,14 @@ async fn transports_are_counted_as_they_are() {
 async fn an_outage_shows_in_the_metrics() {
     let cluster = Cluster::start(1).await;
     let instance = &cluster.instances[0];
-    let first = Client::open(instance.public, Transport::WebSocket);
+    let first = Client::open(instance.public, Transport::Websocket);
     cluster.agrees_on(1, &records_of([&first])).await;
     is(instance, "headcount_store_up", 1.0).await;
     let age = "headcount_view_age_seconds";
     assert!(sample(instance, age).await.is_some_and(|age| age < 3.0), "a heartbeat old at most");
 
     cluster.redis.stop();
-    let _joined = [(); 3].map(|()| Client::open(instance.public, Transport::WebSocket));
+    let _joined = [(); 3].map(|()| Client::open(instance.public, Transport::Websocket));
     is(instance, "headcount_store_up", 0.0).await;
     is(instance, "headcount_view_exact", 0.0).await;
     is(instance, "headcount_drift_users", -3.0).await;

@@ -1,17 +1,16 @@
 //! `headcount status` and `headcount health`, as operators and containers use them.
 
 use deadpool_redis::redis;
-use rustix::process::Signal;
-use serde_json::Value;
-
-use crate::{
+use headcount_testkit::{
     client::{Client, Transport},
     cluster::{Cluster, records_of},
     instance::{Instance, Process, Setting},
-    outsider::KEY,
+    redis_client::KEY,
     redis_server::{RedisServer, free_port},
     waiting::eventually,
 };
+use rustix::process::Signal;
+use serde_json::Value;
 
 /// What a run of the program gave.
 #[derive(Debug)]
@@ -43,7 +42,7 @@ async fn status_shows_a_live_cluster() {
     let mut clients = Vec::new();
     for (instance, count) in instances.iter().zip(counts) {
         instance.ready().await;
-        clients.extend((0..count).map(|_| Client::open(instance.public, Transport::WebSocket)));
+        clients.extend((0..count).map(|_| Client::open(instance.public, Transport::Websocket)));
     }
     let (table, _) = eventually("the table shows three users", async || {
         let run = run(&["status"], &settings).await;
@@ -79,7 +78,7 @@ async fn status_shows_a_live_cluster() {
 #[tokio::test(flavor = "multi_thread")]
 async fn status_fails_when_something_is_wrong() {
     let mut cluster = Cluster::start(1).await;
-    let client = Client::open(cluster.instances[0].public, Transport::WebSocket);
+    let client = Client::open(cluster.instances[0].public, Transport::Websocket);
     cluster.agrees_on(1, &records_of([&client])).await;
     let url = format!("redis://user:{PASSWORD}@127.0.0.1:{}", cluster.redis.port());
     let plain = cluster.redis.url();

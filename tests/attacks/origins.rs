@@ -1,15 +1,12 @@
 //! Pages of other sites: one rule for websockets, polling and the API.
 
+use headcount_testkit::{
+    instance::Instance,
+    raw::{POLLING, Raw, answer::Answer, ask, polling_session, post, upgrade},
+};
 use rstest::rstest;
 
-use crate::{
-    besieged::Besieged,
-    instance::Instance,
-    raw::{Answer, Raw, ask, polling_session, post, upgrade},
-};
-
-/// The address of Socket.IO's polling handshake.
-const POLLING: &str = "/socket.io/?EIO=4&transport=polling";
+use crate::besieged::Besieged;
 
 /// Goal: unless it is set otherwise, pages of the same host may connect, pages of others may not, and
 /// programs, which send no origin, may. Method: handshakes on both transports and requests to the API with

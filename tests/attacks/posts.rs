@@ -6,17 +6,19 @@ use std::{
 };
 
 use futures_util::future::join_all;
-use rstest::rstest;
-use tokio::time::sleep;
-
-use crate::{
+use headcount_testkit::{
     instance::{Instance, Shown},
     raw::{
-        Answer, BINARY, FINAL, PING, Raw, Way, ask, frame, poll, polling_alive, polling_counted,
-        polling_session, post, post_in_chunks, say, text,
+        POLLING, Raw, Way,
+        answer::Answer,
+        ask,
+        frames::{BINARY, FINAL, PING, frame, text},
+        poll, polling_alive, polling_counted, polling_session, post, post_in_chunks, say,
     },
     waiting::eventually,
 };
+use rstest::rstest;
+use tokio::time::sleep;
 
 /// What only servers send, what is only valid amid an upgrade, and what no protocol has.
 const WRONG: [&str; 16] = [
@@ -273,19 +275,18 @@ async fn leave_and_listen(raw: &mut Raw) {
 async fn no_answer_may_be_kept(#[case] headers: &str) {
     let instance = Instance::start(&[("HEADCOUNT_MAX_CONNECTIONS", "3")]).await;
     let server = instance.public;
-    let open = "/socket.io/?EIO=4&transport=polling";
     let path = polling_counted(server).await;
     let foreign = format!("origin: https://evil.example\r\n{headers}");
-    let mut answers = vec![ask(server, "GET", open, headers).await];
+    let mut answers = vec![ask(server, "GET", POLLING, headers).await];
     let poll_again = ask(server, "GET", &path, headers);
     let (news, other) = tokio::join!(poll_again, Raw::joined(server));
     answers.push(news);
     let posted = post(server, &path, "3").replacen("\r\n", &format!("\r\n{headers}"), 1);
     answers.push(Raw::saying(server, posted).await.answer().await.expect("an answer"));
     for (method, path, headers) in [
-        ("GET", open, headers),
-        ("GET", open, &foreign),
-        ("POST", open, headers),
+        ("GET", POLLING, headers),
+        ("GET", POLLING, &foreign),
+        ("POST", POLLING, headers),
         ("GET", "/socket.io/?EIO=3&transport=polling", headers),
         ("GET", "/socket.io/?EIO=4&transport=polling&sid=x", headers),
         ("GET", "/socket.io/?EIO=4&transport=websocket", headers),

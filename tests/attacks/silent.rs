@@ -6,12 +6,12 @@ use std::{
 };
 
 use futures_util::{FutureExt, future::BoxFuture, future::join_all};
-
-use crate::{
-    besieged::{Besieged, CROWD},
-    raw::{Raw, polling_alive, text},
+use headcount_testkit::{
+    raw::{Raw, frames::text, polling_alive},
     waiting::eventually,
 };
+
+use crate::besieged::{Besieged, CROWD};
 
 /// How many of each kind.
 const ATTACKERS: usize = 5;

@@ -3,11 +3,13 @@
 use std::net::SocketAddr;
 
 use futures_util::future::join_all;
-
-use crate::{
-    besieged::{Besieged, CROWD},
-    raw::{BINARY, CONTINUATION, FINAL, Raw, TEXT, Way, ask, frame, polling_counted, post, text},
+use headcount_testkit::raw::{
+    Raw, Way, ask,
+    frames::{BINARY, CONTINUATION, FINAL, TEXT, frame, text},
+    polling_counted, post,
 };
+
+use crate::besieged::{Besieged, CROWD};
 
 /// How many of each kind.
 const ATTACKERS: usize = 5;

@@ -6,12 +6,10 @@ use std::{
 };
 
 use futures_util::future::join_all;
+use headcount_testkit::raw::{POLLING, Raw, polling_session, post};
 use tokio::time::sleep;
 
-use crate::{
-    besieged::Besieged,
-    raw::{Raw, polling_session, post},
-};
+use crate::besieged::Besieged;
 
 /// How many of each kind.
 const ATTACKERS: usize = 20;
@@ -82,16 +80,15 @@ async fn later(
     public: SocketAddr,
     admin: SocketAddr,
 ) -> [(&'static str, Vec<Duration>, Duration); 5] {
-    const OPEN: &str = "/socket.io/?EIO=4&transport=polling";
     let each = |server: SocketAddr, path: &'static str, next: String| {
         join_all((0..ATTACKERS).map(move |_| idle_after(server, path, next.clone())))
     };
     let idle = tokio::join!(
         each(public, "/api/count", String::new()),
         each(admin, "/livez", String::new()),
-        each(public, OPEN, String::new()),
+        each(public, POLLING, String::new()),
         each(public, "/api/count", half_a_head(public)),
-        each(public, OPEN, half_a_head(public)),
+        each(public, POLLING, half_a_head(public)),
     );
     [
         ("idle after a page", idle.0, KEEP_ALIVE),

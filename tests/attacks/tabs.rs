@@ -6,14 +6,13 @@ use std::{
 };
 
 use futures_util::future::join_all;
-use rstest::rstest;
-use tokio::time::timeout;
-
-use crate::{
+use headcount_testkit::{
     instance::{Instance, Shown},
-    raw::{Raw, ask, poll, polling_counted, polling_session, post, text},
+    raw::{POLLING, Raw, ask, frames::text, poll, polling_counted, polling_session, post},
     waiting::eventually,
 };
+use rstest::rstest;
+use tokio::time::timeout;
 
 /// A visitor whose requests are cut is out at once; this is what a busy machine may take. Without that it would take
 /// ten seconds at least.
@@ -156,8 +155,7 @@ async fn a_cut_poll_ends_a_session_that_never_joined() {
     let path = polling_session(instance.public).await;
     drop(open_poll(instance.public, &path, "").await);
     let ((), took) = eventually("there is room", async || {
-        let handshake = "/socket.io/?EIO=4&transport=polling";
-        match ask(instance.public, "GET", handshake, "").await {
+        match ask(instance.public, "GET", POLLING, "").await {
             answer if answer.status == 200 => Ok(()),
             answer => Err(format!("{answer:?}")),
         }

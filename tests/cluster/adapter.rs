@@ -2,21 +2,20 @@
 
 use std::time::Duration;
 
-use regex::RegexBuilder;
-use rustix::process::Signal;
-use tokio::time::sleep;
-
-use crate::{
-    application::Application,
+use headcount_testkit::{
     client::{Client, Transport},
     cluster::{Cluster, records_of},
-    counting::Dice,
     foreign::{ForeignClients, Library},
     http,
     instance::Setting,
     record::{Event, Record},
     waiting::eventually,
 };
+use regex::RegexBuilder;
+use rustix::process::Signal;
+use tokio::time::sleep;
+
+use crate::{application::Application, counting::Dice};
 
 /// Lease + heartbeat, and a second for a busy machine.
 const GONE_WITHIN: Duration = Duration::from_millis(2500 + 1000);
@@ -143,8 +142,8 @@ async fn a_redis_that_loses_its_data_shows_no_dip() {
     let marks: Vec<_> = everybody.iter().map(Record::mark).collect();
     mixed.cluster.redis.restart();
     mixed.cluster.agrees_on(24, &everybody).await;
-    let outsider = &mixed.cluster.outsider;
-    outsider.send(&["FLUSHALL"]).await.expect("Redis runs");
+    let redis_client = &mixed.cluster.redis_client;
+    redis_client.send(&["FLUSHALL"]).await.expect("Redis runs");
     mixed.cluster.agrees_on(24, &everybody).await;
     let newcomer = Client::open(mixed.applications[0].public, Transport::Upgrade);
     let with_newcomer = [everybody.clone(), records_of([&newcomer])].concat();
@@ -167,11 +166,11 @@ async fn who_vanishes_while_joining_is_not_counted() {
     let url = cluster.redis.url();
     let application = Application::start(&[("HEADCOUNT_REDIS_URL", &url)]).await;
     let staying = [application.public, cluster.instances[0].public]
-        .map(|server| Client::open(server, Transport::WebSocket));
+        .map(|server| Client::open(server, Transport::Websocket));
     cluster.agrees_on(2, &records_of(&staying)).await;
     let mut dice = Dice::new(0x5EED);
     for _ in 0..VANISHING {
-        let client = Client::open(application.public, Transport::WebSocket);
+        let client = Client::open(application.public, Transport::Websocket);
         sleep(Duration::from_micros(dice.roll(8000) as u64)).await;
         drop(client);
     }

@@ -1,15 +1,11 @@
 //! The lesson's application, `examples/lesson.rs`: built once, and started as a process like an instance.
 
-use std::{
-    net::SocketAddr,
-    path::{Path, PathBuf},
-    process::Command,
-    sync::OnceLock,
-};
+use std::{net::SocketAddr, path::PathBuf, process::Command, sync::OnceLock};
 
-use crate::{
+use headcount_testkit::{
     http,
     instance::{FREE_PORTS, Process, Setting},
+    program,
     waiting::eventually,
 };
 
@@ -24,7 +20,7 @@ pub(crate) struct Application {
 impl Application {
     /// Starts one on a free port with these settings, and reads its start-up line.
     pub(crate) async fn start(settings: &[Setting<'_>]) -> Self {
-        let mut command = Command::new(program());
+        let mut command = Command::new(lesson());
         let settings = [&FREE_PORTS, settings].concat();
         let mut process = Process::spawned_by(&mut command, &settings);
         let (line, _) = eventually("the start-up line", async || process.first_line()).await;
@@ -51,19 +47,18 @@ impl Application {
 }
 
 /// The program, in the profile of these tests; the first who asks builds it. When all tests are built, it is there already.
-fn program() -> PathBuf {
+fn lesson() -> PathBuf {
     static PROGRAM: OnceLock<PathBuf> = OnceLock::new();
     PROGRAM.get_or_init(build).clone()
 }
 
 fn build() -> PathBuf {
-    let binary = Path::new(env!("CARGO_BIN_EXE_headcount"));
-    let made = binary.parent().expect("it lies in a folder");
+    let made = program::folder();
     let profile = match made.file_name().and_then(|name| name.to_str()) {
         Some("debug") | None => "dev",
         Some(profile) => profile,
     };
-    let output = Command::new(env!("CARGO"))
+    let output = program::cargo()
         .args(["build", "--quiet", "--example", "lesson", "--profile", profile])
         .current_dir(env!("CARGO_MANIFEST_DIR"))
         .output()

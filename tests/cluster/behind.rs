@@ -3,6 +3,7 @@
 //! Only addresses, certificates and, where said, numbers in the files are replaced. An address of the files stands for a
 //! machine of its own; here each instance has an address of its own on this machine.
 
+use headcount_testkit::{cluster::Cluster, instance::Setting, redis_server::free_port};
 mod balancer;
 mod firewall;
 mod proxies;
@@ -12,8 +13,6 @@ mod lateness;
 mod poll;
 mod program;
 mod served;
-
-use crate::{cluster::Cluster, instance::Setting, redis_server::free_port};
 
 /// Where instances are in the files, and the port of their admin listeners.
 const NAMED: [&str; 2] = ["10.0.0.11", "10.0.0.12"];

@@ -4,18 +4,16 @@
 //! stricter on purpose (the reference server opens a websocket before it looks at the version, and goes on after a packet
 //! of Socket.IO that it cannot read), other tests say so.
 
-#[path = "conformance/reference.rs"]
 mod reference;
-#[path = "conformance/scenarios.rs"]
 mod scenarios;
 
 use std::{net::SocketAddr, pin::Pin};
 
 use serde_json::Value;
 
-use crate::{
+use headcount_testkit::{
     instance::Instance,
-    raw::{Answer, ask, poll, polling_session, say},
+    raw::{answer::Answer, ask, poll, polling_session, say},
 };
 use reference::Reference;
 

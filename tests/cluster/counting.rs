@@ -1,6 +1,6 @@
 //! The main job: everybody sees how many are there, whoever comes and goes, wherever.
 
-use crate::{
+use headcount_testkit::{
     client::{Client, Transport},
     cluster::{Cluster, records_of},
     foreign::{ForeignClients, Library},
@@ -14,7 +14,7 @@ use crate::{
 #[tokio::test(flavor = "multi_thread")]
 async fn sixty_clients_on_three_instances_agree() {
     let cluster = Cluster::start(3).await;
-    let listener = cluster.outsider.listen().await;
+    let subscriber = cluster.redis_client.subscribe().await;
     let mut node = ForeignClients::start(Library::Newest);
     let mut in_node = Vec::new();
     let mut in_rust = Vec::new();
@@ -37,17 +37,18 @@ async fn sixty_clients_on_three_instances_agree() {
     cluster.agrees_on(40, &staying).await;
 
     let late =
-        |number: usize| Client::open(cluster.instances[number % 3].public, Transport::WebSocket);
+        |number: usize| Client::open(cluster.instances[number % 3].public, Transport::Websocket);
     in_rust.extend((0..7).map(late));
     let everybody = [staying, records_of(&in_rust)].concat();
     cluster.agrees_on(47, &everybody).await;
 
-    let heard = || listener.heard().last().map(|announced| announced.count);
-    let matches = || {
-        if heard() == Some(47) { Ok(()) } else { Err(format!("{:?}", heard())) }
-    };
-    eventually("a subscriber hears 47", async || matches()).await;
-    let revisions: Vec<u64> = listener.heard().iter().map(|announced| announced.revision).collect();
+    eventually("47 is announced", async || match subscriber.announcements().last() {
+        Some(announced) if announced.count == 47 => Ok(()),
+        other => Err(format!("{other:?}")),
+    })
+    .await;
+    let revisions: Vec<u64> =
+        subscriber.announcements().iter().map(|announced| announced.revision).collect();
     assert!(revisions.is_sorted(), "the channel's order is revision order: {revisions:?}");
 }
 
@@ -63,8 +64,8 @@ async fn a_newcomer_is_told_a_count_with_itself_when_another_leaves_at_the_same_
     let cluster = Cluster::start(2).await;
     let address = |number: usize| cluster.instances[number % 2].public;
     let staying: Vec<Client> =
-        (0..4).map(|number| Client::open(address(number), Transport::WebSocket)).collect();
-    let mut mover = Client::open(address(0), Transport::WebSocket);
+        (0..4).map(|number| Client::open(address(number), Transport::Websocket)).collect();
+    let mut mover = Client::open(address(0), Transport::Websocket);
     cluster.agrees_on(STAYING + 1, &records_of(staying.iter().chain([&mover]))).await;
     for swap in 0..SWAPS {
         // Over four swaps the newcomer is twice beside the one that leaves and twice on the other instance.

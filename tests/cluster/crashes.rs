@@ -2,15 +2,14 @@
 
 use std::time::Duration;
 
-use rustix::process::Signal;
-
-use crate::{
+use headcount_testkit::{
     client::{Client, Transport},
     cluster::{Cluster, clients_say, records_of},
     instance::Shown,
     record::Record,
     waiting::eventually,
 };
+use rustix::process::Signal;
 
 /// Lease + heartbeat, and a second for a busy machine.
 const GONE_WITHIN: Duration = Duration::from_millis(2500 + 1000);
@@ -67,7 +66,7 @@ async fn an_instance_that_slept_says_nothing_exact_before_it_reports() {
         let found = sleeper.metric(&format!("headcount_{metric}")).await;
         assert_eq!(found, Ok(value), "{metric}");
     }
-    clients[1].push(Client::open(sleeper.public, Transport::WebSocket));
+    clients[1].push(Client::open(sleeper.public, Transport::Websocket));
     let newcomer = [clients[1][5].record().clone()];
     eventually("the newcomer is told 11", async || clients_say(11, &newcomer)).await;
     assert_eq!(newcomer[0].counts()[0], 11, "its first value includes it");
@@ -107,7 +106,7 @@ async fn two_instances_with_one_id_become_two() {
     let clients = five_clients_each(&cluster);
     cluster.agrees_on(10, &records_of(clients.iter().flatten())).await;
     eventually("two instances of five users", async || {
-        let instances = cluster.outsider.instances().await?;
+        let instances = cluster.redis_client.instances().await?;
         let users: Vec<u64> = instances.values().copied().collect();
         if users == [5, 5] { Ok(()) } else { Err(format!("{instances:?}")) }
     })

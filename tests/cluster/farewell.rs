@@ -1,15 +1,16 @@
 //! Instances that are asked to end: clients move on by themselves, and the count stays right.
 
-use rustix::process::Signal;
-
-use crate::{
+use deadpool_redis::redis::Value;
+use headcount_testkit::{
     balancer::Balancer,
     client::{Client, Transport},
     cluster::{Cluster, records_of},
     foreign::{ForeignClients, Library},
     record::{Event, Record},
+    redis_client::KEY,
     waiting::eventually,
 };
+use rustix::process::Signal;
 
 /// Goal: after SIGTERM every kind of client returns elsewhere by itself, the count is right, and the exit
 /// code is 0. Method: clients in Node and Rust on all transports reach the first of two instances through a
@@ -33,7 +34,7 @@ async fn ends_politely(signal: Signal) {
     let mut records = Vec::new();
     for transport in Transport::ALL {
         records.extend(node.open(2, balancer.address, transport).await);
-        clients.extend((0..2).map(|_| Client::open_faithful(balancer.address, transport)));
+        clients.extend((0..2).map(|_| Client::open_reconnecting(balancer.address, transport)));
     }
     records.extend(records_of(&clients));
     cluster.agrees_on(12, &records).await;
@@ -50,7 +51,7 @@ async fn ends_politely(signal: Signal) {
 
     let settled = cluster.agrees_on(12, &records).await;
     println!("all clients were back and right {settled:?} later");
-    let instances = cluster.outsider.instances().await;
+    let instances = cluster.redis_client.instances().await;
     assert_eq!(
         instances.map(|instances| instances.len()),
         Ok(1),
@@ -71,7 +72,7 @@ fn came_back(record: &Record) -> bool {
 async fn a_second_signal_ends_it_at_once() {
     let settings = [("HEADCOUNT_DRAIN_DELAY", "60s"), ("HEADCOUNT_DRAIN", "60s")];
     let mut cluster = Cluster::start_with(1, &settings).await;
-    let client = Client::open(cluster.instances[0].public, Transport::WebSocket);
+    let client = Client::open(cluster.instances[0].public, Transport::Websocket);
     cluster.agrees_on(1, &records_of([&client])).await;
     cluster.instances[0].process().signal(Signal::TERM);
     let instance = &cluster.instances[0];
@@ -87,4 +88,43 @@ async fn a_second_signal_ends_it_at_once() {
     let (status, took) = process.ended().await;
     println!("after the second signal it ended with {status} after {took:?}");
     assert!(took.as_secs() < 2, "it took {took:?}");
+}
+
+/// Goal: operators are not told of a crash when an instance ends as it should, and are when one does not. Method: one of three
+/// idle instances is asked to end, and its tombstone waited for; then one of the others is killed. What all that are left have
+/// counted is added up.
+#[tokio::test(flavor = "multi_thread")]
+async fn only_a_crash_counts_as_one() {
+    let mut cluster = Cluster::start_with(3, &[("HEADCOUNT_DRAIN", "0s")]).await;
+    for (signal, crashes) in [(Signal::TERM, 0.0), (Signal::KILL, 1.0)] {
+        let mut leaving = cluster.instances.remove(0);
+        leaving.process().signal(signal);
+        leaving.process().ended().await;
+        let left = cluster.instances.len();
+        eventually(&format!("its lease or tombstone is over after {signal:?}"), async || {
+            match cluster.redis_client.send(&["ZCARD", &format!("{{{KEY}}}:leases")]).await? {
+                Value::Int(leases) if leases == left as i64 => Ok(()),
+                other => Err(format!("{other:?}")),
+            }
+        })
+        .await;
+        // The reply that tells of it may still be under way.
+        let reports = async || sum_of(&cluster, "headcount_reports_total").await;
+        let before = reports().await;
+        eventually("everybody reports on", async || {
+            let made = reports().await - before;
+            if made >= 2.0 * left as f64 + 1.0 { Ok(()) } else { Err(made.to_string()) }
+        })
+        .await;
+        let counted = sum_of(&cluster, "headcount_leases_reaped_total").await;
+        assert!((counted - crashes).abs() < 0.5, "{counted} crashes after {signal:?}");
+    }
+}
+
+async fn sum_of(cluster: &Cluster, metric: &str) -> f64 {
+    let mut sum = 0.0;
+    for instance in &cluster.instances {
+        sum += instance.metric(metric).await.expect("it answers");
+    }
+    sum
 }

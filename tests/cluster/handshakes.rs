@@ -6,14 +6,13 @@ use std::{
 };
 
 use futures_util::future::join_all;
-use rstest::rstest;
-use rustix::process::Signal;
-
-use crate::{
+use headcount_testkit::{
     instance::Instance,
-    raw::{Answer, Raw, ask, upgrade},
+    raw::{POLLING, Raw, answer::Answer, ask, upgrade},
     waiting::eventually,
 };
+use rstest::rstest;
+use rustix::process::Signal;
 
 /// What is refused is refused within this, also on a busy machine; an open session without a join stays for ten seconds.
 const AT_ONCE: Duration = Duration::from_secs(5);
@@ -93,8 +92,7 @@ async fn only_what_asks_for_a_websocket_gets_one(#[case] sent: Sent) {
     let start = Instant::now();
     join_all(nearly).await;
     assert!(start.elapsed() < AT_ONCE, "{:?}", start.elapsed());
-    let polling = "/socket.io/?EIO=4&transport=polling";
-    let rooms = [0; 3].map(async |_| ask(server, "GET", polling, "").await.status);
+    let rooms = [0; 3].map(async |_| ask(server, "GET", POLLING, "").await.status);
     let mut statuses = join_all(rooms).await;
     statuses.sort_unstable();
     assert_eq!(statuses, [200, 200, 503], "they took no room");
@@ -182,8 +180,7 @@ async fn unknown_paths_are_not_found() {
     let server = instance.public;
     nothing_is_found(server).await;
     let _clients = join_all([0; 3].map(|_| Raw::alive(server))).await;
-    let handshake = "/socket.io/?EIO=4&transport=polling";
-    assert_eq!(ask(server, "GET", handshake, "").await.status, 503, "it is full");
+    assert_eq!(ask(server, "GET", POLLING, "").await.status, 503, "it is full");
     nothing_is_found(server).await;
     assert_eq!(instance.metric("headcount_refused_total").await, Ok(1.0));
     instance.process().signal(Signal::TERM);

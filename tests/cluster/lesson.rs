@@ -1,8 +1,7 @@
 //! The lesson this program grew from checks a running server by two files; both editions of its checks.
 
+use headcount_testkit::{http, instance::Instance};
 use regex::{Regex, RegexBuilder};
-
-use crate::{http, instance::Instance};
 
 /// Goal: both editions of the lesson's checks pass. Method: the two files are fetched from a running server
 /// and matched as the lesson does, in the newer edition with `.` spanning lines.

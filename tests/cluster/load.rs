@@ -1,15 +1,15 @@
 //! `headcount load` against real instances: what it reports, its exit codes, and how it is stopped.
 
+use headcount_testkit::{
+    client::{Client, Transport},
+    cluster::{Cluster, records_of},
+    instance::{Instance, Process},
+    machine::Machine,
+    waiting::eventually,
+};
 use rstest::rstest;
 use rustix::process::Signal;
 use serde_json::Value;
-
-use crate::{
-    client::{Client, Transport},
-    cluster::{Cluster, Machine, records_of},
-    instance::{Instance, Process},
-    waiting::eventually,
-};
 
 /// A load on these instances with further flags, which is to report as JSON.
 fn load(instances: &[Instance], flags: &[&str]) -> Process {
@@ -118,7 +118,7 @@ async fn a_wrong_count_fails_the_run() {
 #[tokio::test(flavor = "multi_thread")]
 async fn other_visitors_are_told_from_wrong_counts() {
     let cluster = Cluster::start(1).await;
-    let other = Client::open(cluster.instances[0].public, Transport::WebSocket);
+    let other = Client::open(cluster.instances[0].public, Transport::Websocket);
     cluster.agrees_on(1, &records_of([&other])).await;
     let flags = ["--connections=5", "--hold=100ms", "--settle=1s"];
     let (code, report) = ended(&mut load(&cluster.instances, &flags)).await;
@@ -151,7 +151,9 @@ async fn a_signal_ends_it_early_with_the_report() {
     assert_eq!(numbers(&report, ["/connected", "/end/count"]), [12, 12], "{report}");
     assert_eq!(report["stopped_early"], true);
     cluster.agrees_on(0, &[]).await;
-    let page = crate::http::get(cluster.instances[0].admin, "/metrics").await.expect("metrics");
+    let page = headcount_testkit::http::get(cluster.instances[0].admin, "/metrics")
+        .await
+        .expect("metrics");
     let orderly = "headcount_disconnects_total{reason=\"client_left\"} 12\n";
     assert!(page.body.contains(orderly), "{}", page.body);
 }
@@ -172,7 +174,7 @@ async fn losses_are_reported_or_made_good() {
 
     cluster.agrees_on(0, &[]).await;
     let others: Vec<Client> =
-        (0..5).map(|_| Client::open(cluster.instances[0].public, Transport::WebSocket)).collect();
+        (0..5).map(|_| Client::open(cluster.instances[0].public, Transport::Websocket)).collect();
     cluster.agrees_on(5, &records_of(&others)).await;
     let flags = ["--connections=8", "--hold=0s", "--reconnect"];
     let mut faithful = load(&cluster.instances, &flags);

@@ -3,16 +3,15 @@
 
 use std::net::SocketAddr;
 
+use headcount_testkit::{
+    instance::{FREE_PORTS, Process, Setting},
+    machine::Machine,
+    redis_server::RedisServer,
+    waiting::eventually,
+};
 use tokio::{
     io::{AsyncReadExt, AsyncWriteExt},
     net::{TcpListener, TcpStream},
-};
-
-use crate::{
-    cluster::Machine,
-    instance::{FREE_PORTS, Process, Setting},
-    redis_server::RedisServer,
-    waiting::eventually,
 };
 
 /// A line end, what would be a line of its own, a sequence that clears the screen in both ways to write it, and a

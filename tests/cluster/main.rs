@@ -30,7 +30,9 @@ mod names;
 mod neighbours;
 mod outages;
 mod permissions;
+mod rolling;
 mod sentinel;
+mod service_manager;
 
 mod adapter;
 
@@ -41,23 +43,3 @@ mod settings;
 mod web;
 
 mod application;
-mod cluster;
-mod instance;
-mod outsider;
-#[allow(dead_code, reason = "other tests use the rest of it")]
-#[path = "../support/redis_server.rs"]
-mod redis_server;
-#[path = "../support/sentinel_set.rs"]
-#[allow(dead_code, reason = "other tests use the rest of it")]
-mod sentinel_set;
-
-mod balancer;
-mod client;
-mod foreign;
-
-mod http;
-#[allow(dead_code, reason = "attacks, another test program, use the rest of it")]
-#[path = "../attacks/raw.rs"]
-mod raw;
-mod record;
-mod waiting;

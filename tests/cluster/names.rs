@@ -3,16 +3,15 @@
 use std::collections::BTreeMap;
 
 use deadpool_redis::redis;
-use rustix::process::Signal;
-use serde_json::Value;
-
-use crate::{
+use headcount_testkit::{
     cluster::Cluster,
     http,
     instance::{Instance, Process},
-    outsider::KEY,
+    redis_client::KEY,
     waiting::eventually,
 };
+use rustix::process::Signal;
+use serde_json::Value;
 
 /// Goal: one instance is one name, with one incarnation, in the log, in the metrics, in the readiness, in the API and in
 /// `headcount status`. Method: two instances with names of their own; each place is read, and the others must say the same.

@@ -2,15 +2,14 @@
 
 use std::time::{Duration, Instant};
 
-use tokio::time::sleep;
-
-use crate::{
+use headcount_testkit::{
     client::{Client, Transport},
-    cluster::Machine,
     instance::{Instance, Setting, Shown},
+    machine::Machine,
     redis_server::RedisServer,
     waiting::eventually,
 };
+use tokio::time::sleep;
 
 /// How long both are watched: some leases, in which every report and announcement has had its effect.
 const WATCHED: Duration = Duration::from_secs(5);
@@ -54,15 +53,15 @@ async fn neighbours_are_strangers(settings: [&[Setting<'_>]; 2]) -> [f64; 2] {
     let _machine = Machine::shared().await;
     let mut first = Instance::start(settings[0]).await;
     let mut second = Instance::start(settings[1]).await;
-    let lonely = Client::open(second.public, Transport::WebSocket);
+    let lonely = Client::open(second.public, Transport::Websocket);
     let visitors: Vec<_> =
-        (0..3).map(|_| Client::open(first.public, Transport::WebSocket)).collect();
+        (0..3).map(|_| Client::open(first.public, Transport::Websocket)).collect();
     says(&first, 3).await;
     says(&second, 1).await;
 
     let begin = Instant::now();
     while begin.elapsed() < WATCHED {
-        let passing = Client::open(first.public, Transport::WebSocket);
+        let passing = Client::open(first.public, Transport::Websocket);
         says(&first, 4).await;
         drop(passing);
         says(&first, 3).await;

@@ -2,10 +2,11 @@
 
 use std::time::{Duration, Instant};
 
-use crate::{
+use headcount_testkit::{
     client::{Client, Transport},
-    cluster::{Cluster, Machine, clients_say, records_of},
+    cluster::{Cluster, clients_say, records_of},
     instance::{Instance, Shown},
+    machine::Machine,
     record::{Mark, Record},
     redis_server::RedisServer,
     waiting::eventually,
@@ -54,7 +55,7 @@ async fn an_outage_shows_no_dip(redis: RedisServer) {
     for record in &records {
         assert!(record.is_connected(), "{}: {:?}", record.name(), record.entries());
     }
-    let instances = cluster.outsider.instances().await.map(|instances| instances.len());
+    let instances = cluster.redis_client.instances().await.map(|instances| instances.len());
     assert_eq!(instances, Ok(2));
 }
 
@@ -69,7 +70,7 @@ async fn during_an_outage_joins_and_leaves_still_count() {
     cluster.redis.kill_9();
     let [here, there] = [&cluster.instances[0], &cluster.instances[1]];
     shows(here, Shown { count: 6, exact: false }).await;
-    clients.push(Client::open(here.public, Transport::WebSocket));
+    clients.push(Client::open(here.public, Transport::Websocket));
     clients.push(Client::open(here.public, Transport::Polling));
     shows(here, Shown { count: 8, exact: false }).await;
     let newcomers = records_of(&clients[6..]);
@@ -119,7 +120,7 @@ async fn a_join_during_recovery_counts_at_once() {
         .await;
     }
     let instance = &cluster.instances[0];
-    clients.push(Client::open(instance.public, Transport::WebSocket));
+    clients.push(Client::open(instance.public, Transport::Websocket));
     let newcomer = records_of(&clients[6..]);
     eventually("the newcomer is told 7", async || clients_say(7, &newcomer)).await;
     assert_eq!(newcomer[0].counts()[0], 7, "its first value includes it");
@@ -135,7 +136,7 @@ async fn a_newcomer_is_told_a_count_with_itself_while_redis_sleeps() {
     let mut clients = three_clients_each(&cluster);
     cluster.agrees_on(6, &records_of(&clients)).await;
     cluster.redis.stop();
-    clients.push(Client::open(cluster.instances[0].public, Transport::WebSocket));
+    clients.push(Client::open(cluster.instances[0].public, Transport::Websocket));
     let newcomer = clients[6].record();
     let (first, took) = eventually("the newcomer's first value", async || {
         newcomer.counts().first().copied().ok_or(format!("{:?}", newcomer.entries()))
@@ -155,10 +156,10 @@ async fn a_newcomer_is_told_a_count_with_itself_while_redis_sleeps() {
 async fn a_newcomer_told_the_estimate_is_put_right() {
     let cluster = Cluster::start(1).await;
     let mut clients: Vec<Client> =
-        (0..6).map(|_| Client::open(cluster.instances[0].public, Transport::WebSocket)).collect();
+        (0..6).map(|_| Client::open(cluster.instances[0].public, Transport::Websocket)).collect();
     cluster.agrees_on(6, &records_of(&clients)).await;
     cluster.redis.stop();
-    clients.push(Client::open(cluster.instances[0].public, Transport::WebSocket));
+    clients.push(Client::open(cluster.instances[0].public, Transport::Websocket));
     let newcomer = clients[6].record();
     eventually("the newcomer is told 7", async || {
         if newcomer.counts().contains(&7) {
@@ -190,14 +191,15 @@ async fn an_instance_that_starts_before_redis_waits_for_it() {
     })
     .await;
     assert_eq!(instance.readiness().await, Ok(503));
-    let alive = crate::http::get(instance.admin, "/livez").await.map(|answer| answer.status);
+    let alive =
+        headcount_testkit::http::get(instance.admin, "/livez").await.map(|answer| answer.status);
     assert_eq!(alive, Ok(200), "liveness never looks at Redis");
     assert!(instance.process().runs());
 
     let mut cluster = Cluster::start_on(redis, Machine::shared().await, 0, &[]).await;
     cluster.redis.restart();
     instance.ready().await;
-    let client = Client::open(instance.public, Transport::WebSocket);
+    let client = Client::open(instance.public, Transport::Websocket);
     cluster.instances.push(instance);
     cluster.agrees_on(1, &records_of([&client])).await;
 }
@@ -223,10 +225,10 @@ async fn join_right_after_the_cut(settings: &[(&str, &str)]) -> Duration {
     let cluster = Cluster::start_with(2, settings).await;
     let mut clients = three_clients_each(&cluster);
     cluster.agrees_on(6, &records_of(&clients)).await;
-    let cut = cluster.outsider.kill_subscribers().await;
+    let cut = cluster.redis_client.kill_subscribers().await;
     assert_eq!(cut, 2, "each instance subscribes once");
     let start = Instant::now();
-    clients.push(Client::open(cluster.instances[0].public, Transport::WebSocket));
+    clients.push(Client::open(cluster.instances[0].public, Transport::Websocket));
     cluster.agrees_on(7, &records_of(&clients)).await;
     let took = start.elapsed();
     println!("after the subscriptions were cut, all saw the join after {took:?}");

@@ -9,17 +9,17 @@ use std::{
     thread,
 };
 
-use rstest::rstest;
-use rustix::process::Signal;
-
-use crate::{
+use headcount_testkit::{
     client::{Client, Transport},
-    cluster::{Cluster, Machine, records_of},
+    cluster::{Cluster, records_of},
     instance::{Instance, Output, Process, Setting},
-    outsider::{CHANNEL, Outsider},
+    machine::Machine,
+    redis_client::{CHANNEL, RedisClient},
     redis_server::{RedisServer, free_port},
     waiting::eventually,
 };
+use rstest::rstest;
+use rustix::process::Signal;
 
 /// What becomes of what is written.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -82,10 +82,10 @@ async fn instance_logging_to(
 
 /// Waits until the instance has dropped lines of its log, in which it complains of nonsense on the channel.
 async fn drops_lines(instance: &Instance, redis: &RedisServer) {
-    let outsider = Outsider::new(&redis.url());
+    let redis_client = RedisClient::new(&redis.url());
     eventually("lines of the log are dropped", async || {
         let nonsense: &[&str] = &["PUBLISH", CHANNEL, "nonsense"];
-        outsider.transact(&vec![nonsense; 2000]).await?;
+        redis_client.transact(&vec![nonsense; 2000]).await?;
         let dropped = instance.metric("headcount_log_lines_dropped_total").await?;
         if dropped > 0.0 { Ok(()) } else { Err(format!("{dropped} are")) }
     })
@@ -162,7 +162,7 @@ async fn a_start_up_line_that_nobody_takes_changes_nothing(
     let (stdout, kept) = reader.descriptor();
     let output = Output { stdout: Some(stdout), ..Output::default() };
     let instance = Instance::start_writing_to(output, free_addresses(), &[]).await;
-    let client = Client::open(instance.public, Transport::WebSocket);
+    let client = Client::open(instance.public, Transport::Websocket);
     let record = client.record();
     eventually("the client is told 1", async || {
         record.shows().filter(|&users| users == 1).ok_or_else(|| format!("{:?}", record.entries()))

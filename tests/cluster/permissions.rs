@@ -2,11 +2,11 @@
 //! denied, and all is exact again once it is allowed.
 
 use deadpool_redis::redis::{self, Connection};
-
-use crate::{
+use headcount_testkit::{
     client::{Client, Transport},
-    cluster::{Cluster, Machine, records_of},
-    outsider::KEY,
+    cluster::{Cluster, records_of},
+    machine::Machine,
+    redis_client::KEY,
     redis_server::RedisServer,
     waiting::eventually,
 };
@@ -23,14 +23,14 @@ async fn a_denied_command_is_named_and_costs_nothing() {
     let settings = [("HEADCOUNT_REDIS_URL", url.as_str())];
     let mut cluster = Cluster::start_on(redis, Machine::shared().await, 1, &settings).await;
     let public = cluster.instances[0].public;
-    let clients: Vec<_> = (0..3).map(|_| Client::open(public, Transport::WebSocket)).collect();
+    let clients: Vec<_> = (0..3).map(|_| Client::open(public, Transport::Websocket)).collect();
     cluster.agrees_on(3, &records_of(&clients)).await;
 
     for (command, told) in
         [("hget", "(HGET)"), ("publish", "(PUBLISH)"), ("zadd", "(ZADD)"), ("evalsha", "evalsha")]
     {
         set_user(&mut connection, &[&format!("-{command}")]);
-        let visitor = Client::open(public, Transport::WebSocket);
+        let visitor = Client::open(public, Transport::Websocket);
         eventually("an estimate is shown", async || match cluster.instances[0].shown().await? {
             shown if shown.exact || shown.count != 4 => Err(format!("{shown:?}")),
             _ => Ok(()),

@@ -2,11 +2,16 @@
 
 use std::{
     net::{SocketAddr, TcpListener},
-    path::Path,
     process::Stdio,
     time::Duration,
 };
 
+use headcount_testkit::{
+    instance::{Instance, Shown},
+    raw::{poll, polling_session, say, session_in},
+    repository,
+    waiting::{PATIENCE, eventually},
+};
 use rstest::rstest;
 use serde::Deserialize;
 use tempfile::TempDir;
@@ -14,12 +19,6 @@ use tokio::{
     net::TcpStream,
     process::{Child, Command},
     time::timeout,
-};
-
-use crate::{
-    instance::{Instance, Shown},
-    raw::{poll, polling_session, say, session_in},
-    waiting::{PATIENCE, eventually},
 };
 
 /// A page that has gone leaves the count within this, where no request of it was open: it is given three seconds for its next
@@ -83,9 +82,9 @@ async fn join(server: SocketAddr, options: &str) -> Joined {
 
 /// What a script says.
 async fn node(arguments: &[&str]) -> String {
-    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/cluster/node");
     let mut node = Command::new("node");
-    let output = node.args(arguments).current_dir(folder).kill_on_drop(true).output();
+    let output =
+        node.args(arguments).current_dir(repository::node_folder()).kill_on_drop(true).output();
     let output = timeout(PATIENCE, output).await.expect("it ends").expect("node starts");
     String::from_utf8(output.stdout).expect("it is text")
 }

@@ -8,16 +8,17 @@ use std::time::{Duration, Instant};
 
 use rustix::process::Signal;
 
-use crate::{
+use deployment::{Churn, Deployment};
+use headcount_testkit::{
     client::{Client, Transport},
-    cluster::{Machine, records_of},
+    cluster::records_of,
     instance::{Instance, Process},
+    machine::Machine,
     record::{Mark, Record},
     redis_server::free_port,
     sentinel_set::{NAME, SentinelSet},
     waiting::eventually,
 };
-use deployment::{Churn, Deployment};
 
 /// After a failover: a lease in which all report anew, and a heartbeat at either end.
 const RIGHT_WITHIN: Duration = Duration::from_secs(3);
@@ -78,7 +79,7 @@ async fn a_replica_that_lags_brings_nothing_back() {
     clients.truncate(8);
     clients.remove(0).leave().await;
     let there = deployment.instances[1].public;
-    clients.extend((0..3).map(|_| Client::open(there, Transport::WebSocket)));
+    clients.extend((0..3).map(|_| Client::open(there, Transport::Websocket)));
     let records = records_of(&clients);
     deployment.agrees_on(10, &records).await;
     let missed = async || deployment.set.ask::<u64>(1, &["GET", "currentUsers"]);
@@ -112,7 +113,7 @@ async fn a_planned_failover_is_not_noticed() {
     deployment.successor_takes_over(0).await;
     let old = deployment.set.role(0);
     for instance in &deployment.instances {
-        clients.push(Client::open(instance.public, Transport::WebSocket));
+        clients.push(Client::open(instance.public, Transport::Websocket));
     }
     let records_of_all = records_of(&clients);
     let all_move = async {
@@ -147,14 +148,14 @@ async fn sentinels_that_are_all_away_change_nothing() {
         deployment.set.kill_sentinel(index);
     }
     let here = deployment.instances[0].public;
-    clients.push(Client::open(here, Transport::WebSocket));
+    clients.push(Client::open(here, Transport::Websocket));
     deployment.agrees_on(9, &records_of(&clients)).await;
     for kind in ["normal", "pubsub"] {
         let cut = async || deployment.set.ask::<u64>(0, &["CLIENT", "KILL", "TYPE", kind]);
         let (cut, _) = eventually("the primary answers", cut).await;
         assert!(cut > 0, "there are connections of the kind {kind}");
     }
-    clients.push(Client::open(here, Transport::WebSocket));
+    clients.push(Client::open(here, Transport::Websocket));
     deployment.agrees_on(10, &records_of(&clients)).await;
     says_in_its_log(&mut deployment.instances[0], "no sentinel names a primary").await;
 
@@ -230,7 +231,7 @@ async fn a_primary_that_hangs_is_left() {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_wrong_name_of_the_primary_is_said() {
     let deployment = Deployment::start(1, Machine::shared().await).await;
-    let client = Client::open(deployment.instances[0].public, Transport::WebSocket);
+    let client = Client::open(deployment.instances[0].public, Transport::Websocket);
     deployment.agrees_on(1, &records_of([&client])).await;
     let right = deployment.set.url();
     let wrong = right.replace(NAME, "nosuch");

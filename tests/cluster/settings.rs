@@ -1,6 +1,6 @@
 //! Wrong settings are refused before anything listens, with an answer that says how to put them right.
 
-use crate::{
+use headcount_testkit::{
     instance::{FREE_PORTS, Process, Setting},
     waiting::eventually,
 };

@@ -2,11 +2,11 @@
 
 use std::time::{Duration, Instant};
 
-use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
-
-use crate::{
+use headcount_testkit::{
     client::{Client, Transport},
-    cluster::{Cluster, Machine, records_of},
+    cluster::{Cluster, records_of},
+    machine::Machine,
+    open_files,
     record::{Event, Record},
     redis_server::RedisServer,
 };
@@ -22,13 +22,13 @@ const EMIT_INTERVAL: Duration = Duration::from_millis(50);
 /// frames are held against [`frames_max`], each instance's emissions against the same pacing.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_rush_of_joins_ends_on_the_truth_within_the_bound_on_frames() {
-    raise_file_limit();
+    open_files::raise_limit();
     let machine = Machine::alone().await;
     let redis = RedisServer::start(&[]);
     let cluster = Cluster::start_on(redis, machine, 2, &[]).await;
     let start = Instant::now();
     let open =
-        |number: usize| Client::open(cluster.instances[number % 2].public, Transport::WebSocket);
+        |number: usize| Client::open(cluster.instances[number % 2].public, Transport::Websocket);
     let clients: Vec<Client> = (0..JOINS).map(open).collect();
     let records = records_of(&clients);
     cluster.agrees_on(JOINS as u64, &records).await;
@@ -75,11 +75,4 @@ fn frames_max(start: Instant, record: &Record) -> u32 {
 fn emissions_max(time: Duration) -> u32 {
     let intervals = time.as_millis() / EMIT_INTERVAL.as_millis();
     1 + u32::try_from(intervals).expect("a test ends")
-}
-
-/// A socket per client needs more open files than the soft limit of many systems.
-pub(crate) fn raise_file_limit() {
-    let limit = getrlimit(Resource::Nofile);
-    let raised = Rlimit { current: limit.maximum, ..limit };
-    setrlimit(Resource::Nofile, raised).expect("the soft limit may be raised to the hard one");
 }

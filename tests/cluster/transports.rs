@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use crate::{
+use headcount_testkit::{
     client::{Client, Transport},
     cluster::{Cluster, records_of},
     foreign::{ForeignClients, Library},
@@ -21,7 +21,7 @@ async fn polling_keeps_the_order_and_the_last_value() {
 /// [`counts_rise_then_fall`] says.
 #[tokio::test(flavor = "multi_thread")]
 async fn websockets_keep_the_order_and_the_last_value() {
-    counts_rise_then_fall(Transport::WebSocket).await;
+    counts_rise_then_fall(Transport::Websocket).await;
 }
 
 /// Goal: an upgrade amid changes loses no last value and brings back no old one. Method: as
@@ -46,7 +46,7 @@ async fn counts_rise_then_fall(transport: Transport) -> Vec<Record> {
     let mut records = Vec::new();
     for _ in 0..5 {
         for instance in &cluster.instances {
-            passing.extend((0..3).map(|_| Client::open(instance.public, Transport::WebSocket)));
+            passing.extend((0..3).map(|_| Client::open(instance.public, Transport::Websocket)));
             watching.extend((0..2).map(|_| Client::open(instance.public, transport)));
             records.extend(node.open(1, instance.public, transport).await);
         }
@@ -74,17 +74,17 @@ async fn counts_rise_then_fall(transport: Transport) -> Vec<Record> {
 async fn a_slow_client_ends_on_the_last_value() {
     let cluster = Cluster::start(1).await;
     let address = cluster.instances[0].public;
-    let slow = Client::open(address, Transport::WebSocket);
-    let other = Client::open(address, Transport::WebSocket);
+    let slow = Client::open(address, Transport::Websocket);
+    let other = Client::open(address, Transport::Websocket);
     cluster.agrees_on(2, &records_of([&slow, &other])).await;
     slow.stop_reading();
     for _ in 0..10 {
-        let passing = [(); 3].map(|()| Client::open(address, Transport::WebSocket));
+        let passing = [(); 3].map(|()| Client::open(address, Transport::Websocket));
         cluster.agrees_on(5, &records_of(passing.iter().chain([&other]))).await;
         drop(passing);
         cluster.agrees_on(2, &records_of([&other])).await;
     }
-    let _newcomer = Client::open(address, Transport::WebSocket);
+    let _newcomer = Client::open(address, Transport::Websocket);
     cluster.agrees_on(3, &records_of([&other])).await;
     slow.read_again();
     cluster.agrees_on(3, &records_of([&slow, &other])).await;
@@ -97,8 +97,8 @@ async fn a_client_that_never_reads_is_counted_out() {
     let settings = [("HEADCOUNT_PING_INTERVAL", "1s"), ("HEADCOUNT_PING_TIMEOUT", "1s")];
     let cluster = Cluster::start_with(1, &settings).await;
     let address = cluster.instances[0].public;
-    let silent = Client::open(address, Transport::WebSocket);
-    let other = Client::open(address, Transport::WebSocket);
+    let silent = Client::open(address, Transport::Websocket);
+    let other = Client::open(address, Transport::Websocket);
     cluster.agrees_on(2, &records_of([&silent, &other])).await;
     silent.stop_reading();
     let took = cluster.agrees_on(1, &records_of([&other])).await;

@@ -1,7 +1,7 @@
 """The command blocks of the documents, by the marker in front of each.
 
     <!-- run: NAME -->          a check of scripts/deploy-test runs it as it stands, but for ports
-    <!-- parsed: kubectl, … --> kubectl is given it, without a cluster
+    <!-- parsed: kubectl, … --> scripts/kubernetes-test gives it to kubectl and Helm, without a cluster
     <!-- not run: REASON -->    nothing runs it
 
 tests/tidy.rs sees to it that each block has one. Usage: blocks.py names, blocks.py text NAME, or blocks.py parsed

@@ -174,35 +174,6 @@ runbook_on_the_stack() {
   (cd "$work/tree" && bash -exc "$text")
 }
 
-# What no cluster is there for: the real kubectl takes every command, and the manifests have what it names.
-kubectl_takes_the_commands() {
-  local folder=$work/kubectl script
-  mkdir -p "$folder/bin" "$folder/blocks"
-  ln -s "$PWD/deploy" "$folder/deploy"
-  openssl req -x509 -newkey rsa:2048 -nodes -subj /CN=example -keyout "$folder/tls.key" -out "$folder/tls.crt" -days 1 \
-    2>/dev/null
-  KUBECTL=$(command -v kubectl)
-  export KUBECTL RECORD=$folder/record RENDERED="$work/local.yaml $work/production.yaml" KUBECONFIG=/dev/null
-  printf '#!/bin/sh\nexec python %s "$@"\n' "$PWD/tests/deploy/kubectl.py" >"$folder/bin/kubectl"
-  printf '#!/bin/sh\ncat >/dev/null </dev/null\n' >"$folder/bin/curl"
-  chmod +x "$folder"/bin/*
-  python tests/deploy/blocks.py parsed "$folder/blocks"
-  for script in "$folder"/blocks/*; do
-    bash -n "$script"
-    (cd "$folder" && PATH=$folder/bin:$PATH bash "$script" && wait) || true
-  done
-  # The control: neither a word that kubectl does not know nor an object that is not there passes.
-  for script in '-n headcount exce deploy/headcount -- true' '-n headcount exec deploy/other -- true' \
-    '-n headcount get pods -l app.kubernetes.io/name=other' '-n headcount port-forward service/headcount 1:2'; do
-    # shellcheck disable=SC2086
-    RECORD=$folder/control "$folder/bin/kubectl" $script
-  done
-  [[ $(grep -c '^not ok' "$folder/control") == 4 ]]
-  cat "$folder/control"
-  grep '^not ok' "$folder/record" | sed 's/^not ok /refused: /' && return 1
-  (($(grep -c '^ok' "$folder/record") >= 20))
-}
-
 # Nothing is marked as run that no check has asked for.
 every_block_was_run() {
   python tests/deploy/blocks.py names >"$work/names"

@@ -17,6 +17,16 @@ USER nobody
 VOLUME /prometheus
 ENTRYPOINT ["prometheus"]
 
+# A machine that systemd runs. What it would do with a real machine's consoles and clocks is left out.
+FROM debian:bookworm-slim AS systemd
+RUN apt-get update \
+ && apt-get install --yes --no-install-recommends systemd systemd-sysv dbus ca-certificates redis-server \
+ && rm -rf /var/lib/apt/lists/* /var/cache/apt \
+ && systemctl mask getty.target console-getty.service systemd-logind.service
+ENV container=docker
+STOPSIGNAL SIGRTMIN+3
+CMD ["/sbin/init"]
+
 # The machine's own toolchain beside Debian's gcc, and all crates in a folder, so that a build needs no network.
 FROM debian:bookworm-slim AS rust
 ENV CARGO_HOME=/usr/local/cargo

@@ -15,9 +15,10 @@ use std::{
     time::{Duration, Instant},
 };
 
+use headcount_testkit::record::{Entry, Event};
+
 use crate::{
     history::{Place, Showing, Visit},
-    record::{Entry, Event},
     truth::{Span, Truth},
 };
 

@@ -2,10 +2,11 @@
 
 use std::time::{Duration, Instant};
 
+use headcount_testkit::record::{Event, Record};
+
 use crate::{
     checker::{Fault, Histories, Sees, judge},
     history::{Said, Showing, Visit},
-    record::{Event, Record},
 };
 
 /// One history, and whether it was judged as it should be.

@@ -8,17 +8,13 @@ use std::{
     time::Instant,
 };
 
-use serde::Deserialize;
-use tokio::{
-    io::{AsyncBufReadExt, AsyncWriteExt, BufReader},
-    net::TcpStream,
-    task::JoinHandle,
-};
-
-use crate::{
+use headcount_testkit::{
     client::{Client, Transport},
+    event_stream::EventStream,
     record::Record,
 };
+use serde::Deserialize;
+use tokio::task::JoinHandle;
 
 /// The place of an instance in the cluster; one that takes over the place of another has its number.
 pub(crate) type Place = usize;
@@ -57,8 +53,8 @@ impl Visits {
     }
 
     /// Somebody comes through a balancer, and returns through it whenever the connection is lost.
-    pub(crate) fn open_faithful(&self, balancer: SocketAddr, transport: Transport) -> Guest {
-        self.note(None, || Client::open_faithful(balancer, transport))
+    pub(crate) fn open_reconnecting(&self, balancer: SocketAddr, transport: Transport) -> Guest {
+        self.note(None, || Client::open_reconnecting(balancer, transport))
     }
 
     fn note(&self, place: Option<Place>, open: impl FnOnce() -> Client) -> Guest {
@@ -165,13 +161,9 @@ impl Showings {
 }
 
 async fn watch(server: SocketAddr, showings: &Showings) -> std::io::Result<()> {
-    let mut stream = TcpStream::connect(server).await?;
-    let request = format!("GET /api/count/stream HTTP/1.1\r\nhost: {server}\r\n\r\n");
-    stream.write_all(request.as_bytes()).await?;
-    let mut lines = BufReader::new(stream).lines();
-    while let Some(line) = lines.next_line().await? {
-        let Some(json) = line.strip_prefix("data:") else { continue };
-        let said = serde_json::from_str(json).map_err(|error| format!("{error} in {json}"));
+    let mut stream = EventStream::open(server).await?;
+    while let Some(json) = stream.next().await {
+        let said = serde_json::from_str(&json).map_err(|error| format!("{error} in {json}"));
         showings.lock().push(Showing { said, at: Instant::now() });
     }
     Ok(())

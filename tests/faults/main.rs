@@ -30,36 +30,6 @@ mod checks;
 mod mutants;
 mod patched;
 
-#[path = "../cluster/balancer.rs"]
-mod balancer;
-#[allow(dead_code, reason = "other tests use the rest of it")]
-#[path = "../cluster/client.rs"]
-mod client;
-#[allow(dead_code, reason = "other tests use the rest of it")]
-#[path = "../cluster/cluster.rs"]
-mod cluster;
-#[allow(dead_code, reason = "other tests use the rest of it")]
-#[path = "../cluster/http.rs"]
-mod http;
-#[allow(dead_code, reason = "other tests use the rest of it")]
-#[path = "../cluster/instance.rs"]
-mod instance;
-#[allow(dead_code, reason = "other tests use the rest of it")]
-#[path = "../cluster/outsider.rs"]
-mod outsider;
-#[allow(dead_code, reason = "other tests use the rest of it")]
-#[path = "../cluster/record.rs"]
-mod record;
-#[allow(dead_code, reason = "other tests use the rest of it")]
-#[path = "../support/redis_server.rs"]
-mod redis_server;
-#[allow(dead_code, reason = "other tests use the rest of it")]
-#[path = "../support/sentinel_set.rs"]
-mod sentinel_set;
-#[allow(dead_code, reason = "other tests use the rest of it")]
-#[path = "../cluster/waiting.rs"]
-mod waiting;
-
 use std::{process::ExitCode, sync::Arc};
 
 use libtest_mimic::{Arguments, Trial};

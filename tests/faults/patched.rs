@@ -6,9 +6,10 @@
 use std::{
     fs,
     path::{Path, PathBuf},
-    process::Command,
     sync::OnceLock,
 };
+
+use headcount_testkit::program::cargo;
 
 /// What is changed.
 #[derive(Clone, Copy, Debug)]
@@ -39,7 +40,7 @@ const TIME_WITH_OFFSET: &str = "local now = time[1] * 1000 + math.floor(time[2] 
                                 tonumber(redis.call('GET', 'test:clock-offset') or '0')";
 
 /// File, what must be in it, and what comes in its place.
-const PATCHES: [(&str, &str, &str); 5] = [
+const PATCHES: [(&str, &str, &str); 7] = [
     ("Cargo.toml", "name = \"headcount\"", "name = \"headcount-patched\""),
     // The library keeps its name, and the tests are not copied.
     (
@@ -47,6 +48,9 @@ const PATCHES: [(&str, &str, &str); 5] = [
         "[[test]]\nname = \"faults\"\nharness = false\n",
         "[lib]\nname = \"headcount\"\n",
     ),
+    // The other crates are used where they are: a copy of them would take the place of what was built from them.
+    ("Cargo.toml", "members = [\"crates/*\"]\n", "members = []\n"),
+    ("Cargo.toml", "headcount-testkit.workspace = true\n", ""),
     (
         "src/store/redis.rs",
         "Script::new(include_str!(\"report.lua\"))",
@@ -95,7 +99,7 @@ fn build() -> PathBuf {
     copy_folder(&project.join("src"), &copy.join("src"), "src");
     // A test makes cargo choose the same features of the dependencies as it did for these tests.
     write_if_new(&copy.join("tests/empty.rs"), "//! Nothing.\n");
-    let output = Command::new(env!("CARGO"))
+    let output = cargo()
         .args(["test", "--no-run", "--test", "empty", "--target-dir"])
         .arg(target)
         .current_dir(&copy)
@@ -119,6 +123,10 @@ fn copy_file(from: &Path, to: &Path, name: &str) {
     let mut text = fs::read_to_string(from).expect("a file of the sources");
     for (_, from, to) in PATCHES.iter().filter(|(file, ..)| *file == name) {
         text = patched(&text, from, to);
+    }
+    if name == "Cargo.toml" {
+        let crates = concat!("path = \"", env!("CARGO_MANIFEST_DIR"), "/crates/");
+        text = text.replace("path = \"crates/", crates);
     }
     write_if_new(to, &text);
 }

@@ -5,11 +5,12 @@ mod network;
 mod store;
 mod tampering;
 
+use headcount_testkit::waiting::eventually;
+
 use crate::{
     checker::Sees,
     row::{Bound, Play, Row},
     stage::{Setup, Stage},
-    waiting::eventually,
 };
 
 /// All rows.

@@ -9,6 +9,16 @@ use std::{
     time::{Duration, Instant},
 };
 
+use headcount_testkit::{
+    balancer::Balancer,
+    client::Transport,
+    instance::{Instance, Setting, Shown},
+    record::Record,
+    redis_client::RedisClient,
+    redis_server::RedisServer,
+    sentinel_set::SentinelSet,
+    waiting::eventually,
+};
 use rustix::process::Signal;
 use tokio::{
     sync::watch,
@@ -17,19 +27,11 @@ use tokio::{
 };
 
 use crate::{
-    balancer::Balancer,
     canary::Canary,
     checker::Histories,
-    client::Transport,
     history::{Guest, Place, Showing, Visits, Watcher},
-    instance::{Instance, Setting, Shown},
-    outsider::Outsider,
     patched::{self, Patch},
     proxy::{Mode, Proxy},
-    record::Record,
-    redis_server::RedisServer,
-    sentinel_set::SentinelSet,
-    waiting::eventually,
 };
 
 /// What a stage is made of.
@@ -55,7 +57,7 @@ pub(crate) struct Stage {
     /// Everybody who ever came.
     pub(crate) visits: Visits,
     /// Another program on the same Redis.
-    pub(crate) outsider: Outsider,
+    pub(crate) redis_client: RedisClient,
     store: Store,
     setup: Setup,
     balancer: Option<Balancer>,
@@ -105,7 +107,7 @@ impl Stage {
             seats: Vec::new(),
             crowd: Vec::new(),
             visits: Visits::default(),
-            outsider: Outsider::new(&store.first_server().url()),
+            redis_client: RedisClient::new(&store.first_server().url()),
             store,
             setup,
             balancer: None,
@@ -277,16 +279,16 @@ impl Stage {
             .filter(|visit| visit.leaving.is_none() && visit.record.is_connected())
             .map(|visit| visit.record)
             .collect();
-        crate::cluster::clients_say(users, &records)?;
+        headcount_testkit::cluster::clients_say(users, &records)?;
         for instance in self.seats.iter().filter_map(|seat| seat.instance.as_ref()) {
             let shown = instance.shown().await?;
             if shown != (Shown { count: users, exact: true }) {
                 return Err(format!("{users} are there, {} shows {shown:?}", instance.public));
             }
         }
-        let parts = self.outsider.instances().await?;
+        let parts = self.redis_client.instances().await?;
         let sum: u64 = parts.values().sum();
-        let public = self.outsider.users().await?;
+        let public = self.redis_client.users().await?;
         if (sum, public) == (users, users) {
             return Ok(());
         }

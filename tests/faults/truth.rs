@@ -5,10 +5,9 @@
 
 use std::{ops::RangeInclusive, time::Instant};
 
-use crate::{
-    history::{Place, Visit},
-    record::Event,
-};
+use headcount_testkit::record::Event;
+
+use crate::history::{Place, Visit};
 
 /// How many users each place had at each moment, at least and at most.
 #[derive(Debug)]

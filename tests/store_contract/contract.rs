@@ -1,13 +1,10 @@
 //! What an instance may expect of any store.
 
-use std::{
-    sync::Arc,
-    time::{Duration, Instant, SystemTime},
-};
+use std::time::{Duration, Instant};
 
 use headcount::{
     core::{
-        about::{ABOUT_BYTES_MAX, About},
+        about::ABOUT_BYTES_MAX,
         count::{Count, Revision, Sequence, WHOLE_MAX},
         report::{LEASE_MAX, LEASE_MIN, LOCAL_MAX, REAPED_MAX, Report, ReportKind},
     },
@@ -16,6 +13,7 @@ use headcount::{
 use proptest::{prelude::*, test_runner::TestRunner};
 use rstest::rstest;
 
+use crate::roster::about;
 use crate::setup::{Backend, Instance, SOON, Subject, next};
 
 /// A lease that ends within a test, and is long for a busy machine.
@@ -118,7 +116,23 @@ async fn the_dead_leave_with_their_lease(#[case] backend: Backend) {
     dead.report(&*subject.store).await;
     let reply = alive.report_until(&*subject.store, |reply| reply.count.users == 1).await;
     assert!(died.elapsed() >= SHORT, "after {:?}", died.elapsed());
-    assert_eq!((reply.instances, reply.reaped), (1, 1));
+    assert_eq!((reply.instances, reply.reaped, reply.crashed), (1, 1, 1));
+}
+
+/// Goal: the end of a farewell's tombstone is not taken for a crash. Method: an instance leaves while another reports on, until
+/// the tombstone is gone.
+#[rstest]
+#[case::embedded(Backend::Embedded)]
+#[case::redis(Backend::Redis)]
+#[tokio::test]
+async fn a_farewell_is_no_crash(#[case] backend: Backend) {
+    let subject = Subject::new(backend);
+    let [mut alive, mut leaving] = [1, 4].map(Instance::new);
+    (alive.lease, leaving.lease) = (SHORT, SHORT);
+    leaving.report(&*subject.store).await;
+    leaving.leave(&*subject.store).await;
+    let reply = alive.report_until(&*subject.store, |reply| reply.reaped > 0).await;
+    assert_eq!((reply.reaped, reply.crashed), (1, 0));
 }
 
 /// Goal: many deaths do not hold a store up. Method: more die than one call may reap, counted call by call.
@@ -264,69 +278,6 @@ async fn reports_out_of_range_are_refused(#[case] backend: Backend) {
     }
     let great = Report { users: LOCAL_MAX, lease: LEASE_MAX, ..good };
     assert_eq!(subject.store.report(great).await.unwrap().count.users, LOCAL_MAX);
-}
-
-/// Goal: operators see who is alive. Method: two live instances, one that left.
-#[rstest]
-#[case::embedded(Backend::Embedded)]
-#[case::redis(Backend::Redis)]
-#[tokio::test]
-async fn roster_lists_the_living(#[case] backend: Backend) {
-    let subject = Subject::new(backend);
-    assert_eq!(subject.store.roster().await.unwrap().instances, []);
-    let [mut a, mut b, mut left] = [5, 0, 2].map(Instance::new);
-    for instance in [&mut a, &mut b, &mut left] {
-        instance.report(&*subject.store).await;
-    }
-    let last = left.leave(&*subject.store).await;
-    let roster = subject.store.roster().await.unwrap();
-    assert_eq!((roster.users, roster.count), (5, last.count));
-    let found: Vec<_> =
-        roster.instances.iter().map(|entry| (&*entry.incarnation, entry.users)).collect();
-    let names = [&a, &b].map(|instance| instance.incarnation.to_string());
-    assert_eq!(found, [(&*names[0], 5), (&*names[1], 0)]);
-    for entry in &roster.instances {
-        let left = entry.lease_left.unwrap();
-        assert!(left <= a.lease && left > a.lease / 2, "{left:?}");
-    }
-}
-
-/// Goal: operators see who is who, as each said last, and nobody who is gone. Method: one says who it is, reports on, then
-/// says that it drains; one says nothing; one leaves; a report that is late says something else; one comes back.
-#[rstest]
-#[case::embedded(Backend::Embedded)]
-#[case::redis(Backend::Redis)]
-#[tokio::test]
-async fn roster_says_who_is_who(#[case] backend: Backend) {
-    let subject = Subject::new(backend);
-    let [mut a, mut silent, mut left] = [5, 1, 2].map(Instance::new);
-    let [kitchen, cellar] = ["kitchen-2", "cellar"].map(|host| Some(about(host)));
-    (a.about, left.about) = (kitchen.clone(), cellar.clone());
-    let names = async || {
-        let instances = subject.store.roster().await.unwrap().instances;
-        instances.into_iter().map(|entry| entry.about).collect::<Vec<_>>()
-    };
-    for instance in [&mut a, &mut silent, &mut left] {
-        instance.report(&*subject.store).await;
-    }
-    assert_eq!(names().await, [kitchen.clone(), None, cellar]);
-    let late = a.prepare();
-    a.about = None;
-    a.report(&*subject.store).await;
-    left.leave(&*subject.store).await;
-    assert_eq!(names().await, [kitchen, None], "what was said stands");
-    let draining = About { draining: true, ..(*about("kitchen-2")).clone() };
-    a.about = Some(Arc::new(draining));
-    a.report(&*subject.store).await;
-    assert!(!subject.store.report(late).await.unwrap().applied);
-    assert_eq!(names().await, [a.about.clone(), None]);
-    left.about = None;
-    left.report(&*subject.store).await;
-    assert_eq!(names().await, [a.about, None, None], "a farewell takes it away");
-}
-
-fn about(host: &str) -> Arc<About> {
-    Arc::new(About::new(host.to_owned(), SystemTime::UNIX_EPOCH))
 }
 
 /// One step of a history: who, with which sequence, what count, what it has seen, which kind, and what it says of itself.

@@ -14,12 +14,10 @@ use headcount::{
         redis::{RedisSettings, RedisStore},
     },
 };
+use headcount_testkit::redis_server::{RedisServer, free_port};
 use rstest::rstest;
 
-use crate::{
-    redis_server::{RedisServer, free_port},
-    setup::{Instance, LONG, SOON, next, redis_store, within},
-};
+use crate::setup::{Instance, LONG, SOON, next, redis_store, within};
 
 const KEY: &str = "currentUsers";
 

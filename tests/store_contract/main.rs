@@ -9,16 +9,9 @@
     reason = "a test may panic, print, sleep between two looks, and read the environment"
 )]
 
-#[path = "../support/redis_server.rs"]
-#[allow(dead_code, reason = "shared with other test binaries, and none uses all of it")]
-mod redis_server;
-
-#[path = "../support/sentinel_set.rs"]
-#[allow(dead_code, reason = "shared with other test binaries, and none uses all of it")]
-mod sentinel_set;
-
 mod contract;
 mod faults;
+mod roster;
 mod script;
 mod sentinel;
 mod setup;

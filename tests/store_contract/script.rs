@@ -6,7 +6,7 @@ mod machine;
 mod mutants;
 mod stage;
 
-use crate::redis_server::RedisServer;
+use headcount_testkit::redis_server::RedisServer;
 use stage::{Case, Stage};
 
 const SOURCE: &str = include_str!("../../src/store/report.lua");

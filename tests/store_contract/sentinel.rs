@@ -4,17 +4,18 @@
 use std::time::{Duration, Instant};
 
 use headcount::store::{Store, StoreError, redis::RedisStore};
+use headcount_testkit::{
+    redis_server::{RedisServer, connect, free_port},
+    sentinel::Sentinel,
+    sentinel_set::{NAME, Passwords, SentinelSet},
+};
 use tokio::{
     io::copy_bidirectional,
     net::{TcpListener, TcpStream},
     task::JoinSet,
 };
 
-use crate::{
-    redis_server::{RedisServer, connect, free_port},
-    sentinel_set::{NAME, Passwords, Sentinel, SentinelSet},
-    setup::{Instance, SOON, next, redis_store, within},
-};
+use crate::setup::{Instance, SOON, next, redis_store, within};
 
 /// Short enough for the store to look for another primary several times a second.
 const LEASE: Duration = Duration::from_secs(2);

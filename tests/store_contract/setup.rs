@@ -21,8 +21,7 @@ use headcount::{
         redis::{RedisSettings, RedisStore},
     },
 };
-
-use crate::redis_server::RedisServer;
+use headcount_testkit::redis_server::RedisServer;
 
 /// How long what must happen may take on a busy machine.
 pub(crate) const SOON: Duration = Duration::from_secs(20);

@@ -9,12 +9,13 @@ use std::{
 };
 
 use headcount::store::{Store, StoreError};
-
-use crate::{
+use headcount_testkit::{
     redis_server::{RedisServer, free_port},
-    sentinel_set::{NAME, Sentinel},
-    setup::{Instance, LONG, next, redis_store},
+    sentinel::Sentinel,
+    sentinel_set::NAME,
 };
+
+use crate::setup::{Instance, LONG, next, redis_store};
 
 /// Set for the child: the port of the server.
 const PORT: &str = "HEADCOUNT_TEST_TLS_PORT";

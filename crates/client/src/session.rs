@@ -60,6 +60,9 @@ enum Step {
 }
 
 impl Transport {
+    /// Each of them once.
+    pub const ALL: [Self; 3] = [Self::Websocket, Self::Polling, Self::Upgrade];
+
     /// In one word. For the first two it is Engine.IO's.
     pub fn name(self) -> &'static str {
         match self {

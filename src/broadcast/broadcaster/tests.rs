@@ -12,12 +12,13 @@ use super::*;
 use crate::{
     cluster::observer::Observer,
     core::{
-        count::{Count, Incarnation, Revision, Sequence},
-        report::{LEASE_MAX, Reply},
+        count::{Incarnation, Sequence},
+        report::LEASE_MAX,
         tally::{Local, Presence},
         view::SentReport,
     },
     engine::session::tests::{join, leave, move_to, on_websocket, poll, polled},
+    fixtures::{count, reply},
     net::connection::{Connection, tests::pair},
 };
 
@@ -132,16 +133,7 @@ impl Stage {
         let local = self.observed();
         self.sequence = self.sequence.next();
         let sent = SentReport { sequence: self.sequence, local, at: self.start };
-        let count = Count { users, revision: Revision(self.sequence.0), recovering: false };
-        let reply = Reply {
-            applied: true,
-            count,
-            announced: count.revision,
-            instances: 2,
-            stored_sequence: Sequence::default(),
-            reaped: 0,
-            repaired: 0,
-        };
+        let reply = reply(count(users, self.sequence.0));
         self.view.send_modify(|view| view.fold_reply(sent, &reply, sent.at));
     }
 

@@ -5,11 +5,13 @@
 use tokio::time::{sleep, timeout};
 
 use super::*;
-use crate::core::{
-    count::{Count, Incarnation, Revision, Sequence},
-    report::Reply,
-    tally::{NEWCOMER_PATIENCE, Presence, Tally},
-    view::{SentReport, Shown},
+use crate::{
+    core::{
+        count::{Incarnation, Revision, Sequence},
+        tally::{NEWCOMER_PATIENCE, Presence, Tally},
+        view::{SentReport, Shown},
+    },
+    fixtures::{count, reply},
 };
 
 const LEASE: Duration = Duration::from_secs(2);
@@ -43,16 +45,7 @@ impl Stage {
         let local = *self.tally.subscribe().borrow();
         self.sequence = self.sequence.next();
         let sent = SentReport { sequence: self.sequence, local, at: Instant::now() };
-        let count = Count { users, revision: Revision(self.sequence.0), recovering: false };
-        let reply = Reply {
-            applied: true,
-            count,
-            announced: count.revision,
-            instances: 2,
-            stored_sequence: Sequence::default(),
-            reaped: 0,
-            repaired: 0,
-        };
+        let reply = reply(count(users, self.sequence.0));
         self.view.send_modify(|view| {
             view.report_sent(sent.sequence);
             view.report_ended();

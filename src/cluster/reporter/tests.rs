@@ -11,11 +11,12 @@ use super::*;
 use crate::{
     cluster::observer::Observer,
     core::{
-        count::{Count, Revision},
+        count::Revision,
         report::Roster,
         tally::{Presence, Tally},
         view::Shown,
     },
+    fixtures::{count, reply},
     store::{Announcements, StoreFuture},
 };
 
@@ -62,15 +63,10 @@ impl Store for Scripted {
     fn report(&self, report: Report) -> StoreFuture<'_, Reply> {
         self.reports.lock().unwrap().push((self.started.elapsed(), report.clone()));
         let rule = self.take_rule();
-        let revision = Revision(report.sequence.0);
         let reply = Reply {
-            applied: true,
-            count: Count { users: report.users, revision, recovering: false },
-            announced: revision,
             instances: 1,
             stored_sequence: Sequence(report.sequence.0 - 1),
-            reaped: 0,
-            repaired: 0,
+            ..reply(count(report.users, report.sequence.0))
         };
         Box::pin(async move {
             match rule {

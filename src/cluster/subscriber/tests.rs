@@ -15,6 +15,7 @@ use crate::{
         tally::Local,
         view::SentReport,
     },
+    fixtures::{self, reply},
     store::{Announcements, Dataset, StoreError, StoreFuture},
 };
 
@@ -102,21 +103,13 @@ impl Stage {
             local: Local::default(),
             at: Instant::now(),
         };
-        let reply = Reply {
-            applied: true,
-            count: count(announced),
-            announced: Revision(announced),
-            instances: 2,
-            stored_sequence: Sequence(0),
-            reaped: 0,
-            repaired: 0,
-        };
+        let reply = reply(count(announced));
         self.view.send_modify(|view| view.fold_reply(sent, &reply, sent.at));
     }
 }
 
 fn count(revision: u64) -> Count {
-    Count { users: revision, revision: Revision(revision), recovering: false }
+    fixtures::count(revision, revision)
 }
 
 /// Goal: announcements reach the view, and a new subscription asks for a report that closes the gap before it. Method:

@@ -6,13 +6,10 @@ mod estimate;
 use proptest::prelude::*;
 
 use super::*;
+use crate::fixtures::{count, reply};
 
 const LEASE: Duration = Duration::from_secs(2);
 const NO_CHANGE: Change = Change(0);
-
-fn count(users: u64, revision: u64) -> Count {
-    Count { users, revision: Revision(revision), recovering: false }
-}
 
 fn recovering(users: u64, revision: u64) -> Count {
     Count { recovering: true, ..count(users, revision) }
@@ -20,18 +17,6 @@ fn recovering(users: u64, revision: u64) -> Count {
 
 fn local(users: u64) -> Local {
     Local { users, change: Change(users) }
-}
-
-fn reply(count: Count) -> Reply {
-    Reply {
-        applied: true,
-        count,
-        announced: count.revision,
-        instances: 2,
-        stored_sequence: Sequence(0),
-        reaped: 0,
-        repaired: 0,
-    }
 }
 
 /// A view of an instance that observed and reported each of these local counts, answered in order.

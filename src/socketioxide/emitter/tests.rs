@@ -9,11 +9,11 @@ use tower::ServiceExt;
 use super::*;
 use crate::{
     core::{
-        count::{Count, Revision, Sequence},
-        report::Reply,
+        count::Sequence,
         tally::{Local, Tally},
         view::SentReport,
     },
+    fixtures::{count, reply},
     telemetry::metrics::Metrics,
 };
 
@@ -126,16 +126,7 @@ impl Stage {
         let local = self.observed();
         self.sequence = self.sequence.next();
         let sent = SentReport { sequence: self.sequence, local, at: self.start };
-        let count = Count { users, revision: Revision(self.sequence.0), recovering: false };
-        let reply = Reply {
-            applied: true,
-            count,
-            announced: count.revision,
-            instances: 2,
-            stored_sequence: Sequence::default(),
-            reaped: 0,
-            repaired: 0,
-        };
+        let reply = reply(count(users, self.sequence.0));
         self.view.send_modify(|view| view.fold_reply(sent, &reply, sent.at));
     }
 
@@ -253,7 +244,7 @@ async fn the_impatient_are_put_right() {
     let over = u64::try_from(wake.as_millis()).unwrap() + 1;
     stage.act(over).await;
     // An announcement of somebody else's change, which cannot include the newcomer.
-    let count = Count { users: 4, revision: Revision(stage.sequence.0 + 1), recovering: false };
+    let count = count(4, stage.sequence.0 + 1);
     stage.view.send_modify(|view| view.fold(count, Instant::now()));
     stage.sequence = stage.sequence.next();
     stage.act(over + 100).await;

@@ -32,6 +32,7 @@ pub(super) fn reply(value: &Value) -> Result<Reply, StoreError> {
         recovering,
         reaped,
         repaired,
+        crashed,
     ] = fields
     else {
         return Err(unexpected("reply of another length"));
@@ -53,6 +54,7 @@ pub(super) fn reply(value: &Value) -> Result<Reply, StoreError> {
         instances: small(instances)?,
         stored_sequence: Sequence(whole(stored_sequence)?),
         reaped: small(reaped)?,
+        crashed: small(crashed)?,
         repaired: small(repaired)?,
     })
 }

@@ -8,6 +8,7 @@ use std::{
     time::Duration,
 };
 
+use headcount_testkit::waiting::PATIENCE;
 use tokio::{
     io::{AsyncBufReadExt, AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt, BufReader},
     net::TcpSocket,
@@ -21,8 +22,6 @@ use tokio_rustls::{
         pki_types::{CertificateDer, ServerName, pem::PemObject},
     },
 };
-
-use crate::waiting::PATIENCE;
 
 /// The host of its own in the files, and the site with Headcount below a path.
 pub(super) const OWN_HOST: &str = "count.example";

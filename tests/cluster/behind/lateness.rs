@@ -5,8 +5,9 @@ use std::{
     time::{Duration, Instant},
 };
 
+use headcount_testkit::client::{Client, Transport};
+
 use super::entrance::{Connection, Entrance, USUAL};
-use crate::client::{Client, Transport};
 
 /// More than that would be seen by somebody who watches two screens, and is what waiting for more data costs.
 pub(super) const EVENT_LATE_MAX: Duration = Duration::from_millis(50);
@@ -25,7 +26,7 @@ pub(super) async fn lateness(
     let mut proxied = reader(proxy, host, path).await;
     let mut least = Duration::MAX;
     for _ in 0..ROUNDS_MAX {
-        let visitor = Client::open(instance, Transport::WebSocket);
+        let visitor = Client::open(instance, Transport::Websocket);
         let (sooner, later) = tokio::join!(told(&mut direct, 1), told(&mut proxied, 1));
         least = least.min(later.saturating_duration_since(sooner));
         if least < EVENT_LATE_MAX {

@@ -2,8 +2,9 @@
 
 use std::time::Duration;
 
+use headcount_testkit::raw::session_in;
+
 use super::entrance::{Connection, Entrance, USUAL};
-use crate::raw::session_in;
 
 /// A poll that has not been answered for this long waits for something to happen.
 const QUIET: Duration = Duration::from_millis(500);

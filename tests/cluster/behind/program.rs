@@ -2,13 +2,14 @@
 
 use std::net::SocketAddr;
 
+use headcount_testkit::{redis_server::free_port, waiting::eventually};
+
 use super::{
     Pair,
     entrance::{CERTIFICATE, Entrance, OWN_HOST, USUAL},
     replaced,
     served::Served,
 };
-use crate::{redis_server::free_port, waiting::eventually};
 
 /// Which program.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

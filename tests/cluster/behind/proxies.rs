@@ -2,6 +2,14 @@
 
 use std::{net::SocketAddr, time::Duration};
 
+use headcount_testkit::{
+    client::{Client, Transport},
+    cluster::nothing_is_wrong_in,
+    foreign::{ForeignClients, Library},
+    http,
+    record::Record,
+    waiting::eventually,
+};
 use rstest::rstest;
 use rustix::process::Signal;
 use serde_json::json;
@@ -12,14 +20,6 @@ use super::{
     lateness::{EVENT_LATE_MAX, lateness},
     poll::waiting_poll,
     program::{Changes, Program, Proxy},
-};
-use crate::{
-    client::{Client, Transport},
-    cluster::nothing_is_wrong_in,
-    foreign::{ForeignClients, Library},
-    http,
-    record::Record,
-    waiting::eventually,
 };
 
 /// Clients of each kind at each site.
@@ -222,7 +222,7 @@ async fn cookies(proxy: &Proxy) -> Vec<String> {
 /// One visitor comes and goes, and new sessions are begun by those who were here before, none of them in vain.
 async fn come_and_go(proxy: &Proxy, cookies: &[String], elsewhere: SocketAddr) {
     loop {
-        let visitor = Client::open(elsewhere, Transport::WebSocket);
+        let visitor = Client::open(elsewhere, Transport::Websocket);
         for cookie in cookies {
             let header = format!("cookie: {cookie}\r\n");
             let answer = proxy.entrance.get(OWN_HOST, HANDSHAKE, &header).await;

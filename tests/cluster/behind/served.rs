@@ -9,11 +9,10 @@ use std::{
     time::{Duration, Instant},
 };
 
+use headcount_testkit::waiting::PATIENCE;
 use rustix::process::{Pid, Signal, kill_process_group};
 use tempfile::TempDir;
 use tokio::{net::TcpStream, time::sleep};
-
-use crate::waiting::PATIENCE;
 
 const LOG: &str = "log";
 /// What it may take to end in good order before it is killed.

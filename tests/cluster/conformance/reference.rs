@@ -1,7 +1,8 @@
 //! The reference server: socket.io for Node, with the same settings.
 
-use std::{net::SocketAddr, path::Path, process::Stdio};
+use std::{net::SocketAddr, process::Stdio};
 
+use headcount_testkit::repository;
 use tokio::{
     io::{AsyncBufReadExt, BufReader},
     process::{Child, ChildStdin, Command},
@@ -18,11 +19,9 @@ pub(super) struct Reference {
 
 impl Reference {
     pub(super) async fn start() -> Self {
-        let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/cluster/node");
-        assert!(folder.join("node_modules").exists(), "no node_modules: scripts/test makes them");
         let mut child = Command::new("node")
             .arg("server.mjs")
-            .current_dir(folder)
+            .current_dir(repository::node_folder())
             .stdin(Stdio::piped())
             .stdout(Stdio::piped())
             .kill_on_drop(true)

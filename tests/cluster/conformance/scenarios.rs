@@ -3,13 +3,17 @@
 use std::{net::SocketAddr, time::Duration};
 
 use futures_util::FutureExt;
+use headcount_testkit::raw::{
+    POLLING, Raw,
+    answer::Answer,
+    ask,
+    frames::{BINARY, CLOSE, FINAL, frame, text},
+    poll, polling_session, post, say,
+};
 use serde_json::Value;
 use tokio::time::timeout;
 
 use super::{Scenario, Seen, code_in};
-use crate::raw::{
-    Answer, BINARY, CLOSE, FINAL, Raw, ask, frame, poll, polling_session, post, say, text,
-};
 
 /// Name, what the client does, and what is seen.
 pub(super) const ALL: &[(&str, Scenario, &[&str])] = &[
@@ -62,10 +66,8 @@ pub(super) const ALL: &[(&str, Scenario, &[&str])] = &[
     ("joining", |server| joins(server).boxed(), &["40{\"sid\":", "44/a,"]),
 ];
 
-const OPEN: &str = "/socket.io/?EIO=4&transport=polling";
-
 async fn polling_handshake(server: SocketAddr) -> Seen {
-    let answer = ask(server, "GET", OPEN, "").await;
+    let answer = ask(server, "GET", POLLING, "").await;
     let media_type = answer.header("content-type").unwrap_or_default().to_owned();
     let mut seen = vec![format!("{} {media_type}", answer.status)];
     seen.extend(opening(&answer.body));
@@ -92,7 +94,7 @@ async fn refused_websockets(server: SocketAddr) -> Seen {
     for query in
         ["EIO=4", "EIO=4&transport=pigeon", "EIO=4&transport=websocket&sid=AAAAAAAAAAAAAAAAAAAA"]
     {
-        let request = crate::raw::upgrade(server, None);
+        let request = headcount_testkit::raw::upgrade(server, None);
         let request = request.replacen("EIO=4&transport=websocket", query, 1);
         let answer = Raw::saying(server, request).await.answer().await.expect("an answer");
         seen.push(answer.status.to_string());
@@ -147,7 +149,7 @@ async fn cut_poll(server: SocketAddr) -> Seen {
     let path = polling_session(server).await;
     drop(open_poll(server, &path).await);
     // A poll of a session that is alive would wait.
-    let request = crate::raw::upgrade(server, path.rsplit('=').next());
+    let request = headcount_testkit::raw::upgrade(server, path.rsplit('=').next());
     let ended = async {
         while Raw::saying(server, &request)
             .await

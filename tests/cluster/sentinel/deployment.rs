@@ -9,19 +9,20 @@ use std::{
     time::{Duration, Instant},
 };
 
+use headcount_testkit::{
+    client::{Client, Transport},
+    cluster::{clients_say, store_and_instances_say},
+    instance::{Instance, Shown},
+    machine::Machine,
+    record::Record,
+    redis_client::{CHANNEL, RedisClient},
+    sentinel_set::{SentinelSet, Switches},
+    waiting::eventually,
+};
 use tokio::{task::JoinHandle, time::sleep};
 use tokio_util::sync::CancellationToken;
 
 use super::onlookers::Onlooker;
-use crate::{
-    client::{Client, Transport},
-    cluster::{Machine, clients_say, store_and_instances_say},
-    instance::{Instance, Shown},
-    outsider::{CHANNEL, Outsider},
-    record::Record,
-    sentinel_set::{SentinelSet, Switches},
-    waiting::eventually,
-};
 
 /// Where the store keeps whether it is recovering.
 const META: &str = "{currentUsers}:meta";
@@ -104,7 +105,7 @@ impl Deployment {
     pub(super) async fn agrees_on(&self, users: u64, records: &[Record]) -> Duration {
         let agree = async || {
             clients_say(users, records)?;
-            let primary = Outsider::new(&self.set.server(self.set.primary()?).url());
+            let primary = RedisClient::new(&self.set.server(self.set.primary()?).url());
             store_and_instances_say(users, &primary, &self.instances).await
         };
         eventually(&format!("everybody says {users}"), agree).await.1

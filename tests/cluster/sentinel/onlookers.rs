@@ -9,14 +9,11 @@ use std::{
     time::{Duration, Instant},
 };
 
-use tokio::{
-    io::{AsyncBufReadExt, AsyncWriteExt, BufReader},
-    net::TcpStream,
-    task::JoinHandle,
-    time::sleep,
+use headcount_testkit::{
+    event_stream::EventStream,
+    instance::{Instance, Shown},
 };
-
-use crate::instance::{Instance, Shown};
+use tokio::{task::JoinHandle, time::sleep};
 
 /// Before the stream is opened again, which ends only if the machine is in trouble.
 const REOPEN_AFTER: Duration = Duration::from_millis(50);
@@ -66,13 +63,9 @@ async fn look_on(
     server: SocketAddr,
     latest: &Mutex<Option<(Shown, Instant)>>,
 ) -> std::io::Result<()> {
-    let mut stream = TcpStream::connect(server).await?;
-    let request = format!("GET /api/count/stream HTTP/1.1\r\nhost: {server}\r\n\r\n");
-    stream.write_all(request.as_bytes()).await?;
-    let mut lines = BufReader::new(stream).lines();
-    while let Some(line) = lines.next_line().await? {
-        let Some(data) = line.strip_prefix("data: ") else { continue };
-        let (shown, now) = (serde_json::from_str(data).expect("an event is JSON"), Instant::now());
+    let mut stream = EventStream::open(server).await?;
+    while let Some(json) = stream.next().await {
+        let (shown, now) = (serde_json::from_str(&json).expect("an event is JSON"), Instant::now());
         let mut latest = latest.lock().expect("nobody panics with it");
         // An event may also say that there are more or fewer instances.
         if latest.is_none_or(|(before, _)| before != shown) {

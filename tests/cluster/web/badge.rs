@@ -1,6 +1,6 @@
 //! `/badge.svg`.
 
-use crate::{
+use headcount_testkit::{
     client::{Client, Transport},
     cluster::clients_say,
     http,
@@ -13,7 +13,7 @@ use crate::{
 #[tokio::test(flavor = "multi_thread")]
 async fn the_badge_shows_the_count() {
     let instance = Instance::start(&[]).await;
-    let client = Client::open(instance.public, Transport::WebSocket);
+    let client = Client::open(instance.public, Transport::Websocket);
     let records = [client.record().clone()];
     eventually("the client is counted", async || clients_say(1, &records)).await;
     let fetch = async |query: &str| {

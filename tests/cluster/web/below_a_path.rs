@@ -1,5 +1,9 @@
 //! Headcount at `/live/` of a site: behind proxies that take the prefix away, configured as docs/embed.md says.
 
+use headcount_testkit::{
+    client::{Client, Transport},
+    instance::Instance,
+};
 use serde_json::{Value, json};
 
 use super::{
@@ -8,10 +12,6 @@ use super::{
     proxy::{Program, Proxy},
     site::Site,
     stream::Reader,
-};
-use crate::{
-    client::{Client, Transport},
-    instance::Instance,
 };
 
 /// Goal: the page is whole below a path, whoever takes that away. Method: open it in a browser through each proxy,
@@ -105,7 +105,7 @@ async fn event_streams_come_through_below_a_path() {
         let proxy = in_front_of(&instance, program).await;
         let mut reader = Reader::open_at(proxy.address, "/live/api/count/stream", "").await;
         reader.event_with(0).await;
-        let client = Client::open(instance.public, Transport::WebSocket);
+        let client = Client::open(instance.public, Transport::Websocket);
         reader.event_with(1).await;
         drop(client);
         reader.event_with(0).await;

@@ -13,6 +13,10 @@ use std::{
     },
 };
 
+use headcount_testkit::{
+    repository,
+    waiting::{PATIENCE, eventually},
+};
 use serde::Deserialize;
 use serde_json::{Value, json};
 use tokio::{
@@ -21,8 +25,6 @@ use tokio::{
     sync::{Mutex as AsyncMutex, Semaphore, SemaphorePermit, oneshot},
     time::timeout,
 };
-
-use crate::waiting::{PATIENCE, eventually};
 
 /// Where pictures of the pages go: for people to look at, never compared by a machine.
 const SCREENSHOTS: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/target/screenshots");
@@ -62,16 +64,12 @@ impl Browser {
     /// Starts one, when no other is running.
     pub(super) async fn start() -> Self {
         let place = PLACES.acquire().await.expect("nobody closes it");
-        let folder = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/cluster/node");
         let chromium = std::env::var_os("CHROMIUM").unwrap_or_else(|| "/usr/bin/chromium".into());
-        assert!(
-            Path::new(&chromium).exists() && Path::new(folder).join("node_modules").exists(),
-            "Chromium or node modules are missing: scripts/test installs them"
-        );
+        assert!(Path::new(&chromium).exists(), "Chromium is missing: scripts/test installs it");
         let mut child = Command::new("node")
             .arg("browser.mjs")
             .arg(chromium)
-            .current_dir(folder)
+            .current_dir(repository::node_folder())
             .stdin(Stdio::piped())
             .stdout(Stdio::piped())
             .kill_on_drop(true)

@@ -1,9 +1,9 @@
 //! Clients that others wrote and that exist: they work unchanged, on every transport they have.
 //!
-//! The Rust client is our own (`crate::client`): the crate `rust_socketio` brings OpenSSL and an HTTP stack
+//! The Rust client is our own (`headcount_testkit::client`): the crate `rust_socketio` brings OpenSSL and an HTTP stack
 //! of its own, more than all other dependencies together, for one test.
 
-use crate::{
+use headcount_testkit::{
     client::Transport,
     cluster::Cluster,
     foreign::{ForeignClients, Library},

@@ -1,9 +1,10 @@
 //! `/api/count`, what the page is served with, and the size of the embeddable client.
 
-use crate::{
+use headcount_testkit::{
     client::{Client, Transport},
     http,
     instance::Instance,
+    repository,
     waiting::eventually,
 };
 
@@ -23,7 +24,7 @@ async fn the_count_is_answered_in_full_only_when_it_changed() {
         async || http::get_with(instance.public, "/api/count", &[("if-none-match", &tag)]).await;
     let same = ask().await.expect("it answers");
     assert_eq!((same.status, same.body.as_str(), same.header("etag")), (304, "", tag.as_str()));
-    let _client = Client::open(instance.public, Transport::WebSocket);
+    let _client = Client::open(instance.public, Transport::Websocket);
     let (changed, _) = eventually("another answer", async || match ask().await? {
         answer if answer.status == 200 => Ok(answer),
         answer => Err(format!("{answer:?}")),
@@ -89,7 +90,7 @@ pub(super) async fn runs_in_node(path: &str, variable: &str, tests: &str) {
     let run = tokio::process::Command::new("node")
         .args(["--test", tests])
         .env(variable, file.path())
-        .current_dir(concat!(env!("CARGO_MANIFEST_DIR"), "/tests/cluster/node"))
+        .current_dir(repository::node_folder())
         .output();
     let output = run.await.expect("node runs");
     assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stdout));

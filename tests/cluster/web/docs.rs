@@ -3,15 +3,14 @@
 //! Every block of `sh`, `js` or `python` is run with the address of a real instance in place of the one in the
 //! text; the block after it, of `text` or `json`, is what has to come out. In it `…` stands for anything.
 
-use regex::{Regex, RegexBuilder};
-use tokio::{process::Command, time::timeout};
-
-use crate::{
+use headcount_testkit::{
     client::{Client, Transport},
     cluster::clients_say,
     instance::Instance,
     waiting::{PATIENCE, eventually},
 };
+use regex::{Regex, RegexBuilder};
+use tokio::{process::Command, time::timeout};
 
 /// The server of the texts.
 const EXAMPLE: &str = "https://count.example";
@@ -32,7 +31,7 @@ async fn the_examples_of_embedding_are_true() {
 async fn run_examples(text: &str) -> usize {
     let settings = [("HEADCOUNT_ALLOWED_ORIGINS", "https://blog.example")];
     let instance = Instance::start(&settings).await;
-    let clients = [(); 2].map(|()| Client::open(instance.public, Transport::WebSocket));
+    let clients = [(); 2].map(|()| Client::open(instance.public, Transport::Websocket));
     let records = clients.each_ref().map(|client| client.record().clone());
     eventually("both are counted", async || clients_say(2, &records)).await;
     let blocks = blocks(text);

@@ -1,13 +1,13 @@
 //! The embeddable client on pages of another origin, under a strict content security policy.
 
-use serde_json::json;
-
-use super::{browser::Browser, page::no_problems_but_of_the_network, site::Site};
-use crate::{
+use headcount_testkit::{
     client::{Client, Transport},
     cluster::{Cluster, records_of},
     instance::Instance,
 };
+use serde_json::json;
+
+use super::{browser::Browser, page::no_problems_but_of_the_network, site::Site};
 
 /// Goal: the snippet works on a site that is allowed, as script and as module. Method: one page with each;
 /// both show 2 and their state, without a complaint; a closed tab is gone.
@@ -44,7 +44,7 @@ async fn the_snippet_stays_quiet_on_a_site_that_is_not_allowed() {
     let site = Site::start(server, &body).await;
     let tab = browser.open(site.origin(), json!({})).await;
     tab.says("[data-headcount=reconnecting]", "").await;
-    let client = Client::open(server, Transport::WebSocket);
+    let client = Client::open(server, Transport::Websocket);
     cluster.agrees_on(1, &records_of([&client])).await;
     tab.says("[data-headcount]", "").await;
     no_problems_but_of_the_network(&tab).await;

@@ -2,6 +2,11 @@
 
 use std::net::SocketAddr;
 
+use headcount_testkit::{
+    instance::Instance,
+    raw::{Raw, ask},
+    waiting::eventually,
+};
 use serde_json::json;
 use tokio::{
     io::{AsyncReadExt, AsyncWriteExt},
@@ -9,11 +14,6 @@ use tokio::{
 };
 
 use super::browser::Browser;
-use crate::{
-    instance::Instance,
-    raw::{Raw, ask},
-    waiting::eventually,
-};
 
 /// Images on the page; more than the instance has room for.
 const IMAGES: usize = 60;
@@ -52,7 +52,10 @@ async fn a_foreign_page_full_of_images_takes_no_session() {
         let answer = ask(server, "GET", "/socket.io/?EIO=4&transport=polling", "").await;
         assert_eq!(answer.status, 200, "there is room");
     }
-    assert_eq!(Raw::saying(server, crate::raw::upgrade(server, None)).await.head().await, Ok(503));
+    assert_eq!(
+        Raw::saying(server, headcount_testkit::raw::upgrade(server, None)).await.head().await,
+        Ok(503)
+    );
     tab.close().await;
 }
 

@@ -1,15 +1,15 @@
 //! The page in the languages of its visitors, and for those without scripts.
 
+use headcount_testkit::{
+    client::{Client, Transport},
+    instance::Instance,
+    waiting::eventually,
+};
 use serde_json::{Value, json};
 
 use super::{
     browser::Browser,
     proxy::{Program, Proxy},
-};
-use crate::{
-    client::{Client, Transport},
-    instance::Instance,
-    waiting::eventually,
 };
 
 /// What a language's file holds.
@@ -144,7 +144,7 @@ async fn a_page_that_is_refused_says_so_and_shows_the_number() {
         proxy_set_header Host another.example; } }";
     let instance = Instance::start(&[]).await;
     let proxy = Proxy::start(Program::Nginx, instance.public, REWRITING, &[]).await;
-    let _client = Client::open(instance.public, Transport::WebSocket);
+    let _client = Client::open(instance.public, Transport::Websocket);
     eventually("the client is counted", async || match instance.shown().await? {
         shown if shown.count == 1 => Ok(()),
         shown => Err(format!("{shown:?}")),

@@ -2,10 +2,11 @@
 
 use std::net::SocketAddr;
 
+use headcount_testkit::waiting::eventually;
 use serde_json::json;
 
 use super::browser::{Browser, Tab};
-use crate::{application::Application, waiting::eventually};
+use crate::application::Application;
 
 /// Goal: whoever logs in reads in the console how many are there. Method: two people log in; the first one's console says 2,
 /// and 1 when the other closes the page. No page complains.

@@ -1,9 +1,9 @@
 //! The page in a real browser: what visitors see, through joins, losses and outages.
 
+use headcount_testkit::{cluster::Cluster, instance::Instance, waiting::eventually};
 use serde_json::{Value, json};
 
 use super::browser::{Browser, Tab};
-use crate::{cluster::Cluster, instance::Instance, waiting::eventually};
 
 /// Goal: every tab counts, on whatever instance, and the page is sound. Method: three tabs over two
 /// instances, light, dark and small, show 3; one is closed: 2. No page complains, none has barriers, and

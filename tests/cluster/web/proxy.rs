@@ -11,10 +11,9 @@ use std::{
     time::{Duration, Instant},
 };
 
+use headcount_testkit::{redis_server::free_port, waiting::PATIENCE};
 use tempfile::TempDir;
 use tokio::{net::TcpStream, time::sleep};
-
-use crate::{redis_server::free_port, waiting::PATIENCE};
 
 /// The port that configurations name for the site.
 const SITE: &str = "8080";

@@ -1,5 +1,6 @@
 //! The Socket.IO client that the server serves, in the page of the lesson and beside the real one.
 
+use headcount_testkit::{http, instance::Instance, waiting::eventually};
 use serde_json::{Value, json};
 
 use super::{
@@ -8,7 +9,6 @@ use super::{
     page::no_problems_but_of_the_network,
     proxy::{Program, Proxy},
 };
-use crate::{http, instance::Instance, waiting::eventually};
 
 /// What a page pays, compressed: a third of socket.io-client.
 const CLIENT_BYTES_MAX: usize = 4800;

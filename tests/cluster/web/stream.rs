@@ -2,63 +2,40 @@
 
 use std::net::SocketAddr;
 
-use rustix::process::Signal;
-use serde_json::Value;
-use tokio::{
-    io::{AsyncBufReadExt, AsyncWriteExt, BufReader, Lines},
-    net::TcpStream,
-    time::timeout,
-};
-
-use crate::{
+use headcount_testkit::{
     client::{Client, Transport},
     cluster::{Cluster, records_of},
+    event_stream::{self, EventStream},
     instance::Instance,
+    open_files,
     waiting::{PATIENCE, eventually},
 };
+use rustix::process::Signal;
+use serde_json::Value;
+use tokio::time::timeout;
 
 /// What the program allows at a time, or fewer where files are few.
 const STREAMS_MAX: usize = 1000;
 
 /// One reader of the stream, at its first event or beyond.
-pub(super) struct Reader {
-    status: u16,
-    lines: Lines<BufReader<TcpStream>>,
-}
+pub(super) struct Reader(EventStream);
 
 impl Reader {
     /// Asks for the stream and reads the head of the answer.
     async fn open(server: SocketAddr) -> Self {
-        Self::open_as(server, "").await
+        Self::open_at(server, event_stream::PATH, "").await
     }
 
-    /// The same with more header lines.
-    async fn open_as(server: SocketAddr, headers: &str) -> Self {
-        Self::open_at(server, "/api/count/stream", headers).await
-    }
-
-    /// The same where a proxy has it.
+    /// Asks for the stream at this path, with these headers; each of them ends with a line break.
     pub(super) async fn open_at(server: SocketAddr, path: &str, headers: &str) -> Self {
-        let mut stream = TcpStream::connect(server).await.expect("it accepts");
-        let request = format!("GET {path} HTTP/1.1\r\nhost: {server}\r\n{headers}\r\n");
-        stream.write_all(request.as_bytes()).await.expect("it reads");
-        let mut lines = BufReader::new(stream).lines();
-        let mut head = Vec::new();
-        while let Some(line) = next(&mut lines).await.filter(|line| !line.is_empty()) {
-            head.push(line);
-        }
-        let status = head.first().and_then(|line| line.split(' ').nth(1)?.parse().ok());
-        Self { status: status.expect("a status"), lines }
+        let opening = timeout(PATIENCE, EventStream::open_at(server, path, headers)).await;
+        Self(opening.expect("an answer in time").expect("it answers"))
     }
 
     /// The next event; `None` at the end.
     async fn event(&mut self) -> Option<Value> {
-        loop {
-            let line = next(&mut self.lines).await?;
-            if let Some(data) = line.strip_prefix("data: ") {
-                return Some(serde_json::from_str(data).expect("JSON"));
-            }
-        }
+        let json = timeout(PATIENCE, self.0.next()).await.expect("an event in time")?;
+        Some(serde_json::from_str(&json).expect("JSON"))
     }
 
     /// Reads on until the count is this one.
@@ -72,11 +49,6 @@ impl Reader {
     }
 }
 
-async fn next(lines: &mut Lines<BufReader<TcpStream>>) -> Option<String> {
-    // A connection that is reset has ended too.
-    timeout(PATIENCE, lines.next_line()).await.expect("a line in time").unwrap_or_default()
-}
-
 /// Goal: readers hear of every change on any instance, and are nobody's users. Method: two readers on two
 /// instances; clients join one of them and leave; the count never includes the readers.
 #[tokio::test(flavor = "multi_thread")]
@@ -85,7 +57,7 @@ async fn readers_hear_changes_and_do_not_count() {
     let mut here = Reader::open(cluster.instances[0].public).await;
     let mut there = Reader::open(cluster.instances[1].public).await;
     here.event_with(0).await;
-    let client = Client::open(cluster.instances[0].public, Transport::WebSocket);
+    let client = Client::open(cluster.instances[0].public, Transport::Websocket);
     let first = here.event_with(1).await;
     let second = there.event_with(1).await;
     assert_eq!(first["revision"], second["revision"]);
@@ -102,20 +74,20 @@ async fn readers_hear_changes_and_do_not_count() {
 async fn foreign_pages_may_not_read() {
     let instance = Instance::start(&[]).await;
     let origin = "origin: https://evil.example\r\n";
-    assert_eq!(Reader::open_as(instance.public, origin).await.status, 403);
+    assert_eq!(Reader::open_at(instance.public, event_stream::PATH, origin).await.0.status, 403);
 }
 
 /// Goal: readers are bounded, and a place that is given up is free again. Method: take all, ask once more,
 /// give one up.
 #[tokio::test(flavor = "multi_thread")]
 async fn readers_are_bounded() {
-    crate::storm::raise_file_limit();
+    open_files::raise_limit();
     let instance = Instance::start(&[]).await;
     let mut readers = Vec::new();
     let refused = loop {
         let reader = Reader::open(instance.public).await;
-        if reader.status != 200 {
-            break reader.status;
+        if reader.0.status != 200 {
+            break reader.0.status;
         }
         readers.push(reader);
         assert!(readers.len() <= STREAMS_MAX, "{} streams are open", readers.len());
@@ -124,7 +96,7 @@ async fn readers_are_bounded() {
     assert_eq!(refused, 503);
     readers.pop();
     eventually("a place is free again", async || {
-        match Reader::open(instance.public).await.status {
+        match Reader::open(instance.public).await.0.status {
             200 => Ok(()),
             status => Err(format!("status {status}")),
         }

@@ -2,17 +2,19 @@
 
 use std::time::{Duration, Instant};
 
+use headcount_testkit::{
+    balancer::Balancer,
+    client::Transport,
+    redis_client::KEY,
+    waiting::{PATIENCE, eventually},
+};
 use rustix::process::Signal;
 
 use super::{estimates, row, store::APPEND_ONLY};
 use crate::{
-    balancer::Balancer,
     checker::{NOISE, Sees},
-    client::Transport,
-    outsider::KEY,
     row::{Bound, LEASE, Row},
     stage::{CROWD, INSTANCES, Setup, Stage},
-    waiting::{PATIENCE, eventually},
 };
 
 /// After so long no emission is held back: five times the least time between two.
@@ -105,7 +107,7 @@ async fn nothing(stage: &mut Stage) {
     .await;
     stage.begin();
     let server = stage.instance(0).public;
-    stage.crowd.push(stage.visits.open(0, server, Transport::WebSocket));
+    stage.crowd.push(stage.visits.open(0, server, Transport::Websocket));
     all_connected(stage, 0).await;
 }
 
@@ -133,7 +135,7 @@ async fn restart(stage: &mut Stage, instances: usize) {
     let balancer = Balancer::start(living).await;
     for number in 0..2 * CROWD {
         let transport = Transport::ALL[number % Transport::ALL.len()];
-        let guest = stage.visits.open_faithful(balancer.address, transport);
+        let guest = stage.visits.open_reconnecting(balancer.address, transport);
         stage.crowd.push(guest);
     }
     let faithful = stage.crowd.len() - 2 * CROWD;
@@ -165,9 +167,9 @@ async fn all_die(stage: &mut Stage) {
     for place in 0..INSTANCES {
         stage.kill(place).await;
     }
-    let outsider = &stage.outsider;
+    let redis_client = &stage.redis_client;
     let ((), took) = eventually("the public key expires", async || {
-        if outsider.has(KEY).await? { Err(String::from("it is there")) } else { Ok(()) }
+        if redis_client.has(KEY).await? { Err(String::from("it is there")) } else { Ok(()) }
     })
     .await;
     assert!(took < 2 * LEASE + NOISE, "the public key expired after {took:?}");
@@ -201,7 +203,7 @@ fn vanish(stage: &mut Stage) {
 /// Waits until the store knows so many live instances.
 pub(super) async fn live_instances(stage: &Stage, wanted: usize) {
     eventually("the store has dropped the silent instance", async || {
-        match stage.outsider.instances().await?.len() {
+        match stage.redis_client.instances().await?.len() {
             live if live == wanted => Ok(()),
             live => Err(format!("{live} of {wanted}")),
         }

@@ -2,17 +2,15 @@
 
 use std::time::Duration;
 
+use headcount_testkit::{client::Transport, redis_client::CHANNEL, waiting::eventually};
 use tokio::time::sleep;
 
 use super::{instances::live_instances, row};
 use crate::{
     checker::Sees,
-    client::Transport,
-    outsider::CHANNEL,
     proxy::Mode,
     row::{Bound, HEARTBEAT, Row},
     stage::{CROWD, INSTANCES, Setup, Stage},
-    waiting::eventually,
 };
 
 /// All of them.
@@ -173,12 +171,14 @@ async fn all_cut_off(stage: &mut Stage) {
 async fn subscriptions_killed(stage: &mut Stage) {
     stage.begin();
     for _ in 0..3 {
-        eventually("all have subscribed", async || match stage.outsider.subscribers().await? {
-            INSTANCES => Ok(()),
-            some => Err(format!("{some} of {INSTANCES}")),
+        eventually("all have subscribed", async || {
+            match stage.redis_client.subscribers().await? {
+                INSTANCES => Ok(()),
+                some => Err(format!("{some} of {INSTANCES}")),
+            }
         })
         .await;
-        stage.outsider.kill_subscribers().await;
+        stage.redis_client.kill_subscribers().await;
     }
 }
 
@@ -196,7 +196,7 @@ async fn deaf(stage: &mut Stage) {
 async fn overflow(stage: &mut Stage) {
     stage.begin();
     let huge = "x".repeat(8 << 20);
-    stage.outsider.send(&["PUBLISH", CHANNEL, &huge]).await.expect("Redis runs");
+    stage.redis_client.send(&["PUBLISH", CHANNEL, &huge]).await.expect("Redis runs");
     all_subscribe_anew(stage).await;
 }
 
@@ -209,15 +209,17 @@ async fn gap(stage: &mut Stage) {
     stage.begin();
     stage.set_all(Mode::Deaf);
     let server = stage.instance(0).public;
-    stage.crowd.push(stage.visits.open(0, server, Transport::WebSocket));
+    stage.crowd.push(stage.visits.open(0, server, Transport::Websocket));
     let users = stage.crowd.len() as u64;
-    eventually("Redis has counted the newcomer", async || match stage.outsider.users().await? {
-        counted if counted == users => Ok(()),
-        counted => Err(format!("{counted} of {users}")),
+    eventually("Redis has counted the newcomer", async || {
+        match stage.redis_client.users().await? {
+            counted if counted == users => Ok(()),
+            counted => Err(format!("{counted} of {users}")),
+        }
     })
     .await;
     stage.set_all(Mode::Cut);
-    eventually("nobody subscribes", async || match stage.outsider.subscribers().await? {
+    eventually("nobody subscribes", async || match stage.redis_client.subscribers().await? {
         0 => Ok(()),
         some => Err(format!("{some} do")),
     })
@@ -258,7 +260,7 @@ async fn rubbish(stage: &mut Stage) {
     stage.begin();
     for _ in 0..3 {
         for message in RUBBISH {
-            stage.outsider.send(&["PUBLISH", CHANNEL, message]).await.expect("Redis runs");
+            stage.redis_client.send(&["PUBLISH", CHANNEL, message]).await.expect("Redis runs");
         }
         stage.visits_pass(8).await;
     }

@@ -2,6 +2,10 @@
 
 use std::time::{Duration, Instant};
 
+use headcount_testkit::{
+    redis_client::{CONNECTIONS, KEY, RedisClient},
+    waiting::eventually,
+};
 use tokio::{task::block_in_place, time::sleep};
 
 use super::{
@@ -10,11 +14,9 @@ use super::{
 };
 use crate::{
     checker::Sees,
-    outsider::{CONNECTIONS, KEY, Outsider},
     patched::{CLOCK_OFFSET, Patch},
     row::{Bound, Row},
     stage::{INSTANCES, Setup, Stage},
-    waiting::eventually,
 };
 
 /// Redis keeps all that was written, also through kill -9.
@@ -162,7 +164,7 @@ async fn outage(stage: &mut Stage) {
 /// Goal: old data is found out. Method: a snapshot; then people come and go; Redis is killed and returns with
 /// the snapshot.
 async fn old_snapshot(stage: &mut Stage) {
-    stage.outsider.send(&["SAVE"]).await.expect("a snapshot");
+    stage.redis_client.send(&["SAVE"]).await.expect("a snapshot");
     stage.visits_pass(15).await;
     outage(stage).await;
 }
@@ -171,7 +173,7 @@ async fn old_snapshot(stage: &mut Stage) {
 /// a report.
 async fn two_outages(stage: &mut Stage) {
     outage(stage).await;
-    eventually("Redis counts again", async || match stage.outsider.instances().await?.len() {
+    eventually("Redis counts again", async || match stage.redis_client.instances().await?.len() {
         0 => Err(String::from("nobody has reported")),
         _ => Ok(()),
     })
@@ -211,13 +213,13 @@ async fn another_is_named(stage: &mut Stage) {
         block_in_place(|| set.successor_of(0))
     })
     .await;
-    stage.outsider = Outsider::new(&set.server(new).url());
+    stage.redis_client = RedisClient::new(&set.server(new).url());
 }
 
 /// Goal: an operator's mistake shows nobody too small a number. Method: FLUSHALL.
 async fn flush(stage: &mut Stage) {
     stage.begin();
-    stage.outsider.send(&["FLUSHALL"]).await.expect("Redis runs");
+    stage.redis_client.send(&["FLUSHALL"]).await.expect("Redis runs");
 }
 
 /// Goal: the same when instances report a heartbeat apart, and so at different times after it. Method: nobody
@@ -242,7 +244,7 @@ async fn pause(stage: &mut Stage, length: Duration) {
     let milliseconds = length.as_millis().to_string();
     stage.begin();
     let started = Instant::now();
-    stage.outsider.send(&["CLIENT", "PAUSE", &milliseconds, "ALL"]).await.expect("Redis runs");
+    stage.redis_client.send(&["CLIENT", "PAUSE", &milliseconds, "ALL"]).await.expect("Redis runs");
     sleep(length.saturating_sub(started.elapsed())).await;
 }
 
@@ -250,12 +252,12 @@ async fn pause(stage: &mut Stage, length: Duration) {
 /// noticed, kill it.
 async fn busy(stage: &mut Stage) {
     stage.begin();
-    let endless = stage.outsider.clone();
+    let endless = stage.redis_client.clone();
     let endless =
         tokio::spawn(async move { endless.send(&["EVAL", "while true do end", "0"]).await });
     estimates(stage, INSTANCES).await;
-    let outsider = &stage.outsider;
-    eventually("the script is killed", async || outsider.send(&["SCRIPT", "KILL"]).await).await;
+    let redis_client = &stage.redis_client;
+    eventually("the script is killed", async || redis_client.send(&["SCRIPT", "KILL"]).await).await;
     let killed = endless.await.expect("it does not panic");
     assert!(killed.is_err(), "{killed:?}");
 }
@@ -264,9 +266,9 @@ async fn busy(stage: &mut Stage) {
 /// and go.
 async fn out_of_memory(stage: &mut Stage) {
     stage.begin();
-    let set = async |limit| stage.outsider.send(&["CONFIG", "SET", "maxmemory", limit]).await;
+    let set = async |limit| stage.redis_client.send(&["CONFIG", "SET", "maxmemory", limit]).await;
     set("1").await.expect("a limit");
-    let refused = stage.outsider.send(&["SET", "something", "else"]).await;
+    let refused = stage.redis_client.send(&["SET", "something", "else"]).await;
     assert!(refused.as_ref().is_err_and(|error| error.contains("OOM")), "{refused:?}");
     stage.visits_pass(30).await;
     set("0").await.expect("no limit");
@@ -278,7 +280,7 @@ async fn clock_jumps(stage: &mut Stage, milliseconds: i64) {
     stage.begin();
     for jumps in 1..=2 {
         let offset = (jumps * milliseconds).to_string();
-        stage.outsider.send(&["SET", CLOCK_OFFSET, &offset]).await.expect("Redis runs");
+        stage.redis_client.send(&["SET", CLOCK_OFFSET, &offset]).await.expect("Redis runs");
         stage.visits_pass(10).await;
     }
 }
@@ -287,7 +289,7 @@ async fn clock_jumps(stage: &mut Stage, milliseconds: i64) {
 /// of our keys was evicted at least once.
 async fn eviction(stage: &mut Stage) {
     stage.begin();
-    let send = async |words: &[&str]| stage.outsider.send(words).await.expect("Redis runs");
+    let send = async |words: &[&str]| stage.redis_client.send(words).await.expect("Redis runs");
     send(&["CONFIG", "SET", "maxmemory-policy", "allkeys-random"]).await;
     send(&["CONFIG", "SET", "maxmemory", "3mb"]).await;
     let fill =
@@ -297,7 +299,7 @@ async fn eviction(stage: &mut Stage) {
         send(&["EVAL", fill, "0", &format!("{round}:")]).await;
         let mut left = Vec::new();
         for key in missing {
-            if stage.outsider.has(key).await.expect("Redis runs") {
+            if stage.redis_client.has(key).await.expect("Redis runs") {
                 left.push(key);
             }
         }

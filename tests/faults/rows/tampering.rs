@@ -1,9 +1,10 @@
 //! People who write into our keys.
 
+use headcount_testkit::redis_client::{CONNECTIONS, KEY};
+
 use super::row;
 use crate::{
     checker::Sees,
-    outsider::{CONNECTIONS, KEY},
     row::{Bound, Row},
     stage::Stage,
 };
@@ -103,5 +104,5 @@ pub(super) const META: &str = "{currentUsers}:meta";
 /// transaction, which no report comes between.
 async fn write(stage: &mut Stage, commands: &[&[&str]]) {
     stage.begin();
-    stage.outsider.transact(commands).await.expect("Redis runs");
+    stage.redis_client.transact(commands).await.expect("Redis runs");
 }

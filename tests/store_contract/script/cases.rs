@@ -32,6 +32,7 @@ pub(super) const CASES: &[Case] = cases![
         one_report_each,
         time_jumps_back,
         dead_are_reaped,
+        farewell_is_no_crash,
         many_dead,
     },
     damage::{

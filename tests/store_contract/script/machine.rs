@@ -32,8 +32,9 @@ use super::{
     replace_once,
     stage::{CHANNEL, Outcome, Stage},
 };
-use crate::{redis_server::RedisServer, setup::SOON};
+use crate::setup::SOON;
 use ground::{Ground, Seen};
+use headcount_testkit::redis_server::RedisServer;
 use transition::{Histories, Transition};
 use truth::Truth;
 use world::World;

@@ -36,6 +36,8 @@ pub(super) const MUTANTS: &[Mutant] = &[
     mutant("no zero entry", "elseif stored ~= text(users) then", "elseif part(stored) ~= users then", "idle_is_alive"),
 
     mutant("no reaping", "'LIMIT', 0, REAPED_MAX", "'LIMIT', 0, 0", "dead_are_reaped"),
+    mutant("farewells are crashes", "crashed + (stored and 1 or 0)", "crashed + 1", "farewell_is_no_crash"),
+    mutant("who has no users cannot crash", "(stored and 1 or 0)", "(part(stored) > 0 and 1 or 0)", "farewell_is_no_crash"),
     mutant("reaping unbounded", "local REAPED_MAX = 128", "local REAPED_MAX = 1000", "many_dead"),
 
     mutant("no audit", "if audit_due or not is_whole(store.total, WHOLE_MAX) then", "if false then", "edited_part"),

@@ -3,8 +3,7 @@
 use std::collections::BTreeMap;
 
 use deadpool_redis::redis::{self, Connection, FromRedisValue, ToRedisArgs, Value};
-
-use crate::redis_server::RedisServer;
+use headcount_testkit::redis_server::RedisServer;
 
 pub(super) const PUBLIC: &str = "currentUsers";
 pub(super) const CONNECTIONS: &str = "{currentUsers}:connections";
@@ -175,20 +174,30 @@ pub(super) struct Answer {
     pub(super) recovering: bool,
     pub(super) reaped: u64,
     pub(super) repaired: u64,
+    pub(super) crashed: u64,
 }
 
 impl Answer {
     fn read(value: Value) -> Result<Self, String> {
         let (outcome, numbers) = match value {
-            Value::Array(mut fields) if fields.len() == 9 => (fields.remove(0), fields),
+            Value::Array(mut fields) if fields.len() == 10 => (fields.remove(0), fields),
             other => return Err(format!("replied {other:?}")),
         };
         let outcome: String =
             redis::from_redis_value(outcome).map_err(|error| error.to_string())?;
         let numbers: Vec<u64> =
             redis::from_redis_value(Value::Array(numbers)).map_err(|error| error.to_string())?;
-        let [count, revision, announced, instances, stored_sequence, recovering, reaped, repaired] =
-            numbers[..]
+        let [
+            count,
+            revision,
+            announced,
+            instances,
+            stored_sequence,
+            recovering,
+            reaped,
+            repaired,
+            crashed,
+        ] = numbers[..]
         else {
             return Err(format!("replied {numbers:?}"));
         };
@@ -202,6 +211,7 @@ impl Answer {
             recovering: recovering == 1,
             reaped,
             repaired,
+            crashed,
         })
     }
 }

@@ -1,11 +1,14 @@
 //! Tests of sessions against servers that follow a script: what is asked, in which order, and that nothing is lost when
 //! whoever waits for the next event stops waiting.
 
+use std::time::Duration;
+
 use rstest::rstest;
 use tokio::{
     io::{AsyncReadExt, AsyncWriteExt},
     net::{TcpListener, TcpStream},
     task::yield_now,
+    time::timeout,
 };
 
 use super::*;
@@ -15,6 +18,9 @@ const OPEN: &str =
     r#"0{"sid":"a","upgrades":["websocket"],"pingInterval":300,"pingTimeout":200,"maxPayload":1}"#;
 const SWITCH: &str = "HTTP/1.1 101 Switching Protocols\r\nconnection: upgrade\r\nupgrade: websocket\r\n\
     sec-websocket-accept: s3pPLMBiTxaQ9kYGzzhZRbK+xOo=\r\n\r\n";
+
+/// Far longer than any step takes on a busy machine.
+const PATIENCE: Duration = Duration::from_secs(30);
 
 /// The other side of one session.
 struct Server(TcpListener);
@@ -72,6 +78,12 @@ async fn frame(stream: &mut TcpStream) -> String {
 async fn send_frame(stream: &mut TcpStream, text: &str) {
     let length = u8::try_from(text.len()).unwrap();
     stream.write_all(&[&[0x81, length], text.as_bytes()].concat()).await.unwrap();
+}
+
+/// What both sides come to. A side that waits for what the other never sends fails the test.
+async fn both<A, B>(visit: impl Future<Output = A>, serve: impl Future<Output = B>) -> (A, B) {
+    let both = async { tokio::join!(visit, serve) };
+    timeout(PATIENCE, both).await.expect("both sides come to an end")
 }
 
 /// How a client waits for the next event.
@@ -137,7 +149,7 @@ async fn a_session_moves(#[case] waiting: Waiting) {
         }
         events
     };
-    let (events, _socket) = tokio::join!(visit, serve);
+    let (events, _socket) = both(visit, serve).await;
     let packets = |packets: &[Packet]| packets.iter().cloned().map(Event::Packet).collect();
     let before: Vec<Event> = packets(&[Packet::Connected, Packet::Count(1), Packet::Noop]);
     let after = packets(&[Packet::Count(2)]);
@@ -170,7 +182,7 @@ async fn a_poll_stays_while_its_client_speaks() {
         session.send(PONG).await.unwrap();
         next(&mut session, Waiting::Patiently).await
     };
-    let (event, _polling) = tokio::join!(visit, serve);
+    let (event, _polling) = both(visit, serve).await;
     assert_eq!(event, Ok(Event::Packet(Packet::Noop)));
 }
 
@@ -196,6 +208,6 @@ async fn refused_probes_are_told_apart(#[case] head: &str, #[case] reason: &str)
         let (mut session, _) = Session::open(&authority, Transport::Upgrade).await.unwrap();
         next(&mut session, Waiting::Patiently).await
     };
-    let (event, _streams) = tokio::join!(visit, serve);
+    let (event, _streams) = both(visit, serve).await;
     assert_eq!(event.unwrap_err().to_string(), reason);
 }

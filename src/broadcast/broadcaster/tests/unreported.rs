@@ -27,7 +27,7 @@ async fn without_reports_all_are_told_the_estimate() {
         assert!(stage.start.elapsed() >= NEWCOMER_PATIENCE, "the store might have counted it");
         // The reporter is still blocked when others have taken our one user out.
         sleep_until(answered_at + LEASE).await;
-        let count = Count { users: 4, revision: Revision(9), recovering: false };
+        let count = count(4, 9);
         view.send_modify(|view| view.fold(count, Instant::now()));
         first.hears(&[6]).await;
         stop.cancel();

@@ -8,7 +8,7 @@ use crate::fixtures::mutate::mutated;
 
 fn good_reply() -> Vec<Value> {
     let mut fields = vec![Value::Okay];
-    fields.extend([5, 12, 11, 3, 40, 1, 128, 2].map(Value::Int));
+    fields.extend([5, 12, 11, 3, 40, 1, 128, 2, 7].map(Value::Int));
     fields
 }
 
@@ -99,7 +99,7 @@ fn any_about() -> impl Strategy<Value = Vec<u8>> {
 proptest! {
     /// Goal: no reply causes a panic. Method: random values, and good replies with one field replaced.
     #[test]
-    fn no_value_panics(value in any_value(), place in 0_usize..9) {
+    fn no_value_panics(value in any_value(), place in 0_usize..10) {
         let _ = reply(&value);
         let _ = roster(&value);
         let mut fields = good_reply();
@@ -164,9 +164,9 @@ proptest! {
     fn replies_are_read_as_written(
         applied: bool,
         numbers in proptest::array::uniform4(0..=WHOLE_MAX),
-        small in proptest::array::uniform3(any::<u32>()),
+        small in proptest::array::uniform4(any::<u32>()),
         recovering: bool,
-        as_digits in any::<[bool; 8]>(),
+        as_digits in any::<[bool; 9]>(),
     ) {
         let [users, revision, announced, sequence] = numbers;
         let expected = Reply {
@@ -177,10 +177,11 @@ proptest! {
             stored_sequence: Sequence(sequence),
             reaped: small[1],
             repaired: small[2],
+            crashed: small[3],
         };
         let fields = [
             users, revision, announced, small[0].into(), sequence, recovering.into(), small[1].into(),
-            small[2].into(),
+            small[2].into(), small[3].into(),
         ];
         let mut values = vec![if applied { Value::Okay } else { text("STALE") }];
         values.extend(fields.iter().zip(as_digits).map(|(field, as_digits)| {
@@ -241,6 +242,7 @@ fn a_reply_is_read() {
         instances: 3,
         stored_sequence: Sequence(40),
         reaped: 128,
+        crashed: 7,
         repaired: 2,
     };
     assert_eq!(read, expected);

@@ -5,23 +5,23 @@ use std::{
     time::{Duration, Instant},
 };
 
-use rustix::process::Signal;
-use serde_json::json;
-use socket2::{Domain, Socket, Type};
-
-use super::shipped::{Shipped, server};
-use crate::{
-    behind::{
-        entrance::OWN_HOST,
-        lateness::{EVENT_LATE_MAX, lateness},
-        poll::waiting_poll,
-    },
+use headcount_testkit::{
     client::Transport,
     cluster::{Cluster, nothing_is_wrong_in},
     foreign::{ForeignClients, Library},
     instance::Instance,
     record::{Event, Record},
     waiting::eventually,
+};
+use rustix::process::Signal;
+use serde_json::json;
+use socket2::{Domain, Socket, Type};
+
+use super::shipped::{Shipped, server};
+use crate::behind::{
+    entrance::OWN_HOST,
+    lateness::{EVENT_LATE_MAX, lateness},
+    poll::waiting_poll,
 };
 
 /// Visitors of each kind.
@@ -50,7 +50,7 @@ async fn a_drain_counts_nobody_twice() {
     let records = visitors(&mut clients, &balancer).await;
     cluster.agrees_on(u64::from(ALL), &records).await;
     let mut leaving = cluster.instances.remove(0);
-    let rest = cluster.outsider.instances().await.expect("Redis answers");
+    let rest = cluster.redis_client.instances().await.expect("Redis answers");
     let moving = *rest.values().max().expect("it has some");
     assert!((15..=25).contains(&moving), "evenly spread: {rest:?}");
 

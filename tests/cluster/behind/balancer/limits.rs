@@ -2,11 +2,10 @@
 
 use std::{net::Ipv4Addr, time::Duration};
 
+use headcount_testkit::instance::Instance;
+
 use super::shipped::{Shipped, server};
-use crate::{
-    behind::entrance::{Connection, OWN_HOST, USUAL},
-    instance::Instance,
-};
+use crate::behind::entrance::{Connection, OWN_HOST, USUAL};
 
 /// What the file allows one address: connections and sessions begun in 10 s.
 const ALLOWED: usize = 1000;
@@ -78,7 +77,7 @@ async fn sessions_of_one_visitor_behind_a_proxy_are_bounded() {
         if answer.status != 200 {
             break answer;
         }
-        session = crate::raw::session_in(&answer.body);
+        session = headcount_testkit::raw::session_in(&answer.body);
         begun += 1;
         assert!(begun < 10 * ALLOWED, "nobody says no");
     };
@@ -141,7 +140,7 @@ async fn a_full_balancer_says_so() {
     assert_eq!((now.await, limit.await), (60.0, 60.0));
     held.clear();
     drop(beyond);
-    crate::waiting::eventually("it serves again", async || {
+    headcount_testkit::waiting::eventually("it serves again", async || {
         match status(&mut open().await, COUNT, "").await {
             Some(200) => Ok(()),
             other => Err(format!("{other:?}")),

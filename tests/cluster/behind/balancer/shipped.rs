@@ -2,13 +2,9 @@
 
 use std::{fmt::Write, net::SocketAddr};
 
-use crate::{
-    behind::{entrance::Entrance, replaced, served::Served},
-    http,
-    instance::Instance,
-    redis_server::free_port,
-    waiting::eventually,
-};
+use headcount_testkit::{http, instance::Instance, redis_server::free_port, waiting::eventually};
+
+use crate::behind::{entrance::Entrance, replaced, served::Served};
 
 const FILE: &str = include_str!("../../../../deploy/haproxy/haproxy.cfg");
 

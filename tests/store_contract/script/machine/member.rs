@@ -162,5 +162,6 @@ fn reply(answer: &Answer) -> Reply {
         stored_sequence: Sequence(answer.stored_sequence),
         reaped: small(answer.reaped),
         repaired: small(answer.repaired),
+        crashed: small(answer.crashed),
     }
 }

@@ -1,0 +1,139 @@
+//! A load balancer in a few lines: new sessions go to the first instance that is ready, and a session stays where it began.
+//!
+//! It never retries, and it never closes a connection that works: clients reconnect by themselves.
+
+use std::{
+    collections::HashMap,
+    io,
+    net::SocketAddr,
+    sync::{Arc, Mutex},
+};
+
+use tokio::{
+    io::{AsyncReadExt, AsyncWriteExt, copy_bidirectional},
+    net::{TcpListener, TcpStream},
+    task::JoinHandle,
+};
+
+use crate::{http, instance::Instance};
+
+/// A running balancer. Dropped, it accepts nothing more.
+#[derive(Debug)]
+pub struct Balancer {
+    /// Where clients connect.
+    pub address: SocketAddr,
+    routes: Arc<Routes>,
+    task: JoinHandle<()>,
+}
+
+/// Where to send connections: the instances in order of preference, and where each session lives.
+#[derive(Debug)]
+struct Routes {
+    backends: Mutex<Vec<Backend>>,
+    sessions: Mutex<HashMap<String, SocketAddr>>,
+}
+
+#[derive(Clone, Copy, Debug)]
+struct Backend {
+    public: SocketAddr,
+    admin: SocketAddr,
+}
+
+/// The longest request head in which a session id is looked for. The heads of these clients are far shorter.
+const HEAD_BYTES_MAX: usize = 8192;
+
+impl Balancer {
+    /// Starts a balancer in front of these instances, the preferred one first.
+    pub async fn start<'a>(instances: impl IntoIterator<Item = &'a Instance>) -> Self {
+        let backends = Mutex::new(instances.into_iter().map(Backend::of).collect());
+        let routes = Arc::new(Routes { backends, sessions: Mutex::default() });
+        let listener = TcpListener::bind("127.0.0.1:0").await.expect("a free port");
+        let address = listener.local_addr().expect("it is bound");
+        let shared = Arc::clone(&routes);
+        let task = tokio::spawn(async move {
+            while let Ok((client, _)) = listener.accept().await {
+                tokio::spawn(forward(client, Arc::clone(&shared)));
+            }
+        });
+        Self { address, routes, task }
+    }
+
+    /// Adds an instance, as the least preferred one.
+    pub fn add(&self, instance: &Instance) {
+        self.routes.backends().push(Backend::of(instance));
+    }
+}
+
+impl Drop for Balancer {
+    fn drop(&mut self) {
+        self.task.abort();
+    }
+}
+
+/// Serves one connection; an error ends it, which the client sees as a lost connection.
+async fn forward(mut client: TcpStream, routes: Arc<Routes>) -> io::Result<()> {
+    let head = read_until_blank_line(&mut client).await?;
+    let session = between(&head, "sid=", |end| " &".contains(end));
+    let address = routes.address_for(session.as_deref()).await.ok_or(io::ErrorKind::NotFound)?;
+    let mut server = TcpStream::connect(address).await?;
+    client.set_nodelay(true)?;
+    server.set_nodelay(true)?;
+    server.write_all(head.as_bytes()).await?;
+    if session.is_none() {
+        let mut answer = vec![0; HEAD_BYTES_MAX];
+        let length = server.read(&mut answer).await?;
+        let text = String::from_utf8_lossy(&answer[..length]);
+        if let Some(session) = between(&text, "\"sid\":\"", |end| end == '"') {
+            routes.lock().insert(session, address);
+        }
+        client.write_all(&answer[..length]).await?;
+    }
+    copy_bidirectional(&mut client, &mut server).await?;
+    Ok(())
+}
+
+async fn read_until_blank_line(client: &mut TcpStream) -> io::Result<String> {
+    let mut head = Vec::new();
+    while !head.windows(4).any(|bytes| bytes == b"\r\n\r\n") {
+        if head.len() > HEAD_BYTES_MAX || client.read_buf(&mut head).await? == 0 {
+            return Err(io::ErrorKind::UnexpectedEof.into());
+        }
+    }
+    Ok(String::from_utf8_lossy(&head).into_owned())
+}
+
+/// The text after the first `start`, up to the first character that is an end.
+fn between(text: &str, start: &str, is_end: impl Fn(char) -> bool) -> Option<String> {
+    let (_, rest) = text.split_once(start)?;
+    rest.split_once(is_end).map(|(found, _)| found.to_owned())
+}
+
+impl Backend {
+    fn of(instance: &Instance) -> Self {
+        Self { public: instance.public, admin: instance.admin }
+    }
+}
+
+impl Routes {
+    async fn address_for(&self, session: Option<&str>) -> Option<SocketAddr> {
+        if let Some(address) = session.and_then(|session| self.lock().get(session).copied()) {
+            return Some(address);
+        }
+        let backends = self.backends().clone();
+        for backend in backends {
+            let ready = http::get(backend.admin, "/readyz").await;
+            if ready.is_ok_and(|answer| answer.status == 200) {
+                return Some(backend.public);
+            }
+        }
+        None
+    }
+
+    fn backends(&self) -> std::sync::MutexGuard<'_, Vec<Backend>> {
+        self.backends.lock().expect("nothing panics while it holds this lock")
+    }
+
+    fn lock(&self) -> std::sync::MutexGuard<'_, HashMap<String, SocketAddr>> {
+        self.sessions.lock().expect("nothing panics while it holds this lock")
+    }
+}

@@ -1,0 +1,158 @@
+//! What one client saw: events in order, each with its time, and the questions that tests ask about them.
+//!
+//! Clients of every kind append to it, and tests read it. Nothing is judged but that no count may come before the namespace
+//! is joined.
+
+use std::{
+    sync::{Arc, Mutex, MutexGuard},
+    time::Instant,
+};
+
+/// The history of one client. A clone shares it.
+#[derive(Clone, Debug)]
+pub struct Record {
+    name: Arc<str>,
+    entries: Arc<Mutex<Vec<Entry>>>,
+}
+
+/// Something a client saw, and when.
+#[derive(Clone, Debug)]
+pub struct Entry {
+    /// When this process learnt of it.
+    pub at: Instant,
+    /// What it was.
+    pub event: Event,
+}
+
+/// What a client can see.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Event {
+    /// The namespace was acknowledged.
+    Connected,
+    /// The session went on from polling to websocket.
+    Upgraded,
+    /// The event `user count` with this number.
+    Count(u64),
+    /// The connection ended, and why.
+    Disconnected(String),
+    /// The server sent something that the contract does not allow.
+    Violation(String),
+}
+
+/// A moment in a history, to ask what came after it.
+#[derive(Clone, Copy, Debug)]
+pub struct Mark(usize);
+
+impl Record {
+    /// An empty history of the client that messages call `name`.
+    pub fn new(name: impl Into<Arc<str>>) -> Self {
+        Self { name: name.into(), entries: Arc::default() }
+    }
+
+    /// Whose history this is.
+    pub fn name(&self) -> &str {
+        &self.name
+    }
+
+    /// Appends what was just seen. A count before the acknowledgement of the namespace is a violation.
+    pub fn push(&self, event: Event) {
+        self.push_at(event, Instant::now());
+    }
+
+    /// The same as [`Record::push`], for what was seen at this time.
+    pub fn push_at(&self, event: Event, at: Instant) {
+        let early = matches!(event, Event::Count(_)) && !self.is_connected();
+        let mut entries = self.lock();
+        if early {
+            let event = Event::Violation("a count before the acknowledgement".into());
+            entries.push(Entry { at, event });
+        }
+        entries.push(Entry { at, event });
+    }
+
+    /// Everything seen so far.
+    pub fn entries(&self) -> Vec<Entry> {
+        self.lock().clone()
+    }
+
+    /// The number that the client shows now: the last count of its present connection.
+    pub fn shows(&self) -> Option<u64> {
+        for entry in self.lock().iter().rev() {
+            match entry.event {
+                Event::Count(users) => return Some(users),
+                Event::Connected | Event::Disconnected(_) => return None,
+                Event::Upgraded | Event::Violation(_) => {}
+            }
+        }
+        None
+    }
+
+    /// Whether the client is connected now.
+    pub fn is_connected(&self) -> bool {
+        let entries = self.lock();
+        let last = entries
+            .iter()
+            .rev()
+            .find(|entry| matches!(entry.event, Event::Connected | Event::Disconnected(_)));
+        last.is_some_and(|entry| entry.event == Event::Connected)
+    }
+
+    /// Since when the client has shown the same count without a break.
+    pub fn shows_since(&self) -> Option<Instant> {
+        let entries = self.lock();
+        let mut counts =
+            entries.iter().rev().filter_map(|entry| Some((entry.event.count()?, entry.at)));
+        let (shown, mut since) = counts.next()?;
+        for (_, at) in counts.take_while(|(users, _)| *users == shown) {
+            since = at;
+        }
+        Some(since)
+    }
+
+    /// How many events are `wanted`.
+    pub fn times(&self, wanted: fn(&Event) -> bool) -> usize {
+        self.lock().iter().filter(|entry| wanted(&entry.event)).count()
+    }
+
+    /// The present end of the history.
+    pub fn mark(&self) -> Mark {
+        Mark(self.lock().len())
+    }
+
+    /// The counts after `mark`.
+    pub fn counts_since(&self, mark: Mark) -> Vec<u64> {
+        let entries = self.lock();
+        entries[mark.0..].iter().filter_map(|entry| entry.event.count()).collect()
+    }
+
+    /// All counts.
+    pub fn counts(&self) -> Vec<u64> {
+        self.counts_since(Mark(0))
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Vec<Entry>> {
+        self.entries.lock().expect("nothing panics while it holds this lock")
+    }
+}
+
+impl Event {
+    /// The number, if this is a `user count`.
+    pub fn count(&self) -> Option<u64> {
+        if let Self::Count(users) = self { Some(*users) } else { None }
+    }
+
+    /// Whether the namespace was acknowledged; for [`Record::times`].
+    pub fn is_connected(&self) -> bool {
+        *self == Self::Connected
+    }
+
+    /// Whether the session went on to a websocket; for [`Record::times`].
+    pub fn is_upgraded(&self) -> bool {
+        *self == Self::Upgraded
+    }
+
+    /// Whether the connection ended; for [`Record::times`].
+    pub fn is_disconnected(&self) -> bool {
+        matches!(self, Self::Disconnected(_))
+    }
+}

@@ -1,0 +1,142 @@
+//! Another program that uses the cluster's Redis: it reads the public key, the live instances and the channel. All it knows
+//! is their documented names.
+
+use std::{
+    collections::HashMap,
+    sync::{Arc, Mutex},
+};
+
+use deadpool_redis::redis::{
+    AsyncCommands, AsyncConnectionConfig, Client, RedisError, Value, aio::MultiplexedConnection,
+};
+use futures_util::StreamExt;
+use serde::Deserialize;
+use tokio::task::JoinHandle;
+
+/// The key that holds the count.
+pub const KEY: &str = "currentUsers";
+/// The hash of live instances and their counts.
+pub const CONNECTIONS: &str = "{currentUsers}:connections";
+/// The channel on which counts are published.
+pub const CHANNEL: &str = "user count";
+
+/// A program that knows where Redis is. It makes a connection for each question, since Redis may have been restarted.
+#[derive(Clone, Debug)]
+pub struct RedisClient(Client);
+
+/// What one message on the channel says.
+#[derive(Clone, Copy, Debug, Deserialize)]
+pub struct Announced {
+    /// Users in the cluster.
+    pub count: u64,
+    /// The revision.
+    pub revision: u64,
+}
+
+/// A subscription to the channel, with all messages so far. It ends when this value is dropped.
+#[derive(Debug)]
+pub struct Subscriber {
+    announcements: Arc<Mutex<Vec<Announced>>>,
+    task: JoinHandle<()>,
+}
+
+impl RedisClient {
+    /// A client of the Redis at this address.
+    pub fn new(url: &str) -> Self {
+        Self(Client::open(url).expect("the address of Redis is right"))
+    }
+
+    /// The value of `currentUsers`. If the key is missing, it is 0.
+    pub async fn users(&self) -> Result<u64, String> {
+        let mut redis = self.connection().await?;
+        let users: Result<Option<u64>, RedisError> = redis.get(KEY).await;
+        users.map(Option::unwrap_or_default).map_err(|error| error.to_string())
+    }
+
+    /// The live instances, with the number of users that each of them counts.
+    pub async fn instances(&self) -> Result<HashMap<String, u64>, String> {
+        let mut redis = self.connection().await?;
+        redis.hgetall(CONNECTIONS).await.map_err(|error| error.to_string())
+    }
+
+    /// Sends any command, as an operator does by hand, and waits for the answer without a limit.
+    pub async fn send(&self, words: &[&str]) -> Result<Value, String> {
+        let patient = AsyncConnectionConfig::new().set_response_timeout(None);
+        let connection = self.0.get_multiplexed_async_connection_with_config(&patient).await;
+        let mut redis = connection.map_err(|error| error.to_string())?;
+        let mut command = deadpool_redis::redis::cmd(words[0]);
+        command.arg(&words[1..]).query_async(&mut redis).await.map_err(|error| error.to_string())
+    }
+
+    /// Sends these commands as one transaction.
+    pub async fn transact(&self, commands: &[&[&str]]) -> Result<(), String> {
+        let mut redis = self.connection().await?;
+        let mut transaction = deadpool_redis::redis::pipe();
+        transaction.atomic();
+        for words in commands {
+            transaction.cmd(words[0]).arg(&words[1..]).ignore();
+        }
+        transaction.query_async(&mut redis).await.map_err(|error| error.to_string())
+    }
+
+    /// Whether a key exists.
+    pub async fn has(&self, key: &str) -> Result<bool, String> {
+        let mut redis = self.connection().await?;
+        redis.exists(key).await.map_err(|error| error.to_string())
+    }
+
+    /// The number of subscribers to the channel.
+    pub async fn subscribers(&self) -> Result<usize, String> {
+        let mut redis = self.connection().await?;
+        let mut command = deadpool_redis::redis::cmd("PUBSUB");
+        let answer = command.arg("NUMSUB").arg(CHANNEL).query_async(&mut redis).await;
+        let (_, subscribers): (String, usize) = answer.map_err(|error| error.to_string())?;
+        Ok(subscribers)
+    }
+
+    /// Ends the connection of every subscriber, as an operator or a failing network does. Returns how many there were.
+    pub async fn kill_subscribers(&self) -> u64 {
+        let mut redis = self.connection().await.expect("Redis runs");
+        let mut command = deadpool_redis::redis::cmd("CLIENT");
+        command.arg("KILL").arg("TYPE").arg("pubsub");
+        command.query_async(&mut redis).await.expect("Redis kills the connections")
+    }
+
+    /// Subscribes to the channel.
+    pub async fn subscribe(&self) -> Subscriber {
+        let mut subscription = self.0.get_async_pubsub().await.expect("Redis runs");
+        subscription.subscribe(CHANNEL).await.expect("the channel is free to all");
+        let announcements = Arc::<Mutex<Vec<Announced>>>::default();
+        let task = tokio::spawn({
+            let announcements = Arc::clone(&announcements);
+            async move {
+                let mut messages = subscription.into_on_message();
+                while let Some(message) = messages.next().await {
+                    let text: String = message.get_payload().expect("a message is text");
+                    let announced = serde_json::from_str(&text).expect(&text);
+                    let mut announcements = announcements.lock().expect("no holder panics");
+                    announcements.push(announced);
+                }
+            }
+        });
+        Subscriber { announcements, task }
+    }
+
+    async fn connection(&self) -> Result<MultiplexedConnection, String> {
+        let connection = self.0.get_multiplexed_async_connection().await;
+        connection.map_err(|error| error.to_string())
+    }
+}
+
+impl Subscriber {
+    /// All announcements so far, in order.
+    pub fn announcements(&self) -> Vec<Announced> {
+        self.announcements.lock().expect("nothing panics while it holds this lock").clone()
+    }
+}
+
+impl Drop for Subscriber {
+    fn drop(&mut self) {
+        self.task.abort();
+    }
+}

@@ -1,0 +1,187 @@
+{{- /* The name of all objects. */ -}}
+{{- define "headcount.fullname" -}}
+{{- if .Values.fullnameOverride -}}
+{{ .Values.fullnameOverride }}
+{{- else if contains "headcount" .Release.Name -}}
+{{ .Release.Name | trunc 48 | trimSuffix "-" }}
+{{- else -}}
+{{ printf "%s-headcount" .Release.Name | trunc 48 | trimSuffix "-" }}
+{{- end -}}
+{{- end -}}
+
+{{- define "headcount.selector" -}}
+app.kubernetes.io/name: headcount
+app.kubernetes.io/instance: {{ .Release.Name }}
+{{- end -}}
+
+{{- define "headcount.redisSelector" -}}
+app.kubernetes.io/name: headcount-redis
+app.kubernetes.io/instance: {{ .Release.Name }}
+{{- end -}}
+
+{{- /* What every object has beside its selector. */ -}}
+{{- define "headcount.common" -}}
+app.kubernetes.io/part-of: headcount
+app.kubernetes.io/version: {{ .Chart.AppVersion | quote }}
+app.kubernetes.io/managed-by: {{ .Release.Service }}
+helm.sh/chart: {{ printf "%s-%s" .Chart.Name .Chart.Version | replace "+" "_" }}
+{{- end -}}
+
+{{- define "headcount.labels" -}}
+{{ include "headcount.selector" . }}
+{{ include "headcount.common" . }}
+{{- end -}}
+
+{{- define "headcount.serviceAccount" -}}
+{{- $default := .Values.serviceAccount.create | ternary (include "headcount.fullname" .) "default" -}}
+{{ .Values.serviceAccount.name | default $default }}
+{{- end -}}
+
+{{- define "headcount.image" -}}
+{{- with .Values.image -}}
+{{- if .digest -}}
+{{ .repository }}@{{ .digest }}
+{{- else -}}
+{{ .repository }}:{{ .tag | default $.Chart.AppVersion }}
+{{- end -}}
+{{- end -}}
+{{- end -}}
+
+{{- /* Kubernetes knows the sleep action since 1.30. Before, the instance itself waits, by HEADCOUNT_DRAIN_DELAY. */ -}}
+{{- define "headcount.sleeps" -}}
+{{- if and .Values.shutdown.endpointsSeconds (semverCompare ">=1.30-0" .Capabilities.KubeVersion.Version) -}}yes{{- end -}}
+{{- end -}}
+
+{{- /* The bytes of a quantity such as 1536Mi. */ -}}
+{{- define "headcount.bytes" -}}
+{{- $units := dict "" 1 "k" 1000 "M" 1000000 "G" 1000000000 "Ki" 1024 "Mi" 1048576 "Gi" 1073741824 -}}
+{{- $number := regexFind "^[0-9]+" . -}}
+{{ mul ($number | int64) (get $units (trimPrefix $number .)) }}
+{{- end -}}
+
+{{- /* The sessions that fit into the memory limit at their worst; nothing if there is no limit. docs/security.md has the
+       formula: 64 MiB, and for each session 80 KiB and the largest message. */ -}}
+{{- define "headcount.sessionsThatFit" -}}
+{{- with dig "limits" "memory" "" .Values.resources -}}
+{{- $session := add 81920 ($.Values.settings.maxPayload | default 16384 | int64) -}}
+{{ div (sub (include "headcount.bytes" . | int64) 67108864) $session }}
+{{- end -}}
+{{- end -}}
+
+{{- /* HEADCOUNT_MAX_CONNECTIONS; nothing if neither it nor the memory is limited. */ -}}
+{{- define "headcount.maxConnections" -}}
+{{- $fits := include "headcount.sessionsThatFit" . -}}
+{{- with .Values.settings.maxConnections -}}
+{{- if and $fits (gt (int64 .) (int64 $fits)) -}}
+{{- fail (printf "settings.maxConnections is %d, but %s sessions fit into the memory limit at their worst: raise resources.limits.memory" (int64 .) $fits) -}}
+{{- end -}}
+{{ int64 . }}
+{{- else -}}
+{{- if $fits -}}
+{{- if lt (int64 $fits) 100 -}}{{- fail "resources.limits.memory holds less than 100 sessions beside the 64 MiB of the instance itself" -}}{{- end -}}
+{{ mul (div (min (int64 $fits) 100000) 100) 100 }}
+{{- end -}}
+{{- end -}}
+{{- end -}}
+
+{{- /* A value as text: large whole numbers would come as 1.048576e+06. */ -}}
+{{- define "headcount.setting" -}}
+{{- if kindIs "string" . }}{{ . | quote }}{{ else }}{{ int64 . | toString | quote }}{{ end -}}
+{{- end -}}
+
+{{- /* What the ConfigMap holds. */ -}}
+{{- define "headcount.settings" -}}
+HEADCOUNT_DRAIN: {{ .Values.shutdown.drainSeconds }}s
+HEADCOUNT_DRAIN_DELAY: {{ include "headcount.sleeps" . | empty | ternary .Values.shutdown.endpointsSeconds 0 }}s
+{{- range $name, $value := omit .Values.settings "maxConnections" }}
+{{- if not (kindIs "invalid" $value) }}
+HEADCOUNT_{{ snakecase $name | upper }}: {{ include "headcount.setting" $value }}
+{{- end }}
+{{- end }}
+{{- end -}}
+
+{{- define "headcount.redisSecret" -}}
+{{- if eq .Values.redis.mode "existingSecret" -}}
+{{ .Values.redis.existingSecret.name }}
+{{- else -}}
+{{ include "headcount.fullname" . }}-redis
+{{- end -}}
+{{- end -}}
+
+{{- define "headcount.redisSecretKey" -}}
+{{- eq .Values.redis.mode "existingSecret" | ternary .Values.redis.existingSecret.key "url" -}}
+{{- end -}}
+
+{{- define "headcount.escaped" -}}
+{{ urlquery . | replace "+" "%20" }}
+{{- end -}}
+
+{{- define "headcount.credentials" -}}
+{{- if or .username .password -}}
+{{ include "headcount.escaped" .username }}{{ with .password }}:{{ include "headcount.escaped" . }}{{ end }}@
+{{- end -}}
+{{- end -}}
+
+{{- define "headcount.redisUrl" -}}
+{{- if eq .Values.redis.mode "bundled" -}}
+redis://{{ include "headcount.fullname" . }}-redis:6379
+{{- else if eq .Values.redis.mode "url" -}}
+{{ .Values.redis.url }}
+{{- else -}}
+{{- with .Values.redis.sentinel -}}
+{{- $query := list -}}
+{{- with .sentinelUsername }}{{ $query = append $query (printf "sentinel_username=%s" (include "headcount.escaped" .)) }}{{ end -}}
+{{- with .sentinelPassword }}{{ $query = append $query (printf "sentinel_password=%s" (include "headcount.escaped" .)) }}{{ end -}}
+{{ .tls | ternary "rediss" "redis" }}+sentinel://{{ include "headcount.credentials" . }}{{ join "," .hosts }}/{{ .primary }}
+{{- with .database }}/{{ . }}{{ end }}{{ with $query }}?{{ join "&" . }}{{ end }}
+{{- end -}}
+{{- end -}}
+{{- end -}}
+
+{{- /* Whether there are limits for one address: said so, or harmless. */ -}}
+{{- define "headcount.limited" -}}
+{{- $default := has .Values.ingress.kind (list "haproxy" "nginx") -}}
+{{- if kindIs "bool" .Values.ingress.limits.enabled | ternary .Values.ingress.limits.enabled $default -}}yes{{- end -}}
+{{- end -}}
+
+{{- /* For HAProxy's backend; deploy/kubernetes/components/ingress says why. */ -}}
+{{- define "headcount.haproxySnippet" -}}
+option http-no-delay
+{{- if include "headcount.limited" . }}
+{{- with .Values.ingress.limits }}
+stick-table type ipv6 size 100k expire 1m store conn_cur,http_req_rate(10s)
+acl headcount_unlimited src {{ join " " .except }}
+http-request track-sc2 src,ipmask(32,64) unless headcount_unlimited
+http-request return status 429 hdr Retry-After 10 if { sc2_conn_cur gt {{ int64 .openRequests }} } || { sc2_http_req_rate gt {{ int64 .requestsPer10Seconds }} }
+{{- end }}
+{{- end }}
+{{ end -}}
+
+{{- /* What fits together, and no schema can say. */ -}}
+{{- define "headcount.check" -}}
+{{- $v := .Values -}}
+{{- if and (eq $v.redis.mode "none") (or $v.autoscaling.enabled (ne (int $v.replicas) 1)) -}}
+{{- fail "redis.mode is none, with which each instance counts for itself: replicas must be 1, and autoscaling off" -}}
+{{- end -}}
+{{- if and (eq $v.redis.mode "none") (or $v.settings.key $v.settings.channel) -}}
+{{- fail "redis.mode is none: settings.key and settings.channel have no meaning" -}}
+{{- end -}}
+{{- if and $v.settings.key (not $v.settings.channel) -}}
+{{- fail "settings.key needs settings.channel beside it: channels ignore keys, so two clusters on one Redis would hear each other" -}}
+{{- end -}}
+{{- $most := include "headcount.maxConnections" . -}}
+{{- if and $v.autoscaling.enabled $most (ge (int64 $v.autoscaling.connections) (int64 $most)) -}}
+{{- fail (printf "autoscaling.connections is %d, but an instance takes %s sessions: it would be full before another one starts" (int64 $v.autoscaling.connections) $most) -}}
+{{- end -}}
+{{- if and $v.autoscaling.enabled (gt (int $v.autoscaling.minReplicas) (int $v.autoscaling.maxReplicas)) -}}
+{{- fail "autoscaling.minReplicas is greater than autoscaling.maxReplicas" -}}
+{{- end -}}
+{{- if eq $v.ingress.kind "gateway" -}}
+{{- if and (eq $v.ingress.gateway.stickiness "none") (ne ($v.settings.transports | default "") "websocket") -}}
+{{- fail "ingress.gateway.stickiness is none: polling sessions would break, so settings.transports must be websocket" -}}
+{{- end -}}
+{{- if $v.ingress.limits.enabled -}}
+{{- fail "ingress.limits: the Gateway API has no limits of its own; use a policy of your Gateway's kind" -}}
+{{- end -}}
+{{- end -}}
+{{- end -}}

@@ -1,0 +1,52 @@
+# Checks that are counted as cargo counts tests, for scripts/test. To be sourced. "$work" is a folder for what they write.
+#
+# Each line "ok - ..." or "not ok - ..." is one check.
+
+passed=0
+failed=0
+unproved=() # What cannot be shown on this machine.
+
+say() { printf '%s\n' "$*"; }
+
+# step NAME COMMAND...: one check; its own "ok - " lines count instead, if it prints any.
+step() {
+  local name=$1 status output=$work/output
+  shift
+  # "set -e" has no effect inside a command that "||" follows, and a check must end at its first error.
+  set +e
+  (
+    set -e
+    "$@"
+  ) >"$output" 2>&1
+  status=$?
+  set -e
+  if grep -q '^\(not \)\?ok - ' "$output"; then
+    passed=$((passed + $(grep -c '^ok - ' "$output" || true)))
+    cat "$output"
+    if grep -q '^not ok - ' "$output" && ((status == 0)); then status=1; fi
+  elif ((status == 0)); then
+    passed=$((passed + 1))
+    say "ok - $name"
+  else
+    cat "$output"
+  fi
+  if ((status != 0)); then
+    failed=$((failed + 1))
+    say "not ok - $name (exit code $status)"
+  fi
+}
+
+die() {
+  say "not ok - $*"
+  failed=$((failed + 1))
+  exit 1
+}
+
+# The last line, as cargo writes it. Fails if a check failed.
+summary() {
+  local word=ok each
+  for each in "${unproved[@]}"; do say "not proved here: $each"; done
+  if ((failed > 0)); then word=FAILED; fi
+  say "test result: $word. $passed passed; $failed failed; in $SECONDS s"
+  ((failed == 0))
+}
