@@ -24,6 +24,7 @@ mod transports;
 mod storm;
 
 mod crashes;
+mod drains;
 mod farewell;
 mod log_lines;
 mod names;
