@@ -10,6 +10,8 @@ pub mod setting;
 pub mod store;
 pub mod timing;
 
+mod instance_name;
+
 pub mod health;
 pub mod member;
 pub mod serve;

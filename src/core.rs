@@ -1,5 +1,6 @@
 //! The heart of the count: what is counted, reported, known and paced. Pure: no clock, no I/O, no sockets.
 
+pub mod about;
 pub mod count;
 pub mod pace;
 pub mod prune;

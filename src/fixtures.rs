@@ -21,7 +21,6 @@ pub(crate) fn reply(count: Count) -> Reply {
         announced: count.revision,
         instances: 2,
         stored_sequence: Sequence::default(),
-        reaped: 0,
-        repaired: 0,
+        ..Reply::default()
     }
 }

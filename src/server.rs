@@ -5,7 +5,12 @@
 
 mod limits;
 
-use std::{fmt, net::SocketAddr, sync::Arc, time::Duration};
+use std::{
+    fmt,
+    net::SocketAddr,
+    sync::Arc,
+    time::{Duration, SystemTime},
+};
 
 use anyhow::{Context, anyhow};
 use axum::Router;
@@ -21,7 +26,7 @@ use crate::{
     broadcast::broadcaster::Broadcaster,
     cluster::{member::Upkeep, reporter::ReporterSettings},
     config::{serve::Config, store::RedisConfig},
-    core::{tally::Tally, view::View},
+    core::{about::About, tally::Tally, view::View},
     engine::{
         admission::Admission, flusher::Flusher, lifecycle::Engine, ping_wheel, session::Membership,
         settings::SessionSettings,
@@ -62,6 +67,8 @@ pub struct Server {
     public: TcpListener,
     admin: TcpListener,
     limits: Limits,
+    /// What operators are told of this instance.
+    about: watch::Sender<Arc<About>>,
 }
 
 /// The addresses on which an instance listens. Displayed, it is the start-up line that scripts read.
@@ -90,14 +97,14 @@ impl Server {
         let limits = Limits::raise(&config)?;
         let store = store(&config)?;
         let mut metrics = Metrics::new(store.kind()).context("failed to set up metrics")?;
-        if let Some(name) = &config.instance_name {
-            metrics.identity.set_host(name);
-        }
+        metrics.identity.set_host(&config.instance_name);
         metrics.memory_limit_bytes.set(signed(limits.memory_bytes().unwrap_or_default()));
+        let about = About::new(config.instance_name.clone(), SystemTime::now());
+        let about = watch::Sender::new(Arc::new(about));
         metrics.connections_max.set(i64::try_from(limits.sessions).unwrap_or(i64::MAX));
         let public = bind(config.listen)?;
         let admin = bind(config.admin_listen)?;
-        Ok(Self { config, store, metrics, public, admin, limits })
+        Ok(Self { config, store, metrics, public, admin, limits, about })
     }
 
     /// The addresses on which the instance listens. A port that was set to 0 is the one that the system chose.
@@ -119,6 +126,7 @@ impl Server {
     /// # Errors
     /// If a long-lived task ends by itself.
     pub async fn run(self, stop: CancellationToken) -> anyhow::Result<()> {
+        self.tell();
         self.limits.tell(self.config.connections_max.is_some());
         let tally = Tally::new();
         let flusher = Flusher::default();
@@ -152,7 +160,9 @@ impl Server {
             view,
             engine: Arc::clone(&engine),
             metrics: self.metrics.clone(),
+            about: self.about.subscribe(),
         });
+        let about = self.about.clone();
         let (drain_delay, drain_window) = (self.config.drain_delay, self.config.drain);
         self.spawn_listeners(&mut tasks, public, Arc::clone(&engine), admin, &listening);
 
@@ -160,6 +170,7 @@ impl Server {
             () = stop.cancelled() => {}
             ended = tasks.first_to_end() => return Err(ended),
         }
+        about.send_modify(|about| Arc::make_mut(about).draining = true);
         tokio::select! {
             () = drain(&engine, &tally, drain_delay, drain_window) => {}
             ended = tasks.first_to_end() => return Err(ended),
@@ -167,6 +178,18 @@ impl Server {
         serving.cancel();
         listening.cancel();
         tasks.all_to_end().await
+    }
+
+    /// Says in the log which instance this is, by the names that operators meet elsewhere.
+    fn tell(&self) {
+        let (config, about) = (&self.config, self.about.borrow());
+        tracing::info!(
+            host = about.host,
+            incarnation = %config.incarnation,
+            version = about.version,
+            store = self.store.kind(),
+            "instance starts"
+        );
     }
 
     fn spawn_listeners(
@@ -223,6 +246,7 @@ impl Server {
             incarnation: config.incarnation,
             lease: config.lease,
             heartbeat: config.heartbeat,
+            about: self.about.subscribe(),
         };
         let upkeep = Upkeep::new(&settings, &self.store, tally.subscribe(), &self.metrics);
         let Upkeep { view, reporter, announcements, observer } = upkeep;
@@ -250,6 +274,7 @@ impl Server {
             permits: Arc::new(Semaphore::new(self.limits.streams)),
             pace: self.config.emit_interval,
             closing: admission.closing(),
+            host: self.config.instance_name.as_str().into(),
         }
     }
 

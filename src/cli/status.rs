@@ -40,14 +40,20 @@ pub struct Status {
 /// One live instance.
 #[derive(Clone, Debug, Serialize)]
 pub struct Instance {
+    /// The name by which people know it; `None` if it has not said so.
+    pub host: Option<String>,
     /// Its id.
     pub incarnation: String,
-    /// When it was started, in seconds since 1970, as its id tells; `None` if its id does not.
+    /// Its version of Headcount, if it has said so.
+    pub version: Option<String>,
+    /// When it was started, in seconds since 1970, as it says or its id tells; `None` if neither does.
     pub started_at: Option<u64>,
     /// Its connections.
     pub connections: u64,
     /// What is left of its lease, in milliseconds of the lease clock; `None` if it has none.
     pub lease_left_ms: Option<u64>,
+    /// Whether it is shutting down.
+    pub draining: bool,
 }
 
 impl Status {
@@ -69,13 +75,18 @@ impl Status {
 
 impl Instance {
     fn of(entry: &RosterEntry) -> Self {
-        let started_at = Uuid::parse_str(&entry.incarnation)
-            .ok()
-            .and_then(|id| id.get_timestamp())
-            .map(|timestamp| timestamp.to_unix().0)
-            .filter(|&seconds| seconds < YEAR_10000);
+        let about = entry.about.as_deref();
+        let made_at = || {
+            let id = Uuid::parse_str(&entry.incarnation).ok()?;
+            Some(id.get_timestamp()?.to_unix().0)
+        };
+        let started_at = about.map(|about| about.started_at / 1000).or_else(made_at);
+        let started_at = started_at.filter(|&seconds| seconds < YEAR_10000);
         let lease_left_ms = entry.lease_left.map(whole_millis);
         Self {
+            host: about.map(|about| about.host.clone()),
+            version: about.map(|about| about.version.clone()),
+            draining: about.is_some_and(|about| about.draining),
             incarnation: entry.incarnation.clone(),
             started_at,
             connections: entry.users,
@@ -84,21 +95,43 @@ impl Instance {
     }
 }
 
+impl Instance {
+    /// The cells of its row in the table. Anybody may have stored anything there, and this goes to a terminal.
+    fn row(&self) -> [String; 7] {
+        let text = |said: &Option<String>| match said {
+            Some(text) => Escaped::new(text).to_string(),
+            None => "unknown".to_owned(),
+        };
+        let left =
+            self.lease_left_ms.map_or_else(|| "none".to_owned(), |left| format!("{left} ms"));
+        [
+            text(&self.host),
+            Escaped::new(&self.incarnation).to_string(),
+            text(&self.version),
+            self.started_at.map_or_else(|| "unknown".to_owned(), date),
+            self.connections.to_string(),
+            left,
+            if self.draining { "draining".to_owned() } else { String::new() },
+        ]
+    }
+}
+
 impl fmt::Display for Status {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        writeln!(
-            f,
-            "{:<36}  {:<20}  {:>11}  {:>10}",
-            "INCARNATION", "STARTED", "CONNECTIONS", "LEASE LEFT"
-        )?;
-        for instance in &self.instances {
-            let started = instance.started_at.map_or_else(|| "unknown".to_owned(), date);
-            let left = instance
-                .lease_left_ms
-                .map_or_else(|| "none".to_owned(), |left| format!("{left} ms"));
-            // Anybody may have stored anything there, and this goes to a terminal.
-            let (id, connections) = (Escaped::new(&instance.incarnation), instance.connections);
-            writeln!(f, "{id:<36}  {started:<20}  {connections:>11}  {left:>10}")?;
+        let header = ["HOST", "INCARNATION", "VERSION", "STARTED", "CONNECTIONS", "LEASE LEFT", ""];
+        let rows: Vec<_> = self.instances.iter().map(Instance::row).collect();
+        let width = |column: usize| {
+            let cells = rows.iter().map(|row| row[column].chars().count());
+            cells.chain([header[column].len()]).max().unwrap_or(0)
+        };
+        let [host, incarnation, version, started, connections, left] =
+            [0, 1, 2, 3, 4, 5].map(width);
+        for row in [header.map(str::to_owned)].iter().chain(&rows) {
+            let line = format!(
+                "{:<host$}  {:<incarnation$}  {:<version$}  {:<started$}  {:>connections$}  {:>left$}  {}",
+                row[0], row[1], row[2], row[3], row[4], row[5], row[6]
+            );
+            writeln!(f, "{}", line.trim_end())?;
         }
         let verdict = if self.agrees { "they agree" } else { "THEY DO NOT AGREE" };
         let mark = if self.recovering { ", recovering" } else { "" };
@@ -114,14 +147,20 @@ fn date(seconds: u64) -> String {
 
 #[cfg(test)]
 mod tests {
+    use std::sync::Arc;
+
     use super::*;
-    use crate::core::count::{Count, Revision};
+    use crate::core::{
+        about::About,
+        count::{Count, Revision},
+    };
 
     fn roster(users: u64, parts: &[u64]) -> Roster {
         let entry = |&users| RosterEntry {
             incarnation: "01a2011c-f814-765a-8ed8-cd16f884d799".to_owned(),
             users,
             lease_left: Some(Duration::from_millis(1500)),
+            about: None,
         };
         let count = Count { users, revision: Revision(7), recovering: false };
         Roster { users, count, instances: parts.iter().map(entry).collect() }
@@ -144,19 +183,24 @@ mod tests {
         assert!(!made_up.agrees);
     }
 
-    /// Goal: the table is readable, and shows the start time from the id. Method: compare the complete text.
+    /// Goal: the table is readable, names the instances that have said their name, and shows the start time of others from the
+    /// id. Method: compare the complete text, of an instance that is draining, and of one that has said nothing.
     #[test]
     fn the_table() {
-        let text = Status::of(&roster(5, &[5])).to_string();
-        let lines: Vec<&str> = text.lines().collect();
-        assert_eq!(
-            lines[0],
-            "INCARNATION                           STARTED               CONNECTIONS  LEASE LEFT"
-        );
-        assert_eq!(
-            lines[1],
-            "01a2011c-f814-765a-8ed8-cd16f884d799  2026-11-22T02:36:45Z            5     1500 ms"
-        );
-        assert_eq!(lines[2], "sum 5, count 5 at revision 7: they agree");
+        let mut roster = roster(5, &[3, 2]);
+        let about = About {
+            host: "kitchen-2\u{1b}".to_owned(),
+            version: "0.2.0".to_owned(),
+            started_at: 1_764_172_800_999,
+            draining: true,
+        };
+        roster.instances[0].about = Some(Arc::new(about));
+        let text = Status::of(&roster).to_string();
+        let expected = "\
+HOST             INCARNATION                           VERSION  STARTED               CONNECTIONS  LEASE LEFT
+kitchen-2\\u{1b}  01a2011c-f814-765a-8ed8-cd16f884d799  0.2.0    2025-11-26T16:00:00Z            3     1500 ms  draining
+unknown          01a2011c-f814-765a-8ed8-cd16f884d799  unknown  2026-11-22T02:36:45Z            2     1500 ms
+sum 5, count 5 at revision 7: they agree";
+        assert_eq!(text, expected);
     }
 }

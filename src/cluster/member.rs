@@ -8,7 +8,7 @@ use std::{
         Arc, Mutex, PoisonError,
         atomic::{AtomicBool, Ordering},
     },
-    time::Duration,
+    time::{Duration, SystemTime},
 };
 
 use tokio::{
@@ -32,6 +32,7 @@ use crate::{
         setting::ConfigError,
     },
     core::{
+        about::About,
         count::Incarnation,
         pace::ANSWER_OVERDUE,
         tally::{Local, Tally},
@@ -126,7 +127,8 @@ impl Member {
     pub async fn join(settings: MemberSettings) -> Result<Self, JoinError> {
         let settings = settings.check()?;
         let store = store(&settings)?;
-        let metrics = Metrics::new(store.kind())?;
+        let mut metrics = Metrics::new(store.kind())?;
+        metrics.identity.set_host(&settings.instance_name);
         let member = Self::begin(&settings, &store, metrics);
         let mut view = member.view();
         // An error means that there was no answer in time. The view is an estimate then.
@@ -136,10 +138,12 @@ impl Member {
     }
 
     fn begin(settings: &CheckedMember, store: &Arc<dyn Store>, metrics: Metrics) -> Self {
+        let about = About::new(settings.instance_name.clone(), SystemTime::now());
         let reporter_settings = ReporterSettings {
             incarnation: Incarnation::random(),
             lease: settings.lease,
             heartbeat: settings.heartbeat,
+            about: watch::Sender::new(Arc::new(about)).subscribe(),
         };
         let local = watch::Sender::new(Local::default());
         let Upkeep { view, reporter, announcements, observer } =

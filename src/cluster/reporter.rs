@@ -15,6 +15,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::{
     core::{
+        about::{About, Introduction},
         count::{Incarnation, Sequence},
         pace::{Feedback, REPORT_GAP_MIN, ReportPace},
         report::{REAPED_MAX, Reply, Report, ReportKind},
@@ -48,6 +49,9 @@ pub struct Reporter {
     pace: ReportPace,
     /// The kind of the next report. It is an audit if the last report may have been applied in part.
     kind: ReportKind,
+    /// What operators are told of this instance, and when the store was told.
+    about: watch::Receiver<Arc<About>>,
+    introduction: Introduction,
     under_way: JoinSet<ReportOutcome>,
     /// The kinds of trouble that were logged since the last log line that says the store answers.
     troubles: Vec<String>,
@@ -65,12 +69,16 @@ pub struct ReporterSettings {
     pub lease: Duration,
     /// The longest time between two reports.
     pub heartbeat: Duration,
+    /// What operators are told of this instance.
+    pub about: watch::Receiver<Arc<About>>,
 }
 
 #[derive(Debug)]
 struct ReportOutcome {
     incarnation: Incarnation,
     sent: SentReport,
+    /// What it said of this instance.
+    about: Option<Arc<About>>,
     result: Result<Reply, StoreError>,
 }
 
@@ -97,6 +105,8 @@ impl Reporter {
             sequence: Sequence::default(),
             pace: ReportPace::new(settings.heartbeat, now),
             kind: ReportKind::Plain,
+            about: settings.about.clone(),
+            introduction: Introduction::new(settings.lease),
             under_way: JoinSet::new(),
             troubles: Vec::new(),
             reachable_since: None,
@@ -143,14 +153,20 @@ impl Reporter {
                 self.settle(outcome.expect("a report neither panics nor is aborted"));
             }
             () = self.resync.notified() => self.pace.hurry(Instant::now()),
+            Ok(()) = self.about.changed() => {
+                self.introduction.renew();
+                self.pace.hurry(Instant::now());
+            }
             Ok(()) = self.tally.changed(), if may_look => self.tally.mark_changed(),
             () = sleep_until(wake.unwrap_or(now)), if wake.is_some() => {}
         }
     }
 
     fn send(&mut self, local: Local, now: Instant) {
-        let report = self.report(local.users, self.kind);
+        let mut report = self.report(local.users, self.kind);
         self.kind = ReportKind::Plain;
+        let about = self.introduction.is_due(now).then(|| Arc::clone(&self.about.borrow()));
+        report.about.clone_from(&about);
         self.pace.sent(local.change, now);
         self.view.send_if_modified(|view| {
             view.report_sent(report.sequence);
@@ -165,7 +181,7 @@ impl Reporter {
         let sent = SentReport { sequence: report.sequence, local, at: now };
         let incarnation = self.incarnation;
         self.under_way.spawn(async move {
-            ReportOutcome { incarnation, sent, result: store.report(report).await }
+            ReportOutcome { incarnation, sent, about, result: store.report(report).await }
         });
     }
 
@@ -173,7 +189,7 @@ impl Reporter {
         self.sequence = self.sequence.next();
         let seen = self.view.borrow().seen();
         let (incarnation, sequence, lease) = (self.incarnation, self.sequence, self.lease);
-        Report { incarnation, sequence, users, seen, lease, kind }
+        Report { incarnation, sequence, users, seen, lease, kind, about: None }
     }
 
     fn settle(&mut self, outcome: ReportOutcome) {
@@ -189,12 +205,15 @@ impl Reporter {
                 self.count(if reply.applied { "applied" } else { "stale" });
                 self.pace.answered(sent.at, answer(&reply), now);
                 if outcome.incarnation == self.incarnation {
+                    self.note_introduction(sent, outcome.about.as_ref(), &reply);
                     self.hear(sent, &reply, now);
                 }
             }
             Err(error) => {
                 self.count(error.label());
                 self.pace.failed(sent.at, now);
+                // It may have run all the same, so that the next reply does not tell of a loss that this one did.
+                self.introduction.renew();
                 if error.may_be_half_done() {
                     self.kind = ReportKind::Audit;
                 }
@@ -210,12 +229,13 @@ impl Reporter {
             tracing::warn!(incarnation = %self.incarnation, "another process has this id: taking a new one");
             self.incarnation = Incarnation::random();
             self.sequence = Sequence::default();
+            self.introduction.renew();
             let lease = self.lease;
             self.view.send_modify(|view| view.begin_incarnation(self.incarnation, lease));
             self.pace.hurry(now);
             return;
         }
-        self.metrics.leases_reaped.inc_by(reply.reaped.into());
+        self.metrics.leases_reaped.inc_by(reply.crashed.into());
         self.metrics.repairs.inc_by(reply.repaired.into());
         let still_silent = self.is_silent(now);
         self.view.send_modify(|view| {
@@ -226,6 +246,16 @@ impl Reporter {
         });
         if !still_silent {
             self.mark_reachable(now, reply);
+        }
+    }
+
+    /// Notes whether the store knows now who this instance is.
+    fn note_introduction(&mut self, sent: SentReport, about: Option<&Arc<About>>, reply: &Reply) {
+        let Some(about) = about else {
+            return self.introduction.heard(sent.sequence, reply.stored_sequence);
+        };
+        if reply.applied && Arc::ptr_eq(about, &self.about.borrow()) {
+            self.introduction.arrived(sent.sequence, sent.at);
         }
     }
 

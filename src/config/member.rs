@@ -3,6 +3,7 @@
 use std::{env, ffi::OsString, fmt, time::Duration};
 
 use super::{
+    instance_name::instance_name,
     setting::{ConfigError, Setting},
     store::{DEFAULT_KEY, RedisConfig, StoreArgs},
     timing::{emit_interval, heartbeat_and_lease},
@@ -39,6 +40,9 @@ pub struct MemberSettings {
     pub heartbeat: Duration,
     /// Least time between two emissions to the sockets: 1 ms to 10 s. Default: 50 ms.
     pub emit_interval: Duration,
+    /// The name by which people know this member, in metrics and `headcount status`: 1 to 63 characters. Default: the name
+    /// of the host.
+    pub instance_name: Option<String>,
 }
 
 /// The checked settings of a member.
@@ -48,6 +52,7 @@ pub(crate) struct CheckedMember {
     pub(crate) lease: Duration,
     pub(crate) heartbeat: Duration,
     pub(crate) emit_interval: Duration,
+    pub(crate) instance_name: String,
 }
 
 impl Default for MemberSettings {
@@ -59,6 +64,7 @@ impl Default for MemberSettings {
             lease: Duration::from_secs(2),
             heartbeat: Duration::from_millis(500),
             emit_interval: Duration::from_millis(50),
+            instance_name: None,
         }
     }
 }
@@ -73,14 +79,15 @@ impl fmt::Debug for MemberSettings {
             .field("lease", &self.lease)
             .field("heartbeat", &self.heartbeat)
             .field("emit_interval", &self.emit_interval)
+            .field("instance_name", &self.instance_name)
             .finish()
     }
 }
 
 impl MemberSettings {
     /// Reads the variables that instances read: `HEADCOUNT_REDIS_URL`, `HEADCOUNT_KEY`, `HEADCOUNT_CHANNEL`,
-    /// `HEADCOUNT_LEASE`, `HEADCOUNT_HEARTBEAT` and `HEADCOUNT_EMIT_INTERVAL`. If a variable is empty or not set, its default
-    /// is taken.
+    /// `HEADCOUNT_LEASE`, `HEADCOUNT_HEARTBEAT`, `HEADCOUNT_EMIT_INTERVAL` and `HEADCOUNT_INSTANCE_NAME`. If a variable is
+    /// empty or not set, its default is taken.
     ///
     /// # Errors
     /// If a variable is not Unicode, or a duration cannot be read.
@@ -108,6 +115,7 @@ impl MemberSettings {
             lease: duration("HEADCOUNT_LEASE", default.lease)?,
             heartbeat: duration("HEADCOUNT_HEARTBEAT", default.heartbeat)?,
             emit_interval: duration("HEADCOUNT_EMIT_INTERVAL", default.emit_interval)?,
+            instance_name: text("HEADCOUNT_INSTANCE_NAME")?,
         })
     }
 
@@ -121,7 +129,8 @@ impl MemberSettings {
             channel: self.channel.clone(),
         };
         let emit_interval = emit_interval(&text(self.emit_interval))?;
-        Ok(CheckedMember { redis: store.check()?, lease, heartbeat, emit_interval })
+        let instance_name = instance_name(self.instance_name.as_deref())?;
+        Ok(CheckedMember { redis: store.check()?, lease, heartbeat, emit_interval, instance_name })
     }
 }
 
@@ -150,6 +159,7 @@ mod tests {
         assert_eq!(member.lease, instance.lease);
         assert_eq!(member.heartbeat, instance.heartbeat);
         assert_eq!(member.emit_interval, instance.emit_interval);
+        assert_eq!(member.instance_name, instance.instance_name);
     }
 
     /// Goal: a member reads the variables of an instance, and an empty variable counts as not set. Method: all variables
@@ -163,12 +173,14 @@ mod tests {
             ("HEADCOUNT_LEASE", "3s"),
             ("HEADCOUNT_HEARTBEAT", "1s"),
             ("HEADCOUNT_EMIT_INTERVAL", "7ms"),
+            ("HEADCOUNT_INSTANCE_NAME", "kitchen-2"),
         ];
         let settings = read(&set).unwrap();
         let checked = settings.check().unwrap();
         assert_eq!(checked.redis.unwrap().key, "blog");
         assert_eq!([checked.lease, checked.heartbeat], [3, 1].map(Duration::from_secs));
         assert_eq!(checked.emit_interval, Duration::from_millis(7));
+        assert_eq!(checked.instance_name, "kitchen-2");
         let empty = set.map(|(name, _)| (name, ""));
         assert_eq!(read(&empty).unwrap(), MemberSettings::default());
     }
@@ -181,6 +193,7 @@ mod tests {
     #[case("HEADCOUNT_HEARTBEAT", "1s", "a third of the lease")]
     #[case("HEADCOUNT_LEASE", "1999ms", "at least 2s")]
     #[case("HEADCOUNT_EMIT_INTERVAL", "0s", "from 1ms to 10s")]
+    #[case("HEADCOUNT_INSTANCE_NAME", " web", "1 to 63 characters")]
     fn wrong_settings_are_refused(#[case] variable: &str, #[case] value: &str, #[case] hint: &str) {
         let refused = read(&[(variable, value)]).and_then(|settings| settings.check());
         let message = refused.unwrap_err().to_string();

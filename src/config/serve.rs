@@ -7,6 +7,7 @@ use uuid::Uuid;
 
 use super::{
     health::DEFAULT_ADMIN,
+    instance_name::instance_name,
     service_manager::ServiceManagerConfig,
     setting::{ConfigError, Setting},
     store::{RedisConfig, StoreArgs},
@@ -96,7 +97,8 @@ pub struct ServeArgs {
     /// How long an HTTP connection may stay idle between two requests: 1s to 1h. Longer than a balancer keeps its own.
     #[arg(long, env = "HEADCOUNT_KEEP_ALIVE", value_name = "DURATION", default_value = "75s")]
     keep_alive: String,
-    /// Name of this instance in metrics, 1 to 200 bytes. Default: the host's name.
+    /// The name by which people know this instance, in logs, metrics, the API and `headcount status`: 1 to 63 characters.
+    /// Default: the name of the host.
     #[arg(long, env = "HEADCOUNT_INSTANCE_NAME", value_name = "NAME")]
     instance_name: Option<String>,
     /// What to log to stderr, as a tracing filter: error, warn, info, debug, trace, or per module.
@@ -129,7 +131,7 @@ pub struct Config {
     pub drain_delay: Duration,
     pub drain: Duration,
     pub keep_alive: Duration,
-    pub instance_name: Option<String>,
+    pub instance_name: String,
     pub log: LogSettings,
     pub incarnation: Incarnation,
     /// Given by the service manager rather than by a flag.
@@ -166,17 +168,11 @@ impl ServeArgs {
                 .duration(Duration::ZERO, Duration::from_hours(1))?,
             keep_alive: Setting("HEADCOUNT_KEEP_ALIVE", &self.keep_alive)
                 .duration(Duration::from_secs(1), Duration::from_hours(1))?,
-            instance_name: self.instance_name()?,
+            instance_name: instance_name(self.instance_name.as_deref())?,
             log: self.log()?,
             incarnation: self.incarnation()?,
             service_manager: ServiceManagerConfig::from_environment(),
         })
-    }
-
-    fn instance_name(&self) -> Result<Option<String>, ConfigError> {
-        let Some(name) = &self.instance_name else { return Ok(None) };
-        Setting("HEADCOUNT_INSTANCE_NAME", name).name()?;
-        Ok(Some(name.clone()))
     }
 
     fn origins(&self) -> Result<Origins, ConfigError> {

@@ -68,6 +68,7 @@ fn the_defaults_are_allowed() {
 #[case("--max-connections", "99999999999", "HEADCOUNT_MAX_CONNECTIONS", "file limit")]
 #[case("--drain-delay", "2h", "HEADCOUNT_DRAIN_DELAY", "to 1h")]
 #[case("--drain", "x", "HEADCOUNT_DRAIN", "such as")]
+#[case("--instance-name", "two\nlines", "HEADCOUNT_INSTANCE_NAME", "1 to 63 characters")]
 #[case("--log", "a=b=c", "HEADCOUNT_LOG", "filter")]
 #[case("--log", "\u{b}a¡=", "HEADCOUNT_LOG", "filter")]
 #[case("--log-format", "xml", "HEADCOUNT_LOG_FORMAT", "text or json")]

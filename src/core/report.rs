@@ -1,11 +1,14 @@
 //! What an instance tells the store, and what the store answers. Plain data.
 
-use std::time::Duration;
+use std::{sync::Arc, time::Duration};
 
-use super::count::{Count, Incarnation, Revision, Sequence, WHOLE_MAX};
+use super::{
+    about::About,
+    count::{Count, Incarnation, Revision, Sequence, WHOLE_MAX},
+};
 
 /// A report: an instance tells the store its local count.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Report {
     /// The instance that reports.
     pub incarnation: Incarnation,
@@ -19,15 +22,18 @@ pub struct Report {
     pub lease: Duration,
     /// What is asked for.
     pub kind: ReportKind,
+    /// Who reports, for operators; `None` leaves what was said before.
+    pub about: Option<Arc<About>>,
 }
 
 impl Report {
-    /// Whether every number is in the range that a store accepts.
+    /// Whether everything is in the range that a store accepts.
     pub fn is_valid(&self) -> bool {
         let seen = self.seen.users.max(self.seen.revision.0);
         self.users <= LOCAL_MAX
             && self.sequence.0.max(seen) <= WHOLE_MAX
             && (LEASE_MIN..=LEASE_MAX).contains(&self.lease)
+            && self.about.as_ref().is_none_or(|about| about.is_valid())
     }
 }
 
@@ -51,7 +57,7 @@ pub enum ReportKind {
 }
 
 /// What the store answers to a [`Report`].
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Reply {
     /// False if the report was stale: its sequence number was not above the stored one, and nothing changed.
     pub applied: bool,
@@ -65,6 +71,8 @@ pub struct Reply {
     pub stored_sequence: Sequence,
     /// Expired leases that this call removed, at most [`REAPED_MAX`].
     pub reaped: u32,
+    /// How many of these were of instances that were still counted: they ended without a farewell.
+    pub crashed: u32,
     /// Values that this call found wrong and corrected.
     pub repaired: u32,
 }
@@ -93,4 +101,6 @@ pub struct RosterEntry {
     pub users: u64,
     /// The rest of the lease on the lease clock, as of the last report of any instance; `None` if it holds no lease.
     pub lease_left: Option<Duration>,
+    /// Who it is; `None` if it has not said so, as versions before this field do not, or if that cannot be read.
+    pub about: Option<Arc<About>>,
 }

@@ -177,6 +177,19 @@ impl Session {
         self.state().outbox.sink().cloned()
     }
 
+    /// Whether the client is outside the namespace, so that it is not counted.
+    pub fn is_outside(&self) -> bool {
+        self.state().membership.is_none()
+    }
+
+    /// For how long no poll has been open, if polls carry the session and it is not about to move to a websocket.
+    pub fn unpolled_for(&self, now: Instant) -> Option<Duration> {
+        let state = self.state();
+        let polls = state.carrier() == Some(Transport::Polling) && !state.requests.upgrades;
+        let since = state.requests.unpolled_since.filter(|_| polls)?;
+        Some(now.saturating_duration_since(since))
+    }
+
     /// Why the session ended, if it has.
     pub fn ended(&self) -> Option<EndReason> {
         self.state().ended

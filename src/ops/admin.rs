@@ -13,7 +13,7 @@ use tokio::{sync::watch, time::Instant};
 
 use crate::{
     cluster::view_metrics::record_view,
-    core::view::View,
+    core::{about::About, view::View},
     engine::lifecycle::Engine,
     protocol::transport::Transport,
     telemetry::metrics::{Metrics, signed},
@@ -28,6 +28,8 @@ pub struct Admin {
     pub engine: Arc<Engine>,
     /// Everything else.
     pub metrics: Metrics,
+    /// What operators are told of this instance.
+    pub about: watch::Receiver<Arc<About>>,
 }
 
 const ROUTES: &str = "\
@@ -46,16 +48,17 @@ pub fn router(admin: Admin) -> Router {
         .with_state(Arc::new(admin))
 }
 
-/// Ready after the first answer of the store, and from then on whatever becomes of it: an outage of Redis
+/// Ready, and who says so, after the first answer of the store, and from then on whatever becomes of it: an outage of Redis
 /// must not empty the load balancer.
 async fn ready(State(admin): State<Arc<Admin>>) -> impl IntoResponse {
-    if admin.engine.admission().is_leaving() {
-        return (StatusCode::SERVICE_UNAVAILABLE, "shutting down\n");
-    }
-    if admin.view.borrow().answered().is_none() {
-        return (StatusCode::SERVICE_UNAVAILABLE, "the store has not answered yet\n");
-    }
-    (StatusCode::OK, "ready\n")
+    let (status, state) = if admin.engine.admission().is_leaving() {
+        (StatusCode::SERVICE_UNAVAILABLE, "shutting down")
+    } else if admin.view.borrow().answered().is_none() {
+        (StatusCode::SERVICE_UNAVAILABLE, "the store has not answered yet")
+    } else {
+        (StatusCode::OK, "ready")
+    };
+    (status, format!("{state}\n{}", admin.identity()))
 }
 
 async fn metrics(State(admin): State<Arc<Admin>>) -> impl IntoResponse {
@@ -73,6 +76,14 @@ async fn metrics(State(admin): State<Arc<Admin>>) -> impl IntoResponse {
 }
 
 impl Admin {
+    /// Which instance this is, one name on each line.
+    fn identity(&self) -> String {
+        let incarnation = self.view.borrow().incarnation().map(|id| id.to_string());
+        let incarnation = incarnation.as_deref().unwrap_or("none");
+        let about = self.about.borrow();
+        format!("host: {}\nincarnation: {incarnation}\nversion: {}\n", about.host, about.version)
+    }
+
     /// Sets the metrics that are somebody else's state.
     fn refresh(&self) {
         let view = *self.view.borrow();

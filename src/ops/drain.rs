@@ -1,13 +1,27 @@
-//! Shutting down so that nobody notices: clients are sent elsewhere, a few at a time, before this instance
-//! goes. It ends transports and waits for the tally; the farewell is the reporter's.
+//! Shutting down: clients are sent elsewhere, a few at a time, before this instance goes. This module ends their transports
+//! and waits for the tally; the reporter says farewell.
+//!
+//! ```text
+//!  SIGTERM ── delay: serves as before ──▶ window: no handshakes, clients go evenly ──▶ the last ones ──▶ farewell
+//!          └──── ends the sessions of polling clients whose polls do not arrive any more ────┘
+//! ```
+//!
+//! A balancer may stop forwarding to this instance as soon as it is not ready, as in Kubernetes, where a pod that ends leaves
+//! the endpoints at once. Open connections remain, but a polling client's next poll goes to another instance, which refuses it,
+//! and the client begins a new session there. It would be counted twice if its session here were left to time out.
 
-use std::time::Duration;
+use std::{sync::Arc, time::Duration};
 
-use tokio::time::{Instant, interval, sleep, timeout_at};
+use tokio::time::{Instant, MissedTickBehavior, interval, sleep, timeout_at};
 
 use crate::{
     core::tally::Tally,
-    engine::{lifecycle::Engine, reason::EndReason, session::Membership},
+    engine::{
+        lifecycle::Engine,
+        reason::EndReason,
+        session::{Membership, Session},
+    },
+    protocol::transport::Transport,
 };
 
 /// Clients are sent away in batches this far apart: small enough that a balancer's other servers see a
@@ -16,6 +30,13 @@ const BATCH_GAP: Duration = Duration::from_millis(50);
 /// How long the last ones may take to be gone, after the window. A client whose network is stuck is not
 /// worth more: its place in the count ends with the farewell.
 const LAST_ONES: Duration = Duration::from_secs(2);
+/// How long a polling client may be without an open poll while this instance shuts down. Its polls arrive elsewhere then, or
+/// its network is slow. It is longer than one round trip of nearly all clients, and together with [`LOOK_GAP`] shorter than
+/// the shortest delay after which socket.io-client reconnects by default, 500 ms.
+const UNPOLLED_MAX: Duration = Duration::from_millis(300);
+/// Time between two looks for such clients.
+const LOOK_GAP: Duration = Duration::from_millis(100);
+const _: () = assert!(UNPOLLED_MAX.as_millis() + LOOK_GAP.as_millis() < 500);
 
 /// Withdraws readiness, waits for balancers to notice, refuses handshakes, and ends all transports evenly
 /// over `window`.
@@ -27,6 +48,18 @@ pub async fn drain(engine: &Engine, tally: &Tally<Membership>, delay: Duration, 
         connections = tally.users(),
         "shutting down: not ready any more"
     );
+    tokio::select! {
+        () = send_elsewhere(engine, tally, delay, window) => {}
+        () = end_those_who_poll_elsewhere(engine) => {}
+    }
+}
+
+async fn send_elsewhere(
+    engine: &Engine,
+    tally: &Tally<Membership>,
+    delay: Duration,
+    window: Duration,
+) {
     sleep(delay).await;
     engine.admission().close();
     let deadline = Instant::now() + window;
@@ -46,23 +79,56 @@ pub async fn drain(engine: &Engine, tally: &Tally<Membership>, delay: Duration, 
     }
 }
 
-/// Ends the sessions that are open now, evenly until `deadline`. It ends their transports, never by a disconnect packet: a
-/// client that is told to leave the namespace stays away, one that loses its transport reconnects.
+/// Ends sessions whose clients have had no poll open for too long, until it is dropped.
+async fn end_those_who_poll_elsewhere(engine: &Engine) {
+    let mut looks = interval(LOOK_GAP);
+    looks.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    loop {
+        looks.tick().await;
+        // Most instances have none that poll, and many that do not.
+        if engine.joined(Transport::Polling) == 0 {
+            continue;
+        }
+        let now = Instant::now();
+        for session in engine.sessions().all() {
+            let unpolled = session.unpolled_for(now);
+            if unpolled.is_some_and(|unpolled| unpolled >= UNPOLLED_MAX) && !session.is_outside() {
+                engine.end(&session, EndReason::Draining);
+            }
+        }
+    }
+}
+
+/// Ends the sessions that are open now: at once those that are not counted, and the others evenly until `deadline`. It ends
+/// their transports, never by a disconnect packet: a client that is told to leave the namespace stays away, one that loses
+/// its transport reconnects.
 async fn send_all_away(engine: &Engine, deadline: Instant) {
-    let sessions = engine.sessions().all();
     let start = Instant::now();
+    let (uncounted, counted) = in_order(engine.sessions().all(), start);
+    for session in uncounted {
+        engine.end(&session, EndReason::Draining);
+    }
     let window = deadline.saturating_duration_since(start);
     let mut gone = 0;
-    while gone < sessions.len() {
-        let due = due(sessions.len(), start.elapsed(), window);
-        for session in &sessions[gone..due] {
+    while gone < counted.len() {
+        let due = due(counted.len(), start.elapsed(), window);
+        for session in &counted[gone..due] {
             engine.end(session, EndReason::Draining);
         }
         gone = due;
-        if gone < sessions.len() {
+        if gone < counted.len() {
             sleep(BATCH_GAP).await;
         }
     }
+}
+
+/// Divides sessions into those that are not counted and those that are. Of these, polling clients without an open poll are
+/// first: their next poll may not arrive here.
+fn in_order(sessions: Vec<Arc<Session>>, now: Instant) -> (Vec<Arc<Session>>, Vec<Arc<Session>>) {
+    let (uncounted, mut counted): (Vec<_>, Vec<_>) =
+        sessions.into_iter().partition(|session| session.is_outside());
+    counted.sort_by_cached_key(|session| session.unpolled_for(now).is_none());
+    (uncounted, counted)
 }
 
 /// How many of so many clients are to be gone by now. It goes by the clock rather than by batches, which may
@@ -75,33 +141,5 @@ fn due(clients: usize, elapsed: Duration, window: Duration) -> usize {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    /// Goal: all clients are sent away in time and evenly, even if batches take too long. Method: simulate drains of
-    /// several sizes, with normal and slow batches.
-    #[test]
-    fn clients_go_evenly_and_in_time() {
-        let second = Duration::from_secs(1);
-        for (clients, window) in [
-            (0, second),
-            (1, second),
-            (7, 10 * second),
-            (10_000, 10 * second),
-            (500, Duration::ZERO),
-        ] {
-            for pace in [BATCH_GAP, 3 * BATCH_GAP] {
-                let (mut elapsed, mut gone) = (Duration::ZERO, 0);
-                while gone < clients {
-                    let now = due(clients, elapsed, window);
-                    let share = clients as u128 * (elapsed + pace).as_millis();
-                    let in_time = now as u128 * window.as_millis() <= share + window.as_millis();
-                    assert!(now >= gone && in_time, "{now} of {clients} after {elapsed:?}");
-                    gone = now;
-                    elapsed += pace;
-                }
-                assert!(elapsed <= window + 2 * pace, "{clients} {elapsed:?}");
-            }
-        }
-    }
-}
+#[path = "drain/tests.rs"]
+mod tests;

@@ -7,7 +7,7 @@
 use std::{
     collections::BTreeMap,
     fmt,
-    sync::{Mutex, MutexGuard, PoisonError},
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
     time::{Duration, Instant},
 };
 
@@ -17,6 +17,7 @@ use tokio::sync::broadcast::{self, error::RecvError};
 use super::{Announcements, Store, StoreError, StoreFuture};
 use crate::{
     core::{
+        about::About,
         count::{Count, Incarnation, Revision, Sequence},
         pace::ANNOUNCEMENT_GAP_PER_INSTANCE,
         report::{REAPED_MAX, Reply, Report, ReportKind, Roster, RosterEntry},
@@ -135,6 +136,8 @@ struct Lease {
     users: Option<u64>,
     sequence: Sequence,
     expiry: Duration,
+    /// What it said of itself last.
+    about: Option<Arc<About>>,
 }
 
 impl State {
@@ -142,14 +145,14 @@ impl State {
     fn apply(&mut self, report: &Report, now: Duration) -> (Reply, Option<Count>) {
         let stored = self.leases.get(&report.incarnation).map(|lease| lease.sequence);
         if stored.is_some_and(|stored| report.sequence <= stored) {
-            return (self.reply(false, stored, 0), None);
+            return (self.reply(stored), None);
         }
         self.run_lease_clock(report.lease, now);
         self.store(report);
-        let reaped = self.reap();
+        let (reaped, crashed) = self.reap();
         self.revise(report);
         let announced = self.announce();
-        (self.reply(true, stored, reaped), announced)
+        (Reply { applied: true, reaped, crashed, ..self.reply(stored) }, announced)
     }
 
     /// A silence of more than half a lease counts as an eighth of one: it says that this process stood
@@ -162,16 +165,20 @@ impl State {
     }
 
     fn store(&mut self, report: &Report) {
+        let is_live = report.kind != ReportKind::Farewell;
+        let before = self.leases.remove(&report.incarnation);
+        let about = report.about.clone().or(before.and_then(|lease| lease.about));
         let lease = Lease {
-            users: (report.kind != ReportKind::Farewell).then_some(report.users),
+            users: is_live.then_some(report.users),
             sequence: report.sequence,
             expiry: self.clock + report.lease,
+            about: about.filter(|_| is_live),
         };
         self.leases.insert(report.incarnation, lease);
     }
 
-    /// Removes those whose lease has run out, the earliest first; says how many.
-    fn reap(&mut self) -> u32 {
+    /// Removes those whose lease has run out, the earliest first; says how many, and how many of them were still counted.
+    fn reap(&mut self) -> (u32, u32) {
         let mut expired: Vec<_> = self
             .leases
             .iter()
@@ -179,12 +186,13 @@ impl State {
             .map(|(incarnation, lease)| (lease.expiry, *incarnation))
             .collect();
         expired.sort_unstable();
-        let mut reaped = 0;
+        let (mut reaped, mut crashed) = (0, 0);
         for (_, incarnation) in expired.into_iter().take(REAPED_MAX as usize) {
-            self.leases.remove(&incarnation);
+            let lease = self.leases.remove(&incarnation);
             reaped += 1;
+            crashed += u32::from(lease.is_some_and(|lease| lease.users.is_some()));
         }
-        reaped
+        (reaped, crashed)
     }
 
     /// A change of the total is a new revision. A reporter that has seen more than this store holds remembers
@@ -217,15 +225,14 @@ impl State {
         Some(self.count())
     }
 
-    fn reply(&self, applied: bool, stored: Option<Sequence>, reaped: u32) -> Reply {
+    /// The reply to a report that changes nothing.
+    fn reply(&self, stored: Option<Sequence>) -> Reply {
         Reply {
-            applied,
             count: self.count(),
             announced: self.announced,
             instances: self.instances(),
             stored_sequence: stored.unwrap_or_default(),
-            reaped,
-            repaired: 0,
+            ..Reply::default()
         }
     }
 
@@ -248,6 +255,7 @@ impl State {
                 incarnation: incarnation.to_string(),
                 users: lease.users?,
                 lease_left: Some(lease.expiry.saturating_sub(self.clock)),
+                about: lease.about.clone(),
             })
         };
         let count = self.count();
@@ -284,6 +292,7 @@ mod tests {
                 seen: Count::default(),
                 lease: LEASE,
                 kind: ReportKind::Plain,
+                about: None,
             };
             self.state.apply(&report, self.now)
         }

@@ -131,7 +131,8 @@ impl RedisStore {
             .arg(report.seen.users)
             .arg(kind_word(report.kind))
             .arg(&self.channel)
-            .arg(self.dataset.database);
+            .arg(self.dataset.database)
+            .arg(report.about.map(|about| about.to_json()).unwrap_or_default());
         let value = self.run(async |connection| call.invoke_async(connection).await).await?;
         reply::reply(&value)
     }

@@ -5,11 +5,14 @@
 --      3 {currentUsers}:sequence     hash    incarnation -> the last sequence applied
 --      4 {currentUsers}:leases       zset    incarnation -> expiry, in ms of the lease clock
 --      5 {currentUsers}:meta         hash    the fields named in META_FIELDS
+--   and, as something that may be missing or forbidden, so that it is no key of the call:
+--        {currentUsers}:about        hash    incarnation -> who it is, as JSON
 -- ARGV 1 incarnation   2 sequence   3 local count   4 lease, in ms
 --      5 highest revision seen   6 the count seen with it
 --      7 report | farewell | audit   8 channel   9 number of the database, for announcements
+--      10 the reporter's name and version, as JSON; empty if the store was told before
 -- Reply { OK | STALE, count, revision, announced revision, instances, sequence stored before,
---         recovering 0 | 1, leases reaped, values repaired }
+--         recovering 0 | 1, leases reaped, values repaired, how many of those reaped were still counted }
 --
 -- An error other than WRONGTYPE (a missing permission, or a slot of a cluster that is being moved) ends the report.
 -- It says nothing about the value of a key, so no key is deleted for it. If possible it comes before the first write.
@@ -22,6 +25,8 @@ local public, connections, sequences, leases, meta = unpack(KEYS)
 local incarnation, kind, channel, database = ARGV[1], ARGV[7], ARGV[8], tonumber(ARGV[9])
 local sequence, users, lease = tonumber(ARGV[2]), tonumber(ARGV[3]), tonumber(ARGV[4])
 local seen_revision, seen_count = tonumber(ARGV[5]), tonumber(ARGV[6])
+local introduction = ARGV[10]
+local abouts = '{' .. public .. '}:about' -- in the same slot as the others
 
 -- `announced_at`, `audited` and `recovering` (the end of the recovery; 0 if there is none) are times of the lease
 -- clock. `heard` is the TIME of the last report of any instance.
@@ -34,6 +39,7 @@ local REVISION_MAX = 2 ^ 52 -- leaves room for more revisions; no store gets the
 local LOCAL_MAX = 1e9
 local LEASE_MIN, LEASE_MAX = 100, 300000
 local NAME_BYTES_MAX = 128
+local ABOUT_BYTES_MAX = 512
 local REAPED_MAX = 128 -- bounds how long one call blocks Redis
 local KEPT = 600000 -- ms; a long pause of Redis must not delete the parts
 local ANNOUNCEMENT_GAP = 0.25 -- ms for each instance, since Redis sends every message to each of them
@@ -85,7 +91,7 @@ local valid = incarnation and #incarnation > 0 and #incarnation <= NAME_BYTES_MA
   and is_whole(sequence, WHOLE_MAX) and is_whole(users, LOCAL_MAX)
   and is_whole(lease, LEASE_MAX) and lease >= LEASE_MIN
   and is_whole(seen_revision, WHOLE_MAX) and is_whole(seen_count, WHOLE_MAX)
-  and is_whole(database, WHOLE_MAX)
+  and is_whole(database, WHOLE_MAX) and introduction and #introduction <= ABOUT_BYTES_MAX
 if not valid then
   return redis.error_reply('ERR headcount: bad argument')
 end
@@ -121,7 +127,8 @@ if damaged then
     recovering = 0, clock = 0, heard = now }
 end
 local shown = not damaged and store.total or nil -- the count that belongs to the stored revision
-local reaped, repaired = 0, 0
+local reaped, crashed, repaired = 0, 0, 0
+local gone = {} -- incarnations that are no longer counted
 local audit_due = damaged or kind == 'audit'
 local parts_lost = false -- counts of other instances are known to be missing
 local leases_lost = false
@@ -193,6 +200,7 @@ local function apply(stored)
   call('HSET', sequences, incarnation, text(sequence))
   if leaving then
     users = 0
+    gone = { incarnation }
     call('HDEL', connections, incarnation)
   elseif stored ~= text(users) then
     call('HSET', connections, incarnation, text(users))
@@ -210,10 +218,12 @@ local function reap()
   end
   for _, stored in ipairs(call('HMGET', connections, unpack(expired))) do
     store.total = store.total - part(stored)
+    crashed = crashed + (stored and 1 or 0)
   end
   call('HDEL', connections, unpack(expired))
   call('HDEL', sequences, unpack(expired))
   call('ZREM', leases, unpack(expired))
+  gone = expired
 end
 
 -- Makes every lease end by `latest`. The clock of a damaged store has started again, below the expiries that it
@@ -293,7 +303,38 @@ local function show(stands)
   call('SET', public, text(store.total), 'PX', 2 * lease)
 end
 
--- Step 8: announce the count. It is published inside the script, so that the order on the channel is the order of
+-- Runs a command on the names of instances, which operators are shown. If it is denied or impossible, counting goes on. A
+-- key of another type is deleted.
+local function tell(command, ...)
+  local told = redis.pcall(command, abouts, ...)
+  if is_wrong_type(told) then
+    repaired = repaired + (redis.pcall('DEL', abouts) == 1 and 1 or 0)
+    told = redis.pcall(command, abouts, ...)
+  end
+  return not is_error(told) and told or 0
+end
+
+-- Step 8: store the names of instances, and remove those of instances that are gone. If there are more names than
+-- instances, an instance of another version has counted one out and left its name: then all such names are removed.
+local function introduce(instances)
+  local is_new = false
+  if #gone > 0 then
+    tell('HDEL', unpack(gone))
+  end
+  if introduction ~= '' and kind ~= 'farewell' then
+    is_new = tell('HSET', incarnation, introduction) == 1
+    tell('PEXPIRE', KEPT)
+  end
+  if (audit_due or is_new) and tell('HLEN') > instances then
+    for _, owner in ipairs(redis.pcall('HKEYS', abouts)) do
+      if call('HEXISTS', connections, owner) == 0 then
+        tell('HDEL', owner)
+      end
+    end
+  end
+end
+
+-- Step 9: announce the count. It is published inside the script, so that the order on the channel is the order of
 -- revisions. A change that comes too early is announced with the next report of any instance. The message names its
 -- key and database, since other programs may publish on the channel and other databases share it. Returns the error
 -- if PUBLISH is denied; another instance may be allowed to.
@@ -330,7 +371,7 @@ end
 
 local function reply(outcome, instances, last)
   return { outcome, store.total, store.revision, store.announced, instances, last or 0,
-    store.recovering > 0 and 1 or 0, reaped, repaired }
+    store.recovering > 0 and 1 or 0, reaped, repaired, crashed }
 end
 
 -- Step 2, the fence: a report that is not newer than the last one changes nothing and renews nothing. A stored value
@@ -353,6 +394,7 @@ end
 revise()
 show(stands)
 local instances = call('HLEN', connections)
+introduce(instances)
 local unpublished = announce(instances)
 save()
 if audit_due then

@@ -51,7 +51,7 @@ pub fn host_name() -> String {
 
 #[cfg(test)]
 mod tests {
-    use prometheus::{Opts, core::Collector};
+    use prometheus::{Opts, core::Collector, proto::LabelPair};
 
     use super::*;
 
@@ -68,8 +68,7 @@ mod tests {
         let families = info.collect();
         let series = families[0].get_metric();
         assert_eq!(series.len(), 1, "{series:?}");
-        let labels: Vec<_> =
-            series[0].get_label().iter().map(prometheus::proto::LabelPair::value).collect();
+        let labels: Vec<_> = series[0].get_label().iter().map(LabelPair::value).collect();
         assert!(labels.contains(&"kitchen-2") && labels.contains(&"second"), "{labels:?}");
     }
 

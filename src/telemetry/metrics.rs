@@ -44,7 +44,7 @@ const HELP: &[(&str, &str)] = &[
     ("view_age_seconds", "Time since the newest answered report was sent."),
     ("store_up", "1 while the store answers."),
     ("instances", "Live instances, according to the store."),
-    ("leases_reaped_total", "Expired leases removed by this instance's reports."),
+    ("leases_reaped_total", "Crashed instances that this instance's reports counted out."),
     ("repairs_total", "Values of the store put right by this instance's reports."),
     ("drift_users", "What the store holds for this instance minus its sockets."),
     ("draining", "1 while this instance is shutting down."),

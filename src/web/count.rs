@@ -16,7 +16,7 @@ use crate::core::{pace::whole_millis, view::View};
 
 /// What is answered, here and in every event of the stream.
 #[derive(Debug, Serialize)]
-pub(super) struct CountAnswer {
+pub(super) struct CountAnswer<'a> {
     /// Users online in the whole cluster.
     count: u64,
     /// Grows with every change of the count.
@@ -27,12 +27,14 @@ pub(super) struct CountAnswer {
     age_ms: u64,
     /// Which instance answers.
     instance: Option<String>,
+    /// The name by which people know it.
+    host: &'a str,
     /// How many instances there are.
     instances: u32,
 }
 
-impl CountAnswer {
-    pub(super) fn new(view: &View, now: Instant) -> Self {
+impl<'a> CountAnswer<'a> {
+    pub(super) fn new(view: &View, host: &'a str, now: Instant) -> Self {
         let shown = view.shown(now);
         Self {
             count: shown.users,
@@ -40,6 +42,7 @@ impl CountAnswer {
             exact: shown.exact,
             age_ms: whole_millis(view.age(now)),
             instance: view.incarnation().map(|id| id.to_string()),
+            host,
             instances: view.instances(),
         }
     }
@@ -54,7 +57,7 @@ impl CountAnswer {
 
 /// The handler.
 pub(super) async fn answer(State(site): State<Arc<Site>>, request: HeaderMap) -> Response {
-    let answer = CountAnswer::new(&site.view.borrow(), Instant::now());
+    let answer = CountAnswer::new(&site.view.borrow(), &site.host, Instant::now());
     let tag = answer.tag();
     let is_known = matches(&request, &tag);
     let headers = [(header::CACHE_CONTROL, "no-cache".to_owned()), (header::ETAG, tag)];

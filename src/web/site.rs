@@ -28,4 +28,6 @@ pub struct Site {
     pub pace: Duration,
     /// Ends all streams when clients are sent elsewhere.
     pub closing: CancellationToken,
+    /// The name by which people know this instance.
+    pub host: Arc<str>,
 }

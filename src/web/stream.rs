@@ -56,6 +56,7 @@ pub(super) async fn answer(State(site): State<Arc<Site>>, request: HeaderMap) ->
 #[derive(Debug)]
 struct StreamReader {
     view: watch::Receiver<View>,
+    host: Arc<str>,
     /// What the client was told last.
     told: Option<(Shown, u32)>,
     /// The earliest time of the next event.
@@ -78,6 +79,7 @@ impl StreamReader {
         open.inc();
         Self {
             view: site.view.clone(),
+            host: Arc::clone(&site.host),
             told: None,
             due: Instant::now(),
             pace: site.pace,
@@ -101,7 +103,7 @@ impl StreamReader {
     }
 
     /// Waits until the state differs from what was told. `None` at the end.
-    async fn change(&mut self) -> Option<CountAnswer> {
+    async fn change(&mut self) -> Option<CountAnswer<'_>> {
         loop {
             sleep_until(self.due).await;
             let view = *self.view.borrow_and_update();
@@ -110,7 +112,7 @@ impl StreamReader {
             if self.told != news {
                 self.told = news;
                 self.due = now + self.pace;
-                return Some(CountAnswer::new(&view, now));
+                return Some(CountAnswer::new(&view, &self.host, now));
             }
             self.view.changed().await.ok()?;
         }

@@ -1,11 +1,13 @@
 //! Instances that are asked to end: clients reconnect elsewhere by themselves, and the count stays right.
 
+use deadpool_redis::redis::Value;
 use headcount_testkit::{
     balancer::Balancer,
     client::{Client, Transport},
     cluster::{Cluster, records_of},
     foreign::{ForeignClients, Library},
     record::{Event, Record},
+    redis_client::KEY,
     waiting::eventually,
 };
 use rustix::process::Signal;
@@ -87,4 +89,42 @@ async fn a_second_signal_ends_it_at_once() {
     let (status, took) = process.ended().await;
     println!("after the second signal it ended with {status} after {took:?}");
     assert!(took.as_secs() < 2, "it took {took:?}");
+}
+
+/// Goal: operators are not told of a crash when an instance ends as it should, and are when one does not. Method: one of three
+/// idle instances is asked to end, and its tombstone waited for; then one of the others is killed. What all that are left have
+/// counted is added up.
+#[tokio::test(flavor = "multi_thread")]
+async fn only_a_crash_counts_as_one() {
+    let mut cluster = Cluster::start_with(3, &[("HEADCOUNT_DRAIN", "0s")]).await;
+    for (signal, left, crashes) in [(Signal::TERM, 2_u8, 0.0), (Signal::KILL, 1, 1.0)] {
+        let mut leaving = cluster.instances.remove(0);
+        leaving.process().signal(signal);
+        leaving.process().ended().await;
+        eventually(&format!("its lease or tombstone is over after {signal:?}"), async || {
+            match cluster.redis_client.send(&["ZCARD", &format!("{{{KEY}}}:leases")]).await? {
+                Value::Int(leases) if leases == i64::from(left) => Ok(()),
+                other => Err(format!("{other:?}")),
+            }
+        })
+        .await;
+        // The reply that tells of it may still be under way.
+        let reports = async || sum_of(&cluster, "headcount_reports_total").await;
+        let before = reports().await;
+        eventually("everybody reports on", async || {
+            let made = reports().await - before;
+            if made >= 2.0 * f64::from(left) + 1.0 { Ok(()) } else { Err(made.to_string()) }
+        })
+        .await;
+        let counted = sum_of(&cluster, "headcount_leases_reaped_total").await;
+        assert!((counted - crashes).abs() < 0.5, "{counted} crashes after {signal:?}");
+    }
+}
+
+async fn sum_of(cluster: &Cluster, metric: &str) -> f64 {
+    let mut sum = 0.0;
+    for instance in &cluster.instances {
+        sum += instance.metric(metric).await.expect("it answers");
+    }
+    sum
 }

@@ -24,8 +24,10 @@ mod transports;
 mod storm;
 
 mod crashes;
+mod drains;
 mod farewell;
 mod log_lines;
+mod names;
 mod neighbours;
 mod outages;
 mod permissions;

@@ -37,7 +37,7 @@ async fn a_denied_command_is_named_and_costs_nothing() {
         })
         .await;
         let keys: u64 = redis::cmd("DBSIZE").query(&mut connection).expect("Redis runs");
-        assert_eq!(keys, 5, "without {command}");
+        assert_eq!(keys, 6, "without {command}");
         let log = cluster.instances[0].process().stderr();
         assert!(log.contains(told) && log.contains("denies access"), "without {command}: {log}");
 

@@ -4,6 +4,7 @@ use std::time::{Duration, Instant};
 
 use headcount::{
     core::{
+        about::ABOUT_BYTES_MAX,
         count::{Count, Revision, Sequence, WHOLE_MAX},
         report::{LEASE_MAX, LEASE_MIN, LOCAL_MAX, REAPED_MAX, Report, ReportKind},
     },
@@ -12,6 +13,7 @@ use headcount::{
 use proptest::{prelude::*, test_runner::TestRunner};
 use rstest::rstest;
 
+use crate::roster::about;
 use crate::setup::{Backend, Instance, SOON, Subject, next};
 
 /// A lease that ends within a test, and is still long enough for a busy machine.
@@ -76,11 +78,12 @@ async fn late_and_repeated_reports_are_fenced(#[case] backend: Backend) {
     let late = a.prepare();
     a.users = 2;
     let newest = a.prepare();
-    let expected = subject.store.report(newest).await.unwrap();
-    for report in [late, newest, late] {
+    let sequence = newest.sequence;
+    let expected = subject.store.report(newest.clone()).await.unwrap();
+    for report in [late.clone(), newest, late] {
         let reply = subject.store.report(report).await.unwrap();
         assert!(!reply.applied);
-        assert_eq!((reply.count, reply.stored_sequence), (expected.count, newest.sequence));
+        assert_eq!((reply.count, reply.stored_sequence), (expected.count, sequence));
     }
 }
 
@@ -116,7 +119,23 @@ async fn the_dead_leave_with_their_lease(#[case] backend: Backend) {
     dead.report(&*subject.store).await;
     let reply = alive.report_until(&*subject.store, |reply| reply.count.users == 1).await;
     assert!(died.elapsed() >= SHORT, "after {:?}", died.elapsed());
-    assert_eq!((reply.instances, reply.reaped), (1, 1));
+    assert_eq!((reply.instances, reply.reaped, reply.crashed), (1, 1, 1));
+}
+
+/// Goal: the end of a farewell's tombstone is not taken for a crash. Method: an instance leaves while another reports on, until
+/// the tombstone is gone.
+#[rstest]
+#[case::embedded(Backend::Embedded)]
+#[case::redis(Backend::Redis)]
+#[tokio::test]
+async fn a_farewell_is_no_crash(#[case] backend: Backend) {
+    let subject = Subject::new(backend);
+    let [mut alive, mut leaving] = [1, 4].map(Instance::new);
+    (alive.lease, leaving.lease) = (SHORT, SHORT);
+    leaving.report(&*subject.store).await;
+    leaving.leave(&*subject.store).await;
+    let reply = alive.report_until(&*subject.store, |reply| reply.reaped > 0).await;
+    assert_eq!((reply.reaped, reply.crashed), (1, 0));
 }
 
 /// Goal: many deaths at once do not block a store. Method: more instances die than one call may remove. The
@@ -251,49 +270,25 @@ async fn reports_out_of_range_are_refused(#[case] backend: Backend) {
     let beyond = Count { users: WHOLE_MAX + 1, ..Count::default() };
     let too_new = Count { revision: Revision(WHOLE_MAX + 1), ..Count::default() };
     let bad = [
-        Report { users: LOCAL_MAX + 1, ..good },
-        Report { sequence: Sequence(WHOLE_MAX + 1), ..good },
-        Report { seen: beyond, ..good },
-        Report { seen: too_new, ..good },
-        Report { lease: LEASE_MIN / 2, ..good },
-        Report { lease: LEASE_MAX + Duration::from_millis(1), ..good },
+        Report { users: LOCAL_MAX + 1, ..good.clone() },
+        Report { sequence: Sequence(WHOLE_MAX + 1), ..good.clone() },
+        Report { seen: beyond, ..good.clone() },
+        Report { seen: too_new, ..good.clone() },
+        Report { lease: LEASE_MIN / 2, ..good.clone() },
+        Report { lease: LEASE_MAX + Duration::from_millis(1), ..good.clone() },
+        Report { about: Some(about(&"w".repeat(ABOUT_BYTES_MAX))), ..good.clone() },
     ];
     for report in bad {
-        let outcome = subject.store.report(report).await;
+        let outcome = subject.store.report(report.clone()).await;
         assert!(matches!(outcome, Err(StoreError::Protocol(_))), "{report:?}: {outcome:?}");
     }
     let great = Report { users: LOCAL_MAX, lease: LEASE_MAX, ..good };
     assert_eq!(subject.store.report(great).await.unwrap().count.users, LOCAL_MAX);
 }
 
-/// Goal: operators see which instances are alive. Method: two live instances, and one that has left.
-#[rstest]
-#[case::embedded(Backend::Embedded)]
-#[case::redis(Backend::Redis)]
-#[tokio::test]
-async fn roster_lists_the_living(#[case] backend: Backend) {
-    let subject = Subject::new(backend);
-    assert_eq!(subject.store.roster().await.unwrap().instances, []);
-    let [mut a, mut b, mut left] = [5, 0, 2].map(Instance::new);
-    for instance in [&mut a, &mut b, &mut left] {
-        instance.report(&*subject.store).await;
-    }
-    let last = left.leave(&*subject.store).await;
-    let roster = subject.store.roster().await.unwrap();
-    assert_eq!((roster.users, roster.count), (5, last.count));
-    let found: Vec<_> =
-        roster.instances.iter().map(|entry| (&*entry.incarnation, entry.users)).collect();
-    let names = [&a, &b].map(|instance| instance.incarnation.to_string());
-    assert_eq!(found, [(&*names[0], 5), (&*names[1], 0)]);
-    for entry in &roster.instances {
-        let left = entry.lease_left.unwrap();
-        assert!(left <= a.lease && left > a.lease / 2, "{left:?}");
-    }
-}
-
-/// One step of a history: the instance, its sequence, its count, what it has seen, and the kind of the
-/// report.
-type Step = (usize, u64, u64, (u64, u64), u8);
+/// One step of a history: the instance, its sequence, its count, what it has seen, the kind of the report, and the name that
+/// it tells.
+type Step = (usize, u64, u64, (u64, u64), u8, Option<u8>);
 
 /// Goal: both stores give the same replies. Method: send the same random histories of late, repeated,
 /// forgetful and final reports to both. Every reply must be the same, and the count must be the sum of the
@@ -301,7 +296,14 @@ type Step = (usize, u64, u64, (u64, u64), u8);
 #[tokio::test(flavor = "multi_thread", worker_threads = 1)]
 async fn both_stores_give_the_same_replies() {
     let histories = proptest::collection::vec(
-        (0_usize..4, 1_u64..12, 0_u64..5, (0_u64..25, 0_u64..9), 0_u8..8),
+        (
+            0_usize..4,
+            1_u64..12,
+            0_u64..5,
+            (0_u64..25, 0_u64..9),
+            0_u8..8,
+            proptest::option::weighted(0.3, 0_u8..3),
+        ),
         1..40,
     );
     let runtime = tokio::runtime::Handle::current();
@@ -319,7 +321,7 @@ async fn replies_are_the_same(history: Vec<Step>) -> Result<(), TestCaseError> {
     let (embedded, redis) = (Subject::new(Backend::Embedded), Subject::new(Backend::Redis));
     let instances: Vec<_> = (0..4).map(|_| Instance::new(0)).collect();
     let mut newest = [(0, 0); 4];
-    for (who, sequence, users, (revision, seen_users), kind) in history {
+    for (who, sequence, users, (revision, seen_users), kind, host) in history {
         let kind = match kind {
             0 => ReportKind::Farewell,
             1 => ReportKind::Audit,
@@ -332,8 +334,9 @@ async fn replies_are_the_same(history: Vec<Step>) -> Result<(), TestCaseError> {
             seen: Count { users: seen_users, revision: Revision(revision), recovering: false },
             lease: LEASE_MAX,
             kind,
+            about: host.map(|host| about(&format!("web-{host}"))),
         };
-        let one = embedded.store.report(report).await.unwrap();
+        let one = embedded.store.report(report.clone()).await.unwrap();
         let mut other = redis.store.report(report).await.unwrap();
         // Their clocks differ, so they may announce at different steps.
         other.announced = one.announced;
@@ -344,5 +347,10 @@ async fn replies_are_the_same(history: Vec<Step>) -> Result<(), TestCaseError> {
         prop_assert_eq!(one.count.users, sum);
         prop_assert_eq!(one, other);
     }
+    let abouts = async |subject: &Subject| {
+        let instances = subject.store.roster().await.unwrap().instances;
+        instances.into_iter().map(|one| (one.incarnation, one.about)).collect::<Vec<_>>()
+    };
+    prop_assert_eq!(abouts(&embedded).await, abouts(&redis).await);
     Ok(())
 }

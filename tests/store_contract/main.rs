@@ -12,6 +12,7 @@
 
 mod contract;
 mod faults;
+mod roster;
 mod script;
 mod sentinel;
 mod setup;

@@ -11,9 +11,9 @@ use stage::{Case, Stage};
 
 const SOURCE: &str = include_str!("../../src/store/report.lua");
 
-/// The expression that reads the time in the script, and its replacement under virtual time.
+/// The expression that reads the time in the script, and its replacement under virtual time, which is one more argument.
 const REAL_TIME: &str = "redis.call('TIME')";
-const VIRTUAL_TIME: &str = "{ math.floor(ARGV[10] / 1000), ARGV[10] % 1000 * 1000 }";
+const VIRTUAL_TIME: &str = "{ math.floor(ARGV[#ARGV] / 1000), ARGV[#ARGV] % 1000 * 1000 }";
 
 /// Replaces a text that must occur exactly once.
 fn replace_once(source: &str, from: &str, to: &str) -> String {

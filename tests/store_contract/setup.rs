@@ -11,6 +11,7 @@ use std::{
 
 use headcount::{
     core::{
+        about::About,
         count::{Count, Incarnation, Sequence},
         report::{Reply, Report, ReportKind},
     },
@@ -91,6 +92,8 @@ pub(crate) struct Instance {
     pub(crate) users: u64,
     pub(crate) lease: Duration,
     pub(crate) seen: Count,
+    /// What its reports say of it.
+    pub(crate) about: Option<Arc<About>>,
     sequence: Sequence,
 }
 
@@ -101,6 +104,7 @@ impl Instance {
             users,
             lease: LONG,
             seen: Count::default(),
+            about: None,
             sequence: Sequence(0),
         }
     }
@@ -115,6 +119,7 @@ impl Instance {
             seen: self.seen,
             lease: self.lease,
             kind: ReportKind::Plain,
+            about: self.about.clone(),
         }
     }
 

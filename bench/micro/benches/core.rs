@@ -166,7 +166,6 @@ fn reply(number: u64) -> Reply {
         announced: Revision(number),
         instances: 3,
         stored_sequence: Sequence(number - 1),
-        reaped: 0,
-        repaired: 0,
+        ..Reply::default()
     }
 }

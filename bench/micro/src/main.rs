@@ -169,8 +169,7 @@ fn reply(count: Count) -> Reply {
         announced: count.revision,
         instances: 1,
         stored_sequence: Sequence::default(),
-        reaped: 0,
-        repaired: 0,
+        ..Reply::default()
     }
 }
 

@@ -3,7 +3,7 @@
 
 use std::{
     sync::{Arc, Mutex, MutexGuard, PoisonError},
-    time::Duration,
+    time::{Duration, SystemTime},
 };
 
 use anyhow::{Context, Result};
@@ -14,6 +14,7 @@ use headcount::{
         subscriber::Subscriber,
     },
     core::{
+        about::About,
         count::{Incarnation, Revision},
         tally::{Change, Presence, Tally},
         view::View,
@@ -83,10 +84,12 @@ impl Instance {
         let tally = Tally::new();
         let view = Arc::new(watch::Sender::new(View::default()));
         let resync = Arc::new(Notify::new());
+        let about = Arc::new(About::new("bench".to_owned(), SystemTime::now()));
         let settings = ReporterSettings {
             incarnation: Incarnation::random(),
             lease: LEASE,
             heartbeat: HEARTBEAT,
+            about: watch::Sender::new(about).subscribe(),
         };
         let reporter = Reporter::new(
             &settings,

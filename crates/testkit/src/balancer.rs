@@ -32,6 +32,16 @@ pub struct Balancer {
 struct Routes {
     backends: Mutex<Vec<Backend>>,
     sessions: Mutex<HashMap<String, SocketAddr>>,
+    loyalty: Loyalty,
+}
+
+/// Where requests of a session go whose instance is not ready any more.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Loyalty {
+    /// To that instance, for as long as it runs.
+    ToTheEnd,
+    /// To another one, as in Kubernetes, where a pod that ends leaves the endpoints at once. Open connections remain.
+    WhileReady,
 }
 
 #[derive(Clone, Copy, Debug)]
@@ -46,8 +56,20 @@ const HEAD_BYTES_MAX: usize = 8192;
 impl Balancer {
     /// Starts a balancer in front of these instances, the preferred one first.
     pub async fn start<'a>(instances: impl IntoIterator<Item = &'a Instance>) -> Self {
+        Self::start_with(instances, Loyalty::ToTheEnd).await
+    }
+
+    /// Starts a balancer that forgets the sessions of an instance as soon as that is not ready, as Kubernetes does.
+    pub async fn start_forgetful<'a>(instances: impl IntoIterator<Item = &'a Instance>) -> Self {
+        Self::start_with(instances, Loyalty::WhileReady).await
+    }
+
+    async fn start_with<'a>(
+        instances: impl IntoIterator<Item = &'a Instance>,
+        loyalty: Loyalty,
+    ) -> Self {
         let backends = Mutex::new(instances.into_iter().map(Backend::of).collect());
-        let routes = Arc::new(Routes { backends, sessions: Mutex::default() });
+        let routes = Arc::new(Routes { backends, sessions: Mutex::default(), loyalty });
         let listener = TcpListener::bind("127.0.0.1:0").await.expect("a free port");
         let address = listener.local_addr().expect("it is bound");
         let shared = Arc::clone(&routes);
@@ -117,10 +139,12 @@ impl Backend {
 
 impl Routes {
     async fn address_for(&self, session: Option<&str>) -> Option<SocketAddr> {
-        if let Some(address) = session.and_then(|session| self.lock().get(session).copied()) {
-            return Some(address);
+        let home = session.and_then(|session| self.lock().get(session).copied());
+        if home.is_some() && self.loyalty == Loyalty::ToTheEnd {
+            return home;
         }
-        let backends = self.backends().clone();
+        let mut backends = self.backends().clone();
+        backends.sort_by_key(|backend| Some(backend.public) != home);
         for backend in backends {
             let ready = http::get(backend.admin, "/readyz").await;
             if ready.is_ok_and(|answer| answer.status == 200) {

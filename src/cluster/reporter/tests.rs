@@ -2,7 +2,7 @@
 
 #![allow(clippy::disallowed_methods, reason = "a test ends its tasks with its runtime")]
 
-use std::sync::Mutex;
+use std::{sync::Mutex, time::SystemTime};
 
 use futures_util::{StreamExt, stream};
 use tokio::time::sleep;
@@ -31,6 +31,7 @@ enum Rule {
     Unannounced,
     Reaped,
     Stale { stored: u64 },
+    Forgot,
     Refuse,
     WrongType,
 }
@@ -50,7 +51,7 @@ impl Scripted {
     }
 
     fn reports(&self) -> Vec<Report> {
-        self.reports.lock().unwrap().iter().map(|(_, report)| *report).collect()
+        self.reports.lock().unwrap().iter().map(|(_, report)| report.clone()).collect()
     }
 
     fn millis(&self) -> Vec<u128> {
@@ -60,7 +61,7 @@ impl Scripted {
 
 impl Store for Scripted {
     fn report(&self, report: Report) -> StoreFuture<'_, Reply> {
-        self.reports.lock().unwrap().push((self.started.elapsed(), report));
+        self.reports.lock().unwrap().push((self.started.elapsed(), report.clone()));
         let rule = self.take_rule();
         let reply = Reply {
             instances: 1,
@@ -79,6 +80,7 @@ impl Store for Scripted {
                 Rule::Stale { stored } => {
                     Ok(Reply { applied: false, stored_sequence: Sequence(stored), ..reply })
                 }
+                Rule::Forgot => Ok(Reply { stored_sequence: Sequence(0), ..reply }),
                 Rule::Refuse => Err(StoreError::Unreachable("refused".into())),
                 Rule::WrongType => Err(StoreError::WrongType("hash".into())),
             }
@@ -103,6 +105,7 @@ struct Stage {
     tally: Arc<Tally<()>>,
     view: Arc<watch::Sender<View>>,
     resync: Arc<Notify>,
+    about: watch::Sender<Arc<About>>,
     stop: CancellationToken,
     task: tokio::task::JoinHandle<()>,
 }
@@ -117,10 +120,13 @@ impl Stage {
         let tally = Tally::new();
         let view = Arc::new(watch::Sender::new(View::default()));
         let resync = Arc::new(Notify::new());
+        let about = About::new("kitchen-2".to_owned(), SystemTime::UNIX_EPOCH);
+        let about = watch::Sender::new(Arc::new(about));
         let settings = ReporterSettings {
             incarnation: Incarnation::random(),
             lease: LEASE,
             heartbeat: HEARTBEAT,
+            about: about.subscribe(),
         };
         let reporter = Reporter::new(
             &settings,
@@ -134,7 +140,7 @@ impl Stage {
         let observer = Observer::new(tally.subscribe(), Arc::clone(&view));
         tokio::task::spawn(observer.run(stop.clone()));
         let task = tokio::task::spawn(reporter.run(stop.clone()));
-        Self { store, tally, view, resync, stop, task }
+        Self { store, tally, view, resync, about, stop, task }
     }
 
     fn join(&self) -> Presence<()> {
@@ -166,6 +172,31 @@ async fn a_quiet_instance_sends_heartbeats() {
     let sequences: Vec<u64> =
         stage.store.reports().iter().map(|report| report.sequence.0).collect();
     assert_eq!(sequences, [1, 2, 3, 4]);
+}
+
+/// Goal: the store is told who this instance is until it has taken it, again every two leases, and at once when it changes; all
+/// other reports are short. Method: a store that refuses the first report, does not know of the instance at the eighth, and
+/// answers all others; then the instance drains.
+#[tokio::test(start_paused = true)]
+async fn the_store_is_told_who_this_is() {
+    let mut rules = vec![Rule::Answer; 8];
+    (rules[0], rules[6]) = (Rule::Refuse, Rule::Forgot);
+    let stage = Stage::new(&rules);
+    let told = |stage: &Stage| {
+        let reports = stage.store.reports();
+        reports.iter().map(|report| report.about.clone()).collect::<Vec<_>>()
+    };
+    stage.pass(8400).await;
+    let millis = stage.store.millis();
+    let times: Vec<_> =
+        millis.iter().zip(told(&stage)).filter(|(_, about)| about.is_some()).collect();
+    let times: Vec<_> = times.into_iter().map(|(at, _)| *at).collect();
+    assert_eq!(times, [0, 50, 3050, 7050], "of {millis:?}");
+    stage.about.send_modify(|about| Arc::make_mut(about).draining = true);
+    stage.pass(1).await;
+    assert!(told(&stage).last().unwrap().as_ref().is_some_and(|about| about.draining));
+    stage.pass(500).await;
+    assert_eq!(told(&stage).last().unwrap().as_deref(), None);
 }
 
 /// Goal: the first join is reported at once, and a rush after it in one report. Method: 1 join, then 100.

@@ -1,13 +1,14 @@
 //! Parses replies and messages of Redis strictly: everything unexpected is an error. Nothing panics, whatever a server, a proxy
 //! or another publisher sends.
 
-use std::{collections::HashMap, time::Duration};
+use std::{collections::HashMap, sync::Arc, time::Duration};
 
 use deadpool_redis::redis::Value;
 use serde::Deserialize;
 
 use crate::{
     core::{
+        about::About,
         count::{Count, Revision, Sequence, WHOLE_MAX},
         report::{Reply, Roster, RosterEntry},
     },
@@ -31,6 +32,7 @@ pub(super) fn reply(value: &Value) -> Result<Reply, StoreError> {
         recovering,
         reaped,
         repaired,
+        crashed,
     ] = fields
     else {
         return Err(unexpected("reply of another length"));
@@ -52,27 +54,30 @@ pub(super) fn reply(value: &Value) -> Result<Reply, StoreError> {
         instances: small(instances)?,
         stored_sequence: Sequence(whole(stored_sequence)?),
         reaped: small(reaped)?,
+        crashed: small(crashed)?,
         repaired: small(repaired)?,
     })
 }
 
 /// Parses the reply of `roster.lua`.
 pub(super) fn roster(value: &Value) -> Result<Roster, StoreError> {
-    let [public, connections, leases, meta] = array(value)? else {
+    let [public, connections, leases, meta, abouts] = array(value)? else {
         return Err(unexpected("roster of another length"));
     };
     let [total, revision, recovering, clock] = array(meta)? else {
         return Err(unexpected("roster with other meta fields"));
     };
     let clock = whole_or_zero(clock)?;
-    let expiries: HashMap<&[u8], u64> = pairs(leases)?.into_iter().collect();
+    let expiries: HashMap<&[u8], u64> = numbers(leases)?.into_iter().collect();
+    let mut abouts: HashMap<&[u8], Arc<About>> = introductions(abouts)?;
     let mut instances = Vec::new();
-    for (incarnation, users) in pairs(connections)? {
+    for (incarnation, users) in numbers(connections)? {
         let expiry = expiries.get(incarnation);
         instances.push(RosterEntry {
             incarnation: String::from_utf8_lossy(incarnation).into_owned(),
             users,
             lease_left: expiry.map(|at| Duration::from_millis(at.saturating_sub(clock))),
+            about: abouts.remove(incarnation),
         });
     }
     instances.sort_by(|one, other| one.incarnation.cmp(&other.incarnation));
@@ -179,12 +184,28 @@ fn flag(number: u64) -> Result<bool, StoreError> {
 }
 
 /// Parses a flat list of names and whole numbers.
-fn pairs(value: &Value) -> Result<Vec<(&[u8], u64)>, StoreError> {
+fn numbers(value: &Value) -> Result<Vec<(&[u8], u64)>, StoreError> {
+    pairs(value)?.iter().map(|[name, number]| Ok((bytes(name)?, whole(number)?))).collect()
+}
+
+/// Parses a flat list of names and what each instance says of itself. What cannot be understood is left out: nothing is
+/// counted by it.
+fn introductions(value: &Value) -> Result<HashMap<&[u8], Arc<About>>, StoreError> {
+    let mut abouts = HashMap::new();
+    for [name, text] in pairs(value)? {
+        if let Some(about) = About::from_json(bytes(text)?) {
+            abouts.insert(bytes(name)?, Arc::new(about));
+        }
+    }
+    Ok(abouts)
+}
+
+fn pairs(value: &Value) -> Result<&[[Value; 2]], StoreError> {
     let (pairs, rest) = array(value)?.as_chunks();
     if !rest.is_empty() {
         return Err(unexpected("list of pairs with an odd length"));
     }
-    pairs.iter().map(|[name, number]| Ok((bytes(name)?, whole(number)?))).collect()
+    Ok(pairs)
 }
 
 #[cfg(test)]

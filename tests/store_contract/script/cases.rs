@@ -2,6 +2,7 @@
 
 mod damage;
 mod denials;
+mod introductions;
 mod publishing;
 mod reports;
 
@@ -31,6 +32,7 @@ pub(super) const CASES: &[Case] = cases![
         one_report_each,
         time_jumps_back,
         dead_are_reaped,
+        farewell_is_no_crash,
         many_dead,
     },
     damage::{
@@ -57,6 +59,16 @@ pub(super) const CASES: &[Case] = cases![
     denials::{
         denied_commands,
         denied_keys,
+    },
+    introductions::{
+        what_is_said_stands,
+        farewell_takes_what_was_said,
+        reaping_takes_what_was_said,
+        strangers_go,
+        a_list_instead,
+        counting_needs_no_introduction,
+        silence_costs_nothing,
+        nobody_leaves_nothing_said,
     },
     publishing::{
         public_edited,

@@ -36,6 +36,8 @@ pub(super) const MUTANTS: &[Mutant] = &[
     mutant("no zero entry", "elseif stored ~= text(users) then", "elseif part(stored) ~= users then", "idle_is_alive"),
 
     mutant("no reaping", "'LIMIT', 0, REAPED_MAX", "'LIMIT', 0, 0", "dead_are_reaped"),
+    mutant("farewells are crashes", "crashed + (stored and 1 or 0)", "crashed + 1", "farewell_is_no_crash"),
+    mutant("who has no users cannot crash", "(stored and 1 or 0)", "(part(stored) > 0 and 1 or 0)", "farewell_is_no_crash"),
     mutant("reaping unbounded", "local REAPED_MAX = 128", "local REAPED_MAX = 1000", "many_dead"),
 
     mutant("no audit", "if audit_due or not is_whole(store.total, WHOLE_MAX) then", "if false then", "edited_part"),
@@ -78,6 +80,17 @@ pub(super) const MUTANTS: &[Mutant] = &[
     mutant("set without ttl", ", 'PX', 2 * lease)", ")", "ttls"),
     mutant("ttl not renewed", "  call('PEXPIRE', public, 2 * lease)\n", "", "ttl_of_a_busy_store"),
     mutant("parts expire early", "call('PEXPIRE', key, KEPT)", "call('PEXPIRE', key, 2 * lease)", "ttls"),
+
+    mutant("the dead stay listed", "  gone = expired\n", "", "reaping_takes_what_was_said"),
+    mutant("who left stays listed", "    gone = { incarnation }\n", "", "farewell_takes_what_was_said"),
+    mutant("a farewell is listed", "if introduction ~= '' and kind ~= 'farewell' then", "if introduction ~= '' then", "farewell_takes_what_was_said"),
+    mutant("names stay for good", "    tell('PEXPIRE', KEPT)\n", "", "what_is_said_stands"),
+    mutant("silence is said", "if introduction ~= '' and", "if", "what_is_said_stands"),
+    mutant("strangers stay", "if (audit_due or is_new) and tell('HLEN') > instances then", "if false then", "strangers_go"),
+    mutant("strangers stay until an audit", "(audit_due or is_new)", "audit_due", "strangers_go"),
+    mutant("strangers are looked for each time", "(audit_due or is_new)", "true", "silence_costs_nothing"),
+    mutant("a list of names stays", "(redis.pcall('DEL', abouts) == 1 and 1 or 0)", "0", "a_list_instead"),
+    mutant("who may not say who he is is not counted", "local told = redis.pcall(", "local told = redis.call(", "counting_needs_no_introduction"),
 
     mutant("no pacing", "store.announced == store.revision or too_early", "store.announced == store.revision", "announcements_are_paced"),
     mutant("held back for ever", "store.announced == store.revision or too_early", "store.total == shown or too_early", "held_back_goes_out"),

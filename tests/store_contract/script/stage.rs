@@ -11,6 +11,9 @@ pub(super) const CONNECTIONS: &str = "{currentUsers}:connections";
 pub(super) const SEQUENCE: &str = "{currentUsers}:sequence";
 pub(super) const LEASES: &str = "{currentUsers}:leases";
 pub(super) const META: &str = "{currentUsers}:meta";
+/// Beside the keys of the call, since it may be missing or forbidden.
+pub(super) const ABOUT: &str = "{currentUsers}:about";
+pub(super) const STORED: [&str; 6] = [PUBLIC, CONNECTIONS, SEQUENCE, LEASES, META, ABOUT];
 pub(super) const KEYS: [&str; 5] = [PUBLIC, CONNECTIONS, SEQUENCE, LEASES, META];
 pub(super) const CHANNEL: &str = "user count";
 pub(super) const DATABASE: &str = "0";
@@ -20,7 +23,7 @@ pub(super) const LEASE: u64 = 2000;
 pub(super) const NO_ARGUMENTS: &[&str] = &[];
 
 /// All stored data, key by key, in the format of `DUMP`.
-pub(super) type Snapshot = [Option<Vec<u8>>; KEYS.len()];
+pub(super) type Snapshot = [Option<Vec<u8>>; STORED.len()];
 
 /// The result of a case: nothing, or what was wrong.
 pub(super) type Outcome = Result<(), String>;
@@ -84,7 +87,7 @@ impl<'a> Stage<'a> {
     /// All stored data at this moment.
     pub(super) fn snapshot(&mut self) -> Result<Snapshot, String> {
         let mut pipe = redis::pipe();
-        for key in KEYS {
+        for key in STORED {
             pipe.cmd("DUMP").arg(key);
         }
         pipe.query(&mut self.connection).map_err(|error| error.to_string())
@@ -93,7 +96,7 @@ impl<'a> Stage<'a> {
     /// Returns to an earlier state, as a server does that restarts with an old file.
     pub(super) fn restore(&mut self, snapshot: &Snapshot) -> Outcome {
         self.redis::<()>("FLUSHALL", NO_ARGUMENTS)?;
-        for (key, value) in KEYS.iter().zip(snapshot) {
+        for (key, value) in STORED.iter().zip(snapshot) {
             if let Some(value) = value {
                 self.redis::<()>("RESTORE", (key, 0, value.as_slice()))?;
             }
@@ -172,20 +175,30 @@ pub(super) struct Answer {
     pub(super) recovering: bool,
     pub(super) reaped: u64,
     pub(super) repaired: u64,
+    pub(super) crashed: u64,
 }
 
 impl Answer {
     fn read(value: Value) -> Result<Self, String> {
         let (outcome, numbers) = match value {
-            Value::Array(mut fields) if fields.len() == 9 => (fields.remove(0), fields),
+            Value::Array(mut fields) if fields.len() == 10 => (fields.remove(0), fields),
             other => return Err(format!("replied {other:?}")),
         };
         let outcome: String =
             redis::from_redis_value(outcome).map_err(|error| error.to_string())?;
         let numbers: Vec<u64> =
             redis::from_redis_value(Value::Array(numbers)).map_err(|error| error.to_string())?;
-        let [count, revision, announced, instances, stored_sequence, recovering, reaped, repaired] =
-            numbers[..]
+        let [
+            count,
+            revision,
+            announced,
+            instances,
+            stored_sequence,
+            recovering,
+            reaped,
+            repaired,
+            crashed,
+        ] = numbers[..]
         else {
             return Err(format!("replied {numbers:?}"));
         };
@@ -199,6 +212,7 @@ impl Answer {
             recovering: recovering == 1,
             reaped,
             repaired,
+            crashed,
         })
     }
 }
@@ -211,11 +225,14 @@ pub(super) struct Instance {
     pub(super) sequence: u64,
     pub(super) seen_revision: u64,
     pub(super) seen_count: u64,
+    /// What its next reports say of it; empty for nothing.
+    pub(super) about: String,
 }
 
 impl Instance {
     pub(super) fn new(name: impl Into<String>, users: u64) -> Self {
-        Self { name: name.into(), users, sequence: 0, seen_revision: 0, seen_count: 0 }
+        let (name, about) = (name.into(), String::new());
+        Self { name, users, sequence: 0, seen_revision: 0, seen_count: 0, about }
     }
 
     /// The arguments of its next report, which may be sent later, repeatedly, or never.
@@ -224,7 +241,7 @@ impl Instance {
         let numbers = [self.sequence, self.users, LEASE, self.seen_revision, self.seen_count];
         let mut report = vec![self.name.clone()];
         report.extend(numbers.iter().map(u64::to_string));
-        report.extend([kind.to_owned(), CHANNEL.to_owned(), DATABASE.to_owned()]);
+        report.extend([kind, CHANNEL, DATABASE, &self.about].map(str::to_owned));
         report
     }
 

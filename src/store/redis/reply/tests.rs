@@ -8,7 +8,7 @@ use crate::fixtures::mutate::mutated;
 
 fn good_reply() -> Vec<Value> {
     let mut fields = vec![Value::Okay];
-    fields.extend([5, 12, 11, 3, 40, 1, 128, 2].map(Value::Int));
+    fields.extend([5, 12, 11, 3, 40, 1, 128, 2, 7].map(Value::Int));
     fields
 }
 
@@ -87,17 +87,28 @@ fn any_name() -> impl Strategy<Value = Vec<u8>> {
     prop_oneof![mutated(name), any::<Vec<u8>>()]
 }
 
+/// What an instance says of itself, and what nobody says.
+fn any_about() -> impl Strategy<Value = Vec<u8>> {
+    let host = "\\PC{0,9}|[\\x00-\\x1f\\x7f-\\u{9f}\\u{2000}-\\u{206f}]{0,9}";
+    let about = (host, any::<u64>(), any::<bool>()).prop_map(|(host, started_at, draining)| {
+        About { version: host.clone(), host, started_at, draining }.to_json().into_bytes()
+    });
+    prop_oneof![about.clone(), mutated(about), any::<Vec<u8>>()]
+}
+
 proptest! {
     /// Goal: no reply causes a panic. Method: random values, and good replies with one field replaced.
     #[test]
-    fn no_value_panics(value in any_value(), place in 0_usize..9) {
+    fn no_value_panics(value in any_value(), place in 0_usize..10) {
         let _ = reply(&value);
         let _ = roster(&value);
         let mut fields = good_reply();
         fields[place] = value.clone();
         let _ = reply(&Value::Array(fields));
-        let mut parts = vec![Value::Nil, Value::Array(vec![]), Value::Array(vec![]), Value::Array(vec![])];
-        parts[place % 4] = value;
+        let mut parts = vec![Value::Nil];
+        parts.resize(5, Value::Array(vec![]));
+        parts[3] = Value::Array(vec![Value::Nil; 4]);
+        parts[place % 5] = value;
         let _ = roster(&Value::Array(parts));
     }
 
@@ -153,9 +164,9 @@ proptest! {
     fn replies_are_read_as_written(
         applied: bool,
         numbers in proptest::array::uniform4(0..=WHOLE_MAX),
-        small in proptest::array::uniform3(any::<u32>()),
+        small in proptest::array::uniform4(any::<u32>()),
         recovering: bool,
-        as_digits in any::<[bool; 8]>(),
+        as_digits in any::<[bool; 9]>(),
     ) {
         let [users, revision, announced, sequence] = numbers;
         let expected = Reply {
@@ -166,10 +177,11 @@ proptest! {
             stored_sequence: Sequence(sequence),
             reaped: small[1],
             repaired: small[2],
+            crashed: small[3],
         };
         let fields = [
             users, revision, announced, small[0].into(), sequence, recovering.into(), small[1].into(),
-            small[2].into(),
+            small[2].into(), small[3].into(),
         ];
         let mut values = vec![if applied { Value::Okay } else { text("STALE") }];
         values.extend(fields.iter().zip(as_digits).map(|(field, as_digits)| {
@@ -196,6 +208,7 @@ proptest! {
     fn any_roster_is_a_table(
         parts in proptest::collection::btree_map(any_name(), 0..=WHOLE_MAX, 0..6),
         leases in proptest::collection::btree_map(any_name(), 0..=WHOLE_MAX, 0..6),
+        abouts in proptest::collection::btree_map(any_name(), any_about(), 0..6),
         numbers in proptest::array::uniform5(0..=WHOLE_MAX),
     ) {
         let flat = |map: &std::collections::BTreeMap<Vec<u8>, u64>| {
@@ -205,7 +218,10 @@ proptest! {
             Value::Array(map.iter().flat_map(entry).collect())
         };
         let [public, meta @ ..] = numbers.map(|number| text(&number.to_string()));
-        let value = Value::Array(vec![public, flat(&parts), flat(&leases), Value::Array(meta.to_vec())]);
+        let said = |(name, about): (&Vec<u8>, &Vec<u8>)| [name, about].map(|it| Value::BulkString(it.clone()));
+        let abouts = Value::Array(abouts.iter().flat_map(said).collect());
+        let meta = Value::Array(meta.to_vec());
+        let value = Value::Array(vec![public, flat(&parts), flat(&leases), meta, abouts]);
         let read = roster(&value).unwrap();
         prop_assert_eq!(read.users, numbers[0]);
         prop_assert_eq!(read.instances.len(), parts.len());
@@ -226,6 +242,7 @@ fn a_reply_is_read() {
         instances: 3,
         stored_sequence: Sequence(40),
         reaped: 128,
+        crashed: 7,
         repaired: 2,
     };
     assert_eq!(read, expected);
@@ -266,20 +283,23 @@ fn a_long_announcement_is_refused() {
     assert!(unsigned(padded.as_bytes()).is_err());
 }
 
-/// Goal: a roster combines counts and leases. Method: an instance with a lease, one without, and one whose lease has
-/// expired.
+/// Goal: a roster combines counts, leases and what each instance says of itself. Method: an instance with a lease, one
+/// without, and one whose lease has expired; one says its name, one says what nobody understands, one says nothing.
 #[test]
 fn a_roster_is_read() {
     let connections = ["b", "2", "a", "1", "c", "0"].map(text).to_vec();
     let leases = ["a", "1700", "c", "900", "gone", "5000"].map(text).to_vec();
     let meta = ["3", "9", "0", "1000"].map(text).to_vec();
-    let parts =
-        vec![text("3"), Value::Array(connections), Value::Array(leases), Value::Array(meta)];
+    let web = About::new("web-1".to_owned(), std::time::SystemTime::UNIX_EPOCH);
+    let abouts = ["b", &web.to_json(), "c", "{}", "gone", &web.to_json()].map(text).to_vec();
+    let parts = [connections, leases, meta, abouts].map(Value::Array);
+    let parts = [text("3")].into_iter().chain(parts).collect();
     let read = roster(&Value::Array(parts)).unwrap();
     let entry = |incarnation: &str, users, left: Option<u64>| RosterEntry {
         incarnation: incarnation.to_owned(),
         users,
         lease_left: left.map(Duration::from_millis),
+        about: (incarnation == "b").then(|| Arc::new(web.clone())),
     };
     assert_eq!(read.users, 3);
     assert_eq!(read.count, Count { users: 3, revision: Revision(9), recovering: false });

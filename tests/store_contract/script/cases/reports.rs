@@ -212,8 +212,27 @@ pub(super) fn dead_are_reaped(stage: &mut Stage<'_>) -> Outcome {
     }
     stage.wait(500);
     let answer = a.report(stage)?;
-    same("reaped", answer.reaped, 1)?;
+    same("reaped, and still counted", (answer.reaped, answer.crashed), (1, 1))?;
     same("public", stage.public()?, 1)
+}
+
+/// Goal: the end of a farewell's tombstone is not counted as a crash, but the death of an instance without users is. Method:
+/// one instance leaves, one without users dies, and a third continues to report.
+pub(super) fn farewell_is_no_crash(stage: &mut Stage<'_>) -> Outcome {
+    let (mut a, mut leaving) = (Instance::new("a", 1), Instance::new("leaving", 4));
+    a.report(stage)?;
+    leaving.report(stage)?;
+    leaving.say("farewell", stage)?;
+    stage.wait(500);
+    Instance::new("idle", 0).report(stage)?;
+    let (mut reaped, mut crashed) = (0, 0);
+    for _ in 0..LEASE / 250 {
+        stage.wait(500);
+        let answer = a.report(stage)?;
+        reaped += answer.reaped;
+        crashed += answer.crashed;
+    }
+    same("reaped, and still counted", (reaped, crashed), (2, 1))
 }
 
 /// Goal: many deaths at once delay the server for a limited time only. Method: three hundred dead instances,

@@ -58,7 +58,7 @@ impl Seen {
         self.reports += 1;
         self.stale += u64::from(!answer.applied);
         self.recovering += u64::from(answer.recovering);
-        self.reaped += answer.reaped;
+        self.reaped += answer.crashed;
         self.repaired += answer.repaired;
         self.announcements += news.len() as u64;
     }

@@ -4,6 +4,7 @@
 use std::{collections::VecDeque, time::Duration};
 
 use headcount::core::{
+    about::Introduction,
     count::{Count, Incarnation, Revision, Sequence},
     report::Reply,
     tally::{Change, Local},
@@ -20,6 +21,7 @@ pub(super) struct Member {
     pub(super) now: Instant,
     /// Announcements that it will receive later.
     pub(super) unheard: VecDeque<Count>,
+    introduction: Introduction,
     sequence: Sequence,
     /// The sequence of the newest report that was answered.
     answered: Sequence,
@@ -35,6 +37,8 @@ pub(super) struct Made {
     /// What its sender had seen.
     pub(super) seen: Count,
     pub(super) name: Incarnation,
+    /// Whether it says who its sender is.
+    introduced: bool,
 }
 
 impl Member {
@@ -46,6 +50,7 @@ impl Member {
             view,
             now,
             unheard: VecDeque::new(),
+            introduction: Introduction::new(Duration::from_millis(LEASE)),
             sequence: Sequence::default(),
             answered: Sequence::default(),
             local: Local::default(),
@@ -68,15 +73,18 @@ impl Member {
         let numbers = [self.sequence.0, users, LEASE, seen.revision.0, seen.users];
         let mut arguments = vec![self.name.to_string()];
         arguments.extend(numbers.iter().map(u64::to_string));
-        arguments.extend([kind.to_owned(), CHANNEL.to_owned(), DATABASE.to_owned()]);
         let at = base + Duration::from_millis(now);
+        let introduced = !farewell && self.introduction.is_due(at);
+        let about = if introduced { introduction(self.name) } else { String::new() };
+        arguments.extend([kind.to_owned(), CHANNEL.to_owned(), DATABASE.to_owned(), about]);
         let sent = SentReport { sequence: self.sequence, local: self.local, at };
-        Made { arguments, sent, seen, name: self.name }
+        Made { arguments, sent, seen, name: self.name, introduced }
     }
 
     /// The report was lost, or took too long.
     pub(super) fn give_up(&mut self, made: &Made) {
         self.view.report_ended();
+        self.introduction.renew();
         if made.name == self.name && made.sent.sequence > self.answered {
             self.view.mark_unreachable();
         }
@@ -87,6 +95,11 @@ impl Member {
         self.view.report_ended();
         if made.name != self.name {
             return false;
+        }
+        if !made.introduced {
+            self.introduction.heard(made.sent.sequence, Sequence(answer.stored_sequence));
+        } else if answer.applied {
+            self.introduction.arrived(made.sent.sequence, made.sent.at);
         }
         let sequence = made.sent.sequence;
         let stored = Sequence(answer.stored_sequence);
@@ -100,6 +113,7 @@ impl Member {
 
     pub(super) fn rename(&mut self, name: Incarnation) {
         self.name = name;
+        self.introduction.renew();
         self.sequence = Sequence::default();
         self.answered = Sequence::default();
         self.view.begin_incarnation(name, Duration::from_millis(LEASE));
@@ -128,6 +142,11 @@ impl Member {
     }
 }
 
+/// What an instance of this name says of itself.
+pub(super) fn introduction(name: Incarnation) -> String {
+    format!("{{\"host\":\"host of {name}\"}}")
+}
+
 fn reply(answer: &Answer) -> Reply {
     let count = Count {
         users: answer.count,
@@ -143,5 +162,6 @@ fn reply(answer: &Answer) -> Reply {
         stored_sequence: Sequence(answer.stored_sequence),
         reaped: small(answer.reaped),
         repaired: small(answer.repaired),
+        crashed: small(answer.crashed),
     }
 }

@@ -3,7 +3,7 @@
 use proptest::prelude::*;
 
 use super::{
-    super::stage::{CONNECTIONS, KEYS, LEASES, META, Outcome, PUBLIC, SEQUENCE, Stage},
+    super::stage::{ABOUT, CONNECTIONS, LEASES, META, Outcome, PUBLIC, SEQUENCE, STORED, Stage},
     life::Who,
 };
 
@@ -63,14 +63,14 @@ const META_FIELDS: &[&str] =
     &["total", "revision", "announced", "announced_at", "audited", "recovering", "clock", "heard"];
 
 pub(super) fn tampering(living: Vec<Who>) -> impl Strategy<Value = Tampering> {
-    let key = || proptest::sample::select(&KEYS[..]);
+    let key = || proptest::sample::select(&STORED[..]);
     let owner = prop_oneof![
         1 => Just(None),
         3 => proptest::sample::select(living).prop_map(Some),
     ];
     let value =
         || prop_oneof![1 => Just(None), 8 => proptest::sample::select(VALUES).prop_map(Some)];
-    let hash = proptest::sample::select(&[CONNECTIONS, SEQUENCE][..]);
+    let hash = proptest::sample::select(&[CONNECTIONS, SEQUENCE, ABOUT][..]);
     let expiry =
         prop_oneof![1 => Just(None), 3 => proptest::sample::select(EXPIRIES).prop_map(Some)];
     prop_oneof![

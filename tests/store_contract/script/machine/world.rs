@@ -8,11 +8,11 @@ use tokio::time::Instant;
 use uuid::Uuid;
 
 use super::{
-    super::stage::{Answer, Left, Looks, NO_ARGUMENTS, Outcome, Snapshot, ensure, same},
+    super::stage::{ABOUT, Answer, Left, Looks, NO_ARGUMENTS, Outcome, Snapshot, ensure, same},
     deed::Deed,
     ground::{END, Ground},
     life::Who,
-    member::{Made, Member},
+    member::{Made, Member, introduction},
     transition::{Ear, Fate},
     truth::{Trust, Truth},
 };
@@ -270,6 +270,7 @@ impl<'a, 'b> World<'a, 'b> {
             self.check_store(truth, &answer, left)?;
         }
         if truth.is_right() {
+            self.check_introductions()?;
             same("announced", answer.announced, answer.revision)?;
         }
         if truth.trust == Trust::Kept {
@@ -282,6 +283,13 @@ impl<'a, 'b> World<'a, 'b> {
             news.iter().try_for_each(|&count| self.remember(count))?;
         }
         Ok((answer, news))
+    }
+
+    /// Operators see who each of the living is, and nobody else.
+    fn check_introductions(&mut self) -> Outcome {
+        let found: BTreeMap<String, String> = self.ground.stage.redis("HGETALL", ABOUT)?;
+        let said = self.members.values().map(|one| (one.name.to_string(), introduction(one.name)));
+        same("what is said of the living", found, said.collect())
     }
 
     fn listen(&mut self) -> Result<Vec<Count>, String> {

@@ -1,0 +1,178 @@
+//! What an instance says of itself to operators: its host and its version. Plain data, and when to say it again.
+//! Nothing is counted by it.
+
+use std::time::{Duration, SystemTime};
+
+use serde::{Deserialize, Serialize};
+use tokio::time::Instant;
+
+use super::{count::Sequence, pace::whole_millis};
+
+/// The most characters of a host's name: as many as DNS allows between two dots, which is what containers and pods have.
+pub const HOST_CHARS_MAX: usize = 63;
+
+/// The longest [`About`] that a store takes, in bytes of JSON: a name has at most 252 bytes, and its quotes and
+/// backslashes are written as two each; the rest is room for fields that a later version may add.
+pub const ABOUT_BYTES_MAX: usize = 512;
+
+/// The longest time after which an instance says again who it is: well below the time that the store keeps it.
+const REPEAT_MAX: Duration = Duration::from_mins(1);
+
+/// What an instance says of itself.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct About {
+    /// The name by which people know it: what is set, or else the name of its host.
+    pub host: String,
+    /// Its version of Headcount.
+    pub version: String,
+    /// When it was started, in milliseconds since 1970 by its own clock.
+    pub started_at: u64,
+    /// Whether it is shutting down.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub draining: bool,
+}
+
+impl About {
+    /// Of this version of Headcount, which was started now, by the clock of the caller.
+    pub fn new(host: String, now: SystemTime) -> Self {
+        let since_1970 = now.duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
+        let version = env!("CARGO_PKG_VERSION").to_owned();
+        Self { host, version, started_at: whole_millis(since_1970), draining: false }
+    }
+
+    /// As it is stored.
+    pub fn to_json(&self) -> String {
+        serde_json::to_string(self).expect("text and numbers can be written as JSON")
+    }
+
+    /// What is stored, if this version understands it: it may have been written by a later version, or by hand.
+    pub fn from_json(json: &[u8]) -> Option<Self> {
+        if json.len() > ABOUT_BYTES_MAX {
+            return None;
+        }
+        serde_json::from_slice(json).ok()
+    }
+
+    /// Whether a store takes it.
+    pub fn is_valid(&self) -> bool {
+        self.to_json().len() <= ABOUT_BYTES_MAX
+    }
+}
+
+/// When an instance has to say who it is: until the store has taken it, and again every two leases, so that what the store
+/// has lost comes back.
+#[derive(Clone, Copy, Debug)]
+pub struct Introduction {
+    repeat: Duration,
+    /// The newest report by which it arrived, and when that was sent; `None` if the store may not have it.
+    arrived: Option<(Sequence, Instant)>,
+}
+
+impl Introduction {
+    /// For reports that stand for `lease`. The first is due at once.
+    pub fn new(lease: Duration) -> Self {
+        Self { repeat: (2 * lease).min(REPEAT_MAX), arrived: None }
+    }
+
+    /// Whether the next report should carry it.
+    pub fn is_due(&self, now: Instant) -> bool {
+        self.arrived.is_none_or(|(_, at)| now.saturating_duration_since(at) >= self.repeat)
+    }
+
+    /// The report with this sequence, sent at this time, carried it and has been applied.
+    pub fn arrived(&mut self, sequence: Sequence, sent_at: Instant) {
+        self.arrived = self.arrived.max(Some((sequence, sent_at)));
+    }
+
+    /// The store has answered a report that did not carry it: which sequence it had stored before. If that is older than the
+    /// report by which it arrived, the store has lost it since.
+    pub fn heard(&mut self, sequence: Sequence, stored: Sequence) {
+        if self.arrived.is_some_and(|(arrived, _)| stored < arrived && arrived < sequence) {
+            self.renew();
+        }
+    }
+
+    /// The store may have lost it, or has an old one.
+    pub fn renew(&mut self) {
+        self.arrived = None;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn about() -> About {
+        About {
+            host: "web-1".to_owned(),
+            version: "0.1.0".to_owned(),
+            started_at: 1_764_172_800_000,
+            draining: false,
+        }
+    }
+
+    /// Goal: what is stored is the documented interface, and later versions may add to it. Method: both directions, with and
+    /// without the mark, with a field of the future, and with what is no introduction.
+    #[test]
+    fn json_is_the_documented_interface() {
+        let text = r#"{"host":"web-1","version":"0.1.0","started_at":1764172800000}"#;
+        assert_eq!(about().to_json(), text);
+        assert_eq!(About::from_json(text.as_bytes()), Some(about()));
+        let leaving = About { draining: true, ..about() };
+        assert!(leaving.to_json().ends_with(r#","draining":true}"#));
+        assert_eq!(About::from_json(leaving.to_json().as_bytes()), Some(leaving));
+        let later = text.replace('}', r#","rooms":7}"#);
+        assert_eq!(About::from_json(later.as_bytes()), Some(about()));
+        let too_long = text.replace("web-1", &"w".repeat(ABOUT_BYTES_MAX));
+        for odd in ["", "x", "{}", "[1]", r#"{"host":7}"#, &too_long] {
+            assert_eq!(About::from_json(odd.as_bytes()), None, "{odd}");
+        }
+    }
+
+    /// Goal: the longest name that may be set is taken. Method: one of characters that take the most room.
+    #[test]
+    fn the_longest_name_is_taken() {
+        for character in ["\"", "\u{20000}"] {
+            let longest = About { host: character.repeat(HOST_CHARS_MAX), ..about() };
+            assert!(longest.is_valid(), "{} bytes", longest.to_json().len());
+        }
+        assert!(!About { host: "w".repeat(ABOUT_BYTES_MAX), ..about() }.is_valid());
+    }
+
+    /// Goal: it is said until it arrives, again after two leases, and when it has changed. Method: times on both sides of each
+    /// bound, and a lease so long that the minute comes first.
+    #[test]
+    fn it_is_said_again() {
+        let start = Instant::now();
+        let second = Duration::from_secs(1);
+        let mut introduction = Introduction::new(2 * second);
+        assert!(introduction.is_due(start));
+        introduction.arrived(Sequence(1), start);
+        assert!(!introduction.is_due(start) && !introduction.is_due(start + 3 * second));
+        assert!(introduction.is_due(start + 4 * second));
+        introduction.arrived(Sequence(3), start + second);
+        introduction.arrived(Sequence(2), start);
+        assert!(!introduction.is_due(start + 4 * second), "the later one counts");
+        introduction.renew();
+        assert!(introduction.is_due(start));
+        let mut slow = Introduction::new(300 * second);
+        slow.arrived(Sequence(1), start);
+        assert!(!slow.is_due(start + 59 * second) && slow.is_due(start + 60 * second));
+    }
+
+    /// Goal: what the store has lost is said again, and nothing else is. Method: answers to a later report by a store that
+    /// kept everything, that lost everything, and that lost what was newest; and a late answer to an earlier report.
+    #[test]
+    fn a_loss_is_noticed() {
+        let start = Instant::now();
+        let is_due_after = |sequence, stored| {
+            let mut introduction = Introduction::new(Duration::from_secs(2));
+            introduction.arrived(Sequence(5), start);
+            introduction.heard(Sequence(sequence), Sequence(stored));
+            introduction.is_due(start)
+        };
+        assert!(!is_due_after(6, 5) && !is_due_after(8, 7));
+        assert!(is_due_after(6, 0) && is_due_after(8, 4));
+        assert!(!is_due_after(4, 3), "it was sent before");
+    }
+}

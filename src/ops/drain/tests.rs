@@ -1,0 +1,141 @@
+//! Tests of who is sent away when.
+
+use super::*;
+use crate::{
+    access::origin::Origins,
+    engine::{admission::Admission, flusher::Flusher, polling::Poll, settings::SessionSettings},
+    protocol::transport::Transports,
+    telemetry::metrics::Metrics,
+};
+
+/// Goal: all clients are sent away in time and evenly, even if batches take too long. Method: simulate drains of
+/// several sizes, with normal and slow batches.
+#[test]
+fn clients_go_evenly_and_in_time() {
+    let second = Duration::from_secs(1);
+    for (clients, window) in
+        [(0, second), (1, second), (7, 10 * second), (10_000, 10 * second), (500, Duration::ZERO)]
+    {
+        for pace in [BATCH_GAP, 3 * BATCH_GAP] {
+            let (mut elapsed, mut gone) = (Duration::ZERO, 0);
+            while gone < clients {
+                let now = due(clients, elapsed, window);
+                let share = clients as u128 * (elapsed + pace).as_millis();
+                let in_time = now as u128 * window.as_millis() <= share + window.as_millis();
+                assert!(now >= gone && in_time, "{now} of {clients} after {elapsed:?}");
+                gone = now;
+                elapsed += pace;
+            }
+            assert!(elapsed <= window + 2 * pace, "{clients} {elapsed:?}");
+        }
+    }
+}
+
+/// An engine with polling clients that nothing serves.
+struct Stage {
+    engine: Arc<Engine>,
+    tally: Arc<Tally<Membership>>,
+}
+
+impl Stage {
+    fn new() -> Self {
+        let (metrics, tally) = (Metrics::new("none").unwrap(), Tally::new());
+        let settings = SessionSettings {
+            ping_interval: Duration::from_secs(25),
+            ping_timeout: Duration::from_secs(20),
+            payload_bytes_max: 1000,
+            transports: Transports::Both,
+        };
+        let admission = Admission::new(100, Origins::Same, metrics.clone());
+        let tallied = Arc::clone(&tally);
+        let engine = Engine::new(settings, admission, tallied, metrics, Flusher::default());
+        Self { engine, tally }
+    }
+
+    /// Opens a session that polls; its client has not joined.
+    fn open(&self) -> Arc<Session> {
+        let permit = self.engine.admission().permits().take().expect("there is room");
+        let known: Vec<_> = self.engine.sessions().all().iter().map(|one| one.id()).collect();
+        self.engine.open_polling(permit);
+        let opened = self.engine.sessions().all();
+        opened.into_iter().find(|one| !known.contains(&one.id())).expect("it is open")
+    }
+
+    /// Opens one whose client has joined.
+    fn join(&self) -> Arc<Session> {
+        let session = self.open();
+        self.engine.receive(&session, "40").expect("it may join");
+        session
+    }
+
+    /// Opens one whose client has joined and waits with an open poll.
+    fn wait(&self) -> (Arc<Session>, Poll) {
+        let session = self.join();
+        let poll = self.engine.poll(Arc::clone(&session)).expect("it may poll");
+        (session, poll)
+    }
+}
+
+/// Goal: a client that may poll elsewhere by now is not counted twice, from the first signal on, and all others are served until
+/// the window begins; then those who are not counted go at once. Method: clients with an open poll, without one, and outside the
+/// namespace, looked at before and after each bound.
+#[tokio::test(start_paused = true)]
+async fn those_who_poll_elsewhere_go_first() {
+    let stage = Stage::new();
+    let waiting: Vec<_> = (0..3).map(|_| stage.wait()).collect();
+    let polls_elsewhere = stage.join();
+    let outside = stage.open();
+    let [delay, window] = [10, 2].map(Duration::from_secs);
+    let drained = drain(&stage.engine, &stage.tally, delay, window);
+    tokio::pin!(drained);
+    let mut pass = async |millis| {
+        tokio::select! {
+            () = &mut drained => panic!("it is over"),
+            () = sleep(Duration::from_millis(millis)) => {}
+        }
+    };
+    pass(250).await;
+    assert_eq!(polls_elsewhere.ended(), None, "its poll may be on its way");
+    pass(250).await;
+    assert_eq!(polls_elsewhere.ended(), Some(EndReason::Draining));
+    pass(9400).await;
+    assert_eq!((stage.tally.users(), outside.ended()), (3, None), "they are served");
+    let late = stage.join();
+    pass(110).await;
+    assert_eq!(outside.ended(), Some(EndReason::Draining));
+    assert_eq!(late.ended(), Some(EndReason::Draining), "it has no poll open");
+    let gone = waiting.iter().filter(|(session, _)| session.ended().is_some()).count();
+    assert_eq!(gone, 0, "those who wait go after it");
+    drained.await;
+    assert!(waiting.iter().all(|(session, _)| session.ended() == Some(EndReason::Draining)));
+}
+
+/// Goal: a client whose poll was answered a moment ago is not taken for one that polls elsewhere. Method: one that polls again
+/// 200 ms after each answer, and one whose poll stays open.
+#[tokio::test(start_paused = true)]
+async fn a_quick_client_stays() {
+    let stage = Stage::new();
+    let (session, mut poll) = stage.wait();
+    let looks = end_those_who_poll_elsewhere(&stage.engine);
+    tokio::pin!(looks);
+    for _ in 0..20 {
+        let told = poll.await.expect("a payload");
+        assert!(!told.is_empty());
+        tokio::select! {
+            () = &mut looks => unreachable!("it looks on"),
+            () = sleep(Duration::from_millis(200)) => {}
+        }
+        assert_eq!(session.ended(), None);
+        poll = stage.engine.poll(Arc::clone(&session)).expect("it may poll");
+        stage.engine.receive(&session, "41").expect("it may leave");
+        stage.engine.receive(&session, "40").expect("it may join again");
+    }
+    let (waiting, _poll) = stage.wait();
+    drop(poll.await);
+    tokio::select! {
+        () = &mut looks => unreachable!("it looks on"),
+        () = sleep(Duration::from_millis(500)) => {}
+    }
+    assert_eq!(waiting.ended(), None, "its poll is open");
+    assert_eq!(session.ended(), Some(EndReason::Draining), "it does not poll again");
+}
