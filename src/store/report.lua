@@ -5,8 +5,7 @@
 --      3 {currentUsers}:sequence     hash    incarnation -> the last sequence applied
 --      4 {currentUsers}:leases       zset    incarnation -> expiry, in ms of the lease clock
 --      5 {currentUsers}:meta         hash    the fields named in META_FIELDS
---   and, as something that may be missing or forbidden, so that it is no key of the call:
---        {currentUsers}:about        hash    incarnation -> who it is, as JSON
+-- No key of the call, since it may be forbidden: {currentUsers}:about, hash, incarnation -> its name, as JSON
 -- ARGV 1 incarnation   2 sequence   3 local count   4 lease, in ms
 --      5 highest revision seen   6 the count seen with it
 --      7 report | farewell | audit   8 channel   9 number of the database, for announcements
@@ -303,8 +302,7 @@ local function show(stands)
   call('SET', public, text(store.total), 'PX', 2 * lease)
 end
 
--- Runs a command on the names of instances, which operators are shown. If it is denied or impossible, counting goes on. A
--- key of another type is deleted.
+-- Runs a command on the names of instances. If it is denied, counting goes on. A key of another type is deleted.
 local function tell(command, ...)
   local told = redis.pcall(command, abouts, ...)
   if is_wrong_type(told) then
@@ -336,8 +334,7 @@ end
 
 -- Step 9: announce the count. It is published inside the script, so that the order on the channel is the order of
 -- revisions. A change that comes too early is announced with the next report of any instance. The message names its
--- key and database, since other programs may publish on the channel and other databases share it. Returns the error
--- if PUBLISH is denied; another instance may be allowed to.
+-- key and database, since others use the channel too. Returns the error if PUBLISH is denied.
 local function announce(instances)
   local too_early = store.clock - store.announced_at < instances * ANNOUNCEMENT_GAP
   if store.announced == store.revision or too_early then
