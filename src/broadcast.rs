@@ -1,4 +1,4 @@
-//! Telling clients the count: what is said when, and to whom.
+//! Tells clients the count.
 
 pub mod broadcaster;
 mod fan_out;

@@ -67,7 +67,7 @@ pub struct Server {
     public: TcpListener,
     admin: TcpListener,
     limits: Limits,
-    /// What operators are told of this instance.
+    /// The name and version of this instance.
     about: watch::Sender<Arc<About>>,
 }
 

@@ -21,8 +21,8 @@ use axum::{
 use asset::{Asset, Caching};
 use site::Site;
 
-/// Everything the page needs comes from here, nothing is inline, nothing may frame it, and no text can
-/// become markup.
+/// The content security policy of the page: everything comes from this server, nothing is inline, no page may frame it, and no
+/// text can become markup.
 const PAGE_POLICY: &str = "default-src 'none'; script-src 'self'; style-src 'self'; \
     connect-src 'self'; img-src 'self'; base-uri 'none'; form-action 'none'; \
     frame-ancestors 'none'; require-trusted-types-for 'script'; trusted-types 'none'";
@@ -32,10 +32,10 @@ const JAVASCRIPT: &str = "text/javascript; charset=utf-8";
 const SVG: &str = "image/svg+xml";
 const TEXT: &str = "text/plain; charset=utf-8";
 
-/// The module that emits is served as it is: whoever learns from the lesson can read what runs.
+/// The source of the module that emits. It is served, so that readers of the lesson can see what runs.
 const EMITTER: &str = include_str!("broadcast/broadcaster.rs");
 
-/// Routes of the public listener, but for Socket.IO.
+/// The routes of the public listener without Socket.IO.
 pub fn router(site: Site) -> Router {
     Router::new()
         .route("/", page())
@@ -49,8 +49,8 @@ pub fn router(site: Site) -> Router {
         .with_state(Arc::new(site))
 }
 
-/// The page, and the one script of it that has to be found before the page knows its own address: below a path that
-/// is asked for without a slash at its end, relative addresses lead elsewhere, but for those that are only a query.
+/// The page, and the one script that must load before the page knows its own address. If the page is requested below a path
+/// without a slash at its end, relative addresses are wrong, except for those that are only a query.
 fn page() -> MethodRouter<Arc<Site>> {
     let page = include_str!("web/index.html");
     let page = Arc::new(Asset::new(HTML, Caching::Checked, page).with_policy(PAGE_POLICY));
@@ -61,10 +61,10 @@ fn page() -> MethodRouter<Arc<Site>> {
     })
 }
 
-/// What the page is made of.
+/// The files of the page.
 fn page_parts() -> Router<Arc<Site>> {
     let parts = [
-        // Browsers ask for this one on their own, for documents that name none, such as the API's.
+        // Browsers request this one by themselves, for documents that name no icon, such as those of the API.
         ("/favicon.ico", SVG, include_str!("web/favicon.svg")),
         ("/favicon.svg", SVG, include_str!("web/favicon.svg")),
         ("/public/style.css", CSS, include_str!("web/style.css")),
@@ -77,13 +77,12 @@ fn page_parts() -> Router<Arc<Site>> {
     })
 }
 
-/// The clients that pages of others load.
+/// The clients that other pages load.
 fn clients() -> Router<Arc<Site>> {
     let clients = [
         ("/headcount.js", scripts::headcount()),
         ("/headcount.mjs", scripts::headcount_module()),
-        // Where the reference server of Socket.IO has its client, and the forms of it that pages name. They are small
-        // as they are, so the first two are the same.
+        // The paths of the reference server. Our client is small, so the first two are the same file.
         ("/socket.io/socket.io.js", scripts::socket_io()),
         ("/socket.io/socket.io.min.js", scripts::socket_io()),
         ("/socket.io/socket.io.esm.min.js", scripts::socket_io_module()),
@@ -93,7 +92,7 @@ fn clients() -> Router<Arc<Site>> {
     })
 }
 
-/// What holds for every answer: its media type is what it says, and links do not tell where they were.
+/// Adds the headers of every answer: no sniffing of media types, and no referrer.
 async fn guard(mut response: Response) -> Response {
     let headers = response.headers_mut();
     headers.insert(header::X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff"));

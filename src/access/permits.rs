@@ -1,4 +1,4 @@
-//! How many sessions there may be at a time, and how many there are. It never decides who may have one.
+//! Limits the number of sessions, and knows how many are open. It does not decide who may begin one.
 
 use std::sync::Arc;
 

@@ -1,5 +1,4 @@
-//! `headcount status`: who is alive according to the store, and whether their counts add up. Pure; reading
-//! the roster is the store's.
+//! `headcount status`: the live instances according to the store, and whether their counts add up to the count.
 
 use std::{fmt, time::Duration};
 
@@ -17,21 +16,21 @@ use crate::{
 /// How long the store may take to answer an operator.
 pub const PATIENCE: Duration = Duration::from_secs(5);
 
-/// Seconds from 1970 to the year 10000; an id that claims to be later is no clock's.
+/// Seconds from 1970 to the year 10000. A later time in an id is not real.
 const YEAR_10000: u64 = 253_402_300_800;
 
-/// What operators see.
+/// The status that operators see.
 #[derive(Clone, Debug, Serialize)]
 pub struct Status {
-    /// What the public key says.
+    /// The count in the public key.
     pub count: u64,
-    /// What the live instances add up to.
+    /// The sum of the live instances' connections.
     pub sum: u64,
     /// Whether the two are the same.
     pub agrees: bool,
     /// The revision of the count.
     pub revision: u64,
-    /// Whether the store lost its data a moment ago and waits for all instances to report.
+    /// Whether the store has lost data and waits for all instances to report.
     pub recovering: bool,
     /// The live instances, oldest first.
     pub instances: Vec<Instance>,
@@ -40,27 +39,27 @@ pub struct Status {
 /// One live instance.
 #[derive(Clone, Debug, Serialize)]
 pub struct Instance {
-    /// The name by which people know it; `None` if it has not said so.
+    /// The name of the instance; `None` if it did not tell it.
     pub host: Option<String>,
     /// Its id.
     pub incarnation: String,
-    /// Its version of Headcount, if it has said so.
+    /// The version of Headcount, if the instance told it.
     pub version: Option<String>,
-    /// When it was started, in seconds since 1970, as it says or its id tells; `None` if neither does.
+    /// When it was started, in seconds since 1970, from what it told or from its id; `None` if neither has it.
     pub started_at: Option<u64>,
     /// Its connections.
     pub connections: u64,
-    /// What is left of its lease, in milliseconds of the lease clock; `None` if it has none.
+    /// The rest of its lease, in milliseconds of the lease clock; `None` if it has no lease.
     pub lease_left_ms: Option<u64>,
     /// Whether it is shutting down.
     pub draining: bool,
 }
 
 impl Status {
-    /// Adds a roster up.
+    /// Computes the status from a roster.
     pub fn of(roster: &Roster) -> Self {
         let parts = roster.instances.iter().map(|entry| entry.users);
-        // Only numbers that somebody made up are so great.
+        // Only forged numbers are that large.
         let sum = parts.fold(0, u64::saturating_add);
         Self {
             count: roster.users,
@@ -96,7 +95,7 @@ impl Instance {
 }
 
 impl Instance {
-    /// The cells of its row in the table. Anybody may have stored anything there, and this goes to a terminal.
+    /// The cells of its row in the table. They are escaped, since the store is not trusted and this goes to a terminal.
     fn row(&self) -> [String; 7] {
         let text = |said: &Option<String>| match said {
             Some(text) => Escaped::new(text).to_string(),

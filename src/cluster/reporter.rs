@@ -49,7 +49,7 @@ pub struct Reporter {
     pace: ReportPace,
     /// The kind of the next report. It is an audit if the last report may have been applied in part.
     kind: ReportKind,
-    /// What operators are told of this instance, and when the store was told.
+    /// The name and version of this instance, and when the store was told.
     about: watch::Receiver<Arc<About>>,
     introduction: Introduction,
     under_way: JoinSet<ReportOutcome>,
@@ -69,7 +69,7 @@ pub struct ReporterSettings {
     pub lease: Duration,
     /// The longest time between two reports.
     pub heartbeat: Duration,
-    /// What operators are told of this instance.
+    /// The name and version of this instance.
     pub about: watch::Receiver<Arc<About>>,
 }
 

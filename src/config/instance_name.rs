@@ -1,4 +1,4 @@
-//! The name by which people know an instance: what is set, or else the name of its host.
+//! The name of an instance: the setting, or else the name of its host.
 
 use super::setting::{ConfigError, Setting};
 use crate::{
@@ -9,7 +9,7 @@ use crate::{
     },
 };
 
-/// The name that is set, if it is allowed; the host's name if none is set.
+/// Checks the setting; returns the host's name if it is not set.
 pub(super) fn instance_name(set: Option<&str>) -> Result<String, ConfigError> {
     let Some(name) = set else { return Ok(shown(&host_name())) };
     let setting = Setting("HEADCOUNT_INSTANCE_NAME", name);
@@ -23,7 +23,7 @@ pub(super) fn instance_name(set: Option<&str>) -> Result<String, ConfigError> {
     Err(setting.refuse(allowed))
 }
 
-/// A name of a host as far as it can be shown: nobody has checked it.
+/// Makes the name of a host safe to show, since it can be any text.
 fn shown(name: &str) -> String {
     let shown: String = Escaped::new(name.trim()).as_str().chars().take(HOST_CHARS_MAX).collect();
     if shown.is_empty() { "unnamed".to_owned() } else { shown }

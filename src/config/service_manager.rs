@@ -1,19 +1,19 @@
-//! What the service manager that started this process has put into the environment, by systemd's names. These are no
-//! settings, and have no flags.
+//! The variables that a service manager sets for this process, with the names that systemd uses. They are not settings, and have
+//! no flags.
 
 use std::{env, path::PathBuf, process, time::Duration};
 
 /// How to reach the service manager, and how often it wants a sign of life.
 #[derive(Clone, Debug, Default)]
 pub struct ServiceManagerConfig {
-    /// Where it listens: a path, or `@` and the name of an abstract socket. `None` if nothing wants to be told.
+    /// Its socket: a path, or `@` and the name of an abstract socket. `None` if there is no service manager.
     pub socket: Option<PathBuf>,
-    /// It restarts an instance that gave no sign of life for this long. `None` if it does not watch.
+    /// It restarts an instance that sends no sign of life for this time. `None` if it does not watch.
     pub watchdog: Option<Duration>,
 }
 
 impl ServiceManagerConfig {
-    /// Reads the environment. What cannot be understood there is as good as absent.
+    /// Reads the environment. Values that cannot be parsed count as not set.
     pub fn from_environment() -> Self {
         let value = |name| env::var_os(name).filter(|value| !value.is_empty());
         let number = |name| value(name)?.to_str()?.parse::<u64>().ok();

@@ -1,5 +1,5 @@
-//! What an instance says of itself to operators: its host and its version. Plain data, and when to say it again.
-//! Nothing is counted by it.
+//! The name and version of an instance, which it tells the store for operators, and when to tell it again. The count does not
+//! depend on it.
 
 use std::time::{Duration, SystemTime};
 
@@ -8,22 +8,22 @@ use tokio::time::Instant;
 
 use super::{count::Sequence, pace::whole_millis};
 
-/// The most characters of a host's name: as many as DNS allows between two dots, which is what containers and pods have.
+/// The most characters of a name: the limit of DNS for a label, which also holds for containers and pods.
 pub const HOST_CHARS_MAX: usize = 63;
 
-/// The longest [`About`] that a store takes, in bytes of JSON: a name has at most 252 bytes, and its quotes and
-/// backslashes are written as two each; the rest is room for fields that a later version may add.
+/// The longest [`About`] that a store accepts, in bytes of JSON. A name has at most 252 bytes, and its quotes and backslashes
+/// take two each. The rest is room for fields that a later version may add.
 pub const ABOUT_BYTES_MAX: usize = 512;
 
-/// The longest time after which an instance says again who it is: well below the time that the store keeps it.
+/// The longest time after which an instance tells its name again: well below the time for which the store keeps it.
 const REPEAT_MAX: Duration = Duration::from_mins(1);
 
-/// What an instance says of itself.
+/// The name and version of an instance.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct About {
-    /// The name by which people know it: what is set, or else the name of its host.
+    /// The name: the setting, or else the name of the host.
     pub host: String,
-    /// Its version of Headcount.
+    /// The version of Headcount.
     pub version: String,
     /// When it was started, in milliseconds since 1970 by its own clock.
     pub started_at: u64,
@@ -33,19 +33,19 @@ pub struct About {
 }
 
 impl About {
-    /// Of this version of Headcount, which was started now, by the clock of the caller.
+    /// For an instance of this version that is started at `now`.
     pub fn new(host: String, now: SystemTime) -> Self {
         let since_1970 = now.duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
         let version = env!("CARGO_PKG_VERSION").to_owned();
         Self { host, version, started_at: whole_millis(since_1970), draining: false }
     }
 
-    /// As it is stored.
+    /// The JSON that is stored.
     pub fn to_json(&self) -> String {
         serde_json::to_string(self).expect("text and numbers can be written as JSON")
     }
 
-    /// What is stored, if this version understands it: it may have been written by a later version, or by hand.
+    /// Parses stored JSON; `None` if this version does not understand it, since another version or a person wrote it.
     pub fn from_json(json: &[u8]) -> Option<Self> {
         if json.len() > ABOUT_BYTES_MAX {
             return None;
@@ -53,46 +53,45 @@ impl About {
         serde_json::from_slice(json).ok()
     }
 
-    /// Whether a store takes it.
+    /// Whether a store accepts it.
     pub fn is_valid(&self) -> bool {
         self.to_json().len() <= ABOUT_BYTES_MAX
     }
 }
 
-/// When an instance has to say who it is: until the store has taken it, and again every two leases, so that what the store
-/// has lost comes back.
+/// Decides when an instance tells its name: until the store has it, and again every two leases, in case the store has lost it.
 #[derive(Clone, Copy, Debug)]
 pub struct Introduction {
     repeat: Duration,
-    /// The newest report by which it arrived, and when that was sent; `None` if the store may not have it.
+    /// The newest applied report that carried the name, and when it was sent; `None` if the store may not have the name.
     arrived: Option<(Sequence, Instant)>,
 }
 
 impl Introduction {
-    /// For reports that stand for `lease`. The first is due at once.
+    /// For reports that stand for `lease`. The first report carries the name.
     pub fn new(lease: Duration) -> Self {
         Self { repeat: (2 * lease).min(REPEAT_MAX), arrived: None }
     }
 
-    /// Whether the next report should carry it.
+    /// Whether the next report should carry the name.
     pub fn is_due(&self, now: Instant) -> bool {
         self.arrived.is_none_or(|(_, at)| now.saturating_duration_since(at) >= self.repeat)
     }
 
-    /// The report with this sequence, sent at this time, carried it and has been applied.
+    /// Records that the report with this sequence number carried the name and was applied.
     pub fn arrived(&mut self, sequence: Sequence, sent_at: Instant) {
         self.arrived = self.arrived.max(Some((sequence, sent_at)));
     }
 
-    /// The store has answered a report that did not carry it: which sequence it had stored before. If that is older than the
-    /// report by which it arrived, the store has lost it since.
+    /// Records the answer to a report that did not carry the name. `stored` is the sequence number that the store had before. If
+    /// it is older than that of the report that carried the name, the store has lost the name.
     pub fn heard(&mut self, sequence: Sequence, stored: Sequence) {
         if self.arrived.is_some_and(|(arrived, _)| stored < arrived && arrived < sequence) {
             self.renew();
         }
     }
 
-    /// The store may have lost it, or has an old one.
+    /// Asks for the name to be told again.
     pub fn renew(&mut self) {
         self.arrived = None;
     }

@@ -1,4 +1,4 @@
-//! The admin listener: metrics for Prometheus, health for whatever runs this. Reads, never writes.
+//! The admin listener: metrics for Prometheus, and health checks. It reads and never writes.
 
 use std::sync::Arc;
 
@@ -19,16 +19,16 @@ use crate::{
     telemetry::metrics::{Metrics, signed},
 };
 
-/// What the admin pages look at.
+/// The state that the admin pages read.
 #[derive(Debug)]
 pub struct Admin {
-    /// The view.
+    /// The view, with the count.
     pub view: watch::Receiver<View>,
     /// The sessions, and whether handshakes are refused and readiness withdrawn.
     pub engine: Arc<Engine>,
     /// Everything else.
     pub metrics: Metrics,
-    /// What operators are told of this instance.
+    /// The name and version of this instance.
     pub about: watch::Receiver<Arc<About>>,
 }
 
@@ -48,8 +48,8 @@ pub fn router(admin: Admin) -> Router {
         .with_state(Arc::new(admin))
 }
 
-/// Ready, and who says so, after the first answer of the store, and from then on whatever becomes of it: an outage of Redis
-/// must not empty the load balancer.
+/// Readiness: 200 after the first answer of the store, until shutdown, with the instance's name. A later outage of Redis changes
+/// nothing, since it must not empty the load balancer.
 async fn ready(State(admin): State<Arc<Admin>>) -> impl IntoResponse {
     let (status, state) = if admin.engine.admission().is_leaving() {
         (StatusCode::SERVICE_UNAVAILABLE, "shutting down")
@@ -76,7 +76,7 @@ async fn metrics(State(admin): State<Arc<Admin>>) -> impl IntoResponse {
 }
 
 impl Admin {
-    /// Which instance this is, one name on each line.
+    /// The name and the id of this instance, on two lines.
     fn identity(&self) -> String {
         let incarnation = self.view.borrow().incarnation().map(|id| id.to_string());
         let incarnation = incarnation.as_deref().unwrap_or("none");
@@ -84,7 +84,7 @@ impl Admin {
         format!("host: {}\nincarnation: {incarnation}\nversion: {}\n", about.host, about.version)
     }
 
-    /// Sets the metrics that are somebody else's state.
+    /// Sets the metrics whose values other parts hold.
     fn refresh(&self) {
         let view = *self.view.borrow();
         let now = Instant::now();

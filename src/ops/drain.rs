@@ -24,11 +24,9 @@ use crate::{
     protocol::transport::Transport,
 };
 
-/// Clients are sent away in batches this far apart: small enough that a balancer's other servers see a
-/// steady trickle, large enough to cost nothing.
+/// Time between two batches of clients that are sent away. It is short, so that other servers get an even stream of clients.
 const BATCH_GAP: Duration = Duration::from_millis(50);
-/// How long the last ones may take to be gone, after the window. A client whose network is stuck is not
-/// worth more: its place in the count ends with the farewell.
+/// How long the last clients may take after the window. The farewell counts the remaining ones out.
 const LAST_ONES: Duration = Duration::from_secs(2);
 /// How long a polling client may be without an open poll while this instance shuts down. Its polls arrive elsewhere then, or
 /// its network is slow. It is longer than one round trip of nearly all clients, and together with [`LOOK_GAP`] shorter than
@@ -64,7 +62,7 @@ async fn send_elsewhere(
     engine.admission().close();
     let deadline = Instant::now() + window;
     send_all_away(engine, deadline).await;
-    // A session whose handshake was just ahead of the end of admission may have joined meanwhile.
+    // A session that was admitted just before may have joined meanwhile.
     let emptied = timeout_at(deadline + LAST_ONES, async {
         let mut ticks = interval(BATCH_GAP);
         while tally.users() > 0 {
@@ -85,7 +83,7 @@ async fn end_those_who_poll_elsewhere(engine: &Engine) {
     looks.set_missed_tick_behavior(MissedTickBehavior::Delay);
     loop {
         looks.tick().await;
-        // Most instances have none that poll, and many that do not.
+        // Most instances have no polling clients.
         if engine.joined(Transport::Polling) == 0 {
             continue;
         }
@@ -131,8 +129,7 @@ fn in_order(sessions: Vec<Arc<Session>>, now: Instant) -> (Vec<Arc<Session>>, Ve
     (uncounted, counted)
 }
 
-/// How many of so many clients are to be gone by now. It goes by the clock rather than by batches, which may
-/// take longer than they should.
+/// The number of clients that must be gone by now. It depends on the time and not on the number of batches, which may be late.
 fn due(clients: usize, elapsed: Duration, window: Duration) -> usize {
     let batches = window.as_millis() / BATCH_GAP.as_millis() + 1;
     let begun = (elapsed.as_millis() / BATCH_GAP.as_millis() + 1).min(batches);

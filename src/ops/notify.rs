@@ -1,5 +1,5 @@
-//! Tells the service manager that started this process how the instance is: systemd's `Type=notify`, and whatever else
-//! sets `NOTIFY_SOCKET`. It reads the view and the tally, and changes neither.
+//! Tells the service manager the state of the instance: systemd with `Type=notify`, or any other one that sets
+//! `NOTIFY_SOCKET`. It reads the view and the tally, and changes neither.
 //!
 //! The messages are those of `sd_notify(3)`. They are sent here, rather than by a library, because the libraries wait
 //! when the service manager does not read, and nothing in an instance may wait for that.
@@ -30,8 +30,7 @@ use crate::{
     engine::session::Membership,
 };
 
-/// How often the line of `systemctl status` is renewed. Every renewal wakes the service manager, and a person looks
-/// now and then.
+/// Time between two updates of the line in `systemctl status`. Every update wakes the service manager.
 const STATUS_EVERY: Duration = Duration::from_secs(5);
 /// Signs of life in each period of the watchdog. systemd advises two; a third lets one be late.
 const SIGNS_OF_LIFE: u32 = 3;
@@ -59,8 +58,8 @@ pub struct Subject {
 }
 
 impl ServiceManager {
-    /// Connects; `None` if there is no service manager that wants to be told. One that cannot be reached is an error of
-    /// its own, which must not keep visitors from being served: the log says so.
+    /// Connects to the service manager; `None` if there is none. If it cannot be reached, this is logged, and the instance
+    /// serves visitors nevertheless.
     pub fn connect(settings: &ServiceManagerConfig) -> Option<Self> {
         let path = settings.socket.as_ref()?;
         let socket = open(path)
@@ -75,8 +74,8 @@ impl ServiceManager {
         Some(Self { socket, tell_every, watches: watchdog.is_some() })
     }
 
-    /// Tells how the instance is until `stop`. It is ready when the store has answered, as `/readyz` says, and is
-    /// stopping from `stopping` on.
+    /// Task: reports the state of the instance until `stop`. It is ready when the store has answered, like `/readyz`, and
+    /// stops from `stopping` on.
     pub async fn run(self, subject: Subject, stopping: CancellationToken, stop: CancellationToken) {
         let mut view = subject.view.clone();
         let mut ticks = interval(self.tell_every);
@@ -110,7 +109,7 @@ impl ServiceManager {
         message
     }
 
-    /// Never waits. What the service manager has no room for is lost, and the next sign of life comes soon.
+    /// Sends a message without waiting. If the service manager has no room for it, it is lost; the next one comes soon.
     fn send(&self, message: &str) {
         if let Err(error) = self.socket.send(message.as_bytes()) {
             tracing::debug!(%error, "failed to tell the service manager");

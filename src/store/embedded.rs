@@ -1,8 +1,7 @@
 //! The count of a single instance, in its own memory: the default store, which needs no server.
 //!
-//! `State` is the machine, without clock or I/O: it follows the steps of `report.lua` as far as they
-//! have a meaning where no key can be lost or edited. [`EmbeddedStore`] gives it the time and publishes what
-//! it announces.
+//! `State` has the rules, without clock or I/O. It follows the steps of `report.lua`, except those that repair lost or edited
+//! keys. [`EmbeddedStore`] passes it the time and publishes its announcements.
 
 use std::{
     collections::BTreeMap,
@@ -25,13 +24,13 @@ use crate::{
     store::Announcement,
 };
 
-/// Announcements a slow subscriber may fall behind. It then misses the oldest, which newer ones supersede.
+/// The most announcements by which a slow subscriber may be late. After that it misses the oldest ones.
 const ANNOUNCEMENTS_HELD: usize = 16;
 
 /// The count in this process.
 pub struct EmbeddedStore {
-    /// Shared by the calls of all tasks; held for the length of one step, never across an await. What a
-    /// step announces is sent under it, so that the order of announcements is that of revisions.
+    /// Shared by all tasks. The lock is held during one step, never across an await. Announcements are sent under the lock, so
+    /// that they are in the order of revisions.
     state: Mutex<State>,
     announcements: broadcast::Sender<Count>,
     clock: Box<dyn Fn() -> Duration + Send + Sync>,
@@ -44,7 +43,7 @@ impl EmbeddedStore {
         Self::with_clock(move || start.elapsed())
     }
 
-    /// An empty store that goes by `clock`, which says how long ago some fixed moment was.
+    /// An empty store with its own clock: `clock` returns the time since some fixed moment.
     pub fn with_clock(clock: impl Fn() -> Duration + Send + Sync + 'static) -> Self {
         Self {
             state: Mutex::default(),
@@ -60,7 +59,7 @@ impl EmbeddedStore {
         let mut state = self.lock();
         let (reply, announced) = state.apply(report, (self.clock)());
         if let Some(count) = announced {
-            // An error says that nobody listens.
+            // An error means that there are no subscribers.
             let _ = self.announcements.send(count);
         }
         Ok(reply)
@@ -111,37 +110,37 @@ impl Store for EmbeddedStore {
     }
 }
 
-/// All that is known. Times are those of the lease clock, but for `heard`.
+/// The state of the store. All times but `heard` are times of the lease clock.
 #[derive(Debug, Default)]
 struct State {
-    /// Everybody with a lease, those who said farewell included.
+    /// All incarnations with a lease, including those that have sent a farewell.
     leases: BTreeMap<Incarnation, Lease>,
     /// The sum of the counts in `leases`; `None` before the first report.
     total: Option<u64>,
     revision: Revision,
     announced: Revision,
     announced_at: Option<Duration>,
-    /// When recovery ends, if the store is recovering.
+    /// The end of the recovery, if the store is recovering.
     recovering: Option<Duration>,
-    /// The lease clock: it runs while reports come in.
+    /// The lease clock, which advances with reports.
     clock: Duration,
-    /// When the last report came in, by the clock of the caller.
+    /// The time of the last report, on the clock of the caller.
     heard: Duration,
 }
 
-/// What one incarnation reported last.
+/// The last report of an incarnation.
 #[derive(Debug)]
 struct Lease {
     /// `None` after a farewell: a tombstone that keeps late reports fenced.
     users: Option<u64>,
     sequence: Sequence,
     expiry: Duration,
-    /// What it said of itself last.
+    /// The name and version that it told last.
     about: Option<Arc<About>>,
 }
 
 impl State {
-    /// Applies one report that came in at `now`; gives the reply, and the count if it is to be announced.
+    /// Applies a report that arrives at `now`. Returns the reply, and the count if it must be announced.
     fn apply(&mut self, report: &Report, now: Duration) -> (Reply, Option<Count>) {
         let stored = self.leases.get(&report.incarnation).map(|lease| lease.sequence);
         if stored.is_some_and(|stored| report.sequence <= stored) {
@@ -155,8 +154,8 @@ impl State {
         (Reply { applied: true, reaped, crashed, ..self.reply(stored) }, announced)
     }
 
-    /// A silence of more than half a lease counts as an eighth of one: it says that this process stood
-    /// still, not who died meanwhile.
+    /// Advances the lease clock. A silence of more than half a lease counts as an eighth of one: it means that this process
+    /// stood still, not that instances died.
     fn run_lease_clock(&mut self, lease: Duration, now: Duration) {
         let gap =
             if self.total.is_some() { now.saturating_sub(self.heard) } else { Duration::ZERO };
@@ -177,7 +176,7 @@ impl State {
         self.leases.insert(report.incarnation, lease);
     }
 
-    /// Removes those whose lease has run out, the earliest first; says how many, and how many of them were still counted.
+    /// Removes expired leases, the earliest first. Returns their number, and how many of them were still counted.
     fn reap(&mut self) -> (u32, u32) {
         let mut expired: Vec<_> = self
             .leases
@@ -195,8 +194,8 @@ impl State {
         (reaped, crashed)
     }
 
-    /// A change of the total is a new revision. A reporter that has seen more than this store holds remembers
-    /// a former one: the count is marked until every instance has had the time to report.
+    /// Sets the revision, which grows with every change of the total. If the reporter has seen a higher one, this store has
+    /// lost data, and is recovering until every instance has had time to report.
     fn revise(&mut self, report: &Report) {
         let total = self.leases.values().filter_map(|lease| lease.users).sum();
         let seen = report.seen;

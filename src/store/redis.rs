@@ -1,9 +1,8 @@
-//! The store shared by a cluster: four connections for reports, and one of its own for each subscription. With
-//! sentinels in between, all of them lead to the primary of the moment.
+//! The store that a cluster shares. It has four connections for reports, and one for each subscription. With sentinels, all of
+//! them lead to the current primary.
 //!
-//! What a report does is written in `report.lua` and nowhere else; this module sends it, bounds every wait,
-//! and says in [`StoreError`]'s words what went wrong. It never decides when to report or to retry, and no
-//! credential leaves it: not in an error, not in its `Debug` output.
+//! `report.lua` defines what a report does. This module sends it, limits every wait, and turns errors into [`StoreError`]s. It
+//! does not decide when to report or to retry. No error and no `Debug` output of it contains credentials.
 
 mod error;
 mod reply;
@@ -38,18 +37,18 @@ use url::Address;
 pub use url::{InvalidRedisUrl, check_url, database_of, shown_url};
 use waits::Waits;
 
-/// The longest a call may wait, however long the lease is: a server that has not answered by then is tried on
-/// another connection, and the fence makes a late execution harmless.
+/// The longest wait for a call, even if the lease is longer. After it, the server is tried on another connection; the fence
+/// makes a late execution harmless.
 pub const CALL_MAX: Duration = Duration::from_secs(3);
 
-/// Connections for reports. The reporter has at most two reports under way; the others are for the roster
-/// and for a connection that is just being found out to be dead.
+/// The connections for reports. The reporter has at most two reports under way. The others are for the roster, and for dead
+/// connections that are not recognised yet.
 const POOL_SIZE: usize = 4;
 
-/// Where the shared store is and what it is called there.
+/// The address of the shared store, and the names of its key and channel.
 #[derive(Clone)]
 pub struct RedisSettings {
-    /// `redis://`, or `redis+sentinel://` if sentinels know the server; with user and password if need be.
+    /// `redis://` or `redis+sentinel://`, with user and password if needed.
     pub url: String,
     /// The public key's name; the other keys are derived from it.
     pub key: String,
@@ -73,12 +72,12 @@ impl fmt::Debug for RedisSettings {
 /// The count in Redis.
 pub struct RedisStore {
     pool: Pool<Connector>,
-    /// What errors must not say.
+    /// Users and passwords, which errors must not contain.
     secrets: Arc<Secrets>,
     report: Script,
     roster: Script,
     keys: Keys,
-    /// What announcements of ours say that they speak of.
+    /// The dataset that this cluster's announcements name.
     dataset: Dataset,
     channel: String,
     /// How long a call may take.
@@ -86,7 +85,7 @@ pub struct RedisStore {
 }
 
 impl RedisStore {
-    /// Prepares a store; nothing is connected before the first call.
+    /// Makes a store. It connects at the first call.
     pub fn new(settings: RedisSettings) -> Result<Self, InvalidRedisUrl> {
         let address = Address::parse(&settings.url)?;
         let secrets = Arc::new(Secrets::of(&address));
@@ -147,9 +146,9 @@ impl RedisStore {
         reply::roster(&value)
     }
 
-    /// Runs one script on a pooled connection, within one lease from start to end. A connection that failed
-    /// is taken out of the pool, so that the next call finds the server anew: after a failover the old
-    /// one keeps answering `READONLY`, and passes every health check.
+    /// Runs a script on a pooled connection, within one lease. A connection that failed is removed from the pool, so that the
+    /// next call looks for the server again: after a failover the old server keeps answering `READONLY`, and passes every
+    /// health check.
     async fn run(
         &self,
         script: impl AsyncFnOnce(&mut MultiplexedConnection) -> RedisResult<Value>,
@@ -176,8 +175,7 @@ impl RedisStore {
         }
     }
 
-    /// What a server answers, for as long as it is the primary: what a former one would still say is about
-    /// data that nobody will read again.
+    /// Waits for a server's answer while it is the primary. The answer of a former primary is of no use.
     async fn answer<T>(
         &self,
         deadline: Instant,
@@ -217,7 +215,7 @@ impl RedisStore {
         // `get_async_pubsub` has no timeout of its own.
         let messages = self.answer(deadline, &server, subscribed).await?;
         let messages = messages.map_err(|error| error::classify(&error, &self.secrets))?;
-        // A former primary, now a replica, would still deliver what is published, but late or never.
+        // A former primary, now a replica, delivers announcements late or never.
         let connector = connector.clone();
         let messages = messages.take_until(Box::pin(async move { connector.left(&server).await }));
         let own = self.dataset.clone();
@@ -255,8 +253,8 @@ impl fmt::Debug for RedisStore {
     }
 }
 
-/// The names of the keys. All carry the public key's name as hash tag, so that a Redis cluster keeps them
-/// in one slot: a name without a tag of its own hashes as the tag does.
+/// The names of the keys. The public key's name is their hash tag, so that a Redis Cluster keeps all of them in one slot: a name
+/// without a tag has the same slot as the same text in a tag.
 struct Keys {
     public: String,
     connections: String,

@@ -1,10 +1,10 @@
-//! Who an instance is, in `headcount_build_info`: by the name that people know, and by the id that Redis knows.
+//! The metric `headcount_build_info`, which names the instance and its incarnation.
 
 use std::sync::{Arc, Mutex, PoisonError};
 
 use prometheus::IntGaugeVec;
 
-/// What tells this instance from all others, as the labels of one metric.
+/// Sets the labels of the metric.
 #[derive(Clone, Debug)]
 pub struct Identity {
     build_info: IntGaugeVec,
@@ -25,7 +25,7 @@ impl Identity {
         Self { build_info, store: store.to_owned(), host: host_name(), named }
     }
 
-    /// Calls the instance by this name. To be used before clones are made, which keep the former name.
+    /// Sets the name of the instance. Clones that exist already keep the former name.
     pub fn set_host(&mut self, host: &str) {
         host.clone_into(&mut self.host);
     }

@@ -1,4 +1,4 @@
-//! Finds the primary by asking sentinels, each time anew, and notices when they name another one.
+//! Finds the primary by asking the sentinels for every new connection, and notices when they name another one.
 //!
 //! ```text
 //!            what the sentinels answer, and the primary connected to last
@@ -41,16 +41,16 @@ use super::{
 };
 use crate::{store::StoreError, telemetry::escaped::Escaped};
 
-/// How much longer than the first answer others are waited for. Sentinels stand close together; one that takes
-/// longer is down or cut off, and hanging ones must not hold up every new connection.
+/// How long the other sentinels may take after the first answer. Sentinels are close to each other, so a slower one is down or
+/// cut off, and must not delay every new connection.
 const OTHERS_WITHIN: Duration = Duration::from_millis(100);
 
-/// See the module's documentation.
+/// The sentinels of a primary.
 pub(super) struct Sentinels {
     all: Vec<Sentinel>,
     /// The name that they know the primary by.
     name: String,
-    /// How to speak to a primary, wherever it is.
+    /// Credentials, database and TLS for any primary.
     server: ConnectionInfo,
     config: AsyncConnectionConfig,
     waits: SentinelWaits,
@@ -66,7 +66,7 @@ pub(super) struct Sentinels {
 pub(super) struct Primary {
     host: String,
     port: u16,
-    /// Grows with each failover. What has the greater one is the newer configuration.
+    /// Grows with every failover: the configuration with the greatest epoch is the newest.
     epoch: u64,
 }
 
@@ -105,11 +105,11 @@ impl Sentinels {
         })
     }
 
-    /// Connects to the primary, and says which it is.
+    /// Connects to the primary, and returns which server that is.
     pub(super) async fn connect(&self) -> Result<(MultiplexedConnection, Primary), StoreError> {
         loop {
             let candidates = self.candidates().await?;
-            // A primary that hangs is not waited for beyond a failover.
+            // After a failover, a former primary that hangs is not waited for.
             tokio::select! {
                 connected = self.first_of(&candidates) => return connected,
                 () = self.replaced(&candidates[0]) => {}
@@ -117,7 +117,7 @@ impl Sentinels {
         }
     }
 
-    /// How to reach this primary.
+    /// A client for connections to this primary.
     pub(super) fn client(&self, primary: &Primary) -> RedisResult<Client> {
         let (host, port) = (primary.host.clone(), primary.port);
         let address = match self.server.addr() {
@@ -135,7 +135,7 @@ impl Sentinels {
         last.as_ref().is_none_or(|last| last.is_at_the_same_address_as(primary))
     }
 
-    /// Ends when there is another primary: one that was connected to since, or that the sentinels name.
+    /// Resolves when there is another primary: one that was connected to since, or that the sentinels name.
     pub(super) async fn left(&self, primary: &Primary) {
         let mut last = self.last.subscribe();
         let is_another = |last: &Option<Primary>| {
@@ -148,8 +148,8 @@ impl Sentinels {
         }
     }
 
-    /// Looks from time to time, until the sentinels name another primary. Asking costs less than it takes to
-    /// trust a subscription to their messages, which could be stalled.
+    /// Asks from time to time until the sentinels name another primary. A subscription to their messages could stall, so asking
+    /// is simpler.
     async fn replaced(&self, primary: &Primary) {
         loop {
             sleep(self.waits.look).await;
@@ -170,8 +170,8 @@ impl Sentinels {
         most_answer && !answers.iter().any(|answer| answer.is_at_the_same_address_as(primary))
     }
 
-    /// Whom to try, newest configuration first. The last primary is among them: a sentinel that missed a
-    /// failover must not lead back to the server before it.
+    /// The servers to try, the newest configuration first. The last primary is one of them: a sentinel that missed a failover
+    /// must not lead back to an older server.
     async fn candidates(&self) -> Result<Vec<Primary>, StoreError> {
         let (answers, failures) = self.ask_all().await;
         let last = self.last.borrow().clone();
@@ -227,8 +227,8 @@ impl Sentinels {
         }
     }
 
-    /// Connects to the first that can be connected to. All are tried at once and each has the whole time, so that a new
-    /// primary that is slow is not taken for one that is down: a former one may be alive and quicker.
+    /// Connects to the first candidate that is a primary. All are tried at once, and each has the whole time. So a new primary
+    /// that is slow does not lose against a former one that is alive and faster.
     async fn first_of(
         &self,
         candidates: &[Primary],
@@ -240,7 +240,7 @@ impl Sentinels {
         let mut outcomes: Vec<_> = candidates.iter().map(|_| None).collect();
         while let Ok(Some((rank, outcome))) = timeout_at(deadline, attempts.next()).await {
             outcomes[rank] = Some(outcome);
-            // What the newest that has not failed says decides, once it has said it.
+            // The newest candidate that has not failed decides, once it has answered.
             let newest = outcomes.iter().find(|outcome| !matches!(outcome, Some(Err(_))));
             if matches!(newest, Some(Some(Ok(_)))) {
                 break;
@@ -254,14 +254,14 @@ impl Sentinels {
                     self.remember(candidate);
                     return Ok((connection, candidate.clone()));
                 }
-                // The newest configuration's is the one that matters.
+                // The error of the newest configuration is the one to report.
                 Err(error) => failure = failure.or(Some(error)),
             }
         }
         Err(failure.expect("there is a candidate"))
     }
 
-    /// Connects to one that says itself that it is a primary.
+    /// Connects to a candidate, which must itself say that it is a primary.
     async fn attempt(&self, candidate: &Primary) -> Result<MultiplexedConnection, StoreError> {
         match self.connect_to(candidate).await {
             Ok((connection, Role::Primary { .. })) => Ok(connection),
@@ -347,7 +347,7 @@ impl Sentinel {
         answer.map_err(no_answer)?.ok_or(Failure::UnknownName)
     }
 
-    /// The kept connection may have broken since; if so there is a second try, on a new one.
+    /// Asks on the kept connection. If that has broken, asks again on a new one.
     async fn ask_on_kept(&self, name: &str) -> RedisResult<Option<Primary>> {
         let kept = self.kept().clone();
         if let Some(connection) = kept {
@@ -361,7 +361,7 @@ impl Sentinel {
         self.ask_on(connection, name).await
     }
 
-    /// Asks, and keeps the connection if it is any good.
+    /// Asks on this connection, and keeps it if that works.
     async fn ask_on(
         &self,
         mut connection: MultiplexedConnection,
