@@ -4,6 +4,7 @@
 //! cluster shares. A store does not decide when to report or what to show.
 
 pub mod embedded;
+pub mod facts;
 pub mod redis;
 
 use std::{fmt, future::Future, pin::Pin, time::Duration};
@@ -17,6 +18,7 @@ use crate::{
     },
     telemetry::escaped::Escaped,
 };
+use facts::StoreFacts;
 
 /// What a store does for an instance. Futures are boxed so that the kind of store is chosen at start.
 pub trait Store: fmt::Debug + Send + Sync + 'static {
@@ -32,6 +34,12 @@ pub trait Store: fmt::Debug + Send + Sync + 'static {
 
     /// The incarnations that hold a lease, for operators.
     fn roster(&self) -> StoreFuture<'_, Roster>;
+
+    /// What the store says of itself, for operators; `None` if there is nothing to say: it is part of this process. A user of
+    /// Redis who may not ask gets [`StoreError::Denied`], and nothing else depends on the answer.
+    fn facts(&self) -> StoreFuture<'_, Option<StoreFacts>> {
+        Box::pin(async { Ok(None) })
+    }
 
     /// `embedded` or `redis`, as shown to operators.
     fn kind(&self) -> &'static str;

@@ -5,6 +5,7 @@
 //! does not decide when to report or to retry. No error and no `Debug` output of it contains credentials.
 
 mod error;
+mod info;
 mod reply;
 mod url;
 mod waits;
@@ -19,7 +20,7 @@ use deadpool::{
     Runtime,
     managed::{Object, Pool, PoolError, TimeoutType},
 };
-use deadpool_redis::redis::{Msg, RedisResult, Script, Value, aio::MultiplexedConnection};
+use deadpool_redis::redis::{self, Msg, RedisResult, Script, Value, aio::MultiplexedConnection};
 use futures_util::StreamExt;
 use tokio::time::{Instant, timeout_at};
 
@@ -29,7 +30,7 @@ use crate::{
         pace::whole_millis,
         report::{Reply, Report, ReportKind, Roster},
     },
-    store::Dataset,
+    store::{Dataset, facts::StoreFacts},
 };
 use error::Secrets;
 use pool::{Connector, RedisServer};
@@ -146,7 +147,14 @@ impl RedisStore {
         reply::roster(&value)
     }
 
-    /// Runs a script on a pooled connection, within one lease. A connection that failed is removed from the pool, so that the
+    async fn read_facts(&self) -> Result<StoreFacts, StoreError> {
+        let mut info = redis::cmd("INFO");
+        info.arg(&info::SECTIONS[..]);
+        let value = self.run(async |connection| info.query_async(connection).await).await?;
+        info::facts(&value)
+    }
+
+    /// Runs a command or a script on a pooled connection, within one lease. A connection that failed is removed from the pool, so that the
     /// next call looks for the server again: after a failover the old server keeps answering `READONLY`, and passes every
     /// health check.
     async fn run(
@@ -235,6 +243,10 @@ impl Store for RedisStore {
 
     fn roster(&self) -> StoreFuture<'_, Roster> {
         Box::pin(self.read_roster())
+    }
+
+    fn facts(&self) -> StoreFuture<'_, Option<StoreFacts>> {
+        Box::pin(async { self.read_facts().await.map(Some) })
     }
 
     fn kind(&self) -> &'static str {

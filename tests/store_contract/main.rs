@@ -11,6 +11,7 @@
 )]
 
 mod contract;
+mod facts;
 mod faults;
 mod roster;
 mod script;

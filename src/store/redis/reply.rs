@@ -124,7 +124,7 @@ pub(super) fn announcement(payload: &[u8], own: &Dataset) -> Result<Announcement
     Ok(if dataset == *own { Announcement::Own(count) } else { Announcement::Foreign(dataset) })
 }
 
-fn unexpected(what: &str) -> StoreError {
+pub(super) fn unexpected(what: &str) -> StoreError {
     StoreError::Protocol(format!("got a {what}").into())
 }
 
@@ -156,7 +156,7 @@ fn whole(value: &Value) -> Result<u64, StoreError> {
         .ok_or_else(|| unexpected("value that is no whole number"))
 }
 
-fn decimal(digits: &[u8]) -> Option<u64> {
+pub(super) fn decimal(digits: &[u8]) -> Option<u64> {
     // `parse` would accept a leading plus sign.
     if !digits.first()?.is_ascii_digit() {
         return None;
