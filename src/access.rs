@@ -1,5 +1,7 @@
-//! Who may come in, and how much of anything a client may have: web origins, permits for sessions, rates.
+//! Who may come in, and how much of anything a client may have: the operators' token, web origins, permits
+//! for sessions, rates.
 
+pub mod admin_token;
 pub mod origin;
 pub mod permits;
 pub mod rate_limit;

@@ -7,6 +7,7 @@
 pub mod service_manager;
 pub mod setting;
 
+mod admin_token;
 pub mod store;
 pub mod timing;
 

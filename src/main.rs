@@ -4,6 +4,7 @@ use std::{process::ExitCode, thread};
 
 use anyhow::{Context, anyhow};
 use headcount::{
+    access::admin_token::AdminToken,
     cli::{
         health::{self, Question},
         signals::stop_on_signals,
@@ -90,7 +91,8 @@ async fn health(settings: &HealthArgs) -> anyhow::Result<ExitCode> {
         HealthArgs { live: true, .. } => Question::Alive,
         _ => Question::Ready,
     };
-    let answer = health::ask(address, question).await?;
+    let token = settings.admin_token()?;
+    let answer = health::ask(address, question, token.as_ref().map(AdminToken::text)).await?;
     print_line(&answer.text.trim_end())?;
     Ok(if answer.healthy { ExitCode::SUCCESS } else { ExitCode::FAILURE })
 }

@@ -1,6 +1,9 @@
-//! What operators use of a running instance: the admin listener, what the service manager is told, and the drain
+//! What operators use of a running instance: the admin listener with its console, what the service manager is told, and the drain
 //! when it stops.
 
 pub mod admin;
+pub mod console;
 pub mod drain;
 pub mod notify;
+mod runbook;
+pub mod sign_in;

@@ -40,8 +40,13 @@ use crate::{
     net::listener::{self, Listener},
     ops::{
         admin::{self, Admin},
+        console::{
+            board::Board,
+            lookout::{Lookout, Sources},
+        },
         drain::drain,
         notify::{ServiceManager, Subject},
+        sign_in::Door,
     },
     store::{
         Store,
@@ -156,12 +161,7 @@ impl Server {
         let public = web::router(self.site(view.clone(), engine.admission()))
             .merge(endpoint::router(Arc::clone(&engine)))
             .layer(cors(self.config.origins.clone()));
-        let admin = admin::router(Admin {
-            view,
-            engine: Arc::clone(&engine),
-            metrics: self.metrics.clone(),
-            about: self.about.subscribe(),
-        });
+        let admin = self.admin(view, &engine, &mut tasks, &serving);
         let about = self.about.clone();
         let (drain_delay, drain_window) = (self.config.drain_delay, self.config.drain);
         self.spawn_listeners(&mut tasks, public, Arc::clone(&engine), admin, &listening);
@@ -276,6 +276,35 @@ impl Server {
             closing: admission.closing(),
             host: self.config.instance_name.as_str().into(),
         }
+    }
+
+    /// The routes of the admin listener, and the task behind its console.
+    fn admin(
+        &self,
+        view: watch::Receiver<View>,
+        engine: &Arc<Engine>,
+        tasks: &mut Tasks,
+        stop: &CancellationToken,
+    ) -> Router {
+        let token = self.config.admin_token.clone();
+        let board = Board::new(token.is_some());
+        let sources = Sources {
+            view: view.clone(),
+            about: self.about.subscribe(),
+            engine: Arc::clone(engine),
+            metrics: self.metrics.clone(),
+            store: Arc::clone(&self.store),
+            memory_max: self.limits.memory_bytes(),
+        };
+        let lookout = Lookout::new(sources, Arc::clone(&board));
+        tasks.spawn("console", lookout.run(stop.clone()));
+        let admin = Admin {
+            view,
+            engine: Arc::clone(engine),
+            metrics: self.metrics.clone(),
+            about: self.about.subscribe(),
+        };
+        admin::router(admin, Arc::new(Door::new(token)), &board)
     }
 
     fn session_settings(&self) -> SessionSettings {

@@ -1,6 +1,6 @@
 //! The public pages and the HTTP API. They read the view and never write anything.
 
-mod asset;
+pub(crate) mod asset;
 mod badge;
 mod count;
 pub(crate) mod scripts;

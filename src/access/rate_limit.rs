@@ -29,6 +29,12 @@ impl TokenBucket {
         Self { burst, per_second, left: burst, refilled_at: now }
     }
 
+    /// Whether there are so many tokens. It takes none.
+    pub fn has(&mut self, tokens: u64, now: Instant) -> bool {
+        self.refill(now);
+        self.left >= tokens
+    }
+
     /// Takes tokens. If there are not enough, it takes all that are left and returns false.
     pub fn spend(&mut self, tokens: u64, now: Instant) -> bool {
         self.refill(now);

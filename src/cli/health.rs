@@ -49,19 +49,24 @@ pub struct Health {
 ///
 /// # Errors
 /// If it does not answer within two seconds, or not in HTTP.
-pub async fn ask(address: SocketAddr, question: Question) -> anyhow::Result<Health> {
-    let asked = timeout(PATIENCE, get(address, question.path())).await;
+pub async fn ask(
+    address: SocketAddr,
+    question: Question,
+    token: Option<&str>,
+) -> anyhow::Result<Health> {
+    let asked = timeout(PATIENCE, get(address, question.path(), token)).await;
     asked.with_context(|| format!("no answer from {address} within {PATIENCE:?}"))?
 }
 
-async fn get(address: SocketAddr, path: &str) -> anyhow::Result<Health> {
+async fn get(address: SocketAddr, path: &str, token: Option<&str>) -> anyhow::Result<Health> {
     let stream =
         TcpStream::connect(address).await.with_context(|| format!("failed to reach {address}"))?;
     let (mut sender, connection) = http1::handshake(TokioIo::new(stream)).await?;
-    let request = Request::get(path)
-        .header(header::HOST, address.to_string())
-        .body(Empty::<Bytes>::new())
-        .context("failed to make the request")?;
+    let mut request = Request::get(path).header(header::HOST, address.to_string());
+    if let Some(token) = token {
+        request = request.header(header::AUTHORIZATION, format!("Bearer {token}"));
+    }
+    let request = request.body(Empty::<Bytes>::new()).context("failed to make the request")?;
     let exchange = async {
         let response = sender.send_request(request).await.context("failed to ask")?;
         let healthy = response.status().is_success();

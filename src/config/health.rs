@@ -4,7 +4,11 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 
 use clap::Args;
 
-use super::setting::{ConfigError, Setting};
+use super::{
+    admin_token::AdminTokenArgs,
+    setting::{ConfigError, Setting},
+};
+use crate::access::admin_token::AdminToken;
 
 /// The admin address, unless set otherwise.
 pub(super) const DEFAULT_ADMIN: &str = "127.0.0.1:9100";
@@ -15,6 +19,8 @@ pub struct HealthArgs {
     /// Admin address of the instance to ask.
     #[arg(long, env = "HEADCOUNT_ADMIN_LISTEN", value_name = "ADDRESS", default_value = DEFAULT_ADMIN)]
     admin_listen: String,
+    #[command(flatten)]
+    admin_token: AdminTokenArgs,
     /// Ask whether it is alive rather than whether it is ready.
     #[arg(long, conflicts_with = "metrics")]
     pub live: bool,
@@ -36,5 +42,13 @@ impl HealthArgs {
             _ => {}
         }
         Ok(address)
+    }
+
+    /// The token that the instance asks for before it shows its metrics.
+    ///
+    /// # Errors
+    /// If it cannot be a token.
+    pub fn admin_token(&self) -> Result<Option<AdminToken>, ConfigError> {
+        self.admin_token.check()
     }
 }

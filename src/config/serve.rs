@@ -6,6 +6,7 @@ use clap::Args;
 use uuid::Uuid;
 
 use super::{
+    admin_token::AdminTokenArgs,
     health::DEFAULT_ADMIN,
     instance_name::instance_name,
     service_manager::ServiceManagerConfig,
@@ -14,7 +15,9 @@ use super::{
     timing::{emit_interval, heartbeat_and_lease},
 };
 use crate::{
-    access::origin::Origins, core::count::Incarnation, protocol::transport::Transports,
+    access::{admin_token::AdminToken, origin::Origins},
+    core::count::Incarnation,
+    protocol::transport::Transports,
     telemetry::log::LogSettings,
 };
 
@@ -44,7 +47,7 @@ pub struct ServeArgs {
         default_value = "127.0.0.1:3000"
     )]
     listen: String,
-    /// Admin address: metrics and health. Never make it public.
+    /// Admin address: console, metrics and health. Never make it public.
     #[arg(
         long,
         env = "HEADCOUNT_ADMIN_LISTEN",
@@ -52,6 +55,8 @@ pub struct ServeArgs {
         default_value = DEFAULT_ADMIN
     )]
     admin_listen: String,
+    #[command(flatten)]
+    admin_token: AdminTokenArgs,
     #[command(flatten)]
     pub(super) store: StoreArgs,
     /// Longest time between two reports to the store: 10ms to a third of the lease.
@@ -118,6 +123,7 @@ pub struct ServeArgs {
 pub struct Config {
     pub listen: SocketAddr,
     pub admin_listen: SocketAddr,
+    pub admin_token: Option<AdminToken>,
     pub redis: Option<RedisConfig>,
     pub heartbeat: Duration,
     pub lease: Duration,
@@ -149,6 +155,7 @@ impl ServeArgs {
         Ok(Config {
             listen: Setting("HEADCOUNT_LISTEN", &self.listen).address()?,
             admin_listen: Setting("HEADCOUNT_ADMIN_LISTEN", &self.admin_listen).address()?,
+            admin_token: self.admin_token.check()?,
             redis: self.store.check()?,
             heartbeat,
             lease,

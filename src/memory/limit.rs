@@ -102,6 +102,11 @@ pub fn memory_limit(root: &Path, process: ProcessLimits) -> Option<MemoryLimit> 
     limits.into_iter().min_by_key(|limit| limit.bytes)
 }
 
+/// The resident memory of this process, in bytes; `None` if the system does not say.
+pub fn resident_bytes(root: &Path) -> Option<u64> {
+    kilobytes(&read(&root.join("proc/self/status"))?, "VmRSS")
+}
+
 fn machine_memory(root: &Path) -> Option<MemoryLimit> {
     let bytes = kilobytes(&read(&root.join("proc/meminfo"))?, "MemTotal")?;
     Some(MemoryLimit { bytes, source: Source::Machine })

@@ -1,22 +1,32 @@
-//! The admin listener: metrics for Prometheus, and health checks. It reads and never writes.
+//! The admin listener: the console for operators, metrics for Prometheus, and health checks. It reads and never writes.
 
 use std::sync::Arc;
 
 use axum::{
     Router,
-    extract::State,
-    http::{StatusCode, header},
-    response::IntoResponse,
-    routing::get,
+    extract::{DefaultBodyLimit, Path, State},
+    http::{HeaderMap, HeaderName, HeaderValue, StatusCode, header},
+    middleware::{from_fn_with_state, map_response},
+    response::{IntoResponse, Response},
+    routing::{get, post},
 };
 use tokio::{sync::watch, time::Instant};
 
+use super::{
+    console::{self, board::Board},
+    runbook,
+    sign_in::{self, Door, FORM_BYTES_MAX},
+};
 use crate::{
     cluster::view_metrics::record_view,
     core::{about::About, view::View},
     engine::lifecycle::Engine,
     protocol::transport::Transport,
     telemetry::metrics::{Metrics, signed},
+    web::{
+        asset::{Asset, Caching},
+        scripts,
+    },
 };
 
 /// The state that the admin pages read.
@@ -36,16 +46,86 @@ const ROUTES: &str = "\
 /metrics  for Prometheus
 /livez    200 while the process runs; never looks at Redis
 /readyz   200 once the store has answered, until shutdown; 503 otherwise
+/runbook  what each alert means and what to do
+/         in a browser: the console
 ";
 
-/// Routes of the admin listener.
-pub fn router(admin: Admin) -> Router {
-    Router::new()
-        .route("/", get(async || ROUTES))
+/// Everything on a page comes from here, nothing is inline, nothing may frame it, and no text can become markup.
+const POLICY: &str = "default-src 'none'; script-src 'self'; style-src 'self'; connect-src 'self'; \
+    img-src 'self'; base-uri 'none'; form-action 'self'; frame-ancestors 'none'; \
+    require-trusted-types-for 'script'; trusted-types 'none'";
+const CSS: &str = "text/css; charset=utf-8";
+const JAVASCRIPT: &str = "text/javascript; charset=utf-8";
+const TEXT: &str = "text/plain; charset=utf-8";
+
+/// Routes of the admin listener. Health is open to whatever runs this; the rest is behind the door.
+pub fn router(admin: Admin, door: Arc<Door>, board: &Arc<Board>) -> Router {
+    let open = Router::new()
         .route("/livez", get(async || "alive\n"))
         .route("/readyz", get(ready))
+        .merge(parts_of_pages());
+    let entry = Router::new()
+        .route("/login", post(sign_in::sign_in))
+        .route("/logout", post(sign_in::sign_out))
+        .layer(DefaultBodyLimit::max(FORM_BYTES_MAX))
+        .with_state(Arc::clone(&door));
+    let page = Arc::clone(board);
+    let root = async move |headers: HeaderMap| {
+        if sign_in::wants_html(&headers) {
+            return console::page(&page).await;
+        }
+        ROUTES.into_response()
+    };
+    let guarded = Router::new()
+        .route("/", get(root))
         .route("/metrics", get(metrics))
-        .with_state(Arc::new(admin))
+        .route("/runbook", get(async || runbook::whole()))
+        .route("/runbook/{alert}", get(section))
+        .merge(console::router(board))
+        .route_layer(from_fn_with_state(door, sign_in::guard));
+    open.merge(guarded).merge(entry).layer(map_response(protect)).with_state(Arc::new(admin))
+}
+
+/// What the pages are made of. It says nothing of the cluster, and the login form needs it.
+fn parts_of_pages<S: Clone + Send + Sync + 'static>() -> Router<S> {
+    let parts = [
+        ("/favicon.ico", "image/svg+xml", include_str!("../web/favicon.svg").to_owned()),
+        ("/favicon.svg", "image/svg+xml", include_str!("../web/favicon.svg").to_owned()),
+        ("/console/style.css", CSS, include_str!("console/style.css").to_owned()),
+        ("/console/console.js", JAVASCRIPT, include_str!("console/console.js").to_owned()),
+        ("/console/socket.io.js", JAVASCRIPT, scripts::socket_io()),
+    ];
+    parts.into_iter().fold(Router::new(), |router, (path, media_type, text)| {
+        router.route(path, Asset::new(media_type, Caching::Checked, text).route())
+    })
+}
+
+/// What holds for every answer: it is of the type that it says, is for this address alone, and is kept by nobody unless it
+/// says so.
+async fn protect(mut response: Response) -> Response {
+    let headers = response.headers_mut();
+    let always = [
+        (header::X_CONTENT_TYPE_OPTIONS, "nosniff"),
+        // Not "no-referrer": with it browsers send the forms without their origin, which is asked for.
+        (header::REFERRER_POLICY, "same-origin"),
+        (header::CONTENT_SECURITY_POLICY, POLICY),
+        (HeaderName::from_static("cross-origin-resource-policy"), "same-origin"),
+        (HeaderName::from_static("cross-origin-opener-policy"), "same-origin"),
+    ];
+    for (name, value) in always {
+        headers.insert(name, HeaderValue::from_static(value));
+    }
+    headers.entry(header::CACHE_CONTROL).or_insert(HeaderValue::from_static("no-store"));
+    headers.append(header::VARY, HeaderValue::from_static("accept, cookie"));
+    response
+}
+
+/// The section of the runbook about one alert.
+async fn section(Path(alert): Path<String>) -> Response {
+    match runbook::section(&alert) {
+        Some(section) => ([(header::CONTENT_TYPE, TEXT)], section).into_response(),
+        None => (StatusCode::NOT_FOUND, "the runbook has no such section\n").into_response(),
+    }
 }
 
 /// Readiness: 200 after the first answer of the store, until shutdown, with the instance's name. A later outage of Redis changes

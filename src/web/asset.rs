@@ -18,7 +18,7 @@ use flate2::{Compression, write::GzEncoder};
 
 /// How long a client may use a file without asking again.
 #[derive(Clone, Copy, Debug)]
-pub(super) enum Caching {
+pub(crate) enum Caching {
     /// Not at all. The parts of the page change together, and asking costs an empty answer.
     Checked,
     /// For some minutes. A new version is seen soon, and a rush of visitors costs little.
@@ -27,7 +27,7 @@ pub(super) enum Caching {
 
 /// A file with its headers and encodings.
 #[derive(Debug)]
-pub(super) struct Asset {
+pub(crate) struct Asset {
     headers: HeaderMap,
     plain: Bytes,
     gzip: Bytes,
@@ -35,7 +35,7 @@ pub(super) struct Asset {
 }
 
 impl Asset {
-    pub(super) fn new(
+    pub(crate) fn new(
         media_type: &'static str,
         caching: Caching,
         text: impl Into<Cow<'static, str>>,
@@ -61,19 +61,19 @@ impl Asset {
     }
 
     /// Adds a content security policy.
-    pub(super) fn with_policy(mut self, policy: &'static str) -> Self {
+    pub(crate) fn with_policy(mut self, policy: &'static str) -> Self {
         self.headers.insert(header::CONTENT_SECURITY_POLICY, HeaderValue::from_static(policy));
         self
     }
 
     /// A route that serves the file.
-    pub(super) fn route<S: Clone + Send + Sync + 'static>(self) -> MethodRouter<S> {
+    pub(crate) fn route<S: Clone + Send + Sync + 'static>(self) -> MethodRouter<S> {
         let asset = Arc::new(self);
         get(async move |headers: HeaderMap| asset.answer(&headers))
     }
 
     /// The answer to a request with these headers.
-    pub(super) fn answer(&self, request: &HeaderMap) -> Response {
+    pub(crate) fn answer(&self, request: &HeaderMap) -> Response {
         if matches(request, &self.tag) {
             return (StatusCode::NOT_MODIFIED, self.headers.clone()).into_response();
         }

@@ -1,0 +1,61 @@
+//! One look at the cluster, from which everything on the page is derived. Plain data, no clock and no I/O.
+
+use std::time::Duration;
+
+use tokio::time::Instant;
+
+use super::{history::History, instances::Instances};
+use crate::{core::view::View, store::facts::StoreFacts};
+
+/// What is known at one moment.
+#[derive(Debug)]
+pub(super) struct Look<'a> {
+    pub(super) now: Instant,
+    /// The clock on the wall, in milliseconds since 1970.
+    pub(super) unix_millis: u64,
+    /// The name of this instance, and its version.
+    pub(super) host: &'a str,
+    pub(super) version: &'a str,
+    pub(super) view: &'a View,
+    /// Connections of this instance.
+    pub(super) connections: u64,
+    pub(super) is_draining: bool,
+    /// Whether the store is part of this process.
+    pub(super) is_embedded: bool,
+    /// Since when the number has been an estimate; `None` while it is exact.
+    pub(super) estimate_since: Option<Instant>,
+    pub(super) history: &'a History,
+    pub(super) instances: &'a Instances,
+    pub(super) store: &'a StoreAnswers,
+    /// Sessions of this instance: open, and at most.
+    pub(super) sessions: [u64; 2],
+    /// Bytes of memory of this instance: in use, and at most.
+    pub(super) memory: Option<[u64; 2]>,
+    /// What was refused since the start, by the label of the metric.
+    pub(super) refusals: Vec<(String, u64)>,
+    /// Whether operators sign in.
+    pub(super) has_token: bool,
+}
+
+/// What the store answered last, beside the roster.
+#[derive(Clone, Debug, Default)]
+pub(super) struct StoreAnswers {
+    /// How long the last roster took; `None` before the first.
+    pub(super) round_trip: Option<Duration>,
+    /// Why there is no newer roster.
+    pub(super) error: Option<String>,
+    /// What it says of itself.
+    pub(super) facts: Facts,
+}
+
+/// What the store says of itself.
+#[derive(Clone, Debug, Default)]
+pub(super) enum Facts {
+    /// It was not asked yet, or does not answer.
+    #[default]
+    Unknown,
+    /// It said so.
+    Known(StoreFacts),
+    /// Its user may not ask.
+    Denied,
+}

@@ -1,0 +1,267 @@
+//! The task behind the console: it samples this instance each second, and while somebody looks it asks the store, once a
+//! second however many look, and tells all of them.
+
+use std::{
+    path::Path,
+    pin::Pin,
+    sync::Arc,
+    time::{Duration, SystemTime, UNIX_EPOCH},
+};
+
+use prometheus::core::Collector;
+use tokio::{
+    sync::watch,
+    time::{Instant, MissedTickBehavior, interval, sleep_until},
+};
+use tokio_util::sync::CancellationToken;
+
+use super::{
+    board::Board,
+    history::{History, Sample},
+    instances::Instances,
+    look::{Facts, Look, StoreAnswers},
+    pace::PACE,
+    screen::Screen,
+};
+use crate::{
+    core::{about::About, pace::whole_millis, report::Roster, view::View},
+    engine::lifecycle::Engine,
+    memory::limit::resident_bytes,
+    protocol::transport::Transport,
+    store::{Store, StoreError, facts::StoreFacts},
+    telemetry::metrics::Metrics,
+};
+
+/// How long operators wait for the store's answer before they are shown what there is. It answers in a millisecond.
+const ANSWER_WITHIN: Duration = Duration::from_millis(300);
+/// What the store says of itself changes slowly.
+const FACTS_EVERY: Duration = Duration::from_secs(5);
+/// A user of Redis who may not ask is not asked for often: Redis keeps a log of what it denies.
+const DENIED_EVERY: Duration = Duration::from_mins(1);
+/// Refusals for want of room, by the label of their metric.
+const FULL: [&str; 2] = ["full", "descriptors"];
+
+/// What the console looks at.
+#[derive(Debug)]
+pub struct Sources {
+    /// The view.
+    pub view: watch::Receiver<View>,
+    /// What this instance says of itself.
+    pub about: watch::Receiver<Arc<About>>,
+    /// The sessions.
+    pub engine: Arc<Engine>,
+    /// What was counted.
+    pub metrics: Metrics,
+    /// Where all instances are known.
+    pub store: Arc<dyn Store>,
+    /// The limit on the memory of this process, in bytes; `None` if there is none.
+    pub memory_max: Option<u64>,
+}
+
+/// The task.
+#[allow(missing_debug_implementations, reason = "the question under way cannot be shown")]
+pub struct Lookout {
+    sources: Sources,
+    board: Arc<Board>,
+    history: History,
+    instances: Instances,
+    answers: StoreAnswers,
+    estimate_since: Option<Instant>,
+    /// The question under way. It is never dropped before its answer.
+    question: Option<Question>,
+    /// When the last question was asked, and when the store may be asked for facts again.
+    asked: Option<Instant>,
+    facts_due: Instant,
+}
+
+type Question = Pin<Box<dyn Future<Output = Answer> + Send>>;
+
+/// What came of a question.
+struct Answer {
+    at: Instant,
+    took: Duration,
+    roster: Result<Roster, StoreError>,
+    facts: Option<Result<Option<StoreFacts>, StoreError>>,
+}
+
+impl Lookout {
+    /// A task that shows what it sees on `board`.
+    pub fn new(sources: Sources, board: Arc<Board>) -> Self {
+        Self {
+            sources,
+            board,
+            history: History::default(),
+            instances: Instances::default(),
+            answers: StoreAnswers::default(),
+            estimate_since: None,
+            question: None,
+            asked: None,
+            facts_due: Instant::now(),
+        }
+    }
+
+    /// Runs until `stop`.
+    pub async fn run(mut self, stop: CancellationToken) {
+        let mut ticks = interval(PACE);
+        ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        loop {
+            let is_tick = tokio::select! {
+                () = stop.cancelled() => break,
+                answer = answer(&mut self.question) => { self.take(answer); continue }
+                _ = ticks.tick() => true,
+                () = self.board.wanted.notified() => false,
+            };
+            let now = Instant::now();
+            if is_tick {
+                self.sample(now);
+            }
+            if is_tick && !self.board.is_watched() {
+                continue;
+            }
+            self.look(now).await;
+        }
+        if let Some(question) = self.question {
+            question.await;
+        }
+        self.board.end().await;
+    }
+
+    /// Asks the store if it is time, waits a little for its answer, and shows all that is known.
+    async fn look(&mut self, now: Instant) {
+        let is_due = self.asked.is_none_or(|at| now.saturating_duration_since(at) >= PACE_LEAST);
+        if is_due && self.question.is_none() {
+            self.ask(now);
+        }
+        if self.question.is_some() {
+            tokio::select! {
+                answer = answer(&mut self.question) => self.take(answer),
+                () = sleep_until(now + ANSWER_WITHIN) => {}
+            }
+        }
+        let screen = self.screen(Instant::now());
+        self.board.show(&screen).await;
+    }
+
+    fn ask(&mut self, now: Instant) {
+        let store = Arc::clone(&self.sources.store);
+        let asks_facts = now >= self.facts_due;
+        self.asked = Some(now);
+        self.question = Some(Box::pin(async move {
+            let at = Instant::now();
+            let roster = store.roster().await;
+            let took = at.elapsed();
+            let facts = if asks_facts { Some(store.facts().await) } else { None };
+            Answer { at, took, roster, facts }
+        }));
+    }
+
+    fn take(&mut self, answer: Answer) {
+        self.question = None;
+        match answer.roster {
+            Ok(roster) => {
+                self.answers.round_trip = Some(answer.took);
+                self.answers.error = None;
+                self.instances.see(roster, answer.at);
+            }
+            Err(error) => self.answers.error = Some(error.to_string()),
+        }
+        let now = Instant::now();
+        match answer.facts {
+            None => {}
+            Some(Ok(Some(facts))) => {
+                self.answers.facts = Facts::Known(facts);
+                self.facts_due = now + FACTS_EVERY;
+            }
+            Some(Err(StoreError::Denied(_))) => {
+                self.answers.facts = Facts::Denied;
+                self.facts_due = now + DENIED_EVERY;
+            }
+            Some(Ok(None) | Err(_)) => {
+                self.answers.facts = Facts::Unknown;
+                self.facts_due = now + FACTS_EVERY;
+            }
+        }
+    }
+
+    fn sample(&mut self, now: Instant) {
+        let shown = self.sources.view.borrow().shown(now);
+        self.estimate_since = match self.estimate_since {
+            _ if shown.exact => None,
+            None => Some(now),
+            since => since,
+        };
+        let metrics = &self.sources.metrics;
+        let full = FULL.map(|reason| metrics.refused.with_label_values(&[reason]).get());
+        self.history.add(Sample {
+            at: now,
+            users: shown.users,
+            instances: self.sources.view.borrow().instances(),
+            joins: sum(&counts(&metrics.connects)),
+            leaves: sum(&counts(&metrics.disconnects)),
+            turned_away: full.into_iter().sum(),
+        });
+        self.instances.forget(now);
+    }
+
+    fn screen(&self, now: Instant) -> Screen {
+        let Sources { view, about, engine, metrics, store, memory_max } = &self.sources;
+        let (view, about) = (*view.borrow(), Arc::clone(&about.borrow()));
+        let since_1970 = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+        let is_exact = view.shown(now).exact;
+        let max = metrics.connections_max.get();
+        let sessions = [engine.admission().permits().taken() as u64, max.unsigned_abs()];
+        let memory = memory_max.and_then(|max| Some([resident_bytes(Path::new("/"))?, max]));
+        Screen::of(&Look {
+            now,
+            unix_millis: whole_millis(since_1970),
+            host: &about.host,
+            version: &about.version,
+            view: &view,
+            connections: Transport::ALL
+                .map(|transport| engine.joined(transport) as u64)
+                .iter()
+                .sum(),
+            is_draining: engine.admission().is_leaving(),
+            is_embedded: store.kind() == "embedded",
+            estimate_since: if is_exact { None } else { self.estimate_since.or(Some(now)) },
+            history: &self.history,
+            instances: &self.instances,
+            store: &self.answers,
+            sessions,
+            memory,
+            refusals: counts(&metrics.refused),
+            has_token: self.board.has_token,
+        })
+    }
+}
+
+/// Ticks are a little uneven; without this, every other one would come too soon to ask.
+const PACE_LEAST: Duration = Duration::from_millis(990);
+
+/// The answer to the question under way; never, if there is none. Dropping this future does not drop the question.
+async fn answer(question: &mut Option<Question>) -> Answer {
+    match question {
+        Some(question) => question.await,
+        None => std::future::pending().await,
+    }
+}
+
+/// The values of a counter by its only label.
+fn counts(counter: &prometheus::IntCounterVec) -> Vec<(String, u64)> {
+    let families = counter.collect();
+    let samples = families.iter().flat_map(prometheus::proto::MetricFamily::get_metric);
+    let count = |sample: &prometheus::proto::Metric| {
+        let label = sample.get_label().first()?.value().to_owned();
+        #[allow(
+            clippy::cast_possible_truncation,
+            clippy::cast_sign_loss,
+            reason = "a counter of whole numbers"
+        )]
+        Some((label, sample.get_counter().get_value() as u64))
+    };
+    samples.filter_map(count).collect()
+}
+
+fn sum(counts: &[(String, u64)]) -> u64 {
+    counts.iter().map(|(_, count)| count).sum()
+}

@@ -1,0 +1,237 @@
+//! Tests of the page: what it says, and that it says the same as HTML and as JSON.
+
+use std::collections::BTreeSet;
+
+use regex::Regex;
+use serde_json::Value;
+use tokio::time::Instant;
+
+use super::*;
+use crate::{
+    core::{
+        count::{Count, Incarnation, Revision, Sequence},
+        report::Reply,
+        tally::Local,
+        view::{SentReport, View},
+    },
+    ops::console::{
+        history::{History, Sample},
+        instances::{
+            Instances,
+            tests::{draining, entry, roster},
+        },
+        look::StoreAnswers,
+    },
+};
+
+const SECOND: Duration = Duration::from_secs(1);
+
+/// A world that a page looks at. Tests change it.
+pub(in crate::ops::console) struct World {
+    pub(in crate::ops::console) now: Instant,
+    pub(in crate::ops::console) view: View,
+    pub(in crate::ops::console) history: History,
+    pub(in crate::ops::console) instances: Instances,
+    pub(in crate::ops::console) store: StoreAnswers,
+    pub(in crate::ops::console) estimate_since: Option<Instant>,
+    pub(in crate::ops::console) sessions: [u64; 2],
+    pub(in crate::ops::console) memory: Option<[u64; 2]>,
+    pub(in crate::ops::console) refusals: Vec<(String, u64)>,
+}
+
+impl World {
+    /// Two instances with three connections, all well.
+    pub(in crate::ops::console) fn new() -> Self {
+        let now = Instant::now();
+        let mut view = View::default();
+        view.begin_incarnation(Incarnation::random(), 2 * SECOND);
+        let local = Local { users: 1, ..Local::default() };
+        view.observe(local);
+        view.report_sent(Sequence(1));
+        view.report_ended();
+        let reply = Reply {
+            applied: true,
+            count: Count { users: 3, revision: Revision(7), recovering: false },
+            announced: Revision(7),
+            instances: 2,
+            stored_sequence: Sequence(0),
+            reaped: 0,
+            crashed: 0,
+            repaired: 0,
+        };
+        view.fold_reply(SentReport { sequence: Sequence(1), local, at: now }, &reply, now);
+        let mut world = Self {
+            now,
+            view,
+            history: History::default(),
+            instances: Instances::default(),
+            store: StoreAnswers::default(),
+            estimate_since: None,
+            sessions: [1, 100],
+            memory: Some([20 << 20, 512 << 20]),
+            refusals: vec![("full".to_owned(), 0)],
+        };
+        world.sees(vec![entry("web-1", 1, 2 * SECOND), entry("web-2", 2, 2 * SECOND)]);
+        world.counts(0);
+        world
+    }
+
+    pub(in crate::ops::console) fn sees(
+        &mut self,
+        instances: Vec<crate::core::report::RosterEntry>,
+    ) {
+        self.instances.see(roster(instances), self.now);
+    }
+
+    pub(in crate::ops::console) fn counts(&mut self, turned_away: u64) {
+        let sample =
+            Sample { at: self.now, users: 3, instances: 2, joins: 1, leaves: 0, turned_away };
+        self.history.add(sample);
+    }
+
+    pub(in crate::ops::console) fn look(&self) -> Look<'_> {
+        Look {
+            now: self.now,
+            unix_millis: 1_764_172_800_000,
+            host: "web-1",
+            version: "0.2.0",
+            view: &self.view,
+            connections: 1,
+            is_draining: false,
+            is_embedded: false,
+            estimate_since: self.estimate_since,
+            history: &self.history,
+            instances: &self.instances,
+            store: &self.store,
+            sessions: self.sessions,
+            memory: self.memory,
+            refusals: self.refusals.clone(),
+            has_token: false,
+        }
+    }
+
+    fn screen(&self) -> Screen {
+        Screen::of(&self.look())
+    }
+}
+
+/// Goal: the page says how sure the number is. Method: the states that a view can be in.
+#[test]
+fn how_sure_the_number_is() {
+    let mut world = World::new();
+    let screen = world.screen();
+    assert_eq!(
+        (screen.count.as_str(), screen.people, screen.sure),
+        ("3", "people online", "Exact")
+    );
+    assert_eq!(screen.why, "It is the sum of 2 instances. Redis confirmed it 0.0 s ago.");
+    assert_eq!(screen.at, "16:00:00 UTC");
+
+    let mut lost = World::new();
+    lost.view.fold(Count { users: 1, revision: Revision(9), recovering: true }, lost.now);
+    let parts = "1 here, which is sure, and 2 elsewhere, as last known.";
+    let why = "Redis lost its data, and all instances report again: a few seconds. ".to_owned();
+    assert_eq!((lost.screen().sure, lost.screen().why), ("An estimate", why + parts));
+
+    world.now += 12 * SECOND;
+    let screen = world.screen();
+    assert_eq!((screen.state, screen.sure), ("estimate", "An estimate"));
+    assert_eq!(screen.why, format!("Redis has not answered for 12 s. {parts}"));
+    assert_eq!(screen.instances_note, "2 instances, as Redis said 12 s ago");
+    assert_eq!(screen.instances_age, "old");
+
+    world.view = View::default();
+    assert_eq!((world.screen().state, world.screen().sure), ("waiting", "Not known yet"));
+    let alone = Screen::of(&Look { is_embedded: true, ..World::new().look() });
+    assert_eq!(alone.why, "This instance counts for itself.");
+}
+
+/// Goal: what Redis says of itself is on the page, and so is that it may not be asked. Method: each answer.
+#[test]
+fn redis_is_described() {
+    let mut world = World::new();
+    world.store.round_trip = Some(Duration::from_micros(420));
+    let facts = StoreFacts {
+        program: "Redis 7.0.15".to_owned().into(),
+        role: StoreRole::Primary(2),
+        up: 90 * SECOND,
+        memory_used: 3 << 20,
+        memory_max: Some(64 << 20),
+    };
+    world.store.facts = Facts::Known(facts);
+    let values: Vec<_> = world.screen().store.into_iter().map(|fact| fact.value).collect();
+    assert_eq!(
+        values,
+        ["0.42 ms", "Redis 7.0.15", "primary, 2 replicas", "3.0 MB of 64 MB", "90 s"]
+    );
+    world.store.facts = Facts::Denied;
+    assert!(world.screen().store_note.contains("+info"), "{}", world.screen().store_note);
+    assert_eq!(world.screen().store.len(), 1);
+    world.store.error = Some("failed to reach the store: refused".to_owned());
+    let note = world.screen().store_note;
+    assert_eq!(note, "The last question: failed to reach the store: refused.");
+    assert!(world.screen().store.is_empty());
+}
+
+/// Goal: no text of outsiders becomes markup. Method: an instance whose name, version and id are markup, an error of the
+/// store that is, and a label of a metric.
+#[test]
+fn text_of_outsiders_stays_text() {
+    let markup = "<img src=x onerror=alert(1)>\"'&";
+    let mut world = World::new();
+    let mut hostile = draining(entry(markup, 1, SECOND));
+    hostile.incarnation = markup.to_owned();
+    world.sees(vec![hostile]);
+    world.store.error = Some(markup.to_owned());
+    world.refusals = vec![(markup.to_owned(), 1)];
+    let html = world.screen().render().unwrap();
+    assert!(!html.contains("<img src=x"), "{html}");
+    let escaped = "&#60;img src=x onerror=alert(1)&#62;&#34;&#39;&#38;";
+    // The key and the name of the row, the check that names who is shutting down, the error, the key and name of the refusal.
+    assert_eq!(html.matches(escaped).count(), 6, "{html}");
+}
+
+/// Goal: the script finds a value for every place of the page, and the server has put the same one there. Method: all names
+/// in the page against the JSON, of the page itself and of the items of each list.
+#[test]
+fn every_place_has_a_value() {
+    let mut world = World::new();
+    world.refusals = vec![("full".to_owned(), 1)];
+    let screen = world.screen();
+    let json: Value = serde_json::from_str(&screen.to_json()).unwrap();
+    let named = |text: &str| -> BTreeSet<String> {
+        let text_names = Regex::new(r#"data-text="([a-z_.]+)""#).unwrap();
+        let sets = Regex::new(r#"data-set="([^"]+)""#).unwrap();
+        let attributes = sets.captures_iter(text).flat_map(|set| {
+            let pairs = set[1].split(' ').map(|pair| pair.split_once(':').unwrap().1.to_owned());
+            pairs.collect::<Vec<_>>()
+        });
+        text_names.captures_iter(text).map(|name| name[1].to_owned()).chain(attributes).collect()
+    };
+    let page = include_str!("../console.html");
+    for name in named(page) {
+        let pointer = format!("/{}", name.replace('.', "/"));
+        assert!(json.pointer(&pointer).is_some(), "{name}");
+    }
+    let lists = Regex::new(r#"data-list="([a-z]+)" data-new="([a-z-]+)""#).unwrap();
+    let mut found = 0;
+    for list in lists.captures_iter(page) {
+        let item = match &list[2] {
+            "new-checks" => include_str!("../check.html"),
+            "new-instances" => include_str!("../instance.html"),
+            _ => include_str!("../fact.html"),
+        };
+        assert!(page.contains(&format!("<template id=\"{}\">", &list[2])));
+        for value in json[&list[1]].as_array().unwrap() {
+            for name in named(item).into_iter().chain(["key".to_owned()]) {
+                assert!(value.get(&name).is_some(), "{name} in {value}");
+            }
+        }
+        found += 1;
+    }
+    assert_eq!(found, page.matches("data-list").count());
+    let html = screen.render().unwrap();
+    for text in [&screen.why, &screen.verdict, &screen.line.caption, &screen.checks[0].text] {
+        assert!(html.contains(&format!(">{text}<")), "{text}");
+    }
+}

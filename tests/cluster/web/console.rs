@@ -1,0 +1,376 @@
+//! The operators' console in a real browser: what it says while the cluster is well, loses an instance, is deployed, and
+//! loses Redis; who may see it; and what it costs.
+
+use std::{net::SocketAddr, time::Duration};
+
+use deadpool_redis::redis;
+use headcount_testkit::{
+    client::{Client, Transport},
+    cluster::Cluster,
+    http,
+    instance::{Instance, Process, Setting},
+    machine::Machine,
+    redis_client::CONNECTIONS,
+    redis_server::RedisServer,
+    waiting::eventually,
+};
+use rustix::process::Signal;
+use serde_json::{Value, json};
+use tokio::{
+    io::{AsyncBufReadExt, AsyncWriteExt, BufReader},
+    net::TcpStream,
+    time::{Instant, timeout},
+};
+
+use super::{
+    browser::{Browser, Tab},
+    page::no_problems_but_of_the_network,
+};
+
+const TOKEN: &str = "swordfish-swordfish";
+const ABOUT: &str = "{currentUsers}:about";
+
+fn console_of(instance: &Instance) -> String {
+    format!("http://{}/", instance.admin)
+}
+
+/// Instances with the names web-1, web-2, …
+async fn named_cluster(instances: usize, settings: &[Setting<'_>]) -> Cluster {
+    let redis = RedisServer::start(&[]);
+    let mut cluster = Cluster::start_on(redis, Machine::shared().await, 0, &[]).await;
+    for number in 1..=instances {
+        let name = format!("web-{number}");
+        cluster.add(&[&[("HEADCOUNT_INSTANCE_NAME", name.as_str())], settings].concat()).await;
+    }
+    cluster
+}
+
+/// Waits until a cell of an instance's row begins with this.
+async fn row_says(tab: &Tab<'_>, name: &str, cell: &str, wanted: &str) {
+    let script = format!(
+        "[...document.querySelectorAll('tbody tr')].filter((row) =>
+           row.querySelector('[data-text=name]').textContent === {})
+           .map((row) => row.querySelector('[data-text={cell}]').textContent).join()",
+        json!(name)
+    );
+    eventually(&format!("the {cell} of {name} is {wanted}"), async || {
+        match tab.evaluate(&script).await? {
+            Value::String(text) if text.starts_with(wanted) => Ok(()),
+            other => Err(other.to_string()),
+        }
+    })
+    .await;
+}
+
+async fn is_sound(name: &str, tab: &Tab<'_>) {
+    tab.screenshot(&format!("console-{name}")).await;
+    let overflows = "document.documentElement.scrollWidth > innerWidth";
+    assert_eq!(tab.evaluate(overflows).await, Ok(Value::Bool(false)), "{name}");
+    assert_eq!(tab.barriers().await, json!([]), "{name}");
+}
+
+/// Opens the console of three instances with four visitors in several ways, and takes pictures.
+async fn looks_well_in_any_light(browser: &Browser, console: &str) {
+    let views = [
+        ("light", json!({ "viewport": { "width": 1280, "height": 860 } })),
+        ("dark", json!({ "viewport": { "width": 1280, "height": 860 }, "colorScheme": "dark" })),
+        (
+            "phone",
+            json!({ "viewport": { "width": 320, "height": 640 }, "reducedMotion": "reduce" }),
+        ),
+    ];
+    for (name, options) in views {
+        let tab = browser.open(console, options).await;
+        tab.says("[data-text=count]", "4").await;
+        tab.says("[data-text=sure]", "Exact").await;
+        tab.says("#live", "Live").await;
+        tab.says("#verdict", "Nothing needs attention").await;
+        for (instance, connections) in [("web-1", "2"), ("web-2", "1"), ("web-3", "1")] {
+            row_says(&tab, instance, "connections", connections).await;
+            row_says(&tab, instance, "state_text", "serving").await;
+        }
+        row_says(&tab, "web-1", "share", "50 %").await;
+        row_says(&tab, "web-1", "whose", "this one").await;
+        is_sound(name, &tab).await;
+        assert_eq!(tab.problems().await, [""; 0], "{name}");
+        tab.close().await;
+    }
+}
+
+/// Goal: operators see how a cluster is, and what becomes of it, in any light and on a phone. Method: three instances with
+/// four visitors; then one is shut down, one is killed, Redis is killed and comes back empty, and the instance that shows
+/// all this ends, with the page still open.
+#[tokio::test(flavor = "multi_thread")]
+async fn operators_see_a_drain_a_crash_and_an_outage() {
+    // Long enough to be seen on a busy machine, which looks each second.
+    let mut cluster =
+        named_cluster(3, &[("HEADCOUNT_DRAIN_DELAY", "6s"), ("HEADCOUNT_DRAIN", "0s")]).await;
+    let open = |number: usize| Client::open(cluster.instances[number].public, Transport::Websocket);
+    let clients = [open(0), open(0), open(1), open(2)];
+    let browser = Browser::start().await;
+    let console = console_of(&cluster.instances[0]);
+    looks_well_in_any_light(&browser, &console).await;
+
+    let tab = browser.open(&console, json!({})).await;
+    cluster.instances[2].process().signal(Signal::TERM);
+    row_says(&tab, "web-3", "state_text", "shutting down").await;
+    tab.says("#verdict", "1 thing to know").await;
+    is_sound("drain", &tab).await;
+    row_says(&tab, "web-3", "state_text", "left ").await;
+    tab.says("#verdict", "Nothing needs attention").await;
+
+    cluster.instances.remove(1);
+    row_says(&tab, "web-2", "state_text", "gone ").await;
+    tab.says("#verdict", "1 thing needs attention").await;
+    tab.says("[data-text=count]", "2").await;
+    is_sound("crash", &tab).await;
+
+    cluster.redis.kill_9();
+    tab.says("[data-text=sure]", "An estimate").await;
+    tab.says("[data-text=count]", "2").await;
+    tab.says("[data-key=exact] [data-text=mark]", "Notice").await;
+    tab.says("#live", "Live").await;
+    is_sound("outage", &tab).await;
+    cluster.redis.restart();
+    tab.says("[data-text=sure]", "Exact").await;
+    assert_eq!(tab.problems().await, [""; 0]);
+
+    let mut shown = cluster.instances.remove(0);
+    shown.process().signal(Signal::TERM);
+    let (status, _) = shown.process().ended().await;
+    assert!(status.success(), "an open page keeps nobody from ending: {status}");
+    eventually("the page says that it is old", async || match tab.text("#live").await? {
+        text if text.starts_with("No news for ") => Ok(()),
+        text => Err(text),
+    })
+    .await;
+    no_problems_but_of_the_network(&tab).await;
+    drop(clients);
+}
+
+/// Goal: no name of an instance becomes markup, with scripts or without, and without scripts the page is the same. Method: a
+/// name of markup is put into Redis by hand, again and again, since the instance puts it right.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_hostile_name_stays_text() {
+    let cluster = named_cluster(2, &[]).await;
+    let client = Client::open(cluster.instances[1].public, Transport::Websocket);
+    let hostile = r#"<img src=x onerror="document.title='owned'">"#;
+    let about = json!({ "host": hostile, "version": "<b>1", "started_at": 0 }).to_string();
+    let mut redis = cluster.redis.connection();
+    let ids: Vec<String> =
+        redis::cmd("HKEYS").arg(CONNECTIONS).query(&mut redis).expect("Redis runs");
+    let browser = Browser::start().await;
+    let console = console_of(&cluster.instances[0]);
+    let unscripted = browser.open(&console, json!({ "javaScriptEnabled": false })).await;
+    let scripted = browser.open(&console, json!({})).await;
+    for (tab, is_scripted) in [(&scripted, true), (&unscripted, false)] {
+        eventually("the name is shown as text", async || {
+            for id in &ids {
+                let set = redis::cmd("HSET").arg(ABOUT).arg(id).arg(&about).exec(&mut redis);
+                set.expect("Redis runs");
+            }
+            if !is_scripted {
+                tab.go(&console).await;
+            }
+            let names = "[...document.querySelectorAll('tbody [data-text=name]')]
+                .map((name) => name.textContent)";
+            let names = tab.evaluate(names).await?;
+            if names == json!([hostile, hostile]) { Ok(()) } else { Err(names.to_string()) }
+        })
+        .await;
+        let injected = "document.querySelectorAll('main img, main b').length";
+        assert_eq!(tab.evaluate(injected).await, Ok(json!(0)));
+        let title = tab.evaluate("document.title").await;
+        assert_eq!(title, Ok(json!("1 online – Headcount console")));
+    }
+    assert_eq!(scripted.problems().await, [""; 0]);
+    assert!(unscripted.text("#live").await.expect("it is there").starts_with("As of "));
+    unscripted.screenshot("console-unscripted").await;
+    drop(client);
+}
+
+/// The status of a path, asked for with this token.
+async fn status_of(admin: SocketAddr, path: &str, token: Option<&str>) -> Result<u16, String> {
+    let bearer = token.map(|token| format!("Bearer {token}"));
+    let headers: Vec<_> = bearer.iter().map(|bearer| ("authorization", bearer.as_str())).collect();
+    http::get_with(admin, path, &headers).await.map(|answer| answer.status)
+}
+
+/// Shows wrong tokens until none is looked at any more, and waits until the right one is.
+async fn wrong_tokens_are_limited(admin: SocketAddr) {
+    let (wait, _) = eventually("too many wrong tokens are not looked at", async || {
+        let wrong = [("authorization", "Bearer swordfish-sword")];
+        let answer = http::get_with(admin, "/metrics", &wrong).await?;
+        match answer.status {
+            429 => Ok(answer.header("retry-after").to_owned()),
+            status => Err(status.to_string()),
+        }
+    })
+    .await;
+    assert_eq!(wait, "1");
+    eventually("the right token is looked at again", async || {
+        match status_of(admin, "/metrics", Some(TOKEN)).await? {
+            200 => Ok(()),
+            status => Err(status.to_string()),
+        }
+    })
+    .await;
+}
+
+/// Asks for the metrics with `headcount health`, with the token and without. Returns the program's help.
+async fn programs_pass_the_token(admin: SocketAddr) -> String {
+    let address = admin.to_string();
+    for (settings, code) in [(&[("HEADCOUNT_ADMIN_TOKEN", TOKEN)][..], 0), (&[], 1)] {
+        let settings = [&[("HEADCOUNT_ADMIN_LISTEN", address.as_str())], settings].concat();
+        let mut process = Process::spawn(&["health", "--metrics"], &settings);
+        let (status, _) = process.ended().await;
+        assert_eq!(status.code(), Some(code), "{}", process.stdout());
+    }
+    let help = Process::spawn(&["--help"], &[("HEADCOUNT_ADMIN_TOKEN", TOKEN)]);
+    let (text, _) = eventually("the help", async || match help.stdout() {
+        text if text.contains("HEADCOUNT_ADMIN_TOKEN") => Ok(text),
+        text => Err(text),
+    })
+    .await;
+    text
+}
+
+/// Goal: a token keeps strangers out and lets operators in. Method: a browser with a wrong token and with the right one, by
+/// keyboard; programs with and without it; too many wrong ones; and nowhere is the token told.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_token_is_asked_for() {
+    let mut instance = Instance::start(&[("HEADCOUNT_ADMIN_TOKEN", TOKEN)]).await;
+    instance.ready().await;
+    let admin = instance.admin;
+    let status = async |path: &str, token: Option<&str>| status_of(admin, path, token).await;
+    for path in ["/livez", "/readyz", "/console/style.css"] {
+        assert_eq!(status(path, None).await, Ok(200), "{path}");
+    }
+    for path in
+        ["/", "/metrics", "/console.json", "/runbook", "/socket.io/?EIO=4&transport=websocket"]
+    {
+        assert_eq!(status(path, None).await, Ok(401), "{path}");
+        assert_ne!(status(path, Some(TOKEN)).await, Ok(401), "{path}");
+    }
+
+    let browser = Browser::start().await;
+    let tab = browser.open(console_of(&instance), json!({})).await;
+    is_sound("sign-in", &tab).await;
+    let write = async |text: &str| {
+        for key in text.chars() {
+            tab.press(&key.to_string()).await;
+        }
+        tab.press("Enter").await;
+    };
+    write("swordfish").await;
+    tab.says(".trouble", "This is not the token.").await;
+    write(TOKEN).await;
+    tab.says("#live", "Live").await;
+    tab.says("[data-text=why]", "This instance counts for itself.").await;
+    assert_eq!(tab.evaluate("document.cookie").await, Ok(json!("")), "scripts cannot read it");
+    is_sound("signed-in", &tab).await;
+
+    wrong_tokens_are_limited(admin).await;
+    let help = programs_pass_the_token(admin).await;
+    let process = instance.process();
+    for text in [help, process.stdout(), process.stderr()] {
+        assert!(!text.contains("swordfish"), "{text}");
+    }
+}
+
+/// Counts the times that the roster is read, as Redis sees it.
+struct RosterReads {
+    lines: tokio::io::Lines<BufReader<TcpStream>>,
+}
+
+impl RosterReads {
+    async fn watch(cluster: &Cluster) -> Self {
+        let address = ("127.0.0.1", cluster.redis.port());
+        let mut stream = TcpStream::connect(address).await.expect("Redis runs");
+        stream.write_all(b"MONITOR\r\n").await.expect("Redis listens");
+        Self { lines: BufReader::new(stream).lines() }
+    }
+
+    /// How often it was read within `time` from now on.
+    async fn within(&mut self, time: Duration) -> u32 {
+        let is_earlier =
+            async { while self.lines.next_line().await.is_ok_and(|line| line.is_some()) {} };
+        let _ = timeout(Duration::from_millis(50), is_earlier).await;
+        let end = Instant::now() + time;
+        let mut reads = 0;
+        while let Ok(line) = tokio::time::timeout_at(end, self.lines.next_line()).await {
+            let line = line.expect("Redis runs").expect("Redis runs");
+            reads += u32::from(line.contains("HGETALL") && line.contains(ABOUT));
+        }
+        reads
+    }
+}
+
+/// Goal: the store is asked once a second however many look, and not at all while nobody does. Method: Redis tells what it
+/// is asked, for some seconds with no page, with one, with three, and with none again.
+#[tokio::test(flavor = "multi_thread")]
+async fn many_operators_cost_as_much_as_one() {
+    let cluster = named_cluster(1, &[]).await;
+    let console = console_of(&cluster.instances[0]);
+    let browser = Browser::start().await;
+    let mut reads = RosterReads::watch(&cluster).await;
+    assert_eq!(reads.within(Duration::from_secs(2)).await, 0, "nobody looks");
+    let mut tabs = Vec::new();
+    for operators in [1, 3] {
+        while tabs.len() < operators {
+            let tab = browser.open(&console, json!({})).await;
+            tab.says("#live", "Live").await;
+            tabs.push(tab);
+        }
+        let found = reads.within(Duration::from_secs(4)).await;
+        assert!((2..=5).contains(&found), "{found} reads in 4 s with {operators} operators");
+    }
+    for tab in tabs {
+        tab.close().await;
+    }
+    eventually("nobody looks any more", async || {
+        match reads.within(Duration::from_secs(2)).await {
+            0 => Ok(()),
+            reads => Err(format!("{reads} reads")),
+        }
+    })
+    .await;
+}
+
+/// Goal: pages of other sites read nothing, and operators are few. Method: handshakes from another origin, from none, and
+/// more of them than there are places.
+#[tokio::test(flavor = "multi_thread")]
+async fn sockets_are_for_few_and_for_this_page() {
+    let instance = Instance::start(&[]).await;
+    instance.ready().await;
+    let socket = async |origin: &str| {
+        let mut stream = TcpStream::connect(instance.admin).await.expect("it listens");
+        let head = format!(
+            "GET /socket.io/?EIO=4&transport=websocket HTTP/1.1\r\nhost: {}\r\n{origin}\
+             connection: upgrade\r\nupgrade: websocket\r\nsec-websocket-version: 13\r\n\
+             sec-websocket-key: dGhlIHNhbXBsZSBub25jZQ==\r\n\r\n",
+            instance.admin
+        );
+        stream.write_all(head.as_bytes()).await.expect("it reads");
+        let mut stream = BufReader::new(stream);
+        let mut line = String::new();
+        stream.read_line(&mut line).await.expect("it answers");
+        (line.split(' ').nth(1).unwrap_or_default().to_owned(), stream)
+    };
+    assert_eq!(socket("origin: https://evil.example\r\n").await.0, "403");
+    let mut open = Vec::new();
+    for _ in 0..32 {
+        let (status, stream) = socket("").await;
+        assert_eq!(status, "101", "after {}", open.len());
+        open.push(stream);
+    }
+    assert_eq!(socket("").await.0, "503");
+    assert_eq!(instance.readiness().await, Ok(200), "probes get through");
+    drop(open);
+    eventually("places are given back", async || match socket("").await.0.as_str() {
+        "101" => Ok(()),
+        status => Err(status.to_owned()),
+    })
+    .await;
+    assert_eq!(instance.shown().await.map(|shown| shown.count), Ok(0), "operators are no users");
+}
