@@ -17,6 +17,7 @@ OUTSIDE = {
     ("Secret", "certificate"),
     ("Secret", "redis-of-ours"),
     ("Secret", "more-settings"),
+    ("Secret", "headcount-operators"),
     ("ConfigMap", "authority"),
     ("ServiceAccount", "of-ours"),
 }

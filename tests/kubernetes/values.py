@@ -13,7 +13,9 @@ from rendered import read
 
 # They are made of other values, and of the image.
 OTHERWISE = {"HEADCOUNT_REDIS_URL", "HEADCOUNT_DRAIN", "HEADCOUNT_DRAIN_DELAY"}
-OTHERWISE |= {"HEADCOUNT_LISTEN", "HEADCOUNT_ADMIN_LISTEN"}
+OTHERWISE |= {"HEADCOUNT_LISTEN", "HEADCOUNT_ADMIN_LISTEN", "HEADCOUNT_ADMIN_TOKEN"}
+# An instance is called by its host's name, which is the pod's.
+OTHERWISE |= {"HEADCOUNT_INSTANCE_NAME"}
 # Any key is allowed there: they are passed on to Kubernetes as they are. "global" is of a chart around this one.
 OPEN = {"global"}
 
