@@ -1,4 +1,4 @@
-//! The heart of the count: what is counted, reported, known and paced. Pure: no clock, no I/O, no sockets.
+//! The core of the count: what is counted, reported, known and paced. Pure: no clock, no I/O, no sockets.
 
 pub mod about;
 pub mod count;

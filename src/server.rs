@@ -53,7 +53,10 @@ use crate::{
         embedded::EmbeddedStore,
         redis::{RedisSettings, RedisStore},
     },
-    telemetry::metrics::{Metrics, signed},
+    telemetry::{
+        labels::RefusedReason,
+        metrics::{Metrics, signed},
+    },
     web::{self, site::Site},
 };
 use limits::Limits;
@@ -188,6 +191,7 @@ impl Server {
             incarnation = %config.incarnation,
             version = about.version,
             store = self.store.kind(),
+            has_admin_token = self.config.admin_token.is_some(),
             "instance starts"
         );
     }
@@ -204,7 +208,7 @@ impl Server {
         let listeners = [
             Listening {
                 name: "public listener",
-                refused_as: "descriptors",
+                refused_as: RefusedReason::Descriptors,
                 listener: self.public,
                 service: HttpService { router: public, engine: Some(engine), timeouts },
                 unacknowledged_for: self.config.ping_timeout,
@@ -212,7 +216,7 @@ impl Server {
             },
             Listening {
                 name: "admin listener",
-                refused_as: "admin",
+                refused_as: RefusedReason::Admin,
                 listener: self.admin,
                 service: HttpService { router: admin, engine: None, timeouts },
                 unacknowledged_for: ADMIN_UNACKNOWLEDGED,
@@ -227,7 +231,7 @@ impl Server {
                 serve: service,
                 unacknowledged_for: listening_on.unacknowledged_for,
                 permits: Arc::new(Semaphore::new(permits)),
-                unserved: self.metrics.refused.with_label_values(&[refused_as]),
+                unserved: self.metrics.refused(refused_as),
             };
             tasks.spawn(name, listener.run(listening.clone()));
         }
@@ -324,8 +328,8 @@ async fn give_memory_back(permits: Arc<Permits>, stop: CancellationToken) {
 /// One of the two listeners.
 struct Listening {
     name: &'static str,
-    /// The label under which connections beyond the limit are counted.
-    refused_as: &'static str,
+    /// The reason under which connections beyond the limit are counted.
+    refused_as: RefusedReason,
     listener: TcpListener,
     service: HttpService,
     unacknowledged_for: Duration,

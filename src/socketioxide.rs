@@ -71,7 +71,7 @@ use ::socketioxide::{
 };
 
 use crate::{cluster::member::Member, socketioxide::emitter::Emitter};
-use roster::{CountedSockets, SITE};
+use roster::{CountedSockets, LeaveReason, SITE};
 
 /// The Socket.IO client for browsers that `headcount serve` serves as `/socket.io/socket.io.js`. It has `io()`, receives
 /// events, and sends none.
@@ -192,7 +192,7 @@ impl<A: Adapter> Counter<A> {
 
     /// Counts a socket out, which is told nothing more. It does nothing if the socket is not counted.
     pub fn leave(&self, socket: &SocketRef<A>) {
-        self.roster.leave(socket, roster::LEFT_BY_APPLICATION);
+        self.roster.leave(socket, LeaveReason::LeftByApplication);
     }
 }
 

@@ -2,6 +2,7 @@
 
 pub mod escaped;
 pub mod identity;
+pub mod labels;
 pub mod log;
 pub mod log_limit;
 pub mod metrics;

@@ -1,11 +1,14 @@
-//! The operators' token: what is asked of whoever reads the admin listener, and the cookie that a browser gets for it.
-//!
-//! It does no I/O, and its text leaves it only for [`AdminToken::text`]: not in an error, not in its `Debug` output.
+//! The operators' token, which the admin listener asks for, and the cookie that a browser gets for it. Its text is in no error and
+//! in no `Debug` output.
 
-use std::fmt;
+use std::{
+    fmt,
+    num::NonZeroU32,
+    sync::{Arc, OnceLock},
+};
 
 use base64::{Engine, engine::general_purpose::URL_SAFE_NO_PAD};
-use ring::hmac;
+use ring::{hmac, pbkdf2};
 
 /// The fewest characters: with 64 different ones, 96 bits if they are random.
 pub const TOKEN_CHARS_MIN: usize = 16;
@@ -14,6 +17,12 @@ pub const TOKEN_CHARS_MAX: usize = 512;
 /// How long a browser stays signed in, in seconds: a week.
 pub const COOKIE_SECONDS: u64 = 7 * 24 * 3600;
 
+/// The rounds of PBKDF2 between the token and the key of its cookies: what OWASP's Password Storage Cheat Sheet asks for with
+/// HMAC-SHA256. Cookies are checked without a limit, so a guess at the token by its cookies must be dear.
+const COOKIE_KEY_ROUNDS: NonZeroU32 = NonZeroU32::new(600_000).expect("it is not 0");
+/// The salt. It is the same on all instances, so that a cookie is valid on each of them.
+const COOKIE_KEY_SALT: &[u8] = b"headcount admin cookie";
+
 /// A token that passed the checks.
 #[derive(Clone)]
 pub struct AdminToken {
@@ -21,6 +30,8 @@ pub struct AdminToken {
     key: hmac::Key,
     /// The code of the token itself. Comparing codes takes equally long whatever was presented.
     code: hmac::Tag,
+    /// The key of the cookies, made when the first one is needed. Clones share it.
+    cookie_key: Arc<OnceLock<hmac::Key>>,
 }
 
 impl AdminToken {
@@ -33,7 +44,7 @@ impl AdminToken {
         }
         let key = hmac::Key::new(hmac::HMAC_SHA256, text.as_bytes());
         let code = hmac::sign(&key, text.as_bytes());
-        Some(Self { text: text.to_owned(), key, code })
+        Some(Self { text: text.to_owned(), key, code, cookie_key: Arc::default() })
     }
 
     /// The token itself, for a request to an instance.
@@ -46,22 +57,30 @@ impl AdminToken {
         hmac::verify(&self.key, presented.as_bytes(), self.code.as_ref()).is_ok()
     }
 
-    /// The value of a cookie that stands for the token until [`COOKIE_SECONDS`] after `now`, in seconds since 1970. The token
-    /// cannot be computed from it.
+    /// The value of a cookie that replaces the token until [`COOKIE_SECONDS`] after `now`, in seconds since 1970.
     pub fn cookie(&self, now: u64) -> String {
         let until = now.saturating_add(COOKIE_SECONDS);
-        let code = hmac::sign(&self.key, signed(until).as_bytes());
+        let code = hmac::sign(self.cookie_key(), signed(until).as_bytes());
         format!("{until}.{}", URL_SAFE_NO_PAD.encode(code))
     }
 
-    /// Whether this is the value of a cookie that was made with this token and still stands at `now`.
+    /// Whether this is the value of a cookie that was made with this token and is still valid at `now`. The clocks of instances
+    /// may differ, so its end may be later than that of a new cookie.
     pub fn takes_cookie(&self, value: &str, now: u64) -> bool {
         let Some((until, code)) = value.split_once('.') else { return false };
         let (Ok(until), Ok(code)) = (until.parse::<u64>(), URL_SAFE_NO_PAD.decode(code)) else {
             return false;
         };
-        let stands = now < until && until <= now.saturating_add(COOKIE_SECONDS);
-        hmac::verify(&self.key, signed(until).as_bytes(), &code).is_ok() && stands
+        now < until && hmac::verify(self.cookie_key(), signed(until).as_bytes(), &code).is_ok()
+    }
+
+    fn cookie_key(&self) -> &hmac::Key {
+        self.cookie_key.get_or_init(|| {
+            let mut key = [0; 32];
+            let (rounds, token) = (COOKIE_KEY_ROUNDS, self.text.as_bytes());
+            pbkdf2::derive(pbkdf2::PBKDF2_HMAC_SHA256, rounds, COOKIE_KEY_SALT, token, &mut key);
+            hmac::Key::new(hmac::HMAC_SHA256, &key)
+        })
     }
 }
 

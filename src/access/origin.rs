@@ -106,7 +106,7 @@ impl Origins {
     }
 }
 
-/// The text of a header; empty, and so no origin and no host, if it is not text.
+/// The header as text; empty if it is not text. Empty text is no origin and no host.
 fn text(value: &HeaderValue) -> &str {
     value.to_str().unwrap_or_default()
 }

@@ -23,7 +23,10 @@ use crate::{
         view::{SentReport, View},
     },
     store::{Store, StoreError},
-    telemetry::metrics::{Metrics, observe},
+    telemetry::{
+        labels::ReportResult,
+        metrics::{Metrics, observe},
+    },
 };
 
 /// The least time between two log lines that say the store answers. A store that fails and recovers all the time must not fill
@@ -202,7 +205,7 @@ impl Reporter {
         match outcome.result {
             Ok(reply) => {
                 observe(&self.metrics.report_seconds, now.duration_since(sent.at));
-                self.count(if reply.applied { "applied" } else { "stale" });
+                self.count(if reply.applied { ReportResult::Applied } else { ReportResult::Stale });
                 self.pace.answered(sent.at, answer(&reply), now);
                 if outcome.incarnation == self.incarnation {
                     self.note_introduction(sent, outcome.about.as_ref(), &reply);
@@ -210,7 +213,7 @@ impl Reporter {
                 }
             }
             Err(error) => {
-                self.count(error.label());
+                self.count(error.result());
                 self.pace.failed(sent.at, now);
                 // It may have run all the same, so that the next reply does not tell of a loss that this one did.
                 self.introduction.renew();
@@ -299,18 +302,18 @@ impl Reporter {
         let report = self.report(0, ReportKind::Farewell);
         match self.store.report(report).await {
             Ok(_) => {
-                self.count("farewell");
+                self.count(ReportResult::Farewell);
                 tracing::info!("said farewell to the store");
             }
             Err(error) => {
-                self.count(error.label());
+                self.count(error.result());
                 tracing::warn!(%error, "failed to say farewell: the lease will end by itself");
             }
         }
     }
 
-    fn count(&self, outcome: &str) {
-        self.metrics.reports.with_label_values(&[outcome]).inc();
+    fn count(&self, result: ReportResult) {
+        self.metrics.reports.with_label_values(&[result.label()]).inc();
     }
 }
 
@@ -319,7 +322,7 @@ impl Reporter {
 fn trouble(error: &StoreError) -> String {
     match error {
         StoreError::Denied(_) => error.to_string(),
-        _ => error.label().to_owned(),
+        _ => error.result().label().to_owned(),
     }
 }
 
@@ -337,15 +340,15 @@ impl StoreError {
         matches!(self, Self::WrongType(_) | Self::Denied(_) | Self::Protocol(_) | Self::Refused(_))
     }
 
-    /// The value of the metric's label `outcome`.
-    fn label(&self) -> &'static str {
+    /// How the metrics count a report that failed so.
+    fn result(&self) -> ReportResult {
         match self {
-            Self::Unreachable(_) => "unreachable",
-            Self::Timeout(_) => "timeout",
-            Self::Refused(_) => "refused",
-            Self::WrongType(_) => "wrong_type",
-            Self::Denied(_) => "denied",
-            Self::Protocol(_) => "protocol",
+            Self::Unreachable(_) => ReportResult::Unreachable,
+            Self::Timeout(_) => ReportResult::Timeout,
+            Self::Refused(_) => ReportResult::Refused,
+            Self::WrongType(_) => ReportResult::WrongType,
+            Self::Denied(_) => ReportResult::Denied,
+            Self::Protocol(_) => ReportResult::Protocol,
         }
     }
 }

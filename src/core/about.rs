@@ -68,7 +68,7 @@ pub struct Introduction {
 }
 
 impl Introduction {
-    /// For reports that stand for `lease`. The first report carries the name.
+    /// Decides for reports with this lease. The first report carries the name.
     pub fn new(lease: Duration) -> Self {
         Self { repeat: (2 * lease).min(REPEAT_MAX), arrived: None }
     }
@@ -138,7 +138,7 @@ mod tests {
         assert!(!About { host: "w".repeat(ABOUT_BYTES_MAX), ..about() }.is_valid());
     }
 
-    /// Goal: it is said until it arrives, again after two leases, and when it has changed. Method: times on both sides of each
+    /// Goal: the name is reported until it arrives, again after two leases, and when it has changed. Method: times on both sides of each
     /// bound, and a lease so long that the minute comes first.
     #[test]
     fn it_is_said_again() {

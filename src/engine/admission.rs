@@ -78,8 +78,8 @@ impl Admission {
 
     /// Counts a refusal in the metrics, if it is one of those that are counted.
     pub fn count(&self, refusal: Refusal) {
-        if let Some(reason) = refusal.label() {
-            self.metrics.refused.with_label_values(&[reason]).inc();
+        if let Some(reason) = refusal.counted_as() {
+            self.metrics.refuse(reason);
         }
     }
 

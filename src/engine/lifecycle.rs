@@ -19,7 +19,7 @@ use super::{
     admission::Admission,
     flusher::Flusher,
     outbox::Outbox,
-    reason::{End, EndReason, Refusal},
+    reason::{End, EndReason},
     registry::Registry,
     session::{Check, Membership, Session, SessionState, shut_down},
     session_id::SessionId,
@@ -61,10 +61,7 @@ impl Engine {
         metrics: Metrics,
         flusher: Flusher,
     ) -> Arc<Self> {
-        metrics.begin_reasons(
-            EndReason::ALL.map(EndReason::label),
-            Refusal::COUNTED.into_iter().filter_map(Refusal::label),
-        );
+        metrics.begin_disconnects(EndReason::ALL.iter().map(|reason| reason.label()));
         let (sessions, joined) = (Registry::default(), Default::default());
         Arc::new(Self { settings, admission, tally, metrics, flusher, sessions, joined })
     }

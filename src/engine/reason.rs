@@ -1,58 +1,32 @@
 //! The reasons for which sessions end and requests are refused. Metric labels, HTTP statuses, bodies and close codes derive
 //! from them.
 
-use crate::protocol::decoder::ProtocolError;
+use crate::{
+    protocol::decoder::ProtocolError,
+    telemetry::labels::{RefusedReason, label_values},
+};
 
-/// Why a session ended, or a client left the count.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum EndReason {
-    /// The client closed its transport, or cut the connection of an open poll or post.
-    TransportClose,
-    /// The transport broke, or carried malformed frames or text.
-    TransportError,
-    /// The client left the namespace.
-    ClientLeft,
-    /// The client did not answer a ping, or did not poll, in time.
-    PingTimeout,
-    /// The client sent a second poll or post while one was open.
-    OverlappingRequests,
-    /// The client sent an invalid packet.
-    BadPacket,
-    /// The instance shuts down and sends its clients elsewhere.
-    Draining,
-    /// The client sent more than the limits allow, or left too much unread.
-    Flood,
-    /// The client did not join the namespace in time.
-    NeverJoined,
-}
-
-impl EndReason {
-    /// All reasons, in the order of the documentation.
-    pub const ALL: [Self; 9] = [
-        Self::TransportClose,
-        Self::TransportError,
-        Self::ClientLeft,
-        Self::PingTimeout,
-        Self::OverlappingRequests,
-        Self::BadPacket,
-        Self::Draining,
-        Self::Flood,
-        Self::NeverJoined,
-    ];
-
-    /// The value of the label `reason` in the metrics.
-    pub const fn label(self) -> &'static str {
-        match self {
-            Self::TransportClose => "transport_close",
-            Self::TransportError => "transport_error",
-            Self::ClientLeft => "client_left",
-            Self::PingTimeout => "ping_timeout",
-            Self::OverlappingRequests => "multiple_polls",
-            Self::BadPacket => "bad_packet",
-            Self::Draining => "closing",
-            Self::Flood => "flood",
-            Self::NeverJoined => "while_connecting",
-        }
+label_values! {
+    /// Why a session ended, or a client left the count, as `headcount_disconnects_total` counts it.
+    pub enum EndReason {
+        /// The client closed its transport, or cut the connection of an open poll or post.
+        TransportClose = "transport_close",
+        /// The transport broke, or carried malformed frames or text.
+        TransportError = "transport_error",
+        /// The client left the namespace.
+        ClientLeft = "client_left",
+        /// The client did not answer a ping, or did not poll, in time.
+        PingTimeout = "ping_timeout",
+        /// The client sent a second poll or post while one was open.
+        OverlappingRequests = "multiple_polls",
+        /// The client sent an invalid packet.
+        BadPacket = "bad_packet",
+        /// The instance shuts down and sends its clients elsewhere.
+        Draining = "closing",
+        /// The client sent more than the limits allow, or left too much unread.
+        Flood = "flood",
+        /// The client did not join the namespace in time.
+        NeverJoined = "while_connecting",
     }
 }
 
@@ -115,18 +89,14 @@ pub enum Refusal {
 }
 
 impl Refusal {
-    /// The refusals that the metrics count: decisions of the server, not mistakes of its clients.
-    pub const COUNTED: [Self; 5] =
-        [Self::Full, Self::Draining, Self::Origin, Self::Flood, Self::Slow];
-
-    /// The value of the label `reason` in the metrics; `None` if the refusal is not counted.
-    pub const fn label(self) -> Option<&'static str> {
+    /// How the metrics count it; `None` if they do not, because it is a mistake of the client and not a decision of the server.
+    pub const fn counted_as(self) -> Option<RefusedReason> {
         match self {
-            Self::Full => Some("full"),
-            Self::Draining => Some("draining"),
-            Self::Origin => Some("origin"),
-            Self::Flood => Some("flood"),
-            Self::Slow => Some("slow"),
+            Self::Full => Some(RefusedReason::Full),
+            Self::Draining => Some(RefusedReason::Draining),
+            Self::Origin => Some(RefusedReason::Origin),
+            Self::Flood => Some(RefusedReason::Flood),
+            Self::Slow => Some(RefusedReason::Slow),
             Self::UnknownTransport
             | Self::UnknownSession
             | Self::BadHandshakeMethod

@@ -37,10 +37,10 @@ use board::Board;
 const BUFFER_PACKETS: usize = 4;
 /// Operators send nothing but pongs.
 const PAYLOAD_BYTES_MAX: u64 = 1024;
-/// A socket that does not join at once is none of the console's.
+/// A socket that does not join within this time is closed.
 const JOIN_WITHIN: Duration = Duration::from_secs(5);
 
-/// The routes of the data. Whoever calls this decides who may reach them.
+/// The routes of the data. The caller decides which clients may reach them.
 pub(super) fn router<S: Clone + Send + Sync + 'static>(board: &Arc<Board>) -> Router<S> {
     let (service, io) = SocketIo::builder()
         .transports([TransportType::Websocket])

@@ -3,7 +3,7 @@
 
 const RUNBOOK: &str = include_str!("../../docs/runbook.md");
 
-/// All of it.
+/// The whole runbook.
 pub(super) fn whole() -> &'static str {
     RUNBOOK
 }

@@ -28,29 +28,39 @@ use tokio_util::sync::CancellationToken;
 
 use crate::{
     core::tally::{Presence, Tally},
-    telemetry::metrics::{Metrics, signed},
+    telemetry::{
+        labels::label_values,
+        metrics::{Metrics, signed},
+    },
 };
 
 /// The only namespace that is counted: a cluster has one count.
 pub(super) const SITE: &str = "/";
 /// The event's name, as every client of the lesson knows it.
 const USER_COUNT: &str = "user count";
-/// The metrics' label for a socket that the application counted out.
-pub(super) const LEFT_BY_APPLICATION: &str = "server_left";
-/// The metrics' label for a socket that was found to be gone.
-const FOUND_GONE: &str = "unknown";
-/// All labels for sockets that left.
-const LABELS: [&str; 9] = [
-    "transport_close",
-    "transport_error",
-    "client_left",
-    LEFT_BY_APPLICATION,
-    "ping_timeout",
-    "multiple_polls",
-    "bad_packet",
-    "closing",
-    FOUND_GONE,
-];
+label_values! {
+    /// Why a socket left, as `headcount_disconnects_total` counts it.
+    pub(super) enum LeaveReason {
+        /// Its transport was closed.
+        TransportClose = "transport_close",
+        /// Its transport broke.
+        TransportError = "transport_error",
+        /// The client left the namespace.
+        ClientLeft = "client_left",
+        /// The application counted it out.
+        LeftByApplication = "server_left",
+        /// It did not answer a ping in time.
+        PingTimeout = "ping_timeout",
+        /// The client sent a second poll while one was open.
+        OverlappingRequests = "multiple_polls",
+        /// The client sent an invalid packet.
+        BadPacket = "bad_packet",
+        /// The server closes.
+        Closing = "closing",
+        /// It was found to be gone.
+        FoundGone = "unknown",
+    }
+}
 
 /// All sockets that are counted.
 pub(super) struct CountedSockets<A: Adapter> {
@@ -100,7 +110,7 @@ impl<A: Adapter> CountedSockets<A> {
         metrics: Metrics,
         is_over: CancellationToken,
     ) -> Self {
-        metrics.begin_reasons(LABELS, []);
+        metrics.begin_disconnects(LeaveReason::ALL.iter().map(|reason| reason.label()));
         Self { tally, seats: Mutex::default(), metrics, is_over, unwatched: Arc::default() }
     }
 
@@ -146,7 +156,7 @@ impl<A: Adapter> CountedSockets<A> {
         let before = seats.insert(socket.id, Arc::clone(&seat));
         drop(seats);
         if let Some(before) = before {
-            self.count_out(&before, FOUND_GONE);
+            self.count_out(&before, LeaveReason::FoundGone);
         }
         self.metrics.connects.with_label_values(&[transport(socket)]).inc();
         seat.take(&self.tally);
@@ -155,18 +165,18 @@ impl<A: Adapter> CountedSockets<A> {
 
     /// Counts out a socket that was found to be gone, unless its entry was replaced meanwhile.
     pub(super) fn found_gone(&self, seat: &Arc<CountedSocket<A>>) {
-        self.remove(seat.socket.id, FOUND_GONE, |present| Arc::ptr_eq(present, seat));
+        self.remove(seat.socket.id, LeaveReason::FoundGone, |present| Arc::ptr_eq(present, seat));
     }
 
     /// Counts a socket out, if it is counted.
-    pub(super) fn leave(&self, socket: &Socket<A>, reason: &'static str) {
+    pub(super) fn leave(&self, socket: &Socket<A>, reason: LeaveReason) {
         self.remove(socket.id, reason, |present| present.is_of(socket));
     }
 
     fn remove(
         &self,
         id: Sid,
-        reason: &'static str,
+        reason: LeaveReason,
         is_meant: impl Fn(&Arc<CountedSocket<A>>) -> bool,
     ) {
         let mut seats = self.seats();
@@ -206,9 +216,9 @@ impl<A: Adapter> CountedSockets<A> {
         &self.metrics
     }
 
-    fn count_out(&self, seat: &CountedSocket<A>, reason: &'static str) {
+    fn count_out(&self, seat: &CountedSocket<A>, reason: LeaveReason) {
         if seat.give_up() {
-            self.metrics.disconnects.with_label_values(&[reason]).inc();
+            self.metrics.disconnects.with_label_values(&[reason.label()]).inc();
         }
     }
 
@@ -283,7 +293,7 @@ impl<A: Adapter> DisconnectHandler<A, ()> for Leaving<A> {
         defer: fn(Arc<Socket<A>>),
     ) {
         self.is_called.store(true, Ordering::Relaxed);
-        self.roster.leave(&socket, label(reason));
+        self.roster.leave(&socket, reason.into());
         defer(socket);
     }
 }
@@ -307,16 +317,17 @@ fn transport<A: Adapter>(socket: &Socket<A>) -> &'static str {
     }
 }
 
-/// The metrics' label for a reason.
-fn label(reason: DisconnectReason) -> &'static str {
-    match reason {
-        DisconnectReason::TransportClose => "transport_close",
-        DisconnectReason::MultipleHttpPollingError => "multiple_polls",
-        DisconnectReason::PacketParsingError => "bad_packet",
-        DisconnectReason::TransportError => "transport_error",
-        DisconnectReason::HeartbeatTimeout => "ping_timeout",
-        DisconnectReason::ClientNSDisconnect => "client_left",
-        DisconnectReason::ServerNSDisconnect => LEFT_BY_APPLICATION,
-        DisconnectReason::ClosingServer => "closing",
+impl From<DisconnectReason> for LeaveReason {
+    fn from(reason: DisconnectReason) -> Self {
+        match reason {
+            DisconnectReason::TransportClose => Self::TransportClose,
+            DisconnectReason::MultipleHttpPollingError => Self::OverlappingRequests,
+            DisconnectReason::PacketParsingError => Self::BadPacket,
+            DisconnectReason::TransportError => Self::TransportError,
+            DisconnectReason::HeartbeatTimeout => Self::PingTimeout,
+            DisconnectReason::ClientNSDisconnect => Self::ClientLeft,
+            DisconnectReason::ServerNSDisconnect => Self::LeftByApplication,
+            DisconnectReason::ClosingServer => Self::Closing,
+        }
     }
 }

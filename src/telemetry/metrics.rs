@@ -9,7 +9,10 @@ use prometheus::{
     Registry, TextEncoder,
 };
 
-use super::identity::Identity;
+use super::{
+    identity::Identity,
+    labels::{RefusedReason, ReportResult},
+};
 
 /// Buckets for reports. On a local network a report takes well below a millisecond. After 0.75 s the store counts as
 /// unreachable; 2 s is the default lease.
@@ -34,7 +37,7 @@ const HELP: &[(&str, &str)] = &[
     ("report_seconds", "From sending a report to its answer."),
     ("announcements_total", "Announcements received by pub/sub."),
     ("foreign_announcements_total", "Messages on our channel that were somebody else's."),
-    ("resubscribes_total", "Subscriptions made anew after the first."),
+    ("resubscribes_total", "Subscriptions after the first one."),
     ("emissions_total", "Rounds of sending the count to this instance's sockets."),
     ("emitted_packets_total", "Packets handed to sockets, first values included."),
     ("emission_seconds", "Time one round of sending took."),
@@ -53,27 +56,8 @@ const HELP: &[(&str, &str)] = &[
     ("build_info", "Always 1; what is running, and where."),
 ];
 
-/// A label and its values. Every counter starts at 0 for each value. If a series appeared with its first event, it would show
-/// no increase, and alerts would miss that event.
-type Label = (&'static str, &'static [&'static str]);
-const TRANSPORTS: Label = ("transport", &["websocket", "polling"]);
-/// Empty, because the engine adds its reasons for ending sessions: see [`Metrics::begin_reasons`].
-const DISCONNECT_REASONS: Label = ("reason", &[]);
-const REFUSAL_REASONS: Label = ("reason", &["descriptors", "admin", "streams"]);
-const OUTCOMES: Label = (
-    "outcome",
-    &[
-        "applied",
-        "stale",
-        "farewell",
-        "unreachable",
-        "timeout",
-        "refused",
-        "wrong_type",
-        "denied",
-        "protocol",
-    ],
-);
+/// The transports, as the label `transport` names them.
+const TRANSPORTS: [&str; 2] = ["websocket", "polling"];
 
 /// All metrics. A clone is cheap and shares the same values.
 #[derive(Clone, Debug)]
@@ -90,7 +74,7 @@ pub struct Metrics {
     /// Connections counted out, by reason.
     pub disconnects: IntCounterVec,
     /// Requests and connections turned away, by reason.
-    pub refused: IntCounterVec,
+    pub(crate) refused: IntCounterVec,
     /// Open event streams of the API.
     pub streams: IntGauge,
     /// Reports by outcome.
@@ -145,15 +129,17 @@ impl Metrics {
     pub fn new(store: &str) -> Result<Self, prometheus::Error> {
         let make = Maker { registry: Registry::new() };
         make.process()?;
+        let refusals = RefusedReason::ALL.iter().map(|reason| reason.label());
+        let outcomes = ReportResult::ALL.iter().map(|outcome| outcome.label());
         Ok(Self {
             cluster_users: make.gauge("cluster_users")?,
             connections: make.gauges("connections", "transport")?,
             connections_max: make.gauge("connections_max")?,
-            connects: make.counters("connects_total", &TRANSPORTS)?,
-            disconnects: make.counters("disconnects_total", &DISCONNECT_REASONS)?,
-            refused: make.counters("refused_total", &REFUSAL_REASONS)?,
+            connects: make.counters("connects_total", "transport", TRANSPORTS)?,
+            disconnects: make.counters("disconnects_total", "reason", [])?,
+            refused: make.counters("refused_total", "reason", refusals)?,
             streams: make.gauge("streams")?,
-            reports: make.counters("reports_total", &OUTCOMES)?,
+            reports: make.counters("reports_total", "outcome", outcomes)?,
             report_seconds: make.histogram("report_seconds", REPORT_BUCKETS)?,
             announcements: make.counter("announcements_total")?,
             foreign_announcements: make.counter("foreign_announcements_total")?,
@@ -178,19 +164,20 @@ impl Metrics {
         })
     }
 
-    /// Adds the reasons of ended sessions and of refused requests as label values, at 0.
-    pub fn begin_reasons<'a>(
-        &self,
-        ended: impl IntoIterator<Item = &'a str>,
-        refused: impl IntoIterator<Item = &'a str>,
-    ) {
-        for (counter, reasons) in [
-            (&self.disconnects, ended.into_iter().collect::<Vec<_>>()),
-            (&self.refused, refused.into_iter().collect()),
-        ] {
-            for reason in reasons {
-                counter.with_label_values(&[reason]);
-            }
+    /// Counts a request or a connection that was refused.
+    pub fn refuse(&self, reason: RefusedReason) {
+        self.refused(reason).inc();
+    }
+
+    /// The counter of what is refused for this reason.
+    pub fn refused(&self, reason: RefusedReason) -> IntCounter {
+        self.refused.with_label_values(&[reason.label()])
+    }
+
+    /// Begins the series of these reasons for which connections are counted out, at 0.
+    pub fn begin_disconnects(&self, reasons: impl IntoIterator<Item = &'static str>) {
+        for reason in reasons {
+            self.disconnects.with_label_values(&[reason]);
         }
     }
 
@@ -255,13 +242,16 @@ impl Maker {
         self.add(IntGaugeVec::new(options(name), &[label])?)
     }
 
+    /// Every counter starts at 0 for each value of its label. If a series appeared with its first event, it would show no
+    /// increase, and alerts would miss that event.
     fn counters(
         &self,
         name: &str,
-        (label, values): &Label,
+        label: &str,
+        values: impl IntoIterator<Item = &'static str>,
     ) -> Result<IntCounterVec, prometheus::Error> {
         let counters = self.add(IntCounterVec::new(options(name), &[label])?)?;
-        for value in *values {
+        for value in values {
             counters.with_label_values(&[value]);
         }
         Ok(counters)

@@ -14,7 +14,7 @@ use tokio::time::Instant;
 use super::{asset::matches, site::Site};
 use crate::core::{pace::whole_millis, view::View};
 
-/// What is answered, here and in every event of the stream.
+/// The JSON of `/api/count`, and of every event of the stream.
 #[derive(Debug, Serialize)]
 pub(super) struct CountAnswer<'a> {
     /// Users online in the whole cluster.

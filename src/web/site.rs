@@ -18,9 +18,9 @@ pub struct Site {
     pub view: watch::Receiver<View>,
     /// Which pages may read event streams.
     pub origins: Origins,
-    /// Tells of pages that may not.
+    /// Logs pages that may not.
     pub refusal_log: RefusalLog,
-    /// For counting streams, and refused ones.
+    /// Counts open and refused streams.
     pub metrics: Metrics,
     /// One permit for each event stream.
     pub permits: Arc<Semaphore>,

@@ -20,7 +20,10 @@ use tokio::{
 use tokio_util::sync::CancellationToken;
 
 use super::{count::CountAnswer, site::Site};
-use crate::core::view::{Shown, View};
+use crate::{
+    core::view::{Shown, View},
+    telemetry::labels::RefusedReason,
+};
 
 /// Time between comments on a quiet stream. Proxies usually close connections that are silent for 30 or 60 s.
 const KEEP_ALIVE: Duration = Duration::from_secs(15);
@@ -32,12 +35,12 @@ pub(super) async fn answer(State(site): State<Arc<Site>>, request: HeaderMap) ->
     if !site.origins.allow_page_of(&request) {
         let header = |name| request.get(name).map(HeaderValue::as_bytes);
         site.refusal_log.refused(header(header::ORIGIN), header(header::HOST));
-        site.metrics.refused.with_label_values(&["origin"]).inc();
+        site.metrics.refuse(RefusedReason::Origin);
         return (StatusCode::FORBIDDEN, "pages of this origin may not read this\n").into_response();
     }
     let permit = Arc::clone(&site.permits).try_acquire_owned();
     let (Ok(permit), false) = (permit, site.closing.is_cancelled()) else {
-        site.metrics.refused.with_label_values(&["streams"]).inc();
+        site.metrics.refuse(RefusedReason::Streams);
         let headers = [
             (header::RETRY_AFTER, RETRY.as_secs().to_string()),
             (header::CONNECTION, "close".to_owned()),

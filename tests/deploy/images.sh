@@ -1,7 +1,8 @@
 # The images that the stack runs, the build of ours, and stand-ins where nothing can be pulled. To be sourced by
 # scripts/deploy-test.
 
-compose_images() { sed -n 's/^    image: //p' docker-compose.yml | grep -v '^headcount:' | sort -u; }
+# Without our own image, which stands behind an anchor and its alias.
+compose_images() { sed -n 's/^    image: //p' docker-compose.yml | grep -v '^[&*]\|^headcount:' | sort -u; }
 image_named() { compose_images | grep "\(^\|/\)$1:"; }
 # What the Dockerfile starts from.
 base_images() { sed -n 's/^FROM \([a-z]*:[^ ]*\) .*/\1/p' deploy/Dockerfile | sort -u; }

@@ -28,7 +28,7 @@ use headcount::{
     http::{endpoint, serve::HttpService, timeouts::Timeouts},
     net::listener::{self, Listener},
     protocol::transport::Transports,
-    telemetry::metrics::Metrics,
+    telemetry::{labels::RefusedReason, metrics::Metrics},
 };
 use tokio::{
     io::{AsyncReadExt, AsyncWriteExt},
@@ -112,7 +112,7 @@ impl Stage {
             serve: HttpService { router, engine: Some(engine), timeouts },
             unacknowledged_for: PING,
             permits: Arc::new(Semaphore::new(permits)),
-            unserved: metrics.refused.with_label_values(&["descriptors"]),
+            unserved: metrics.refused(RefusedReason::Descriptors),
         };
         let broadcaster = Broadcaster::new(
             Arc::clone(&tally),

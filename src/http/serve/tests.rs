@@ -24,7 +24,7 @@ use crate::{
     http::endpoint,
     net::listener::{self, Listener},
     protocol::transport::Transports,
-    telemetry::metrics::Metrics,
+    telemetry::{labels::RefusedReason, metrics::Metrics},
 };
 
 /// How long anything may take that happens at once.
@@ -66,7 +66,7 @@ impl Server {
             serve: HttpService { router, engine: served, timeouts: TIMEOUTS },
             unacknowledged_for: PATIENCE,
             permits: Arc::new(Semaphore::new(10)),
-            unserved: metrics.refused.with_label_values(&["descriptors"]),
+            unserved: metrics.refused(RefusedReason::Descriptors),
         };
         let stop = CancellationToken::new();
         tokio::spawn(listener.run(stop.clone()));

@@ -58,7 +58,7 @@ pub(super) struct Check {
 }
 
 impl Check {
-    /// One without content, of which the page's script makes new ones.
+    /// An empty item, which the page's script copies.
     pub(super) fn blank() -> Self {
         Self { key: "", level: Level::Fine, mark: "", text: String::new(), runbook: None }
     }

@@ -31,7 +31,7 @@ pub(super) struct Sample {
     pub(super) joins: u64,
     /// Connections that it has counted out.
     pub(super) leaves: u64,
-    /// Visitors that it has turned away since it was full.
+    /// Requests that it has refused because it was full.
     pub(super) turned_away: u64,
 }
 
@@ -84,7 +84,7 @@ impl History {
         })
     }
 
-    /// Visitors that were turned away lately since the instance was full.
+    /// Requests that were refused lately because the instance was full.
     pub(super) fn turned_away(&self) -> u64 {
         let (Some(newest), Some(oldest)) = (self.samples.back(), self.since(RECENT)) else {
             return 0;

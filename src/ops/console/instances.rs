@@ -74,7 +74,7 @@ pub(super) struct Row {
 }
 
 impl Row {
-    /// One without content, of which the page's script makes new ones.
+    /// An empty item, which the page's script copies.
     pub(super) fn blank() -> Self {
         Self { width: "0%".to_owned(), ..Self::default() }
     }

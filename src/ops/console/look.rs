@@ -44,7 +44,7 @@ pub(super) struct StoreAnswers {
     pub(super) round_trip: Option<Duration>,
     /// Why there is no newer roster.
     pub(super) error: Option<String>,
-    /// What it says of itself.
+    /// Facts that the store reports about itself.
     pub(super) facts: Facts,
 }
 

@@ -29,7 +29,7 @@ use crate::{
     memory::limit::resident_bytes,
     protocol::transport::Transport,
     store::{Store, StoreError, facts::StoreFacts},
-    telemetry::metrics::Metrics,
+    telemetry::{labels::RefusedReason, metrics::Metrics},
 };
 
 /// How long operators wait for the store's answer before they are shown what there is. It answers in a millisecond.
@@ -39,7 +39,7 @@ const FACTS_EVERY: Duration = Duration::from_secs(5);
 /// A user of Redis who may not ask is not asked for often: Redis keeps a log of what it denies.
 const DENIED_EVERY: Duration = Duration::from_mins(1);
 /// Refusals for want of room, by the label of their metric.
-const FULL: [&str; 2] = ["full", "descriptors"];
+const FULL: [RefusedReason; 2] = [RefusedReason::Full, RefusedReason::Descriptors];
 
 /// What the console looks at.
 #[derive(Debug)]
@@ -191,7 +191,7 @@ impl Lookout {
             since => since,
         };
         let metrics = &self.sources.metrics;
-        let full = FULL.map(|reason| metrics.refused.with_label_values(&[reason]).get());
+        let full = FULL.map(|reason| metrics.refused(reason).get());
         self.history.add(Sample {
             at: now,
             users: shown.users,

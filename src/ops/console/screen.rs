@@ -62,7 +62,7 @@ pub(super) struct Named {
 }
 
 impl Named {
-    /// One without content, of which the page's script makes new ones.
+    /// An empty item, which the page's script copies.
     fn blank() -> Self {
         Self::default()
     }

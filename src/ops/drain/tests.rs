@@ -76,8 +76,8 @@ impl Stage {
     }
 }
 
-/// Goal: a client that may poll elsewhere by now is not counted twice, from the first signal on, and all others are served until
-/// the window begins; then those who are not counted go at once. Method: clients with an open poll, without one, and outside the
+/// Goal: during the delay only the sessions of polling clients without an open poll are ended. When the window begins, sessions
+/// that are not counted end at once. Method: clients with an open poll, without one, and outside the
 /// namespace, looked at before and after each bound.
 #[tokio::test(start_paused = true)]
 async fn those_who_poll_elsewhere_go_first() {

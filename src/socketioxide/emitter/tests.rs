@@ -294,7 +294,9 @@ async fn coming_and_going_during_an_emission() {
             let told = stage.metrics.emitted_packets.get();
             assert_eq!(told, CROWD + EMITS_AT_ONCE as u64, "the emission is not over");
             let socket = stage.socket_of(&leaver);
-            stage.roster.leave(&socket, "server_left");
+            stage
+                .roster
+                .leave(&socket, crate::socketioxide::roster::LeaveReason::LeftByApplication);
             newcomer = Some(stage.joins().await);
             stage.acknowledged(CROWD + 2);
         })
@@ -326,7 +328,7 @@ async fn who_is_counted_again_stays() {
     stage.acknowledged(1);
     stage.act(0).await;
     let socket = stage.socket_of(&poller);
-    stage.roster.leave(&socket, "server_left");
+    stage.roster.leave(&socket, crate::socketioxide::roster::LeaveReason::LeftByApplication);
     stage.roster.enter(&socket);
     stage.acknowledged(2);
     stage.act(1000).await;
@@ -344,7 +346,7 @@ async fn who_left_is_forgotten_although_the_count_stays() {
         stage.acknowledged(1);
         stage.act(round * 1000).await;
         let socket = stage.socket_of(&poller);
-        stage.roster.leave(&socket, "server_left");
+        stage.roster.leave(&socket, crate::socketioxide::roster::LeaveReason::LeftByApplication);
     }
     assert_eq!(stage.tally.users(), 0);
     let now = Instant::now();

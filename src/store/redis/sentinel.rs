@@ -85,7 +85,7 @@ impl fmt::Display for Primary {
 }
 
 impl Sentinels {
-    /// `config` is for the connections to the primary.
+    /// Prepares to ask these sentinels. `config` is for the connections to the primary.
     pub(super) fn new(
         address: SentinelAddress,
         config: AsyncConnectionConfig,

@@ -64,7 +64,7 @@ fn a_crash_is_told_from_a_farewell() {
     }
 }
 
-/// Goal: who comes back is not missing. Method: the same incarnation, the same name with another one, and a stranger.
+/// Goal: an instance that returns is not listed as missing. Method: the same incarnation, the same name with another one, and a stranger.
 #[test]
 fn who_comes_back_is_not_missing() {
     let restarted = RosterEntry { incarnation: "x".to_owned(), ..entry("web-2", 0, SECOND) };
@@ -78,7 +78,8 @@ fn who_comes_back_is_not_missing() {
     }
 }
 
-/// Goal: a store that lost its data makes nobody missing. Method: a look at it while it recovers, between two at all.
+/// Goal: a store that lost its data makes nobody missing. Method: a look while the store recovers, between two looks that
+/// show all instances.
 #[test]
 fn a_recovery_makes_nobody_missing() {
     let both = || roster(vec![entry("web-1", 1, SECOND), entry("web-2", 1, SECOND / 2)]);
@@ -92,7 +93,7 @@ fn a_recovery_makes_nobody_missing() {
     }
 }
 
-/// Goal: what is over is forgotten. Method: a farewell and a crash, on both sides of their times.
+/// Goal: departed instances leave the table after their time. Method: a farewell and a crash, on both sides of their times.
 #[test]
 fn departures_are_forgotten() {
     for (left, kept_for) in [(2 * SECOND, LEFT_FOR), (SECOND / 2, CRASHED_FOR)] {

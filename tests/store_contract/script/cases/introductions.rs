@@ -106,8 +106,8 @@ pub(super) fn a_list_instead(stage: &mut Stage<'_>) -> Outcome {
     same("who is told of", told(stage)?, vec!["a".to_owned()])
 }
 
-/// Goal: a user of Redis who may not touch it counts as well as others, and says who he is once he may. Method: reports, an
-/// audit and a farewell of such a user; then with the permission.
+/// Goal: a Redis user without rights on the key of the names still counts, and its name is stored once it has the rights. Method:
+/// reports, an audit and a farewell of such a user; then with the rights.
 pub(super) fn counting_needs_no_introduction(stage: &mut Stage<'_>) -> Outcome {
     let (mut a, mut b) = (named("a"), named("b"));
     let keys = KEYS.map(|key| format!("~{key}"));

@@ -1,0 +1,74 @@
+//! Values of metric labels, as enums. A counter begins with one series for each value, and a value without a text is a
+//! compile error.
+
+/// Declares an enum whose variants are the values of a label, each with its text.
+macro_rules! label_values {
+    ($(#[$attribute:meta])* $visibility:vis enum $name:ident {
+        $($(#[$variant_attribute:meta])* $variant:ident = $text:literal,)+
+    }) => {
+        $(#[$attribute])*
+        #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+        $visibility enum $name {
+            $($(#[$variant_attribute])* $variant,)+
+        }
+
+        impl $name {
+            /// All values, in the order of the documentation.
+            $visibility const ALL: &[Self] = &[$(Self::$variant,)+];
+
+            /// The value of the label.
+            $visibility const fn label(self) -> &'static str {
+                match self {
+                    $(Self::$variant => $text,)+
+                }
+            }
+        }
+    };
+}
+pub(crate) use label_values;
+
+label_values! {
+    /// Why a request or a connection was refused, as `headcount_refused_total` counts it.
+    pub enum RefusedReason {
+        /// The limit of sessions is reached.
+        Full = "full",
+        /// The instance shuts down.
+        Draining = "draining",
+        /// The page may not connect.
+        Origin = "origin",
+        /// The client sent more than the limits allow.
+        Flood = "flood",
+        /// A post did not arrive in time.
+        Slow = "slow",
+        /// The limit of connections of the public listener is reached.
+        Descriptors = "descriptors",
+        /// The limit of connections of the admin listener is reached.
+        Admin = "admin",
+        /// The limit of event streams is reached.
+        Streams = "streams",
+    }
+}
+
+label_values! {
+    /// The outcome of a report, as `headcount_reports_total` counts it.
+    pub enum ReportResult {
+        /// The store applied it.
+        Applied = "applied",
+        /// The store refused it as late or repeated.
+        Stale = "stale",
+        /// The store applied it, and it was the farewell.
+        Farewell = "farewell",
+        /// The store could not be reached.
+        Unreachable = "unreachable",
+        /// There was no answer in time.
+        Timeout = "timeout",
+        /// The store does not accept writes for now.
+        Refused = "refused",
+        /// A key has the wrong type.
+        WrongType = "wrong_type",
+        /// The credentials are wrong, or a permission is missing.
+        Denied = "denied",
+        /// The answer was not understood.
+        Protocol = "protocol",
+    }
+}
