@@ -94,7 +94,10 @@ fn build() -> PathBuf {
     let made = Path::new(env!("CARGO_TARGET_TMPDIR"));
     let copy = made.join("patched");
     let target = made.parent().expect("it lies in the target folder");
-    for name in ["Cargo.toml", "Cargo.lock", "rust-toolchain.toml"] {
+    // The program contains the runbook, and askama.toml says where templates are.
+    for name in
+        ["Cargo.toml", "Cargo.lock", "rust-toolchain.toml", "askama.toml", "docs/runbook.md"]
+    {
         copy_file(&project.join(name), &copy.join(name), name);
     }
     copy_folder(&project.join("src"), &copy.join("src"), "src");
