@@ -16,6 +16,9 @@ use crate::{
 const CRASHED_FOR: Duration = Duration::from_mins(10);
 /// How long one is remembered that said farewell: long enough to follow a deploy.
 const LEFT_FOR: Duration = Duration::from_mins(1);
+/// How old the rest of a lease may be when it is read: some instance reports within a heartbeat, 500 ms by default. It is a
+/// little less, so that a farewell right after a report of the default lease, 2 s, is still recognised a second later.
+const LEASE_STALE_MAX: Duration = Duration::from_millis(450);
 /// Two looks further apart say nothing of what happened between them: nobody was looking.
 const LOOK_GAP_MAX: Duration = Duration::from_mins(1);
 /// The most instances that are listed, and as many that are gone. One store serves some hundred at most.
@@ -100,8 +103,8 @@ impl Instances {
         self.last = Some((at, roster));
     }
 
-    /// An instance whose lease had longer left at the last look than has passed since must have said farewell: the lease clock
-    /// is never faster than time.
+    /// An instance whose lease had longer left at the last look than has passed since must have sent a farewell: the lease clock
+    /// is never faster than time. What was left is as old as the last report of any instance: see [`LEASE_STALE_MAX`].
     fn note_departures(&mut self, before: Roster, now: &Roster, gap: Duration, at: Instant) {
         if gap > LOOK_GAP_MAX {
             return;
@@ -111,7 +114,7 @@ impl Instances {
         for entry in missing.filter(|entry| !there.contains(entry.incarnation.as_str())) {
             let how = match entry.lease_left {
                 _ if is_draining(&entry) => Departure::Left,
-                Some(left) if left > gap => Departure::Left,
+                Some(left) if left > gap + LEASE_STALE_MAX => Departure::Left,
                 _ if gap > 3 * PACE => Departure::Unseen,
                 _ => Departure::Crashed,
             };

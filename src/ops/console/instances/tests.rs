@@ -54,6 +54,7 @@ fn a_crash_is_told_from_a_farewell() {
     let cases = [
         (entry("web-2", 1, 1500 * SECOND / 1000), SECOND, vec![Departure::Left]),
         (entry("web-2", 1, SECOND / 2), SECOND, vec![Departure::Crashed]),
+        (entry("web-2", 1, 1300 * SECOND / 1000), SECOND, vec![Departure::Crashed]),
         (draining(entry("web-2", 1, SECOND / 2)), SECOND, vec![Departure::Left]),
         (entry("web-2", 1, 2 * SECOND), 20 * SECOND, vec![Departure::Unseen]),
         (entry("web-2", 1, 2 * SECOND), 61 * SECOND, vec![]),
