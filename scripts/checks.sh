@@ -42,6 +42,12 @@ die() {
   exit 1
 }
 
+# Makes the debug build, as in all other tests. Its programs are in the folder "$binaries".
+build_binaries() {
+  cargo build --quiet --locked
+  binaries=$(cargo metadata --format-version 1 --no-deps | sed 's/.*"target_directory":"\([^"]*\)".*/\1/')/debug
+}
+
 # Prints the last line in cargo's format. Fails if a check failed.
 summary() {
   local word=ok each
