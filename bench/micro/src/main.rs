@@ -169,7 +169,7 @@ fn count(more: u64) -> Count {
 
 fn reply(count: Count) -> Reply {
     Reply {
-        outcome: Outcome::Applied,
+        outcome: headcount::core::report::Outcome::Applied,
         count,
         announced: count.revision,
         instances: 1,
