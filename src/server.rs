@@ -26,7 +26,7 @@ use crate::{
     broadcast::broadcaster::Broadcaster,
     cluster::{member::Upkeep, reporter::ReporterSettings},
     config::{serve::Config, store::RedisConfig},
-    core::{about::About, tally::Tally, view::View},
+    core::{about::About, rooms::Rooms, tally::Tally, view::View},
     engine::{
         admission::Admission, flusher::Flusher, lifecycle::Engine, ping_wheel, session::Membership,
         settings::SessionSettings,
@@ -252,7 +252,8 @@ impl Server {
             heartbeat: config.heartbeat,
             about: self.about.subscribe(),
         };
-        let upkeep = Upkeep::new(&settings, &self.store, tally.subscribe(), &self.metrics);
+        let rooms = Rooms::<Membership>::new(0);
+        let upkeep = Upkeep::new(&settings, &self.store, rooms, tally.subscribe(), &self.metrics);
         let Upkeep { view, reporter, announcements, observer } = upkeep;
         let broadcaster = Broadcaster::new(
             Arc::clone(tally),
