@@ -253,8 +253,8 @@ impl Server {
             about: self.about.subscribe(),
         };
         let rooms = Rooms::<Membership>::new(0);
-        let upkeep = Upkeep::new(&settings, &self.store, rooms, tally.subscribe(), &self.metrics);
-        let Upkeep { view, reporter, announcements, observer } = upkeep;
+        let Upkeep { view, reporter, announcements, observer } =
+            Upkeep::new(&settings, &self.store, rooms, tally.subscribe(), &self.metrics);
         let broadcaster = Broadcaster::new(
             Arc::clone(tally),
             view.subscribe(),
