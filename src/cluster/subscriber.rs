@@ -144,6 +144,7 @@ impl Subscriber {
                     Notify::notify_one(&self.resync);
                 }
             }
+            Announcement::Rooms(_) => {}
             Announcement::Foreign(dataset) => self.tell_of_others(&dataset.to_string()),
         }
     }
