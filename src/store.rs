@@ -13,8 +13,9 @@ use futures_util::stream::BoxStream;
 
 use crate::{
     core::{
-        count::Count,
+        count::{Count, Revision, Stamp},
         report::{Reply, Report, Roster},
+        room::RoomName,
     },
     telemetry::escaped::Escaped,
 };
@@ -34,6 +35,12 @@ pub trait Store: fmt::Debug + Send + Sync + 'static {
 
     /// The incarnations that hold a lease, for operators.
     fn roster(&self) -> StoreFuture<'_, Roster>;
+
+    /// The largest rooms, for operators: the largest first, those of one size in the order of their names.
+    fn rooms(&self, query: RoomsQuery) -> StoreFuture<'_, Vec<(RoomName, u64)>> {
+        let _ = query;
+        Box::pin(async { Ok(Vec::new()) })
+    }
 
     /// What the store says of itself, for operators; `None` if there is nothing to say: it is part of this process. A user of
     /// Redis who may not ask gets [`StoreError::Denied`], and nothing else depends on the answer.
@@ -62,6 +69,31 @@ pub enum Announcement {
     Unsigned(Count),
     /// Another cluster's count. Holds that cluster's dataset.
     Foreign(Dataset),
+    /// Counts of this store's rooms.
+    Rooms(RoomsPage),
+}
+
+/// A page of the announcements of rooms: rooms whose counts have changed. Every page has a revision of its own and names the page
+/// before, so that a subscriber notices a missing one.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct RoomsPage {
+    /// The revision of these counts.
+    pub revision: Revision,
+    /// The revision of the page before; 0 if this is the first one.
+    pub since: Revision,
+    /// Which report made the revision.
+    pub stamp: Stamp,
+    /// The rooms and their counts; 0 for a room that is empty now.
+    pub counts: Vec<(RoomName, u64)>,
+}
+
+/// Which rooms [`Store::rooms`] returns.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct RoomsQuery {
+    /// How the names of the rooms begin; empty for all rooms.
+    pub prefix: String,
+    /// The most rooms.
+    pub most: usize,
 }
 
 /// The place of a count: a key in one of the databases of a Redis.

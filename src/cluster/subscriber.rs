@@ -139,6 +139,7 @@ impl Subscriber {
                 }
             }
             Announcement::Foreign(dataset) => self.tell_of_others(&dataset.to_string()),
+            Announcement::Rooms(_) => {}
         }
     }
 

@@ -370,6 +370,7 @@ async fn announcements_of_others_are_told_apart() {
                     assert_eq!(dataset.database, u64::from(other > 0));
                 }
                 Announcement::Unsigned(count) => panic!("{count:?} says nothing of its dataset"),
+                Announcement::Rooms(page) => panic!("{page:?} though there are no rooms"),
             }
         }
     }
