@@ -49,6 +49,7 @@ async fn rooms_out_of_range_are_refused(#[case] backend: Backend) {
     let mut bad: Vec<_> = bad.into_iter().map(|rooms| Report { rooms, ..good.clone() }).collect();
     bad.push(Report { former: Some(good.incarnation), ..good.clone() });
     bad.push(Report { acknowledged: Sequence(WHOLE_MAX + 1), ..good.clone() });
+    bad.push(Report { acknowledged: good.sequence, ..good.clone() });
     for report in bad {
         let rooms = vec![members("/other", 1)];
         for report in [report.clone(), Report { rooms: [rooms, report.rooms].concat(), ..report }] {

@@ -27,9 +27,9 @@ async fn a_store_that_misses_reports_says_so(#[case] backend: Backend, #[case] i
         a.say(store, vec![members("/x", 5)]).await;
     }
     let before = other.report(store).await;
-    a.acknowledged = Sequence(9);
     a.rooms = vec![members("/x", 7), here("/y", &["ada"])];
-    let reply = a.report(store).await;
+    let report = Report { sequence: Sequence(10), acknowledged: Sequence(9), ..a.prepare() };
+    let reply = store.report(report).await.unwrap();
     assert_eq!((reply.outcome, reply.rooms), (Outcome::Resend, None));
     assert_eq!(reply.stored_sequence, Sequence(is_behind.into()));
     assert_eq!((reply.count.users, reply.instances), (before.count.users, before.instances));
