@@ -138,8 +138,8 @@ impl Subscriber {
                     Notify::notify_one(&self.resync);
                 }
             }
-            Announcement::Foreign(dataset) => self.tell_of_others(&dataset.to_string()),
             Announcement::Rooms(_) => {}
+            Announcement::Foreign(dataset) => self.tell_of_others(&dataset.to_string()),
         }
     }
 

@@ -20,8 +20,8 @@ use crate::{
 /// The store announces at most one page of rooms in this time × the number of live instances, since every page goes to each of
 /// them. The script of the Redis store holds the same number.
 const PAGE_GAP_PER_INSTANCE: Duration = Duration::from_micros(500);
-/// The sequence of an incarnation whose instance goes on as another one: above all that are sent.
-const CLOSED: Sequence = Sequence(WHOLE_MAX + 1);
+/// The stored sequence of an incarnation that can say nothing more: no sequence is greater.
+const CLOSED: Sequence = Sequence(WHOLE_MAX);
 
 /// The state of the store. All times but `heard` are times of the lease clock.
 #[derive(Debug, Default)]
@@ -65,8 +65,9 @@ impl State {
     /// Applies a report that arrives at `now`. Returns the reply, and what must be announced, in this order.
     pub(super) fn apply(&mut self, report: &Report, now: Duration) -> (Reply, Vec<Announcement>) {
         let stored = self.leases.get(&report.incarnation).map(|lease| lease.sequence);
-        if self.is_late(report, stored) {
-            return (self.reply(Outcome::Stale, stored), Vec::new());
+        let fence = stored.or_else(|| self.is_first_of_dead(report).then_some(CLOSED));
+        if fence.is_some_and(|fence| report.sequence <= fence) {
+            return (self.reply(Outcome::Stale, fence), Vec::new());
         }
         self.run_lease_clock(report.lease, now);
         if report.acknowledged > stored.unwrap_or_default() {
@@ -85,17 +86,10 @@ impl State {
         (Reply { reaped, crashed, rooms, ..reply }, announcements)
     }
 
-    /// The fence: whether a report must change nothing, since it is not newer than the last one of its incarnation. The late
-    /// first report of a dead incarnation would give it a new life while its rooms are being taken away.
-    fn is_late(&self, report: &Report, stored: Option<Sequence>) -> bool {
-        match stored {
-            Some(stored) => report.sequence <= stored,
-            None => {
-                report.acknowledged == Sequence(0)
-                    && report.kind != ReportKind::Farewell
-                    && self.rooms.is_dead(report.incarnation)
-            }
-        }
+    /// Whether this is the late first report of an incarnation that is dead by now. It would give it a new life while its rooms are
+    /// being taken away.
+    fn is_first_of_dead(&self, report: &Report) -> bool {
+        report.acknowledged == Sequence(0) && self.rooms.is_dead(report.incarnation)
     }
 
     /// Advances the lease clock. A silence of more than half a lease counts as an eighth of one: it means that this process

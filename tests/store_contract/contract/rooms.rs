@@ -29,6 +29,7 @@ pub(super) async fn counts(store: &dyn Store, rooms: &[&str]) -> Vec<u64> {
 /// Method: two instances say more and less of two rooms, and nothing of the site.
 #[rstest]
 #[case::embedded(Backend::Embedded)]
+#[case::redis(Backend::Redis)]
 #[tokio::test]
 async fn rooms_are_counted(#[case] backend: Backend) {
     let subject = Subject::new(backend);
@@ -50,6 +51,7 @@ async fn rooms_are_counted(#[case] backend: Backend) {
 /// rooms, one that says the same again, one that only asks, and one that changes the site.
 #[rstest]
 #[case::embedded(Backend::Embedded)]
+#[case::redis(Backend::Redis)]
 #[tokio::test]
 async fn counts_follow_the_revision(#[case] backend: Backend) {
     let subject = Subject::new(backend);
@@ -74,6 +76,7 @@ async fn counts_follow_the_revision(#[case] backend: Backend) {
 /// him, too. Method: two instances say that he comes, comes again, and goes.
 #[rstest]
 #[case::embedded(Backend::Embedded)]
+#[case::redis(Backend::Redis)]
 #[tokio::test]
 async fn users_are_counted_once(#[case] backend: Backend) {
     let subject = Subject::new(backend);
@@ -98,6 +101,7 @@ async fn users_are_counted_once(#[case] backend: Backend) {
 /// connections and users in two rooms and on the site, and a second instance with some of the users; then all go.
 #[rstest]
 #[case::embedded(Backend::Embedded)]
+#[case::redis(Backend::Redis)]
 #[tokio::test]
 async fn users_and_connections_add_up(#[case] backend: Backend) {
     let subject = Subject::new(backend);
@@ -129,6 +133,7 @@ async fn users_and_connections_add_up(#[case] backend: Backend) {
 /// instances; JSON that looks like the store's own marks.
 #[rstest]
 #[case::embedded(Backend::Embedded)]
+#[case::redis(Backend::Redis)]
 #[tokio::test]
 async fn users_may_have_json(#[case] backend: Backend) {
     let subject = Subject::new(backend);
@@ -154,6 +159,7 @@ async fn users_may_have_json(#[case] backend: Backend) {
 /// names, and names that resemble keys and marks of the store; each is counted apart, and taken away by a farewell.
 #[rstest]
 #[case::embedded(Backend::Embedded)]
+#[case::redis(Backend::Redis)]
 #[tokio::test]
 async fn names_mean_nothing(#[case] backend: Backend) {
     let subject = Subject::new(backend);
@@ -204,6 +210,7 @@ async fn names_mean_nothing(#[case] backend: Backend) {
 /// the prefix, one that is empty again.
 #[rstest]
 #[case::embedded(Backend::Embedded)]
+#[case::redis(Backend::Redis)]
 #[tokio::test]
 async fn operators_see_the_largest_rooms(#[case] backend: Backend) {
     let subject = Subject::new(backend);
@@ -234,6 +241,7 @@ async fn operators_see_the_largest_rooms(#[case] backend: Backend) {
 /// audits, with and without entries.
 #[rstest]
 #[case::embedded(Backend::Embedded)]
+#[case::redis(Backend::Redis)]
 #[tokio::test]
 async fn audits_leave_healthy_rooms_alone(#[case] backend: Backend) {
     let subject = Subject::new(backend);

@@ -71,6 +71,7 @@ async fn all_announced(instance: &mut Instance, store: &dyn Store) -> Revision {
 /// others. Method: two subscribers; two instances with connections and a user; one room empties, one only is asked for.
 #[rstest]
 #[case::embedded(Backend::Embedded)]
+#[case::redis(Backend::Redis)]
 #[tokio::test]
 async fn changes_of_rooms_are_announced(#[case] backend: Backend) {
     let subject = Subject::new(backend);
@@ -96,6 +97,7 @@ async fn changes_of_rooms_are_announced(#[case] backend: Backend) {
 /// counts and pages that were told.
 #[rstest]
 #[case::embedded(Backend::Embedded)]
+#[case::redis(Backend::Redis)]
 #[tokio::test]
 async fn site_and_rooms_are_announced_apart(#[case] backend: Backend) {
     let subject = Subject::new(backend);
@@ -124,6 +126,7 @@ async fn site_and_rooms_are_announced_apart(#[case] backend: Backend) {
 /// rooms in one report than fit into two pages; then they empty.
 #[rstest]
 #[case::embedded(Backend::Embedded)]
+#[case::redis(Backend::Redis)]
 #[tokio::test]
 async fn pages_are_bounded(#[case] backend: Backend) {
     let subject = Subject::new(backend);
@@ -149,6 +152,7 @@ async fn pages_are_bounded(#[case] backend: Backend) {
 /// allow a page every 50 ms, change one room one after the other.
 #[rstest]
 #[case::embedded(Backend::Embedded)]
+#[case::redis(Backend::Redis)]
 #[tokio::test]
 async fn pages_are_paced(#[case] backend: Backend) {
     let subject = Subject::new(backend);
@@ -174,6 +178,7 @@ async fn pages_are_paced(#[case] backend: Backend) {
 /// read their rooms. Method: changes before, during and after a recovery.
 #[rstest]
 #[case::embedded(Backend::Embedded)]
+#[case::redis(Backend::Redis)]
 #[tokio::test]
 async fn a_recovery_is_one_missing_page(#[case] backend: Backend) {
     let subject = Subject::new(backend);

@@ -3,7 +3,10 @@
 use std::time::{Duration, Instant};
 
 use headcount::{
-    core::report::{Outcome, Reply, Report, ReportKind},
+    core::{
+        count::{Sequence, WHOLE_MAX},
+        report::{Outcome, Reply, Report, ReportKind},
+    },
     store::Store,
 };
 use rstest::rstest;
@@ -21,6 +24,7 @@ const MANY: usize = 4_000;
 /// something newer; the old report and the new one come again.
 #[rstest]
 #[case::embedded(Backend::Embedded)]
+#[case::redis(Backend::Redis)]
 #[tokio::test]
 async fn late_reports_change_no_room(#[case] backend: Backend) {
     let subject = Subject::new(backend);
@@ -43,6 +47,7 @@ async fn late_reports_change_no_room(#[case] backend: Backend) {
 /// one is lost, and the third one repeats it with newer values.
 #[rstest]
 #[case::embedded(Backend::Embedded)]
+#[case::redis(Backend::Redis)]
 #[tokio::test]
 async fn lost_reports_do_no_harm(#[case] backend: Backend) {
     let subject = Subject::new(backend);
@@ -63,6 +68,7 @@ async fn lost_reports_do_no_harm(#[case] backend: Backend) {
 /// both hold, also on the site; one leaves, and a late report of it comes.
 #[rstest]
 #[case::embedded(Backend::Embedded)]
+#[case::redis(Backend::Redis)]
 #[tokio::test]
 async fn a_farewell_takes_its_rooms_along(#[case] backend: Backend) {
     let subject = Subject::new(backend);
@@ -90,6 +96,7 @@ async fn a_farewell_takes_its_rooms_along(#[case] backend: Backend) {
 /// is applied.
 #[rstest]
 #[case::embedded(Backend::Embedded)]
+#[case::redis(Backend::Redis)]
 #[tokio::test]
 async fn rooms_of_the_dead_end_with_the_lease(#[case] backend: Backend) {
     let subject = Subject::new(backend);
@@ -154,6 +161,7 @@ async fn until_taken_away(store: &dyn Store, mut report: impl AsyncFnMut() -> Re
 /// and again until nothing of it is left; counts only fall.
 #[rstest]
 #[case::embedded(Backend::Embedded)]
+#[case::redis(Backend::Redis)]
 #[tokio::test]
 async fn many_rooms_are_taken_away_in_portions(#[case] backend: Backend) {
     let subject = Subject::new(backend);
@@ -166,6 +174,7 @@ async fn many_rooms_are_taken_away_in_portions(#[case] backend: Backend) {
 /// Method: its first report comes again when its lease has ended, twice; then the others report until nothing of it is left.
 #[rstest]
 #[case::embedded(Backend::Embedded)]
+#[case::redis(Backend::Redis)]
 #[tokio::test]
 async fn the_dead_stay_dead(#[case] backend: Backend) {
     let subject = Subject::new(backend);
@@ -185,6 +194,7 @@ async fn the_dead_stay_dead(#[case] backend: Backend) {
     for _ in 0..2 {
         let late = store.report(first.clone()).await.unwrap();
         assert_eq!((late.outcome, late.rooms), (Outcome::Stale, None));
+        assert_eq!(late.stored_sequence, Sequence(WHOLE_MAX));
         assert_eq!(alive.report(store).await.dead, 1);
     }
     until_taken_away(store, async || alive.report(store).await).await;
@@ -193,6 +203,7 @@ async fn the_dead_stay_dead(#[case] backend: Backend) {
 /// Goal: what a farewell says of rooms is ignored. Method: a farewell that says that somebody is there.
 #[rstest]
 #[case::embedded(Backend::Embedded)]
+#[case::redis(Backend::Redis)]
 #[tokio::test]
 async fn a_farewell_says_nothing_of_rooms(#[case] backend: Backend) {
     let subject = Subject::new(backend);

@@ -27,6 +27,7 @@ fn informed(bytes: usize, first: char) -> RoomReport {
 /// Goal: a report that says something out of range of a room is refused as a whole. Method: one report for each bound.
 #[rstest]
 #[case::embedded(Backend::Embedded)]
+#[case::redis(Backend::Redis)]
 #[tokio::test]
 async fn rooms_out_of_range_are_refused(#[case] backend: Backend) {
     let subject = Subject::new(backend);
@@ -63,6 +64,7 @@ async fn rooms_out_of_range_are_refused(#[case] backend: Backend) {
 /// Goal: what is just within the bounds is taken. Method: the most entries, the longest names, ids and JSON, the most connections.
 #[rstest]
 #[case::embedded(Backend::Embedded)]
+#[case::redis(Backend::Redis)]
 #[tokio::test]
 async fn rooms_at_the_bounds_are_counted(#[case] backend: Backend) {
     let subject = Subject::new(backend);
@@ -90,6 +92,7 @@ async fn rooms_at_the_bounds_are_counted(#[case] backend: Backend) {
 /// incarnation; users with JSON among them. Then the store knows no room, and Redis has only the keys of the site.
 #[rstest]
 #[case::embedded(Backend::Embedded)]
+#[case::redis(Backend::Redis)]
 #[tokio::test]
 async fn nothing_of_rooms_is_left(#[case] backend: Backend) {
     let subject = Subject::new(backend);

@@ -16,7 +16,9 @@ use crate::{
 /// nothing of the instance, which is no sign that it has lost data; and one with an older report, which is.
 #[rstest]
 #[case::embedded(Backend::Embedded, false)]
+#[case::redis(Backend::Redis, false)]
 #[case::embedded_behind(Backend::Embedded, true)]
+#[case::redis_behind(Backend::Redis, true)]
 #[tokio::test]
 async fn a_store_that_misses_reports_says_so(#[case] backend: Backend, #[case] is_behind: bool) {
     let subject = Subject::new(backend);
@@ -44,6 +46,7 @@ async fn a_store_that_misses_reports_says_so(#[case] backend: Backend, #[case] i
 /// nobody is elsewhere because of the former incarnation. Late reports of that come with every sequence.
 #[rstest]
 #[case::embedded(Backend::Embedded)]
+#[case::redis(Backend::Redis)]
 #[tokio::test]
 async fn a_former_incarnation_is_counted_out_in_the_same_step(#[case] backend: Backend) {
     let subject = Subject::new(backend);
@@ -69,7 +72,7 @@ async fn a_former_incarnation_is_counted_out_in_the_same_step(#[case] backend: B
     for report in [late, last] {
         let reply = store.report(report).await.unwrap();
         assert_eq!((reply.outcome, reply.rooms), (Outcome::Stale, None));
-        assert!(reply.stored_sequence > Sequence(WHOLE_MAX));
+        assert_eq!(reply.stored_sequence, Sequence(WHOLE_MAX));
     }
     assert_eq!(counts(store, &["/w", "/x", "/y", "/z"]).await, [1, 4, 2, 0]);
     assert_eq!(other.report(store).await.count.users, 7);
@@ -78,6 +81,7 @@ async fn a_former_incarnation_is_counted_out_in_the_same_step(#[case] backend: B
 /// Goal: a former incarnation that the store does not know is refused from then on, too. Method: its only report is late.
 #[rstest]
 #[case::embedded(Backend::Embedded)]
+#[case::redis(Backend::Redis)]
 #[tokio::test]
 async fn an_unknown_former_incarnation_is_refused(#[case] backend: Backend) {
     let subject = Subject::new(backend);
@@ -96,6 +100,7 @@ async fn an_unknown_former_incarnation_is_refused(#[case] backend: Backend) {
 /// Goal: the end of a former incarnation is no crash. Method: its tombstone ends while the new incarnation reports.
 #[rstest]
 #[case::embedded(Backend::Embedded)]
+#[case::redis(Backend::Redis)]
 #[tokio::test]
 async fn a_former_incarnation_is_no_crash(#[case] backend: Backend) {
     let subject = Subject::new(backend);
@@ -115,6 +120,7 @@ async fn a_former_incarnation_is_no_crash(#[case] backend: Backend) {
 /// higher revision, and sends for longer than a lease; then it is done.
 #[rstest]
 #[case::embedded(Backend::Embedded)]
+#[case::redis(Backend::Redis)]
 #[tokio::test]
 async fn a_recovery_waits_for_what_is_resent(#[case] backend: Backend) {
     let subject = Subject::new(backend);
@@ -141,6 +147,7 @@ async fn a_recovery_waits_for_what_is_resent(#[case] backend: Backend) {
 /// Goal: a resend alone marks nothing. Method: an instance resends to a healthy store for some reports.
 #[rstest]
 #[case::embedded(Backend::Embedded)]
+#[case::redis(Backend::Redis)]
 #[tokio::test]
 async fn a_resend_to_a_healthy_store_marks_nothing(#[case] backend: Backend) {
     let subject = Subject::new(backend);
@@ -158,6 +165,7 @@ async fn a_resend_to_a_healthy_store_marks_nothing(#[case] backend: Backend) {
 /// stamp.
 #[rstest]
 #[case::embedded(Backend::Embedded)]
+#[case::redis(Backend::Redis)]
 #[tokio::test]
 async fn stamps_tell_revisions_apart(#[case] backend: Backend) {
     let subject = Subject::new(backend);

@@ -92,7 +92,7 @@ impl Model {
                 (Some(report.users), report.sequence, expiry);
         }
         if let Some(former) = report.former {
-            let closed = Sequence(WHOLE_MAX + 1);
+            let closed = Sequence(WHOLE_MAX);
             if self.lives.get(&former).is_none_or(|life| life.sequence != closed) {
                 self.lives.insert(former, Life::ended(closed, expiry));
             }
