@@ -17,7 +17,7 @@ local function introduce()
   if #gone > 0 then
     tell('HDEL', unpack(gone))
   end
-  if introduction ~= '' and kind ~= 'farewell' then
+  if introduction ~= '' and kind ~= 'farewell' and outcome == 'OK' then
     is_new = tell('HSET', incarnation, introduction) == 1
     tell('PEXPIRE', KEPT)
   end
