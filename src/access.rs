@@ -5,3 +5,4 @@ pub mod admin_token;
 pub mod origin;
 pub mod permits;
 pub mod rate_limit;
+pub mod rooms;

@@ -5,5 +5,7 @@ pub mod count;
 pub mod pace;
 pub mod prune;
 pub mod report;
+pub mod room;
+pub mod rooms;
 pub mod tally;
 pub mod view;

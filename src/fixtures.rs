@@ -10,13 +10,12 @@ use crate::core::{
 
 /// A count of a store that is not recovering.
 pub(crate) fn count(users: u64, revision: u64) -> Count {
-    Count { users, revision: Revision(revision), recovering: false }
+    Count { users, revision: Revision(revision), ..Count::default() }
 }
 
 /// The answer to a report that was applied and changed the count to this one, which was published.
 pub(crate) fn reply(count: Count) -> Reply {
     Reply {
-        applied: true,
         count,
         announced: count.revision,
         instances: 2,

@@ -161,7 +161,7 @@ mod tests {
             lease_left: Some(Duration::from_millis(1500)),
             about: None,
         };
-        let count = Count { users, revision: Revision(7), recovering: false };
+        let count = Count { users, revision: Revision(7), ..Count::default() };
         Roster { users, count, instances: parts.iter().map(entry).collect() }
     }
 

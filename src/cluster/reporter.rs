@@ -190,9 +190,12 @@ impl Reporter {
 
     fn report(&mut self, users: u64, kind: ReportKind) -> Report {
         self.sequence = self.sequence.next();
-        let seen = self.view.borrow().seen();
-        let (incarnation, sequence, lease) = (self.incarnation, self.sequence, self.lease);
-        Report { incarnation, sequence, users, seen, lease, kind, about: None }
+        let (seen, acknowledged) = {
+            let view = self.view.borrow();
+            (view.seen(), view.acknowledged())
+        };
+        let report = Report::new(self.incarnation, self.sequence, self.lease);
+        Report { users, seen, kind, acknowledged, ..report }
     }
 
     fn settle(&mut self, outcome: ReportOutcome) {
@@ -205,7 +208,11 @@ impl Reporter {
         match outcome.result {
             Ok(reply) => {
                 observe(&self.metrics.report_seconds, now.duration_since(sent.at));
-                self.count(if reply.applied { ReportResult::Applied } else { ReportResult::Stale });
+                self.count(if reply.is_applied() {
+                    ReportResult::Applied
+                } else {
+                    ReportResult::Stale
+                });
                 self.pace.answered(sent.at, answer(&reply), now);
                 if outcome.incarnation == self.incarnation {
                     self.note_introduction(sent, outcome.about.as_ref(), &reply);
@@ -257,7 +264,7 @@ impl Reporter {
         let Some(about) = about else {
             return self.introduction.heard(sent.sequence, reply.stored_sequence);
         };
-        if reply.applied && Arc::ptr_eq(about, &self.about.borrow()) {
+        if reply.is_applied() && Arc::ptr_eq(about, &self.about.borrow()) {
             self.introduction.arrived(sent.sequence, sent.at);
         }
     }
@@ -266,7 +273,7 @@ impl Reporter {
     /// or a greater one, before this report, another process has sent it.
     fn is_another_process(&self, sent: SentReport, reply: &Reply) -> bool {
         let taken = reply.stored_sequence == sent.sequence || reply.stored_sequence > self.sequence;
-        !reply.applied && taken
+        !reply.is_applied() && taken
     }
 
     /// Whether a report has waited too long for its answer, and no later one was answered.
@@ -329,7 +336,7 @@ fn trouble(error: &StoreError) -> String {
 fn answer(reply: &Reply) -> Feedback {
     Feedback {
         instances: reply.instances,
-        unannounced: reply.count.revision > reply.announced,
+        unannounced: reply.unannounced,
         more_to_reap: reply.reaped >= REAPED_MAX,
     }
 }

@@ -2,7 +2,7 @@
 
 use std::fmt;
 
-use serde::{Deserialize, Serialize};
+use serde::{Deserialize, Deserializer, Serialize, Serializer, de::Error};
 use uuid::Uuid;
 
 /// The largest revision, sequence or count that is exact in a Lua number (an IEEE double): 2⁵³ − 2, so that
@@ -24,6 +24,9 @@ pub struct Count {
     /// been reported so far, and may be too small.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub recovering: bool,
+    /// Which report made this revision; empty if that is not known.
+    #[serde(default, skip_serializing_if = "Stamp::is_empty")]
+    pub stamp: Stamp,
 }
 
 impl Count {
@@ -31,6 +34,65 @@ impl Count {
     /// cross each other on the way; by this rule any order of arrival ends in the same place.
     pub fn supersedes(&self, other: &Self) -> bool {
         self.revision > other.revision
+    }
+}
+
+/// Names the report that made a revision. A store that loses data may make the same revision again; its stamp is another one
+/// then. As text: the last 8 characters of the incarnation, a dot, and the sequence number.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+pub struct Stamp {
+    /// The last 32 bits of the incarnation.
+    incarnation: u32,
+    sequence: u64,
+}
+
+impl Stamp {
+    /// The stamp of a revision that this report makes.
+    pub fn new(incarnation: Incarnation, sequence: Sequence) -> Self {
+        let [.., a, b, c, d] = *incarnation.0.as_bytes();
+        Self { incarnation: u32::from_be_bytes([a, b, c, d]), sequence: sequence.0 }
+    }
+
+    /// Parses the text of a stamp; the empty text is the empty stamp. `None` if it is no stamp.
+    pub fn parse(text: &str) -> Option<Self> {
+        if text.is_empty() {
+            return Some(Self::default());
+        }
+        let (incarnation, sequence) = text.split_once('.')?;
+        let is_hex = incarnation.len() == 8 && incarnation.bytes().all(|b| b.is_ascii_hexdigit());
+        let is_decimal = !sequence.is_empty() && sequence.bytes().all(|b| b.is_ascii_digit());
+        if !is_hex || !is_decimal {
+            return None;
+        }
+        let incarnation = u32::from_str_radix(incarnation, 16).ok()?;
+        Some(Self { incarnation, sequence: sequence.parse().ok()? })
+    }
+
+    /// Whether it is not known which report made the revision.
+    pub fn is_empty(&self) -> bool {
+        *self == Self::default()
+    }
+}
+
+impl fmt::Display for Stamp {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        if self.is_empty() {
+            return Ok(());
+        }
+        write!(f, "{:08x}.{}", self.incarnation, self.sequence)
+    }
+}
+
+impl Serialize for Stamp {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.collect_str(self)
+    }
+}
+
+impl<'de> Deserialize<'de> for Stamp {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        let text = <std::borrow::Cow<'de, str>>::deserialize(deserializer)?;
+        Self::parse(&text).ok_or_else(|| D::Error::custom("no stamp"))
     }
 }
 
@@ -101,6 +163,27 @@ mod tests {
         assert_eq!(serde_json::to_string(&marked).unwrap(), text);
         assert_eq!(serde_json::from_str::<Count>(text).unwrap(), marked);
         assert_eq!(serde_json::from_str::<Count>(r#"{"count":5,"revision":12}"#).unwrap(), quiet);
+    }
+
+    /// Goal: a stamp survives the way through the store. Method: write and parse stamps, and parse what is none.
+    #[test]
+    fn stamps_are_text() {
+        let incarnation =
+            Incarnation::from(Uuid::from_u128(0x0193_0000_0000_7000_8000_0000_00c0_ffee));
+        let stamp = Stamp::new(incarnation, Sequence(77));
+        assert_eq!(stamp.to_string(), "00c0ffee.77");
+        assert!(incarnation.to_string().ends_with("00c0ffee"));
+        assert_eq!(Stamp::parse("00c0ffee.77"), Some(stamp));
+        assert_eq!(Stamp::parse(""), Some(Stamp::default()));
+        for odd in
+            ["x", "00c0ffee", "00c0ffee.", "00c0ffee.+7", "c0ffee.7", "00c0ffeg.7", "+0c0ffee.7"]
+        {
+            assert_eq!(Stamp::parse(odd), None, "{odd}");
+        }
+        let stamped = Count { stamp, ..count(5, 12) };
+        let text = r#"{"count":5,"revision":12,"stamp":"00c0ffee.77"}"#;
+        assert_eq!(serde_json::to_string(&stamped).unwrap(), text);
+        assert_eq!(serde_json::from_str::<Count>(text).unwrap(), stamped);
     }
 
     proptest! {

@@ -1,13 +1,15 @@
 //! What an instance tells the store, and what the store answers. Plain data.
 
-use std::{sync::Arc, time::Duration};
+use std::{collections::HashSet, sync::Arc, time::Duration};
 
 use super::{
     about::About,
     count::{Count, Incarnation, Revision, Sequence, WHOLE_MAX},
+    room::{RoomName, SITE, UserId},
 };
 
-/// A report: an instance tells the store its local count.
+/// A report: an instance tells the store its local count, and what has changed in its rooms since the last report that it
+/// knows to be acknowledged. Every entry is an absolute value, so repeating it does no harm.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Report {
     /// The instance that reports.
@@ -24,16 +26,117 @@ pub struct Report {
     pub kind: ReportKind,
     /// Who reports, for operators; `None` leaves what was said before.
     pub about: Option<Arc<About>>,
+    /// The greatest sequence number of this incarnation that the store has acknowledged; 0 if none. A store that has an older
+    /// one has lost data.
+    pub acknowledged: Sequence,
+    /// The former incarnation of this instance, which the store counts out in the same step.
+    pub former: Option<Incarnation>,
+    /// Whether the store will need further reports until it knows all rooms of this instance again.
+    pub resending: bool,
+    /// What is said of rooms, and which rooms are asked for. Each room at most once; at most [`ENTRIES_MAX`] entries.
+    pub rooms: Vec<RoomReport>,
 }
 
+/// What a [`Report`] says of one room. With neither connections nor users it only asks for the room's count.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct RoomReport {
+    /// The room; [`Room::Site`] for users of the site, whose connections are [`Report::users`].
+    pub room: Room,
+    /// Connections without an identity in the room on this instance, as an absolute number; `None` if nothing is said of it.
+    pub connections: Option<u64>,
+    /// Users with an identity whose presence on this instance has changed, each at most once.
+    pub users: Vec<UserReport>,
+}
+
+/// The site, or one of its rooms.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub enum Room {
+    /// The site: the default namespace.
+    Site,
+    /// Another namespace.
+    Named(RoomName),
+}
+
+impl Room {
+    /// The name, as the store and clients write it.
+    pub fn as_str(&self) -> &str {
+        match self {
+            Self::Site => SITE,
+            Self::Named(name) => name.as_str(),
+        }
+    }
+}
+
+/// What a [`RoomReport`] says of a user.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct UserReport {
+    /// The user.
+    pub user: UserId,
+    /// Whether this instance has connections of him in the room.
+    pub presence: UserPresence,
+}
+
+/// Whether a user has connections in a room on the instance that reports.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum UserPresence {
+    /// He has none.
+    Gone,
+    /// He has some. What is known of him, as a JSON object, if it is to be stored.
+    Here(Option<Arc<str>>),
+}
+
+/// The most entries of one report: rooms and users together. With more, a call could block Redis for longer than 5 ms.
+pub const ENTRIES_MAX: usize = 256;
+/// The longest JSON of a user, in bytes.
+pub const INFO_BYTES_MAX: usize = 511;
+
 impl Report {
+    /// A plain report of an instance without connections and without rooms, which has seen nothing of the store yet.
+    pub fn new(incarnation: Incarnation, sequence: Sequence, lease: Duration) -> Self {
+        Self {
+            incarnation,
+            sequence,
+            users: 0,
+            seen: Count::default(),
+            lease,
+            kind: ReportKind::Plain,
+            about: None,
+            acknowledged: Sequence::default(),
+            former: None,
+            resending: false,
+            rooms: Vec::new(),
+        }
+    }
+
     /// Whether everything is in the range that a store accepts.
     pub fn is_valid(&self) -> bool {
-        let seen = self.seen.users.max(self.seen.revision.0);
+        let seen = self.seen.users.max(self.seen.revision.0).max(self.acknowledged.0);
         self.users <= LOCAL_MAX
             && self.sequence.0.max(seen) <= WHOLE_MAX
             && (LEASE_MIN..=LEASE_MAX).contains(&self.lease)
             && self.about.as_ref().is_none_or(|about| about.is_valid())
+            && self.former != Some(self.incarnation)
+            && self.are_rooms_valid()
+    }
+
+    fn are_rooms_valid(&self) -> bool {
+        let entries: usize = self.rooms.iter().map(|room| 1 + room.users.len()).sum();
+        let mut names = HashSet::new();
+        entries <= ENTRIES_MAX
+            && self.rooms.iter().all(|room| names.insert(&room.room) && room.is_valid())
+    }
+}
+
+impl RoomReport {
+    fn is_valid(&self) -> bool {
+        let mut ids = HashSet::new();
+        let is_user_valid = |user: &UserReport| match &user.presence {
+            UserPresence::Here(Some(info)) => info.len() <= INFO_BYTES_MAX && info.starts_with('{'),
+            UserPresence::Here(None) | UserPresence::Gone => true,
+        };
+        (self.room != Room::Site || self.connections.is_none())
+            && self.connections.is_none_or(|connections| connections <= LOCAL_MAX)
+            && self.users.iter().all(|user| ids.insert(&user.user) && is_user_valid(user))
     }
 }
 
@@ -57,10 +160,10 @@ pub enum ReportKind {
 }
 
 /// What the store answers to a [`Report`].
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Reply {
-    /// False if the report was stale: its sequence number was not above the stored one, and nothing changed.
-    pub applied: bool,
+    /// What became of the report.
+    pub outcome: Outcome,
     /// The count after this report.
     pub count: Count,
     /// The last revision that was published.
@@ -75,6 +178,47 @@ pub struct Reply {
     pub crashed: u32,
     /// Values that this call found wrong and corrected.
     pub repaired: u32,
+    /// Whether something has changed that is not announced yet, and may be now.
+    pub unannounced: bool,
+    /// Instances that have ended and whose rooms are not taken away yet. Every report takes away a part.
+    pub dead: u32,
+    /// The revision of the last announcement of rooms.
+    pub paged: Revision,
+    /// About the rooms of the report; `None` if it named none, or was not applied.
+    pub rooms: Option<RoomsReply>,
+}
+
+impl Reply {
+    /// Whether the report was applied.
+    pub fn is_applied(&self) -> bool {
+        self.outcome == Outcome::Applied
+    }
+}
+
+/// What became of a [`Report`].
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Outcome {
+    /// It was applied.
+    #[default]
+    Applied,
+    /// Its sequence number was not above the stored one: nothing changed.
+    Stale,
+    /// It was not applied, because the store has lost earlier reports of this incarnation. The instance must take a new
+    /// incarnation, name this one as [`Report::former`], and report all its rooms again.
+    Resend,
+}
+
+/// What a [`Reply`] says of the rooms of its report. All counts are those of the reply's revision.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct RoomsReply {
+    /// In how many rooms the store holds connections without an identity for this instance.
+    pub rooms_held: u64,
+    /// How many pairs of a room and a user it holds for this instance.
+    pub users_held: u64,
+    /// The count of each room of the report, in the same order.
+    pub counts: Vec<u64>,
+    /// For each user of the report, in the same order: whether another instance holds him in that room, too.
+    pub elsewhere: Vec<bool>,
 }
 
 /// The most expired leases that one call removes, which limits how long a call takes. An instance that is told this number

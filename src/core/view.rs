@@ -116,7 +116,7 @@ impl View {
         self.announced = reply.announced;
         self.answered = self.answered.max(Some(sent.at));
         let held = self.hold(reply.count);
-        if !reply.applied || Some(sent.sequence) <= self.acknowledged_sequence {
+        if !reply.is_applied() || Some(sent.sequence) <= self.acknowledged_sequence {
             return;
         }
         self.acknowledged_sequence = Some(sent.sequence);
@@ -205,6 +205,11 @@ impl View {
     /// The count with the highest revision that was received.
     pub fn seen(&self) -> Count {
         self.seen
+    }
+
+    /// The greatest sequence number of this incarnation that the store has acknowledged; 0 if none.
+    pub fn acknowledged(&self) -> Sequence {
+        self.acknowledged_sequence.unwrap_or_default()
     }
 
     /// The last local change that the store has acknowledged.

@@ -19,7 +19,7 @@ use crate::{
         about::About,
         count::{Count, Incarnation, Revision, Sequence},
         pace::ANNOUNCEMENT_GAP_PER_INSTANCE,
-        report::{REAPED_MAX, Reply, Report, ReportKind, Roster, RosterEntry},
+        report::{Outcome, REAPED_MAX, Reply, Report, ReportKind, Roster, RosterEntry},
     },
     store::Announcement,
 };
@@ -151,7 +151,7 @@ impl State {
         let (reaped, crashed) = self.reap();
         self.revise(report);
         let announced = self.announce();
-        (Reply { applied: true, reaped, crashed, ..self.reply(stored) }, announced)
+        (Reply { outcome: Outcome::Applied, reaped, crashed, ..self.reply(stored) }, announced)
     }
 
     /// Advances the lease clock. A silence of more than half a lease counts as an eighth of one: it means that this process
@@ -230,7 +230,9 @@ impl State {
             count: self.count(),
             announced: self.announced,
             instances: self.instances(),
+            outcome: Outcome::Stale,
             stored_sequence: stored.unwrap_or_default(),
+            unannounced: self.announced != self.revision,
             ..Reply::default()
         }
     }
@@ -240,6 +242,7 @@ impl State {
             users: self.total.unwrap_or_default(),
             revision: self.revision,
             recovering: self.recovering.is_some(),
+            ..Count::default()
         }
     }
 
@@ -284,15 +287,7 @@ mod tests {
     impl Stage {
         fn report(&mut self, incarnation: Incarnation, users: u64) -> (Reply, Option<Count>) {
             self.sequence = self.sequence.next();
-            let report = Report {
-                incarnation,
-                sequence: self.sequence,
-                users,
-                seen: Count::default(),
-                lease: LEASE,
-                kind: ReportKind::Plain,
-                about: None,
-            };
+            let report = Report { users, ..Report::new(incarnation, self.sequence, LEASE) };
             self.state.apply(&report, self.now)
         }
     }

@@ -27,8 +27,11 @@ const SHORT: Duration = Duration::from_millis(300);
 async fn first_report_is_acknowledged(#[case] backend: Backend) {
     let subject = Subject::new(backend);
     let reply = Instance::new(5).report(&*subject.store).await;
-    assert!(reply.applied && !reply.count.recovering);
-    assert_eq!(reply.count, Count { users: 5, revision: Revision(1), recovering: false });
+    assert!(reply.is_applied() && !reply.count.recovering);
+    assert_eq!(
+        reply.count,
+        Count { users: 5, revision: Revision(1), recovering: false, ..Count::default() }
+    );
     assert_eq!(reply.announced, Revision(1));
     assert_eq!((reply.instances, reply.stored_sequence), (1, Sequence(0)));
     assert_eq!((reply.reaped, reply.repaired), (0, 0));
@@ -82,7 +85,7 @@ async fn late_and_repeated_reports_are_fenced(#[case] backend: Backend) {
     let expected = subject.store.report(newest.clone()).await.unwrap();
     for report in [late.clone(), newest, late] {
         let reply = subject.store.report(report).await.unwrap();
-        assert!(!reply.applied);
+        assert!(!reply.is_applied());
         assert_eq!((reply.count, reply.stored_sequence), (expected.count, sequence));
     }
 }
@@ -101,7 +104,7 @@ async fn farewell_is_final(#[case] backend: Backend) {
     a.report(&*subject.store).await;
     let left = a.leave(&*subject.store).await;
     assert_eq!((left.count.users, left.instances), (1, 1));
-    assert!(!subject.store.report(late).await.unwrap().applied);
+    assert!(!subject.store.report(late).await.unwrap().is_applied());
     assert_eq!(b.report(&*subject.store).await.count.users, 1);
 }
 
@@ -175,11 +178,17 @@ async fn a_store_that_forgot_recovers(#[case] backend: Backend) {
     let subject = Subject::new(backend);
     let mut a = Instance::new(3);
     a.lease = SHORT;
-    a.seen = Count { users: 8, revision: Revision(40), recovering: false };
+    a.seen = Count { users: 8, revision: Revision(40), recovering: false, ..Count::default() };
     let reply = a.report(&*subject.store).await;
-    assert_eq!(reply.count, Count { users: 3, revision: Revision(41), recovering: true });
+    assert_eq!(
+        reply.count,
+        Count { users: 3, revision: Revision(41), recovering: true, ..Count::default() }
+    );
     let reply = a.report_until(&*subject.store, |reply| !reply.count.recovering).await;
-    assert_eq!(reply.count, Count { users: 3, revision: Revision(42), recovering: false });
+    assert_eq!(
+        reply.count,
+        Count { users: 3, revision: Revision(42), recovering: false, ..Count::default() }
+    );
 }
 
 /// Goal: a revision with another count than the reporter has seen is not trusted. Method: a report with such
@@ -328,18 +337,17 @@ async fn replies_are_the_same(history: Vec<Step>) -> Result<(), TestCaseError> {
             _ => ReportKind::Plain,
         };
         let report = Report {
-            incarnation: instances[who].incarnation,
-            sequence: Sequence(sequence),
             users,
-            seen: Count { users: seen_users, revision: Revision(revision), recovering: false },
-            lease: LEASE_MAX,
+            seen: Count { users: seen_users, revision: Revision(revision), ..Count::default() },
             kind,
             about: host.map(|host| about(&format!("web-{host}"))),
+            ..Report::new(instances[who].incarnation, Sequence(sequence), LEASE_MAX)
         };
         let one = embedded.store.report(report.clone()).await.unwrap();
         let mut other = redis.store.report(report).await.unwrap();
         // Their clocks differ, so they may announce at different steps.
         other.announced = one.announced;
+        other.unannounced = one.unannounced;
         if sequence > newest[who].0 {
             newest[who] = (sequence, if kind == ReportKind::Farewell { 0 } else { users });
         }

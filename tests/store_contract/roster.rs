@@ -59,7 +59,7 @@ async fn roster_says_who_is_who(#[case] backend: Backend) {
     let draining = About { draining: true, ..(*about("kitchen-2")).clone() };
     a.about = Some(Arc::new(draining));
     a.report(&*subject.store).await;
-    assert!(!subject.store.report(late).await.unwrap().applied);
+    assert!(!subject.store.report(late).await.unwrap().is_applied());
     assert_eq!(names().await, [a.about.clone(), None]);
     left.about = None;
     left.report(&*subject.store).await;

@@ -113,13 +113,10 @@ impl Instance {
     pub(crate) fn prepare(&mut self) -> Report {
         self.sequence = self.sequence.next();
         Report {
-            incarnation: self.incarnation,
-            sequence: self.sequence,
             users: self.users,
             seen: self.seen,
-            lease: self.lease,
-            kind: ReportKind::Plain,
             about: self.about.clone(),
+            ..Report::new(self.incarnation, self.sequence, self.lease)
         }
     }
 

@@ -156,12 +156,17 @@ fn wire(criterion: &mut Criterion) {
 }
 
 fn count(number: u64) -> Count {
-    Count { users: number % 100_000, revision: Revision(number), recovering: false }
+    Count {
+        users: number % 100_000,
+        revision: Revision(number),
+        recovering: false,
+        ..Count::default()
+    }
 }
 
 fn reply(number: u64) -> Reply {
     Reply {
-        applied: true,
+        outcome: headcount::core::report::Outcome::Applied,
         count: count(number),
         announced: Revision(number),
         instances: 3,

@@ -159,12 +159,17 @@ impl Stage {
 }
 
 fn count(more: u64) -> Count {
-    Count { users: SOCKETS + more, revision: Revision(more + 1), recovering: false }
+    Count {
+        users: SOCKETS + more,
+        revision: Revision(more + 1),
+        recovering: false,
+        ..Count::default()
+    }
 }
 
 fn reply(count: Count) -> Reply {
     Reply {
-        applied: true,
+        outcome: headcount::core::report::Outcome::Applied,
         count,
         announced: count.revision,
         instances: 1,

@@ -178,7 +178,12 @@ async fn a_stream_skips_to_the_newest() {
     assert!(none.is_err(), "nothing has changed: {none:?}");
     member.inner.view.send_modify(|view| {
         view.fold(
-            Count { users: 7, revision: crate::core::count::Revision(1000), recovering: false },
+            Count {
+                users: 7,
+                revision: crate::core::count::Revision(1000),
+                recovering: false,
+                ..Count::default()
+            },
             Instant::now(),
         );
     });

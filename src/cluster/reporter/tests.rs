@@ -12,7 +12,7 @@ use crate::{
     cluster::observer::Observer,
     core::{
         count::Revision,
-        report::Roster,
+        report::{Outcome, Roster},
         tally::{Presence, Tally},
         view::Shown,
     },
@@ -75,11 +75,15 @@ impl Store for Scripted {
                     sleep(delay).await;
                     Ok(reply)
                 }
-                Rule::Unannounced => Ok(Reply { announced: Revision(0), ..reply }),
-                Rule::Reaped => Ok(Reply { reaped: REAPED_MAX, ..reply }),
-                Rule::Stale { stored } => {
-                    Ok(Reply { applied: false, stored_sequence: Sequence(stored), ..reply })
+                Rule::Unannounced => {
+                    Ok(Reply { announced: Revision(0), unannounced: true, ..reply })
                 }
+                Rule::Reaped => Ok(Reply { reaped: REAPED_MAX, ..reply }),
+                Rule::Stale { stored } => Ok(Reply {
+                    outcome: Outcome::Stale,
+                    stored_sequence: Sequence(stored),
+                    ..reply
+                }),
                 Rule::Forgot => Ok(Reply { stored_sequence: Sequence(0), ..reply }),
                 Rule::Refuse => Err(StoreError::Unreachable("refused".into())),
                 Rule::WrongType => Err(StoreError::WrongType("hash".into())),

@@ -6,7 +6,10 @@ mod estimate;
 use proptest::prelude::*;
 
 use super::*;
-use crate::fixtures::{count, reply};
+use crate::{
+    core::report::Outcome,
+    fixtures::{count, reply},
+};
 
 const LEASE: Duration = Duration::from_secs(2);
 const NO_CHANGE: Change = Change(0);
@@ -236,7 +239,13 @@ fn a_late_answer_does_not_make_up_for_a_lost_one() {
         let _lost = story.send(1000);
         story.view.report_ended();
         story.view.mark_unreachable();
-        story.receive(late, Reply { applied, ..reply(count(10, 7)) });
+        story.receive(
+            late,
+            Reply {
+                outcome: if applied { Outcome::Applied } else { Outcome::Stale },
+                ..reply(count(10, 7))
+            },
+        );
         story.view.fold(count(1010, 8), story.now);
         story.view.fold(count(1011, 9), story.now);
         assert_eq!(story.view.estimate(), 1010);
@@ -325,7 +334,7 @@ fn crossed_replies_keep_the_newest_acknowledgement() {
     let first = story.send(1);
     let second = story.send(2);
     story.receive(second, reply(count(2, 2)));
-    story.receive(first, Reply { applied: false, ..reply(count(2, 2)) });
+    story.receive(first, Reply { outcome: Outcome::Stale, ..reply(count(2, 2)) });
     assert_eq!(story.view.covered(), Change(2));
     assert_eq!(story.view.acknowledged_users(story.now), 2);
 }
@@ -340,7 +349,7 @@ proptest! {
         let mut story = Story::new();
         let mut last = Revision(0);
         for (kind, users, revision, mark) in events {
-            let heard = Count { users, revision: Revision(revision), recovering: mark };
+            let heard = Count { users, revision: Revision(revision), recovering: mark, ..Count::default() };
             match kind {
                 0 => story.answered(users, heard),
                 1 => story.view.fold(heard, story.now),

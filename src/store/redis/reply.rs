@@ -10,7 +10,7 @@ use crate::{
     core::{
         about::About,
         count::{Count, Revision, Sequence, WHOLE_MAX},
-        report::{Reply, Roster, RosterEntry},
+        report::{Outcome, Reply, Roster, RosterEntry},
     },
     store::{Announcement, Dataset, StoreError},
 };
@@ -37,18 +37,19 @@ pub(super) fn reply(value: &Value) -> Result<Reply, StoreError> {
     else {
         return Err(unexpected("reply of another length"));
     };
-    let applied = match bytes(outcome)? {
-        b"OK" => true,
-        b"STALE" => false,
+    let outcome = match bytes(outcome)? {
+        b"OK" => Outcome::Applied,
+        b"STALE" => Outcome::Stale,
         _ => return Err(unexpected("reply with an unknown outcome")),
     };
     let count = Count {
         users: whole(users)?,
         revision: Revision(whole(revision)?),
         recovering: flag(whole(recovering)?)?,
+        ..Count::default()
     };
     Ok(Reply {
-        applied,
+        outcome,
         count,
         announced: Revision(whole(announced)?),
         instances: small(instances)?,
@@ -56,6 +57,8 @@ pub(super) fn reply(value: &Value) -> Result<Reply, StoreError> {
         reaped: small(reaped)?,
         crashed: small(crashed)?,
         repaired: small(repaired)?,
+        unannounced: count.revision > Revision(whole(announced)?),
+        ..Reply::default()
     })
 }
 
@@ -85,6 +88,7 @@ pub(super) fn roster(value: &Value) -> Result<Roster, StoreError> {
         users: whole_or_zero(total)?,
         revision: Revision(whole_or_zero(revision)?),
         recovering: whole_or_zero(recovering)? > 0,
+        ..Count::default()
     };
     Ok(Roster { users: whole_or_zero(public)?, count, instances })
 }
@@ -113,7 +117,7 @@ pub(super) fn announcement(payload: &[u8], own: &Dataset) -> Result<Announcement
     let message: Message =
         serde_json::from_slice(payload).map_err(|_| unexpected("announcement that is no count"))?;
     let Message { count: users, revision, recovering, key, database } = message;
-    let count = Count { users, revision, recovering };
+    let count = Count { users, revision, recovering, ..Count::default() };
     if count.users > WHOLE_MAX || count.revision.0 > REVISION_MAX {
         return Err(unexpected("announcement out of range"));
     }

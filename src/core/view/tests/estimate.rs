@@ -40,7 +40,12 @@ impl Model {
 
     fn count(&self) -> Count {
         let users = self.ours + self.others;
-        Count { users, revision: Revision(self.revision), recovering: self.recovering }
+        Count {
+            users,
+            revision: Revision(self.revision),
+            recovering: self.recovering,
+            ..Count::default()
+        }
     }
 
     fn report(&mut self, sent: SentReport, seen: Count) -> Reply {
@@ -50,7 +55,10 @@ impl Model {
             let reused = seen.revision.0 == self.revision && Some(seen.users) != self.shown;
             self.revise(seen.revision.0, seen.revision.0 > self.revision || reused);
         }
-        Reply { applied, ..reply(self.count()) }
+        Reply {
+            outcome: if applied { Outcome::Applied } else { Outcome::Stale },
+            ..reply(self.count())
+        }
     }
 
     fn others_report(&mut self) {

@@ -24,7 +24,7 @@ pub(in crate::ops::console) fn entry(host: &str, users: u64, lease_left: Duratio
 
 pub(in crate::ops::console) fn roster(instances: Vec<RosterEntry>) -> Roster {
     let users = instances.iter().map(|entry| entry.users).sum();
-    let count = Count { users, revision: Revision(1), recovering: false };
+    let count = Count { users, revision: Revision(1), recovering: false, ..Count::default() };
     Roster { users, count, instances }
 }
 

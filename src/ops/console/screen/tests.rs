@@ -10,7 +10,7 @@ use super::*;
 use crate::{
     core::{
         count::{Count, Incarnation, Revision, Sequence},
-        report::Reply,
+        report::{Outcome, Reply},
         tally::Local,
         view::{SentReport, View},
     },
@@ -50,14 +50,15 @@ impl World {
         view.report_sent(Sequence(1));
         view.report_ended();
         let reply = Reply {
-            applied: true,
-            count: Count { users: 3, revision: Revision(7), recovering: false },
+            outcome: Outcome::Applied,
+            count: Count { users: 3, revision: Revision(7), recovering: false, ..Count::default() },
             announced: Revision(7),
             instances: 2,
             stored_sequence: Sequence(0),
             reaped: 0,
             crashed: 0,
             repaired: 0,
+            ..Reply::default()
         };
         view.fold_reply(SentReport { sequence: Sequence(1), local, at: now }, &reply, now);
         let mut world = Self {
@@ -128,7 +129,10 @@ fn how_sure_the_number_is() {
     assert_eq!(screen.at, "16:00:00 UTC");
 
     let mut lost = World::new();
-    lost.view.fold(Count { users: 1, revision: Revision(9), recovering: true }, lost.now);
+    lost.view.fold(
+        Count { users: 1, revision: Revision(9), recovering: true, ..Count::default() },
+        lost.now,
+    );
     let parts = "1 here, which is sure, and 2 elsewhere, as last known.";
     let why = "Redis lost its data, and all instances report again: a few seconds. ".to_owned();
     assert_eq!((lost.screen().sure, lost.screen().why), ("An estimate", why + parts));

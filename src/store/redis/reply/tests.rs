@@ -44,7 +44,7 @@ fn around(limit: u64) -> impl Strategy<Value = u64> {
 
 fn any_count() -> impl Strategy<Value = Count> {
     (0..=WHOLE_MAX, 0..=REVISION_MAX, any::<bool>()).prop_map(|(users, revision, recovering)| {
-        Count { users, revision: Revision(revision), recovering }
+        Count { users, revision: Revision(revision), recovering, ..Count::default() }
     })
 }
 
@@ -170,14 +170,16 @@ proptest! {
     ) {
         let [users, revision, announced, sequence] = numbers;
         let expected = Reply {
-            applied,
-            count: Count { users, revision: Revision(revision), recovering },
+            outcome: if applied { Outcome::Applied } else { Outcome::Stale },
+            count: Count { users, revision: Revision(revision), recovering, ..Count::default() },
             announced: Revision(announced),
             instances: small[0],
             stored_sequence: Sequence(sequence),
             reaped: small[1],
             repaired: small[2],
             crashed: small[3],
+            unannounced: revision > announced,
+            ..Reply::default()
         };
         let fields = [
             users, revision, announced, small[0].into(), sequence, recovering.into(), small[1].into(),
@@ -236,14 +238,16 @@ proptest! {
 fn a_reply_is_read() {
     let read = reply(&Value::Array(good_reply())).unwrap();
     let expected = Reply {
-        applied: true,
-        count: Count { users: 5, revision: Revision(12), recovering: true },
+        outcome: Outcome::Applied,
+        count: Count { users: 5, revision: Revision(12), recovering: true, ..Count::default() },
         announced: Revision(11),
         instances: 3,
         stored_sequence: Sequence(40),
         reaped: 128,
         crashed: 7,
         repaired: 2,
+        unannounced: true,
+        ..Reply::default()
     };
     assert_eq!(read, expected);
 }
@@ -302,7 +306,10 @@ fn a_roster_is_read() {
         about: (incarnation == "b").then(|| Arc::new(web.clone())),
     };
     assert_eq!(read.users, 3);
-    assert_eq!(read.count, Count { users: 3, revision: Revision(9), recovering: false });
+    assert_eq!(
+        read.count,
+        Count { users: 3, revision: Revision(9), recovering: false, ..Count::default() }
+    );
     let expected = [entry("a", 1, Some(700)), entry("b", 2, None), entry("c", 0, Some(0))];
     assert_eq!(read.instances, expected);
 }
@@ -318,7 +325,7 @@ fn a_roster_is_read() {
 #[case(r#""database":1"#, None)]
 fn an_announcement_says_whose_it_is(#[case] dataset: &str, #[case] is_own: Option<bool>) {
     let payload = format!(r#"{{"count":5,"revision":12,{dataset}}}"#);
-    let count = Count { users: 5, revision: Revision(12), recovering: false };
+    let count = Count { users: 5, revision: Revision(12), recovering: false, ..Count::default() };
     let read = announcement(payload.as_bytes(), &own()).unwrap();
     match is_own {
         Some(true) => assert_eq!(read, Announcement::Own(count)),

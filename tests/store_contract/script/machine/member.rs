@@ -152,10 +152,15 @@ fn reply(answer: &Answer) -> Reply {
         users: answer.count,
         revision: Revision(answer.revision),
         recovering: answer.recovering,
+        ..Count::default()
     };
     let small = |number: u64| u32::try_from(number).expect("few instances");
     Reply {
-        applied: answer.applied,
+        outcome: if answer.applied {
+            headcount::core::report::Outcome::Applied
+        } else {
+            headcount::core::report::Outcome::Stale
+        },
         count,
         announced: Revision(answer.announced),
         instances: small(answer.instances),
@@ -163,5 +168,7 @@ fn reply(answer: &Answer) -> Reply {
         reaped: small(answer.reaped),
         repaired: small(answer.repaired),
         crashed: small(answer.crashed),
+        unannounced: answer.revision > answer.announced,
+        ..Reply::default()
     }
 }

@@ -279,6 +279,7 @@ impl<'a, 'b> World<'a, 'b> {
                 users: answer.count,
                 revision: Revision(answer.revision),
                 recovering: answer.recovering,
+                ..Count::default()
             })?;
             news.iter().try_for_each(|&count| self.remember(count))?;
         }

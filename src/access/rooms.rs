@@ -1,0 +1,136 @@
+//! Which rooms clients may join and programs may ask for, and how many.
+
+use crate::core::room::RoomName;
+
+/// The rules for rooms.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct RoomRules {
+    /// The rooms that exist.
+    pub allowed: RoomPatterns,
+    /// The most rooms that one connection may be in, besides the site.
+    pub per_connection: usize,
+    /// The most rooms that one connection may watch.
+    pub watched_per_connection: usize,
+    /// The most rooms of one instance.
+    pub most: usize,
+}
+
+impl Default for RoomRules {
+    fn default() -> Self {
+        Self {
+            allowed: RoomPatterns::default(),
+            per_connection: 8,
+            watched_per_connection: 100,
+            most: 100_000,
+        }
+    }
+}
+
+/// A list of patterns for names of rooms.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct RoomPatterns(Vec<RoomPattern>);
+
+#[derive(Clone, Debug, PartialEq, Eq)]
+enum RoomPattern {
+    /// This room.
+    Exact(RoomName),
+    /// All rooms whose names begin with this text and are longer.
+    Below(String),
+}
+
+/// A list of patterns that is refused, and why.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("{entry:?} {reason}")]
+pub struct InvalidRoomPattern {
+    /// The entry.
+    pub entry: String,
+    /// What is wrong with it.
+    pub reason: String,
+}
+
+impl RoomPatterns {
+    /// Reads a list with commas between: names, names with `*` at the end, or `none` alone.
+    ///
+    /// # Errors
+    /// The first entry that is neither.
+    pub fn parse(text: &str) -> Result<Self, InvalidRoomPattern> {
+        if text.trim() == "none" {
+            return Ok(Self(Vec::new()));
+        }
+        let patterns = text.split(',').map(str::trim).map(RoomPattern::parse);
+        Ok(Self(patterns.collect::<Result<_, _>>()?))
+    }
+
+    /// Whether a pattern allows this room.
+    pub fn allow(&self, room: &RoomName) -> bool {
+        self.0.iter().any(|pattern| match pattern {
+            RoomPattern::Exact(name) => name == room,
+            RoomPattern::Below(start) => {
+                room.as_str().strip_prefix(&**start).is_some_and(|rest| !rest.is_empty())
+            }
+        })
+    }
+}
+
+/// All rooms.
+impl Default for RoomPatterns {
+    fn default() -> Self {
+        Self(vec![RoomPattern::Below("/".to_owned())])
+    }
+}
+
+impl RoomPattern {
+    fn parse(entry: &str) -> Result<Self, InvalidRoomPattern> {
+        let refuse = |reason: String| InvalidRoomPattern { entry: entry.to_owned(), reason };
+        let start = entry.strip_suffix('*');
+        let named = start.unwrap_or(entry);
+        if named.contains('*') {
+            return Err(refuse("has a * that is not at its end".to_owned()));
+        }
+        if start == Some("/") {
+            return Ok(Self::Below("/".to_owned()));
+        }
+        let name =
+            RoomName::parse(named).map_err(|error| refuse(format!("is refused: {error}")))?;
+        Ok(match start {
+            Some(start) => Self::Below(start.to_owned()),
+            None => Self::Exact(name),
+        })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use rstest::rstest;
+
+    use super::*;
+
+    /// Goal: a list allows exactly the rooms that it names. Method: names on both sides of each kind of pattern.
+    #[rstest]
+    #[case("/*", &["/a", "/a/b", "//"], &[])]
+    #[case("none", &[], &["/a", "/none"])]
+    #[case("/a", &["/a"], &["/a/", "/a/b", "/A", "/b"])]
+    #[case("/page/*, /b", &["/page/1", "/page/1/2", "/b"], &["/page", "/page/", "/pages", "/b/c"])]
+    #[case("/page*", &["/page/1", "/pages"], &["/page", "/pag"])]
+    fn patterns(#[case] list: &str, #[case] allowed: &[&str], #[case] refused: &[&str]) {
+        let patterns = RoomPatterns::parse(list).unwrap();
+        let allow = |name: &&str| patterns.allow(&RoomName::parse(name).unwrap());
+        assert!(allowed.iter().all(allow) && !refused.iter().any(allow), "{list}");
+    }
+
+    /// Goal: a list that could not work is refused with its reason. Method: one of each kind.
+    #[rstest]
+    #[case("", "begins with /")]
+    #[case("*", "begins with /")]
+    #[case("page/*", "begins with /")]
+    #[case("/", "is the site")]
+    #[case("/a,,/b", "begins with /")]
+    #[case("/a/*/b", "not at its end")]
+    #[case("/**", "not at its end")]
+    #[case("/a b", "no control characters")]
+    #[case("/a,none", "begins with /")]
+    fn bad_patterns(#[case] list: &str, #[case] reason: &str) {
+        let error = RoomPatterns::parse(list).unwrap_err().to_string();
+        assert!(error.contains(reason), "{error}");
+    }
+}
