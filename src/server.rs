@@ -4,6 +4,7 @@
 //! If a long-lived task ends by itself, the whole instance ends: half an instance would look alive and show old numbers.
 
 mod limits;
+mod tasks;
 
 use std::{
     fmt,
@@ -12,12 +13,11 @@ use std::{
     time::{Duration, SystemTime},
 };
 
-use anyhow::{Context, anyhow};
+use anyhow::Context;
 use axum::Router;
 use tokio::{
     net::TcpListener,
     sync::{Semaphore, watch},
-    task::{JoinError, JoinSet},
 };
 use tokio_util::sync::CancellationToken;
 
@@ -64,6 +64,7 @@ use crate::{
     web::{self, site::Site},
 };
 use limits::Limits;
+use tasks::Tasks;
 
 /// The `TCP_USER_TIMEOUT` of connections to the admin listener.
 const ADMIN_UNACKNOWLEDGED: Duration = Duration::from_secs(10);
@@ -350,44 +351,6 @@ struct Listening {
     service: HttpService,
     unacknowledged_for: Duration,
     connections_max: usize,
-}
-
-/// The long-lived tasks, by name.
-#[derive(Debug, Default)]
-struct Tasks {
-    running: JoinSet<&'static str>,
-}
-
-impl Tasks {
-    fn spawn(&mut self, name: &'static str, task: impl Future<Output = ()> + Send + 'static) {
-        self.running.spawn(async move {
-            task.await;
-            name
-        });
-    }
-
-    /// Resolves when a task ends by itself.
-    async fn first_to_end(&mut self) -> anyhow::Error {
-        match self.running.join_next().await {
-            Some(ended) => failure(ended),
-            None => anyhow!("no task is running"),
-        }
-    }
-
-    /// Waits for the end of all tasks, after they were told to stop.
-    async fn all_to_end(&mut self) -> anyhow::Result<()> {
-        while let Some(ended) = self.running.join_next().await {
-            ended.context("a task panicked while stopping")?;
-        }
-        Ok(())
-    }
-}
-
-fn failure(ended: Result<&'static str, JoinError>) -> anyhow::Error {
-    match ended {
-        Ok(name) => anyhow!("the {name} ended by itself"),
-        Err(error) => anyhow!(error).context("a long-lived task panicked"),
-    }
 }
 
 fn bind(address: SocketAddr) -> anyhow::Result<TcpListener> {
