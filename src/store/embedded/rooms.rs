@@ -22,8 +22,6 @@ use crate::{
 
 /// The most rooms of one page.
 const PAGE_ROOMS_MAX: usize = 100;
-/// The most entries of the dead that one report takes away: a fraction of a millisecond, during which the lock is held.
-const TAKEN_AWAY_MAX: usize = 512;
 
 /// All rooms with somebody in them, and the users of the site.
 ///
@@ -85,6 +83,7 @@ impl RoomTable {
         let users_held = held.map_or(0, |held| held.users.len()) as u64;
         if rooms_held + users_held == 0 {
             self.held.remove(&report.incarnation);
+            self.dead.remove(&report.incarnation);
         }
         RoomsReply { rooms_held, users_held, elsewhere, counts: Vec::new() }
     }
@@ -96,9 +95,9 @@ impl RoomTable {
         }
     }
 
-    /// Takes away a part of what the dead hold.
-    pub(super) fn take_away(&mut self) {
-        for _ in 0..TAKEN_AWAY_MAX {
+    /// Takes away a part of what the dead hold: at most this many entries.
+    pub(super) fn take_away(&mut self, most: usize) {
+        for _ in 0..most {
             let Some(&owner) = self.dead.first() else { return };
             self.take_away_one(owner);
         }
@@ -247,3 +246,6 @@ fn remove_holder(users: &mut BTreeMap<UserId, Holders>, user: &UserId, owner: In
         users.remove(user);
     }
 }
+
+#[cfg(test)]
+mod tests;
