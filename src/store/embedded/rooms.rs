@@ -6,7 +6,7 @@
 
 use std::{
     cmp::Reverse,
-    collections::{BTreeMap, BTreeSet},
+    collections::{BTreeMap, BTreeSet, BinaryHeap},
     mem,
     ops::Bound,
 };
@@ -232,10 +232,16 @@ impl RoomTable {
         let from = (Bound::Included(query.prefix.as_str()), Bound::Unbounded);
         let found = self.rooms.range::<str, _>(from);
         let found = found.take_while(|(room, _)| room.as_str().starts_with(&query.prefix));
-        let mut found: Vec<_> = found.map(|(room, members)| (room, members.count())).collect();
-        found.sort_unstable_by_key(|(room, count)| (Reverse(*count), *room));
-        let largest = found.into_iter().take(query.most);
-        largest.map(|(room, count)| (room.clone(), count)).collect()
+        // The smallest is on top.
+        let mut largest = BinaryHeap::new();
+        for (room, members) in found {
+            largest.push((Reverse(members.count()), room));
+            if largest.len() > query.most {
+                largest.pop();
+            }
+        }
+        let largest = largest.into_sorted_vec().into_iter();
+        largest.map(|(Reverse(count), room)| (room.clone(), count)).collect()
     }
 }
 
