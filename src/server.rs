@@ -258,9 +258,9 @@ impl Server {
             heartbeat: config.heartbeat,
             about: self.about.subscribe(),
         };
-        let rooms = Rooms::<Membership>::new(0);
+        let ledger = Arc::clone(rooms);
         let Upkeep { view, reporter, announcements, observer } =
-            Upkeep::new(&settings, &self.store, rooms, tally.subscribe(), &self.metrics);
+            Upkeep::new(&settings, &self.store, ledger, tally.subscribe(), &self.metrics);
         let broadcaster = Broadcaster::new(
             Arc::clone(tally),
             view.subscribe(),
