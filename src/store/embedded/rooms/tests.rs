@@ -187,7 +187,10 @@ proptest! {
             let mut held = table.held.values();
             prop_assert!(held.all(|held| held.connections.len() + held.users.len() > 0));
             let mut holders = table.rooms.values().flat_map(|members| members.users.values());
-            prop_assert!(holders.all(|holders| !holders.is_empty()));
+            prop_assert!(holders.all(|holders| {
+                let once: BTreeSet<_> = holders.iter().collect();
+                !holders.is_empty() && once.len() == holders.len()
+            }));
         }
     }
 }
