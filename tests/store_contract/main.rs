@@ -12,6 +12,7 @@
 
 mod commands;
 mod contract;
+mod entries;
 mod facts;
 mod faults;
 mod roster;

@@ -16,7 +16,7 @@ local is_new = false
 if #gone > 0 then
   tell('HDEL', unpack(gone))
 end
-if introduction ~= '' and kind ~= 'farewell' then
+if introduction ~= '' and kind ~= 'farewell' and outcome == 'OK' then
   is_new = tell('HSET', incarnation, introduction) == 1
   tell('PEXPIRE', KEPT)
 end

@@ -86,7 +86,7 @@ pub(super) const MUTANTS: &[Mutant] = &[
 
     mutant("the dead stay listed", "  for _, owner in ipairs(expired) do\n    gone[#gone + 1] = owner\n  end\n", "", "reaping_takes_what_was_said"),
     mutant("who left stays listed", "  instances = instances and instances - removed\n  gone[#gone + 1] = owner\n", "  instances = instances and instances - removed\n", "farewell_takes_what_was_said"),
-    mutant("a farewell is listed", "if introduction ~= '' and kind ~= 'farewell' then", "if introduction ~= '' then", "farewell_takes_what_was_said"),
+    mutant("a farewell is listed", "and kind ~= 'farewell' and outcome == 'OK' then", "and outcome == 'OK' then", "farewell_takes_what_was_said"),
     mutant("names stay for good", "  tell('PEXPIRE', KEPT)\n", "", "what_is_said_stands"),
     mutant("silence is said", "if introduction ~= '' and", "if", "what_is_said_stands"),
     mutant("strangers stay", "if (audit_due or is_new) and tell('HLEN') > instances then", "if false then", "strangers_go"),
