@@ -158,7 +158,11 @@ impl Visit {
             }
             Packet::Close => return Err(Error::Closed.into()),
             Packet::Disconnected => return Err(Failure::Disconnected),
-            Packet::Open(_) | Packet::ProbeAnswer | Packet::Connected | Packet::Noop => {}
+            Packet::Open(_)
+            | Packet::ProbeAnswer
+            | Packet::Connected
+            | Packet::Noop
+            | Packet::Room { .. } => {}
         }
         Ok(())
     }
