@@ -183,6 +183,13 @@ impl<V> Rooms<V> {
         table.entry(id).map(|entry| Shown { users: entry.connections, revision, exact: false })
     }
 
+    /// The counted connections in a room on this instance; 0 if there are none.
+    pub fn connections(&self, room: &RoomName) -> u64 {
+        let mut table = self.table();
+        let id = table.ids.get(room).copied();
+        id.and_then(|id| table.entry(id)).map_or(0, |entry| entry.connections)
+    }
+
     /// Changes when a room has something to tell, or a count that was asked for is known.
     pub fn subscribe(&self) -> watch::Receiver<u64> {
         self.news.subscribe()
