@@ -15,6 +15,7 @@ use crate::{
     core::{
         count::Count,
         report::{Reply, Report, Roster},
+        room::RoomName,
     },
     telemetry::escaped::Escaped,
 };
@@ -35,6 +36,13 @@ pub trait Store: fmt::Debug + Send + Sync + 'static {
     /// The incarnations that hold a lease, for operators.
     fn roster(&self) -> StoreFuture<'_, Roster>;
 
+    /// The largest rooms, for operators: the largest first, and those of the same size by name. It reads a part of the rooms at
+    /// a time, so a room that changes meanwhile may be missing.
+    fn rooms(&self, query: RoomsQuery) -> StoreFuture<'_, Vec<(RoomName, u64)>> {
+        let _ = query;
+        Box::pin(async { Ok(Vec::new()) })
+    }
+
     /// What the store says of itself, for operators; `None` if there is nothing to say: it is part of this process. A user of
     /// Redis who may not ask gets [`StoreError::Denied`], and nothing else depends on the answer.
     fn facts(&self) -> StoreFuture<'_, Option<StoreFacts>> {
@@ -50,6 +58,15 @@ pub type StoreFuture<'a, T> = Pin<Box<dyn Future<Output = Result<T, StoreError>>
 
 /// The stream that [`Store::subscribe`] returns: the messages of the channel.
 pub type Announcements = BoxStream<'static, Result<Announcement, StoreError>>;
+
+/// Which rooms [`Store::rooms`] lists.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct RoomsQuery {
+    /// How their names begin; empty for all rooms.
+    pub prefix: String,
+    /// The most rooms that are listed, and kept in memory.
+    pub most: usize,
+}
 
 /// A message of the channel. All databases and keys of a Redis share its channels, and anybody may publish there, so a message
 /// names its dataset.
