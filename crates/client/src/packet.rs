@@ -6,7 +6,7 @@ use serde::Deserialize;
 
 use crate::Error;
 
-/// Joins the default namespace.
+/// Joins the default namespace, which is the site.
 pub const CONNECT: &str = "40";
 /// Answers a ping.
 pub const PONG: &str = "3";
@@ -40,6 +40,30 @@ pub enum Packet {
     Disconnected,
     /// The event `user count`: this many users are online.
     Count(u64),
+    /// A packet of a room other than the site.
+    Room(RoomPacket),
+}
+
+/// A packet of a room: of a namespace other than the default one.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct RoomPacket {
+    /// The name of the room.
+    pub room: String,
+    /// What the packet says.
+    pub event: RoomEvent,
+}
+
+/// What a packet of a room says.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum RoomEvent {
+    /// The room is joined.
+    Connected,
+    /// The server ends the client's stay in the room.
+    Disconnected,
+    /// The event `user count`: this many users are in the room.
+    Count(u64),
+    /// The room is refused. Holds the code of the reason, such as `too_many_rooms`; empty if the server gives none.
+    Refused(String),
 }
 
 /// The content of the first packet of a session.
@@ -76,6 +100,9 @@ impl Packet {
             b"6" => Ok(Self::Noop),
             b"41" => Ok(Self::Disconnected),
             [b'4', b'0', b'{', .., b'}'] => Ok(Self::Connected),
+            [b'4', kind, b'/', ..] => RoomPacket::parse(*kind, &text[2..])
+                .map(Self::Room)
+                .ok_or_else(|| Error::unexpected("a packet of a room of another kind", text)),
             [b'4', b'2', event @ ..] => count(event)
                 .map(Self::Count)
                 .ok_or_else(|| Error::unexpected("an event other than the count", text)),
@@ -98,10 +125,54 @@ impl Packet {
             Self::Ping => Some(PONG),
             Self::ProbeAnswer => Some(UPGRADE),
             Self::Open(_) => Some(CONNECT),
-            Self::Close | Self::Noop | Self::Connected | Self::Disconnected | Self::Count(_) => {
-                None
-            }
+            Self::Close
+            | Self::Noop
+            | Self::Connected
+            | Self::Disconnected
+            | Self::Count(_)
+            | Self::Room(_) => None,
         }
+    }
+}
+
+/// The packet that joins a room.
+pub fn connect_to(room: &str) -> String {
+    format!("{CONNECT}{room},")
+}
+
+/// The packet that leaves a room.
+pub fn disconnect_from(room: &str) -> String {
+    format!("{DISCONNECT}{room},")
+}
+
+/// The JSON of a refusal.
+#[derive(Deserialize)]
+struct Refusal {
+    #[serde(default)]
+    data: RefusalData,
+}
+
+#[derive(Default, Deserialize)]
+struct RefusalData {
+    #[serde(default)]
+    code: String,
+}
+
+impl RoomPacket {
+    /// Parses what follows the two digits of a packet. Names of rooms contain no comma, so the first one ends the name.
+    fn parse(kind: u8, text: &[u8]) -> Option<Self> {
+        let comma = text.iter().position(|&byte| byte == b',')?;
+        let (room, content) = (str::from_utf8(&text[..comma]).ok()?, &text[comma + 1..]);
+        let event = match (kind, content) {
+            (b'0', [b'{', .., b'}']) => RoomEvent::Connected,
+            (b'1', []) => RoomEvent::Disconnected,
+            (b'2', event) => RoomEvent::Count(count(event)?),
+            (b'4', json) => {
+                RoomEvent::Refused(serde_json::from_slice::<Refusal>(json).ok()?.data.code)
+            }
+            _ => return None,
+        };
+        Some(Self { room: room.to_owned(), event })
     }
 }
 
@@ -140,6 +211,8 @@ mod tests {
         br#"0{"sid":"a-B_9","upgrades":[],"pingInterval":25000,"pingTimeout":20000,"maxPayload":1}"#,
         br#"40{"sid":"x"}"#,
         br#"42["user count",12]"#,
+        br#"42/a/b,["user count",3]"#,
+        br#"44/a,{"message":"no","data":{"code":"too_many_rooms"}}"#,
     ];
 
     /// Goal: every packet of the contract is understood. Method: one of each.
@@ -154,6 +227,23 @@ mod tests {
     #[case("6", Packet::Noop)]
     fn packets_are_told_apart(#[case] text: &str, #[case] packet: Packet) {
         assert_eq!(Packet::parse(text.as_bytes()), Ok(packet));
+    }
+
+    /// Goal: packets of rooms are understood, whatever their names. Method: one of each kind, and names with braces, digits and
+    /// letters of other scripts.
+    #[rstest]
+    #[case(r#"40/a,{"sid":"x"}"#, "/a", RoomEvent::Connected)]
+    #[case("41/a/b,", "/a/b", RoomEvent::Disconnected)]
+    #[case(r#"42/{"日本"}0,["user count",12]"#, r#"/{"日本"}0"#, RoomEvent::Count(12))]
+    #[case(r#"44/a,{"message":"no","data":{"code":"too_many_rooms"}}"#, "/a", RoomEvent::Refused("too_many_rooms".to_owned()))]
+    #[case(r#"44/a,{"message":"Invalid namespace"}"#, "/a", RoomEvent::Refused(String::new()))]
+    fn packets_of_rooms(#[case] text: &str, #[case] room: &str, #[case] event: RoomEvent) {
+        let packet = Packet::Room(RoomPacket { room: room.to_owned(), event });
+        assert_eq!(Packet::parse(text.as_bytes()), Ok(packet));
+        assert_eq!(
+            (connect_to("/a"), disconnect_from("/a")),
+            ("40/a,".to_owned(), "41/a,".to_owned())
+        );
     }
 
     /// Goal: the handshake of a session is parsed. Method: one as servers send it, with additional fields.
@@ -187,7 +277,14 @@ mod tests {
     #[case("411")]
     #[case("40")]
     #[case("40{")]
-    #[case("40/other,{}")]
+    #[case("40/other{}")]
+    #[case("40/other,")]
+    #[case("41/other")]
+    #[case("41/other,x")]
+    #[case(r#"42/other,["users",1]"#)]
+    #[case("44/other,no")]
+    #[case("43/other,{}")]
+    #[case("40other,{}")]
     #[case("3")]
     #[case("2probe")]
     #[case("é")]

@@ -47,7 +47,7 @@ async fn visit(script: Script) -> (End, Option<u64>) {
         let (stream, _) = listener.accept().await.unwrap();
         script.play(stream).await;
     };
-    let slot = Arc::new(Slot::new());
+    let slot = Arc::new(Slot::new(&[]));
     let url = format!("http://{address}");
     let visit = run(Transport::Websocket, &url, &slot);
     let (end, ()) = tokio::join!(visit, play);
@@ -56,7 +56,7 @@ async fn visit(script: Script) -> (End, Option<u64>) {
 
 async fn run(transport: Transport, url: &str, slot: &Arc<Slot>) -> End {
     let leaves = Arc::new(Semaphore::new(1));
-    let visit = Visit { transport, stats: Arc::new(Stats::new()), leaves };
+    let visit = Visit { transport, rooms: None, stats: Arc::new(Stats::new()), leaves };
     visit.run(Target::parse(url).unwrap(), Arc::clone(slot)).await
 }
 
@@ -145,7 +145,7 @@ async fn answer(stream: &mut TcpStream, headers: &str, body: &str) {
 async fn polling_bears_balancers() {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let url = format!("http://{}", listener.local_addr().unwrap());
-    let slot = Arc::new(Slot::new());
+    let slot = Arc::new(Slot::new(&[]));
     let accept = async || listener.accept().await.unwrap().0;
     let serve = async {
         let mut first = accept().await;
