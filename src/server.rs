@@ -143,6 +143,8 @@ impl Server {
         self.tell();
         self.limits.tell(self.config.connections_max.is_some());
         let tally = Tally::new();
+        let rules = RoomRules::default();
+        let rooms = Rooms::<Membership>::new(rules.most);
         let flusher = Flusher::default();
         let admission =
             Admission::new(self.limits.sessions, self.config.origins.clone(), self.metrics.clone());
@@ -155,7 +157,7 @@ impl Server {
         );
 
         let mut tasks = Tasks::default();
-        let (serving, view) = self.spawn_ring(&mut tasks, &tally, flusher);
+        let (serving, view) = self.spawn_ring(&mut tasks, &tally, &rooms, flusher);
         tasks.spawn("pings", ping_wheel::run(Arc::clone(&engine), serving.clone()));
         tasks.spawn("checks", Arc::clone(&engine).run_checks(serving.clone()));
         let permits = Arc::clone(engine.admission().permits());
@@ -167,8 +169,7 @@ impl Server {
             tasks.spawn("service manager", told);
         }
         let listening = CancellationToken::new();
-        let rules = RoomRules::default();
-        let rooms = SiteRooms::new(rules.clone(), Rooms::<()>::new(rules.most));
+        let rooms = SiteRooms::new(rules, rooms);
         let site = self.site(view.clone(), tally.subscribe(), rooms, engine.admission());
         let public = web::router(site)
             .merge(endpoint::router(Arc::clone(&engine)))
@@ -251,6 +252,7 @@ impl Server {
         &self,
         tasks: &mut Tasks,
         tally: &Arc<Tally<Membership>>,
+        rooms: &Arc<Rooms<Membership>>,
         flusher: Flusher,
     ) -> (CancellationToken, watch::Receiver<View>) {
         let config = &self.config;
@@ -261,7 +263,8 @@ impl Server {
             heartbeat: config.heartbeat,
             about: self.about.subscribe(),
         };
-        let upkeep = Upkeep::new(&settings, &self.store, tally.subscribe(), &self.metrics);
+        let rooms: Arc<Rooms<Membership>> = Arc::clone(rooms);
+        let upkeep = Upkeep::new(&settings, &self.store, rooms, tally.subscribe(), &self.metrics);
         let Upkeep { view, reporter, announcements, observer } = upkeep;
         let broadcaster = Broadcaster::new(
             Arc::clone(tally),

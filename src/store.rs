@@ -13,7 +13,7 @@ use futures_util::stream::BoxStream;
 
 use crate::{
     core::{
-        count::Count,
+        count::{Count, Revision, Stamp},
         report::{Reply, Report, Roster},
         room::RoomName,
     },
@@ -74,11 +74,26 @@ pub struct RoomsQuery {
 pub enum Announcement {
     /// This store's count.
     Own(Count),
+    /// Counts of rooms of this store.
+    Rooms(RoomsPage),
     /// A count without a dataset, published by an older version or by hand. It may belong to another cluster, so it is only a
     /// reason to ask the store.
     Unsigned(Count),
     /// Another cluster's count. Holds that cluster's dataset.
     Foreign(Dataset),
+}
+
+/// A page of rooms: the counts of rooms that have changed since they were in a page.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct RoomsPage {
+    /// The counts are those of this revision.
+    pub revision: Revision,
+    /// The revision of the page before. Whoever has not received that page has missed counts.
+    pub since: Revision,
+    /// The report that made the revision.
+    pub stamp: Stamp,
+    /// The rooms and their counts; 0 if nobody is there any more.
+    pub counts: Vec<(RoomName, u64)>,
 }
 
 /// The place of a count: a key in one of the databases of a Redis.

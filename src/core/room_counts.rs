@@ -15,8 +15,8 @@ pub trait RoomCounts: fmt::Debug + Send + Sync + 'static {
     /// See [`Rooms::ask`].
     ///
     /// # Errors
-    /// If the room is new, and there are as many as there may be.
-    fn ask(&self, room: &RoomName, until: Instant) -> Result<(), TooManyRooms>;
+    /// As for [`Rooms::ask`].
+    fn ask(&self, room: &RoomName, now: Instant, until: Instant) -> Result<(), TooManyRooms>;
 
     /// See [`Rooms::shown`].
     fn shown(&self, room: &RoomName, view: &View, now: Instant) -> Option<Shown>;
@@ -29,8 +29,8 @@ pub trait RoomCounts: fmt::Debug + Send + Sync + 'static {
 }
 
 impl<V: fmt::Debug + Send + 'static> RoomCounts for Rooms<V> {
-    fn ask(&self, room: &RoomName, until: Instant) -> Result<(), TooManyRooms> {
-        self.ask(room, until)
+    fn ask(&self, room: &RoomName, now: Instant, until: Instant) -> Result<(), TooManyRooms> {
+        self.ask(room, now, until)
     }
 
     fn shown(&self, room: &RoomName, view: &View, now: Instant) -> Option<Shown> {

@@ -43,7 +43,7 @@ impl ScriptedRooms {
 }
 
 impl RoomCounts for ScriptedRooms {
-    fn ask(&self, _: &RoomName, _: Instant) -> Result<(), TooManyRooms> {
+    fn ask(&self, _: &RoomName, _: Instant, _: Instant) -> Result<(), TooManyRooms> {
         self.asked.fetch_add(1, Ordering::Relaxed);
         if self.is_full { Err(TooManyRooms) } else { Ok(()) }
     }
