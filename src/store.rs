@@ -68,7 +68,7 @@ pub struct RoomsQuery {
     pub most: usize,
 }
 
-/// A message of the channel. All databases and keys of a Redis share its channels, and anybody may publish there, so a message
+/// A message of one of the channels. All databases and keys of a Redis share its channels, and anybody may publish there, so a message
 /// names its dataset.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Announcement {
@@ -77,7 +77,7 @@ pub enum Announcement {
     /// Counts of rooms of this store.
     Rooms(RoomsPage),
     /// A count without a dataset, published by an older version or by hand. It may belong to another cluster, so it is only a
-    /// reason to ask the store.
+    /// reason to ask the store. Of a page of rooms only the revision is told, with the count 0.
     Unsigned(Count),
     /// Another cluster's count. Holds that cluster's dataset.
     Foreign(Dataset),

@@ -6,7 +6,7 @@ use std::{collections::HashMap, mem, time::Duration};
 use tokio::time::Instant;
 
 use super::{
-    RoomId,
+    due::RoomId,
     entry::{Entry, Pending, Want},
     ledger::{KeyId, RoomsToReport, SentRoom, SentRooms},
     table::Table,

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use tokio::time::Instant;
 
-use super::RoomId;
+use super::due::RoomId;
 use crate::core::{
     count::Revision,
     room::{RoomName, UserId},

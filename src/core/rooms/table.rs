@@ -9,7 +9,7 @@ use slab::Slab;
 use tokio::time::Instant;
 
 use super::{
-    Attendance, DueRoom, RoomId, RoomNewcomer, TooManyRooms,
+    due::{Attendance, DueRoom, RoomId, RoomNewcomer, TooManyRooms},
     entry::{Entry, ExactFrom, Waiting, Want},
     ledger::Ledger,
     round::Round,
