@@ -22,8 +22,8 @@ use tokio::{
 use tokio_util::sync::CancellationToken;
 
 use crate::{
-    access::{origin::cors, permits::Permits, rooms::RoomRules},
-    broadcast::broadcaster::Broadcaster,
+    access::{origin::cors, permits::Permits},
+    broadcast::{broadcaster::Broadcaster, rooms::RoomBroadcaster},
     cluster::{member::Upkeep, reporter::ReporterSettings},
     config::{serve::Config, store::RedisConfig},
     core::{
@@ -33,7 +33,11 @@ use crate::{
         view::View,
     },
     engine::{
-        admission::Admission, flusher::Flusher, lifecycle::Engine, ping_wheel, session::Membership,
+        admission::Admission,
+        flusher::Flusher,
+        lifecycle::Engine,
+        ping_wheel,
+        session::{Membership, RoomMembership},
         settings::SessionSettings,
     },
     http::{
@@ -142,9 +146,7 @@ impl Server {
     pub async fn run(self, stop: CancellationToken) -> anyhow::Result<()> {
         self.tell();
         self.limits.tell(self.config.connections_max.is_some());
-        let tally = Tally::new();
-        let rules = RoomRules::default();
-        let rooms = Rooms::<Membership>::new(rules.most);
+        let (tally, rooms) = (Tally::new(), Rooms::new(self.config.rooms.most));
         let flusher = Flusher::default();
         let admission =
             Admission::new(self.limits.sessions, self.config.origins.clone(), self.metrics.clone());
@@ -152,6 +154,7 @@ impl Server {
             self.session_settings(),
             admission,
             Arc::clone(&tally),
+            Arc::clone(&rooms),
             self.metrics.clone(),
             flusher.clone(),
         );
@@ -169,7 +172,7 @@ impl Server {
             tasks.spawn("service manager", told);
         }
         let listening = CancellationToken::new();
-        let rooms = SiteRooms::new(rules, rooms);
+        let rooms = SiteRooms::new(self.config.rooms.clone(), rooms);
         let site = self.site(view.clone(), tally.subscribe(), rooms, engine.admission());
         let public = web::router(site)
             .merge(endpoint::router(Arc::clone(&engine)))
@@ -252,7 +255,7 @@ impl Server {
         &self,
         tasks: &mut Tasks,
         tally: &Arc<Tally<Membership>>,
-        rooms: &Arc<Rooms<Membership>>,
+        rooms: &Arc<Rooms<RoomMembership>>,
         flusher: Flusher,
     ) -> (CancellationToken, watch::Receiver<View>) {
         let config = &self.config;
@@ -263,11 +266,18 @@ impl Server {
             heartbeat: config.heartbeat,
             about: self.about.subscribe(),
         };
-        let rooms: Arc<Rooms<Membership>> = Arc::clone(rooms);
-        let upkeep = Upkeep::new(&settings, &self.store, rooms, tally.subscribe(), &self.metrics);
+        let ledger = Arc::<Rooms<_>>::clone(rooms);
+        let upkeep = Upkeep::new(&settings, &self.store, ledger, tally.subscribe(), &self.metrics);
         let Upkeep { view, reporter, announcements, observer } = upkeep;
         let broadcaster = Broadcaster::new(
             Arc::clone(tally),
+            view.subscribe(),
+            flusher.clone(),
+            self.metrics.clone(),
+            config.emit_interval,
+        );
+        let room_broadcaster = RoomBroadcaster::new(
+            Arc::clone(rooms),
             view.subscribe(),
             flusher.clone(),
             self.metrics.clone(),
@@ -278,6 +288,7 @@ impl Server {
         tasks.spawn("reporter", reporter.run(stop.clone()));
         tasks.spawn("announcements", announcements.run(stop.clone()));
         tasks.spawn("broadcaster", broadcaster.run(stop.clone()));
+        tasks.spawn("broadcaster of rooms", room_broadcaster.run(stop.clone()));
         (stop, view.subscribe())
     }
 
@@ -337,6 +348,7 @@ impl Server {
             ping_timeout: self.config.ping_timeout,
             payload_bytes_max: self.config.payload_bytes_max,
             transports: self.config.transports,
+            rooms: self.config.rooms.clone(),
         }
     }
 }
