@@ -6,7 +6,7 @@ use serde::Deserialize;
 
 use crate::Error;
 
-/// Joins the default namespace, which is the site.
+/// Joins the default namespace.
 pub const CONNECT: &str = "40";
 /// Answers a ping.
 pub const PONG: &str = "3";
@@ -40,30 +40,50 @@ pub enum Packet {
     Disconnected,
     /// The event `user count`: this many users are online.
     Count(u64),
-    /// A packet of a room other than the site.
-    Room(RoomPacket),
+    /// A packet of a room.
+    Room {
+        /// The name of the room.
+        room: String,
+        /// What is said of it.
+        news: RoomNews,
+    },
 }
 
-/// A packet of a room: of a namespace other than the default one.
+/// What a server says about a room.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct RoomPacket {
-    /// The name of the room.
-    pub room: String,
-    /// What the packet says.
-    pub event: RoomEvent,
-}
-
-/// What a packet of a room says.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum RoomEvent {
+pub enum RoomNews {
     /// The room is joined.
-    Connected,
-    /// The server ends the client's stay in the room.
-    Disconnected,
+    Joined,
+    /// It may not be joined, for the reason with this code.
+    Refused(String),
     /// The event `user count`: this many users are in the room.
     Count(u64),
-    /// The room is refused. Holds the code of the reason, such as `too_many_rooms`; empty if the server gives none.
-    Refused(String),
+}
+
+/// The fields of a refusal in JSON.
+#[derive(Deserialize)]
+struct Refusal {
+    data: RefusalData,
+}
+
+#[derive(Deserialize)]
+struct RefusalData {
+    code: String,
+}
+
+/// The packet that joins a room.
+pub fn join(room: &str) -> String {
+    format!("{CONNECT}{room},")
+}
+
+/// The packet that watches a room: the client is told the count and not counted.
+pub fn watch(room: &str) -> String {
+    format!("{CONNECT}{room},{{\"watch\":true}}")
+}
+
+/// The packet that leaves a room.
+pub fn leave(room: &str) -> String {
+    format!("{DISCONNECT}{room},")
 }
 
 /// The content of the first packet of a session.
@@ -90,7 +110,7 @@ impl Packet {
     /// Parses one packet.
     ///
     /// # Errors
-    /// If it is outside the contract, such as an event other than the count, or the refusal of the namespace.
+    /// If it is outside the contract, such as an event other than the count, or the refusal of the default namespace.
     pub fn parse(text: &[u8]) -> Result<Self, Error> {
         match text {
             [b'0', json @ ..] => Handshake::parse(json).map(Self::Open),
@@ -99,16 +119,27 @@ impl Packet {
             b"3probe" => Ok(Self::ProbeAnswer),
             b"6" => Ok(Self::Noop),
             b"41" => Ok(Self::Disconnected),
+            [b'4', kind, b'/', ..] => Self::parse_room(*kind, &text[2..])
+                .ok_or_else(|| Error::unexpected("a packet of a room", text)),
             [b'4', b'0', b'{', .., b'}'] => Ok(Self::Connected),
-            [b'4', kind, b'/', ..] => RoomPacket::parse(*kind, &text[2..])
-                .map(Self::Room)
-                .ok_or_else(|| Error::unexpected("a packet of a room of another kind", text)),
             [b'4', b'2', event @ ..] => count(event)
                 .map(Self::Count)
                 .ok_or_else(|| Error::unexpected("an event other than the count", text)),
             [b'4', b'4', ..] => Err(Error::unexpected("the namespace is refused", text)),
             _ => Err(Error::unexpected("a packet of another kind", text)),
         }
+    }
+
+    /// Parses the packet of a room, after its type.
+    fn parse_room(kind: u8, text: &[u8]) -> Option<Self> {
+        let (room, rest) = str::from_utf8(text).ok()?.split_once(',')?;
+        let news = match kind {
+            b'0' if rest.starts_with('{') && rest.ends_with('}') => RoomNews::Joined,
+            b'2' => RoomNews::Count(count(rest.as_bytes())?),
+            b'4' => RoomNews::Refused(serde_json::from_str::<Refusal>(rest).ok()?.data.code),
+            _ => return None,
+        };
+        Some(Self::Room { room: room.to_owned(), news })
     }
 
     /// Parses the packets of one payload of polling.
@@ -130,49 +161,8 @@ impl Packet {
             | Self::Connected
             | Self::Disconnected
             | Self::Count(_)
-            | Self::Room(_) => None,
+            | Self::Room { .. } => None,
         }
-    }
-}
-
-/// The packet that joins a room.
-pub fn connect_to(room: &str) -> String {
-    format!("{CONNECT}{room},")
-}
-
-/// The packet that leaves a room.
-pub fn disconnect_from(room: &str) -> String {
-    format!("{DISCONNECT}{room},")
-}
-
-/// The JSON of a refusal.
-#[derive(Deserialize)]
-struct Refusal {
-    #[serde(default)]
-    data: RefusalData,
-}
-
-#[derive(Default, Deserialize)]
-struct RefusalData {
-    #[serde(default)]
-    code: String,
-}
-
-impl RoomPacket {
-    /// Parses what follows the two digits of a packet. Names of rooms contain no comma, so the first one ends the name.
-    fn parse(kind: u8, text: &[u8]) -> Option<Self> {
-        let comma = text.iter().position(|&byte| byte == b',')?;
-        let (room, content) = (str::from_utf8(&text[..comma]).ok()?, &text[comma + 1..]);
-        let event = match (kind, content) {
-            (b'0', [b'{', .., b'}']) => RoomEvent::Connected,
-            (b'1', []) => RoomEvent::Disconnected,
-            (b'2', event) => RoomEvent::Count(count(event)?),
-            (b'4', json) => {
-                RoomEvent::Refused(serde_json::from_slice::<Refusal>(json).ok()?.data.code)
-            }
-            _ => return None,
-        };
-        Some(Self { room: room.to_owned(), event })
     }
 }
 
@@ -211,8 +201,6 @@ mod tests {
         br#"0{"sid":"a-B_9","upgrades":[],"pingInterval":25000,"pingTimeout":20000,"maxPayload":1}"#,
         br#"40{"sid":"x"}"#,
         br#"42["user count",12]"#,
-        br#"42/a/b,["user count",3]"#,
-        br#"44/a,{"message":"no","data":{"code":"too_many_rooms"}}"#,
     ];
 
     /// Goal: every packet of the contract is understood. Method: one of each.
@@ -229,21 +217,20 @@ mod tests {
         assert_eq!(Packet::parse(text.as_bytes()), Ok(packet));
     }
 
-    /// Goal: packets of rooms are understood, whatever their names. Method: one of each kind, and names with braces, digits and
-    /// letters of other scripts.
-    #[rstest]
-    #[case(r#"40/a,{"sid":"x"}"#, "/a", RoomEvent::Connected)]
-    #[case("41/a/b,", "/a/b", RoomEvent::Disconnected)]
-    #[case(r#"42/{"日本"}0,["user count",12]"#, r#"/{"日本"}0"#, RoomEvent::Count(12))]
-    #[case(r#"44/a,{"message":"no","data":{"code":"too_many_rooms"}}"#, "/a", RoomEvent::Refused("too_many_rooms".to_owned()))]
-    #[case(r#"44/a,{"message":"Invalid namespace"}"#, "/a", RoomEvent::Refused(String::new()))]
-    fn packets_of_rooms(#[case] text: &str, #[case] room: &str, #[case] event: RoomEvent) {
-        let packet = Packet::Room(RoomPacket { room: room.to_owned(), event });
-        assert_eq!(Packet::parse(text.as_bytes()), Ok(packet));
-        assert_eq!(
-            (connect_to("/a"), disconnect_from("/a")),
-            ("40/a,".to_owned(), "41/a,".to_owned())
-        );
+    /// Goal: packets of rooms are told apart, and the client's own have the form of socket.io-client. Method: one of each.
+    #[test]
+    fn rooms_have_packets() {
+        let parsed = |text: &str| match Packet::parse(text.as_bytes()) {
+            Ok(Packet::Room { room, news }) => (room, news),
+            other => panic!("{text}: {other:?}"),
+        };
+        let room = || String::from("/a/\u{e4}{");
+        assert_eq!(parsed("40/a/\u{e4}{,{\"sid\":\"x\"}"), (room(), RoomNews::Joined));
+        assert_eq!(parsed("42/a/\u{e4}{,[\"user count\",7]"), (room(), RoomNews::Count(7)));
+        let refusal = "44/a/\u{e4}{,{\"message\":\"no\",\"data\":{\"code\":\"bad_auth\"}}";
+        assert_eq!(parsed(refusal), (room(), RoomNews::Refused("bad_auth".into())));
+        assert_eq!((join("/a").as_str(), leave("/a").as_str()), ("40/a,", "41/a,"));
+        assert_eq!(watch("/a"), "40/a,{\"watch\":true}");
     }
 
     /// Goal: the handshake of a session is parsed. Method: one as servers send it, with additional fields.
@@ -277,14 +264,11 @@ mod tests {
     #[case("411")]
     #[case("40")]
     #[case("40{")]
-    #[case("40/other{}")]
-    #[case("40/other,")]
-    #[case("41/other")]
-    #[case("41/other,x")]
-    #[case(r#"42/other,["users",1]"#)]
-    #[case("44/other,no")]
-    #[case("43/other,{}")]
-    #[case("40other,{}")]
+    #[case("40/other")]
+    #[case("40/other,{")]
+    #[case("41/other,")]
+    #[case("42/other,[\"users\",1]")]
+    #[case("44/other,{\"message\":\"no\"}")]
     #[case("3")]
     #[case("2probe")]
     #[case("é")]

@@ -14,9 +14,6 @@ pub(crate) enum Failure {
     /// The server refused one of the client's rooms. Holds the code of its reason.
     #[error("room refused: {0}")]
     RoomRefused(String),
-    /// The server told this client to leave a room.
-    #[error("sent out of a room by the server")]
-    SentOut,
     /// A newcomer received no count.
     #[error("no count in time")]
     Late,

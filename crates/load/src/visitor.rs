@@ -12,7 +12,7 @@ use std::{
 
 use headcount_client::{
     Error, Event, Packet, Session, Transport,
-    packet::{CONNECT, RoomEvent, RoomPacket, connect_to},
+    packet::{self, CONNECT, RoomNews},
 };
 use tokio::{
     sync::{Notify, Semaphore},
@@ -173,7 +173,7 @@ impl Visit {
     fn connects(&self, slot: &Slot) -> Vec<String> {
         let mut connects = vec![CONNECT.to_owned()];
         if let Some(plan) = &self.rooms {
-            connects.extend(slot.rooms.iter().map(|slot| connect_to(&plan.name(slot.room))));
+            connects.extend(slot.rooms.iter().map(|slot| packet::join(&plan.name(slot.room))));
         }
         connects
     }
@@ -215,7 +215,7 @@ impl Visit {
                 self.stats.count_received();
                 return Ok((before == NO_COUNT).then_some(FirstCount::Site));
             }
-            Packet::Room(packet) => return self.receive_of_room(packet, slot),
+            Packet::Room { room, news } => return self.receive_of_room(&room, news, slot),
             Packet::Ping => {
                 if let Some(answer) = packet.answer() {
                     session.send(answer).await?;
@@ -230,21 +230,21 @@ impl Visit {
 
     fn receive_of_room(
         &self,
-        packet: RoomPacket,
+        room: &str,
+        news: RoomNews,
         slot: &Slot,
     ) -> Result<Option<FirstCount>, Failure> {
-        let users = match packet.event {
-            RoomEvent::Count(users) => users,
-            RoomEvent::Connected => return Ok(None),
-            RoomEvent::Disconnected => return Err(Failure::SentOut),
-            RoomEvent::Refused(code) => return Err(Failure::RoomRefused(code)),
+        let users = match news {
+            RoomNews::Count(users) => users,
+            RoomNews::Joined => return Ok(None),
+            RoomNews::Refused(code) => return Err(Failure::RoomRefused(code)),
         };
-        let room = self.rooms.as_ref().and_then(|plan| plan.find(&packet.room));
-        let place =
-            room.and_then(|room| slot.rooms.binary_search_by_key(&room, |slot| slot.room).ok());
+        let number = self.rooms.as_ref().and_then(|plan| plan.find(room));
+        let place = number
+            .and_then(|number| slot.rooms.binary_search_by_key(&number, |slot| slot.room).ok());
         let Some(place) = place else {
-            let name = packet.room.as_bytes();
-            return Err(Error::unexpected("a count of a room that was not joined", name).into());
+            let what = "a count of a room that was not joined";
+            return Err(Error::unexpected(what, room.as_bytes()).into());
         };
         let before = slot.rooms[place].last_count.swap(users, Ordering::Relaxed);
         self.stats.count_received();

@@ -135,7 +135,7 @@ async fn bytes_may_come_in_any_pieces(#[case] piece_bytes: usize) {
 #[case::refused(&["42[\"user count\",5]", "44/r/3,{\"message\":\"no\",\"data\":{\"code\":\"too_many_rooms\"}}"],
     "room refused: too_many_rooms", false, &[])]
 #[case::sent_out(&["42[\"user count\",5]", "42/r/3,[\"user count\",2]", "42/r/7,[\"user count\",1]", "41/r/3,"],
-    "sent out of a room by the server", true, &[(3, 2), (7, 1)])]
+    "unexpected: a packet of a room", true, &[(3, 2), (7, 1)])]
 #[case::another_room(&["42/r/4,[\"user count\",2]"], "unexpected: a count of a room that was not joined", false, &[])]
 #[case::no_room(&["42/x,[\"user count\",2]"], "unexpected: a count of a room that was not joined", false, &[])]
 #[tokio::test]
