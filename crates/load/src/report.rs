@@ -206,8 +206,8 @@ impl RoomsReport {
 impl fmt::Display for RoomsReport {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let RoomsVerdict { rooms, right, memberships, disagreeing, worst } = &self.end;
-        writeln!(f, "{:<18}{rooms:>10}  {memberships} places of visitors", "rooms")?;
-        write!(f, "{:<18}{right:>10}  {disagreeing} places disagree", "rooms right")?;
+        writeln!(f, "{:<18}{rooms:>10}  {memberships} memberships", "rooms")?;
+        write!(f, "{:<18}{right:>10}  {disagreeing} memberships disagree", "rooms right")?;
         let Some(worst) = worst else { return Ok(()) };
         let (name, verdict) = (worst.room.escape_debug(), &worst.verdict);
         write!(f, "\n{:<18}{name}: count {}", "worst room", verdict.count)?;
@@ -348,8 +348,8 @@ verdict                WRONG";
         let text = wrong.to_string();
         for line in [
             "\nof a room               0.50      0.50      0.50      0.50      0.50\n",
-            "\nrooms                      1  2 places of visitors\n",
-            "\nrooms right                0  1 places disagree\n",
+            "\nrooms                      1  2 memberships\n",
+            "\nrooms right                0  1 memberships disagree\n",
             "\nworst room        /\\u{202e}7: count 2, 1 told 1, http://a says 2\n",
             "\nverdict                WRONG",
         ] {

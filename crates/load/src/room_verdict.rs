@@ -11,9 +11,9 @@ pub struct RoomsVerdict {
     pub rooms: u64,
     /// Those of which all visitors and servers agreed.
     pub right: u64,
-    /// Places in rooms: a visitor in two rooms has two.
+    /// Memberships of visitors in rooms: a visitor in two rooms has two.
     pub memberships: u64,
-    /// Places whose visitor was last told a different number than it should have been.
+    /// Memberships whose last count was a different number.
     pub disagreeing: u64,
     /// The room in which most are wrong. `None` if none is.
     pub worst: Option<WorstRoom>,
