@@ -141,9 +141,9 @@ impl Refusal {
     /// The name that is refused. Names that are too long are left out.
     fn room(&self) -> Option<&str> {
         match self {
-            Self::BadName { error: BadRoomName::TooLong, .. } => None,
-            Self::BadName { room, .. } | Self::NotAllowed { room } => Some(room),
-            Self::Malformed | Self::TooMany(_) | Self::Missing | Self::Full => None,
+            Self::NotAllowed { room } => Some(room),
+            Self::BadName { room, error } if *error != BadRoomName::TooLong => Some(room),
+            _ => None,
         }
     }
 }

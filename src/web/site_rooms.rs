@@ -12,6 +12,7 @@ use super::room_query::Refusal;
 use crate::{
     access::rooms::{RoomPatterns, RoomRules},
     core::{
+        count::Revision,
         report::Room,
         room::RoomName,
         room_counts::RoomCounts,
@@ -83,7 +84,7 @@ impl SiteRooms {
     pub(super) fn shown(&self, room: &RoomName, view: &View, now: Instant) -> Shown {
         let estimate = || Shown {
             users: self.counts.connections(room),
-            revision: Default::default(),
+            revision: Revision::default(),
             exact: false,
         };
         self.counts.shown(room, view, now).unwrap_or_else(estimate)

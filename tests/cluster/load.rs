@@ -152,7 +152,8 @@ async fn rooms_are_judged(#[case] transport: &str, #[case] skew: &str) {
     let (code, report) = ended(&mut load(&cluster.instances, &[&flags[..], &rooms].concat())).await;
     assert_eq!(code, Some(0), "{report}");
     let pointers = ["/rooms/end/rooms", "/rooms/end/right", "/rooms/end/memberships"];
-    assert_eq!(numbers(&report, pointers), [10, 10, 40], "{report}");
+    let [connections] = numbers(&report, ["/end/connections"]);
+    assert_eq!(numbers(&report, pointers), [10, 10, 2 * connections], "{report}");
     let [samples, started] = numbers(&report, ["/rooms/join_to_count/samples", "/started"]);
     assert_eq!(samples, 2 * started, "{report}");
     assert_eq!(report["rooms"]["end"]["worst"], Value::Null, "{report}");

@@ -1,7 +1,7 @@
 //! Tests of the rooms that programs ask for, on a table that the test fills.
 
 use super::*;
-use crate::{core::count::Revision, web::scripted_rooms::ScriptedRooms as Scripted};
+use crate::web::scripted_rooms::ScriptedRooms as Scripted;
 
 fn room(name: &str) -> Room {
     Room::Named(RoomName::parse(name).unwrap())

@@ -26,6 +26,11 @@ async fn member(server: SocketAddr, room: &str) -> Raw {
     client
 }
 
+/// A hundred parameters, each with an ampersand at its end.
+fn parameters(room: impl Fn(u32) -> String) -> String {
+    (0..100).map(|n| format!("room={}&", room(n))).collect::<Vec<_>>().concat()
+}
+
 async fn get(server: SocketAddr, path: &str) -> Answer {
     http::get(server, path).await.expect("it answers")
 }
@@ -222,7 +227,7 @@ async fn hostile_queries_are_refused() {
             http::get_with(server, &format!("{path}?room=a"), &origin).await.expect("it answers");
         assert_eq!(page.header("access-control-allow-origin"), "https://blog.example", "{path}");
     }
-    let all: String = (0..100).map(|n| format!("room=/{n}&")).collect();
+    let all = parameters(|n| format!("/{n}"));
     assert_eq!(json_of(server, &format!("/api/counts?{all}")).await["counts"][99]["room"], "/99");
     assert_eq!(get(server, &format!("/api/counts?{all}room=/a")).await.status, 400);
     assert_eq!(get(server, "/api/counts").await.status, 400);
@@ -237,7 +242,7 @@ async fn a_stranger_asks_for_many_rooms() {
     let _client = member(server, "/lively").await;
     let (mut answered, mut refused) = (0, 0);
     for batch in 0..200 {
-        let query: String = (0..100).map(|n| format!("room=/{batch}-{n}&")).collect();
+        let query = parameters(|n| format!("/{batch}-{n}"));
         let answer = get(server, &format!("/api/counts?{query}")).await;
         match answer.status {
             200 => answered += 1,
