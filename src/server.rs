@@ -267,8 +267,8 @@ impl Server {
             about: self.about.subscribe(),
         };
         let ledger = Arc::<Rooms<_>>::clone(rooms);
-        let upkeep = Upkeep::new(&settings, &self.store, ledger, tally.subscribe(), &self.metrics);
-        let Upkeep { view, reporter, announcements, observer } = upkeep;
+        let Upkeep { view, reporter, announcements, observer } =
+            Upkeep::new(&settings, &self.store, ledger, tally.subscribe(), &self.metrics);
         let broadcaster = Broadcaster::new(
             Arc::clone(tally),
             view.subscribe(),
