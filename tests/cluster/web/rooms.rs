@@ -315,3 +315,28 @@ async fn only_rooms_of_the_settings_exist(#[case] rooms: &str, #[case] asked: &[
         }
     }
 }
+
+/// Goal: HEAD asks for the headers alone, and a stream that is asked so takes no place. Method: a HEAD request to each address until
+/// the header arrives; then no stream is open.
+#[tokio::test(flavor = "multi_thread")]
+async fn heads_can_be_asked_for() {
+    let instance = Instance::start(&[]).await;
+    let heads = [
+        ("/api/count?room=/a", "etag: W/"),
+        ("/api/counts?room=/a&room=/b", "etag: W/"),
+        ("/badge.svg?room=/a", "image/svg+xml"),
+        ("/api/count?room=a", "HTTP/1.1 404"),
+        ("/api/count/stream?room=/a", "text/event-stream"),
+    ];
+    for (path, wanted) in heads {
+        let mut client = Raw::open(instance.public).await;
+        let head =
+            format!("HEAD {path} HTTP/1.1\r\nhost: count.example\r\nconnection: close\r\n\r\n");
+        assert!(client.is_answered_after(head.as_bytes(), wanted).await, "{path}");
+    }
+    eventually("no stream is open", async || {
+        let open = instance.metric("headcount_streams").await?;
+        if open == 0.0 { Ok(()) } else { Err(format!("{open} streams")) }
+    })
+    .await;
+}
