@@ -14,6 +14,7 @@ mod socketio;
 
 mod badge;
 mod count;
+mod rooms;
 mod stream;
 
 mod clients;
