@@ -82,8 +82,13 @@ mod tests {
 
     const PAGE: &str = include_str!("index.html");
     /// Every source of the page that may name a message.
-    const SOURCES: [&str; 4] =
-        [PAGE, include_str!("client.js"), include_str!("copy.js"), include_str!("line.js")];
+    const SOURCES: [&str; 5] = [
+        PAGE,
+        include_str!("client.js"),
+        include_str!("copy.js"),
+        include_str!("line.js"),
+        include_str!("room.js"),
+    ];
 
     fn messages_of(language: &str) -> Map<String, Value> {
         let (_, text) = LANGUAGES.into_iter().find(|(subtag, _)| *subtag == language).unwrap();
