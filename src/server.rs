@@ -23,12 +23,16 @@ use tokio_util::sync::CancellationToken;
 
 use crate::{
     access::{origin::cors, permits::Permits},
-    broadcast::broadcaster::Broadcaster,
+    broadcast::{broadcaster::Broadcaster, rooms::RoomBroadcaster},
     cluster::{member::Upkeep, reporter::ReporterSettings},
     config::{serve::Config, store::RedisConfig},
-    core::{about::About, tally::Tally, view::View},
+    core::{about::About, rooms::Rooms, tally::Tally, view::View},
     engine::{
-        admission::Admission, flusher::Flusher, lifecycle::Engine, ping_wheel, session::Membership,
+        admission::Admission,
+        flusher::Flusher,
+        lifecycle::Engine,
+        ping_wheel,
+        session::{Membership, RoomMembership},
         settings::SessionSettings,
     },
     http::{
@@ -136,7 +140,7 @@ impl Server {
     pub async fn run(self, stop: CancellationToken) -> anyhow::Result<()> {
         self.tell();
         self.limits.tell(self.config.connections_max.is_some());
-        let tally = Tally::new();
+        let (tally, rooms) = (Tally::new(), Rooms::new(self.config.rooms.most));
         let flusher = Flusher::default();
         let admission =
             Admission::new(self.limits.sessions, self.config.origins.clone(), self.metrics.clone());
@@ -144,12 +148,13 @@ impl Server {
             self.session_settings(),
             admission,
             Arc::clone(&tally),
+            Arc::clone(&rooms),
             self.metrics.clone(),
             flusher.clone(),
         );
 
         let mut tasks = Tasks::default();
-        let (serving, view) = self.spawn_ring(&mut tasks, &tally, flusher);
+        let (serving, view) = self.spawn_ring(&mut tasks, &tally, &rooms, flusher);
         tasks.spawn("pings", ping_wheel::run(Arc::clone(&engine), serving.clone()));
         tasks.spawn("checks", Arc::clone(&engine).run_checks(serving.clone()));
         let permits = Arc::clone(engine.admission().permits());
@@ -242,6 +247,7 @@ impl Server {
         &self,
         tasks: &mut Tasks,
         tally: &Arc<Tally<Membership>>,
+        rooms: &Arc<Rooms<RoomMembership>>,
         flusher: Flusher,
     ) -> (CancellationToken, watch::Receiver<View>) {
         let config = &self.config;
@@ -261,11 +267,19 @@ impl Server {
             self.metrics.clone(),
             config.emit_interval,
         );
+        let room_broadcaster = RoomBroadcaster::new(
+            Arc::clone(rooms),
+            view.subscribe(),
+            flusher.clone(),
+            self.metrics.clone(),
+            config.emit_interval,
+        );
         tasks.spawn("observer", observer.run(stop.clone()));
         tasks.spawn("flusher", flusher.run(stop.clone()));
         tasks.spawn("reporter", reporter.run(stop.clone()));
         tasks.spawn("announcements", announcements.run(stop.clone()));
         tasks.spawn("broadcaster", broadcaster.run(stop.clone()));
+        tasks.spawn("broadcaster of rooms", room_broadcaster.run(stop.clone()));
         (stop, view.subscribe())
     }
 
@@ -317,6 +331,7 @@ impl Server {
             ping_timeout: self.config.ping_timeout,
             payload_bytes_max: self.config.payload_bytes_max,
             transports: self.config.transports,
+            rooms: self.config.rooms.clone(),
         }
     }
 }

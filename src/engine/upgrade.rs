@@ -102,7 +102,7 @@ impl Upgrade {
         state.candidate = None;
         state.outbox.upgrade(websocket);
         state.requests = Requests { polls: state.requests.polls, ..Requests::default() };
-        if state.membership.is_some() {
+        if state.is_counted() {
             self.engine.move_joined(Transport::Polling, Transport::Websocket);
         }
         let (engine, session) = (&self.engine, &self.session);

@@ -26,9 +26,9 @@ use crate::{
 };
 
 /// Wrong tokens that are looked at at once.
-const WRONG_BURST: u64 = 5;
+const WRONG_BURST: u32 = 5;
 /// Wrong tokens that are looked at each second from then on.
-const WRONG_PER_SECOND: u64 = 1;
+const WRONG_PER_SECOND: u32 = 1;
 /// Until the next token is looked at, in seconds.
 const RETRY_AFTER: &str = "1";
 /// Least time between two log lines about wrong tokens.

@@ -11,7 +11,7 @@ use prometheus::{
 
 use super::{
     identity::Identity,
-    labels::{RefusedReason, ReportResult},
+    labels::{JoinRefusal, MembershipKind, RefusedReason, ReportResult},
 };
 
 /// Buckets for reports. On a local network a report takes well below a millisecond. After 0.75 s the store counts as
@@ -31,6 +31,15 @@ const HELP: &[(&str, &str)] = &[
     ("connections_max", "Sessions this instance takes at a time."),
     ("connects_total", "Connections counted in, by the transport they began with."),
     ("disconnects_total", "Connections counted out."),
+    ("site_watchers", "Connections that are told the site's count and are not counted."),
+    ("rooms", "Rooms that connections of this instance are in."),
+    ("memberships", "Connections in rooms, one for each room that a connection is in."),
+    ("room_joins_total", "Rooms joined, by how."),
+    ("room_leaves_total", "Rooms left, by how, also at the end of a session."),
+    ("joins_refused_total", "Joins of namespaces refused, by the code that the client was told."),
+    ("room_emissions_total", "Emissions of a room's count to this instance's sockets."),
+    ("room_emitted_packets_total", "Counts of rooms handed to sockets, first values included."),
+    ("room_join_to_emit_seconds", "From joining a room until the first count of it."),
     ("refused_total", "Requests and connections turned away."),
     ("streams", "Open event streams of the API."),
     ("reports_total", "Reports to the store."),
@@ -73,6 +82,24 @@ pub struct Metrics {
     pub connects: IntCounterVec,
     /// Connections counted out, by reason.
     pub disconnects: IntCounterVec,
+    /// Connections that watch the site.
+    pub site_watchers: IntGauge,
+    /// Rooms with connections.
+    pub rooms: IntGauge,
+    /// Connections in rooms, by kind.
+    pub memberships: IntGaugeVec,
+    /// Rooms joined, by kind.
+    pub room_joins: IntCounterVec,
+    /// Rooms left, by kind.
+    pub room_leaves: IntCounterVec,
+    /// Joins that were refused, by code.
+    pub joins_refused: IntCounterVec,
+    /// Emissions of rooms.
+    pub room_emissions: IntCounter,
+    /// Counts of rooms that were handed to connections, including first values.
+    pub room_emitted_packets: IntCounter,
+    /// Time from joining a room until the client is told its first count.
+    pub room_join_to_emit_seconds: Histogram,
     /// Requests and connections turned away, by reason.
     pub(crate) refused: IntCounterVec,
     /// Open event streams of the API.
@@ -130,6 +157,8 @@ impl Metrics {
         let make = Maker { registry: Registry::new() };
         make.process()?;
         let refusals = RefusedReason::ALL.iter().map(|reason| reason.label());
+        let codes = JoinRefusal::ALL.iter().map(|code| code.label());
+        let kinds = || MembershipKind::ALL.iter().map(|kind| kind.label());
         let outcomes = ReportResult::ALL.iter().map(|outcome| outcome.label());
         Ok(Self {
             cluster_users: make.gauge("cluster_users")?,
@@ -137,6 +166,15 @@ impl Metrics {
             connections_max: make.gauge("connections_max")?,
             connects: make.counters("connects_total", "transport", TRANSPORTS)?,
             disconnects: make.counters("disconnects_total", "reason", [])?,
+            site_watchers: make.gauge("site_watchers")?,
+            rooms: make.gauge("rooms")?,
+            memberships: make.gauges("memberships", "kind")?,
+            room_joins: make.counters("room_joins_total", "kind", kinds())?,
+            room_leaves: make.counters("room_leaves_total", "kind", kinds())?,
+            joins_refused: make.counters("joins_refused_total", "code", codes)?,
+            room_emissions: make.counter("room_emissions_total")?,
+            room_emitted_packets: make.counter("room_emitted_packets_total")?,
+            room_join_to_emit_seconds: make.histogram("room_join_to_emit_seconds", JOIN_BUCKETS)?,
             refused: make.counters("refused_total", "reason", refusals)?,
             streams: make.gauge("streams")?,
             reports: make.counters("reports_total", "outcome", outcomes)?,

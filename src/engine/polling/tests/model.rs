@@ -6,8 +6,8 @@ use proptest::prelude::*;
 
 use super::super::*;
 use crate::{
-    access::{origin::Origins, rate_limit::TokenBucket},
-    core::tally::Tally,
+    access::{origin::Origins, rate_limit::TokenBucket, rooms::RoomRules},
+    core::{rooms::Rooms, tally::Tally},
     engine::{
         admission::Admission, flusher::Flusher, settings::SessionSettings, upgrade::Opening,
         upgrade::Upgrade,
@@ -76,9 +76,11 @@ impl Model {
             ping_timeout: Duration::from_secs(20),
             payload_bytes_max: 1000,
             transports: Transports::Both,
+            rooms: RoomRules::default(),
         };
         let admission = Admission::new(1, Origins::Same, metrics.clone());
-        let engine = Engine::new(settings, admission, Tally::new(), metrics, Flusher::default());
+        let (tally, rooms, flusher) = (Tally::new(), Rooms::new(10), Flusher::default());
+        let engine = Engine::new(settings, admission, tally, rooms, metrics, flusher);
         let permit = engine.admission().permit().expect("one");
         let session = engine.begin(Transport::Polling, Outbox::polled(), permit);
         Self {
@@ -213,7 +215,7 @@ proptest! {
             let mut model = Model::new(connection);
             for event in events {
                 // A minute passes for what the client may say.
-                model.session.state().budget = TokenBucket::new(u64::MAX, 1, Instant::now());
+                model.session.state().budget = TokenBucket::new(u32::MAX, 1, Instant::now());
                 model.happens(event);
             }
         });
