@@ -258,8 +258,9 @@ impl Server {
             heartbeat: config.heartbeat,
             about: self.about.subscribe(),
         };
-        let upkeep = Upkeep::new(&settings, &self.store, tally.subscribe(), &self.metrics);
-        let Upkeep { view, reporter, announcements, observer } = upkeep;
+        let ledger = Arc::clone(rooms);
+        let Upkeep { view, reporter, announcements, observer } =
+            Upkeep::new(&settings, &self.store, ledger, tally.subscribe(), &self.metrics);
         let broadcaster = Broadcaster::new(
             Arc::clone(tally),
             view.subscribe(),

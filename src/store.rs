@@ -13,8 +13,9 @@ use futures_util::stream::BoxStream;
 
 use crate::{
     core::{
-        count::Count,
+        count::{Count, Revision, Stamp},
         report::{Reply, Report, Roster},
+        room::RoomName,
     },
     telemetry::escaped::Escaped,
 };
@@ -35,6 +36,13 @@ pub trait Store: fmt::Debug + Send + Sync + 'static {
     /// The incarnations that hold a lease, for operators.
     fn roster(&self) -> StoreFuture<'_, Roster>;
 
+    /// The largest rooms, for operators: the largest first, and those of the same size by name. It reads a part of the rooms at
+    /// a time, so a room that changes meanwhile may be missing.
+    fn rooms(&self, query: RoomsQuery) -> StoreFuture<'_, Vec<(RoomName, u64)>> {
+        let _ = query;
+        Box::pin(async { Ok(Vec::new()) })
+    }
+
     /// What the store says of itself, for operators; `None` if there is nothing to say: it is part of this process. A user of
     /// Redis who may not ask gets [`StoreError::Denied`], and nothing else depends on the answer.
     fn facts(&self) -> StoreFuture<'_, Option<StoreFacts>> {
@@ -51,17 +59,41 @@ pub type StoreFuture<'a, T> = Pin<Box<dyn Future<Output = Result<T, StoreError>>
 /// The stream that [`Store::subscribe`] returns: the messages of the channel.
 pub type Announcements = BoxStream<'static, Result<Announcement, StoreError>>;
 
-/// A message of the channel. All databases and keys of a Redis share its channels, and anybody may publish there, so a message
+/// Which rooms [`Store::rooms`] lists.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct RoomsQuery {
+    /// How their names begin; empty for all rooms.
+    pub prefix: String,
+    /// The most rooms that are listed, and kept in memory.
+    pub most: usize,
+}
+
+/// A message of one of the channels. All databases and keys of a Redis share its channels, and anybody may publish there, so a message
 /// names its dataset.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Announcement {
     /// This store's count.
     Own(Count),
+    /// Counts of rooms of this store.
+    Rooms(RoomsPage),
     /// A count without a dataset, published by an older version or by hand. It may belong to another cluster, so it is only a
-    /// reason to ask the store.
+    /// reason to ask the store. Of a page of rooms only the revision is told, with the count 0.
     Unsigned(Count),
     /// Another cluster's count. Holds that cluster's dataset.
     Foreign(Dataset),
+}
+
+/// A page of rooms: the counts of rooms that have changed since they were in a page.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct RoomsPage {
+    /// The counts are those of this revision.
+    pub revision: Revision,
+    /// The revision of the page before. Whoever has not received that page has missed counts.
+    pub since: Revision,
+    /// The report that made the revision.
+    pub stamp: Stamp,
+    /// The rooms and their counts; 0 if nobody is there any more.
+    pub counts: Vec<(RoomName, u64)>,
 }
 
 /// The place of a count: a key in one of the databases of a Redis.

@@ -176,7 +176,7 @@ impl RoomBroadcaster {
     }
 
     fn update(&mut self, due: DueRoom<RoomMembership>, now: Instant) {
-        let DueRoom { id, name, shown, newcomers, is_over } = due;
+        let DueRoom { id, name, shown, newcomers, is_over, changed: _ } = due;
         if is_over {
             self.forget(id);
             return;

@@ -35,6 +35,7 @@ use crate::{
         about::About,
         count::Incarnation,
         pace::ANSWER_OVERDUE,
+        rooms::{RoomLedger, Rooms},
         tally::{Local, Tally},
         view::View,
     },
@@ -147,7 +148,7 @@ impl Member {
         };
         let local = watch::Sender::new(Local::default());
         let Upkeep { view, reporter, announcements, observer } =
-            Upkeep::new(&reporter_settings, store, local.subscribe(), &metrics);
+            Upkeep::new(&reporter_settings, store, no_rooms(), local.subscribe(), &metrics);
         let member = Self {
             inner: Arc::new(Inner {
                 local,
@@ -337,10 +338,11 @@ pub(crate) struct Upkeep {
 }
 
 impl Upkeep {
-    /// Makes the tasks for a local count.
+    /// Makes the tasks for a local count and for rooms.
     pub(crate) fn new(
         settings: &ReporterSettings,
         store: &Arc<dyn Store>,
+        rooms: Arc<dyn RoomLedger>,
         local: watch::Receiver<Local>,
         metrics: &Metrics,
     ) -> Self {
@@ -353,12 +355,18 @@ impl Upkeep {
             Arc::clone(&store),
             local,
             Arc::clone(&view),
+            Arc::clone(&rooms),
             Arc::clone(&resync),
             metrics.clone(),
         );
-        let announcements = Subscriber::new(store, Arc::clone(&view), resync, metrics);
+        let announcements = Subscriber::new(store, Arc::clone(&view), rooms, resync, metrics);
         Self { view, reporter, announcements, observer }
     }
+}
+
+/// An application counts its site alone.
+fn no_rooms() -> Arc<dyn RoomLedger> {
+    Rooms::<()>::new(0)
 }
 
 fn store(settings: &CheckedMember) -> Result<Arc<dyn Store>, InvalidRedisUrl> {

@@ -3,13 +3,18 @@
 //! It reports at its own pace ([`crate::core::pace`]), every time the newest local count with a new sequence number. A report
 //! runs in a separate task and is never cancelled: the command may run all the same, and a late reply is still useful. A
 //! report that hangs does not keep the next one from being sent.
+//!
+//! What has changed in rooms goes with the same reports, at the same pace. A store that does not hold what this instance has
+//! reported makes it take a new incarnation, which names the former one and reports everything again.
+
+mod answer;
 
 use std::{sync::Arc, time::Duration};
 
 use tokio::{
     sync::{Notify, watch},
     task::JoinSet,
-    time::{Instant, sleep_until},
+    time::{Instant, sleep, sleep_until},
 };
 use tokio_util::sync::CancellationToken;
 
@@ -17,8 +22,9 @@ use crate::{
     core::{
         about::{About, Introduction},
         count::{Incarnation, Sequence},
-        pace::{Feedback, REPORT_GAP_MIN, ReportPace},
-        report::{REAPED_MAX, Reply, Report, ReportKind},
+        pace::{REPORT_GAP_MIN, ReportPace},
+        report::{Outcome, Reply, Report, ReportKind},
+        rooms::{RoomLedger, RoomsToReport, SentRooms, Standing},
         tally::Local,
         view::{SentReport, View},
     },
@@ -29,6 +35,8 @@ use crate::{
     },
 };
 
+use answer::{feedback, result, trouble};
+
 /// The least time between two log lines that say the store answers. A store that fails and recovers all the time must not fill
 /// the log.
 const LOG_GAP: Duration = Duration::from_secs(10);
@@ -37,17 +45,24 @@ const LOG_GAP: Duration = Duration::from_secs(10);
 /// be denied. A store that invents others must not fill the log.
 const TROUBLES_MAX: usize = 32;
 
+/// How long a farewell is repeated while rooms of instances that have ended are left in the store. In this time, an instance
+/// takes away more than 10,000 entries.
+const FAREWELL_MAX: Duration = Duration::from_secs(1);
+
 /// The state of the task.
 #[derive(Debug)]
 pub struct Reporter {
     store: Arc<dyn Store>,
     tally: watch::Receiver<Local>,
     view: Arc<watch::Sender<View>>,
+    rooms: Arc<dyn RoomLedger>,
     /// Notified by the subscriber when it may have missed announcements: the reply to a report closes the gap.
     resync: Arc<Notify>,
     metrics: Metrics,
     lease: Duration,
     incarnation: Incarnation,
+    /// The incarnation before this one, until the store has counted it out.
+    former: Option<Incarnation>,
     sequence: Sequence,
     pace: ReportPace,
     /// The kind of the next report. It is an audit if the last report may have been applied in part.
@@ -80,6 +95,7 @@ pub struct ReporterSettings {
 struct ReportOutcome {
     incarnation: Incarnation,
     sent: SentReport,
+    rooms: SentRooms,
     /// What it said of this instance.
     about: Option<Arc<About>>,
     result: Result<Reply, StoreError>,
@@ -92,6 +108,7 @@ impl Reporter {
         store: Arc<dyn Store>,
         local: watch::Receiver<Local>,
         view: Arc<watch::Sender<View>>,
+        rooms: Arc<dyn RoomLedger>,
         resync: Arc<Notify>,
         metrics: Metrics,
     ) -> Self {
@@ -101,10 +118,12 @@ impl Reporter {
             store,
             tally: local,
             view,
+            rooms,
             resync,
             metrics,
             lease: settings.lease,
             incarnation: settings.incarnation,
+            former: None,
             sequence: Sequence::default(),
             pace: ReportPace::new(settings.heartbeat, now),
             kind: ReportKind::Plain,
@@ -124,6 +143,9 @@ impl Reporter {
             let local = self.look(now);
             if self.is_silent(now) {
                 self.mark_unreachable("silent", "no answer in time");
+            }
+            if self.rooms.is_waiting(now) {
+                self.pace.hurry(now);
             }
             let due = self.pace.due(local.change);
             if due.is_some_and(|at| at <= now) {
@@ -149,7 +171,8 @@ impl Reporter {
         let may_look = self.next_look <= now;
         let silence = self.pace.silence().filter(|&at| at > now);
         let look = (!may_look).then_some(self.next_look);
-        let wake = [due, silence, look].into_iter().flatten().min();
+        let page_overdue = self.rooms.page_overdue().filter(|&at| at > now);
+        let wake = [due, silence, look, page_overdue].into_iter().flatten().min();
         tokio::select! {
             () = stop.cancelled() => {}
             Some(outcome) = self.under_way.join_next() => {
@@ -161,6 +184,9 @@ impl Reporter {
                 self.pace.hurry(Instant::now());
             }
             Ok(()) = self.tally.changed(), if may_look => self.tally.mark_changed(),
+            () = self.rooms.reports().notified(), if may_look => {
+                self.next_look = Instant::now() + REPORT_GAP_MIN;
+            }
             () = sleep_until(wake.unwrap_or(now)), if wake.is_some() => {}
         }
     }
@@ -168,6 +194,8 @@ impl Reporter {
     fn send(&mut self, local: Local, now: Instant) {
         let mut report = self.report(local.users, self.kind);
         self.kind = ReportKind::Plain;
+        let RoomsToReport { rooms, resending, sent: sent_rooms } = self.rooms.report(now);
+        (report.rooms, report.resending) = (rooms, resending);
         let about = self.introduction.is_due(now).then(|| Arc::clone(&self.about.borrow()));
         report.about.clone_from(&about);
         self.pace.sent(local.change, now);
@@ -184,7 +212,8 @@ impl Reporter {
         let sent = SentReport { sequence: report.sequence, local, at: now };
         let incarnation = self.incarnation;
         self.under_way.spawn(async move {
-            ReportOutcome { incarnation, sent, about, result: store.report(report).await }
+            let result = store.report(report).await;
+            ReportOutcome { incarnation, sent, rooms: sent_rooms, about, result }
         });
     }
 
@@ -195,7 +224,7 @@ impl Reporter {
             (view.seen(), view.acknowledged())
         };
         let report = Report::new(self.incarnation, self.sequence, self.lease);
-        Report { users, seen, kind, acknowledged, ..report }
+        Report { users, seen, kind, acknowledged, former: self.former, ..report }
     }
 
     fn settle(&mut self, outcome: ReportOutcome) {
@@ -208,19 +237,18 @@ impl Reporter {
         match outcome.result {
             Ok(reply) => {
                 observe(&self.metrics.report_seconds, now.duration_since(sent.at));
-                self.count(if reply.is_applied() {
-                    ReportResult::Applied
-                } else {
-                    ReportResult::Stale
-                });
-                self.pace.answered(sent.at, answer(&reply), now);
+                self.count(result(reply.outcome));
+                self.pace.answered(sent.at, feedback(&reply), now);
                 if outcome.incarnation == self.incarnation {
                     self.note_introduction(sent, outcome.about.as_ref(), &reply);
-                    self.hear(sent, &reply, now);
+                    self.hear(sent, &outcome.rooms, &reply, now);
+                } else {
+                    self.rooms.abandon(&outcome.rooms);
                 }
             }
             Err(error) => {
                 self.count(error.result());
+                self.rooms.abandon(&outcome.rooms);
                 self.pace.failed(sent.at, now);
                 // It may have run all the same, so that the next reply does not tell of a loss that this one did.
                 self.introduction.renew();
@@ -234,19 +262,19 @@ impl Reporter {
         }
     }
 
-    fn hear(&mut self, sent: SentReport, reply: &Reply, now: Instant) {
+    fn hear(&mut self, sent: SentReport, rooms: &SentRooms, reply: &Reply, now: Instant) {
         if self.is_another_process(sent, reply) {
             tracing::warn!(incarnation = %self.incarnation, "another process has this id: taking a new one");
-            self.incarnation = Incarnation::random();
-            self.sequence = Sequence::default();
-            self.introduction.renew();
-            let lease = self.lease;
-            self.view.send_modify(|view| view.begin_incarnation(self.incarnation, lease));
-            self.pace.hurry(now);
+            // What is stored under the old id is the other process's.
+            self.former = None;
+            self.begin_incarnation(now);
             return;
         }
         self.metrics.leases_reaped.inc_by(reply.crashed.into());
         self.metrics.repairs.inc_by(reply.repaired.into());
+        if reply.is_applied() {
+            self.former = None;
+        }
         let still_silent = self.is_silent(now);
         self.view.send_modify(|view| {
             view.fold_reply(sent, reply, now);
@@ -257,6 +285,27 @@ impl Reporter {
         if !still_silent {
             self.mark_reachable(now, reply);
         }
+        let view = *self.view.borrow();
+        let standing = self.rooms.fold_reply(rooms, reply, &view, now);
+        if reply.outcome == Outcome::Resend || standing == Standing::Lost {
+            tracing::warn!(
+                incarnation = %self.incarnation,
+                "the store does not hold what was reported to it: reporting everything again"
+            );
+            self.former = Some(self.incarnation);
+            self.begin_incarnation(now);
+        }
+    }
+
+    /// Takes a new incarnation, under which everything is reported again.
+    fn begin_incarnation(&mut self, now: Instant) {
+        self.incarnation = Incarnation::random();
+        self.sequence = Sequence::default();
+        self.introduction.renew();
+        let lease = self.lease;
+        self.view.send_modify(|view| view.begin_incarnation(self.incarnation, lease));
+        self.rooms.begin_incarnation();
+        self.pace.hurry(now);
     }
 
     /// Notes whether the store knows now who this instance is.
@@ -304,59 +353,32 @@ impl Reporter {
         }
     }
 
-    /// Sends the farewell, which counts this instance out at once. If it fails, the end of the lease does the same.
+    /// Sends the farewell, which counts this instance out at once. If it fails, the end of the lease does the same. Rooms are
+    /// taken away in portions; what is left after [`FAREWELL_MAX`] is left to the other instances.
     async fn say_farewell(&mut self) {
-        let report = self.report(0, ReportKind::Farewell);
-        match self.store.report(report).await {
-            Ok(_) => {
-                self.count(ReportResult::Farewell);
-                tracing::info!("said farewell to the store");
-            }
-            Err(error) => {
-                self.count(error.result());
-                tracing::warn!(%error, "failed to say farewell: the lease will end by itself");
+        let until = Instant::now() + FAREWELL_MAX;
+        loop {
+            let report = self.report(0, ReportKind::Farewell);
+            match self.store.report(report).await {
+                Ok(reply) if reply.dead > 0 && Instant::now() < until => {
+                    sleep(REPORT_GAP_MIN).await;
+                }
+                Ok(_) => {
+                    self.count(ReportResult::Farewell);
+                    tracing::info!("said farewell to the store");
+                    return;
+                }
+                Err(error) => {
+                    self.count(error.result());
+                    tracing::warn!(%error, "failed to say farewell: the lease will end by itself");
+                    return;
+                }
             }
         }
     }
 
     fn count(&self, result: ReportResult) {
         self.metrics.reports.with_label_values(&[result.label()]).inc();
-    }
-}
-
-/// The kind of trouble, each of which is logged once. Every denied command is a kind, since an operator who corrects
-/// permissions needs to know the next one.
-fn trouble(error: &StoreError) -> String {
-    match error {
-        StoreError::Denied(_) => error.to_string(),
-        _ => error.result().label().to_owned(),
-    }
-}
-
-fn answer(reply: &Reply) -> Feedback {
-    Feedback {
-        instances: reply.instances,
-        unannounced: reply.unannounced,
-        more_to_reap: reply.reaped >= REAPED_MAX,
-    }
-}
-
-impl StoreError {
-    /// Whether a report may have been applied in part, which an audit corrects: the script ended with an error.
-    fn may_be_half_done(&self) -> bool {
-        matches!(self, Self::WrongType(_) | Self::Denied(_) | Self::Protocol(_) | Self::Refused(_))
-    }
-
-    /// How the metrics count a report that failed so.
-    fn result(&self) -> ReportResult {
-        match self {
-            Self::Unreachable(_) => ReportResult::Unreachable,
-            Self::Timeout(_) => ReportResult::Timeout,
-            Self::Refused(_) => ReportResult::Refused,
-            Self::WrongType(_) => ReportResult::WrongType,
-            Self::Denied(_) => ReportResult::Denied,
-            Self::Protocol(_) => ReportResult::Protocol,
-        }
     }
 }
 

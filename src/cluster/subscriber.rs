@@ -21,9 +21,10 @@ use tokio_util::sync::CancellationToken;
 use crate::{
     core::{
         count::{Count, Revision},
+        rooms::{Page, RoomLedger},
         view::View,
     },
-    store::{self, Announcement, Store},
+    store::{self, Announcement, RoomsPage, Store},
     telemetry::{log_limit::LogLimit, metrics::Metrics},
 };
 
@@ -43,6 +44,7 @@ const RESUBSCRIBE_MAX: Duration = Duration::from_secs(1);
 pub struct Subscriber {
     store: Arc<dyn Store>,
     view: Arc<watch::Sender<View>>,
+    rooms: Arc<dyn RoomLedger>,
     resync: Arc<Notify>,
     metrics: Metrics,
     /// Limits log lines about foreign messages.
@@ -54,10 +56,11 @@ impl Subscriber {
     pub fn new(
         store: Arc<dyn Store>,
         view: Arc<watch::Sender<View>>,
+        rooms: Arc<dyn RoomLedger>,
         resync: Arc<Notify>,
         metrics: Metrics,
     ) -> Self {
-        Self { store, view, resync, metrics, foreign_log: LogLimit::new(FOREIGN_LOG_GAP) }
+        Self { store, view, rooms, resync, metrics, foreign_log: LogLimit::new(FOREIGN_LOG_GAP) }
     }
 
     /// Task: folds announcements into the view until `stop`.
@@ -96,6 +99,7 @@ impl Subscriber {
     async fn listen(&self, mut announcements: store::Announcements) -> &'static str {
         let mut hearing = Hearing::new(Instant::now());
         let mut view = self.view.subscribe();
+        self.rooms.subscribed();
         self.resync.notify_one();
         loop {
             let stalled_at = {
@@ -127,11 +131,13 @@ impl Subscriber {
                 self.metrics.announcements.inc();
                 hearing.heard(count.revision);
                 self.view.send_if_modified(|view| {
-                    let news = count.supersedes(&view.seen());
+                    let news = count.supersedes(&view.newest());
                     view.fold(count, Instant::now());
                     news
                 });
+                self.rooms.fold_count(count);
             }
+            Announcement::Rooms(page) => self.receive_rooms(&page),
             Announcement::Unsigned(count) => {
                 self.metrics.announcements.inc();
                 if hearing.is_news(&count, &self.view.borrow(), Instant::now()) {
@@ -140,6 +146,18 @@ impl Subscriber {
             }
             Announcement::Foreign(dataset) => self.tell_of_others(&dataset.to_string()),
         }
+    }
+
+    /// Folds in counts of rooms. The view of the site is not news by that.
+    fn receive_rooms(&self, page: &RoomsPage) {
+        self.metrics.announcements.inc();
+        self.view.send_if_modified(|view| {
+            view.see_page(page.revision, page.stamp);
+            false
+        });
+        let view = *self.view.borrow();
+        let RoomsPage { revision, since, ref counts, .. } = *page;
+        self.rooms.fold_page(Page { revision, since, counts }, &view, Instant::now());
     }
 
     /// Logs that foreign messages arrive. They are ignored, but cost all instances of both clusters work.

@@ -113,6 +113,7 @@ impl Report {
         let seen = self.seen.users.max(self.seen.revision.0).max(self.acknowledged.0);
         self.users <= LOCAL_MAX
             && self.sequence.0.max(seen) <= WHOLE_MAX
+            && self.acknowledged < self.sequence
             && (LEASE_MIN..=LEASE_MAX).contains(&self.lease)
             && self.about.as_ref().is_none_or(|about| about.is_valid())
             && self.former != Some(self.incarnation)

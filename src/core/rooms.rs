@@ -1,22 +1,46 @@
-//! The rooms of this instance: who is in them here, and what is known of their counts.
+//! The rooms of this instance: who is in them here, what the store knows of that, and what is known of their counts.
 //!
-//! All rooms are in one table. A room is in it while connections are in it, or while somebody watches it. It knows neither
-//! sockets nor stores; the caller chooses the type `V` that stands for a connection.
+//! All rooms are in one table. A room is in it while connections are in it, while somebody watches it or asks for its count, and
+//! until the store has acknowledged that nobody is in it here any more. The table knows neither sockets nor stores; the caller
+//! chooses the type `V` that stands for a connection.
+//!
+//! ```text
+//!  join, leave ──▶ ┌────────┐ ──▶ entries of reports ──▶ store
+//!                  │ rooms  │
+//!  take_due    ◀── └────────┘ ◀── replies, pages     ◀── store
+//! ```
+
+mod draft;
+mod due;
+mod entry;
+mod fold;
+mod ledger;
+mod round;
+mod settle;
+mod table;
+mod tidings;
+
+pub use due::{Attendance, DueRoom, RoomId, RoomNewcomer, TooManyRooms};
+pub use ledger::{RoomsToReport, SentRooms};
+pub use tidings::{Page, Standing};
 
 use std::{
-    collections::HashMap,
-    mem,
+    fmt,
     sync::{Arc, Mutex, MutexGuard, PoisonError},
 };
 
-use slab::Slab;
-use tokio::{sync::watch, time::Instant};
+use tokio::{
+    sync::{Notify, watch},
+    time::Instant,
+};
 
 use super::{
-    room::RoomName,
-    tally::NEWCOMER_PATIENCE,
+    count::Count,
+    report::{ENTRIES_MAX, Reply},
+    room::{RoomName, UserId},
     view::{Shown, View},
 };
+use table::Table;
 
 /// The rooms of this instance.
 #[derive(Debug)]
@@ -26,90 +50,38 @@ pub struct Rooms<V> {
     most: usize,
     /// Changes when a room has something to tell, or a count that was asked for is known.
     news: watch::Sender<u64>,
+    /// Notified when something is to be reported.
+    reports: Notify,
 }
-
-#[derive(Debug)]
-struct Table<V> {
-    ids: HashMap<RoomName, RoomId>,
-    rooms: Slab<Entry<V>>,
-    due: Vec<RoomId>,
-    lives: u32,
-}
-
-#[derive(Debug)]
-struct Entry<V> {
-    id: RoomId,
-    name: RoomName,
-    connections: u64,
-    watchers: u64,
-    newcomers: Vec<(V, Instant)>,
-    is_due: bool,
-}
-
-/// A room of this instance. A room that was dropped from the table and is back has another id.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
-pub struct RoomId {
-    key: u32,
-    life: u32,
-}
-
-/// Whether a connection in a room is counted.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Attendance {
-    /// It is counted, and told the count.
-    Member,
-    /// It is told the count, and not counted.
-    Watcher,
-}
-
-/// The instance has as many rooms as it may have.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("there are too many rooms on this instance")]
-pub struct TooManyRooms;
 
 /// A connection's place in a room. Dropping it ends it.
 #[derive(Debug)]
 pub struct RoomPresence<V> {
     rooms: Arc<Rooms<V>>,
     id: RoomId,
+    user: Option<UserId>,
     attendance: Attendance,
-}
-
-/// A room that has something to tell.
-#[derive(Debug)]
-pub struct DueRoom<V> {
-    /// The room.
-    pub id: RoomId,
-    /// Its name.
-    pub name: RoomName,
-    /// Its count.
-    pub shown: Shown,
-    /// Connections that have not been told a count of it yet, and can be now.
-    pub newcomers: Vec<RoomNewcomer<V>>,
-    /// Whether the room was dropped from the table: nobody is in it here, and nobody watches it.
-    pub is_over: bool,
-}
-
-/// A connection that can be told its first count of a room.
-#[derive(Clone, Debug)]
-pub struct RoomNewcomer<V> {
-    /// The connection.
-    pub member: V,
-    /// When it joined.
-    pub joined_at: Instant,
-    /// The count for it: one that includes it if it is counted.
-    pub shown: Shown,
 }
 
 impl<V> Rooms<V> {
     /// An empty table for at most this many rooms.
     pub fn new(most: usize) -> Arc<Self> {
-        let table = Table { ids: HashMap::new(), rooms: Slab::new(), due: Vec::new(), lives: 0 };
-        Arc::new(Self { table: Mutex::new(table), most, news: watch::Sender::new(0) })
+        Self::in_portions(most, ENTRIES_MAX)
     }
 
-    /// Puts a connection into a room, until the returned presence is dropped. It is a newcomer until [`Rooms::take_due`] hands
-    /// it out.
+    /// An empty table whose reports have at most this many entries: 2 to [`ENTRIES_MAX`]. With few entries, every change takes
+    /// several reports.
+    pub fn in_portions(most: usize, entries_max: usize) -> Arc<Self> {
+        Arc::new(Self {
+            table: Mutex::new(Table::new(entries_max)),
+            most,
+            news: watch::Sender::new(0),
+            reports: Notify::new(),
+        })
+    }
+
+    /// Puts a connection without an identity into a room, until the returned presence is dropped. It is a newcomer until
+    /// [`Rooms::take_due`] hands it out.
     ///
     /// # Errors
     /// If the room is new, and there are as many as there may be.
@@ -120,67 +92,76 @@ impl<V> Rooms<V> {
         member: V,
         now: Instant,
     ) -> Result<RoomPresence<V>, TooManyRooms> {
-        let mut table = self.table();
-        let id = table.find_or_add(room, self.most)?;
-        let entry = table.entry(id).expect("it was found or added");
-        match attendance {
-            Attendance::Member => entry.connections += 1,
-            Attendance::Watcher => entry.watchers += 1,
-        }
-        entry.newcomers.push((member, now));
-        table.make_due(id);
-        drop(table);
-        self.tell();
-        Ok(RoomPresence { rooms: Arc::clone(self), id, attendance })
+        self.join_as(None, room, attendance, member, now)
     }
 
-    /// Takes out the rooms that have something to tell at `now`.
+    /// The same for a connection of a user, who is counted once however many connections he has in the room. A watcher is not
+    /// counted, whoever it is.
+    ///
+    /// # Errors
+    /// If the room is new, and there are as many as there may be.
+    pub fn join_as(
+        self: &Arc<Self>,
+        user: Option<UserId>,
+        room: &RoomName,
+        attendance: Attendance,
+        member: V,
+        now: Instant,
+    ) -> Result<RoomPresence<V>, TooManyRooms> {
+        let mut table = self.table();
+        let id = table.find_or_add(room, self.most)?;
+        table.enter(id, user.as_ref(), attendance, member, now);
+        self.changed(table);
+        Ok(RoomPresence { rooms: Arc::clone(self), id, user, attendance })
+    }
+
+    /// Takes out the rooms that have something to tell at `now`. It must be called again when the view changes, when
+    /// [`Rooms::subscribe`] says so, and when [`Rooms::patience_ends`].
     pub fn take_due(&self, view: &View, now: Instant) -> Vec<DueRoom<V>> {
         let mut table = self.table();
-        let revision = view.shown(now).revision;
-        let due = mem::take(&mut table.due);
-        let mut told = Vec::with_capacity(due.len());
-        for id in due {
-            let Some(entry) = table.entry(id) else { continue };
-            entry.is_due = false;
-            let shown = Shown { users: entry.connections, revision, exact: false };
-            let newcomers = entry.newcomers.drain(..);
-            let newcomers =
-                newcomers.map(|(member, joined_at)| RoomNewcomer { member, joined_at, shown });
-            let (newcomers, name) = (newcomers.collect(), entry.name.clone());
-            let is_over = entry.connections == 0 && entry.watchers == 0;
-            if is_over {
-                table.ids.remove(&name);
-                table.rooms.remove(id.key as usize);
-            }
-            told.push(DueRoom { id, name, shown, newcomers, is_over });
+        let due = table.take_due(view, now);
+        let has_more = table.is_under_review();
+        drop(table);
+        if has_more {
+            self.tell();
         }
-        told
+        due
     }
 
     /// When the newcomer that has waited longest is told the estimate; `None` if there are no newcomers.
     pub fn patience_ends(&self) -> Option<Instant> {
-        let table = self.table();
-        let waiting = table.rooms.iter().filter_map(|(_, entry)| entry.newcomers.first());
-        waiting.map(|(_, joined_at)| *joined_at + NEWCOMER_PATIENCE).min()
+        self.table().patience_ends()
     }
 
     /// Asks for a room's count on behalf of a program, until `until`. Once the count is known, [`Rooms::shown`] has it.
     ///
     /// # Errors
-    /// If the room is new, and there are as many as there may be.
+    /// If the room is new, and there are as many as there may be, or programs ask for too many.
     pub fn ask(&self, room: &RoomName, until: Instant) -> Result<(), TooManyRooms> {
-        let _ = (room, until);
+        self.table().ask(room, until, self.most)?;
+        self.reports.notify_one();
         Ok(())
     }
 
     /// The count of a room; `None` if nothing is known of it, since nobody is in it here and nobody has asked for it, or the
     /// store has not answered yet.
     pub fn shown(&self, room: &RoomName, view: &View, now: Instant) -> Option<Shown> {
-        let mut table = self.table();
-        let id = *table.ids.get(room)?;
-        let revision = view.shown(now).revision;
-        table.entry(id).map(|entry| Shown { users: entry.connections, revision, exact: false })
+        self.table().shown(room.as_str(), view, now)
+    }
+
+    /// The counted connections in a room on this instance; 0 if there are none.
+    pub fn connections(&self, room: &RoomName) -> u64 {
+        self.table().named(room.as_str()).map_or(0, |entry| entry.members)
+    }
+
+    /// The number of rooms in the table.
+    pub fn len(&self) -> usize {
+        self.table().rooms.len()
+    }
+
+    /// Whether no room is in the table.
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
     }
 
     /// Changes when a room has something to tell, or a count that was asked for is known.
@@ -188,16 +169,22 @@ impl<V> Rooms<V> {
         self.news.subscribe()
     }
 
-    fn leave(&self, id: RoomId, attendance: Attendance) {
+    fn leave(&self, id: RoomId, user: Option<&UserId>, attendance: Attendance) {
         let mut table = self.table();
-        let entry = table.entry(id).expect("a room is in the table while somebody is in it");
-        match attendance {
-            Attendance::Member => entry.connections -= 1,
-            Attendance::Watcher => entry.watchers -= 1,
-        }
-        table.make_due(id);
+        table.leave(id, user, attendance);
+        self.changed(table);
+    }
+
+    /// Wakes the readers of the counts if a room is due, and the reporter if something is to be reported.
+    fn changed(&self, table: MutexGuard<'_, Table<V>>) {
+        let (is_due, has_to_report) = (!table.due.is_empty(), table.has_to_report());
         drop(table);
-        self.tell();
+        if is_due {
+            self.tell();
+        }
+        if has_to_report {
+            self.reports.notify_one();
+        }
     }
 
     fn tell(&self) {
@@ -209,39 +196,89 @@ impl<V> Rooms<V> {
     }
 }
 
-impl<V> Table<V> {
-    fn entry(&mut self, id: RoomId) -> Option<&mut Entry<V>> {
-        self.rooms.get_mut(id.key as usize).filter(|entry| entry.id == id)
+/// The rooms of this instance, as reports and announcements need them: [`Rooms`] without the type of its connections.
+pub trait RoomLedger: fmt::Debug + Send + Sync + 'static {
+    /// What the next report says of rooms. [`RoomLedger::fold_reply`] or [`RoomLedger::abandon`] must follow once it has ended.
+    fn report(&self, now: Instant) -> RoomsToReport;
+
+    /// Folds in the reply to a report of the present incarnation. The view has folded it in before.
+    fn fold_reply(&self, sent: &SentRooms, reply: &Reply, view: &View, now: Instant) -> Standing;
+
+    /// Records that a report was not answered, or was one of a former incarnation.
+    fn abandon(&self, sent: &SentRooms);
+
+    /// Begins a new incarnation: the store holds nothing of it.
+    fn begin_incarnation(&self);
+
+    /// Takes over from an announcement of the site whether the store is recovering.
+    fn fold_count(&self, count: Count);
+
+    /// Folds in an announcement of rooms.
+    fn fold_page(&self, page: Page<'_>, view: &View, now: Instant);
+
+    /// Records that a subscription has begun. Announcements before it may have been missed.
+    fn subscribed(&self);
+
+    /// Whether something is to be reported as soon as the gap between reports allows.
+    fn is_waiting(&self, now: Instant) -> bool;
+
+    /// When an announcement that has not arrived is missed.
+    fn page_overdue(&self) -> Option<Instant>;
+
+    /// Notified when something is to be reported.
+    fn reports(&self) -> &Notify;
+}
+
+impl<V: fmt::Debug + Send + 'static> RoomLedger for Rooms<V> {
+    fn report(&self, now: Instant) -> RoomsToReport {
+        self.table().report(now)
     }
 
-    fn find_or_add(&mut self, room: &RoomName, most: usize) -> Result<RoomId, TooManyRooms> {
-        if let Some(&id) = self.ids.get(room) {
-            return Ok(id);
-        }
-        if self.rooms.len() >= most {
-            return Err(TooManyRooms);
-        }
-        let vacant = self.rooms.vacant_entry();
-        self.lives = self.lives.wrapping_add(1);
-        let key = u32::try_from(vacant.key()).expect("rooms are limited");
-        let id = RoomId { key, life: self.lives };
-        vacant.insert(Entry {
-            id,
-            name: room.clone(),
-            connections: 0,
-            watchers: 0,
-            newcomers: Vec::new(),
-            is_due: false,
-        });
-        self.ids.insert(room.clone(), id);
-        Ok(id)
+    fn fold_reply(&self, sent: &SentRooms, reply: &Reply, view: &View, now: Instant) -> Standing {
+        let mut table = self.table();
+        let standing = table.fold_reply(sent, reply, view, now);
+        self.changed(table);
+        standing
     }
 
-    fn make_due(&mut self, id: RoomId) {
-        let entry = self.entry(id).expect("only rooms of the table become due");
-        if !mem::replace(&mut entry.is_due, true) {
-            self.due.push(id);
-        }
+    fn abandon(&self, sent: &SentRooms) {
+        self.table().abandon(sent);
+    }
+
+    fn begin_incarnation(&self) {
+        let mut table = self.table();
+        table.begin_incarnation();
+        self.changed(table);
+    }
+
+    fn fold_count(&self, count: Count) {
+        let mut table = self.table();
+        table.fold_mark(count);
+        self.changed(table);
+    }
+
+    fn fold_page(&self, page: Page<'_>, view: &View, now: Instant) {
+        let mut table = self.table();
+        table.fold_page(page, view, now);
+        self.changed(table);
+    }
+
+    fn subscribed(&self) {
+        let mut table = self.table();
+        table.subscribed();
+        self.changed(table);
+    }
+
+    fn is_waiting(&self, now: Instant) -> bool {
+        self.table().is_waiting(now)
+    }
+
+    fn page_overdue(&self) -> Option<Instant> {
+        self.table().tidings.page_overdue()
+    }
+
+    fn reports(&self) -> &Notify {
+        &self.reports
     }
 }
 
@@ -259,6 +296,10 @@ impl<V> RoomPresence<V> {
 
 impl<V> Drop for RoomPresence<V> {
     fn drop(&mut self) {
-        self.rooms.leave(self.id, self.attendance);
+        self.rooms.leave(self.id, self.user.as_ref(), self.attendance);
     }
 }
+
+#[cfg(test)]
+#[path = "rooms/tests.rs"]
+mod tests;

@@ -25,8 +25,8 @@ use std::{mem, time::Duration};
 use tokio::time::Instant;
 
 use super::{
-    count::{Count, Incarnation, Revision, Sequence},
-    report::Reply,
+    count::{Count, Incarnation, Revision, Sequence, Stamp},
+    report::{Outcome, Reply},
     tally::{Change, Local},
 };
 
@@ -37,8 +37,10 @@ pub struct View {
     incarnation: Option<Incarnation>,
     /// How long a report stands.
     lease: Duration,
-    /// The count with the highest revision that was received, recovering or not. Every report contains it.
-    seen: Count,
+    /// The count with the highest revision that was received, recovering or not.
+    newest: Count,
+    /// The newest announcement of rooms: its revision and its stamp.
+    newest_page: (Revision, Stamp),
     /// The last count that was not recovering. It is shown while the view is exact.
     base: Option<Count>,
     /// Users of all other instances, as of the last time this was certain: see [`View::is_ours_certain`].
@@ -81,7 +83,9 @@ impl View {
     /// The count to show at `now`.
     pub fn shown(&self, now: Instant) -> Shown {
         match self.base {
-            Some(base) if self.is_reachable(now) && !self.seen.recovering => {
+            Some(base)
+                if self.is_reachable(now) && self.is_counted() && !self.newest.recovering =>
+            {
                 Shown { users: base.users, revision: base.revision, exact: true }
             }
             _ => Shown { users: self.estimate(), revision: self.base_revision(), exact: false },
@@ -114,6 +118,11 @@ impl View {
         self.reachable = true;
         self.instances = reply.instances;
         self.announced = reply.announced;
+        if reply.outcome == Outcome::Resend {
+            // The store does not hold this instance, so its count does not include the local users.
+            self.note(reply.count);
+            return;
+        }
         self.answered = self.answered.max(Some(sent.at));
         let held = self.hold(reply.count);
         if !reply.is_applied() || Some(sent.sequence) <= self.acknowledged_sequence {
@@ -144,31 +153,45 @@ impl View {
 
     /// Takes over the count if its revision is greater. Returns whether the base has changed.
     fn hold(&mut self, count: Count) -> bool {
-        if !count.supersedes(&self.seen) {
-            return false;
-        }
-        self.seen = count;
-        let becomes_base = !count.recovering || self.base.is_none();
+        self.note(count);
+        let is_newer = self.base.is_none_or(|base| count.supersedes(&base));
+        let becomes_base = count.revision == self.newest.revision
+            && is_newer
+            && (!count.recovering || self.base.is_none());
         if becomes_base {
             self.base = Some(count);
         }
         becomes_base
     }
 
+    /// Remembers the count for the next report, and whether the store is recovering.
+    fn note(&mut self, count: Count) {
+        if count.supersedes(&self.newest) {
+            self.newest = count;
+        }
+    }
+
+    /// Records an announcement of rooms. It says nothing of the site's count, nor whether the store is recovering.
+    pub fn see_page(&mut self, revision: Revision, stamp: Stamp) {
+        if revision > self.newest_page.0 {
+            self.newest_page = (revision, stamp);
+        }
+    }
+
     /// Computes the users of all other instances from the base, if it is certain which local users the base includes.
     fn reckon_others(&mut self, now: Instant) {
         if let Some(base) = self.base
-            && !self.seen.recovering
+            && !self.newest.recovering
             && self.is_ours_certain(now)
         {
             self.elsewhere = Some(base.users.saturating_sub(self.acknowledged.users));
         }
     }
 
-    /// Whether a count that arrives now includes exactly the acknowledged local users. That is not certain while a report is
+    /// Whether a count that arrives now includes exactly the local users, and users in rooms, that were acknowledged. That is not certain while a report is
     /// unanswered or has failed, since it may have run all the same; when the lease may have ended, since the local users may
     /// have been counted out; and when the count may be older than a loss after which they were acknowledged.
-    fn is_ours_certain(&self, now: Instant) -> bool {
+    pub fn is_ours_certain(&self, now: Instant) -> bool {
         let is_settled = match self.answered {
             Some(_) => {
                 self.acknowledged_sequence == Some(self.newest_sent) && self.holds_lease(now)
@@ -202,9 +225,35 @@ impl View {
         self.incarnation
     }
 
-    /// The count with the highest revision that was received.
+    /// What a report says that this instance has seen: the highest revision that was received. If that is one of an announcement
+    /// of rooms, the users are those of the newest count before.
     pub fn seen(&self) -> Count {
-        self.seen
+        let (revision, stamp) = self.newest_page;
+        if revision > self.newest.revision {
+            return Count { revision, stamp, ..self.newest };
+        }
+        self.newest
+    }
+
+    /// The count with the highest revision that was received.
+    pub fn newest(&self) -> Count {
+        self.newest
+    }
+
+    /// Whether the store has acknowledged a report of this incarnation. Until then, its count may not include the local users.
+    pub fn is_counted(&self) -> bool {
+        self.acknowledged_sequence.is_some()
+    }
+
+    /// Whether the newest acknowledged report was acknowledged while the store was recovering, and the end of that was not heard.
+    /// Then a count from before the loss may still arrive, which does not include it.
+    pub fn is_acknowledged_in_recovery(&self) -> bool {
+        self.acknowledged_in_recovery
+    }
+
+    /// How long a report stands.
+    pub fn lease(&self) -> Duration {
+        self.lease
     }
 
     /// The greatest sequence number of this incarnation that the store has acknowledged; 0 if none.

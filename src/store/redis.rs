@@ -1,12 +1,16 @@
 //! The store that a cluster shares. It has four connections for reports, and one for each subscription. With sentinels, all of
 //! them lead to the current primary.
 //!
-//! `report.lua` defines what a report does. This module sends it, limits every wait, and turns errors into [`StoreError`]s. It
+//! `report/*.lua` define what a report does. This module sends it, limits every wait, and turns errors into [`StoreError`]s. It
 //! does not decide when to report or to retry. No error and no `Debug` output of it contains credentials.
 
 mod error;
 mod info;
+mod message;
 mod reply;
+mod request;
+mod rooms;
+mod script;
 mod url;
 mod waits;
 
@@ -21,19 +25,20 @@ use deadpool::{
     managed::{Object, Pool, PoolError, TimeoutType},
 };
 use deadpool_redis::redis::{self, Msg, RedisResult, Script, Value, aio::MultiplexedConnection};
-use futures_util::StreamExt;
+use futures_util::{StreamExt, stream};
 use tokio::time::{Instant, timeout_at};
 
 use super::{Announcements, Store, StoreError, StoreFuture};
 use crate::{
     core::{
-        pace::whole_millis,
-        report::{Reply, Report, ReportKind, Roster},
+        report::{Reply, Report, Roster},
+        room::RoomName,
     },
-    store::{Dataset, facts::StoreFacts},
+    store::{Dataset, RoomsQuery, facts::StoreFacts},
 };
 use error::Secrets;
 use pool::{Connector, RedisServer};
+pub use script::REPORT_SCRIPT;
 use url::Address;
 pub use url::{InvalidRedisUrl, check_url, database_of, shown_url};
 use waits::Waits;
@@ -108,8 +113,8 @@ impl RedisStore {
         Ok(Self {
             pool,
             secrets,
-            report: Script::new(include_str!("report.lua")),
-            roster: Script::new(include_str!("roster.lua")),
+            report: Script::new(REPORT_SCRIPT),
+            roster: Script::new(script::ROSTER_SCRIPT),
             keys: Keys::of(&settings.key),
             dataset,
             channel: settings.channel,
@@ -123,18 +128,9 @@ impl RedisStore {
         for key in [&keys.public, &keys.connections, &keys.sequence, &keys.leases, &keys.meta] {
             call.key(key);
         }
-        call.arg(report.incarnation.to_string())
-            .arg(report.sequence.0)
-            .arg(report.users)
-            .arg(whole_millis(report.lease))
-            .arg(report.seen.revision.0)
-            .arg(report.seen.users)
-            .arg(kind_word(report.kind))
-            .arg(&self.channel)
-            .arg(self.dataset.database)
-            .arg(report.about.map(|about| about.to_json()).unwrap_or_default());
+        request::write(&mut call, &report, &self.channel, &self.dataset);
         let value = self.run(async |connection| call.invoke_async(connection).await).await?;
-        reply::reply(&value)
+        reply::reply(&value, request::asked(&report))
     }
 
     async fn read_roster(&self) -> Result<Roster, StoreError> {
@@ -215,20 +211,37 @@ impl RedisStore {
         let connector = self.pool.manager();
         let server = timeout_at(deadline, connector.server()).await;
         let server = server.unwrap_or(Err(StoreError::Timeout(self.patience)))?;
+        let rooms_channel = message::rooms_channel(&self.channel);
         let subscribed = async {
             let mut subscription = server.client.get_async_pubsub().await?;
             subscription.subscribe(&self.channel).await?;
-            RedisResult::Ok(subscription.into_on_message())
+            let with_rooms = subscription.subscribe(&rooms_channel).await;
+            RedisResult::Ok((subscription.into_on_message(), with_rooms))
         };
         // `get_async_pubsub` has no timeout of its own.
-        let messages = self.answer(deadline, &server, subscribed).await?;
-        let messages = messages.map_err(|error| error::classify(&error, &self.secrets))?;
+        let subscribed = self.answer(deadline, &server, subscribed).await?;
+        let (messages, with_rooms) =
+            subscribed.map_err(|error| error::classify(&error, &self.secrets))?;
+        let denied = match with_rooms.map_err(|error| error::classify(&error, &self.secrets)) {
+            Ok(()) => None,
+            Err(denied @ StoreError::Denied(_)) => Some(denied),
+            Err(error) => return Err(error),
+        };
         // A former primary, now a replica, delivers announcements late or never.
         let connector = connector.clone();
         let messages = messages.take_until(Box::pin(async move { connector.left(&server).await }));
         let own = self.dataset.clone();
-        let read = move |message: Msg| reply::announcement(message.get_payload_bytes(), &own);
-        Ok(messages.map(read).boxed())
+        let read = move |message: Msg| {
+            let payload = message.get_payload_bytes();
+            if message.get_channel_name() == rooms_channel {
+                message::page(payload, &own)
+            } else {
+                message::announcement(payload, &own)
+            }
+        };
+        // A user of Redis who may only use the other channel still gets the site's count.
+        let denied = stream::iter(denied.map(Err));
+        Ok(denied.chain(messages.map(read)).boxed())
     }
 }
 
@@ -243,6 +256,10 @@ impl Store for RedisStore {
 
     fn roster(&self) -> StoreFuture<'_, Roster> {
         Box::pin(self.read_roster())
+    }
+
+    fn rooms(&self, query: RoomsQuery) -> StoreFuture<'_, Vec<(RoomName, u64)>> {
+        Box::pin(self.read_rooms(query))
     }
 
     fn facts(&self) -> StoreFuture<'_, Option<StoreFacts>> {
@@ -273,6 +290,7 @@ struct Keys {
     sequence: String,
     leases: String,
     meta: String,
+    rooms: String,
 }
 
 impl Keys {
@@ -283,15 +301,8 @@ impl Keys {
             sequence: format!("{{{public}}}:sequence"),
             leases: format!("{{{public}}}:leases"),
             meta: format!("{{{public}}}:meta"),
+            rooms: format!("{{{public}}}:rooms"),
         }
-    }
-}
-
-fn kind_word(kind: ReportKind) -> &'static str {
-    match kind {
-        ReportKind::Plain => "report",
-        ReportKind::Farewell => "farewell",
-        ReportKind::Audit => "audit",
     }
 }
 

@@ -78,6 +78,8 @@ label_values! {
         Applied = "applied",
         /// The store refused it as late or repeated.
         Stale = "stale",
+        /// The store does not hold what was reported to it before, and asked for all of it.
+        Resend = "resend",
         /// The store applied it, and it was the farewell.
         Farewell = "farewell",
         /// The store could not be reached.

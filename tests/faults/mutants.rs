@@ -24,7 +24,7 @@ local count = redis.call('INCRBY', KEYS[1], tonumber(ARGV[3]) - last)
 redis.call('HSET', KEYS[2], ARGV[1], ARGV[3])
 local revision = redis.call('HINCRBY', KEYS[5], 'revision', 1)
 redis.call('PUBLISH', ARGV[8], '{\"count\":' .. count .. ',\"revision\":' .. revision .. '}')
-return { 'OK', count, revision, revision, redis.call('HLEN', KEYS[2]), 0, 0, 0, 0, 0 }
+return { 'OK', count, revision, revision, redis.call('HLEN', KEYS[2]), 0, 0, 0, 0, 0, '', 0, 0, 0 }
 ";
 
 pub(crate) const MUTANTS: [Mutant; 7] = [

@@ -33,7 +33,7 @@ pub(crate) enum Patch {
 pub(crate) const CLOCK_OFFSET: &str = "test:clock-offset";
 
 /// The original script.
-const SCRIPT: &str = include_str!("../../src/store/report.lua");
+const SCRIPT: &str = headcount::store::redis::REPORT_SCRIPT;
 
 const TIME: &str = "local now = time[1] * 1000 + math.floor(time[2] / 1000)";
 const TIME_WITH_OFFSET: &str = "local now = time[1] * 1000 + math.floor(time[2] / 1000) + \
@@ -53,8 +53,8 @@ const PATCHES: [(&str, &str, &str); 7] = [
     ("Cargo.toml", "headcount-testkit.workspace = true\n", ""),
     (
         "src/store/redis.rs",
-        "Script::new(include_str!(\"report.lua\"))",
-        "Script::new(&std::env::var(\"PATCH_SCRIPT\").unwrap_or(include_str!(\"report.lua\").into()))",
+        "Script::new(REPORT_SCRIPT)",
+        "Script::new(&std::env::var(\"PATCH_SCRIPT\").unwrap_or(REPORT_SCRIPT.into()))",
     ),
     (
         "src/cluster/subscriber.rs",

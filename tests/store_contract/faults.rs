@@ -369,7 +369,7 @@ async fn announcements_of_others_are_told_apart() {
                     assert_ne!(own, other);
                     assert_eq!(dataset.database, u64::from(other > 0));
                 }
-                Announcement::Unsigned(count) => panic!("{count:?} says nothing of its dataset"),
+                other => panic!("{other:?} is no count of a dataset"),
             }
         }
     }

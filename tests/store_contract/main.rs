@@ -11,6 +11,7 @@
 )]
 
 mod contract;
+mod entries;
 mod facts;
 mod faults;
 mod roster;

@@ -21,7 +21,8 @@ async fn roster_lists_the_living(#[case] backend: Backend) {
     }
     let last = left.leave(&*subject.store).await;
     let roster = subject.store.roster().await.unwrap();
-    assert_eq!((roster.users, roster.count), (5, last.count));
+    assert_eq!((roster.users, roster.count.users), (5, 5));
+    assert_eq!((roster.count.revision, roster.count.recovering), (last.count.revision, false));
     let found: Vec<_> =
         roster.instances.iter().map(|entry| (&*entry.incarnation, entry.users)).collect();
     let names = [&a, &b].map(|instance| instance.incarnation.to_string());

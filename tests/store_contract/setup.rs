@@ -2,6 +2,7 @@
 
 use std::{
     future::Future,
+    mem,
     sync::{
         Arc, Mutex, PoisonError, Weak,
         atomic::{AtomicU64, Ordering},
@@ -13,7 +14,7 @@ use headcount::{
     core::{
         about::About,
         count::{Count, Incarnation, Sequence},
-        report::{Reply, Report, ReportKind},
+        report::{Reply, Report, ReportKind, RoomReport, RoomsReply},
     },
     store::{
         Announcement, Announcements, Store, StoreError,
@@ -39,18 +40,23 @@ pub(crate) enum Backend {
 /// An empty store, and what it needs to live.
 pub(crate) struct Subject {
     pub(crate) store: Arc<dyn Store>,
+    /// The public key.
+    pub(crate) key: String,
     /// Kept so that the shared server ends after the last test that uses it.
-    _server: Option<Arc<RedisServer>>,
+    pub(crate) server: Option<Arc<RedisServer>>,
 }
 
 impl Subject {
     pub(crate) fn new(backend: Backend) -> Self {
         match backend {
-            Backend::Embedded => Self { store: Arc::new(EmbeddedStore::new()), _server: None },
+            Backend::Embedded => {
+                Self { store: Arc::new(EmbeddedStore::new()), key: String::new(), server: None }
+            }
             Backend::Redis => {
                 let server = shared_server();
-                let store = redis_store(&server.url(), &unique_name(), LONG);
-                Self { store: Arc::new(store), _server: Some(server) }
+                let key = unique_name();
+                let store = redis_store(&server.url(), &key, LONG);
+                Self { store: Arc::new(store), key, server: Some(server) }
             }
         }
     }
@@ -94,6 +100,12 @@ pub(crate) struct Instance {
     pub(crate) seen: Count,
     /// What its reports say of it.
     pub(crate) about: Option<Arc<About>>,
+    /// The last sequence that it knows to be acknowledged.
+    pub(crate) acknowledged: Sequence,
+    pub(crate) former: Option<Incarnation>,
+    pub(crate) resending: bool,
+    /// What its next report says of rooms.
+    pub(crate) rooms: Vec<RoomReport>,
     sequence: Sequence,
 }
 
@@ -105,8 +117,18 @@ impl Instance {
             lease: LONG,
             seen: Count::default(),
             about: None,
+            acknowledged: Sequence(0),
+            former: None,
+            resending: false,
+            rooms: Vec::new(),
             sequence: Sequence(0),
         }
+    }
+
+    /// The same instance as a new incarnation, which names this one.
+    pub(crate) fn renewed(&self) -> Self {
+        let fresh = Self::new(self.users);
+        Self { lease: self.lease, seen: self.seen, former: Some(self.incarnation), ..fresh }
     }
 
     /// Its next report, which may be sent later, repeatedly, or never.
@@ -116,6 +138,10 @@ impl Instance {
             users: self.users,
             seen: self.seen,
             about: self.about.clone(),
+            acknowledged: self.acknowledged,
+            former: self.former,
+            resending: self.resending,
+            rooms: mem::take(&mut self.rooms),
             ..Report::new(self.incarnation, self.sequence, self.lease)
         }
     }
@@ -131,6 +157,20 @@ impl Instance {
 
     pub(crate) async fn report(&mut self, store: &dyn Store) -> Reply {
         self.try_report(store).await.unwrap()
+    }
+
+    /// Reports this of rooms, and remembers that it was acknowledged.
+    pub(crate) async fn say(&mut self, store: &dyn Store, rooms: Vec<RoomReport>) -> Reply {
+        self.rooms = rooms;
+        let reply = self.report(store).await;
+        assert!(reply.is_applied(), "{reply:?}");
+        self.acknowledged = self.sequence;
+        reply
+    }
+
+    /// Reports this of rooms. Returns what the store says of them.
+    pub(crate) async fn hear(&mut self, store: &dyn Store, rooms: Vec<RoomReport>) -> RoomsReply {
+        self.say(store, rooms).await.rooms.unwrap()
     }
 
     pub(crate) async fn leave(&mut self, store: &dyn Store) -> Reply {

@@ -16,6 +16,7 @@ use headcount::{
     core::{
         about::About,
         count::{Incarnation, Revision},
+        rooms::{RoomLedger, Rooms},
         tally::{Change, Presence, Tally},
         view::View,
     },
@@ -91,15 +92,17 @@ impl Instance {
             heartbeat: HEARTBEAT,
             about: watch::Sender::new(about).subscribe(),
         };
+        let rooms: Arc<dyn RoomLedger> = Rooms::<()>::new(0);
         let reporter = Reporter::new(
             &settings,
             Arc::clone(&store),
             tally.subscribe(),
             Arc::clone(&view),
+            Arc::clone(&rooms),
             Arc::clone(&resync),
             metrics.clone(),
         );
-        let listener = Subscriber::new(store, Arc::clone(&view), resync, metrics);
+        let listener = Subscriber::new(store, Arc::clone(&view), rooms, resync, metrics);
         let observer = Observer::new(tally.subscribe(), Arc::clone(&view));
         let notes = Arc::new(Mutex::default());
         tasks.spawn(observer.run(CancellationToken::new()));

@@ -12,7 +12,8 @@ use crate::{
     cluster::observer::Observer,
     core::{
         count::Revision,
-        report::{Outcome, Roster},
+        report::{Outcome, REAPED_MAX, Roster},
+        rooms::Rooms,
         tally::{Presence, Tally},
         view::Shown,
     },
@@ -137,6 +138,7 @@ impl Stage {
             Arc::clone(&store) as Arc<dyn Store>,
             tally.subscribe(),
             Arc::clone(&view),
+            Rooms::<()>::new(0),
             Arc::clone(&resync),
             Metrics::new("scripted").unwrap(),
         );

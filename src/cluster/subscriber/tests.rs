@@ -12,6 +12,7 @@ use crate::{
     core::{
         count::{Count, Sequence},
         report::{Reply, Report, Roster},
+        rooms::Rooms,
         tally::Local,
         view::SentReport,
     },
@@ -70,8 +71,9 @@ impl Stage {
         let resync = Arc::new(Notify::new());
         let metrics = Metrics::new("channel").unwrap();
         let store = Arc::clone(&channel) as Arc<dyn Store>;
-        let listener =
-            Subscriber::new(store, Arc::clone(&view), Arc::clone(&resync), metrics.clone());
+        let (view_sender, resync_sender) = (Arc::clone(&view), Arc::clone(&resync));
+        let rooms = Rooms::<()>::new(0);
+        let listener = Subscriber::new(store, view_sender, rooms, resync_sender, metrics.clone());
         let task = tokio::task::spawn(listener.run(CancellationToken::new()));
         let stage = Self { channel, view, resync, metrics, _task: task };
         stage.pass(1).await;

@@ -38,12 +38,12 @@ impl Story {
 
     fn answered(&mut self, users: u64, count: Count) {
         let sent = self.send(users);
-        self.receive(sent, reply(count));
+        self.receive(sent, &reply(count));
     }
 
-    fn receive(&mut self, sent: SentReport, reply: Reply) {
+    fn receive(&mut self, sent: SentReport, reply: &Reply) {
         self.view.report_ended();
-        self.view.fold_reply(sent, &reply, self.now);
+        self.view.fold_reply(sent, reply, self.now);
     }
 
     fn send(&mut self, users: u64) -> SentReport {
@@ -135,7 +135,7 @@ fn an_announcement_may_overtake_the_reply() {
     story.answered(4, count(10, 7));
     let sent = story.send(5);
     story.view.fold(count(11, 8), story.now);
-    story.receive(sent, reply(count(11, 8)));
+    story.receive(sent, &reply(count(11, 8)));
     story.view.mark_unreachable();
     assert_eq!(story.users(), 11);
 }
@@ -178,7 +178,7 @@ fn old_announcements_after_a_loss_say_nothing_of_the_others() {
     story.answered(4, count(10, 7));
     let sent = story.send(5);
     story.view.fold(count(10, 9), story.now);
-    story.receive(sent, reply(recovering(5, 8)));
+    story.receive(sent, &reply(recovering(5, 8)));
     story.answered(5, recovering(11, 10));
     assert_eq!(story.users(), 11);
 }
@@ -224,7 +224,7 @@ fn an_announcement_before_the_first_reply_hides_nobody() {
     let mut story = Story::new();
     let sent = story.send(1);
     story.view.fold(recovering(8, 10), story.now);
-    story.receive(sent, reply(recovering(9, 11)));
+    story.receive(sent, &reply(recovering(9, 11)));
     assert_eq!(story.users(), 9);
 }
 
@@ -241,7 +241,7 @@ fn a_late_answer_does_not_make_up_for_a_lost_one() {
         story.view.mark_unreachable();
         story.receive(
             late,
-            Reply {
+            &Reply {
                 outcome: if applied { Outcome::Applied } else { Outcome::Stale },
                 ..reply(count(10, 7))
             },
@@ -290,7 +290,7 @@ fn a_lease_without_an_answer_ends_what_is_exact() {
 
     let late = story.send(5);
     story.now += LEASE;
-    story.receive(late, reply(count(13, 11)));
+    story.receive(late, &reply(count(13, 11)));
     assert!(!story.view.shown(story.now).exact, "this answer is as old as a lease");
     story.answered(5, count(13, 11));
     assert_eq!(
@@ -308,7 +308,7 @@ fn a_count_from_after_the_lease_says_nothing_of_the_others() {
     let late = story.send(4);
     story.now += LEASE;
     story.view.fold(count(6, 9), story.now);
-    story.receive(late, reply(count(10, 8)));
+    story.receive(late, &reply(count(10, 8)));
     assert_eq!(
         story.view.shown(story.now),
         Shown { users: 10, revision: Revision(9), exact: false }
@@ -333,8 +333,8 @@ fn crossed_replies_keep_the_newest_acknowledgement() {
     let mut story = Story::new();
     let first = story.send(1);
     let second = story.send(2);
-    story.receive(second, reply(count(2, 2)));
-    story.receive(first, Reply { outcome: Outcome::Stale, ..reply(count(2, 2)) });
+    story.receive(second, &reply(count(2, 2)));
+    story.receive(first, &Reply { outcome: Outcome::Stale, ..reply(count(2, 2)) });
     assert_eq!(story.view.covered(), Change(2));
     assert_eq!(story.view.acknowledged_users(story.now), 2);
 }

@@ -1,27 +1,39 @@
-//! Parses replies and messages of Redis strictly: everything unexpected is an error. Nothing panics, whatever a server, a proxy
-//! or another publisher sends.
+//! Parses replies of Redis strictly: everything unexpected is an error. Nothing panics, whatever a server or a proxy sends.
 
 use std::{collections::HashMap, sync::Arc, time::Duration};
-
-use deadpool_redis::redis::Value;
-use serde::Deserialize;
 
 use crate::{
     core::{
         about::About,
-        count::{Count, Revision, Sequence, WHOLE_MAX},
-        report::{Outcome, Reply, Roster, RosterEntry},
+        count::{Count, Revision, Sequence, Stamp, WHOLE_MAX},
+        report::{Outcome, Reply, RoomsReply, Roster, RosterEntry},
     },
-    store::{Announcement, Dataset, StoreError},
+    store::StoreError,
 };
+use deadpool_redis::redis::Value;
 
-/// The longest announcement that is read. Announcements of this version have at most 110 bytes and the key's name, which has
-/// at most 200 bytes, or 400 escaped. The rest is room for fields that a later version may add.
-const ANNOUNCEMENT_BYTES_MAX: usize = 1024;
+/// How many rooms and users a report named, if it named any.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Asked {
+    pub(super) rooms: usize,
+    pub(super) users: usize,
+}
 
-/// Parses the reply of `report.lua`.
-pub(super) fn reply(value: &Value) -> Result<Reply, StoreError> {
+/// How many fields a reply has that says nothing of rooms.
+const PLAIN_FIELDS: usize = 14;
+
+/// Parses the reply to a report.
+pub(super) fn reply(value: &Value, asked: Option<Asked>) -> Result<Reply, StoreError> {
     let fields = array(value)?;
+    let (plain, of_rooms) = fields
+        .split_at_checked(PLAIN_FIELDS)
+        .ok_or_else(|| unexpected("reply that is too short"))?;
+    let reply = plain_reply(plain)?;
+    let asked = asked.filter(|_| reply.is_applied());
+    Ok(Reply { rooms: rooms_reply(of_rooms, asked)?, ..reply })
+}
+
+fn plain_reply(fields: &[Value]) -> Result<Reply, StoreError> {
     let [
         outcome,
         users,
@@ -33,6 +45,10 @@ pub(super) fn reply(value: &Value) -> Result<Reply, StoreError> {
         reaped,
         repaired,
         crashed,
+        stamp,
+        unannounced,
+        dead,
+        paged,
     ] = fields
     else {
         return Err(unexpected("reply of another length"));
@@ -40,13 +56,14 @@ pub(super) fn reply(value: &Value) -> Result<Reply, StoreError> {
     let outcome = match bytes(outcome)? {
         b"OK" => Outcome::Applied,
         b"STALE" => Outcome::Stale,
+        b"RESEND" => Outcome::Resend,
         _ => return Err(unexpected("reply with an unknown outcome")),
     };
     let count = Count {
         users: whole(users)?,
         revision: Revision(whole(revision)?),
-        recovering: flag(whole(recovering)?)?,
-        ..Count::default()
+        recovering: flag(recovering)?,
+        stamp: stamp_of(stamp)?,
     };
     Ok(Reply {
         outcome,
@@ -57,9 +74,28 @@ pub(super) fn reply(value: &Value) -> Result<Reply, StoreError> {
         reaped: small(reaped)?,
         crashed: small(crashed)?,
         repaired: small(repaired)?,
-        unannounced: count.revision > Revision(whole(announced)?),
-        ..Reply::default()
+        unannounced: flag(unannounced)?,
+        dead: small(dead)?,
+        paged: Revision(whole(paged)?),
+        rooms: None,
     })
+}
+
+/// Parses what a reply says of rooms. It must speak of exactly those that were named.
+fn rooms_reply(fields: &[Value], asked: Option<Asked>) -> Result<Option<RoomsReply>, StoreError> {
+    let (Some(asked), [rooms_held, users_held, counts, elsewhere]) = (asked, fields) else {
+        return match (asked, fields) {
+            (None, []) => Ok(None),
+            _ => Err(unexpected("reply about rooms that were not asked for, or without them")),
+        };
+    };
+    let counts: Vec<u64> = array(counts)?.iter().map(whole).collect::<Result<_, _>>()?;
+    let elsewhere: Vec<bool> = array(elsewhere)?.iter().map(flag).collect::<Result<_, _>>()?;
+    if (counts.len(), elsewhere.len()) != (asked.rooms, asked.users) {
+        return Err(unexpected("reply about other rooms"));
+    }
+    let (rooms_held, users_held) = (whole(rooms_held)?, whole(users_held)?);
+    Ok(Some(RoomsReply { rooms_held, users_held, counts, elsewhere }))
 }
 
 /// Parses the reply of `roster.lua`.
@@ -93,53 +129,18 @@ pub(super) fn roster(value: &Value) -> Result<Roster, StoreError> {
     Ok(Roster { users: whole_or_zero(public)?, count, instances })
 }
 
-/// The highest revision that is accepted from a message. The store continues from the highest revision that any instance has
-/// seen, so a forged message near the end of the range would leave it no room. This is half of what the script accepts from
-/// its own keys. With a thousand changes a second it takes seventy thousand years to get here.
-const REVISION_MAX: u64 = 1 << 51;
-
-/// A message of the channel as JSON.
-#[derive(Deserialize)]
-struct Message {
-    count: u64,
-    revision: Revision,
-    #[serde(default)]
-    recovering: bool,
-    key: Option<String>,
-    database: Option<u64>,
-}
-
-/// Parses a message of the channel. `own` is the dataset of this cluster.
-pub(super) fn announcement(payload: &[u8], own: &Dataset) -> Result<Announcement, StoreError> {
-    if payload.len() > ANNOUNCEMENT_BYTES_MAX {
-        return Err(unexpected("announcement that is too long"));
-    }
-    let message: Message =
-        serde_json::from_slice(payload).map_err(|_| unexpected("announcement that is no count"))?;
-    let Message { count: users, revision, recovering, key, database } = message;
-    let count = Count { users, revision, recovering, ..Count::default() };
-    if count.users > WHOLE_MAX || count.revision.0 > REVISION_MAX {
-        return Err(unexpected("announcement out of range"));
-    }
-    let (Some(key), Some(database)) = (key, database) else {
-        return Ok(Announcement::Unsigned(count));
-    };
-    let dataset = Dataset { key, database };
-    Ok(if dataset == *own { Announcement::Own(count) } else { Announcement::Foreign(dataset) })
-}
-
 pub(super) fn unexpected(what: &str) -> StoreError {
     StoreError::Protocol(format!("got a {what}").into())
 }
 
-fn array(value: &Value) -> Result<&[Value], StoreError> {
+pub(super) fn array(value: &Value) -> Result<&[Value], StoreError> {
     match value {
         Value::Array(items) => Ok(items),
         _ => Err(unexpected("value where an array should be")),
     }
 }
 
-fn bytes(value: &Value) -> Result<&[u8], StoreError> {
+pub(super) fn bytes(value: &Value) -> Result<&[u8], StoreError> {
     match value {
         Value::BulkString(bytes) => Ok(bytes),
         Value::SimpleString(text) => Ok(text.as_bytes()),
@@ -179,8 +180,13 @@ fn small(value: &Value) -> Result<u32, StoreError> {
     u32::try_from(whole(value)?).map_err(|_| unexpected("number that is too large"))
 }
 
-fn flag(number: u64) -> Result<bool, StoreError> {
-    match number {
+fn stamp_of(value: &Value) -> Result<Stamp, StoreError> {
+    let text = std::str::from_utf8(bytes(value)?).ok();
+    text.and_then(Stamp::parse).ok_or_else(|| unexpected("stamp that is none"))
+}
+
+fn flag(value: &Value) -> Result<bool, StoreError> {
+    match whole(value)? {
         0 => Ok(false),
         1 => Ok(true),
         _ => Err(unexpected("flag that is neither 0 nor 1")),
@@ -188,7 +194,7 @@ fn flag(number: u64) -> Result<bool, StoreError> {
 }
 
 /// Parses a flat list of names and whole numbers.
-fn numbers(value: &Value) -> Result<Vec<(&[u8], u64)>, StoreError> {
+pub(super) fn numbers(value: &Value) -> Result<Vec<(&[u8], u64)>, StoreError> {
     pairs(value)?.iter().map(|[name, number]| Ok((bytes(name)?, whole(number)?))).collect()
 }
 

@@ -27,10 +27,11 @@ use proptest::{
 use proptest_state_machine::ReferenceStateMachine;
 
 use super::{
-    REAL_TIME, SOURCE, VIRTUAL_TIME,
+    SOURCE,
     mutants::MUTANTS,
     replace_once,
     stage::{CHANNEL, Outcome, Stage},
+    virtual_time,
 };
 use crate::setup::SOON;
 use ground::{Ground, Seen};
@@ -105,7 +106,7 @@ impl Draw {
 /// Plays random histories until one breaks a promise. Returns what they covered. The error says why and where the
 /// shortest one fails.
 fn play_histories(server: &RedisServer, source: &str, draw: Draw) -> Result<Seen, String> {
-    let script = replace_once(source, REAL_TIME, VIRTUAL_TIME);
+    let script = virtual_time(source);
     let mut subscriber = server.connection();
     let mut channel = subscriber.as_pubsub();
     channel.subscribe(CHANNEL).map_err(|error| error.to_string())?;

@@ -181,7 +181,10 @@ pub(super) struct Answer {
 impl Answer {
     fn read(value: Value) -> Result<Self, String> {
         let (outcome, numbers) = match value {
-            Value::Array(mut fields) if fields.len() == 10 => (fields.remove(0), fields),
+            Value::Array(mut fields) if fields.len() >= 14 => {
+                fields.truncate(10);
+                (fields.remove(0), fields)
+            }
             other => return Err(format!("replied {other:?}")),
         };
         let outcome: String =
@@ -242,6 +245,7 @@ impl Instance {
         let mut report = vec![self.name.clone()];
         report.extend(numbers.iter().map(u64::to_string));
         report.extend([kind, CHANNEL, DATABASE, &self.about].map(str::to_owned));
+        report.extend(["", "0", "", "0"].map(str::to_owned));
         report
     }
 

@@ -116,7 +116,7 @@ fn check_estimate(steps: &[(u8, u64)]) {
     let (mut model, mut story) = (Model::new(), Story::new());
     let first = story.send(0);
     let answer = model.report(first, story.view.seen());
-    story.receive(first, answer);
+    story.receive(first, &answer);
     let mut under_way: Vec<UnderWay> = Vec::new();
     for &(kind, number) in steps {
         let which = usize::try_from(number).unwrap() % under_way.len().max(1);
@@ -129,7 +129,7 @@ fn check_estimate(steps: &[(u8, u64)]) {
             2 if !under_way.is_empty() => {
                 run(&mut model, &mut under_way[which]);
                 let (sent, _, answer) = under_way.remove(which);
-                story.receive(sent, answer.expect("it ran"));
+                story.receive(sent, &answer.expect("it ran"));
             }
             3 if !under_way.is_empty() => {
                 under_way.remove(which);

@@ -1,4 +1,4 @@
-//! Tests of what comes back from Redis: read as it was meant, or refused, whatever it is.
+//! Tests of replies of Redis: read as they were meant, or refused, whatever they are.
 
 use proptest::prelude::*;
 use rstest::rstest;
@@ -9,7 +9,16 @@ use crate::fixtures::mutate::mutated;
 fn good_reply() -> Vec<Value> {
     let mut fields = vec![Value::Okay];
     fields.extend([5, 12, 11, 3, 40, 1, 128, 2, 7].map(Value::Int));
+    fields.extend([text("0123abcd.77"), Value::Int(1), Value::Int(4), Value::Int(10)]);
     fields
+}
+
+/// What a reply says of the rooms of a report that names these.
+const ASKED: Asked = Asked { rooms: 2, users: 3 };
+
+fn about_rooms() -> [Value; 4] {
+    let list = |numbers: &[i64]| Value::Array(numbers.iter().copied().map(Value::Int).collect());
+    [Value::Int(20), Value::Int(30), list(&[5, 0]), list(&[1, 0, 1])]
 }
 
 fn text(text: &str) -> Value {
@@ -37,50 +46,6 @@ fn any_value() -> impl Strategy<Value = Value> {
     })
 }
 
-/// Numbers on both sides of a limit, and all others.
-fn around(limit: u64) -> impl Strategy<Value = u64> {
-    prop_oneof![limit - 2..limit + 3, 0_u64..100, any::<u64>()]
-}
-
-fn any_count() -> impl Strategy<Value = Count> {
-    (0..=WHOLE_MAX, 0..=REVISION_MAX, any::<bool>()).prop_map(|(users, revision, recovering)| {
-        Count { users, revision: Revision(revision), recovering, ..Count::default() }
-    })
-}
-
-fn own() -> Dataset {
-    Dataset { key: "currentUsers".to_owned(), database: 1 }
-}
-
-/// The count of an announcement that says nothing of a dataset.
-fn unsigned(payload: &[u8]) -> Result<Count, StoreError> {
-    match announcement(payload, &own())? {
-        Announcement::Unsigned(count) => Ok(count),
-        other => panic!("it says whose it is: {other:?}"),
-    }
-}
-
-fn written(count: Count) -> Vec<u8> {
-    serde_json::to_vec(&count).unwrap()
-}
-
-fn any_json() -> impl Strategy<Value = serde_json::Value> {
-    let leaf = prop_oneof![
-        Just(serde_json::Value::Null),
-        any::<bool>().prop_map(serde_json::Value::from),
-        any::<i64>().prop_map(serde_json::Value::from),
-        any::<f64>().prop_map(serde_json::Value::from),
-        ".{0,8}".prop_map(serde_json::Value::from),
-    ];
-    leaf.prop_recursive(3, 16, 4, |inner| {
-        prop_oneof![
-            proptest::collection::vec(inner.clone(), 0..4).prop_map(serde_json::Value::from),
-            proptest::collection::btree_map("[a-z]{0,4}", inner, 0..4)
-                .prop_map(|map| serde_json::Value::Object(map.into_iter().collect())),
-        ]
-    })
-}
-
 /// As an instance is called, and as nobody is.
 fn any_name() -> impl Strategy<Value = Vec<u8>> {
     let name = Just(b"01a2011c-f814-765a-8ed8-cd16f884d799".to_vec());
@@ -99,64 +64,19 @@ fn any_about() -> impl Strategy<Value = Vec<u8>> {
 proptest! {
     /// Goal: no reply causes a panic. Method: random values, and good replies with one field replaced.
     #[test]
-    fn no_value_panics(value in any_value(), place in 0_usize..10) {
-        let _ = reply(&value);
+    fn no_value_panics(value in any_value(), place in 0_usize..18) {
+        let _ = reply(&value, None);
+        let _ = reply(&value, Some(ASKED));
         let _ = roster(&value);
         let mut fields = good_reply();
+        fields.extend(about_rooms());
         fields[place] = value.clone();
-        let _ = reply(&Value::Array(fields));
+        let _ = reply(&Value::Array(fields), Some(ASKED));
         let mut parts = vec![Value::Nil];
         parts.resize(5, Value::Array(vec![]));
         parts[3] = Value::Array(vec![Value::Nil; 4]);
         parts[place % 5] = value;
         let _ = roster(&Value::Array(parts));
-    }
-
-    /// Goal: no announcement causes a panic. Method: random bytes, and JSON of about the right form.
-    #[test]
-    fn no_announcement_panics(
-        payload in any::<Vec<u8>>(),
-        count in any::<i128>(),
-        revision in any::<f64>(),
-    ) {
-        let _ = announcement(&payload, &own());
-        let _ = unsigned(format!(r#"{{"count":{count},"revision":{revision}}}"#).as_bytes());
-    }
-
-    /// Goal: accepted announcements are in range. Method: announcements around both limits, and over the whole range of
-    /// u64.
-    #[test]
-    fn announcements_are_in_range(users in around(WHOLE_MAX), revision in around(REVISION_MAX)) {
-        let payload = format!(r#"{{"count":{users},"revision":{revision}}}"#);
-        let in_range = users <= WHOLE_MAX && revision <= REVISION_MAX;
-        prop_assert_eq!(unsigned(payload.as_bytes()).is_ok(), in_range);
-    }
-
-    /// Goal: fields that a later version may add are ignored. Method: announcements with further fields of any kind.
-    #[test]
-    fn announcements_are_read_as_written(
-        count in any_count(),
-        more in proptest::collection::btree_map("x[a-z]{0,8}", any_json(), 0..4),
-    ) {
-        let mut written = serde_json::to_value(count).unwrap();
-        written.as_object_mut().unwrap().extend(more);
-        let payload = written.to_string();
-        if payload.len() <= ANNOUNCEMENT_BYTES_MAX {
-            prop_assert_eq!(unsigned(payload.as_bytes()).unwrap(), count);
-        }
-    }
-
-    /// Goal: a damaged announcement is refused, or means what it says. Method: announcements with bytes changed, removed,
-    /// repeated and inserted; an accepted one is written and read again.
-    #[test]
-    fn mangled_announcements_are_read_or_refused(payload in mutated(any_count().prop_map(written))) {
-        if let Ok(count) = unsigned(&payload) {
-            prop_assert!(count.users <= WHOLE_MAX && count.revision.0 <= REVISION_MAX);
-            prop_assert_eq!(unsigned(&written(count)).unwrap(), count);
-            let value: serde_json::Value = serde_json::from_slice(&payload).unwrap();
-            prop_assert_eq!(value["count"].as_u64(), Some(count.users));
-            prop_assert_eq!(value["revision"].as_u64(), Some(count.revision.0));
-        }
     }
 
     /// Goal: replies are parsed correctly. Method: random replies in range, with numbers as integers or digits.
@@ -167,19 +87,24 @@ proptest! {
         small in proptest::array::uniform4(any::<u32>()),
         recovering: bool,
         as_digits in any::<[bool; 9]>(),
+        unannounced: bool,
+        (sequence_of_stamp, dead, paged) in (1..=WHOLE_MAX, any::<u32>(), 0..=WHOLE_MAX),
     ) {
+        let stamp = format!("0123abcd.{sequence_of_stamp}");
         let [users, revision, announced, sequence] = numbers;
         let expected = Reply {
             outcome: if applied { Outcome::Applied } else { Outcome::Stale },
-            count: Count { users, revision: Revision(revision), recovering, ..Count::default() },
+            count: Count { users, revision: Revision(revision), recovering, stamp: Stamp::parse(&stamp).unwrap() },
             announced: Revision(announced),
             instances: small[0],
             stored_sequence: Sequence(sequence),
             reaped: small[1],
             repaired: small[2],
             crashed: small[3],
-            unannounced: revision > announced,
-            ..Reply::default()
+            unannounced,
+            dead,
+            paged: Revision(paged),
+            rooms: None,
         };
         let fields = [
             users, revision, announced, small[0].into(), sequence, recovering.into(), small[1].into(),
@@ -189,19 +114,22 @@ proptest! {
         values.extend(fields.iter().zip(as_digits).map(|(field, as_digits)| {
             if as_digits { text(&field.to_string()) } else { Value::Int(field.cast_signed()) }
         }));
-        prop_assert_eq!(reply(&Value::Array(values)).unwrap(), expected);
+        let last = [unannounced.into(), dead.into(), paged];
+        values.push(text(&stamp));
+        values.extend(last.map(|number| text(&number.to_string())));
+        prop_assert_eq!(reply(&Value::Array(values), None).unwrap(), expected);
     }
 
     /// Goal: a number out of range is refused in every field. Method: a good reply with one number replaced.
     #[test]
     fn absurd_replies_are_refused(
-        place in 1_usize..9,
+        place in prop_oneof![1_usize..10, 11_usize..14],
         absurd in prop_oneof![i64::MIN..0, (WHOLE_MAX.cast_signed() + 1)..=i64::MAX],
         as_digits: bool,
     ) {
         let mut fields = good_reply();
         fields[place] = if as_digits { text(&absurd.to_string()) } else { Value::Int(absurd) };
-        prop_assert!(matches!(reply(&Value::Array(fields)), Err(StoreError::Protocol(_))));
+        prop_assert!(matches!(reply(&Value::Array(fields), None), Err(StoreError::Protocol(_))));
     }
 
     /// Goal: the status of any store is readable: one line for each instance, and nothing that controls the terminal.
@@ -236,10 +164,15 @@ proptest! {
 /// Goal: every field of a reply is parsed into its place. Method: a different number in each.
 #[test]
 fn a_reply_is_read() {
-    let read = reply(&Value::Array(good_reply())).unwrap();
+    let read = reply(&Value::Array(good_reply()), None).unwrap();
     let expected = Reply {
         outcome: Outcome::Applied,
-        count: Count { users: 5, revision: Revision(12), recovering: true, ..Count::default() },
+        count: Count {
+            users: 5,
+            revision: Revision(12),
+            recovering: true,
+            stamp: Stamp::parse("0123abcd.77").unwrap(),
+        },
         announced: Revision(11),
         instances: 3,
         stored_sequence: Sequence(40),
@@ -247,7 +180,9 @@ fn a_reply_is_read() {
         crashed: 7,
         repaired: 2,
         unannounced: true,
-        ..Reply::default()
+        dead: 4,
+        paged: Revision(10),
+        rooms: None,
     };
     assert_eq!(read, expected);
 }
@@ -262,29 +197,53 @@ fn a_reply_is_read() {
 #[case::missing_revision(2, Value::Nil)]
 #[case::too_many_instances(4, Value::Int(1 << 32))]
 #[case::flag_out_of_range(6, Value::Int(2))]
+#[case::no_stamp(10, text("0123abcd"))]
+#[case::stamp_is_a_number(10, Value::Int(77))]
+#[case::second_flag_out_of_range(11, Value::Int(2))]
+#[case::negative_dead(12, Value::Int(-1))]
 fn a_bad_field_is_refused(#[case] place: usize, #[case] value: Value) {
     let mut fields = good_reply();
     fields[place] = value;
-    assert!(matches!(reply(&Value::Array(fields)), Err(StoreError::Protocol(_))));
+    assert!(matches!(reply(&Value::Array(fields), None), Err(StoreError::Protocol(_))));
 }
 
-/// Goal: invalid announcements are refused. Method: one of each kind.
-#[rstest]
-#[case::empty("")]
-#[case::a_number("5")]
-#[case::no_revision(r#"{"count":5}"#)]
-#[case::negative(r#"{"count":-5,"revision":1}"#)]
-#[case::a_fraction(r#"{"count":5.5,"revision":1}"#)]
-#[case::two_messages(r#"{"count":5,"revision":1}{"count":5,"revision":1}"#)]
-fn a_bad_announcement_is_refused(#[case] payload: &str) {
-    assert!(matches!(unsigned(payload.as_bytes()), Err(StoreError::Protocol(_))));
-}
-
-/// Goal: a very long message costs little. Method: a valid message with padding.
+/// Goal: what is said of rooms is parsed into its place, if rooms were named and the report was applied. Method: a different
+/// number in each; then a reply to a report that was not applied.
 #[test]
-fn a_long_announcement_is_refused() {
-    let padded = format!(r#"{{"count":5,"revision":1{}}}"#, " ".repeat(ANNOUNCEMENT_BYTES_MAX));
-    assert!(unsigned(padded.as_bytes()).is_err());
+fn a_reply_about_rooms_is_read() {
+    let mut fields = good_reply();
+    fields.extend(about_rooms());
+    let read = reply(&Value::Array(fields), Some(ASKED)).unwrap();
+    let expected = RoomsReply {
+        rooms_held: 20,
+        users_held: 30,
+        counts: vec![5, 0],
+        elsewhere: vec![true, false, true],
+    };
+    assert_eq!(read.rooms, Some(expected));
+    for outcome in ["STALE", "RESEND"] {
+        let mut fields = good_reply();
+        fields[0] = text(outcome);
+        assert_eq!(reply(&Value::Array(fields), Some(ASKED)).unwrap().rooms, None, "{outcome}");
+    }
+}
+
+/// Goal: a reply that speaks of other rooms than the report is refused. Method: too few and too many of each, none at all, and
+/// some without a question.
+#[rstest]
+#[case::too_few_rooms(Some(Asked { rooms: 3, users: 3 }), 18)]
+#[case::too_many_rooms(Some(Asked { rooms: 1, users: 3 }), 18)]
+#[case::too_few_users(Some(Asked { rooms: 2, users: 4 }), 18)]
+#[case::too_many_users(Some(Asked { rooms: 2, users: 2 }), 18)]
+#[case::nothing(Some(ASKED), 14)]
+#[case::half(Some(ASKED), 17)]
+#[case::unasked(None, 18)]
+#[case::too_short(None, 13)]
+fn a_reply_about_other_rooms_is_refused(#[case] asked: Option<Asked>, #[case] length: usize) {
+    let mut fields = good_reply();
+    fields.extend(about_rooms());
+    fields.truncate(length);
+    assert!(matches!(reply(&Value::Array(fields), asked), Err(StoreError::Protocol(_))));
 }
 
 /// Goal: a roster combines counts, leases and what each instance says of itself. Method: an instance with a lease, one
@@ -312,24 +271,4 @@ fn a_roster_is_read() {
     );
     let expected = [entry("a", 1, Some(700)), entry("b", 2, None), entry("c", 0, Some(0))];
     assert_eq!(read.instances, expected);
-}
-
-/// Goal: an announcement is accepted only if it names the own dataset. Method: the own dataset, another key, another
-/// database, half of a dataset, and a key written with escapes.
-#[rstest]
-#[case(r#""key":"currentUsers","database":1"#, Some(true))]
-#[case(r#""key":"current\u0055sers","database":1"#, Some(true))]
-#[case(r#""key":"currentUsers","database":0"#, Some(false))]
-#[case(r#""key":"others","database":1"#, Some(false))]
-#[case(r#""key":"currentUsers""#, None)]
-#[case(r#""database":1"#, None)]
-fn an_announcement_says_whose_it_is(#[case] dataset: &str, #[case] is_own: Option<bool>) {
-    let payload = format!(r#"{{"count":5,"revision":12,{dataset}}}"#);
-    let count = Count { users: 5, revision: Revision(12), recovering: false, ..Count::default() };
-    let read = announcement(payload.as_bytes(), &own()).unwrap();
-    match is_own {
-        Some(true) => assert_eq!(read, Announcement::Own(count)),
-        Some(false) => assert!(matches!(read, Announcement::Foreign(_)), "{read:?}"),
-        None => assert_eq!(read, Announcement::Unsigned(count)),
-    }
 }

@@ -126,8 +126,8 @@ pub(super) fn announcement_format(stage: &mut Stage<'_>) -> Outcome {
         Ok(a.report(stage)?.revision)
     })?;
     let expected = [
-        r#"{"count":5,"revision":1,"key":"currentUsers","database":0}"#,
-        r#"{"count":5,"revision":2,"recovering":true,"key":"currentUsers","database":0}"#,
+        r#"{"count":5,"revision":1,"stamp":"a.1","key":"currentUsers","database":0}"#,
+        r#"{"count":5,"revision":2,"stamp":"a.2","recovering":true,"key":"currentUsers","database":0}"#,
     ];
     same("messages", messages, expected.map(str::to_owned).to_vec())
 }
@@ -140,7 +140,7 @@ pub(super) fn announcement_of_another_database(stage: &mut Stage<'_>) -> Outcome
         "15".clone_into(&mut report[8]);
         Ok(stage.send(&report)?.revision)
     })?;
-    let expected = r#"{"count":5,"revision":1,"key":"currentUsers","database":15}"#;
+    let expected = r#"{"count":5,"revision":1,"stamp":"a.1","key":"currentUsers","database":15}"#;
     same("messages", messages, vec![expected.to_owned()])
 }
 

@@ -77,6 +77,7 @@ impl Member {
         let introduced = !farewell && self.introduction.is_due(at);
         let about = if introduced { introduction(self.name) } else { String::new() };
         arguments.extend([kind.to_owned(), CHANNEL.to_owned(), DATABASE.to_owned(), about]);
+        arguments.extend(["", "0", "", "0"].map(str::to_owned));
         let sent = SentReport { sequence: self.sequence, local: self.local, at };
         Made { arguments, sent, seen, name: self.name, introduced }
     }

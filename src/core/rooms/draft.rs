@@ -1,0 +1,201 @@
+//! Makes the part of a report that is about rooms: first the keys in doubt, then what has changed, then some unchanged entries,
+//! then the rooms whose counts are asked for.
+
+use std::{collections::HashMap, mem, time::Duration};
+
+use tokio::time::Instant;
+
+use super::{
+    due::RoomId,
+    entry::{Entry, Pending, Want},
+    ledger::{KeyId, RoomsToReport, SentRoom, SentRooms},
+    table::Table,
+};
+use crate::core::{
+    report::{Room, RoomReport, UserPresence, UserReport},
+    room::UserId,
+};
+
+/// The most unchanged entries that are sent again at a time. They heal what was edited or evicted in the store.
+const SWEPT_MAX: usize = 16;
+/// The least time between two such repetitions: one heartbeat with the default settings.
+const SWEEP_GAP: Duration = Duration::from_millis(400);
+/// How many slots of the table are examined for one report. The table is locked meanwhile.
+const SLOTS_MAX: usize = 1024;
+
+/// A report in the making.
+struct Draft {
+    number: u64,
+    entries_left: usize,
+    places: HashMap<RoomId, usize>,
+    rooms: Vec<RoomReport>,
+    sent: Vec<SentRoom>,
+}
+
+impl Draft {
+    /// The entries that this key takes.
+    fn cost(&self, id: RoomId, user: Option<&UserId>) -> usize {
+        usize::from(!self.places.contains_key(&id)) + usize::from(user.is_some())
+    }
+
+    /// Names the room, which asks for its count. Returns its place.
+    fn name<V>(&mut self, entry: &mut Entry<V>) -> usize {
+        if let Some(&place) = self.places.get(&entry.id) {
+            return place;
+        }
+        self.entries_left -= 1;
+        let place = self.rooms.len();
+        self.places.insert(entry.id, place);
+        let room = Room::Named(entry.name.clone());
+        self.rooms.push(RoomReport { room, connections: None, users: Vec::new() });
+        self.sent.push(SentRoom { id: entry.id, change: 0, connections: None, users: Vec::new() });
+        if entry.want != Want::Nothing {
+            entry.want = Want::Asked(self.number);
+        }
+        place
+    }
+
+    /// Adds the value of a key.
+    fn carry<V>(&mut self, entry: &mut Entry<V>, user: Option<&UserId>) {
+        let value = entry.value(user);
+        let place = self.name(entry);
+        let (room, sent) = (&mut self.rooms[place], &mut self.sent[place]);
+        let Some(user) = user else {
+            room.connections = Some(value.into());
+            sent.connections = Some(value);
+            return;
+        };
+        self.entries_left -= 1;
+        let presence = if value > 0 { UserPresence::Here(None) } else { UserPresence::Gone };
+        room.users.push(UserReport { user: user.clone(), presence });
+        sent.users.push((user.clone(), value > 0));
+    }
+
+    fn carries(&self, (id, user): &KeyId) -> bool {
+        let Some(sent) = self.places.get(id).map(|&place| &self.sent[place]) else {
+            return false;
+        };
+        match user {
+            None => sent.connections.is_some(),
+            Some(user) => sent.users.iter().any(|(other, _)| other == user),
+        }
+    }
+}
+
+impl<V> Table<V> {
+    /// What the next report says of rooms.
+    pub(super) fn report(&mut self, now: Instant) -> RoomsToReport {
+        self.expire(now);
+        self.miss_page(now);
+        self.ledger.newest += 1;
+        let number = self.ledger.newest;
+        if self.rooms.is_empty() && self.ledger.news.is_empty() {
+            let sent = SentRooms { number, rooms: Vec::new() };
+            return RoomsToReport { sent, ..RoomsToReport::default() };
+        }
+        let mut draft = Draft {
+            number,
+            entries_left: self.ledger.entries_max,
+            places: HashMap::new(),
+            rooms: Vec::new(),
+            sent: Vec::new(),
+        };
+        self.carry_doubt(&mut draft);
+        self.carry_news(&mut draft);
+        let resending = self.ledger.is_resending && !self.ledger.news.is_empty();
+        if !self.ledger.is_resending {
+            self.sweep(&mut draft, now);
+        }
+        if !self.tidings.is_recovering() {
+            self.ask_for_counts(&mut draft);
+        }
+        for sent in &mut draft.sent {
+            let entry = self.rooms.get(sent.id.key as usize).expect("it was named");
+            sent.change = if entry.unsent == 0 { entry.change } else { 0 };
+        }
+        let Draft { rooms, sent, .. } = draft;
+        RoomsToReport { rooms, resending, sent: SentRooms { number, rooms: sent } }
+    }
+
+    fn carry_doubt(&mut self, draft: &mut Draft) {
+        let doubt = mem::take(&mut self.ledger.doubt);
+        for (id, user) in &doubt {
+            let entry = self.entry(*id).expect("a room stays while a key is in doubt");
+            draft.carry(entry, user.as_ref());
+        }
+        self.ledger.doubt = doubt;
+    }
+
+    fn carry_news(&mut self, draft: &mut Draft) {
+        while let Some((id, user)) = self.ledger.news.front().cloned() {
+            if self.pending(&(id, user.clone())) != Pending::News {
+                self.ledger.news.pop_front();
+                continue;
+            }
+            if draft.cost(id, user.as_ref()) > draft.entries_left {
+                return;
+            }
+            self.ledger.news.pop_front();
+            let entry = self.entry(id).expect("it has news");
+            entry.change_key(user.as_ref(), |key| key.pending = Pending::InDoubt);
+            draft.carry(entry, user.as_ref());
+            self.ledger.doubt.push((id, user));
+        }
+    }
+
+    /// Adds unchanged entries, in the order of the table and of the users' ids.
+    fn sweep(&mut self, draft: &mut Draft, now: Instant) {
+        if self.ledger.swept_at.is_some_and(|at| now < at + SWEEP_GAP) {
+            return;
+        }
+        self.ledger.swept_at = Some(now);
+        let slots = self.rooms.capacity();
+        let mut left = SWEPT_MAX;
+        let (mut slot, mut user) = mem::take(&mut self.ledger.sweep);
+        for _ in 0..slots.min(SLOTS_MAX) {
+            slot = if slot < slots { slot } else { 0 };
+            while let Some(entry) = self.rooms.get_mut(slot) {
+                let key = (entry.id, entry.users.after(user.as_ref()).cloned());
+                let cost = draft.cost(key.0, key.1.as_ref());
+                if left == 0 || cost > draft.entries_left {
+                    self.ledger.sweep = (slot, user);
+                    return;
+                }
+                let held = match &key.1 {
+                    None => entry.own,
+                    Some(user) => entry.users.get(user).expect("it is there").key,
+                };
+                if held.pending == Pending::Settled && held.stored > 0 && !draft.carries(&key) {
+                    draft.carry(entry, key.1.as_ref());
+                    left -= 1;
+                }
+                if key.1.is_none() {
+                    break;
+                }
+                user = key.1;
+            }
+            (slot, user) = (slot + 1, None);
+        }
+        self.ledger.sweep = (slot, user);
+    }
+
+    fn ask_for_counts(&mut self, draft: &mut Draft) {
+        while draft.entries_left > 0 {
+            let Some(id) = self.ledger.wants.pop_front() else { break };
+            if let Some(entry) = self.entry(id).filter(|entry| entry.want == Want::Queued) {
+                draft.name(entry);
+            }
+        }
+        let slots = self.rooms.capacity();
+        for _ in 0..SLOTS_MAX {
+            if draft.entries_left == 0 {
+                return;
+            }
+            let Some(slot) = self.ledger.reread.step(slots) else { return };
+            if let Some(entry) = self.rooms.get_mut(slot).filter(|entry| entry.is_of_interest()) {
+                entry.want = Want::Asked(draft.number);
+                draft.name(entry);
+            }
+        }
+    }
+}

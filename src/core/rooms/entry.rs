@@ -1,0 +1,262 @@
+//! One room of the table: who is in it here, what the store holds of that, and what is known of its count.
+
+use std::collections::BTreeMap;
+
+use tokio::time::Instant;
+
+use super::due::RoomId;
+use crate::core::{
+    count::Revision,
+    room::{RoomName, UserId},
+    view::Shown,
+};
+
+/// A room of this instance.
+#[derive(Debug)]
+pub(super) struct Entry<V> {
+    pub(super) id: RoomId,
+    pub(super) name: RoomName,
+    /// Counted connections, with and without an identity.
+    pub(super) members: u64,
+    /// Counted connections without an identity.
+    pub(super) anonymous: u32,
+    pub(super) watchers: u32,
+    /// Until when programs ask for the count.
+    pub(super) asked_until: Option<Instant>,
+    /// In the order of joining.
+    pub(super) newcomers: Vec<Waiting<V>>,
+    /// The number of connections without an identity, as the store knows it.
+    pub(super) own: Key,
+    /// Users with an identity: those that are here, and those that the store may still hold for this instance.
+    pub(super) users: Users,
+    /// Keys whose values were not sent yet, and keys that were sent without an answer.
+    pub(super) unsent: u32,
+    pub(super) doubtful: u32,
+    /// Keys that the store held for the former incarnation, and does not hold for this one yet.
+    pub(super) lost: u32,
+    /// Numbers the joins that changed a key, and the last of them that the store has acknowledged.
+    pub(super) change: u64,
+    pub(super) acknowledged: u64,
+    pub(super) want: Want,
+    /// The newest known count; revision 0 if none is known.
+    pub(super) count: u64,
+    pub(super) revision: Revision,
+    /// How many of the count are not on this instance alone, as of the last time this was certain.
+    pub(super) elsewhere: Option<u64>,
+    pub(super) is_due: bool,
+    /// The count that the connections were told last; `None` if they were not all told the same.
+    pub(super) told: Option<u64>,
+}
+
+/// A newcomer.
+#[derive(Debug)]
+pub(super) struct Waiting<V> {
+    pub(super) member: V,
+    /// Numbers the newcomers of all rooms.
+    pub(super) arrival: u64,
+    /// The change that the count must include; `None` for a watcher, who is told any count.
+    pub(super) change: Option<u64>,
+    pub(super) joined_at: Instant,
+}
+
+/// What the store is told about one value of this instance, and what it is known to hold.
+#[derive(Clone, Copy, Debug, Default)]
+pub(super) struct Key {
+    /// The value that the store has acknowledged last; 0 if it holds none.
+    pub(super) stored: u32,
+    pub(super) pending: Pending,
+    /// Whether the store held it for the former incarnation, and does not hold it for this one yet.
+    pub(super) is_lost: bool,
+}
+
+/// How far the store knows the value of a [`Key`].
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(super) enum Pending {
+    /// The store has acknowledged it.
+    #[default]
+    Settled,
+    /// It is to be sent.
+    News,
+    /// The newest report carried it, or an older value of it, and was not answered yet.
+    InDoubt,
+}
+
+/// Whether the count of a room is to be asked for.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(super) enum Want {
+    #[default]
+    Nothing,
+    Queued,
+    /// The report with this number asks for it.
+    Asked(u64),
+}
+
+/// Users of a room with an identity, and the sums over them that estimates need.
+#[derive(Debug, Default)]
+pub(super) struct Users {
+    by_id: BTreeMap<UserId, User>,
+    /// Users here that no other instance holds, as far as is known.
+    pub(super) here_alone: u64,
+    /// Users whom the store holds for this instance and no other one.
+    pub(super) stored_alone: u64,
+}
+
+/// A user of a room.
+#[derive(Clone, Copy, Debug, Default)]
+pub(super) struct User {
+    pub(super) connections: u32,
+    pub(super) key: Key,
+    /// Whether another instance holds this user in the room, as of the last report that named the user.
+    pub(super) is_elsewhere: bool,
+}
+
+impl User {
+    /// What is reported of the user: 1 if there are connections here.
+    pub(super) fn value(&self) -> u32 {
+        u32::from(self.connections > 0)
+    }
+}
+
+impl Users {
+    pub(super) fn get(&self, user: &UserId) -> Option<&User> {
+        self.by_id.get(user)
+    }
+
+    /// Changes a user, and keeps the sums. A user without connections whom the store does not hold is removed.
+    pub(super) fn change<T>(&mut self, id: &UserId, change: impl FnOnce(&mut User) -> T) -> T {
+        let user = self.by_id.entry(id.clone()).or_default();
+        let alone = |user: &User, is_held: bool| u64::from(is_held && !user.is_elsewhere);
+        self.here_alone -= alone(user, user.connections > 0);
+        self.stored_alone -= alone(user, user.key.stored > 0);
+        let result = change(user);
+        self.here_alone += alone(user, user.connections > 0);
+        self.stored_alone += alone(user, user.key.stored > 0);
+        let is_over =
+            user.connections == 0 && user.key.stored == 0 && user.key.pending == Pending::Settled;
+        if is_over {
+            self.by_id.remove(id);
+        }
+        result
+    }
+
+    pub(super) fn is_empty(&self) -> bool {
+        self.by_id.is_empty()
+    }
+
+    /// The first user after this one, in the order of ids.
+    pub(super) fn after(&self, user: Option<&UserId>) -> Option<&UserId> {
+        use std::ops::Bound::{Excluded, Unbounded};
+        let from = user.map_or(Unbounded, Excluded);
+        self.by_id.range::<UserId, _>((from, Unbounded)).next().map(|(id, _)| id)
+    }
+
+    pub(super) fn ids(&self) -> Vec<UserId> {
+        self.by_id.keys().cloned().collect()
+    }
+}
+
+/// From which revision on counts of rooms are exact; `None` while none is.
+pub(super) type ExactFrom = Option<Revision>;
+
+impl<V> Entry<V> {
+    pub(super) fn new(id: RoomId, name: RoomName) -> Self {
+        Self {
+            id,
+            name,
+            members: 0,
+            anonymous: 0,
+            watchers: 0,
+            asked_until: None,
+            newcomers: Vec::new(),
+            own: Key::default(),
+            users: Users::default(),
+            unsent: 0,
+            doubtful: 0,
+            lost: 0,
+            change: 0,
+            acknowledged: 0,
+            want: Want::Nothing,
+            count: 0,
+            revision: Revision::default(),
+            elsewhere: None,
+            is_due: false,
+            told: None,
+        }
+    }
+
+    /// The count to show.
+    pub(super) fn shown(&self, exact_from: ExactFrom) -> Shown {
+        let is_exact = self.lost == 0
+            && self.is_known()
+            && exact_from.is_some_and(|from| self.revision >= from);
+        if is_exact {
+            return Shown { users: self.count, revision: self.revision, exact: true };
+        }
+        Shown { users: self.estimate(), revision: self.revision, exact: false }
+    }
+
+    /// What was last known of the other instances, and who is here alone.
+    pub(super) fn estimate(&self) -> u64 {
+        self.elsewhere.unwrap_or(0) + u64::from(self.anonymous) + self.users.here_alone
+    }
+
+    /// What the store holds for this instance and no other one.
+    pub(super) fn stored_alone(&self) -> u64 {
+        u64::from(self.own.stored) + self.users.stored_alone
+    }
+
+    /// Whether a count of the store is known.
+    pub(super) fn is_known(&self) -> bool {
+        self.revision > Revision::default()
+    }
+
+    /// Whether its count matters to somebody here.
+    pub(super) fn is_of_interest(&self) -> bool {
+        self.members > 0 || self.watchers > 0 || self.asked_until.is_some()
+    }
+
+    /// Whether the store holds exactly what is here.
+    pub(super) fn is_settled(&self) -> bool {
+        self.unsent == 0 && self.doubtful == 0
+    }
+
+    /// Whether the room can be dropped from the table.
+    pub(super) fn is_over(&self) -> bool {
+        !self.is_of_interest() && self.is_settled() && self.own.stored == 0 && self.users.is_empty()
+    }
+
+    /// Whether the count that the store has acknowledged includes this change.
+    pub(super) fn covers(&self, change: u64) -> bool {
+        change <= self.acknowledged || (self.is_settled() && self.lost == 0)
+    }
+
+    /// The value of a key now.
+    pub(super) fn value(&self, user: Option<&UserId>) -> u32 {
+        match user {
+            None => self.anonymous,
+            Some(user) => self.users.get(user).map_or(0, User::value),
+        }
+    }
+
+    /// Changes a key, and keeps the numbers of keys in each state.
+    pub(super) fn change_key(&mut self, user: Option<&UserId>, change: impl FnOnce(&mut Key)) {
+        let mut before = Key::default();
+        let mut after = Key::default();
+        let both = |key: &mut Key| {
+            before = *key;
+            change(key);
+            after = *key;
+        };
+        match user {
+            None => both(&mut self.own),
+            Some(id) => self.users.change(id, |user| both(&mut user.key)),
+        }
+        let is = |key: &Key, pending| u32::from(key.pending == pending);
+        self.unsent += is(&after, Pending::News);
+        self.unsent -= is(&before, Pending::News);
+        self.doubtful += is(&after, Pending::InDoubt);
+        self.doubtful -= is(&before, Pending::InDoubt);
+        self.lost += u32::from(after.is_lost);
+        self.lost -= u32::from(before.is_lost);
+    }
+}

@@ -1,0 +1,103 @@
+//! What the store has to be told, and what it is known to hold.
+//!
+//! ```text
+//!              changed                  sent                    answered
+//!   settled ───────────▶ news ───────────────────▶ in doubt ───────────────▶ settled
+//!                         ▲                        │  ▲  │                     (news again, if it
+//!                         │ a new incarnation      │  └──┘ not answered:       has changed since)
+//!                         └────────────────────────┘       sent again
+//! ```
+//!
+//! Every report carries all keys in doubt. So after any answered report it is certain what the store holds of this instance.
+//! An entry is an absolute value, so sending it again does no harm.
+
+use std::collections::VecDeque;
+
+use tokio::time::Instant;
+
+use super::{due::RoomId, round::Round};
+use crate::core::{
+    prune::Prune,
+    report::{ENTRIES_MAX, RoomReport},
+    room::UserId,
+};
+
+/// A room, for its connections without an identity, or one of its users.
+pub(super) type KeyId = (RoomId, Option<UserId>);
+
+/// What is to be sent, and what the store holds.
+#[derive(Debug)]
+pub(super) struct Ledger {
+    /// The most entries of a report.
+    pub(super) entries_max: usize,
+    /// Keys with [`Pending::InDoubt`]: the newest report carried all of them.
+    pub(super) doubt: Vec<KeyId>,
+    /// Keys with [`Pending::News`], and some that are settled again.
+    pub(super) news: VecDeque<KeyId>,
+    /// Rooms with [`Want::Queued`], and some whose counts have become known.
+    pub(super) wants: VecDeque<RoomId>,
+    pub(super) news_prune: Prune,
+    pub(super) wants_prune: Prune,
+    /// The round in which the counts of all rooms are asked for.
+    pub(super) reread: Round,
+    pub(super) sweep: (usize, Option<UserId>),
+    pub(super) swept_at: Option<Instant>,
+    /// The number of the newest report, and of the newest one that was acknowledged. They do not begin again with an incarnation.
+    pub(super) newest: u64,
+    pub(super) acknowledged: u64,
+    /// Whether the store does not know all rooms of this incarnation yet.
+    pub(super) is_resending: bool,
+    /// In how many rooms the store holds connections without an identity, and how many pairs of a room and a user.
+    pub(super) rooms_held: u64,
+    pub(super) users_held: u64,
+}
+
+/// What a report says of rooms.
+#[derive(Debug, Default)]
+pub struct RoomsToReport {
+    /// What it says of each room.
+    pub rooms: Vec<RoomReport>,
+    /// Whether further reports must follow until the store knows all rooms again.
+    pub resending: bool,
+    /// To be given back when the report has ended.
+    pub sent: SentRooms,
+}
+
+/// What a report that is under way says of rooms.
+#[derive(Clone, Debug, Default)]
+pub struct SentRooms {
+    pub(super) number: u64,
+    pub(super) rooms: Vec<SentRoom>,
+}
+
+/// What a report that is under way says of one room.
+#[derive(Clone, Debug)]
+pub(super) struct SentRoom {
+    pub(super) id: RoomId,
+    /// The last change that is reported in full.
+    pub(super) change: u64,
+    pub(super) connections: Option<u32>,
+    pub(super) users: Vec<(UserId, bool)>,
+}
+
+impl Ledger {
+    pub(super) fn new(entries_max: usize) -> Self {
+        assert!((2..=ENTRIES_MAX).contains(&entries_max), "a user in a new room takes two entries");
+        Self {
+            entries_max,
+            doubt: Vec::new(),
+            news: VecDeque::new(),
+            wants: VecDeque::new(),
+            news_prune: Prune::default(),
+            wants_prune: Prune::default(),
+            reread: Round::default(),
+            sweep: (0, None),
+            swept_at: None,
+            newest: 0,
+            acknowledged: 0,
+            is_resending: false,
+            rooms_held: 0,
+            users_held: 0,
+        }
+    }
+}

@@ -1,0 +1,195 @@
+//! Moves keys between the states of the ledger: when a value changes, when a report has ended, and when a new incarnation begins.
+
+use std::{collections::HashSet, mem};
+
+use tokio::time::Instant;
+
+use super::{
+    due::RoomId,
+    entry::{Pending, Want},
+    ledger::{KeyId, SentRooms},
+    table::Table,
+};
+use crate::core::room::UserId;
+
+impl<V> Table<V> {
+    /// Whether something is to be reported as soon as the gap between reports allows.
+    pub(super) fn has_to_report(&self) -> bool {
+        let asks = !self.ledger.wants.is_empty() || self.ledger.reread.is_under_way();
+        !self.ledger.news.is_empty() || (asks && !self.tidings.is_recovering())
+    }
+
+    /// The same, or whether an announcement is missed at `now`.
+    pub(super) fn is_waiting(&self, now: Instant) -> bool {
+        let is_page_missed = self.tidings.page_overdue().is_some_and(|at| at <= now);
+        self.has_to_report() || (is_page_missed && !self.tidings.is_recovering())
+    }
+
+    /// Records that the value of a key may have changed.
+    pub(super) fn value_changed(&mut self, id: RoomId, user: Option<&UserId>) {
+        let entry = self.entry(id).expect("only rooms of the table change");
+        let value = entry.value(user);
+        let mut becomes_news = false;
+        entry.change_key(user, |key| {
+            let is_stored = key.stored == value && !key.is_lost;
+            let pending = match key.pending {
+                Pending::InDoubt => Pending::InDoubt,
+                _ if is_stored => Pending::Settled,
+                _ => Pending::News,
+            };
+            becomes_news = pending == Pending::News && key.pending != Pending::News;
+            key.pending = pending;
+        });
+        if becomes_news {
+            self.queue_news((id, user.cloned()));
+        }
+    }
+
+    /// Queues a key. While the store is away, what has settled by itself is removed each time the queue has doubled.
+    pub(super) fn queue_news(&mut self, key: KeyId) {
+        let mut prune = mem::take(&mut self.ledger.news_prune);
+        prune.if_due(self.ledger.news.len(), || {
+            let mut kept = HashSet::new();
+            let mut news = mem::take(&mut self.ledger.news);
+            news.retain(|key| self.pending(key) == Pending::News && kept.insert(key.clone()));
+            self.ledger.news = news;
+            kept.len()
+        });
+        self.ledger.news_prune = prune;
+        self.ledger.news.push_back(key);
+    }
+
+    /// Queues a room whose count is to be asked for.
+    pub(super) fn want(&mut self, id: RoomId) {
+        let entry = self.entry(id).expect("only rooms of the table are wanted");
+        if mem::replace(&mut entry.want, Want::Queued) == Want::Queued {
+            return;
+        }
+        let mut prune = mem::take(&mut self.ledger.wants_prune);
+        prune.if_due(self.ledger.wants.len(), || {
+            let mut kept = HashSet::new();
+            let mut wants = mem::take(&mut self.ledger.wants);
+            wants.retain(|&id| self.is_want_queued(id) && kept.insert(id));
+            self.ledger.wants = wants;
+            kept.len()
+        });
+        self.ledger.wants_prune = prune;
+        self.ledger.wants.push_back(id);
+    }
+
+    pub(super) fn is_want_queued(&mut self, id: RoomId) -> bool {
+        self.entry(id).is_some_and(|entry| entry.want == Want::Queued)
+    }
+
+    pub(super) fn pending(&mut self, (id, user): &KeyId) -> Pending {
+        let Some(entry) = self.entry(*id) else { return Pending::Settled };
+        match user {
+            None => entry.own.pending,
+            Some(user) => entry.users.get(user).map_or(Pending::Settled, |user| user.key.pending),
+        }
+    }
+
+    /// Begins to ask for the counts of all rooms.
+    pub(super) fn reread_all(&mut self) {
+        let slots = self.rooms.capacity();
+        self.ledger.reread.begin(slots);
+    }
+
+    /// Records that the store acknowledged what a report said. Returns whether it was the newest report so far that did.
+    pub(super) fn acknowledge(&mut self, sent: &SentRooms) -> bool {
+        if sent.number <= self.ledger.acknowledged {
+            return false;
+        }
+        self.ledger.acknowledged = sent.number;
+        let settles = sent.number == self.ledger.newest;
+        for room in &sent.rooms {
+            let id = room.id;
+            if let Some(connections) = room.connections {
+                self.acknowledge_key((id, None), connections, settles);
+            }
+            for (user, is_here) in &room.users {
+                self.acknowledge_key((id, Some(user.clone())), u32::from(*is_here), settles);
+            }
+            if let Some(entry) = self.entry(id) {
+                entry.acknowledged = entry.acknowledged.max(room.change);
+                self.make_due(id);
+            }
+        }
+        if settles {
+            self.ledger.doubt.clear();
+        }
+        self.ledger.is_resending &= !(settles && self.ledger.news.is_empty());
+        true
+    }
+
+    /// The store holds this value of a key. If `settles`, no later report carried another one.
+    fn acknowledge_key(&mut self, key: KeyId, sent: u32, settles: bool) {
+        let (id, user) = (key.0, key.1.as_ref());
+        let Some(entry) = self.entry(id) else { return };
+        let value = entry.value(user);
+        let (mut was_held, mut becomes_news) = (false, false);
+        entry.change_key(user, |key| {
+            was_held = key.stored > 0;
+            key.stored = sent;
+            key.is_lost = false;
+            if settles && key.pending == Pending::InDoubt {
+                becomes_news = value != sent;
+                key.pending = if becomes_news { Pending::News } else { Pending::Settled };
+            }
+        });
+        let held = match user {
+            None => &mut self.ledger.rooms_held,
+            Some(_) => &mut self.ledger.users_held,
+        };
+        *held += u64::from(sent > 0);
+        *held -= u64::from(was_held);
+        if becomes_news {
+            self.queue_news(key);
+        }
+    }
+
+    /// Records that a report has ended without being applied: what it asked for is asked for again.
+    pub(super) fn abandon(&mut self, sent: &SentRooms) {
+        for room in &sent.rooms {
+            let is_open = |want: Want| want == Want::Asked(sent.number);
+            if self.entry(room.id).is_some_and(|entry| is_open(entry.want)) {
+                self.want(room.id);
+            }
+        }
+    }
+
+    /// Begins a new incarnation, for which the store holds nothing: everything is to be sent.
+    pub(super) fn begin_incarnation(&mut self) {
+        let ledger = &mut self.ledger;
+        ledger.doubt.clear();
+        ledger.news.clear();
+        (ledger.rooms_held, ledger.users_held) = (0, 0);
+        // Reports of the former incarnation say nothing about this one.
+        ledger.acknowledged = ledger.newest;
+        let ids: Vec<RoomId> = self.rooms.iter().map(|(_, entry)| entry.id).collect();
+        for id in ids {
+            let entry = self.entry(id).expect("it is in the table");
+            let users = entry.users.ids().into_iter().map(Some);
+            let keys: Vec<_> = users.chain([None]).collect();
+            for user in keys {
+                self.forget_key(id, user);
+            }
+            self.make_due(id);
+        }
+        self.ledger.is_resending = !self.ledger.news.is_empty();
+    }
+
+    fn forget_key(&mut self, id: RoomId, user: Option<UserId>) {
+        let entry = self.entry(id).expect("it is in the table");
+        let value = entry.value(user.as_ref());
+        entry.change_key(user.as_ref(), |key| {
+            let was_held = key.stored > 0 || key.is_lost;
+            key.is_lost = was_held && value > 0;
+            key.stored = 0;
+            key.pending = if value > 0 { Pending::News } else { Pending::Settled };
+        });
+        if value > 0 {
+            self.ledger.news.push_back((id, user));
+        }
+    }
+}

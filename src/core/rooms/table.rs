@@ -1,0 +1,298 @@
+//! The table of rooms: finding, adding and dropping them, who is in them, and which of them have something to tell.
+
+use std::{
+    collections::{BTreeSet, HashMap, VecDeque},
+    mem,
+};
+
+use slab::Slab;
+use tokio::time::Instant;
+
+use super::{
+    due::{Attendance, DueRoom, RoomId, RoomNewcomer, TooManyRooms},
+    entry::{Entry, ExactFrom, Waiting, Want},
+    ledger::Ledger,
+    round::Round,
+    tidings::Tidings,
+};
+use crate::core::{
+    room::{RoomName, UserId},
+    tally::NEWCOMER_PATIENCE,
+    view::{Shown, View},
+};
+
+/// The most rooms that programs may ask for at a time, beside those in which somebody is.
+pub(super) const ASKED_MAX: usize = 1000;
+/// How many rooms one look examines after all estimates have become counts, or the other way round. The table is locked
+/// meanwhile: 4,096 rooms take less than a millisecond.
+const REVIEWED_MAX: usize = 4096;
+
+#[derive(Debug)]
+pub(super) struct Table<V> {
+    pub(super) ids: HashMap<RoomName, RoomId>,
+    pub(super) rooms: Slab<Entry<V>>,
+    pub(super) due: Vec<RoomId>,
+    lives: u32,
+    /// The newcomers of all rooms in the order of joining, also some that were told a count since.
+    waiting: VecDeque<(Instant, RoomId, u64)>,
+    arrivals: u64,
+    /// The rooms that programs ask for, by the end of their interest.
+    asked: BTreeSet<(Instant, RoomId)>,
+    /// What holds for all rooms at the last look, and the round of a look at all of them.
+    exact_from: ExactFrom,
+    review: Round,
+    pub(super) ledger: Ledger,
+    pub(super) tidings: Tidings,
+}
+
+impl<V> Table<V> {
+    pub(super) fn new(entries_max: usize) -> Self {
+        Self {
+            ids: HashMap::new(),
+            rooms: Slab::new(),
+            due: Vec::new(),
+            lives: 0,
+            waiting: VecDeque::new(),
+            arrivals: 0,
+            asked: BTreeSet::new(),
+            exact_from: None,
+            review: Round::default(),
+            ledger: Ledger::new(entries_max),
+            tidings: Tidings::default(),
+        }
+    }
+
+    pub(super) fn entry(&mut self, id: RoomId) -> Option<&mut Entry<V>> {
+        self.rooms.get_mut(id.key as usize).filter(|entry| entry.id == id)
+    }
+
+    pub(super) fn named(&self, room: &str) -> Option<&Entry<V>> {
+        let id = self.ids.get(room)?;
+        self.rooms.get(id.key as usize)
+    }
+
+    pub(super) fn find_or_add(
+        &mut self,
+        room: &RoomName,
+        most: usize,
+    ) -> Result<RoomId, TooManyRooms> {
+        if let Some(&id) = self.ids.get(room) {
+            return Ok(id);
+        }
+        if self.rooms.len() >= most {
+            return Err(TooManyRooms);
+        }
+        let vacant = self.rooms.vacant_entry();
+        self.lives = self.lives.wrapping_add(1);
+        let key = u32::try_from(vacant.key()).expect("rooms are limited");
+        let id = RoomId { key, life: self.lives };
+        vacant.insert(Entry::new(id, room.clone()));
+        self.ids.insert(room.clone(), id);
+        Ok(id)
+    }
+
+    /// Puts a connection into a room.
+    pub(super) fn enter(
+        &mut self,
+        id: RoomId,
+        user: Option<&UserId>,
+        attendance: Attendance,
+        member: V,
+        now: Instant,
+    ) {
+        let entry = self.entry(id).expect("it was found or added");
+        let mut change = None;
+        match attendance {
+            Attendance::Watcher => entry.watchers += 1,
+            Attendance::Member => {
+                let value = entry.value(user);
+                entry.members += 1;
+                match user {
+                    None => entry.anonymous += 1,
+                    Some(user) => entry.users.change(user, |user| user.connections += 1),
+                }
+                entry.change += u64::from(entry.value(user) != value);
+                change = Some(entry.change);
+            }
+        }
+        let arrival = self.arrivals;
+        self.arrivals += 1;
+        let entry = self.entry(id).expect("it was found or added");
+        entry.newcomers.push(Waiting { member, arrival, change, joined_at: now });
+        self.waiting.push_back((now, id, arrival));
+        match attendance {
+            Attendance::Member => self.value_changed(id, user),
+            Attendance::Watcher => self.want_if_unknown(id),
+        }
+        self.make_due(id);
+    }
+
+    /// Ends a connection's place in a room.
+    pub(super) fn leave(&mut self, id: RoomId, user: Option<&UserId>, attendance: Attendance) {
+        let entry = self.entry(id).expect("a room is in the table while somebody is in it");
+        match attendance {
+            Attendance::Watcher => entry.watchers -= 1,
+            Attendance::Member => {
+                entry.members -= 1;
+                match user {
+                    None => entry.anonymous -= 1,
+                    Some(user) => entry.users.change(user, |user| user.connections -= 1),
+                }
+                self.value_changed(id, user);
+            }
+        }
+        self.make_due(id);
+    }
+
+    /// Records that programs ask for a room until then.
+    pub(super) fn ask(
+        &mut self,
+        room: &RoomName,
+        until: Instant,
+        most: usize,
+    ) -> Result<(), TooManyRooms> {
+        let is_asked = self.named(room.as_str()).is_some_and(|entry| entry.asked_until.is_some());
+        if !is_asked && self.asked.len() >= ASKED_MAX {
+            return Err(TooManyRooms);
+        }
+        let id = self.find_or_add(room, most)?;
+        let entry = self.entry(id).expect("it was found or added");
+        let earlier = entry.asked_until.replace(until.max(entry.asked_until.unwrap_or(until)));
+        let ends = entry.asked_until.expect("it was set");
+        if let Some(earlier) = earlier {
+            self.asked.remove(&(earlier, id));
+        }
+        self.asked.insert((ends, id));
+        self.want_if_unknown(id);
+        Ok(())
+    }
+
+    /// Ends the interest of programs that has run out.
+    pub(super) fn expire(&mut self, now: Instant) {
+        while let Some(&(until, id)) = self.asked.first()
+            && until <= now
+        {
+            self.asked.pop_first();
+            if let Some(entry) = self.entry(id) {
+                entry.asked_until = None;
+                self.make_due(id);
+            }
+        }
+    }
+
+    /// When the newcomer that has waited longest is told the estimate.
+    pub(super) fn patience_ends(&mut self) -> Option<Instant> {
+        while let Some(&(joined_at, id, arrival)) = self.waiting.front() {
+            let is_waiting = self.entry(id).is_some_and(|entry| {
+                entry.newcomers.binary_search_by_key(&arrival, |it| it.arrival).is_ok()
+            });
+            if is_waiting {
+                return Some(joined_at + NEWCOMER_PATIENCE);
+            }
+            self.waiting.pop_front();
+        }
+        None
+    }
+
+    /// Takes out the rooms that have something to tell.
+    pub(super) fn take_due(&mut self, view: &View, now: Instant) -> Vec<DueRoom<V>> {
+        self.expire(now);
+        while self.patience_ends().is_some_and(|at| at <= now) {
+            let (_, id, _) = self.waiting.pop_front().expect("the first one is waiting");
+            self.make_due(id);
+        }
+        self.review(view, now);
+        let exact_from = self.exact_from;
+        let is_covering = !view.is_acknowledged_in_recovery();
+        let mut told = Vec::new();
+        for id in mem::take(&mut self.due) {
+            let Some(entry) = self.entry(id) else { continue };
+            entry.is_due = false;
+            let due = entry.take_news(exact_from, is_covering, now);
+            let is_over = due.is_over;
+            if is_over {
+                let entry = self.rooms.remove(id.key as usize);
+                self.ids.remove(&entry.name);
+            }
+            if is_over || due.changed || !due.newcomers.is_empty() {
+                told.push(due);
+            }
+        }
+        told
+    }
+
+    /// Whether [`Table::take_due`] has more to tell already.
+    pub(super) fn is_under_review(&self) -> bool {
+        self.review.is_under_way()
+    }
+
+    /// If counts have become estimates, or estimates counts: makes due a part of the rooms, since each may show another number.
+    fn review(&mut self, view: &View, now: Instant) {
+        let exact_from = self.tidings.exact_from(view, now);
+        let slots = self.rooms.capacity();
+        if self.exact_from != exact_from {
+            self.exact_from = exact_from;
+            self.review.begin(slots);
+        }
+        for _ in 0..REVIEWED_MAX {
+            let Some(slot) = self.review.step(slots) else { return };
+            let id = self.rooms.get(slot).map(|entry| entry.id);
+            if let Some(id) = id {
+                self.make_due(id);
+            }
+        }
+    }
+
+    pub(super) fn shown(&self, room: &str, view: &View, now: Instant) -> Option<Shown> {
+        let entry = self.named(room)?;
+        let shown = entry.shown(self.tidings.exact_from(view, now));
+        (entry.is_known() || entry.members > 0).then_some(shown)
+    }
+
+    pub(super) fn make_due(&mut self, id: RoomId) {
+        let entry = self.entry(id).expect("only rooms of the table become due");
+        if !mem::replace(&mut entry.is_due, true) {
+            self.due.push(id);
+        }
+    }
+
+    fn want_if_unknown(&mut self, id: RoomId) {
+        let entry = self.entry(id).expect("only rooms of the table are wanted");
+        if !entry.is_known() && entry.want == Want::Nothing {
+            self.want(id);
+        }
+    }
+}
+
+impl<V> Entry<V> {
+    /// What the room has to tell, if anything.
+    fn take_news(&mut self, exact_from: ExactFrom, is_covering: bool, now: Instant) -> DueRoom<V> {
+        let shown = self.shown(exact_from);
+        let estimate = Shown { users: self.estimate(), exact: false, ..shown };
+        let is_known = self.is_known();
+        // While the store answers, an unknown count will be known soon.
+        let is_telling = is_known || (self.members > 0 && exact_from.is_none());
+        let changed = is_telling && self.told != Some(shown.users);
+        if is_telling {
+            self.told = Some(shown.users);
+        }
+        let mut newcomers = Vec::new();
+        for newcomer in mem::take(&mut self.newcomers) {
+            let is_covered = newcomer.change.map_or(is_known, |change| self.covers(change));
+            if !is_covered && now < newcomer.joined_at + NEWCOMER_PATIENCE {
+                self.newcomers.push(newcomer);
+                continue;
+            }
+            let is_included =
+                !shown.exact || newcomer.change.is_none() || (is_covered && is_covering);
+            let shown = if is_included { shown } else { estimate };
+            if self.told != Some(shown.users) {
+                self.told = None;
+            }
+            let Waiting { member, joined_at, .. } = newcomer;
+            newcomers.push(RoomNewcomer { member, joined_at, shown });
+        }
+        let (id, name, is_over) = (self.id, self.name.clone(), self.is_over());
+        DueRoom { id, name, shown, changed, newcomers, is_over }
+    }
+}

@@ -1,0 +1,198 @@
+//! What is known of the counts of rooms.
+
+use super::*;
+
+fn recovering(revision: u64) -> Count {
+    Count { revision: Revision(revision), recovering: true, ..Count::default() }
+}
+
+fn calm(revision: u64) -> Count {
+    Count { recovering: false, ..recovering(revision) }
+}
+
+/// Goal: only newer counts are taken over. Method: pages with older and newer revisions, and a late reply.
+#[test]
+fn counts_never_go_back() {
+    let mut story = Story::new();
+    let _here = story.join("/a");
+    let sent = story.send();
+    let _ = story.answer(&sent, 5, &[3]);
+    assert_eq!(story.told("/a"), "3");
+    let late = story.send();
+    story.page(0, 9, &[("/a", 7), ("/elsewhere", 2)]);
+    assert_eq!(story.told("/a"), "7");
+    story.page(9, 8, &[("/a", 6)]);
+    let _ = story.answer(&late, 7, &[]);
+    assert_eq!(story.told("/a"), "7");
+    assert_eq!(story.told("/elsewhere"), "unknown");
+}
+
+/// Goal: in an outage the count is what was last known of the others, and who is here. Method: an answer, an outage, joins and
+/// leaves, and a room that is new in the outage.
+#[test]
+fn an_outage_shows_the_estimate() {
+    let mut story = Story::new();
+    let here = story.join("/a");
+    let sent = story.send();
+    let _ = story.answer(&sent, 5, &[3]);
+    story.page(0, 6, &[("/a", 4)]);
+    story.view.mark_unreachable();
+    assert_eq!(story.told("/a"), "~4");
+    let _second = story.join("/a");
+    assert_eq!(story.told("/a"), "~5");
+    drop(here);
+    assert_eq!(story.told("/a"), "~4");
+    let _new = story.join("/b");
+    assert_eq!(story.told("/b"), "~1");
+}
+
+/// Goal: a count that may or may not include a report under way does not change what is known of the others. Method: a page
+/// while a report is unanswered, then an outage.
+#[test]
+fn a_page_during_a_report_says_nothing_of_the_others() {
+    let mut story = Story::new();
+    let _first = story.join("/a");
+    let sent = story.send();
+    let _ = story.answer(&sent, 5, &[3]);
+    let _second = story.join("/a");
+    let lost = story.send();
+    story.page(0, 6, &[("/a", 4)]);
+    story.lose(&lost);
+    assert_eq!(story.told("/a"), "~4", "two are here, and two elsewhere");
+}
+
+/// Goal: while the store recovers, no count is taken over, and nothing is exact. At the end, every room is asked for, and is
+/// exact once its count is from after the end. Method: a recovery told by announcements, with a page in it and one too old after
+/// it.
+#[test]
+fn a_recovery_makes_estimates() {
+    let mut story = Story::new();
+    let _here = (story.join("/a"), story.watch("/b"));
+    let sent = story.send();
+    assert_eq!(words(&sent.said), "/a=1 /b=?");
+    let _ = story.answer(&sent, 5, &[3, 2]);
+    story.rooms.fold_count(recovering(8));
+    story.page(0, 9, &[("/a", 1)]);
+    assert_eq!((story.told("/a"), story.told("/b")), ("~3".to_owned(), "~2".to_owned()));
+    story.rooms.fold_count(calm(10));
+    assert_eq!(story.told("/a"), "~3");
+    assert!(story.rooms.is_waiting(story.now));
+    let sent = story.send();
+    assert_eq!(words(&sent.said), "/a=? /b=?");
+    let held = RoomsReply { rooms_held: 1, counts: vec![4, 2], ..RoomsReply::default() };
+    let _ = story.answer_with(&sent, 10, held);
+    assert_eq!((story.told("/a"), story.told("/b")), ("4".to_owned(), "2".to_owned()));
+}
+
+/// Goal: a lost page is noticed, and all counts are asked for. Method: a page that names an unheard one before it, and a reply
+/// that mentions a page that does not arrive; a page that arrives in time.
+#[test]
+fn a_lost_page_is_noticed() {
+    let mut story = Story::new();
+    let _here = story.join("/a");
+    let sent = story.send();
+    let _ = story.answer(&sent, 5, &[3]);
+    story.page(0, 6, &[]);
+    assert!(!story.rooms.is_waiting(story.now));
+    story.page(8, 9, &[]);
+    assert!(story.rooms.is_waiting(story.now));
+    let sent = story.send();
+    assert_eq!(words(&sent.said), "/a=?");
+    let mention = |paged| Reply {
+        count: calm(9),
+        paged: Revision(paged),
+        rooms: Some(RoomsReply { rooms_held: 1, counts: vec![5], ..RoomsReply::default() }),
+        ..Reply::default()
+    };
+    let _ = story.receive(&sent, &mention(12));
+    assert_eq!(story.told("/a"), "5");
+    assert!(!story.rooms.is_waiting(story.now));
+    let overdue = story.rooms.page_overdue().unwrap();
+    assert_eq!(overdue, story.now + Duration::from_secs(1));
+    assert!(story.rooms.is_waiting(overdue));
+    story.page(9, 12, &[]);
+    assert_eq!(story.rooms.page_overdue(), None);
+    let sent = story.send();
+    let _ = story.receive(&sent, &mention(15));
+    story.now += Duration::from_secs(1);
+    let sent = story.send();
+    assert_eq!(words(&sent.said), "/a=1", "the sweep names it, which asks, too");
+    let _ = story.receive(&sent, &mention(15));
+    assert!(!story.rooms.is_waiting(story.now), "it is asked for once");
+}
+
+/// Goal: a lost report asks again for the counts that it asked for, and a revision out of any range does not make an instance ask
+/// for ever. Method: a lost report; a mentioned page with a revision that no count will ever have.
+#[test]
+fn asking_ends() {
+    let mut story = Story::new();
+    let _here = story.watch("/a");
+    let lost = story.send();
+    assert_eq!(words(&lost.said), "/a=?");
+    story.lose(&lost);
+    assert!(story.rooms.is_waiting(story.now));
+    let sent = story.send();
+    assert_eq!(words(&sent.said), "/a=?");
+    let told = Some(RoomsReply { counts: vec![5], ..RoomsReply::default() });
+    let absurd =
+        Reply { paged: Revision(1 << 50), count: calm(5), rooms: told, ..Reply::default() };
+    let first = Reply { paged: Revision(1), ..absurd.clone() };
+    let _ = story.receive(&sent, &first);
+    let sent = story.send();
+    let _ = story.receive(&sent, &Reply { rooms: None, ..absurd.clone() });
+    story.now += Duration::from_secs(1);
+    let sent = story.send();
+    assert_eq!(words(&sent.said), "/a=?");
+    let _ = story.receive(&sent, &absurd);
+    assert!(!story.rooms.is_waiting(story.now));
+    let sent = story.send();
+    let _ = story.receive(&sent, &Reply { rooms: None, ..first });
+    assert!(story.rooms.is_waiting(story.now), "what was heard is not there any more");
+}
+
+/// Goal: a user whom another instance holds, too, is not counted twice in an estimate. Method: the bits of a reply, an outage, and
+/// the user's leave here.
+#[test]
+fn a_user_on_two_instances_is_one() {
+    let mut story = Story::new();
+    let _guest = story.join("/a");
+    let ada = story.join_as("ada", "/a");
+    let _bob = story.join_as("bob", "/a");
+    let sent = story.send();
+    assert_eq!(words(&sent.said), "/a=1+ada+bob");
+    let elsewhere = vec![true, false];
+    let held = RoomsReply { rooms_held: 1, users_held: 2, counts: vec![10], elsewhere };
+    let _ = story.answer_with(&sent, 5, held);
+    story.view.mark_unreachable();
+    assert_eq!(story.told("/a"), "~10");
+    drop(ada);
+    assert_eq!(story.told("/a"), "~10", "the other instance still has him");
+}
+
+/// Goal: programs can ask for rooms, a bounded number, and for a bounded time. Method: as many as may be, one more, and the end of
+/// their time.
+#[test]
+fn programs_ask_for_a_time() {
+    let mut story = Story::new();
+    let until = story.now + Duration::from_mins(1);
+    let rooms = Rooms::<()>::new(2000);
+    for number in 0..table::ASKED_MAX {
+        rooms.ask(&room(&format!("/{number}")), until).unwrap();
+    }
+    assert_eq!(rooms.ask(&room("/more"), until), Err(TooManyRooms));
+    rooms.ask(&room("/1"), until + Duration::from_secs(1)).unwrap();
+    assert_eq!(rooms.take_due(&story.view, until).len(), table::ASKED_MAX - 1);
+    assert_eq!(rooms.len(), 1);
+
+    story.rooms.ask(&room("/a"), until).unwrap();
+    assert_eq!(story.told("/a"), "unknown");
+    let sent = story.send();
+    assert_eq!(words(&sent.said), "/a=?");
+    let _ = story.answer(&sent, 3, &[7]);
+    assert_eq!(story.told("/a"), "7");
+    story.page(0, 4, &[("/a", 8)]);
+    assert_eq!(story.told("/a"), "8");
+    story.now = until;
+    assert!(story.take_due()[0].is_over);
+    assert_eq!(story.told("/a"), "unknown");
+}

@@ -1,0 +1,121 @@
+//! What newcomers and others are told.
+
+use super::*;
+
+/// What the due rooms tell: the name, the count if it is news, and the counts of the newcomers.
+fn tidings(due: &[DueRoom<&'static str>]) -> Vec<(String, Option<u64>, Vec<u64>)> {
+    let tell = |due: &DueRoom<&'static str>| {
+        let newcomers = due.newcomers.iter().map(|newcomer| newcomer.shown.users).collect();
+        (due.name.to_string(), due.changed.then_some(due.shown.users), newcomers)
+    };
+    due.iter().map(tell).collect()
+}
+
+/// Goal: a newcomer is told a count that includes it, once the store has acknowledged it. Method: a join, a page that does not
+/// include it, the reply.
+#[test]
+fn newcomers_wait_until_they_are_counted() {
+    let mut story = Story::new();
+    let _first = story.join("/a");
+    let sent = story.send();
+    let _ = story.answer(&sent, 5, &[3]);
+    assert_eq!(tidings(&story.take_due()), [("/a".to_owned(), Some(3), vec![3])]);
+    let _second = story.join("/a");
+    assert_eq!(tidings(&story.take_due()), []);
+    let sent = story.send();
+    story.page(0, 6, &[("/a", 4)]);
+    assert_eq!(tidings(&story.take_due()), [("/a".to_owned(), Some(4), vec![])]);
+    let _ = story.answer(&sent, 7, &[5]);
+    assert_eq!(tidings(&story.take_due()), [("/a".to_owned(), Some(5), vec![5])]);
+    assert_eq!(story.rooms.patience_ends(), None);
+}
+
+/// Goal: a newcomer whom the store is slow to count is told an estimate that includes it, and the others are told the count again
+/// afterwards. Method: a report without an answer, the end of the patience, the answer.
+#[test]
+fn patience_ends_with_the_estimate() {
+    let mut story = Story::new();
+    let _first = story.join("/a");
+    let sent = story.send();
+    let _ = story.answer(&sent, 5, &[3]);
+    story.take_due();
+    story.now += Duration::from_millis(100);
+    let _second = story.join("/a");
+    let sent = story.send();
+    let ends = story.now + NEWCOMER_PATIENCE;
+    assert_eq!(story.rooms.patience_ends(), Some(ends));
+    story.now = ends;
+    let due = story.take_due();
+    assert_eq!(tidings(&due), [("/a".to_owned(), None, vec![4])]);
+    assert!(!due[0].newcomers[0].shown.exact && due[0].shown.exact);
+    assert_eq!(story.rooms.patience_ends(), None);
+    let _ = story.answer(&sent, 6, &[4]);
+    assert_eq!(tidings(&story.take_due()), [("/a".to_owned(), Some(4), vec![])]);
+}
+
+/// Goal: a watcher is told the count as soon as it is known, and is not counted. Method: watchers of an unknown and of a known
+/// room.
+#[test]
+fn watchers_are_told_and_not_counted() {
+    let mut story = Story::new();
+    let _first = story.watch("/a");
+    assert_eq!(tidings(&story.take_due()), []);
+    let sent = story.send();
+    assert_eq!(words(&sent.said), "/a=?");
+    let _ = story.answer(&sent, 5, &[3]);
+    assert_eq!(tidings(&story.take_due()), [("/a".to_owned(), Some(3), vec![3])]);
+    let _second = story.watch("/a");
+    assert_eq!(tidings(&story.take_due()), [("/a".to_owned(), None, vec![3])]);
+    assert_eq!(story.rooms.connections(&room("/a")), 0);
+}
+
+/// Goal: when counts become estimates or exact again, all rooms that show another number are told, and no others. Method: an
+/// outage in which one of two rooms changes.
+#[test]
+fn an_outage_is_told_where_it_changes_numbers() {
+    let mut story = Story::new();
+    let _here = (story.join("/a"), story.join("/b"));
+    let sent = story.send();
+    let _ = story.answer(&sent, 5, &[3, 4]);
+    story.take_due();
+    let _third = story.join("/b");
+    story.view.mark_unreachable();
+    assert_eq!(tidings(&story.take_due()), [("/b".to_owned(), Some(5), vec![])]);
+    let sent = story.send();
+    assert_eq!(words(&sent.said), "/b=2");
+    let _ = story.answer_with(
+        &sent,
+        6,
+        RoomsReply { rooms_held: 2, counts: vec![6], ..RoomsReply::default() },
+    );
+    assert_eq!(tidings(&story.take_due()), [("/b".to_owned(), Some(6), vec![6])]);
+}
+
+/// Goal: a second connection of a user who is counted is told at once; one of a user whose report is under way waits for it.
+/// Method: connections of one user before and after the answer.
+#[test]
+fn a_user_who_is_counted_need_not_wait() {
+    let mut story = Story::new();
+    let _first = story.join_as("ada", "/a");
+    let sent = story.send();
+    let _second = story.join_as("ada", "/a");
+    assert!(story.take_due().iter().all(|due| due.newcomers.is_empty()));
+    let _ = story.answer(&sent, 5, &[3]);
+    assert_eq!(tidings(&story.take_due()), [("/a".to_owned(), Some(3), vec![3, 3])]);
+    let _third = story.join_as("ada", "/a");
+    assert_eq!(tidings(&story.take_due()), [("/a".to_owned(), None, vec![3])]);
+}
+
+/// Goal: 100,000 rooms take at most 60 MB. Method: the sizes of what is kept for a room, in tables that are as large as the next
+/// power of two.
+#[test]
+fn rooms_are_small() {
+    const ROOMS: usize = 100_000;
+    let slots = ROOMS.next_power_of_two();
+    let entry = size_of::<entry::Entry<Arc<()>>>() + size_of::<usize>();
+    let index = size_of::<(RoomName, RoomId)>() + 1;
+    let name = 2 * size_of::<usize>() + 64;
+    let newcomer = size_of::<entry::Waiting<Arc<()>>>();
+    let bytes = slots * (entry + index) + ROOMS * (name + newcomer);
+    assert!(bytes <= 60_000_000, "{bytes}, of which {entry} for each entry");
+}

@@ -1,0 +1,100 @@
+//! Reads the largest rooms for operators, in small portions, so that Redis is not blocked however many rooms there are.
+
+use std::{
+    cmp::Reverse,
+    collections::{BTreeSet, HashSet},
+};
+
+use deadpool_redis::redis::{self, Value};
+
+use super::{
+    RedisStore,
+    reply::{array, bytes, decimal, numbers, unexpected},
+};
+use crate::{
+    core::room::RoomName,
+    store::{RoomsQuery, StoreError},
+};
+
+/// How many rooms one command reads. A thousand take Redis less than a millisecond.
+const PORTION: usize = 1000;
+
+/// The largest rooms so far.
+struct Largest {
+    most: usize,
+    /// The largest comes first.
+    rooms: BTreeSet<(Reverse<u64>, RoomName)>,
+    /// A scan may show a room twice, with another count.
+    names: HashSet<RoomName>,
+}
+
+impl Largest {
+    fn new(most: usize) -> Self {
+        Self { most, rooms: BTreeSet::new(), names: HashSet::new() }
+    }
+
+    fn add(&mut self, name: RoomName, users: u64) {
+        if self.most == 0 || !self.names.insert(name.clone()) {
+            return;
+        }
+        self.rooms.insert((Reverse(users), name));
+        if self.rooms.len() > self.most
+            && let Some((_, smallest)) = self.rooms.pop_last()
+        {
+            self.names.remove(&smallest);
+        }
+    }
+}
+
+impl RedisStore {
+    /// Scans the hash of rooms. The whole scan may take longer than one call may.
+    pub(super) async fn read_rooms(
+        &self,
+        query: RoomsQuery,
+    ) -> Result<Vec<(RoomName, u64)>, StoreError> {
+        let mut largest = Largest::new(query.most);
+        let pattern = pattern(&query.prefix);
+        let mut cursor = 0;
+        loop {
+            let mut scan = redis::cmd("HSCAN");
+            scan.arg(&self.keys.rooms).arg(cursor).arg("MATCH").arg(&pattern);
+            scan.arg("COUNT").arg(PORTION);
+            let value = self.run(async |connection| scan.query_async(connection).await).await?;
+            let (next, rooms) = portion(&value)?;
+            for (name, users) in rooms {
+                largest.add(name, users);
+            }
+            if next == 0 {
+                break;
+            }
+            cursor = next;
+        }
+        Ok(largest.rooms.into_iter().map(|(Reverse(users), name)| (name, users)).collect())
+    }
+}
+
+/// Parses one answer to `HSCAN`: where to go on, and rooms with their counts. A field that is no room is left out, since anybody
+/// may have put it there.
+fn portion(value: &Value) -> Result<(u64, Vec<(RoomName, u64)>), StoreError> {
+    let [cursor, fields] = array(value)? else {
+        return Err(unexpected("scan of another length"));
+    };
+    let cursor = decimal(bytes(cursor)?).ok_or_else(|| unexpected("cursor that is no number"))?;
+    let named = |(name, users): (&[u8], u64)| {
+        Some((RoomName::parse(std::str::from_utf8(name).ok()?).ok()?, users))
+    };
+    Ok((cursor, numbers(fields)?.into_iter().filter_map(named).collect()))
+}
+
+/// The glob pattern of all names with this beginning.
+fn pattern(prefix: &str) -> String {
+    let mut pattern = String::with_capacity(prefix.len() + 1);
+    for character in prefix.chars() {
+        if matches!(character, '*' | '?' | '[' | ']' | '\\' | '^') {
+            pattern.push('\\');
+        }
+        pattern.push(character);
+    }
+    pattern.push('*');
+    pattern
+}

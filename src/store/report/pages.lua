@@ -1,0 +1,62 @@
+-- Step 11: announce rooms, in pages of a limited size. A page has the counts as of its revision, and names the page before
+-- it, so that everybody notices a lost page. Which rooms come first is random, so every room gets its turn.
+
+local PAGE_GAP = 0.5 -- ms for each instance, since Redis sends every page to each of them
+local PAGE_ROOMS = 100 -- with the longest names that makes 32 kB
+
+-- Names contain no control characters, so this is JSON.
+local function quoted(name)
+  return '"' .. string.gsub(name, '["\\]', '\\%0') .. '"'
+end
+
+-- The counts of rooms as JSON. A value that is no count is left out: an audit will change and announce it.
+local function counts_text(page)
+  local list = {}
+  for index, stored in ipairs(call('HMGET', rooms, unpack(page))) do
+    if is_whole(tonumber(stored or '0'), WHOLE_MAX) then
+      list[#list + 1] = quoted(page[index]) .. ':' .. (stored or '0')
+    end
+  end
+  return table.concat(list, ',')
+end
+
+local function note_changes()
+  if #changed > 0 then
+    call('SADD', unannounced, unpack(changed))
+    if wide.backlog == 0 then
+      wide.backlog = 1
+      call('PEXPIRE', unannounced, KEPT_WITH_ROOMS)
+    end
+  end
+end
+
+-- While the store recovers, no rooms are announced. Its end counts as a page that nobody got: see `end_recovery`. If
+-- PUBLISH is denied, the page is as good as lost: reporters notice, and ask for their rooms.
+function announce_page()
+  if store.recovering > 0 then
+    return
+  end
+  note_changes()
+  if wide.backlog == 0 or store.clock - wide.paged_at < instances * PAGE_GAP then
+    return
+  end
+  local page = call('SPOP', unannounced, PAGE_ROOMS)
+  wide.backlog = #page == PAGE_ROOMS and call('EXISTS', unannounced) or 0
+  if #page == 0 then
+    return
+  end
+  if wide.paged >= store.revision then -- each page has a revision of its own
+    store.revision, stamp = store.revision + 1, make_stamp()
+  end
+  redis.pcall('PUBLISH', channel .. ':rooms', '{"revision":' .. text(store.revision)
+    .. ',"since":' .. text(wide.paged) .. ',"stamp":"' .. stamp .. '","rooms":{' .. counts_text(page)
+    .. '},"key":' .. cjson.encode(public) .. ',"database":' .. text(database) .. '}')
+  wide.paged, wide.paged_at = store.revision, store.clock
+end
+
+-- What changed during a recovery was not announced, so everybody has to ask again. Whoever does not hear of the end
+-- notices that a page is missing.
+function end_recovery()
+  call('UNLINK', unannounced)
+  wide.backlog, wide.paged, changed = 0, store.revision, {}
+end

@@ -1,0 +1,161 @@
+-- Step 1, continued: refuse bad arguments, read the time and the stored state.
+
+if not valid then
+  return redis.error_reply('ERR headcount: bad argument')
+end
+
+-- `announced_at`, `audited` and `recovering` (the end of the recovery; 0 if there is none) are times of the lease
+-- clock. `heard` is the TIME of the last report of any instance.
+local META_FIELDS =
+  { 'total', 'revision', 'announced', 'announced_at', 'audited', 'recovering', 'clock', 'heard' }
+
+local repaired = 0
+local audit_due = kind == 'audit'
+
+local function is_error(reply)
+  return type(reply) == 'table' and reply.err ~= nil
+end
+
+local function is_wrong_type(reply)
+  return is_error(reply) and string.find(reply.err, '^WRONGTYPE') ~= nil
+end
+
+-- Ends the report. Some versions of Redis do not name the command that they deny, so it is added.
+local function fail(command, reply)
+  error({ err = reply.err .. ' (' .. command .. ')' })
+end
+
+-- Runs a command. If another program has stored another type in its key, the key is deleted, and the command runs
+-- again. Any other error ends the report.
+local function call(command, key, ...)
+  local reply = redis.pcall(command, key, ...)
+  if is_wrong_type(reply) then
+    redis.pcall('DEL', key)
+    repaired, audit_due = repaired + 1, true
+    reply = redis.pcall(command, key, ...)
+  end
+  if is_error(reply) then
+    fail(command, reply)
+  end
+  return reply
+end
+
+-- Runs a command with a list of arguments; none if the list is empty.
+local function call_all(command, key, list)
+  if #list == 0 then
+    return 0
+  end
+  return call(command, key, unpack(list))
+end
+
+-- Runs a command that only reads, even before the fence: no key is deleted. A wrong type is returned as an error.
+local function look(command, key, ...)
+  local reply = redis.pcall(command, key, ...)
+  if is_error(reply) and not is_wrong_type(reply) then
+    fail(command, reply)
+  end
+  return reply
+end
+
+local time = redis.call('TIME')
+local now = time[1] * 1000 + math.floor(time[2] / 1000)
+
+-- False if a time is in the future, which would never pass, or if the revision is beyond the limit. Such a revision
+-- is accepted only if the reporter has seen one too.
+local function is_possible(store)
+  return store.audited <= store.clock and store.announced_at <= store.clock
+    and store.recovering <= store.clock + LEASE_MAX and store.announced <= store.revision
+    and (store.revision <= REVISION_MAX or seen_revision > REVISION_MAX)
+end
+
+-- Damaged means: the first report ever, or the data was flushed, expired, or edited by hand. What can still be read
+-- is kept.
+local values = look('HMGET', meta, 'total', 'revision', 'announced', 'announced_at', 'audited', 'recovering',
+  'clock', 'heard', 'stamp', 'census', 'wide')
+local meta_unreadable = is_error(values)
+if meta_unreadable then
+  values = {}
+end
+local store, before, damaged = {}, {}, false
+for index, field in ipairs(META_FIELDS) do
+  local number = tonumber(values[index] or '')
+  store[field], before[field] = number, number
+  damaged = damaged or not is_whole(number, WHOLE_MAX)
+end
+damaged = damaged or not is_possible(store)
+if damaged then
+  local believed = seen_revision > REVISION_MAX and WHOLE_MAX or REVISION_MAX
+  local revision = is_whole(store.revision, believed) and store.revision or 0
+  store = { total = 0, revision = revision, announced = 0, announced_at = -math.huge, audited = 0,
+    recovering = 0, clock = 0, heard = now }
+  audit_due = true
+end
+local shown = not damaged and store.total or nil -- the count that belongs to the stored revision
+local reaped, crashed = 0, 0
+local gone = {} -- incarnations that are no longer counted
+local parts_lost = false -- counts of other instances are known to be missing
+local leases_lost = false
+local behind = false -- the store has an older state of this reporter than it acknowledged
+local outcome = 'OK'
+
+-- The stamp is stored with its revision. Version 0.2.0 makes revisions without stamps: then it is not known.
+local function stored_stamp()
+  local revision, stamp = string.match(values[9] or '', '^(%d+) (.+)$')
+  return revision and tonumber(revision) == store.revision and stamp or ''
+end
+local stamp = stored_stamp()
+
+-- Names the report that made a revision. It tells two revisions of the same number apart, if data was lost between.
+local function make_stamp()
+  return string.sub(incarnation, -8) .. '.' .. text(sequence)
+end
+
+-- The census: how many instances there are, and a time before which no lease expires. It spares two commands in each
+-- call. It holds only if this version made the last call: 0.2.0 leaves it as it was, but changes `heard`.
+local function read_census()
+  local heard, instances, expiry = string.match(values[10] or '', '^(%d+) (%d+) (%d+)$')
+  if damaged or not heard or tonumber(heard) ~= store.heard then
+    return nil, 0
+  end
+  return tonumber(instances), tonumber(expiry)
+end
+local instances, expiry = read_census()
+local others_reported = instances == nil -- an instance of another version, or nobody
+
+-- What matters only if there are rooms. `counted`: the revision of the last change of the site's count or of the
+-- mark; `rooms`, `dead`: how many fields these keys have; `backlog`: 1 if rooms are unannounced; `paged`, `paged_at`:
+-- revision and time of the last page; `cursor`, `index`, `site_cursor`: where audits go on; `marked`: 1 if the last
+-- call left a mark.
+local WIDE_FIELDS = { 'counted', 'rooms', 'dead', 'backlog', 'paged', 'paged_at', 'cursor', 'index', 'site_cursor',
+  'marked' }
+
+local function no_rooms()
+  return { counted = store.revision, rooms = 0, dead = 0, backlog = 0, paged = 0, paged_at = 0, cursor = 0, index = 0,
+    site_cursor = 0, marked = 0 }
+end
+
+-- Returns the numbers, and whether they are not known.
+local function read_wide()
+  local packed = values[11]
+  if damaged or not packed then
+    return no_rooms(), damaged
+  end
+  local wide, index = {}, 0
+  for number in string.gmatch(packed, '%S+') do
+    index = index + 1
+    wide[WIDE_FIELDS[index] or ''] = tonumber(number)
+    if not is_whole(tonumber(number), WHOLE_MAX) then
+      return no_rooms(), true
+    end
+  end
+  local possible = index == #WIDE_FIELDS and wide.paged_at <= store.clock
+    and wide.counted <= store.revision and wide.paged <= store.revision
+  if not possible then
+    return no_rooms(), true
+  end
+  return wide, false
+end
+local wide, wide_lost = read_wide()
+if others_reported then
+  wide.counted = store.revision
+end
