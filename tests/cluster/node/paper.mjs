@@ -9,7 +9,7 @@ export const OPENING = `0${JSON.stringify({ sid: "s", pingInterval: 25000, pingT
 // A window with the script loaded; `random` is what Math.random gives. A test that changes `elements` or `location` tells
 // the script with `changed`.
 export function load({ random = 0, elements = [], path = "/post" } = {}) {
-  const world = { now: 0, timers: new Map(), sockets: [], errors: [], warnings: [], elements };
+  const world = { now: 0, timers: new Map(), sockets: [], errors: [], warnings: [], looks: 0, elements };
   const listeners = (target) => {
     target.addEventListener = (name, react) => (target.reacts[name] ??= new Set()).add(react);
     target.removeEventListener = (name, react) => target.reacts[name]?.delete(react);
@@ -20,7 +20,7 @@ export function load({ random = 0, elements = [], path = "/post" } = {}) {
     readyState: "complete",
     hidden: false,
     currentScript: { src: "https://count.example/headcount.js" },
-    querySelectorAll: () => [...elements],
+    querySelectorAll: () => ++world.looks && [...elements],
   });
   class WebSocket {
     constructor(url) {

@@ -20,7 +20,7 @@ test("all rooms share one websocket, each is asked for once, and shows its own c
 });
 
 test("an element without the name of a room shows the site, and its value is the state", () => {
-  const elements = ["", "true", "live", "blog"].map((headcount) => element({ headcount }));
+  const elements = ["", "true", "live", "blog", "./a"].map((headcount) => element({ headcount }));
   const named = element({ headcount: "/" });
   const page = loadOpen([...elements, named]);
   assert.deepEqual(page.sent(), ["40"]);
@@ -139,6 +139,25 @@ test("a refusal is told once, and leaves the other rooms alone", () => {
   assert.deepEqual(states, ["connecting", "refused"]);
 });
 
+test("a room that the server ends is asked for again, with all others, by a new connection", () => {
+  for (const end of ["41/a,", "41", "1"]) {
+    const page = loadOpen([element({ headcount: "/a" }), element({ headcount: "/b" })]);
+    page.world.serve("40/a,{}", "40/b,{}", end);
+    assert.deepEqual(page.world.elements.map(({ dataset }) => dataset.headcountState), ["reconnecting", "reconnecting"]);
+    page.world.pass(500);
+    page.world.serve(OPENING);
+    assert.deepEqual(page.sent(), ["40/a,", "40/b,"]);
+  }
+});
+
+test("many changes are looked at once", () => {
+  const page = loadOpen([element({ headcount: "/a" })]);
+  const before = page.world.looks;
+  for (let change = 0; change < 100; change += 1) page.fire(page.window.navigation, "currententrychange");
+  page.world.pass(0);
+  assert.equal(page.world.looks, before + 1);
+});
+
 test("where all is refused, the page asks again after growing waits", () => {
   const page = loadOpen([element({ headcount: "/a" }), element({ headcount: "/b" })]);
   page.world.serve('44/a,{"message":"no"}');
@@ -222,7 +241,11 @@ test("code has rooms of its own, leaves them, and closes all", () => {
   room.leave();
   assert.deepEqual(page.world.last().sent.splice(0), ["41/a,"]);
   page.world.serve('42/a,["user count",5]');
-  room.on("user count", (users) => heard.push(users)).leave();
+  // After that it neither speaks nor returns.
+  room.on("user count", (users) => heard.push(users));
+  site.room("/c");
+  assert.deepEqual(page.world.last().sent.splice(0), ["40/c,"]);
+  room.leave();
   assert.deepEqual(heard, [4]);
   const states = [];
   site.room("/b").on("state", (state) => states.push(state));
