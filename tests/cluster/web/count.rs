@@ -82,7 +82,7 @@ async fn the_embeddable_client_keeps_its_promises() {
     runs_in_node("/headcount.js", "HEADCOUNT_JS", "rooms.test.mjs").await;
 }
 
-/// Fetches a script, passes its file to the tests in Node, and runs them.
+/// Fetches a script, passes its file and the server's address to the tests in Node, and runs them.
 pub(super) async fn runs_in_node(path: &str, variable: &str, tests: &str) {
     let instance = Instance::start(&[]).await;
     let script = http::get(instance.public, path).await.expect("it answers");
@@ -91,6 +91,7 @@ pub(super) async fn runs_in_node(path: &str, variable: &str, tests: &str) {
     let run = tokio::process::Command::new("node")
         .args(["--test", tests])
         .env(variable, file.path())
+        .env("HEADCOUNT_URL", format!("http://{}", instance.public))
         .current_dir(repository::node_folder())
         .output();
     let output = run.await.expect("node runs");

@@ -185,6 +185,13 @@ async fn rooms_are_as_with_the_real_one() {
     runs_in_node("/socket.io/socket.io.js", "SOCKET_IO_JS", "namespaces.test.mjs").await;
 }
 
+/// Goal: both clients are told the same of rooms: who is counted and who watches, after a loss too, and refusals. Method:
+/// the served script and the original one run in Node with this server; see counts.test.mjs.
+#[tokio::test(flavor = "multi_thread")]
+async fn both_clients_count_rooms_alike() {
+    runs_in_node("/socket.io/socket.io.js", "SOCKET_IO_JS", "counts.test.mjs").await;
+}
+
 /// How many polling requests a page has made.
 async fn polls(tab: &Tab<'_>) -> u64 {
     let polls = "performance.getEntriesByType('resource')\
