@@ -61,6 +61,7 @@ impl Engine {
         metrics: Metrics,
         flusher: Flusher,
     ) -> Arc<Self> {
+        metrics.begin_connects(Transport::ALL.map(Transport::label));
         metrics.begin_disconnects(EndReason::ALL.iter().map(|reason| reason.label()));
         let (sessions, joined) = (Registry::default(), Default::default());
         Arc::new(Self { settings, admission, tally, rooms, metrics, flusher, sessions, joined })

@@ -65,9 +65,6 @@ const HELP: &[(&str, &str)] = &[
     ("build_info", "Always 1; what is running, and where."),
 ];
 
-/// The transports, as the label `transport` names them.
-const TRANSPORTS: [&str; 2] = ["websocket", "polling"];
-
 /// All metrics. A clone is cheap and shares the same values.
 #[derive(Clone, Debug)]
 pub struct Metrics {
@@ -164,7 +161,7 @@ impl Metrics {
             cluster_users: make.gauge("cluster_users")?,
             connections: make.gauges("connections", "transport")?,
             connections_max: make.gauge("connections_max")?,
-            connects: make.counters("connects_total", "transport", TRANSPORTS)?,
+            connects: make.counters("connects_total", "transport", [])?,
             disconnects: make.counters("disconnects_total", "reason", [])?,
             site_watchers: make.gauge("site_watchers")?,
             rooms: make.gauge("rooms")?,
@@ -210,6 +207,13 @@ impl Metrics {
     /// The counter of what is refused for this reason.
     pub fn refused(&self, reason: RefusedReason) -> IntCounter {
         self.refused.with_label_values(&[reason.label()])
+    }
+
+    /// Begins the series of connections counted in by these transports, at 0.
+    pub fn begin_connects(&self, transports: impl IntoIterator<Item = &'static str>) {
+        for transport in transports {
+            self.connects.with_label_values(&[transport]);
+        }
     }
 
     /// Begins the series of these reasons for which connections are counted out, at 0.
