@@ -76,6 +76,7 @@ fn page_parts() -> Router<Arc<Site>> {
         ("/public/style.css", CSS, include_str!("web/style.css")),
         ("/public/client.js", JAVASCRIPT, include_str!("web/client.js")),
         ("/public/line.js", JAVASCRIPT, include_str!("web/line.js")),
+        ("/public/room.js", JAVASCRIPT, include_str!("web/room.js")),
         ("/public/copy.js", JAVASCRIPT, include_str!("web/copy.js")),
     ];
     parts.into_iter().fold(Router::new(), |router, (path, media_type, text)| {

@@ -144,7 +144,7 @@ async fn a_flood_ends_the_session() {
     let (server, mut peer) = joined(PATIENCE).await;
     let pongs = [0x81, 0x81, 0, 0, 0, 0, b'3'].repeat(20_000);
     // The connection is cut in the middle of them.
-    let _ = tokio::io::AsyncWriteExt::write_all(&mut peer.client, &pongs).await;
+    let _ = peer.client.write_all(&pongs).await;
     server.users(0).await;
     assert_eq!(server.disconnects("flood"), 1);
 }
