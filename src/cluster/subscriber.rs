@@ -144,7 +144,6 @@ impl Subscriber {
                     Notify::notify_one(&self.resync);
                 }
             }
-            Announcement::Rooms(_) => {}
             Announcement::Foreign(dataset) => self.tell_of_others(&dataset.to_string()),
         }
     }
