@@ -26,7 +26,12 @@ use crate::{
     broadcast::{broadcaster::Broadcaster, rooms::RoomBroadcaster},
     cluster::{member::Upkeep, reporter::ReporterSettings},
     config::{serve::Config, store::RedisConfig},
-    core::{about::About, rooms::Rooms, tally::Tally, view::View},
+    core::{
+        about::About,
+        rooms::Rooms,
+        tally::{Local, Tally},
+        view::View,
+    },
     engine::{
         admission::Admission,
         flusher::Flusher,
@@ -61,7 +66,7 @@ use crate::{
         labels::RefusedReason,
         metrics::{Metrics, signed},
     },
-    web::{self, site::Site},
+    web::{self, site::Site, site_rooms::SiteRooms},
 };
 use limits::Limits;
 use tasks::Tasks;
@@ -167,7 +172,9 @@ impl Server {
             tasks.spawn("service manager", told);
         }
         let listening = CancellationToken::new();
-        let public = web::router(self.site(view.clone(), engine.admission()))
+        let rooms = SiteRooms::new(self.config.rooms.clone(), rooms);
+        let site = self.site(view.clone(), tally.subscribe(), rooms, engine.admission());
+        let public = web::router(site)
             .merge(endpoint::router(Arc::clone(&engine)))
             .layer(cors(self.config.origins.clone()));
         let admin = self.admin(view, &engine, &mut tasks, &serving);
@@ -259,7 +266,7 @@ impl Server {
             heartbeat: config.heartbeat,
             about: self.about.subscribe(),
         };
-        let ledger = Arc::clone(rooms);
+        let ledger = Arc::<Rooms<_>>::clone(rooms);
         let Upkeep { view, reporter, announcements, observer } =
             Upkeep::new(&settings, &self.store, ledger, tally.subscribe(), &self.metrics);
         let broadcaster = Broadcaster::new(
@@ -285,9 +292,17 @@ impl Server {
         (stop, view.subscribe())
     }
 
-    fn site(&self, view: watch::Receiver<View>, admission: &Admission) -> Site {
+    fn site(
+        &self,
+        view: watch::Receiver<View>,
+        local: watch::Receiver<Local>,
+        rooms: SiteRooms,
+        admission: &Admission,
+    ) -> Site {
         Site {
             view,
+            local,
+            rooms,
             origins: self.config.origins.clone(),
             refusal_log: admission.refusal_log(),
             metrics: self.metrics.clone(),

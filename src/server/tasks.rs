@@ -1,4 +1,4 @@
-//! The long-lived tasks of an instance, by name.
+//! The long-lived tasks of an instance. They are spawned by the composition root, and their ends are noticed here.
 
 use anyhow::{Context, anyhow};
 use tokio::task::{JoinError, JoinSet};
@@ -10,7 +10,7 @@ pub(super) struct Tasks {
 }
 
 impl Tasks {
-    /// Spawns a task.
+    /// Spawns a task, which must not end before it is told to.
     pub(super) fn spawn(
         &mut self,
         name: &'static str,
