@@ -73,7 +73,9 @@ async fn status(settings: &StatusArgs) -> anyhow::Result<ExitCode> {
     set_up_tls()?;
     let store = redis_store(&redis, status::PATIENCE)?;
     let roster = store.roster().await?;
-    let status = Status::of(&roster);
+    // An operator who may not read the peaks may still see the instances.
+    let peaks = store.peaks(None).await.unwrap_or_default();
+    let status = Status::of(&roster).with_peaks(&peaks);
     if settings.json {
         // Names in the store are not trusted, and this may go to a terminal.
         print_line(&escaped_json(&serde_json::to_string_pretty(&status)?))?;

@@ -4,6 +4,8 @@
 //! If a long-lived task ends by itself, the whole instance ends: half an instance would look alive and show old numbers.
 
 mod limits;
+mod listening;
+mod tasks;
 
 use std::{
     fmt,
@@ -12,12 +14,11 @@ use std::{
     time::{Duration, SystemTime},
 };
 
-use anyhow::{Context, anyhow};
+use anyhow::Context;
 use axum::Router;
 use tokio::{
     net::TcpListener,
     sync::{Semaphore, watch},
-    task::{JoinError, JoinSet},
 };
 use tokio_util::sync::CancellationToken;
 
@@ -26,7 +27,7 @@ use crate::{
     broadcast::{broadcaster::Broadcaster, rooms::RoomBroadcaster},
     cluster::{member::Upkeep, reporter::ReporterSettings},
     config::{serve::Config, store::RedisConfig},
-    core::{about::About, rooms::Rooms, tally::Tally, view::View},
+    core::{about::About, peaks::ShownPeaks, rooms::Rooms, tally::Tally, view::View},
     engine::{
         admission::Admission,
         flusher::Flusher,
@@ -64,6 +65,8 @@ use crate::{
     web::{self, site::Site},
 };
 use limits::Limits;
+use listening::Listening;
+use tasks::Tasks;
 
 /// The `TCP_USER_TIMEOUT` of connections to the admin listener.
 const ADMIN_UNACKNOWLEDGED: Duration = Duration::from_secs(10);
@@ -154,7 +157,7 @@ impl Server {
         );
 
         let mut tasks = Tasks::default();
-        let (serving, view) = self.spawn_ring(&mut tasks, &tally, &rooms, flusher);
+        let (serving, view, peaks) = self.spawn_ring(&mut tasks, &tally, &rooms, flusher);
         tasks.spawn("pings", ping_wheel::run(Arc::clone(&engine), serving.clone()));
         tasks.spawn("checks", Arc::clone(&engine).run_checks(serving.clone()));
         let permits = Arc::clone(engine.admission().permits());
@@ -166,7 +169,7 @@ impl Server {
             tasks.spawn("service manager", told);
         }
         let listening = CancellationToken::new();
-        let public = web::router(self.site(view.clone(), engine.admission()))
+        let public = web::router(self.site(view.clone(), peaks, engine.admission()))
             .merge(endpoint::router(Arc::clone(&engine)))
             .layer(cors(self.config.origins.clone()));
         let admin = self.admin(view, &engine, &mut tasks, &serving);
@@ -242,14 +245,15 @@ impl Server {
         }
     }
 
-    /// Spawns the tasks of the ring: tally → reporter → store → subscriber → view → broadcaster; and tally → observer → view.
+    /// Spawns the tasks of the ring: tally → reporter → store → subscriber → view → broadcaster; and tally → observer → view;
+    /// and view → peaks.
     fn spawn_ring(
         &self,
         tasks: &mut Tasks,
         tally: &Arc<Tally<Membership>>,
         rooms: &Arc<Rooms<RoomMembership>>,
         flusher: Flusher,
-    ) -> (CancellationToken, watch::Receiver<View>) {
+    ) -> (CancellationToken, watch::Receiver<View>, watch::Receiver<ShownPeaks>) {
         let config = &self.config;
         let stop = CancellationToken::new();
         let settings = ReporterSettings {
@@ -259,8 +263,9 @@ impl Server {
             about: self.about.subscribe(),
         };
         let ledger = Arc::clone(rooms);
-        let Upkeep { view, reporter, announcements, observer } =
+        let Upkeep { view, reporter, announcements, observer, peaks } =
             Upkeep::new(&settings, &self.store, ledger, tally.subscribe(), &self.metrics);
+        let shown_peaks = peaks.subscribe();
         let broadcaster = Broadcaster::new(
             Arc::clone(tally),
             view.subscribe(),
@@ -276,17 +281,24 @@ impl Server {
             config.emit_interval,
         );
         tasks.spawn("observer", observer.run(stop.clone()));
+        tasks.spawn("peaks", peaks.run(stop.clone()));
         tasks.spawn("flusher", flusher.run(stop.clone()));
         tasks.spawn("reporter", reporter.run(stop.clone()));
         tasks.spawn("announcements", announcements.run(stop.clone()));
         tasks.spawn("broadcaster", broadcaster.run(stop.clone()));
         tasks.spawn("broadcaster of rooms", room_broadcaster.run(stop.clone()));
-        (stop, view.subscribe())
+        (stop, view.subscribe(), shown_peaks)
     }
 
-    fn site(&self, view: watch::Receiver<View>, admission: &Admission) -> Site {
+    fn site(
+        &self,
+        view: watch::Receiver<View>,
+        peaks: watch::Receiver<ShownPeaks>,
+        admission: &Admission,
+    ) -> Site {
         Site {
             view,
+            peaks,
             origins: self.config.origins.clone(),
             refusal_log: admission.refusal_log(),
             metrics: self.metrics.clone(),
@@ -339,55 +351,6 @@ impl Server {
 
 async fn give_memory_back(permits: Arc<Permits>, stop: CancellationToken) {
     heap_trim::give_back(permits.high_water(), || permits.taken(), stop).await;
-}
-
-/// One of the two listeners.
-struct Listening {
-    name: &'static str,
-    /// The reason under which connections beyond the limit are counted.
-    refused_as: RefusedReason,
-    listener: TcpListener,
-    service: HttpService,
-    unacknowledged_for: Duration,
-    connections_max: usize,
-}
-
-/// The long-lived tasks, by name.
-#[derive(Debug, Default)]
-struct Tasks {
-    running: JoinSet<&'static str>,
-}
-
-impl Tasks {
-    fn spawn(&mut self, name: &'static str, task: impl Future<Output = ()> + Send + 'static) {
-        self.running.spawn(async move {
-            task.await;
-            name
-        });
-    }
-
-    /// Resolves when a task ends by itself.
-    async fn first_to_end(&mut self) -> anyhow::Error {
-        match self.running.join_next().await {
-            Some(ended) => failure(ended),
-            None => anyhow!("no task is running"),
-        }
-    }
-
-    /// Waits for the end of all tasks, after they were told to stop.
-    async fn all_to_end(&mut self) -> anyhow::Result<()> {
-        while let Some(ended) = self.running.join_next().await {
-            ended.context("a task panicked while stopping")?;
-        }
-        Ok(())
-    }
-}
-
-fn failure(ended: Result<&'static str, JoinError>) -> anyhow::Error {
-    match ended {
-        Ok(name) => anyhow!("the {name} ended by itself"),
-        Err(error) => anyhow!(error).context("a long-lived task panicked"),
-    }
 }
 
 fn bind(address: SocketAddr) -> anyhow::Result<TcpListener> {

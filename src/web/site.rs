@@ -7,7 +7,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::{
     access::origin::{Origins, RefusalLog},
-    core::view::View,
+    core::{peaks::ShownPeaks, view::View},
     telemetry::metrics::Metrics,
 };
 
@@ -16,6 +16,8 @@ use crate::{
 pub struct Site {
     /// The count of the cluster, as this instance knows it.
     pub view: watch::Receiver<View>,
+    /// The peaks of the site.
+    pub peaks: watch::Receiver<ShownPeaks>,
     /// Which pages may read event streams.
     pub origins: Origins,
     /// Logs pages that may not.

@@ -21,7 +21,10 @@ use tokio_util::sync::CancellationToken;
 
 use super::{count::CountAnswer, site::Site};
 use crate::{
-    core::view::{Shown, View},
+    core::{
+        peaks::ShownPeaks,
+        view::{Shown, View},
+    },
     telemetry::labels::RefusedReason,
 };
 
@@ -59,9 +62,10 @@ pub(super) async fn answer(State(site): State<Arc<Site>>, request: HeaderMap) ->
 #[derive(Debug)]
 struct StreamReader {
     view: watch::Receiver<View>,
+    peaks: watch::Receiver<ShownPeaks>,
     host: Arc<str>,
     /// What the client was told last.
-    told: Option<(Shown, u32)>,
+    told: Option<(Shown, u32, ShownPeaks)>,
     /// The earliest time of the next event.
     due: Instant,
     pace: Duration,
@@ -82,6 +86,7 @@ impl StreamReader {
         open.inc();
         Self {
             view: site.view.clone(),
+            peaks: site.peaks.clone(),
             host: Arc::clone(&site.host),
             told: None,
             due: Instant::now(),
@@ -110,14 +115,18 @@ impl StreamReader {
         loop {
             sleep_until(self.due).await;
             let view = *self.view.borrow_and_update();
+            let peaks = *self.peaks.borrow_and_update();
             let now = Instant::now();
-            let news = Some((view.shown(now), view.instances()));
+            let news = Some((view.shown(now), view.instances(), peaks));
             if self.told != news {
                 self.told = news;
                 self.due = now + self.pace;
-                return Some(CountAnswer::new(&view, &self.host, now));
+                return Some(CountAnswer::new(&view, peaks, &self.host, now));
             }
-            self.view.changed().await.ok()?;
+            tokio::select! {
+                changed = self.view.changed() => changed.ok()?,
+                changed = self.peaks.changed() => changed.ok()?,
+            }
         }
     }
 }

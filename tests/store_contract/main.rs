@@ -14,6 +14,7 @@ mod contract;
 mod entries;
 mod facts;
 mod faults;
+mod peaks;
 mod roster;
 mod script;
 mod sentinel;
