@@ -16,6 +16,7 @@ mod entries;
 mod facts;
 mod faults;
 mod peaks;
+mod redis_rooms;
 mod roster;
 mod script;
 mod sentinel;

@@ -37,7 +37,7 @@ impl RedisStore {
                 call.arg(peak.users).arg(peak.at);
             }
         }
-        let answered = self.run(&Call::Script(call)).await?;
+        let answered = self.caller.run(&Call::Script(call)).await?;
         answer(&answered.value)
     }
 }

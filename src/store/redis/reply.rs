@@ -194,7 +194,7 @@ pub(super) fn flag(value: &Value) -> Result<bool, StoreError> {
 }
 
 /// Parses a flat list of names and whole numbers.
-pub(super) fn numbers(value: &Value) -> Result<Vec<(&[u8], u64)>, StoreError> {
+fn numbers(value: &Value) -> Result<Vec<(&[u8], u64)>, StoreError> {
     pairs(value)?.iter().map(|[name, number]| Ok((bytes(name)?, whole(number)?))).collect()
 }
 
@@ -210,7 +210,7 @@ fn introductions(value: &Value) -> Result<HashMap<&[u8], Arc<About>>, StoreError
     Ok(abouts)
 }
 
-fn pairs(value: &Value) -> Result<&[[Value; 2]], StoreError> {
+pub(super) fn pairs(value: &Value) -> Result<&[[Value; 2]], StoreError> {
     let (pairs, rest) = array(value)?.as_chunks();
     if !rest.is_empty() {
         return Err(unexpected("list of pairs with an odd length"));
