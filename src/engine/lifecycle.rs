@@ -49,6 +49,8 @@ pub struct Engine {
     sessions: Registry,
     /// Connections by transport, in the order of [`Transport::ALL`].
     pub(super) joined: [AtomicUsize; 2],
+    /// Sessions that polls carry.
+    pub(super) polling_sessions: AtomicUsize,
 }
 
 impl Engine {
@@ -64,7 +66,17 @@ impl Engine {
         metrics.begin_connects(Transport::ALL.map(Transport::label));
         metrics.begin_disconnects(EndReason::ALL.iter().map(|reason| reason.label()));
         let (sessions, joined) = (Registry::default(), Default::default());
-        Arc::new(Self { settings, admission, tally, rooms, metrics, flusher, sessions, joined })
+        Arc::new(Self {
+            settings,
+            admission,
+            tally,
+            rooms,
+            metrics,
+            flusher,
+            sessions,
+            joined,
+            polling_sessions: AtomicUsize::new(0),
+        })
     }
 
     /// The settings that all sessions share.
@@ -85,6 +97,11 @@ impl Engine {
     /// The number of connections that this transport carries.
     pub fn joined(&self, transport: Transport) -> usize {
         self.joined[by(transport)].load(Ordering::Relaxed)
+    }
+
+    /// The number of sessions that polls carry.
+    pub fn polling_sessions(&self) -> usize {
+        self.polling_sessions.load(Ordering::Relaxed)
     }
 
     /// Task: ends sessions whose clients did not join or poll in time, until `stop`.
@@ -155,6 +172,9 @@ impl Engine {
         let budget = TokenBucket::new(burst, CLIENT_BYTES_PER_SECOND, now);
         let session =
             self.sessions.insert(|id| Session::new(id, transport, outbox, budget, permit, now));
+        if transport == Transport::Polling {
+            self.polling_sessions.fetch_add(1, Ordering::Relaxed);
+        }
         self.check_by(&session, &mut session.state(), now + JOIN_TIMEOUT.min(self.poll_gap()));
         session
     }
@@ -274,6 +294,9 @@ impl Engine {
         state.ended = Some(reason);
         self.count_out(&mut state, reason);
         let rooms = self.take_out_of_rooms(&mut state);
+        if state.outbox.is_polled() {
+            self.polling_sessions.fetch_sub(1, Ordering::Relaxed);
+        }
         if let Some(code) = close_code.filter(|_| !state.outbox.is_polled()) {
             state.outbox.send_frames(&frame::close(code));
         }
