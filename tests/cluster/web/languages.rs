@@ -118,6 +118,7 @@ async fn a_page_without_its_scripts_says_so() {
         ("messages", json!({ "abort": ["**/?messages.js"] })),
         ("client", json!({ "abort": ["**/headcount.js"] })),
         ("line", json!({ "abort": ["**/public/line.js"] })),
+        ("room", json!({ "abort": ["**/public/room.js"] })),
     ] {
         let tab = browser.open(format!("http://{}/", instance.public), options).await;
         let look = async || {
