@@ -150,7 +150,7 @@ pub(super) fn bytes(value: &Value) -> Result<&[u8], StoreError> {
 }
 
 /// Parses a whole number in the range that Lua holds exactly, as an integer or as decimal digits.
-fn whole(value: &Value) -> Result<u64, StoreError> {
+pub(super) fn whole(value: &Value) -> Result<u64, StoreError> {
     let number = match value {
         Value::Int(number) => u64::try_from(*number).ok(),
         Value::BulkString(digits) => decimal(digits),
@@ -185,7 +185,7 @@ fn stamp_of(value: &Value) -> Result<Stamp, StoreError> {
     text.and_then(Stamp::parse).ok_or_else(|| unexpected("stamp that is none"))
 }
 
-fn flag(value: &Value) -> Result<bool, StoreError> {
+pub(super) fn flag(value: &Value) -> Result<bool, StoreError> {
     match whole(value)? {
         0 => Ok(false),
         1 => Ok(true),
