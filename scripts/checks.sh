@@ -5,12 +5,14 @@
 passed=0
 failed=0
 unproved=() # What cannot be shown on this machine.
+# A check that takes as long says how long it took.
+readonly LONG_SECONDS=5
 
 say() { printf '%s\n' "$*"; }
 
 # step NAME COMMAND...: one check. If the command prints "ok - " lines itself, those are counted instead.
 step() {
-  local name=$1 status output=$work/output
+  local name=$1 status output=$work/output begin=$SECONDS
   shift
   # "set -e" has no effect inside a command that "||" follows, and a check must end at its first error.
   set +e
@@ -34,6 +36,7 @@ step() {
     failed=$((failed + 1))
     say "not ok - $name (exit code $status)"
   fi
+  if ((SECONDS - begin >= LONG_SECONDS)); then say "# in $((SECONDS - begin)) s"; fi
 }
 
 die() {
@@ -42,9 +45,10 @@ die() {
   exit 1
 }
 
-# Makes the debug build, as in all other tests. Its programs are in the folder "$binaries".
+# Makes the debug build of all other tests. Its programs are in the folder "$binaries". One of the tests is chosen too:
+# without any, dependencies would have fewer features, and be compiled once more.
 build_binaries() {
-  cargo build --quiet --locked
+  cargo build --quiet --locked --workspace --bins --test empty_variables
   binaries=$(cargo metadata --format-version 1 --no-deps | sed 's/.*"target_directory":"\([^"]*\)".*/\1/')/debug
 }
 

@@ -1,4 +1,6 @@
-//! Tells clients the count.
+//! Tells clients the counts of the site and of their rooms.
 
 pub mod broadcaster;
+pub mod rooms;
+
 mod fan_out;

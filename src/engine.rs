@@ -8,6 +8,9 @@ pub mod reason;
 pub mod session_id;
 pub mod settings;
 
+pub mod session_rooms;
+pub mod sink;
+
 pub mod outbox;
 pub mod session;
 
@@ -15,6 +18,7 @@ pub mod flusher;
 pub mod registry;
 
 pub mod admission;
+pub mod joining;
 pub mod lifecycle;
 pub mod request;
 

@@ -74,6 +74,12 @@ impl AdminToken {
         now < until && hmac::verify(self.cookie_key(), signed(until).as_bytes(), &code).is_ok()
     }
 
+    /// Makes the key of the cookies unless it is there. It takes some tenths of a second, so it does not belong on a thread that
+    /// serves others.
+    pub fn make_cookie_key(&self) {
+        self.cookie_key();
+    }
+
     fn cookie_key(&self) -> &hmac::Key {
         self.cookie_key.get_or_init(|| {
             let mut key = [0; 32];

@@ -5,40 +5,42 @@ use std::time::Duration;
 use tokio::time::Instant;
 
 /// The bytes a second that a client may send on average. It only has to answer pings, a few bytes each.
-pub const CLIENT_BYTES_PER_SECOND: u64 = 4096;
+pub const CLIENT_BYTES_PER_SECOND: u32 = 4096;
 /// The least burst that a client may send: four messages of the default largest size.
-const CLIENT_BYTES_BURST_MIN: u64 = 64 * 1024;
+const CLIENT_BYTES_BURST_MIN: u32 = 64 * 1024;
 
 /// The bytes that a client may send in one burst: four messages of the largest size, but at least 64 KiB.
-pub fn client_bytes_burst(payload_bytes_max: usize) -> u64 {
-    CLIENT_BYTES_BURST_MIN.max(4 * payload_bytes_max as u64)
+pub fn client_bytes_burst(payload_bytes_max: usize) -> u32 {
+    let messages = u32::try_from(4 * payload_bytes_max).unwrap_or(u32::MAX);
+    CLIENT_BYTES_BURST_MIN.max(messages)
 }
 
 /// A token bucket: allows a burst at once, and a number of tokens a second on average.
 #[derive(Clone, Copy, Debug)]
 pub struct TokenBucket {
-    burst: u64,
-    per_second: u64,
-    left: u64,
+    burst: u32,
+    per_second: u32,
+    left: u32,
     refilled_at: Instant,
 }
 
 impl TokenBucket {
     /// A full bucket.
-    pub fn new(burst: u64, per_second: u64, now: Instant) -> Self {
+    pub fn new(burst: u32, per_second: u32, now: Instant) -> Self {
         Self { burst, per_second, left: burst, refilled_at: now }
     }
 
     /// Whether there are so many tokens. It takes none.
     pub fn has(&mut self, tokens: u64, now: Instant) -> bool {
         self.refill(now);
-        self.left >= tokens
+        u64::from(self.left) >= tokens
     }
 
     /// Takes tokens. If there are not enough, it takes all that are left and returns false.
     pub fn spend(&mut self, tokens: u64, now: Instant) -> bool {
         self.refill(now);
-        let rest = self.left.checked_sub(tokens);
+        let tokens = u32::try_from(tokens).ok();
+        let rest = tokens.and_then(|tokens| self.left.checked_sub(tokens));
         self.left = rest.unwrap_or(0);
         rest.is_some()
     }
@@ -48,13 +50,14 @@ impl TokenBucket {
         let elapsed = now.saturating_duration_since(self.refilled_at);
         let nanos = u64::try_from(elapsed.as_nanos()).unwrap_or(u64::MAX);
         let earned = u128::from(nanos) * u128::from(self.per_second) / 1_000_000_000;
-        let earned = u64::try_from(earned).unwrap_or(u64::MAX);
+        let earned = u32::try_from(earned).unwrap_or(u32::MAX);
         if self.left.saturating_add(earned) >= self.burst {
             self.left = self.burst;
             self.refilled_at = now;
         } else if earned > 0 {
             self.left += earned;
-            self.refilled_at += Duration::from_nanos(earned * 1_000_000_000 / self.per_second);
+            let used_up = u64::from(earned) * 1_000_000_000 / u64::from(self.per_second);
+            self.refilled_at += Duration::from_nanos(used_up);
         }
     }
 }

@@ -2,6 +2,9 @@
 
 use crate::core::room::RoomName;
 
+/// The most rooms that one connection may watch. A list page has so many items at most.
+pub const WATCHED_PER_CONNECTION: usize = 100;
+
 /// The rules for rooms.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct RoomRules {
@@ -20,7 +23,7 @@ impl Default for RoomRules {
         Self {
             allowed: RoomPatterns::default(),
             per_connection: 8,
-            watched_per_connection: 100,
+            watched_per_connection: WATCHED_PER_CONNECTION,
             most: 100_000,
         }
     }

@@ -23,17 +23,15 @@ use tokio::{
 };
 use tokio_util::sync::CancellationToken;
 
-use super::fan_out::FanOut;
+use super::fan_out::{FanOut, SiteListener};
 use crate::{
     core::{
         pace::EmissionPace,
+        prune::Prune,
         tally::{Newcomer, Tally},
         view::View,
     },
-    engine::{
-        flusher::Flusher,
-        session::{Membership, Session},
-    },
+    engine::{flusher::Flusher, session::Membership},
     protocol::frame::CountFrame,
     telemetry::metrics::{Metrics, observe},
 };
@@ -45,7 +43,7 @@ pub struct Broadcaster {
     view: watch::Receiver<View>,
     metrics: Metrics,
     pace: EmissionPace,
-    fan_out: FanOut,
+    fan_out: FanOut<SiteListener>,
     /// Newcomers that get their first value after the present emission, because they may still be on the list from an earlier
     /// membership.
     postponed: Vec<Newcomer<Membership>>,
@@ -72,7 +70,7 @@ impl Broadcaster {
             view,
             metrics,
             pace: EmissionPace::new(interval),
-            fan_out: FanOut::new(flusher),
+            fan_out: FanOut::new(Prune::default(), flusher),
             postponed: Vec::new(),
             told: None,
             provisional: Vec::new(),
@@ -86,6 +84,7 @@ impl Broadcaster {
             tokio::select! {
                 () = stop.cancelled() => {}
                 Ok(()) = self.view.changed() => {}
+                () = self.tally.watcher_came() => {}
                 () = sleep_until(wake.unwrap_or_else(Instant::now)), if wake.is_some() => {}
             }
         }
@@ -162,18 +161,20 @@ impl Broadcaster {
     fn open(&mut self, member: &Membership, current_users: u64) -> bool {
         let Some(session) = member.session.upgrade() else { return false };
         let Some(is_new) = session.open(member.generation) else { return false };
+        let listener = SiteListener(session);
+        let is_told = self.fan_out.tell_one(&listener, &CountFrame::new(current_users));
         if is_new {
-            self.fan_out.enter(&session);
+            self.fan_out.enter(listener);
         }
-        self.fan_out.tell_one(&session, &CountFrame::new(current_users))
+        is_told
     }
 
     /// Tells connections that were told the estimate what all others are told.
     fn correct(&mut self, corrected: &[Newcomer<Membership>], current_users: u64) {
         let frame = CountFrame::new(current_users);
         for told in corrected {
-            let session: Option<Arc<Session>> = told.member.session.upgrade();
-            if session.is_some_and(|session| self.fan_out.tell_one(&session, &frame)) {
+            let listener = told.member.session.upgrade().map(SiteListener);
+            if listener.is_some_and(|listener| self.fan_out.tell_one(&listener, &frame)) {
                 self.metrics.emitted_packets.inc();
                 self.tell_some(current_users);
             }

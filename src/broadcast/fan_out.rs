@@ -1,7 +1,7 @@
-//! The fan-out list: the sessions that are told every count, one part of the list at a time.
+//! Fan-out lists: the sessions that are told every count of the site or of a room, one part of the list at a time.
 
 use std::{
-    hint,
+    fmt, hint,
     sync::{Arc, Weak},
 };
 
@@ -9,8 +9,8 @@ use tokio::net::TcpStream;
 
 use crate::{
     core::prune::Prune,
-    engine::{flusher::Flusher, outbox::Told, session::Session},
-    protocol::frame::CountFrame,
+    engine::{flusher::Flusher, outbox::Told, session::Session, session_rooms::Place},
+    protocol::frame::{CountFrame, RoomFrame},
 };
 
 /// The sessions in one part of an emission. A part takes a few milliseconds.
@@ -19,61 +19,141 @@ pub(super) const WRITES_AT_ONCE: usize = 256;
 /// reading ahead lets these waits overlap.
 pub(super) const READ_AHEAD: usize = 16;
 
-/// The list of sessions that emissions reach.
+/// Who is told counts: a session, as a client of the site or in a room.
+pub(super) trait Listener: fmt::Debug {
+    /// What it is told.
+    type Frame;
+
+    /// The session.
+    fn session(&self) -> &Arc<Session>;
+
+    /// Tells it a count.
+    fn tell(&self, frame: &Self::Frame) -> Told;
+
+    /// Whether it may still be told counts.
+    fn is_open(&self) -> bool;
+
+    /// Records that it was removed from the list.
+    fn unlist(&self) {}
+}
+
+/// A client of the site.
 #[derive(Debug)]
-pub(super) struct FanOut {
-    /// Ended sessions are removed by every emission, and when the list has doubled.
-    list: Vec<Listed>,
+pub(super) struct SiteListener(pub(super) Arc<Session>);
+
+impl Listener for SiteListener {
+    type Frame = CountFrame;
+
+    fn session(&self) -> &Arc<Session> {
+        &self.0
+    }
+
+    fn tell(&self, frame: &CountFrame) -> Told {
+        self.0.tell(frame)
+    }
+
+    fn is_open(&self) -> bool {
+        self.0.ended().is_none()
+    }
+
+    fn unlist(&self) {
+        self.0.unlist();
+    }
+}
+
+/// A client in a room. If it leaves and joins again, it is another listener.
+#[derive(Debug)]
+pub(super) struct RoomListener {
+    pub(super) session: Arc<Session>,
+    pub(super) place: Place,
+}
+
+impl Listener for RoomListener {
+    type Frame = RoomFrame;
+
+    fn session(&self) -> &Arc<Session> {
+        &self.session
+    }
+
+    fn tell(&self, frame: &RoomFrame) -> Told {
+        self.session.tell_room(self.place, frame)
+    }
+
+    fn is_open(&self) -> bool {
+        self.session.is_in(self.place)
+    }
+}
+
+/// The list of those whom emissions reach.
+#[derive(Debug)]
+pub(super) struct FanOut<L> {
+    /// Those who are gone are removed by every emission, and when the list has doubled.
+    list: Vec<Listed<L>>,
     prune: Prune,
-    /// Sessions that are added to the list after the present emission. They know its count already, a newer one, or the
+    /// Those who are added to the list after the present emission. They know its count already, a newer one, or the
     /// estimate.
-    entering: Vec<Arc<Session>>,
+    entering: Vec<L>,
     flusher: Flusher,
 }
 
-impl FanOut {
+impl<L: Listener> FanOut<L> {
     /// An empty list. What the kernel does not take at once is handed to `flusher`.
-    pub(super) fn new(flusher: Flusher) -> Self {
-        Self { list: Vec::new(), prune: Prune::default(), entering: Vec::new(), flusher }
+    pub(super) fn new(prune: Prune, flusher: Flusher) -> Self {
+        Self { list: Vec::new(), prune, entering: Vec::new(), flusher }
     }
 
-    /// The number of sessions on the list.
+    /// The number of listeners on the list.
     pub(super) fn len(&self) -> usize {
         self.list.len()
     }
 
-    /// Plans to add the session to the list at the next [`FanOut::enlist_entering`].
-    pub(super) fn enter(&mut self, session: &Arc<Session>) {
-        self.entering.push(Arc::clone(session));
+    /// Whether nobody is on the list, or about to be.
+    pub(super) fn is_empty(&self) -> bool {
+        self.list.is_empty() && self.entering.is_empty()
     }
 
-    /// Adds the planned sessions to the list.
+    /// Plans to add the listener to the list at the next [`FanOut::enlist_entering`].
+    pub(super) fn enter(&mut self, listener: L) {
+        self.entering.push(listener);
+    }
+
+    /// Adds a listener to the list at once.
+    pub(super) fn enlist(&mut self, listener: L) {
+        self.prune();
+        self.list.push(Listed::new(listener));
+    }
+
+    /// Adds the planned listeners to the list.
     pub(super) fn enlist_entering(&mut self) {
-        self.prune.if_due(self.list.len(), || {
-            self.list.retain(Listed::is_open);
-            self.list.len()
-        });
+        self.prune();
         self.list.extend(self.entering.drain(..).map(Listed::new));
     }
 
-    /// Tells one session, on the list or not. Returns false if it must not be told counts any more.
-    pub(super) fn tell_one(&self, session: &Arc<Session>, frame: &CountFrame) -> bool {
-        tell(session, frame, &self.flusher)
+    fn prune(&mut self) {
+        self.prune.if_due(self.list.len(), || {
+            self.list.retain(|listed| listed.listener.is_open());
+            self.list.len()
+        });
     }
 
-    /// Tells the last part of the first `untold` sessions of the list. Returns how many of them are left. The list is worked
-    /// off backwards, so that the session that takes the place of a removed one has been told already.
-    pub(super) fn tell_last_of(&mut self, untold: usize, frame: &CountFrame) -> usize {
+    /// Tells one listener, on the list or not. Returns false if it must not be told counts any more.
+    pub(super) fn tell_one(&self, listener: &L, frame: &L::Frame) -> bool {
+        tell(listener, frame, &self.flusher)
+    }
+
+    /// Tells the last part of the first `untold` listeners of the list. Returns how many of them are left. The list is worked
+    /// off backwards, so that the one that takes the place of a removed one has been told already.
+    pub(super) fn tell_last_of(&mut self, untold: usize, frame: &L::Frame) -> usize {
         let left = untold.saturating_sub(WRITES_AT_ONCE);
         let mut end = untold;
         while end > left {
             let group = end.saturating_sub(READ_AHEAD).max(left)..end;
             self.list[group.clone()].iter().for_each(Listed::read_ahead);
             for index in group.clone().rev() {
-                if tell(&self.list[index].session, frame, &self.flusher) {
+                if tell(&self.list[index].listener, frame, &self.flusher) {
                     self.list[index].look_for_stream();
                 } else {
-                    self.list.swap_remove(index).session.unlist();
+                    self.list.swap_remove(index).listener.unlist();
                 }
             }
             end = group.start;
@@ -82,27 +162,26 @@ impl FanOut {
     }
 }
 
-fn tell(session: &Arc<Session>, frame: &CountFrame, flusher: &Flusher) -> bool {
-    let told = session.tell(frame);
+fn tell<L: Listener>(listener: &L, frame: &L::Frame, flusher: &Flusher) -> bool {
+    let told = listener.tell(frame);
     if told == Told::Stuck {
-        flusher.hand_over(session);
+        flusher.hand_over(listener.session());
     }
     told != Told::Gone
 }
 
-/// A session on the list.
+/// A listener on the list. It holds a strong reference to the session, which may outlive the session until the list is
+/// pruned. It saves counting references in every emission.
 #[derive(Debug)]
-struct Listed {
-    /// A strong reference, which may outlive the session until the list is pruned. It saves counting references in every
-    /// emission.
-    session: Arc<Session>,
+struct Listed<L> {
+    listener: L,
     /// The socket of its websocket, for reading ahead; none while polls carry the session.
     stream: Weak<TcpStream>,
 }
 
-impl Listed {
-    fn new(session: Arc<Session>) -> Self {
-        let mut listed = Self { session, stream: Weak::new() };
+impl<L: Listener> Listed<L> {
+    fn new(listener: L) -> Self {
+        let mut listed = Self { listener, stream: Weak::new() };
         listed.look_for_stream();
         listed
     }
@@ -110,18 +189,15 @@ impl Listed {
     /// Looks for the socket again, since the session may have moved to a websocket.
     fn look_for_stream(&mut self) {
         if self.stream.strong_count() == 0
-            && let Some(stream) = self.session.stream()
+            && let Some(stream) = self.listener.session().stream()
         {
             self.stream = Arc::downgrade(&stream);
         }
     }
 
-    fn is_open(&self) -> bool {
-        self.session.ended().is_none()
-    }
-
     /// Reads the memory that telling this session needs, so that it is in the cache.
     fn read_ahead(&self) {
-        hint::black_box((Arc::strong_count(&self.session), self.stream.strong_count()));
+        let session = Arc::strong_count(self.listener.session());
+        hint::black_box((session, self.stream.strong_count()));
     }
 }

@@ -15,7 +15,11 @@ use super::{
     timing::{emit_interval, heartbeat_and_lease},
 };
 use crate::{
-    access::{admin_token::AdminToken, origin::Origins},
+    access::{
+        admin_token::AdminToken,
+        origin::Origins,
+        rooms::{RoomPatterns, RoomRules, WATCHED_PER_CONNECTION},
+    },
     core::count::Incarnation,
     protocol::transport::Transports,
     telemetry::log::LogSettings,
@@ -32,6 +36,10 @@ const PAYLOAD_BYTES_MIN: usize = 1024;
 const PAYLOAD_BYTES_MAX: usize = 1024 * 1024;
 /// The most sessions of an instance, if the file limit allows them.
 pub const CONNECTIONS_MAX: usize = 100_000;
+/// The most rooms that one connection may be allowed to be in. Every room that it joins or leaves is an emission to others.
+const ROOMS_PER_CONNECTION_MAX: usize = 100;
+/// The most rooms that an instance may be allowed to have.
+const ROOMS_MAX: usize = 1_000_000;
 /// Descriptors that are reserved for Redis, the admin listener, log files and HTTP requests.
 pub const DESCRIPTORS_RESERVED: usize = 256;
 
@@ -93,6 +101,21 @@ pub struct ServeArgs {
     /// file limit and the memory limit allow less a reserve, at most 100000.
     #[arg(long, env = "HEADCOUNT_MAX_CONNECTIONS", value_name = "NUMBER")]
     max_connections: Option<String>,
+    /// Rooms, each a Socket.IO namespace with a count of its own, that clients may join: a list with commas between, of names
+    /// such as /blog, names with * at the end for all that begin so, or none.
+    #[arg(long, env = "HEADCOUNT_ROOMS", value_name = "LIST", default_value = "/*")]
+    rooms: String,
+    /// Rooms that one connection may be in at a time, besides the site: 0 to 100. It may watch 100 more without being counted.
+    #[arg(
+        long,
+        env = "HEADCOUNT_ROOMS_PER_CONNECTION",
+        value_name = "NUMBER",
+        default_value = "8"
+    )]
+    rooms_per_connection: String,
+    /// Rooms of this instance at a time: 1 to 1000000. Each takes about 600 bytes.
+    #[arg(long, env = "HEADCOUNT_ROOMS_MAX", value_name = "NUMBER", default_value = "100000")]
+    rooms_max: String,
     /// On SIGTERM: how long to go on serving while not ready, so that a balancer notices (4s behind one).
     #[arg(long, env = "HEADCOUNT_DRAIN_DELAY", value_name = "DURATION", default_value = "0s")]
     drain_delay: String,
@@ -134,6 +157,7 @@ pub struct Config {
     pub transports: Transports,
     pub origins: Origins,
     pub connections_max: Option<usize>,
+    pub rooms: RoomRules,
     pub drain_delay: Duration,
     pub drain: Duration,
     pub keep_alive: Duration,
@@ -169,6 +193,7 @@ impl ServeArgs {
             transports: transports.transports()?,
             origins: self.origins()?,
             connections_max: self.connections_max()?,
+            rooms: self.rooms()?,
             drain_delay: Setting("HEADCOUNT_DRAIN_DELAY", &self.drain_delay)
                 .duration(Duration::ZERO, Duration::from_hours(1))?,
             drain: Setting("HEADCOUNT_DRAIN", &self.drain)
@@ -201,6 +226,20 @@ impl ServeArgs {
             let because =
                 format!("{} (the hard file limit less {DESCRIPTORS_RESERVED})", error.allowed);
             ConfigError { allowed: because, ..error }
+        })
+    }
+
+    fn rooms(&self) -> Result<RoomRules, ConfigError> {
+        let allowed = RoomPatterns::parse(&self.rooms).map_err(|error| {
+            let allowed = "none, or a list of rooms such as /blog/*,/shop";
+            Setting("HEADCOUNT_ROOMS", &self.rooms).refuse(format!("{allowed} ({error})"))
+        })?;
+        Ok(RoomRules {
+            allowed,
+            per_connection: Setting("HEADCOUNT_ROOMS_PER_CONNECTION", &self.rooms_per_connection)
+                .number(0, ROOMS_PER_CONNECTION_MAX)?,
+            watched_per_connection: WATCHED_PER_CONNECTION,
+            most: Setting("HEADCOUNT_ROOMS_MAX", &self.rooms_max).number(1, ROOMS_MAX)?,
         })
     }
 

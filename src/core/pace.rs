@@ -194,6 +194,31 @@ impl EmissionPace {
     }
 }
 
+/// How far [`HalfTime`] may be ahead. It covers the work of a few milliseconds, so that a little work need not wait for the
+/// rest after the work before it.
+const AHEAD_MAX: Duration = Duration::from_millis(5);
+
+/// Limits a task to half of the time: after each piece of work the task rests as long as the piece took. Short rests are
+/// saved up, since no timer is exact enough for them.
+#[derive(Debug, Default)]
+pub struct HalfTime {
+    /// When work and rest so far end, if all rests are taken in full.
+    rested: Option<Instant>,
+}
+
+impl HalfTime {
+    /// When the next piece of work may start; `None` if it may start now.
+    pub fn due(&self, now: Instant) -> Option<Instant> {
+        self.rested?.checked_sub(AHEAD_MAX).filter(|&due| due > now)
+    }
+
+    /// Records a piece of work.
+    pub fn worked(&mut self, start: Instant, end: Instant) {
+        let from = self.rested.map_or(start, |rested| rested.max(start));
+        self.rested = Some(from + 2 * end.saturating_duration_since(start));
+    }
+}
+
 /// A duration in whole milliseconds, rounded down.
 pub(crate) fn whole_millis(duration: Duration) -> u64 {
     u64::try_from(duration.as_millis()).unwrap_or(u64::MAX)

@@ -1,21 +1,34 @@
 //! Decides when to prune ended entries from a collection: each time it has doubled. So pruning costs amortised O(1) for each
 //! insert, and memory depends on the live entries.
 
-/// The smallest size at which a collection is pruned.
-const FLOOR: usize = 64;
+/// The smallest size at which a collection is pruned, unless there are very many collections.
+pub const FLOOR: usize = 64;
 
 /// Remembers the size at which a collection is to be pruned next.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub struct Prune {
-    due_at: usize,
+    due_at: u32,
+    floor: u32,
+}
+
+impl Default for Prune {
+    fn default() -> Self {
+        Self::above(FLOOR)
+    }
 }
 
 impl Prune {
+    /// For a collection that is not pruned while it has this size or less.
+    pub fn above(floor: usize) -> Self {
+        Self { due_at: 0, floor: u32::try_from(floor).unwrap_or(u32::MAX) }
+    }
+
     /// Must be called before an insert into a collection of this size. If pruning is due, calls `prune`, which returns the
     /// number of entries that are left.
     pub fn if_due(&mut self, size: usize, prune: impl FnOnce() -> usize) {
-        if size >= self.due_at {
-            self.due_at = 2 * prune() + FLOOR;
+        if size >= self.due_at as usize {
+            let due_at = u32::try_from(2 * prune()).unwrap_or(u32::MAX);
+            self.due_at = due_at.saturating_add(self.floor);
         }
     }
 }

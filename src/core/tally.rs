@@ -10,7 +10,10 @@ use std::{
     time::Duration,
 };
 
-use tokio::{sync::watch, time::Instant};
+use tokio::{
+    sync::{Notify, watch},
+    time::Instant,
+};
 
 /// How long a newcomer waits for the store to count it before it is told the estimate. A healthy store answers in a few
 /// milliseconds, and people begin to notice a delay at about a quarter of a second.
@@ -22,11 +25,15 @@ pub struct Tally<V> {
     state: Mutex<TallyState<V>>,
     /// The newest local count. Changes between two reads of the reporter merge here.
     local: watch::Sender<Local>,
+    /// Notified when a watcher comes, who changes no count.
+    watcher_came: Notify,
 }
 
 #[derive(Debug)]
 struct TallyState<V> {
     local: Local,
+    /// Connections that are told the count and not counted.
+    watchers: u64,
     /// In the order of joining, so the front has waited longest. At most one entry for each presence.
     newcomers: VecDeque<Newcomer<V>>,
 }
@@ -63,8 +70,8 @@ impl<V> Tally<V> {
 
     /// A tally without connections, which publishes its count on an existing channel. No other tally may publish there.
     pub(crate) fn publishing_to(local: watch::Sender<Local>) -> Arc<Self> {
-        let state = TallyState { local: Local::default(), newcomers: VecDeque::new() };
-        Arc::new(Self { state: Mutex::new(state), local })
+        let state = TallyState { local: Local::default(), watchers: 0, newcomers: VecDeque::new() };
+        Arc::new(Self { state: Mutex::new(state), local, watcher_came: Notify::new() })
     }
 
     /// Counts a connection in, until the returned presence is dropped. It is a newcomer until
@@ -74,7 +81,30 @@ impl<V> Tally<V> {
         let mut state = self.state();
         let change = self.record(&mut state, 1);
         state.newcomers.push_back(Newcomer { member, change, joined_at: now });
-        Presence { tally: Arc::clone(self) }
+        Presence { tally: Arc::clone(self), is_counted: true }
+    }
+
+    /// Lets a connection watch, until the returned presence is dropped: it is told the count, and not counted. It is a newcomer
+    /// like the others, and its count includes all connections that joined before it.
+    #[must_use]
+    pub fn watch(self: &Arc<Self>, member: V, now: Instant) -> Presence<V> {
+        let mut state = self.state();
+        state.watchers += 1;
+        let change = state.local.change;
+        state.newcomers.push_back(Newcomer { member, change, joined_at: now });
+        drop(state);
+        self.watcher_came.notify_one();
+        Presence { tally: Arc::clone(self), is_counted: false }
+    }
+
+    /// Resolves when a watcher has come since the last call. Only one task may wait.
+    pub async fn watcher_came(&self) {
+        self.watcher_came.notified().await;
+    }
+
+    /// The number of watchers.
+    pub fn watchers(&self) -> u64 {
+        self.state().watchers
     }
 
     /// Takes out the newcomers that can be told a count: those that the store has acknowledged (`covered`), and those that
@@ -98,10 +128,10 @@ impl<V> Tally<V> {
         self.state().newcomers.front().map(|newcomer| newcomer.joined_at + NEWCOMER_PATIENCE)
     }
 
-    /// The number of connections that are no newcomers any more.
+    /// The number of connections and watchers that are no newcomers any more.
     pub fn told(&self) -> u64 {
         let state = self.state();
-        state.local.users.saturating_sub(state.newcomers.len() as u64)
+        (state.local.users + state.watchers).saturating_sub(state.newcomers.len() as u64)
     }
 
     /// The number of connections.
@@ -117,6 +147,10 @@ impl<V> Tally<V> {
     fn leave(&self) {
         let mut state = self.state();
         self.record(&mut state, -1);
+    }
+
+    fn watch_no_more(&self) {
+        self.state().watchers -= 1;
     }
 
     /// Records a change and publishes it under the lock, so that the published counts are in order, and a task that sees a
@@ -139,11 +173,24 @@ impl<V> Tally<V> {
 #[derive(Debug)]
 pub struct Presence<V> {
     tally: Arc<Tally<V>>,
+    /// Whether the connection is counted. A watcher is not.
+    is_counted: bool,
+}
+
+impl<V> Presence<V> {
+    /// Whether the connection is counted. A watcher is not.
+    pub fn is_counted(&self) -> bool {
+        self.is_counted
+    }
 }
 
 impl<V> Drop for Presence<V> {
     fn drop(&mut self) {
-        self.tally.leave();
+        if self.is_counted {
+            self.tally.leave();
+        } else {
+            self.tally.watch_no_more();
+        }
     }
 }
 
@@ -179,6 +226,26 @@ mod tests {
         ) {
             check_counts(&steps);
         }
+    }
+
+    /// Goal: a watcher is a newcomer and is not counted, and its coming is noticed. Method: a watcher between two members.
+    #[tokio::test]
+    async fn watchers_are_told_and_not_counted() {
+        let (tally, now) = (Tally::new(), Instant::now());
+        let members = [0, 2].map(|id| (id, tally.join(id, now)));
+        let watcher = tally.watch(1, now);
+        tally.watcher_came().await;
+        let change = tally.subscribe().borrow().change;
+        assert_eq!((tally.users(), tally.watchers(), tally.told()), (2, 1, 0));
+        assert!(tally.take_newcomers(Change(0), Change(0), now).is_empty());
+        assert_eq!(tally.take_newcomers(change, Change(0), now).len(), 3);
+        assert_eq!(tally.told(), 3);
+        assert!(!watcher.is_counted() && members.iter().all(|(_, member)| member.is_counted()));
+        drop(watcher);
+        assert_eq!((tally.users(), tally.watchers(), tally.told()), (2, 0, 2));
+        assert_eq!(tally.subscribe().borrow().change, change, "no count has changed");
+        drop(members);
+        assert_eq!(tally.users(), 0);
     }
 
     /// Goal: newcomers are taken out once each and in order, when they are covered, or are in the estimate and have waited

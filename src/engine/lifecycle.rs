@@ -9,7 +9,6 @@ use std::{
 };
 
 use tokio::{
-    net::TcpStream,
     sync::OwnedSemaphorePermit,
     time::{Instant, sleep_until},
 };
@@ -18,19 +17,18 @@ use tokio_util::sync::CancellationToken;
 use super::{
     admission::Admission,
     flusher::Flusher,
-    outbox::Outbox,
     reason::{End, EndReason},
     registry::Registry,
-    session::{Check, Membership, Session, SessionState, shut_down},
+    session::{Check, Membership, RoomMembership, Session, SessionOutbox, SessionState, shut_down},
     session_id::SessionId,
     settings::{JOIN_TIMEOUT, POLL_GAP_MAX, SessionSettings},
 };
 use crate::{
     access::rate_limit::{CLIENT_BYTES_PER_SECOND, TokenBucket, client_bytes_burst},
-    core::tally::Tally,
+    core::{rooms::Rooms, tally::Tally},
     protocol::{
         frame,
-        packet::{DEFAULT_NAMESPACE, PING, Packet},
+        packet::{PING, Packet},
         transport::{Transport, Transports},
     },
     telemetry::metrics::Metrics,
@@ -45,25 +43,40 @@ pub struct Engine {
     settings: SessionSettings,
     admission: Admission,
     pub(super) tally: Arc<Tally<Membership>>,
+    pub(super) rooms: Arc<Rooms<RoomMembership>>,
     pub(super) metrics: Metrics,
     flusher: Flusher,
     sessions: Registry,
     /// Connections by transport, in the order of [`Transport::ALL`].
-    joined: [AtomicUsize; 2],
+    pub(super) joined: [AtomicUsize; 2],
+    /// Sessions that polls carry.
+    pub(super) polling_sessions: AtomicUsize,
 }
 
 impl Engine {
-    /// An engine without sessions. Its connections are counted in `tally`.
+    /// An engine without sessions. Its connections are counted in `tally`, and in the rooms that they join.
     pub fn new(
         settings: SessionSettings,
         admission: Admission,
         tally: Arc<Tally<Membership>>,
+        rooms: Arc<Rooms<RoomMembership>>,
         metrics: Metrics,
         flusher: Flusher,
     ) -> Arc<Self> {
+        metrics.begin_connects(Transport::ALL.map(Transport::label));
         metrics.begin_disconnects(EndReason::ALL.iter().map(|reason| reason.label()));
         let (sessions, joined) = (Registry::default(), Default::default());
-        Arc::new(Self { settings, admission, tally, metrics, flusher, sessions, joined })
+        Arc::new(Self {
+            settings,
+            admission,
+            tally,
+            rooms,
+            metrics,
+            flusher,
+            sessions,
+            joined,
+            polling_sessions: AtomicUsize::new(0),
+        })
     }
 
     /// The settings that all sessions share.
@@ -83,13 +96,12 @@ impl Engine {
 
     /// The number of connections that this transport carries.
     pub fn joined(&self, transport: Transport) -> usize {
-        self.joined[index(transport)].load(Ordering::Relaxed)
+        self.joined[by(transport)].load(Ordering::Relaxed)
     }
 
-    /// Records that a connection has changed its transport.
-    pub(super) fn move_joined(&self, from: Transport, to: Transport) {
-        self.joined[index(from)].fetch_sub(1, Ordering::Relaxed);
-        self.joined[index(to)].fetch_add(1, Ordering::Relaxed);
+    /// The number of sessions that polls carry.
+    pub fn polling_sessions(&self) -> usize {
+        self.polling_sessions.load(Ordering::Relaxed)
     }
 
     /// Task: ends sessions whose clients did not join or poll in time, until `stop`.
@@ -152,7 +164,7 @@ impl Engine {
     pub(super) fn begin(
         &self,
         transport: Transport,
-        outbox: Outbox<Arc<TcpStream>>,
+        outbox: SessionOutbox,
         permit: OwnedSemaphorePermit,
     ) -> Arc<Session> {
         let now = Instant::now();
@@ -160,13 +172,16 @@ impl Engine {
         let budget = TokenBucket::new(burst, CLIENT_BYTES_PER_SECOND, now);
         let session =
             self.sessions.insert(|id| Session::new(id, transport, outbox, budget, permit, now));
+        if transport == Transport::Polling {
+            self.polling_sessions.fetch_add(1, Ordering::Relaxed);
+        }
         self.check_by(&session, &mut session.state(), now + JOIN_TIMEOUT.min(self.poll_gap()));
         session
     }
 
     /// The first packet of a session: its id and settings, as JSON.
     pub(super) fn opening(&self, id: SessionId, transport: Transport) -> String {
-        let SessionSettings { ping_interval, ping_timeout, payload_bytes_max, transports } =
+        let SessionSettings { ping_interval, ping_timeout, payload_bytes_max, transports, .. } =
             &self.settings;
         let upgrades = match (transport, transports) {
             (Transport::Polling, Transports::Both) => "[\"websocket\"]",
@@ -208,17 +223,11 @@ impl Engine {
                 state.attachments = attachments;
                 return Ok(());
             }
-            Packet::Connect(_) | Packet::Disconnect(_) => drop(state),
+            Packet::Connect { .. } | Packet::Disconnect(_) => drop(state),
         }
         match packet {
-            Packet::Connect(DEFAULT_NAMESPACE) => self.join(session),
-            Packet::Connect(namespace) => {
-                self.send(session, &format!("44{namespace},{{\"message\":\"Invalid namespace\"}}"))
-            }
-            Packet::Disconnect(DEFAULT_NAMESPACE) => {
-                self.leave(session);
-                Ok(())
-            }
+            Packet::Connect { namespace, auth } => self.connect(session, namespace, auth),
+            Packet::Disconnect(namespace) => self.disconnect(session, namespace),
             _ => Ok(()),
         }
     }
@@ -233,52 +242,8 @@ impl Engine {
         Ok(())
     }
 
-    /// Counts the client in, unless it has joined already. The acknowledgement is in the outbox before the client can be
-    /// told a count.
-    fn join(&self, session: &Arc<Session>) -> Result<(), End> {
-        let mut state = session.state();
-        if let Some(reason) = state.ended {
-            return Err(reason.into());
-        }
-        if state.membership.is_some() {
-            return Ok(());
-        }
-        let generation = state.outbox.join();
-        let sent = state.outbox.send(&format!("40{{\"sid\":\"{}\"}}", session.id()));
-        let member = Membership { session: Arc::downgrade(session), generation };
-        self.metrics.connects.with_label_values(&[session.began_by().label()]).inc();
-        if let Some(transport) = state.carrier() {
-            self.joined[index(transport)].fetch_add(1, Ordering::Relaxed);
-        }
-        state.membership = Some(self.tally.join(member, Instant::now()));
-        state.unjoined_since = None;
-        self.finish_sending(session, state, sent)
-    }
-
-    /// Counts the client out, if it has joined. It may join again on the same session.
-    fn leave(&self, session: &Session) {
-        let (now, mut state) = (Instant::now(), session.state());
-        if state.membership.is_none() {
-            return;
-        }
-        state.outbox.leave();
-        self.count_out(&mut state, EndReason::ClientLeft);
-        state.unjoined_since = Some(now);
-        self.check_by(session, &mut state, now + JOIN_TIMEOUT);
-    }
-
-    fn count_out(&self, state: &mut SessionState, reason: EndReason) {
-        if state.membership.take().is_none() {
-            return;
-        }
-        self.metrics.disconnects.with_label_values(&[reason.label()]).inc();
-        if let Some(transport) = state.carrier() {
-            self.joined[index(transport)].fetch_sub(1, Ordering::Relaxed);
-        }
-    }
-
     /// Sends a packet, or queues it in the outbox.
-    fn send(&self, session: &Arc<Session>, packet: &str) -> Result<(), End> {
+    pub(super) fn send(&self, session: &Arc<Session>, packet: &str) -> Result<(), End> {
         let mut state = session.state();
         let sent = state.outbox.send(packet);
         self.finish_sending(session, state, sent)
@@ -318,7 +283,7 @@ impl Engine {
         }
     }
 
-    /// Ends the session, unless it has ended already. When this returns, the client is out of the count and its websocket
+    /// Ends the session, unless it has ended already. When this returns, the client is out of all counts and its websocket
     /// is shut down. A polling client learns it from its open poll, or from the answer to its next request.
     pub fn end(&self, session: &Session, end: impl Into<End>) {
         let End { reason, close_code } = end.into();
@@ -328,12 +293,17 @@ impl Engine {
         }
         state.ended = Some(reason);
         self.count_out(&mut state, reason);
+        let rooms = self.take_out_of_rooms(&mut state);
+        if state.outbox.is_polled() {
+            self.polling_sessions.fetch_sub(1, Ordering::Relaxed);
+        }
         if let Some(code) = close_code.filter(|_| !state.outbox.is_polled()) {
             state.outbox.send_frames(&frame::close(code));
         }
         let streams = [state.outbox.close(), state.candidate.take()];
         let permit = state.permit.take();
         drop(state);
+        drop(rooms);
         streams.iter().flatten().for_each(|stream| shut_down(stream));
         self.sessions.remove(session);
         drop(permit);
@@ -350,7 +320,8 @@ pub(super) fn charge(session: &Session, bytes: u64) -> Result<(), End> {
     if within { Ok(()) } else { Err(EndReason::Flood.into()) }
 }
 
-fn index(transport: Transport) -> usize {
+/// The index of a transport in [`Transport::ALL`].
+pub(super) fn by(transport: Transport) -> usize {
     match transport {
         Transport::Websocket => 0,
         Transport::Polling => 1,

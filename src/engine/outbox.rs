@@ -10,7 +10,7 @@
 //!  polling:    everything waits for a poll, which takes all of it
 //! ```
 //!
-//! There is one slot for the newest count. A count that cannot be written at once waits in it until a newer one replaces it:
+//! There is one slot for the newest count, and one for that of each room ([`super::session_rooms`]). A count that cannot be written at once waits in it until a newer one replaces it:
 //!
 //! ```text
 //!              open(), when the acknowledgement of the join has been sent
@@ -21,46 +21,39 @@
 //!  closed: writing failed, or the session has ended; from any state, and final
 //! ```
 
-use std::{io, mem, sync::Arc, task::Waker};
+use std::{io, mem, task::Waker};
 
-use socket2::SockRef;
-use tokio::net::TcpStream;
-
-use crate::protocol::{
-    frame::{self, CountFrame},
-    packet::PING,
-    payload::SEPARATOR,
+use super::{
+    session_rooms::{Place, SessionRooms},
+    sink::Sink,
 };
+use crate::{
+    access::rooms::WATCHED_PER_CONNECTION,
+    core::room::ROOM_BYTES_MAX,
+    protocol::{
+        frame::{self, CountFrame, RoomFrame},
+        packet::PING,
+        payload::SEPARATOR,
+    },
+};
+use tokio::time::Instant;
 
 /// The most bytes of packets that may wait behind the first frame. A client that reads never has that much outstanding:
 /// the kernel's own buffer takes more than is sent between two counts.
 pub const REST_BYTES_MAX: usize = 4096;
+/// The same for a client that has named rooms. A page joins all its rooms with one write or one post, and the answers to
+/// these joins may all have to wait.
+pub const REST_BYTES_MAX_WITH_ROOMS: usize = 20 * 1024;
+/// The bytes of an acknowledgement beside the name of its room, with the header of its frame.
+const ACKNOWLEDGEMENT_BYTES: usize = 40;
+const _: () = assert!(
+    WATCHED_PER_CONNECTION * (ROOM_BYTES_MAX + ACKNOWLEDGEMENT_BYTES)
+        <= REST_BYTES_MAX_WITH_ROOMS - REST_BYTES_MAX / 2
+);
 
-/// A destination that takes as many bytes as it has room for, without waiting.
-pub trait Sink {
-    /// Writes what fits.
-    ///
-    /// # Errors
-    /// [`io::ErrorKind::WouldBlock`] if nothing fits. After any other error the sink takes nothing more.
-    fn try_write(&self, bytes: &[u8]) -> io::Result<usize>;
-}
-
-impl Sink for Arc<TcpStream> {
-    /// Asks the kernel at once, without asking the runtime whether the socket is ready. With many sockets that saves a
-    /// memory access that misses every cache. Only when nothing fits is the runtime told.
-    fn try_write(&self, bytes: &[u8]) -> io::Result<usize> {
-        match SockRef::from(&**self).send(bytes) {
-            Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
-                TcpStream::try_write(self, bytes)
-            }
-            done => done,
-        }
-    }
-}
-
-/// What waits to be sent to one client, and the transport that carries it.
+/// What waits to be sent to one client, and the transport that carries it. `P` is the client's presence in a room.
 #[derive(Debug)]
-pub struct Outbox<S> {
+pub struct Outbox<S, P = ()> {
     carrier: Carrier<S>,
     counts: CountGate,
     /// What is sent before any count. On a websocket: frames, of which the first may be sent in part. By polling: packets
@@ -75,6 +68,8 @@ pub struct Outbox<S> {
     awaited: bool,
     /// Whether a ping waits for a poll, so that the client cannot have answered it.
     ping_waits: bool,
+    /// The client's rooms. None until it names the first one: most clients name none.
+    rooms: Option<Box<SessionRooms<P>>>,
 }
 
 /// The transport that carries a session.
@@ -111,7 +106,7 @@ pub enum Told {
     Gone,
 }
 
-impl<S: Sink> Outbox<S> {
+impl<S: Sink, P> Outbox<S, P> {
     /// The outbox of a session on a websocket.
     pub fn on_websocket(sink: S) -> Self {
         Self::new(Carrier::Websocket(sink))
@@ -132,6 +127,7 @@ impl<S: Sink> Outbox<S> {
             listed: false,
             awaited: false,
             ping_waits: false,
+            rooms: None,
         }
     }
 
@@ -180,7 +176,7 @@ impl<S: Sink> Outbox<S> {
             return self.send_frames(&frame::text(packet));
         }
         self.ping_waits |= packet == PING;
-        let fits = self.rest.len() + packet.len() < REST_BYTES_MAX;
+        let fits = self.rest.len() + packet.len() < self.rest_bytes_max();
         if fits {
             push(&mut self.rest, packet.as_bytes());
             self.wake();
@@ -194,11 +190,15 @@ impl<S: Sink> Outbox<S> {
             self.write_frames(frames);
             return true;
         }
-        let fits = self.rest.len() + frames.len() <= REST_BYTES_MAX;
+        let fits = self.rest.len() + frames.len() <= self.rest_bytes_max();
         if fits {
             self.rest.extend_from_slice(frames);
         }
         fits
+    }
+
+    fn rest_bytes_max(&self) -> usize {
+        if self.rooms.is_some() { REST_BYTES_MAX_WITH_ROOMS } else { REST_BYTES_MAX }
     }
 
     /// Whether a ping waits for a poll.
@@ -235,40 +235,101 @@ impl<S: Sink> Outbox<S> {
     pub fn tell(&mut self, frame: &CountFrame) -> Told {
         match self.counts {
             CountGate::Silent | CountGate::Closed => return Told::Gone,
-            CountGate::Open if self.rest.is_empty() && self.newest.is_none() => {
-                self.write_count(frame);
-            }
+            CountGate::Open if !self.waits() => self.write_count(frame),
             CountGate::Open => self.newest = Some(frame.users()),
         }
+        self.told()
+    }
+
+    /// The client's rooms, if it has named any.
+    pub fn rooms(&self) -> Option<&SessionRooms<P>> {
+        self.rooms.as_deref()
+    }
+
+    /// The client's rooms, now that it has named one. The outbox must be open.
+    pub fn rooms_mut(&mut self, now: Instant) -> &mut SessionRooms<P> {
+        self.rooms.get_or_insert_with(|| Box::new(SessionRooms::new(now)))
+    }
+
+    /// Takes the client out of all its rooms. Dropping the result ends its presences.
+    pub fn take_rooms(&mut self) -> Option<Box<SessionRooms<P>>> {
+        self.rooms.take()
+    }
+
+    /// Removes the room in this place, with the count that waits in its slot.
+    pub fn leave_room(&mut self, place: Place) -> Option<P> {
+        self.rooms.as_mut()?.remove(place)
+    }
+
+    /// Tells the client a count of the room in this place that is newer than all before: writes it, or puts it into the
+    /// room's slot. A count that the client knows is not written again.
+    pub fn tell_room(&mut self, place: Place, frame: &RoomFrame) -> Told {
+        let (waits, is_open) = (self.waits(), self.is_open());
+        let Some(rooms) = self.rooms.as_mut().filter(|_| is_open) else { return Told::Gone };
+        if !rooms.put(place, frame.users()) {
+            return Told::Gone;
+        }
+        if !waits && rooms.waits() {
+            self.write_room(place, frame);
+        }
+        self.told()
+    }
+
+    /// Whether anything waits.
+    fn waits(&self) -> bool {
+        let rooms_wait = || self.rooms.as_ref().is_some_and(|rooms| rooms.waits());
+        self.is_open() && (!self.rest.is_empty() || self.newest.is_some() || rooms_wait())
+    }
+
+    fn told(&mut self) -> Told {
         if self.becomes_stuck() { Told::Stuck } else { Told::Taken }
     }
 
     /// Writes what waits, as far as the kernel takes it. Returns false if another call is needed when the kernel takes more.
     pub fn flush(&mut self) -> bool {
         self.awaited = false;
+        self.write_what_waits();
+        !self.becomes_stuck()
+    }
+
+    /// The site's count comes first, then the rooms', each time beginning after the room that was written last.
+    fn write_what_waits(&mut self) {
         self.flush_rest();
         if self.rest.is_empty()
             && let Some(users) = self.newest
         {
             self.write_count(&CountFrame::new(users));
         }
-        !self.becomes_stuck()
+        while self.rest.is_empty()
+            && self.newest.is_none()
+            && let Some((place, name, users)) =
+                self.rooms.as_deref().and_then(SessionRooms::next_waiting)
+        {
+            if !self.write_room(place, &RoomFrame::new(name.as_str(), users)) {
+                break;
+            }
+        }
     }
 
     /// Returns whether something waits for the kernel that nobody has promised to write. The caller promises it by calling.
     pub fn becomes_stuck(&mut self) -> bool {
-        let waits = !self.rest.is_empty() || self.newest.is_some();
-        let stuck = waits && !self.awaited && !self.is_polled();
+        let stuck = self.waits() && !self.awaited && !self.is_polled();
         self.awaited |= stuck;
         stuck
     }
 
-    /// Takes everything that waits, as the answer to a poll; `None` if nothing waits.
+    /// Takes everything that waits, as the answer to a poll; `None` if nothing waits: packets, then the newest counts.
     pub fn take_payload(&mut self) -> Option<Vec<u8>> {
         let mut payload = mem::take(&mut self.rest);
         self.ping_waits = false;
         if let Some(users) = self.newest.take() {
             push(&mut payload, CountFrame::new(users).packet());
+        }
+        if let Some(rooms) = &mut self.rooms {
+            while let Some((place, name, users)) = rooms.next_waiting() {
+                push(&mut payload, RoomFrame::new(name.as_str(), users).packet());
+                rooms.written(place);
+            }
         }
         (!payload.is_empty()).then_some(payload)
     }
@@ -289,7 +350,8 @@ impl<S: Sink> Outbox<S> {
         }
     }
 
-    /// Changes the transport to a websocket, and sends there what waited for a poll.
+    /// Changes the transport to a websocket, and sends there what waited for a poll. [`Outbox::becomes_stuck`] tells whether the
+    /// kernel has taken all of it.
     pub fn upgrade(&mut self, sink: S) {
         self.wake();
         self.carrier = Carrier::Websocket(sink);
@@ -300,21 +362,43 @@ impl<S: Sink> Outbox<S> {
         if !frames.is_empty() {
             self.write_frames(&frames);
         }
-        self.flush();
+        self.write_what_waits();
     }
 
     fn write_count(&mut self, frame: &CountFrame) {
-        let (users, bytes) = (frame.users(), frame.bytes());
-        self.newest = None;
+        let is_begun = self.begin_count(frame.bytes());
+        self.newest = (!is_begun).then_some(frame.users()).filter(|_| self.is_open());
+    }
+
+    /// Writes the count of a room, which is in its slot. Returns whether it was written, at least in part.
+    fn write_room(&mut self, place: Place, frame: &RoomFrame) -> bool {
+        let is_begun = self.begin_count(frame.bytes());
+        if is_begun && let Some(rooms) = &mut self.rooms {
+            rooms.written(place);
+        }
+        is_begun
+    }
+
+    /// Writes a frame when nothing waits before it, and keeps what the kernel does not take; all or nothing of it if the kernel
+    /// takes nothing. Returns whether the kernel took something.
+    fn begin_count(&mut self, bytes: &[u8]) -> bool {
         match self.try_write(bytes) {
             Ok(written) if written == bytes.len() => {}
             Ok(0) | Err(None) => {
-                self.newest = Some(users);
                 self.wake();
+                return false;
             }
             Ok(written) => self.rest = bytes[written..].to_vec(),
-            Err(Some(_)) => self.fail(),
+            Err(Some(_)) => {
+                self.fail();
+                return false;
+            }
         }
+        true
+    }
+
+    fn is_open(&self) -> bool {
+        self.counts != CountGate::Closed
     }
 
     /// Writes bytes when nothing waits before them, and keeps what the kernel does not take.

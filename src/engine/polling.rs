@@ -34,7 +34,7 @@ use crate::{
 
 /// Bytes that are charged for a post in addition to its body, since every request is work. This allows a session two posts
 /// a second on average. It needs one to join, and one for every ping.
-const POST_BYTES: u64 = CLIENT_BYTES_PER_SECOND / 2;
+const POST_BYTES: u64 = CLIENT_BYTES_PER_SECOND as u64 / 2;
 
 /// How long a poll that arrives during an upgrade waits before it is answered with an empty packet. A poll that the client
 /// sent after the packet that completes the upgrade must be refused, but may be read before that packet.

@@ -48,6 +48,11 @@ impl Registry {
         self.sessions().get(key as usize).cloned()
     }
 
+    /// Whether no session is open.
+    pub fn is_empty(&self) -> bool {
+        self.sessions().is_empty()
+    }
+
     /// All open sessions.
     pub fn all(&self) -> Vec<Arc<Session>> {
         self.sessions().iter().map(|(_, session)| Arc::clone(session)).collect()

@@ -2,7 +2,7 @@
 //! [`super::lifecycle`] decides what its changes mean for counts, metrics and other sessions.
 //!
 //! ```text
-//!  opened ──40──▶ joined ──41──▶ opened …          from either state: ended
+//!  opened ──40──▶ in a namespace ──41, of the last one──▶ opened …          from either state: ended
 //!
 //!  carried by polls ──2probe, 5 on a websocket──▶ carried by that websocket
 //! ```
@@ -23,12 +23,16 @@ use super::{
     outbox::{Generation, Outbox, Told},
     reason::EndReason,
     session_id::SessionId,
+    session_rooms::{Place, SessionRooms},
     settings::{JOIN_TIMEOUT, POLL_GAP_SUSPECT},
 };
 use crate::{
     access::rate_limit::TokenBucket,
-    core::tally::Presence,
-    protocol::{frame::CountFrame, transport::Transport},
+    core::{rooms::RoomPresence, tally::Presence},
+    protocol::{
+        frame::{CountFrame, RoomFrame},
+        transport::Transport,
+    },
 };
 
 /// One session.
@@ -42,11 +46,14 @@ pub struct Session {
     state: Mutex<SessionState>,
 }
 
+/// The outbox of a session. It also holds the session's rooms.
+pub(super) type SessionOutbox = Outbox<Arc<TcpStream>, RoomPresence<RoomMembership>>;
+
 /// The part of a session that changes.
 #[derive(Debug)]
 pub(super) struct SessionState {
-    pub(super) outbox: Outbox<Arc<TcpStream>>,
-    /// The connection's place in the count, while the client is in the namespace.
+    pub(super) outbox: SessionOutbox,
+    /// The connection's place in the site's count, while the client is in the default namespace.
     pub(super) membership: Option<Presence<Membership>>,
     /// Why the session ended. Nothing changes after that.
     pub(super) ended: Option<EndReason>,
@@ -61,7 +68,7 @@ pub(super) struct SessionState {
     pub(super) requests: Requests,
     /// The websocket to which the session is moving.
     pub(super) candidate: Option<Arc<TcpStream>>,
-    /// Since when the client has been outside the namespace; `None` while it is inside.
+    /// Since when the client has been in no namespace; `None` while it is in one.
     pub(super) unjoined_since: Option<Instant>,
     /// When the engine checks this session next.
     pub(super) check_at: Option<Instant>,
@@ -97,6 +104,15 @@ pub struct Membership {
     pub generation: Generation,
 }
 
+/// A connection in a room, as the table of rooms and the broadcaster of rooms know it.
+#[derive(Clone, Debug)]
+pub struct RoomMembership {
+    /// The session.
+    pub session: Weak<Session>,
+    /// Which of the session's memberships.
+    pub place: Place,
+}
+
 /// The result of checking a session.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Check {
@@ -110,7 +126,7 @@ impl Session {
     pub(super) fn new(
         id: SessionId,
         began_by: Transport,
-        outbox: Outbox<Arc<TcpStream>>,
+        outbox: SessionOutbox,
         budget: TokenBucket,
         permit: OwnedSemaphorePermit,
         now: Instant,
@@ -157,6 +173,16 @@ impl Session {
         self.state().outbox.tell(frame)
     }
 
+    /// Tells the client a count of the room in this place that is newer than all before. See [`Outbox::tell_room`].
+    pub fn tell_room(&self, place: Place, frame: &RoomFrame) -> Told {
+        self.state().outbox.tell_room(place, frame)
+    }
+
+    /// Whether the client is in a room in this place.
+    pub fn is_in(&self, place: Place) -> bool {
+        self.state().outbox.rooms().is_some_and(|rooms| rooms.has(place))
+    }
+
     /// Whether the session is on the broadcaster's list.
     pub fn is_listed(&self) -> bool {
         self.state().outbox.is_listed()
@@ -177,9 +203,9 @@ impl Session {
         self.state().outbox.sink().cloned()
     }
 
-    /// Whether the client is outside the namespace, so that it is not counted.
+    /// Whether the client is in no namespace.
     pub fn is_outside(&self) -> bool {
-        self.state().membership.is_none()
+        self.state().is_outside()
     }
 
     /// For how long no poll has been open, if polls carry the session and it is not about to move to a websocket.
@@ -212,6 +238,16 @@ impl Session {
 }
 
 impl SessionState {
+    /// Whether the client is in no namespace.
+    pub(super) fn is_outside(&self) -> bool {
+        self.membership.is_none() && self.outbox.rooms().is_none_or(SessionRooms::is_empty)
+    }
+
+    /// Whether the client is counted in the site.
+    pub(super) fn is_counted(&self) -> bool {
+        self.membership.as_ref().is_some_and(Presence::is_counted)
+    }
+
     /// The transport that carries the session; `None` once it has ended.
     pub(super) fn carrier(&self) -> Option<Transport> {
         if self.outbox.is_polled() {

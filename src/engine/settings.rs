@@ -2,11 +2,11 @@
 
 use std::time::Duration;
 
-use crate::protocol::transport::Transports;
+use crate::{access::rooms::RoomRules, protocol::transport::Transports};
 
 /// The path of the endpoint. Without the slash at its end it is the same endpoint.
 pub const PATH: &str = "/socket.io/";
-/// A client must join the namespace within this time after it opened the session or left the namespace.
+/// A client must join a namespace within this time after it opened the session or left the last one.
 pub const JOIN_TIMEOUT: Duration = Duration::from_secs(10);
 /// How long a client may take to move its session to a websocket.
 pub const UPGRADE_TIMEOUT: Duration = Duration::from_secs(10);
@@ -28,4 +28,6 @@ pub struct SessionSettings {
     pub payload_bytes_max: usize,
     /// Which transports are served.
     pub transports: Transports,
+    /// Which rooms clients may join, and how many.
+    pub rooms: RoomRules,
 }

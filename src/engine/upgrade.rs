@@ -8,7 +8,7 @@
 //!  polls still carry the session; if its client does not poll soon, the session ends
 //! ```
 
-use std::sync::Arc;
+use std::sync::{Arc, atomic::Ordering};
 
 use tokio::{net::TcpStream, sync::OwnedSemaphorePermit, time::Instant};
 
@@ -101,8 +101,9 @@ impl Upgrade {
         self.is_complete = true;
         state.candidate = None;
         state.outbox.upgrade(websocket);
+        self.engine.polling_sessions.fetch_sub(1, Ordering::Relaxed);
         state.requests = Requests { polls: state.requests.polls, ..Requests::default() };
-        if state.membership.is_some() {
+        if state.is_counted() {
             self.engine.move_joined(Transport::Polling, Transport::Websocket);
         }
         let (engine, session) = (&self.engine, &self.session);

@@ -19,10 +19,11 @@ use tokio::{
 
 use super::{
     lifecycle::{Engine, charge},
-    outbox::{Outbox, Sink},
+    outbox::Outbox,
     reason::{End, EndReason},
     session::{Session, shut_down},
     settings::UPGRADE_TIMEOUT,
+    sink::Sink,
     upgrade::{Opening, Upgrade},
 };
 use crate::{

@@ -21,7 +21,6 @@ use crate::{
         reason::EndReason,
         session::{Membership, Session},
     },
-    protocol::transport::Transport,
 };
 
 /// Time between two batches of clients that are sent away. It is short, so that other servers get an even stream of clients.
@@ -65,7 +64,7 @@ async fn send_elsewhere(
     // A session that was admitted just before may have joined meanwhile.
     let emptied = timeout_at(deadline + LAST_ONES, async {
         let mut ticks = interval(BATCH_GAP);
-        while tally.users() > 0 {
+        while tally.users() > 0 || !engine.sessions().is_empty() {
             ticks.tick().await;
             send_all_away(engine, Instant::now()).await;
         }
@@ -84,7 +83,7 @@ async fn end_those_who_poll_elsewhere(engine: &Engine) {
     loop {
         looks.tick().await;
         // Most instances have no polling clients.
-        if engine.joined(Transport::Polling) == 0 {
+        if engine.polling_sessions() == 0 {
             continue;
         }
         let now = Instant::now();

@@ -14,7 +14,7 @@ use axum::{
     middleware::Next,
     response::{IntoResponse, Redirect, Response},
 };
-use tokio::time::Instant;
+use tokio::{sync::OnceCell, task::spawn_blocking, time::Instant};
 
 use crate::{
     access::{
@@ -26,9 +26,9 @@ use crate::{
 };
 
 /// Wrong tokens that are looked at at once.
-const WRONG_BURST: u64 = 5;
+const WRONG_BURST: u32 = 5;
 /// Wrong tokens that are looked at each second from then on.
-const WRONG_PER_SECOND: u64 = 1;
+const WRONG_PER_SECOND: u32 = 1;
 /// Until the next token is looked at, in seconds.
 const RETRY_AFTER: &str = "1";
 /// Least time between two log lines about wrong tokens.
@@ -47,6 +47,8 @@ pub struct Door {
     token: Option<AdminToken>,
     wrong: Mutex<TokenBucket>,
     log: LogLimit,
+    /// Whether the token has the key of its cookies. All that ask before wait for one computation.
+    cookie_key: OnceCell<()>,
 }
 
 /// What became of a token.
@@ -68,7 +70,17 @@ impl Door {
     /// A door that asks for `token`, or is open without one.
     pub fn new(token: Option<AdminToken>) -> Self {
         let wrong = Mutex::new(TokenBucket::new(WRONG_BURST, WRONG_PER_SECOND, Instant::now()));
-        Self { token, wrong, log: LogLimit::new(LOG_GAP) }
+        Self { token, wrong, log: LogLimit::new(LOG_GAP), cookie_key: OnceCell::new() }
+    }
+
+    /// Waits until cookies can be made and checked at once. The first caller starts the computation, on a thread for such work.
+    async fn ready_for_cookies(&self, token: &AdminToken) {
+        let make = || async {
+            let token = token.clone();
+            // It fails only at the end of the program.
+            let _ = spawn_blocking(move || token.make_cookie_key()).await;
+        };
+        self.cookie_key.get_or_init(make).await;
     }
 
     /// Tries a token. While too many were wrong none is looked at, so the answer tells nothing.
@@ -94,6 +106,9 @@ pub(super) async fn guard(State(door): State<Arc<Door>>, request: Request, next:
     let Some(token) = &door.token else { return next.run(request).await };
     let headers = request.headers();
     let now = unix_seconds();
+    if cookies(headers).next().is_some() {
+        door.ready_for_cookies(token).await;
+    }
     if cookies(headers).take(COOKIES_MAX).any(|value| token.takes_cookie(value, now)) {
         return next.run(request).await;
     }
@@ -119,6 +134,7 @@ pub(super) async fn sign_in(
     let presented = fields.into_iter().find(|(name, _)| name == "token").map(|(_, value)| value);
     match door.try_token(token, presented.as_deref().unwrap_or_default().trim()) {
         Tried::Right => {
+            door.ready_for_cookies(token).await;
             let cookie = token.cookie(unix_seconds());
             enter(&headers, &cookie, COOKIE_SECONDS)
         }
@@ -242,5 +258,23 @@ mod tests {
         assert_eq!(door.try_token(&token, "swordfish-swordfish"), Tried::Right);
         assert_eq!(door.try_token(&token, ""), Tried::Wrong);
         assert_eq!(door.try_token(&token, "swordfish-swordfish"), Tried::TooOften);
+    }
+
+    /// Goal: nobody waits for the computation of the cookies' key but who needs it. Method: one thread, on which another task
+    /// must have its turn before the first cookie can be made.
+    #[tokio::test]
+    async fn others_go_on_while_the_key_of_cookies_is_made() {
+        let token = AdminToken::parse("swordfish-swordfish").unwrap();
+        let door = Door::new(Some(token.clone()));
+        let order = Mutex::new(Vec::new());
+        let note = |who| order.lock().unwrap().push(who);
+        tokio::join!(
+            async {
+                door.ready_for_cookies(&token).await;
+                note("cookies");
+            },
+            async { note("another") },
+        );
+        assert_eq!(*order.lock().unwrap(), ["another", "cookies"]);
     }
 }

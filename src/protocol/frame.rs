@@ -90,6 +90,39 @@ impl CountFrame {
     }
 }
 
+/// A websocket frame with the count of a room, byte for byte what `emit` of Socket.IO's server sends in that namespace.
+#[derive(Clone, Debug)]
+pub struct RoomFrame {
+    users: u64,
+    bytes: Vec<u8>,
+    /// The length of the header.
+    header: usize,
+}
+
+impl RoomFrame {
+    /// Encodes the event for the room of this name.
+    pub fn new(room: &str, users: u64) -> Self {
+        let packet = format!("42{room},[\"{USER_COUNT}\",{users}]");
+        let bytes = text(&packet);
+        Self { users, header: bytes.len() - packet.len(), bytes }
+    }
+
+    /// The count in the frame.
+    pub fn users(&self) -> u64 {
+        self.users
+    }
+
+    /// The packet without the frame around it.
+    pub fn packet(&self) -> &[u8] {
+        &self.bytes[self.header..]
+    }
+
+    /// The bytes of the frame.
+    pub fn bytes(&self) -> &[u8] {
+        &self.bytes
+    }
+}
+
 #[cfg(test)]
 #[path = "frame/tests.rs"]
 mod tests;

@@ -14,8 +14,13 @@ pub enum Packet<'a> {
     Pong,
     /// The client closes its session.
     Close,
-    /// The client asks to join this namespace.
-    Connect(&'a str),
+    /// The client asks to join a namespace.
+    Connect {
+        /// The namespace.
+        namespace: &'a str,
+        /// The JSON object beside it, for [`Auth::parse`](super::auth::Auth::parse). Empty if there is none.
+        auth: &'a str,
+    },
     /// The client leaves this namespace.
     Disconnect(&'a str),
     /// An event or an acknowledgement, both of which are ignored, and the number of binary messages that follow as parts of
@@ -23,8 +28,8 @@ pub enum Packet<'a> {
     Event(u32),
 }
 
-/// The default namespace. Its clients are counted.
-pub const DEFAULT_NAMESPACE: &str = "/";
+/// The default namespace. Packets may leave its name out.
+const DEFAULT_NAMESPACE: &str = "/";
 /// The longest name of a namespace in bytes. The answer repeats the name.
 const NAMESPACE_BYTES_MAX: usize = 255;
 /// The most binary parts of an event: the reference server's default.
@@ -67,7 +72,7 @@ impl<'a> Packet<'a> {
         let payload = rest.trim_start_matches(|digit: char| digit.is_ascii_digit());
         match kind {
             "0" if namespace.len() <= NAMESPACE_BYTES_MAX && is_object_or_nothing(payload) => {
-                Some(Self::Connect(namespace))
+                Some(Self::Connect { namespace, auth: payload })
             }
             "1" if payload.is_empty() => Some(Self::Disconnect(namespace)),
             "2" | "5" if is::<EventPayload>(payload) => Some(Self::Event(attachments)),
@@ -93,9 +98,33 @@ fn namespace(packet: &str) -> (&str, &str) {
     packet.split_once(',').unwrap_or((packet, ""))
 }
 
-/// Whether the payload of a CONNECT is valid: an object, which is ignored, or nothing.
+/// Whether the payload of a CONNECT is valid: an object or nothing.
 fn is_object_or_nothing(payload: &str) -> bool {
     payload.is_empty() || (payload.trim_start().starts_with('{') && is::<IgnoredAny>(payload))
+}
+
+/// The packet that acknowledges a join, byte for byte as Socket.IO's server sends it.
+pub fn acknowledgement(namespace: &str, sid: impl fmt::Display) -> String {
+    format!("40{}{{\"sid\":\"{sid}\"}}", Prefix(namespace))
+}
+
+/// The packet that refuses a join, as Socket.IO's server sends it for an error with `data`. The message and the code must be
+/// free of characters that JSON escapes.
+pub fn refusal(namespace: &str, message: &str, code: &str) -> String {
+    let prefix = Prefix(namespace);
+    format!("44{prefix}{{\"message\":\"{message}\",\"data\":{{\"code\":\"{code}\"}}}}")
+}
+
+/// The namespace in a packet: as it is, and a comma; nothing for the default one.
+pub(super) struct Prefix<'a>(pub(super) &'a str);
+
+impl fmt::Display for Prefix<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        if self.0 == DEFAULT_NAMESPACE {
+            return Ok(());
+        }
+        write!(f, "{},", self.0)
+    }
 }
 
 fn is<'de, T: Deserialize<'de>>(payload: &'de str) -> bool {
@@ -138,13 +167,28 @@ mod tests {
 
     use super::*;
 
+    fn connect<'a>(namespace: &'a str, auth: &'a str) -> Packet<'a> {
+        Packet::Connect { namespace, auth }
+    }
+
+    /// Goal: answers have the form that Socket.IO's server gives them. Method: the site, and a room whose name JSON would
+    /// escape.
+    #[test]
+    fn answers_name_their_namespace() {
+        assert_eq!(acknowledgement("/", "s"), "40{\"sid\":\"s\"}");
+        assert_eq!(acknowledgement("/a\"b\\/c", "s"), "40/a\"b\\/c,{\"sid\":\"s\"}");
+        let data = "{\"message\":\"no\",\"data\":{\"code\":\"why\"}}";
+        assert_eq!(refusal("/", "no", "why"), format!("44{data}"));
+        assert_eq!(refusal("/a", "no", "why"), format!("44/a,{data}"));
+    }
+
     /// Goal: the length of a namespace, which the answer repeats, is limited. Method: the longest allowed name, and one
     /// more byte.
     #[test]
     fn names_are_bounded() {
         let longest = format!("/{}", "x".repeat(NAMESPACE_BYTES_MAX - 1));
         let asking = format!("40{longest},");
-        assert_eq!(Packet::parse(&asking), Some(Packet::Connect(&longest)));
+        assert_eq!(Packet::parse(&asking), Some(connect(&longest, "")));
         assert_eq!(Packet::parse(&format!("40{longest}x,")), None);
     }
 
@@ -152,12 +196,13 @@ mod tests {
     #[rstest]
     #[case("3", Some(Packet::Pong))]
     #[case("1", Some(Packet::Close))]
-    #[case("40", Some(Packet::Connect("/")))]
-    #[case("40{\"token\":[1,{}]}", Some(Packet::Connect("/")))]
-    #[case("40/,", Some(Packet::Connect("/")))]
-    #[case("40/?a=b,{}", Some(Packet::Connect("/?a=b")))]
-    #[case("40/admin,{}", Some(Packet::Connect("/admin")))]
-    #[case("40/admin", Some(Packet::Connect("/admin")))]
+    #[case("40", Some(connect("/", "")))]
+    #[case("40{\"token\":[1,{}]}", Some(connect("/", "{\"token\":[1,{}]}")))]
+    #[case("40/,", Some(connect("/", "")))]
+    #[case("40/?a=b,{}", Some(connect("/?a=b", "{}")))]
+    #[case("40/admin,{}", Some(connect("/admin", "{}")))]
+    #[case("40/größe/\"{,{\"a\":1}", Some(connect("/größe/\"{", "{\"a\":1}")))]
+    #[case("40/admin", Some(connect("/admin", "")))]
     #[case("41", Some(Packet::Disconnect("/")))]
     #[case("41/admin,", Some(Packet::Disconnect("/admin")))]
     #[case("42[\"chat\",\"1,2\"]", Some(Packet::Event(0)))]

@@ -28,6 +28,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::{
     core::tally::{Presence, Tally},
+    protocol::transport::Transport,
     telemetry::{
         labels::label_values,
         metrics::{Metrics, signed},
@@ -110,6 +111,7 @@ impl<A: Adapter> CountedSockets<A> {
         metrics: Metrics,
         is_over: CancellationToken,
     ) -> Self {
+        metrics.begin_connects(Transport::ALL.map(Transport::label));
         metrics.begin_disconnects(LeaveReason::ALL.iter().map(|reason| reason.label()));
         Self { tally, seats: Mutex::default(), metrics, is_over, unwatched: Arc::default() }
     }
@@ -158,7 +160,7 @@ impl<A: Adapter> CountedSockets<A> {
         if let Some(before) = before {
             self.count_out(&before, LeaveReason::FoundGone);
         }
-        self.metrics.connects.with_label_values(&[transport(socket)]).inc();
+        self.metrics.connects.with_label_values(&[transport(socket).label()]).inc();
         seat.take(&self.tally);
         Some(seat)
     }
@@ -206,8 +208,9 @@ impl<A: Adapter> CountedSockets<A> {
                 TransportType::Polling => polling += 1,
             }
         }
-        for (transport, open) in [("websocket", websockets), ("polling", polling)] {
-            self.metrics.connections.with_label_values(&[transport]).set(signed(open));
+        for (transport, open) in [(Transport::Websocket, websockets), (Transport::Polling, polling)]
+        {
+            self.metrics.connections.with_label_values(&[transport.label()]).set(signed(open));
         }
         unwatched
     }
@@ -310,10 +313,10 @@ impl<A: Adapter> Drop for Leaving<A> {
     }
 }
 
-fn transport<A: Adapter>(socket: &Socket<A>) -> &'static str {
+fn transport<A: Adapter>(socket: &Socket<A>) -> Transport {
     match socket.transport_type() {
-        TransportType::Websocket => "websocket",
-        TransportType::Polling => "polling",
+        TransportType::Websocket => Transport::Websocket,
+        TransportType::Polling => Transport::Polling,
     }
 }
 

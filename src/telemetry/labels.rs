@@ -46,6 +46,30 @@ label_values! {
         Admin = "admin",
         /// The limit of event streams is reached.
         Streams = "streams",
+        /// The limit of rooms that programs ask for is reached.
+        Rooms = "rooms",
+    }
+}
+
+label_values! {
+    /// Why a client may not join a namespace: the code that it is told, which `headcount_joins_refused_total` counts.
+    pub enum JoinRefusal {
+        /// The name is no name of a room, or no pattern of `HEADCOUNT_ROOMS` allows it.
+        RoomNotAllowed = "room_not_allowed",
+        /// The connection is in as many rooms as it may be, or the instance has as many as it may have.
+        TooManyRooms = "too_many_rooms",
+        /// What the client says about itself has the wrong form.
+        BadAuth = "bad_auth",
+    }
+}
+
+label_values! {
+    /// How a connection is in a room, as `headcount_memberships` counts it.
+    pub enum MembershipKind {
+        /// It is counted.
+        Member = "member",
+        /// It is told the count, and not counted.
+        Watcher = "watcher",
     }
 }
 

@@ -11,7 +11,7 @@ use prometheus::{
 
 use super::{
     identity::Identity,
-    labels::{RefusedReason, ReportResult},
+    labels::{JoinRefusal, MembershipKind, RefusedReason, ReportResult},
 };
 
 /// Buckets for reports. On a local network a report takes well below a millisecond. After 0.75 s the store counts as
@@ -31,6 +31,15 @@ const HELP: &[(&str, &str)] = &[
     ("connections_max", "Sessions this instance takes at a time."),
     ("connects_total", "Connections counted in, by the transport they began with."),
     ("disconnects_total", "Connections counted out."),
+    ("site_watchers", "Connections that are told the site's count and are not counted."),
+    ("rooms", "Rooms that connections of this instance are in."),
+    ("memberships", "Connections in rooms, one for each room that a connection is in."),
+    ("room_joins_total", "Rooms joined, by how."),
+    ("room_leaves_total", "Rooms left, by how, also at the end of a session."),
+    ("joins_refused_total", "Joins of namespaces refused, by the code that the client was told."),
+    ("room_emissions_total", "Emissions of a room's count to this instance's sockets."),
+    ("room_emitted_packets_total", "Counts of rooms handed to sockets, first values included."),
+    ("room_join_to_emit_seconds", "From joining a room until the first count of it."),
     ("refused_total", "Requests and connections turned away."),
     ("streams", "Open event streams of the API."),
     ("reports_total", "Reports to the store."),
@@ -56,9 +65,6 @@ const HELP: &[(&str, &str)] = &[
     ("build_info", "Always 1; what is running, and where."),
 ];
 
-/// The transports, as the label `transport` names them.
-const TRANSPORTS: [&str; 2] = ["websocket", "polling"];
-
 /// All metrics. A clone is cheap and shares the same values.
 #[derive(Clone, Debug)]
 pub struct Metrics {
@@ -73,6 +79,24 @@ pub struct Metrics {
     pub connects: IntCounterVec,
     /// Connections counted out, by reason.
     pub disconnects: IntCounterVec,
+    /// Connections that watch the site.
+    pub site_watchers: IntGauge,
+    /// Rooms with connections.
+    pub rooms: IntGauge,
+    /// Connections in rooms, by kind.
+    pub memberships: IntGaugeVec,
+    /// Rooms joined, by kind.
+    pub room_joins: IntCounterVec,
+    /// Rooms left, by kind.
+    pub room_leaves: IntCounterVec,
+    /// Joins that were refused, by code.
+    pub joins_refused: IntCounterVec,
+    /// Emissions of rooms.
+    pub room_emissions: IntCounter,
+    /// Counts of rooms that were handed to connections, including first values.
+    pub room_emitted_packets: IntCounter,
+    /// Time from joining a room until the client is told its first count.
+    pub room_join_to_emit_seconds: Histogram,
     /// Requests and connections turned away, by reason.
     pub(crate) refused: IntCounterVec,
     /// Open event streams of the API.
@@ -130,13 +154,24 @@ impl Metrics {
         let make = Maker { registry: Registry::new() };
         make.process()?;
         let refusals = RefusedReason::ALL.iter().map(|reason| reason.label());
+        let codes = JoinRefusal::ALL.iter().map(|code| code.label());
+        let kinds = || MembershipKind::ALL.iter().map(|kind| kind.label());
         let outcomes = ReportResult::ALL.iter().map(|outcome| outcome.label());
         Ok(Self {
             cluster_users: make.gauge("cluster_users")?,
             connections: make.gauges("connections", "transport")?,
             connections_max: make.gauge("connections_max")?,
-            connects: make.counters("connects_total", "transport", TRANSPORTS)?,
+            connects: make.counters("connects_total", "transport", [])?,
             disconnects: make.counters("disconnects_total", "reason", [])?,
+            site_watchers: make.gauge("site_watchers")?,
+            rooms: make.gauge("rooms")?,
+            memberships: make.gauges("memberships", "kind")?,
+            room_joins: make.counters("room_joins_total", "kind", kinds())?,
+            room_leaves: make.counters("room_leaves_total", "kind", kinds())?,
+            joins_refused: make.counters("joins_refused_total", "code", codes)?,
+            room_emissions: make.counter("room_emissions_total")?,
+            room_emitted_packets: make.counter("room_emitted_packets_total")?,
+            room_join_to_emit_seconds: make.histogram("room_join_to_emit_seconds", JOIN_BUCKETS)?,
             refused: make.counters("refused_total", "reason", refusals)?,
             streams: make.gauge("streams")?,
             reports: make.counters("reports_total", "outcome", outcomes)?,
@@ -172,6 +207,13 @@ impl Metrics {
     /// The counter of what is refused for this reason.
     pub fn refused(&self, reason: RefusedReason) -> IntCounter {
         self.refused.with_label_values(&[reason.label()])
+    }
+
+    /// Begins the series of connections counted in by these transports, at 0.
+    pub fn begin_connects(&self, transports: impl IntoIterator<Item = &'static str>) {
+        for transport in transports {
+            self.connects.with_label_values(&[transport]);
+        }
     }
 
     /// Begins the series of these reasons for which connections are counted out, at 0.

@@ -86,8 +86,8 @@ async fn only_announced_bytes_are_taken() {
     for way in Way::BOTH {
         is_refused(Raw::alive_by(way, server).await, &bytes).await;
         let mut websocket = Raw::alive_by(way, server).await;
-        let more = [whole.clone(), whole.clone(), text("40/nowhere,")].concat();
-        assert!(websocket.is_answered_after(&more, "44/nowhere,").await, "both events are taken");
+        let more = [whole.clone(), whole.clone(), text("40/no where,")].concat();
+        assert!(websocket.is_answered_after(&more, "44/no where,").await, "both events are taken");
         is_refused(websocket, &bytes).await;
         let interrupted = [text(EVENT), bytes.clone(), text("42[\"x\"]")].concat();
         is_refused(Raw::alive_by(way, server).await, &interrupted).await;
@@ -210,13 +210,13 @@ async fn requests_after_the_upgrade_are_refused() {
         let session = path.rsplit('=').next().expect("the path ends with it");
         let mut websocket = Raw::websocket(server, Some(session)).await;
         assert!(websocket.is_answered_after(&text("2probe"), "3probe").await);
-        let moved = [text("5"), text("40/nowhere,")].concat();
-        assert!(websocket.is_answered_after(&moved, "44/nowhere,").await, "it has moved");
+        let moved = [text("5"), text("40/no where,")].concat();
+        assert!(websocket.is_answered_after(&moved, "44/no where,").await, "it has moved");
         let refused = [poll(server, &path).await, say(server, &path, "3").await];
         for answer in refused {
             assert_eq!((answer.status, code_in(&answer)), (400, Some(3)), "{answer:?}");
         }
-        assert!(websocket.is_answered_after(&text("40/elsewhere,"), "44/elsewhere,").await);
+        assert!(websocket.is_answered_after(&text("40/else where,"), "44/else where,").await);
     }
 }
 
@@ -242,9 +242,9 @@ async fn no_count_follows_leaving() {
         for _ in 0..7 {
             assert_eq!(say(server, &path, "41").await.status, 200);
             // A packet that is answered, so that the poll need not wait for a ping.
-            assert_eq!(say(server, &path, "40/nowhere,").await.status, 200);
+            assert_eq!(say(server, &path, "40/no where,").await.status, 200);
             let heard = poll(server, &path).await.body;
-            assert!(heard.contains("44/nowhere,") && !heard.contains("42["), "{heard:?}");
+            assert!(heard.contains("44/no where,") && !heard.contains("42["), "{heard:?}");
             assert_eq!(say(server, &path, "40").await.status, 200);
             assert!(poll(server, &path).await.body.contains("40{"), "it is let in again");
         }

@@ -19,6 +19,7 @@ mod conformance;
 mod counting;
 mod handshakes;
 mod proxies;
+mod rooms;
 mod transports;
 
 mod storm;

@@ -116,7 +116,7 @@ async fn caches_keep_no_session() {
     let sessions = [poll(proxy.address, open).await, poll(proxy.address, open).await];
     assert_ne!(session_in(&sessions[0].body), session_in(&sessions[1].body));
     let path = polling_session(proxy.address).await;
-    for namespace in ["a", "b"] {
+    for namespace in ["a a", "b b"] {
         assert_eq!(say(proxy.address, &path, &format!("40/{namespace},")).await.status, 200);
         let told = poll(proxy.address, &path).await;
         assert!(told.body.starts_with(&format!("44/{namespace},")), "{told:?}");

@@ -10,7 +10,7 @@ check_old_compose() {
     unproved+=("Compose 1.29.2: it is not among this machine's packages")
     return
   fi
-  install "$OLD_COMPOSE" docker-compose
+  need "$OLD_COMPOSE" docker-compose
   step "Compose 1.29.2 reads the files" compose_reads_the_files "$OLD_COMPOSE"
   step "Compose 1.29.2 passes every setting on" compose_passes_settings_on "$OLD_COMPOSE"
   step "Compose 1.29.2 brings up three instances behind the balancer" up_with_old_compose

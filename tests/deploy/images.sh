@@ -41,7 +41,7 @@ rust_toolchain() {
 
 make_stand_ins() {
   local name tag bootstrap
-  install mmdebstrap mmdebstrap
+  need mmdebstrap mmdebstrap
   debian_system >"$work/mmdebstrap" 2>&1 &
   bootstrap=$!
   started+=("$bootstrap")

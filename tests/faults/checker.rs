@@ -106,7 +106,9 @@ impl Judge<'_> {
         let entries = visit.record.entries();
         for entry in &entries {
             match &entry.event {
-                Event::Violation(what) => verdict.violations.push(format!("{name}: {what}")),
+                Event::Violation(what) | Event::Refused(what) => {
+                    verdict.violations.push(format!("{name}: {what}"));
+                }
                 Event::Count(users) => {
                     let error = distance(*users, &self.truth.within(self.quiet(entry.at), &[]));
                     verdict.largest_error = verdict.largest_error.max(error);

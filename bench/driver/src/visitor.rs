@@ -265,7 +265,7 @@ impl Visitor {
                 self.asked_at = Instant::now();
             }
             Packet::Close | Packet::Disconnected => heard.ended = true,
-            Packet::ProbeAnswer | Packet::Connected | Packet::Noop => {}
+            Packet::ProbeAnswer | Packet::Connected | Packet::Noop | Packet::Room { .. } => {}
         }
         if let Some(answer) = packet.answer() {
             self.say(answer)?;

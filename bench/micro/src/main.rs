@@ -13,11 +13,12 @@ use std::{
 };
 
 use headcount::{
-    access::origin::Origins,
+    access::{origin::Origins, rooms::RoomRules},
     broadcast::broadcaster::Broadcaster,
     core::{
         count::{Count, Incarnation, Revision, Sequence},
         report::{LEASE_MAX, Reply},
+        rooms::Rooms,
         tally::Tally,
         view::{SentReport, View},
     },
@@ -99,10 +100,13 @@ impl Stage {
             ping_timeout: PING,
             payload_bytes_max: PAYLOAD_BYTES_MAX,
             transports: Transports::Both,
+            rooms: RoomRules::default(),
         };
         let admission = Admission::new(permits, Origins::default(), metrics.clone());
         let (tallied, flusher) = (Arc::clone(&tally), Flusher::default());
-        let engine = Engine::new(settings, admission, tallied, metrics.clone(), flusher.clone());
+        let rooms = Rooms::new(1);
+        let engine =
+            Engine::new(settings, admission, tallied, rooms, metrics.clone(), flusher.clone());
         let bound = listener::bind(([127, 0, 0, 1], 0).into()).expect("a free port");
         let address = bound.local_addr().expect("it is bound");
         let router = endpoint::router(Arc::clone(&engine));

@@ -40,6 +40,50 @@ pub enum Packet {
     Disconnected,
     /// The event `user count`: this many users are online.
     Count(u64),
+    /// A packet of a room.
+    Room {
+        /// The name of the room.
+        room: String,
+        /// What is said of it.
+        news: RoomNews,
+    },
+}
+
+/// What a server says about a room.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum RoomNews {
+    /// The room is joined.
+    Joined,
+    /// It may not be joined, for the reason with this code.
+    Refused(String),
+    /// The event `user count`: this many users are in the room.
+    Count(u64),
+}
+
+/// The fields of a refusal in JSON.
+#[derive(Deserialize)]
+struct Refusal {
+    data: RefusalData,
+}
+
+#[derive(Deserialize)]
+struct RefusalData {
+    code: String,
+}
+
+/// The packet that joins a room.
+pub fn join(room: &str) -> String {
+    format!("{CONNECT}{room},")
+}
+
+/// The packet that watches a room: the client is told the count and not counted.
+pub fn watch(room: &str) -> String {
+    format!("{CONNECT}{room},{{\"watch\":true}}")
+}
+
+/// The packet that leaves a room.
+pub fn leave(room: &str) -> String {
+    format!("{DISCONNECT}{room},")
 }
 
 /// The content of the first packet of a session.
@@ -66,7 +110,7 @@ impl Packet {
     /// Parses one packet.
     ///
     /// # Errors
-    /// If it is outside the contract, such as an event other than the count, or the refusal of the namespace.
+    /// If it is outside the contract, such as an event other than the count, or the refusal of the default namespace.
     pub fn parse(text: &[u8]) -> Result<Self, Error> {
         match text {
             [b'0', json @ ..] => Handshake::parse(json).map(Self::Open),
@@ -75,6 +119,8 @@ impl Packet {
             b"3probe" => Ok(Self::ProbeAnswer),
             b"6" => Ok(Self::Noop),
             b"41" => Ok(Self::Disconnected),
+            [b'4', kind, b'/', ..] => Self::parse_room(*kind, &text[2..])
+                .ok_or_else(|| Error::unexpected("a packet of a room", text)),
             [b'4', b'0', b'{', .., b'}'] => Ok(Self::Connected),
             [b'4', b'2', event @ ..] => count(event)
                 .map(Self::Count)
@@ -82,6 +128,18 @@ impl Packet {
             [b'4', b'4', ..] => Err(Error::unexpected("the namespace is refused", text)),
             _ => Err(Error::unexpected("a packet of another kind", text)),
         }
+    }
+
+    /// Parses the packet of a room, after its type.
+    fn parse_room(kind: u8, text: &[u8]) -> Option<Self> {
+        let (room, rest) = str::from_utf8(text).ok()?.split_once(',')?;
+        let news = match kind {
+            b'0' if rest.starts_with('{') && rest.ends_with('}') => RoomNews::Joined,
+            b'2' => RoomNews::Count(count(rest.as_bytes())?),
+            b'4' => RoomNews::Refused(serde_json::from_str::<Refusal>(rest).ok()?.data.code),
+            _ => return None,
+        };
+        Some(Self::Room { room: room.to_owned(), news })
     }
 
     /// Parses the packets of one payload of polling.
@@ -98,9 +156,12 @@ impl Packet {
             Self::Ping => Some(PONG),
             Self::ProbeAnswer => Some(UPGRADE),
             Self::Open(_) => Some(CONNECT),
-            Self::Close | Self::Noop | Self::Connected | Self::Disconnected | Self::Count(_) => {
-                None
-            }
+            Self::Close
+            | Self::Noop
+            | Self::Connected
+            | Self::Disconnected
+            | Self::Count(_)
+            | Self::Room { .. } => None,
         }
     }
 }
@@ -156,6 +217,22 @@ mod tests {
         assert_eq!(Packet::parse(text.as_bytes()), Ok(packet));
     }
 
+    /// Goal: packets of rooms are told apart, and the client's own have the form of socket.io-client. Method: one of each.
+    #[test]
+    fn rooms_have_packets() {
+        let parsed = |text: &str| match Packet::parse(text.as_bytes()) {
+            Ok(Packet::Room { room, news }) => (room, news),
+            other => panic!("{text}: {other:?}"),
+        };
+        let room = || String::from("/a/\u{e4}{");
+        assert_eq!(parsed("40/a/\u{e4}{,{\"sid\":\"x\"}"), (room(), RoomNews::Joined));
+        assert_eq!(parsed("42/a/\u{e4}{,[\"user count\",7]"), (room(), RoomNews::Count(7)));
+        let refusal = "44/a/\u{e4}{,{\"message\":\"no\",\"data\":{\"code\":\"bad_auth\"}}";
+        assert_eq!(parsed(refusal), (room(), RoomNews::Refused("bad_auth".into())));
+        assert_eq!((join("/a").as_str(), leave("/a").as_str()), ("40/a,", "41/a,"));
+        assert_eq!(watch("/a"), "40/a,{\"watch\":true}");
+    }
+
     /// Goal: the handshake of a session is parsed. Method: one as servers send it, with additional fields.
     #[test]
     fn a_handshake_is_read() {
@@ -187,7 +264,11 @@ mod tests {
     #[case("411")]
     #[case("40")]
     #[case("40{")]
-    #[case("40/other,{}")]
+    #[case("40/other")]
+    #[case("40/other,{")]
+    #[case("41/other,")]
+    #[case("42/other,[\"users\",1]")]
+    #[case("44/other,{\"message\":\"no\"}")]
     #[case("3")]
     #[case("2probe")]
     #[case("é")]

@@ -176,7 +176,7 @@ async fn receive(
             record.push(Event::Violation("41: a real client would stay away for good".into()));
             return Err("the server disconnected the namespace".into());
         }
-        Packet::Open(_) | Packet::ProbeAnswer => {
+        Packet::Open(_) | Packet::ProbeAnswer | Packet::Room { .. } => {
             record.push(Event::Violation(format!("out of turn: {packet:?}")));
         }
     }

@@ -135,9 +135,26 @@ impl ForeignClients {
         opened
     }
 
-    /// Makes the client with this number leave for good.
+    /// Opens one connection that joins these rooms, each with what it says about itself. There is a record for each room.
+    pub async fn open_rooms(
+        &mut self,
+        server: SocketAddr,
+        transport: Transport,
+        rooms: &[(&str, serde_json::Value)],
+    ) -> Vec<Record> {
+        let url = format!("http://{server}");
+        let more = json!({ "rooms": rooms });
+        self.open_with(rooms.len(), &url, transport, &more).await
+    }
+
+    /// Makes the client with this number leave. On a connection with several rooms it leaves its room.
     pub async fn close(&mut self, client: usize) {
         self.order(&json!({ "close": client })).await;
+    }
+
+    /// Makes a client of a room that left join it again.
+    pub async fn join(&mut self, client: usize) {
+        self.order(&json!({ "join": client })).await;
     }
 
     async fn order(&mut self, order: &serde_json::Value) {
@@ -159,6 +176,7 @@ async fn listen(mut lines: Lines<BufReader<ChildStdout>>, records: Arc<Mutex<Vec
             "connected" => Event::Connected,
             "upgraded" => Event::Upgraded,
             "count" => Event::Count(line.value),
+            "refused" => Event::Refused(line.reason),
             "disconnected" => Event::Disconnected(line.reason),
             _ => Event::Violation(line.reason),
         });

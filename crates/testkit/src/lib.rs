@@ -6,7 +6,7 @@
 //! - Processes: [`redis_server`], [`sentinel`] and [`sentinel_set`], [`instance`], and a whole [`cluster`] of them on a
 //!   [`machine`] that tests share; [`program`] and [`repository`] say where files are.
 //! - Between clients and instances: [`balancer`].
-//! - Clients: [`client`] follows the protocol and [`record`]s what it sees, [`foreign`] runs third-party clients,
+//! - Clients: [`client`] follows the protocol and [`record`]s what it sees, and so does one in several [`rooms`]; [`foreign`] runs third-party clients,
 //!   [`raw`] follows no protocol, [`http`] sends single requests, [`event_stream`] reads the public stream, and
 //!   [`redis_client`] asks Redis.
 //! - Waiting for a condition: [`waiting`].
@@ -41,6 +41,7 @@ pub mod http;
 pub mod raw;
 pub mod record;
 pub mod redis_client;
+pub mod rooms;
 
 pub mod open_files;
 pub mod waiting;

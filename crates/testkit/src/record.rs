@@ -33,6 +33,8 @@ pub enum Event {
     Upgraded,
     /// The event `user count` with this number.
     Count(u64),
+    /// The namespace was refused with this code.
+    Refused(String),
     /// The connection ended for this reason.
     Disconnected(String),
     /// The server sent something outside the contract.
@@ -81,7 +83,7 @@ impl Record {
             match entry.event {
                 Event::Count(users) => return Some(users),
                 Event::Connected | Event::Disconnected(_) => return None,
-                Event::Upgraded | Event::Violation(_) => {}
+                Event::Upgraded | Event::Refused(_) | Event::Violation(_) => {}
             }
         }
         None

@@ -17,7 +17,10 @@ use crate::{
         tally::{Local, Presence},
         view::SentReport,
     },
-    engine::session::tests::{join, leave, move_to, on_websocket, poll, polled},
+    engine::session::{
+        Session,
+        tests::{join, leave, move_to, on_websocket, poll, polled},
+    },
     fixtures::{count, reply},
     net::connection::{Connection, tests::pair},
 };

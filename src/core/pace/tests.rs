@@ -178,3 +178,26 @@ proptest! {
         }
     }
 }
+
+/// Goal: work takes at most half of the time in the long run, whatever its pieces, and a little work after a quiet time waits
+/// for nothing. Method: pieces of several lengths, one after the other as soon as they may start.
+#[test]
+fn half_of_the_time_is_left() {
+    let start = Instant::now();
+    for micros in [10, 300, 2000, 40_000] {
+        let (piece, mut half, mut now) =
+            (Duration::from_micros(micros), HalfTime::default(), start);
+        let mut worked = Duration::ZERO;
+        while now - start < Duration::from_secs(1) {
+            now = half.due(now).unwrap_or(now);
+            half.worked(now, now + piece);
+            (now, worked) = (now + piece, worked + piece);
+        }
+        let share = worked.as_secs_f64() / (now - start).as_secs_f64();
+        assert!((0.45..=0.54).contains(&share), "{piece:?}: {share}");
+        let later = now + Duration::from_secs(1);
+        assert_eq!(half.due(later), None, "it has rested");
+        half.worked(later, later + Duration::from_millis(2));
+        assert_eq!(half.due(later + Duration::from_millis(2)), None, "that was little");
+    }
+}

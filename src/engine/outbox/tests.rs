@@ -1,6 +1,9 @@
 //! Tests of what goes out of one session: random events over a kernel that takes what it likes, or polls, and a model of
 //! a client that reads what came out.
 
+#[path = "tests/rooms.rs"]
+mod rooms;
+
 use std::{cell::RefCell, collections::VecDeque, rc::Rc};
 
 use proptest::prelude::*;

@@ -6,8 +6,8 @@ use rstest::rstest;
 
 use super::*;
 use crate::{
-    access::origin::Origins,
-    core::tally::Tally,
+    access::{origin::Origins, rooms::RoomRules},
+    core::{rooms::Rooms, tally::Tally},
     engine::{admission::Admission, flusher::Flusher, settings::SessionSettings},
     fixtures::mutate::mutated_text,
     protocol::transport::Transports,
@@ -21,9 +21,11 @@ fn engine(transports: Transports, sessions_max: usize) -> Arc<Engine> {
         ping_timeout: std::time::Duration::from_secs(20),
         payload_bytes_max: 1000,
         transports,
+        rooms: RoomRules::default(),
     };
     let admission = Admission::new(sessions_max, Origins::Same, metrics.clone());
-    Engine::new(settings, admission, Tally::new(), metrics, Flusher::default())
+    let (tally, rooms) = (Tally::new(), Rooms::new(10));
+    Engine::new(settings, admission, tally, rooms, metrics, Flusher::default())
 }
 
 /// The parsed request with this query, or the code of its refusal. `SID` in it is replaced by the id of an open session

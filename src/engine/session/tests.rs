@@ -5,7 +5,9 @@ use std::sync::Arc;
 use tokio::sync::Semaphore;
 
 use super::*;
-use crate::{access::rate_limit::CLIENT_BYTES_PER_SECOND, net::connection::Connection};
+use crate::{
+    access::rate_limit::CLIENT_BYTES_PER_SECOND, core::room::RoomName, net::connection::Connection,
+};
 
 /// A session on this connection that nothing serves.
 pub(crate) fn on_websocket(connection: &Connection) -> Arc<Session> {
@@ -17,7 +19,7 @@ pub(crate) fn polled() -> Arc<Session> {
     carried_by(Transport::Polling, Outbox::polled())
 }
 
-fn carried_by(transport: Transport, outbox: Outbox<Arc<TcpStream>>) -> Arc<Session> {
+fn carried_by(transport: Transport, outbox: SessionOutbox) -> Arc<Session> {
     let permit = Arc::new(Semaphore::new(1)).try_acquire_owned().expect("there is one");
     let budget = TokenBucket::new(1, CLIENT_BYTES_PER_SECOND, Instant::now());
     let id = SessionId::new(0);
@@ -33,6 +35,17 @@ pub(crate) fn join(session: &Arc<Session>) -> Membership {
 /// It leaves.
 pub(crate) fn leave(session: &Session) {
     session.state().outbox.leave();
+}
+
+/// Its client joins a room; the caller puts it into the table of rooms.
+pub(crate) fn enter_room(session: &Arc<Session>, room: &RoomName) -> RoomMembership {
+    let place = session.state().outbox.rooms_mut(Instant::now()).add(room.clone());
+    RoomMembership { session: Arc::downgrade(session), place }
+}
+
+/// It leaves the room.
+pub(crate) fn leave_room(session: &Session, place: Place) {
+    session.state().outbox.leave_room(place);
 }
 
 /// It moves to a websocket.
@@ -68,4 +81,12 @@ fn checks_have_their_times() {
     assert_eq!(check(POLL_GAP_SUSPECT), Check::Over(EndReason::PingTimeout), "it is gone");
     session.state().requests.upgrades = true;
     assert_eq!(check(gap), Check::Wait(None), "it is about to move");
+}
+
+/// Goal: a session in the site alone takes no more memory than before there were rooms. Method: its size, with the two counters
+/// of its reference count, which the allocator rounds up to the same 272 bytes.
+#[test]
+fn a_session_is_small() {
+    let bytes = size_of::<Session>() + 2 * size_of::<usize>();
+    assert!(bytes <= 264, "{bytes}");
 }

@@ -8,19 +8,31 @@ use rstest::rstest;
 use tokio::{
     io::{AsyncReadExt, AsyncWriteExt},
     net::TcpStream,
-    sync::Semaphore,
+    sync::{Semaphore, watch},
     time::{Instant, timeout},
 };
 use tokio_util::sync::CancellationToken;
 
 use super::*;
 use crate::{
-    access::origin::Origins,
-    core::tally::Tally,
+    access::{
+        origin::Origins,
+        rooms::{RoomPatterns, RoomRules},
+    },
+    broadcast::rooms::RoomBroadcaster,
+    core::{
+        rooms::{RoomLedger, Rooms},
+        tally::Tally,
+        view::View,
+    },
     engine::{
-        admission::Admission, flusher::Flusher, ping_wheel, session::Membership,
+        admission::Admission,
+        flusher::Flusher,
+        ping_wheel,
+        session::{Membership, RoomMembership},
         settings::SessionSettings,
     },
+    fixtures::LonelyStore,
     http::endpoint,
     net::listener::{self, Listener},
     protocol::transport::Transports,
@@ -33,10 +45,15 @@ const HEAD: &str = "GET /socket.io/?EIO=4&transport=websocket HTTP/1.1\r\nhost: 
     connection: upgrade\r\nsec-websocket-version: 13\r\nsec-websocket-key: dGhlIHNhbXBsZSBub25jZQ==\r\n\r\n";
 /// A masked text: the client joins the namespace.
 const JOIN: [u8; 8] = [0x81, 0x82, 0, 0, 0, 0, b'4', b'0'];
+const EMIT_INTERVAL: Duration = Duration::from_millis(1);
 const TIMEOUTS: Timeouts =
     Timeouts { head: Duration::from_secs(10), keep_alive: Duration::from_secs(30) };
 
-/// A server of sessions, without a store: no client gets a count.
+/// The most rooms of the server, and which it allows.
+pub(crate) const ROOMS_MAX: usize = 20;
+const ROOMS: &str = "/a,/b,/n/*,/blog/*,/caf*";
+
+/// A server of sessions, without a store: no client gets the count of the site. The counts of rooms are the local ones.
 pub(crate) struct Server {
     address: SocketAddr,
     pub(crate) engine: Arc<Engine>,
@@ -53,10 +70,22 @@ impl Server {
             ping_timeout: ping,
             payload_bytes_max: 1000,
             transports,
+            rooms: RoomRules {
+                allowed: RoomPatterns::parse(ROOMS).unwrap(),
+                ..RoomRules::default()
+            },
         };
         let admission = Admission::new(3, Origins::Same, metrics.clone());
         let (tallied, flusher) = (Arc::clone(&tally), Flusher::default());
-        let engine = Engine::new(settings, admission, tallied, metrics.clone(), flusher.clone());
+        let rooms = Rooms::new(ROOMS_MAX);
+        let engine = Engine::new(
+            settings,
+            admission,
+            tallied,
+            Arc::clone(&rooms),
+            metrics.clone(),
+            flusher.clone(),
+        );
         let bound = listener::bind("127.0.0.1:0".parse().unwrap()).unwrap();
         let address = bound.local_addr().unwrap();
         let served = Some(Arc::clone(&engine));
@@ -70,9 +99,19 @@ impl Server {
         };
         let stop = CancellationToken::new();
         tokio::spawn(listener.run(stop.clone()));
-        tokio::spawn(flusher.run(stop.clone()));
+        tokio::spawn(flusher.clone().run(stop.clone()));
         tokio::spawn(ping_wheel::run(Arc::clone(&engine), stop.clone()));
-        tokio::spawn(Arc::clone(&engine).run_checks(stop));
+        tokio::spawn(Arc::clone(&engine).run_checks(stop.clone()));
+        let view = watch::Sender::new(LonelyStore::view());
+        let broadcaster = RoomBroadcaster::new(
+            Arc::clone(&rooms),
+            view.subscribe(),
+            flusher,
+            metrics.clone(),
+            EMIT_INTERVAL,
+        );
+        tokio::spawn(count(rooms, view));
+        tokio::spawn(broadcaster.run(stop));
         Self { address, engine, tally, metrics }
     }
 
@@ -97,8 +136,40 @@ impl Server {
         timeout(PATIENCE, gone).await.expect("all sessions end");
     }
 
+    /// Waits until there are so many memberships in rooms.
+    pub(crate) async fn memberships(&self, memberships: i64) {
+        let kinds = ["member", "watcher"];
+        let open = || kinds.map(|kind| self.metrics.memberships.with_label_values(&[kind]).get());
+        let reached = async {
+            while open().iter().sum::<i64>() != memberships {
+                tokio::task::yield_now().await;
+            }
+        };
+        timeout(PATIENCE, reached).await.expect("they join and leave");
+    }
+
+    /// Waits until nobody is in any room.
+    pub(crate) async fn no_rooms(&self) {
+        let gone = async {
+            while self.metrics.rooms.get() > 0 {
+                tokio::task::yield_now().await;
+            }
+        };
+        self.memberships(0).await;
+        timeout(PATIENCE, gone).await.expect("the rooms are dropped");
+    }
+
     pub(crate) fn disconnects(&self, reason: &str) -> u64 {
         self.metrics.disconnects.with_label_values(&[reason]).get()
+    }
+}
+
+/// Has everything counted that happens in rooms.
+async fn count(rooms: Arc<Rooms<RoomMembership>>, view: watch::Sender<View>) {
+    let mut store = LonelyStore::default();
+    loop {
+        view.send_modify(|view| store.answer(&rooms, view, Instant::now()));
+        rooms.reports().notified().await;
     }
 }
 
@@ -126,6 +197,13 @@ impl Peer {
         self.send(0x81, text.as_bytes()).await;
     }
 
+    /// A text of any length up to 65,535 bytes.
+    pub(crate) async fn send_long(&mut self, text: &str) {
+        let length = u16::try_from(text.len()).unwrap().to_be_bytes();
+        let frame = [&[0x81, 0xfe][..], &length, &[0; 4], text.as_bytes()].concat();
+        self.client.write_all(&frame).await.unwrap();
+    }
+
     /// A frame, masked with zeros.
     pub(crate) async fn send(&mut self, first: u8, payload: &[u8]) {
         let length = 0x80 | u8::try_from(payload.len()).unwrap();
@@ -136,14 +214,16 @@ impl Peer {
     /// The next frame: its first byte and its payload; `None` at the end.
     pub(crate) async fn receive(&mut self) -> Option<(u8, Vec<u8>)> {
         loop {
-            if let [first, length, rest @ ..] = &self.received[..]
-                && rest.len() >= usize::from(*length)
+            let header = match self.received[..] {
+                [first, 126, high, low, ..] => Some((first, 4, u16::from_be_bytes([high, low]))),
+                [first, length @ ..126, ..] => Some((first, 2, u16::from(length))),
+                _ => None,
+            };
+            if let Some((first, start, length)) = header
+                && self.received.len() >= start + usize::from(length)
             {
-                let (first, length) = (*first, usize::from(*length));
-                assert!(length < 126, "no frame here is long");
-                let payload = self.received[2..2 + length].to_vec();
-                self.received.drain(..2 + length);
-                return Some((first, payload));
+                let frame: Vec<u8> = self.received.drain(..start + usize::from(length)).collect();
+                return Some((first, frame[start..].to_vec()));
             }
             let read = timeout(PATIENCE, self.client.read_buf(&mut self.received)).await;
             match read.expect("the server says something, or ends the connection") {

@@ -2,7 +2,8 @@
 
 use super::*;
 use crate::{
-    access::origin::Origins,
+    access::{origin::Origins, rooms::RoomRules},
+    core::rooms::Rooms,
     engine::{admission::Admission, flusher::Flusher, polling::Poll, settings::SessionSettings},
     protocol::transport::Transports,
     telemetry::metrics::Metrics,
@@ -45,10 +46,13 @@ impl Stage {
             ping_timeout: Duration::from_secs(20),
             payload_bytes_max: 1000,
             transports: Transports::Both,
+            rooms: RoomRules::default(),
         };
         let admission = Admission::new(100, Origins::Same, metrics.clone());
         let tallied = Arc::clone(&tally);
-        let engine = Engine::new(settings, admission, tallied, metrics, Flusher::default());
+        let rooms = Rooms::new(10);
+        let flusher = Flusher::default();
+        let engine = Engine::new(settings, admission, tallied, rooms, metrics, flusher);
         Self { engine, tally }
     }
 

@@ -3,15 +3,17 @@
 // Reads orders on stdin and writes what every client sees on stdout; it decides nothing by itself.
 //   {"open": {"first": 0, "clients": 3, "url": "http://…", "transports": ["polling", "websocket"]}}
 //   {"close": 2}
-// "options" may be beside them, for the library; with "strict" an attempt that fails is a violation.
+//   {"join": 2}, to come back after "close"
+// With "rooms": [["/a", {}], ["/b", {"watch": true}]] there is one client for each room, with this "auth", and all of them
+// share one connection. "options" may be beside them, for the library; with "strict" an attempt that fails is a violation.
 // gives, one line each: {"client": 0, "event": "connected" | "upgraded" | "count" | "disconnected" |
-// "violation", "value": 5, "reason": "transport close"}. It ends when stdin ends.
+// "refused" | "violation", "value": 5, "reason": "transport close"}. It ends when stdin ends.
 
 import dns from "node:dns";
 import { createInterface } from "node:readline";
 
 // Which version is told on the command line.
-const { io } = await import(process.argv[2]);
+const { io, Manager } = await import(process.argv[2]);
 
 // Names that are kept for examples are this machine.
 const { lookup } = dns;
@@ -23,7 +25,12 @@ function tell(client, event, detail = {}) {
   process.stdout.write(`${JSON.stringify({ client, event, ...detail })}\n`);
 }
 
-function open({ first, clients: number, url, transports, options, strict }) {
+function open({ first, clients: number, url, transports, options, strict, rooms }) {
+  if (rooms) {
+    const manager = new Manager(url, { transports, reconnectionDelay: 100, reconnectionDelayMax: 500, ...options });
+    rooms.forEach(([room, auth], index) => openRoom(first + index, manager.socket(room, { auth })));
+    return;
+  }
   for (let client = first; client < first + number; client++) {
     // A connection of its own for each; coming back is left to the library, only faster than by default.
     const socket = io(url, {
@@ -39,15 +46,28 @@ function open({ first, clients: number, url, transports, options, strict }) {
     socket.io.on("open", () => socket.io.engine.once("upgrade", () => tell(client, "upgraded")));
     socket.on("connect", () => tell(client, "connected"));
     if (strict) socket.on("connect_error", (error) => tell(client, "violation", { reason: described(error) }));
-    socket.on("disconnect", (reason) => tell(client, "disconnected", { reason }));
-    socket.on("user count", (...values) => {
-      if (values.length === 1 && Number.isInteger(values[0])) {
-        tell(client, "count", { value: values[0] });
-      } else {
-        tell(client, "violation", { reason: `user count with ${JSON.stringify(values)}` });
-      }
-    });
+    listen(client, socket);
   }
+}
+
+function openRoom(client, socket) {
+  clients.set(client, socket);
+  socket.on("connect", () => tell(client, "connected"));
+  // An error without data is one of the connection, which the library restores.
+  socket.on("connect_error", ({ data }) => data && tell(client, "refused", { reason: data.code }));
+  listen(client, socket);
+  socket.connect();
+}
+
+function listen(client, socket) {
+  socket.on("disconnect", (reason) => tell(client, "disconnected", { reason }));
+  socket.on("user count", (...values) => {
+    if (values.length === 1 && Number.isInteger(values[0])) {
+      tell(client, "count", { value: values[0] });
+    } else {
+      tell(client, "violation", { reason: `user count with ${JSON.stringify(values)}` });
+    }
+  });
 }
 
 function described({ message, description, context }) {
@@ -56,13 +76,13 @@ function described({ message, description, context }) {
 
 function close(client) {
   clients.get(client)?.disconnect();
-  clients.delete(client);
 }
 
 for await (const line of createInterface({ input: process.stdin })) {
   const order = JSON.parse(line);
   if (order.open) open(order.open);
   if (order.close !== undefined) close(order.close);
+  if (order.join !== undefined) clients.get(order.join).connect();
 }
 for (const client of [...clients.keys()]) close(client);
 process.exit(0);

@@ -16,6 +16,49 @@ def tell(client, event, **detail):
     print(json.dumps({"client": client, "event": event, **detail}), flush=True)
 
 
+class Rooms:
+    """One connection with several rooms, each of which is a client to the tests."""
+
+    def __init__(self, first, url, transports, rooms):
+        self.url, self.transports = url, transports
+        self.names = [name for name, _ in rooms]
+        # The library says the same in all of them.
+        self.auth = rooms[0][1]
+        self.socket = socketio.AsyncClient(
+            reconnection_delay=0.1, reconnection_delay_max=0.5, handle_sigint=False
+        )
+        for number, name in enumerate(self.names, first):
+            self.listen(number, name)
+        self.task = asyncio.create_task(self.run())
+
+    def listen(self, number, name):
+        def connected():
+            tell(number, "connected")
+
+        def disconnected(reason=""):
+            tell(number, "disconnected", reason=str(reason))
+
+        def counted(*values):
+            if len(values) == 1 and type(values[0]) is int:
+                tell(number, "count", value=values[0])
+            else:
+                tell(number, "violation", reason=f"user count with {values!r}")
+
+        self.socket.on("connect", connected, namespace=name)
+        self.socket.on("disconnect", disconnected, namespace=name)
+        self.socket.on("user count", counted, namespace=name)
+
+    async def run(self):
+        await self.socket.connect(
+            self.url, transports=self.transports, namespaces=self.names, auth=self.auth, retry=True
+        )
+        await self.socket.wait()
+
+    async def close(self):
+        await self.socket.disconnect()
+        self.task.cancel()
+
+
 class Client:
     """One client that comes back by itself, as the library does it, only faster than by default."""
 
@@ -58,6 +101,10 @@ class Client:
 async def follow(order):
     if "open" in order:
         wanted = order["open"]
+        if "rooms" in wanted:
+            first, rooms = wanted["first"], wanted["rooms"]
+            clients[first] = Rooms(first, wanted["url"], wanted["transports"], rooms)
+            return
         for number in range(wanted["first"], wanted["first"] + wanted["clients"]):
             clients[number] = Client(number, wanted["url"], wanted["transports"])
     if "close" in order:

@@ -28,8 +28,8 @@ use tokio::{
 
 /// The folder for pictures of the pages. They are for people, and no test compares them.
 const SCREENSHOTS: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/target/screenshots");
-/// How many browsers may run at a time: each uses a whole core while it starts.
-static PLACES: Semaphore = Semaphore::const_new(1);
+/// How many browsers may run at a time: each uses a whole core while it starts, but waits for pages most of the time.
+static PLACES: Semaphore = Semaphore::const_new(2);
 
 /// One browser. It ends when this value is dropped.
 #[derive(Debug)]
@@ -61,7 +61,7 @@ pub(super) struct Tab<'a> {
 }
 
 impl Browser {
-    /// Starts a browser when no other is running.
+    /// Starts a browser when a place is free.
     pub(super) async fn start() -> Self {
         let place = PLACES.acquire().await.expect("nobody closes it");
         let chromium = std::env::var_os("CHROMIUM").unwrap_or_else(|| "/usr/bin/chromium".into());
@@ -142,6 +142,11 @@ impl Tab<'_> {
     /// Disconnects the browser from the network, or connects it again.
     pub(super) async fn set_offline(&self, offline: bool) {
         self.order(json!({ "do": "offline", "offline": offline })).await;
+    }
+
+    /// Types a text.
+    pub(super) async fn type_text(&self, text: &str) {
+        self.order(json!({ "do": "type", "text": text })).await;
     }
 
     /// Presses a key.

@@ -1,27 +1,39 @@
 //! Any order of events of one session that began with polling, beside a model of it.
 
-use std::task::Waker;
+use std::{collections::BTreeMap, task::Waker};
 
 use proptest::prelude::*;
 
 use super::super::*;
 use crate::{
-    access::{origin::Origins, rate_limit::TokenBucket},
-    core::tally::Tally,
+    access::{origin::Origins, rate_limit::TokenBucket, rooms::RoomRules},
+    core::{room::RoomName, rooms::Rooms, tally::Tally, view::View},
     engine::{
         admission::Admission, flusher::Flusher, settings::SessionSettings, upgrade::Opening,
         upgrade::Upgrade,
     },
+    fixtures::LonelyStore,
     net::connection::{Connection, tests::pair},
     protocol::transport::Transports,
     telemetry::metrics::Metrics,
 };
 
+/// The rooms that the client may ask for. It may be in fewer, and the instance has space for fewer.
+const ROOMS: usize = 5;
+const COUNTED_MAX: usize = 2;
+const WATCHED_MAX: usize = 2;
+const ROOMS_MAX: usize = 3;
+
 /// What may happen.
 #[derive(Clone, Copy, Debug)]
 enum Event {
     Join,
+    /// The client asks to be told the site's count, and not to be counted.
+    Watch,
     Leave,
+    /// The client joins a room, counted or as a watcher.
+    JoinRoom(usize, bool),
+    LeaveRoom(usize),
     /// A poll comes.
     Poll,
     /// The poll has a look whether it can be answered.
@@ -43,7 +55,10 @@ enum Event {
 fn event() -> impl Strategy<Value = Event> {
     prop_oneof![
         5 => Just(Event::Join),
+        2 => Just(Event::Watch),
         3 => Just(Event::Leave),
+        6 => (0..ROOMS, any::<bool>()).prop_map(|(room, watch)| Event::JoinRoom(room, watch)),
+        4 => (0..ROOMS).prop_map(Event::LeaveRoom),
         4 => Just(Event::Poll),
         6 => Just(Event::Look),
         1 => Just(Event::CutPoll),
@@ -64,6 +79,11 @@ struct Model {
     poll: Option<Poll>,
     upgrade: Option<Upgrade>,
     has_joined: bool,
+    watches: bool,
+    /// For each room that the client is in, whether it watches.
+    rooms: BTreeMap<usize, bool>,
+    view: View,
+    store: LonelyStore,
     has_moved: bool,
     has_ended: bool,
 }
@@ -76,9 +96,15 @@ impl Model {
             ping_timeout: Duration::from_secs(20),
             payload_bytes_max: 1000,
             transports: Transports::Both,
+            rooms: RoomRules {
+                per_connection: COUNTED_MAX,
+                watched_per_connection: WATCHED_MAX,
+                ..RoomRules::default()
+            },
         };
         let admission = Admission::new(1, Origins::Same, metrics.clone());
-        let engine = Engine::new(settings, admission, Tally::new(), metrics, Flusher::default());
+        let (tally, rooms, flusher) = (Tally::new(), Rooms::new(ROOMS_MAX), Flusher::default());
+        let engine = Engine::new(settings, admission, tally, rooms, metrics, flusher);
         let permit = engine.admission().permit().expect("one");
         let session = engine.begin(Transport::Polling, Outbox::polled(), permit);
         Self {
@@ -88,6 +114,10 @@ impl Model {
             poll: None,
             upgrade: None,
             has_joined: false,
+            watches: false,
+            rooms: BTreeMap::new(),
+            view: LonelyStore::view(),
+            store: LonelyStore::default(),
             has_moved: false,
             has_ended: false,
         }
@@ -133,7 +163,8 @@ impl Model {
     }
 
     fn end(&mut self) {
-        (self.has_ended, self.has_joined) = (true, false);
+        (self.has_ended, self.has_joined, self.watches) = (true, false, false);
+        self.rooms.clear();
     }
 
     fn ask(&mut self) {
@@ -152,11 +183,28 @@ impl Model {
         match event {
             Event::Join => {
                 self.say("40");
-                self.has_joined |= !self.has_ended;
+                self.has_joined |= !self.has_ended && !self.watches;
+            }
+            Event::Watch => {
+                self.say("40{\"watch\":true}");
+                self.watches |= !self.has_ended && !self.has_joined;
             }
             Event::Leave => {
                 self.say("41");
-                self.has_joined = false;
+                (self.has_joined, self.watches) = (false, false);
+            }
+            Event::JoinRoom(room, watch) => {
+                self.say(&format!("40/{room},{{\"watch\":{watch}}}"));
+                let most = if watch { WATCHED_MAX } else { COUNTED_MAX };
+                let alike = self.rooms.values().filter(|&&watches| watches == watch).count();
+                let is_in = self.rooms.contains_key(&room);
+                if !self.has_ended && !is_in && alike < most && self.rooms.len() < ROOMS_MAX {
+                    self.rooms.insert(room, watch);
+                }
+            }
+            Event::LeaveRoom(room) => {
+                self.say(&format!("41/{room},"));
+                self.rooms.remove(&room);
             }
             Event::Poll => self.poll(),
             Event::Look => self.look(),
@@ -189,9 +237,39 @@ impl Model {
         self.holds();
     }
 
-    fn holds(&self) {
+    /// The table of rooms has those in it that the client is in, with the right numbers.
+    fn rooms_hold(&mut self) {
+        let now = Instant::now();
+        self.store.answer(&self.engine.rooms, &mut self.view, now);
+        // Takes out the rooms that are empty.
+        drop(self.engine.rooms.take_due(&self.view, now));
+        let view = self.view;
+        for room in 0..ROOMS {
+            let name = RoomName::parse(&format!("/{room}")).unwrap();
+            let shown = self.engine.rooms.shown(&name, &view, now).map(|shown| shown.users);
+            let expected = self.rooms.get(&room).map(|&watches| u64::from(!watches));
+            assert_eq!(shown.unwrap_or(0), expected.unwrap_or(0), "{name}");
+        }
+    }
+
+    fn holds(&mut self) {
         let joined = usize::from(self.has_joined);
         assert_eq!(self.engine.tally.users(), joined as u64);
+        assert_eq!(self.engine.tally.watchers(), u64::from(self.watches));
+        for watch in [false, true] {
+            let kind = if watch { "watcher" } else { "member" };
+            let open = self.engine.metrics.memberships.with_label_values(&[kind]).get();
+            let expected = self.rooms.values().filter(|&&watches| watches == watch).count();
+            assert_eq!(open, expected as i64, "{kind}");
+        }
+        let is_outside = !self.has_joined && !self.watches && self.rooms.is_empty();
+        let state = self.session.state();
+        assert_eq!(state.is_outside(), is_outside);
+        assert!(self.has_ended || state.unjoined_since.is_some() == is_outside);
+        drop(state);
+        let polls = !self.has_moved && !self.has_ended;
+        assert_eq!(self.engine.polling_sessions(), usize::from(polls));
+        self.rooms_hold();
         let by_transport = Transport::ALL.map(|transport| self.engine.joined(transport));
         let expected = if self.has_moved { [joined, 0] } else { [0, joined] };
         assert_eq!(by_transport, expected);
@@ -202,8 +280,8 @@ impl Model {
 }
 
 proptest! {
-    /// Goal: in any order of events a client is counted exactly while it is in the namespace and its session is open, under
-    /// the right transport; and an ended session holds nothing. Method: random events, each followed by a check of all
+    /// Goal: in any order of events a client is counted exactly while it is in the site or a room and its session is open, under
+    /// the right transport, and within the limits of rooms; and an ended session holds nothing. Method: random events, each followed by a check of all
     /// counters.
     #[test]
     fn a_session_is_what_its_client_made_of_it(events in proptest::collection::vec(event(), 0..60)) {
@@ -213,7 +291,7 @@ proptest! {
             let mut model = Model::new(connection);
             for event in events {
                 // A minute passes for what the client may say.
-                model.session.state().budget = TokenBucket::new(u64::MAX, 1, Instant::now());
+                model.session.state().budget = TokenBucket::new(u32::MAX, 1, Instant::now());
                 model.happens(event);
             }
         });

@@ -1,0 +1,156 @@
+//! The rooms that the client of one session is in: its presence in each, and a slot for the newest count of each.
+//!
+//! A count waits in its room's slot until it is written, or until a newer one replaces it. The order in which waiting counts
+//! are written is fair: it begins after the room that was written last, and goes around.
+
+use tokio::time::Instant;
+
+use crate::{
+    access::{rate_limit::TokenBucket, rooms::WATCHED_PER_CONNECTION},
+    core::room::RoomName,
+};
+
+/// Joins and leaves of rooms that one client may send in one burst. It may leave a page that watches as many rooms as it can,
+/// enter another such page, and do both again at once.
+const CHANGES_BURST: u32 = 448;
+const _: () = assert!(CHANGES_BURST as usize > 4 * (WATCHED_PER_CONNECTION + 8));
+/// Joins and leaves of rooms that one client may send a second on average: every five seconds it may change between two pages
+/// with fifty rooms each.
+const CHANGES_PER_SECOND: u32 = 20;
+
+/// The rooms of one session. `P` is what ends the presence in a room when it is dropped.
+#[derive(Debug)]
+pub struct SessionRooms<P> {
+    /// In the order of joining.
+    rooms: Vec<SessionRoom<P>>,
+    /// The number of slots in which a count waits.
+    waiting: usize,
+    /// The place whose count was written last.
+    last: Place,
+    /// The place that was given last.
+    newest: Place,
+    /// The joins and leaves that the client may still send.
+    changes: TokenBucket,
+}
+
+#[derive(Debug)]
+struct SessionRoom<P> {
+    place: Place,
+    name: RoomName,
+    /// `None` only until the table of rooms has taken the client in.
+    presence: Option<P>,
+    /// The count that was written last, in whole or in part.
+    told: Option<u64>,
+    /// The newest count, while it waits.
+    newest: Option<u64>,
+}
+
+/// Names one membership of a session in a room. Each join has another place.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Place(u64);
+
+impl<P> SessionRooms<P> {
+    /// No rooms.
+    pub fn new(now: Instant) -> Self {
+        let changes = TokenBucket::new(CHANGES_BURST, CHANGES_PER_SECOND, now);
+        let place = Place::default();
+        Self { rooms: Vec::new(), waiting: 0, last: place, newest: place, changes }
+    }
+
+    /// Records that the client asks to join or leave a room. Returns false if it does so too often.
+    pub fn may_change(&mut self, now: Instant) -> bool {
+        self.changes.spend(1, now)
+    }
+
+    /// Adds a room. [`SessionRooms::enter`] must follow.
+    pub fn add(&mut self, name: RoomName) -> Place {
+        self.newest.0 += 1;
+        // Most sessions have one room, and a vector would begin with space for four.
+        if self.rooms.is_empty() {
+            self.rooms.reserve_exact(1);
+        }
+        let place = self.newest;
+        self.rooms.push(SessionRoom { place, name, presence: None, told: None, newest: None });
+        place
+    }
+
+    /// Records the presence in a room that was added.
+    pub fn enter(&mut self, place: Place, presence: P) {
+        let index = self.find(place).expect("it was added");
+        self.rooms[index].presence = Some(presence);
+    }
+
+    /// Removes a room, if it is there, with the count that waits in its slot.
+    pub fn remove(&mut self, place: Place) -> Option<P> {
+        let index = self.find(place)?;
+        let room = self.rooms.remove(index);
+        self.waiting -= usize::from(room.newest.is_some());
+        if self.rooms.is_empty() {
+            self.rooms = Vec::new();
+        }
+        room.presence
+    }
+
+    /// The place of a room, if the client is in it.
+    pub fn place_in(&self, name: &str) -> Option<Place> {
+        self.rooms.iter().find(|room| room.name.as_str() == name).map(|room| room.place)
+    }
+
+    /// The presences in all rooms.
+    pub fn presences(&self) -> impl Iterator<Item = &P> {
+        self.rooms.iter().filter_map(|room| room.presence.as_ref())
+    }
+
+    /// Whether the client is in no room.
+    pub fn is_empty(&self) -> bool {
+        self.rooms.is_empty()
+    }
+
+    /// Whether the client is in a room in this place.
+    pub fn has(&self, place: Place) -> bool {
+        self.find(place).is_some()
+    }
+
+    /// Puts the newest count into a slot, or nothing if it is the count that was written last. Returns false if there is no such
+    /// place.
+    pub fn put(&mut self, place: Place, users: u64) -> bool {
+        let Some(index) = self.find(place) else { return false };
+        let room = &mut self.rooms[index];
+        self.waiting -= usize::from(room.newest.is_some());
+        room.newest = Some(users).filter(|_| room.told != Some(users));
+        self.waiting += usize::from(room.newest.is_some());
+        true
+    }
+
+    /// Whether a count waits in any slot.
+    pub fn waits(&self) -> bool {
+        self.waiting > 0
+    }
+
+    /// The waiting count whose turn it is: its place, the name of its room, and the count.
+    pub fn next_waiting(&self) -> Option<(Place, RoomName, u64)> {
+        if self.waiting == 0 {
+            return None;
+        }
+        let first = self.rooms.partition_point(|room| room.place <= self.last);
+        let (before, after) = self.rooms.split_at(first);
+        let waits = |room: &SessionRoom<P>| Some((room.place, room.name.clone(), room.newest?));
+        after.iter().chain(before).find_map(waits)
+    }
+
+    /// Records that the waiting count of a slot was written, in whole or in part.
+    pub fn written(&mut self, place: Place) {
+        self.last = place;
+        if let Some(index) = self.find(place)
+            && let Some(users) = self.rooms[index].newest.take()
+        {
+            self.rooms[index].told = Some(users);
+            self.waiting -= 1;
+        }
+    }
+
+    /// Places only grow, so the rooms are in their order.
+    fn find(&self, place: Place) -> Option<usize> {
+        self.rooms.binary_search_by_key(&place, |room| room.place).ok()
+    }
+}
