@@ -71,7 +71,7 @@ impl Story {
     fn send(&mut self) -> Sent {
         self.sequence = self.sequence.next();
         self.view.report_sent(self.sequence);
-        let RoomsToReport { rooms: said, resending, sent: rooms } = self.rooms.report(self.now);
+        let RoomsToReport { rooms: said, resending, sent: rooms, .. } = self.rooms.report(self.now);
         let report = SentReport { sequence: self.sequence, local: Local::default(), at: self.now };
         Sent { report, rooms, said, resending }
     }
