@@ -70,9 +70,9 @@ pub fn router(admin: Admin, door: Arc<Door>, board: &Arc<Board>) -> Router {
         .layer(DefaultBodyLimit::max(FORM_BYTES_MAX))
         .with_state(Arc::clone(&door));
     let page = Arc::clone(board);
-    let root = async move |headers: HeaderMap| {
+    let root = async move |headers: HeaderMap, wish: console::Wish| {
         if sign_in::wants_html(&headers) {
-            return console::page(&page).await;
+            return console::page(&page, wish).await;
         }
         ROUTES.into_response()
     };

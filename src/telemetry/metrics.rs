@@ -34,7 +34,10 @@ const HELP: &[(&str, &str)] = &[
     ("disconnects_total", "Connections counted out."),
     ("site_watchers", "Connections that are told the site's count and are not counted."),
     ("rooms", "Rooms that connections of this instance are in."),
-    ("rooms_tracked", "Rooms that this instance keeps: somebody is in them, watches or asks for them."),
+    (
+        "rooms_tracked",
+        "Rooms that this instance keeps: somebody is in them, watches or asks for them.",
+    ),
     ("rooms_max", "Rooms that this instance keeps at most."),
     ("rooms_exact", "1 while counts of rooms are exact, 0 while they are estimates."),
     ("rooms_unread", "Rooms whose counts are to be read from the store again, at most."),
