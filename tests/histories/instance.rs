@@ -93,8 +93,7 @@ impl Instance {
         );
         let subscriber = Subscriber::new(link, Arc::clone(&view), ledger, resync, metrics.clone());
         let observer = Observer::new(tally.subscribe(), Arc::clone(&view));
-        let stop = CancellationToken::new();
-        let told = Arc::default();
+        let (stop, told) = (CancellationToken::new(), Arc::default());
         let reader =
             tell(Arc::clone(world), Arc::clone(&rooms), view.subscribe(), Arc::clone(&told));
         let others = vec![
