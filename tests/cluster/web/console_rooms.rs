@@ -11,6 +11,8 @@ use super::{
 /// Names that would be markup, turn the text around them, or are as long as names can be.
 const MARKUP: &str = "/<img/src=x/onerror=document.title='owned'>";
 const TURNED: &str = "/a\u{202e}txt.exe";
+/// The number of images in the page's main part: none, unless a name became markup.
+const IMAGES: &str = "document.querySelectorAll('main img').length";
 
 /// Waits until the list has exactly these rooms, in this order.
 async fn lists(tab: &Tab<'_>, rooms: &[(&str, &str)]) {
@@ -21,6 +23,49 @@ async fn lists(tab: &Tab<'_>, rooms: &[(&str, &str)]) {
         if listed == json!(rooms) { Ok(()) } else { Err(listed.to_string()) }
     })
     .await;
+}
+
+/// Opens the console in several ways, and takes pictures. The list must have these rooms.
+async fn looks_well_in_any_light(browser: &Browser, console: &str, rooms: &[(&str, &str)]) {
+    let views = [
+        ("light", json!({ "viewport": { "width": 1280, "height": 860 } })),
+        ("dark", json!({ "viewport": { "width": 1280, "height": 860 }, "colorScheme": "dark" })),
+        ("phone", json!({ "viewport": { "width": 320, "height": 640 } })),
+    ];
+    for (name, options) in views {
+        let tab = browser.open(console, options).await;
+        lists(&tab, rooms).await;
+        tab.says("[data-text=rooms_here]", "5").await;
+        tab.says("[data-text=members]", "6").await;
+        is_sound(&format!("rooms-{name}"), &tab).await;
+        assert_eq!(tab.evaluate(IMAGES).await, Ok(json!(0)));
+        assert_eq!(tab.problems().await, [""; 0], "{name}");
+        tab.close().await;
+    }
+}
+
+/// Looks for a room on a page without scripts, by keyboard.
+async fn is_found_without_scripts(browser: &Browser, console: &str) {
+    let options =
+        json!({ "javaScriptEnabled": false, "viewport": { "width": 320, "height": 640 } });
+    let tab = browser.open(console, options).await;
+    eventually("the search is reached by keyboard", async || {
+        tab.press("Tab").await;
+        match tab.evaluate("document.activeElement.id").await? {
+            Value::String(id) if id == "prefix" => Ok(()),
+            other => Err(other.to_string()),
+        }
+    })
+    .await;
+    tab.type_text("/<img").await;
+    tab.press("Enter").await;
+    lists(&tab, &[(MARKUP, "3")]).await;
+    let value = tab.evaluate("document.getElementById('prefix').value").await;
+    assert_eq!(value, Ok(json!("/<img")));
+    assert_eq!(tab.evaluate(IMAGES).await, Ok(json!(0)));
+    is_sound("rooms-unscripted", &tab).await;
+    let title = tab.evaluate("document.title").await.unwrap_or(Value::Null);
+    assert!(title.as_str().is_some_and(|title| title.ends_with("Headcount console")), "{title}");
 }
 
 /// Goal: operators see the largest rooms of the cluster and find those they look for, live and without scripts, in any light and on
@@ -45,67 +90,21 @@ async fn operators_find_the_largest_rooms() {
         ("/blog/2", "1"),
         (long.as_str(), "1"),
     ];
-    let blog = [("/blog/1", "4"), ("/blog/2", "1")];
-
     let browser = Browser::start().await;
     let console = console_of(&cluster.instances[0]);
-    let views = [
-        ("light", json!({ "viewport": { "width": 1280, "height": 860 } })),
-        ("dark", json!({ "viewport": { "width": 1280, "height": 860 }, "colorScheme": "dark" })),
-        ("phone", json!({ "viewport": { "width": 320, "height": 640 } })),
-    ];
-    for (name, options) in views {
-        let tab = browser.open(&console, options).await;
-        lists(&tab, &all).await;
-        tab.says("[data-text=rooms_here]", "5").await;
-        tab.says("[data-text=members]", "6").await;
-        is_sound(&format!("rooms-{name}"), &tab).await;
-        assert_eq!(
-            tab.evaluate("document.querySelectorAll('main img').length").await,
-            Ok(json!(0))
-        );
-        assert_eq!(tab.problems().await, [""; 0], "{name}");
-        tab.close().await;
-    }
+    looks_well_in_any_light(&browser, &console, &all).await;
 
     let tab = browser.open(&console, json!({})).await;
     lists(&tab, &all).await;
     assert!(tab.evaluate("document.getElementById('prefix').focus()").await.is_ok());
     tab.type_text("blog/").await;
-    lists(&tab, &blog).await;
+    lists(&tab, &[("/blog/1", "4"), ("/blog/2", "1")]).await;
     tab.press("Enter").await;
     assert_eq!(tab.evaluate("location.search").await, Ok(json!("?prefix=blog%2F")));
     assert_eq!(tab.evaluate("document.activeElement.id").await, Ok(json!("prefix")));
     first.leave("/blog/2");
-    lists(&tab, &blog[..1]).await;
+    lists(&tab, &[("/blog/1", "4")]).await;
     assert_eq!(tab.problems().await, [""; 0]);
-
-    let unscripted =
-        json!({ "javaScriptEnabled": false, "viewport": { "width": 320, "height": 640 } });
-    let unscripted = browser.open(&console, unscripted).await;
-    let press = ["Tab"; 3];
-    eventually("the search is reached by keyboard", async || {
-        for key in press {
-            unscripted.press(key).await;
-            let focused = unscripted.evaluate("document.activeElement.id").await?;
-            if focused == json!("prefix") {
-                return Ok(());
-            }
-        }
-        Err("another element has the focus".to_owned())
-    })
-    .await;
-    unscripted.type_text("/<img").await;
-    unscripted.press("Enter").await;
-    lists(&unscripted, &[(MARKUP, "3")]).await;
-    let value = unscripted.evaluate("document.getElementById('prefix').value").await;
-    assert_eq!(value, Ok(json!("/<img")));
-    assert_eq!(
-        unscripted.evaluate("document.querySelectorAll('main img').length").await,
-        Ok(json!(0))
-    );
-    is_sound("rooms-unscripted", &unscripted).await;
-    let title = unscripted.evaluate("document.title").await.unwrap_or(Value::Null);
-    assert!(title.as_str().is_some_and(|title| title.ends_with("Headcount console")), "{title}");
+    is_found_without_scripts(&browser, &console).await;
     drop(others);
 }
