@@ -8,9 +8,11 @@
 //! 2. Every new client gets a count in time, and the first one includes at least this client.
 //! 3. On one stream of an instance revisions never decrease, and one revision never has two exact counts.
 //! 4. Nothing arrives that is outside the contract.
+//!
+//! The same rules hold for each room by itself. Rooms have no stream here, and a client that only watches a room may be told 0.
 
 use std::{
-    collections::HashMap,
+    collections::{BTreeMap, HashMap},
     ops::RangeInclusive,
     time::{Duration, Instant},
 };
@@ -78,17 +80,31 @@ pub(crate) struct Verdict {
     pub(crate) largest_error: u64,
 }
 
-/// Judges a run.
+/// Judges what was shown of the site.
 pub(crate) fn judge(histories: &Histories, fault: &Fault) -> Verdict {
-    let truth = Truth::of(&histories.visits);
-    let judge = Judge { truth, fault, lateness: histories.lateness, end: histories.end };
+    let visits: Vec<&Visit> =
+        histories.visits.iter().filter(|visit| visit.room.is_none()).collect();
     let mut verdict = Verdict::default();
-    for visit in &histories.visits {
-        judge.client(visit, &mut verdict);
-    }
+    let judge = Judge::of(&visits, histories, fault);
+    judge.clients(&visits, &mut verdict);
     let mut exact_counts = HashMap::new();
     for showings in &histories.streams {
         judge.stream(showings, &mut exact_counts, &mut verdict.violations);
+    }
+    verdict
+}
+
+/// Judges what was shown of each room.
+pub(crate) fn judge_rooms(histories: &Histories, fault: &Fault) -> Verdict {
+    let mut rooms = BTreeMap::<&str, Vec<&Visit>>::new();
+    for visit in &histories.visits {
+        if let Some(room) = &visit.room {
+            rooms.entry(room).or_default().push(visit);
+        }
+    }
+    let mut verdict = Verdict::default();
+    for visits in rooms.values() {
+        Judge::of(visits, histories, fault).clients(visits, &mut verdict);
     }
     verdict
 }
@@ -100,7 +116,18 @@ struct Judge<'a> {
     end: Instant,
 }
 
-impl Judge<'_> {
+impl<'a> Judge<'a> {
+    fn of(visits: &[&Visit], histories: &Histories, fault: &'a Fault) -> Self {
+        let (lateness, end) = (histories.lateness, histories.end);
+        Self { truth: Truth::of(visits), fault, lateness, end }
+    }
+
+    fn clients(&self, visits: &[&Visit], verdict: &mut Verdict) {
+        for visit in visits {
+            self.client(visit, verdict);
+        }
+    }
+
     fn client(&self, visit: &Visit, verdict: &mut Verdict) {
         let name = visit.record.name();
         let entries = visit.record.entries();
@@ -171,7 +198,7 @@ impl Judge<'_> {
             if waited > WELCOME + self.lateness {
                 violations.push(format!("{name} was told nothing for {waited:?}"));
             }
-            if first.and_then(|first| first.event.count()) == Some(0) {
+            if visit.is_counted && first.and_then(|first| first.event.count()) == Some(0) {
                 violations.push(format!("{name} was told 0 first, which leaves itself out"));
             }
         }

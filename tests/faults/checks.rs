@@ -69,7 +69,7 @@ fn violations(told: &[Told], shown: &[Shown]) -> Vec<String> {
             record.push_at(Event::Count(users), at(when));
         }
         let (leaving, gone) = (Some(at(9.0)), Some(at(9.1)));
-        Visit { place: Some(0), record, opened: at(0.9), leaving, gone }
+        Visit { leaving, gone, ..Visit::new(Some(0), at(0.9), record) }
     };
     let showing = |&(when, count, revision, exact): &Shown| Showing {
         said: Ok(Said { count, revision, exact }),
