@@ -6,6 +6,7 @@ pub mod pace;
 pub mod prune;
 pub mod report;
 pub mod room;
+pub mod room_counts;
 pub mod rooms;
 pub mod tally;
 pub mod view;

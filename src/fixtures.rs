@@ -3,9 +3,16 @@
 /// Valid input made invalid.
 pub(crate) use headcount_mutate as mutate;
 
+use std::{collections::HashMap, fmt};
+
+use tokio::time::Instant;
+
 use crate::core::{
-    count::{Count, Revision, Sequence},
-    report::Reply,
+    count::{Count, Incarnation, Revision, Sequence},
+    report::{LEASE_MAX, Reply, Room, RoomsReply},
+    rooms::{RoomLedger, Rooms, RoomsToReport, Standing},
+    tally::Local,
+    view::{SentReport, View},
 };
 
 /// A count of a store that is not recovering.
@@ -21,5 +28,57 @@ pub(crate) fn reply(count: Count) -> Reply {
         instances: 2,
         stored_sequence: Sequence::default(),
         ..Reply::default()
+    }
+}
+
+/// A store that knows of no other instance and answers at once.
+#[derive(Debug, Default)]
+pub(crate) struct LonelyStore {
+    counts: HashMap<String, u64>,
+    sequence: Sequence,
+}
+
+impl LonelyStore {
+    /// A view that begins to report.
+    pub(crate) fn view() -> View {
+        let mut view = View::default();
+        view.begin_incarnation(Incarnation::random(), LEASE_MAX);
+        view
+    }
+
+    /// Answers reports until the rooms have nothing to report.
+    pub(crate) fn answer<V: fmt::Debug + Send + 'static>(
+        &mut self,
+        rooms: &Rooms<V>,
+        view: &mut View,
+        now: Instant,
+    ) {
+        while rooms.is_waiting(now) || self.sequence == Sequence::default() {
+            self.sequence = self.sequence.next();
+            view.report_sent(self.sequence);
+            let RoomsToReport { rooms: said, sent, .. } = rooms.report(now);
+            for room in &said {
+                assert!(matches!(room.room, Room::Named(_)) && room.users.is_empty());
+                if let Some(connections) = room.connections {
+                    self.counts.insert(room.room.as_str().to_owned(), connections);
+                }
+            }
+            self.counts.retain(|_, count| *count > 0);
+            let count = |room: &str| self.counts.get(room).copied().unwrap_or(0);
+            let told = RoomsReply {
+                rooms_held: self.counts.len() as u64,
+                counts: said.iter().map(|room| count(room.room.as_str())).collect(),
+                ..RoomsReply::default()
+            };
+            let revision = Revision(self.sequence.0);
+            let count = Count { revision, ..Count::default() };
+            let rooms_told = (!said.is_empty()).then_some(told);
+            let reply = Reply { count, rooms: rooms_told, ..Reply::default() };
+            let report = SentReport { sequence: self.sequence, local: Local::default(), at: now };
+            view.report_ended();
+            view.fold_reply(report, &reply, now);
+            let standing = rooms.fold_reply(&sent, &reply, view, now);
+            assert_eq!(standing, Standing::Kept);
+        }
     }
 }

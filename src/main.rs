@@ -70,10 +70,14 @@ async fn run(config: Config, log: &Log) -> anyhow::Result<ExitCode> {
 #[tokio::main(flavor = "current_thread")]
 async fn status(settings: &StatusArgs) -> anyhow::Result<ExitCode> {
     let redis = settings.check()?;
+    let query = settings.rooms()?;
     set_up_tls()?;
     let store = redis_store(&redis, status::PATIENCE)?;
     let roster = store.roster().await?;
-    let status = Status::of(&roster);
+    let mut status = Status::of(&roster);
+    if let Some(query) = query {
+        status = status.with_rooms(&store.rooms(query).await?);
+    }
     if settings.json {
         // Names in the store are not trusted, and this may go to a terminal.
         print_line(&escaped_json(&serde_json::to_string_pretty(&status)?))?;

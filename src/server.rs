@@ -4,6 +4,7 @@
 //! If a long-lived task ends by itself, the whole instance ends: half an instance would look alive and show old numbers.
 
 mod limits;
+mod tasks;
 
 use std::{
     fmt,
@@ -12,12 +13,11 @@ use std::{
     time::{Duration, SystemTime},
 };
 
-use anyhow::{Context, anyhow};
+use anyhow::Context;
 use axum::Router;
 use tokio::{
     net::TcpListener,
     sync::{Semaphore, watch},
-    task::{JoinError, JoinSet},
 };
 use tokio_util::sync::CancellationToken;
 
@@ -26,7 +26,12 @@ use crate::{
     broadcast::{broadcaster::Broadcaster, rooms::RoomBroadcaster},
     cluster::{member::Upkeep, reporter::ReporterSettings},
     config::{serve::Config, store::RedisConfig},
-    core::{about::About, rooms::Rooms, tally::Tally, view::View},
+    core::{
+        about::About,
+        rooms::Rooms,
+        tally::{Local, Tally},
+        view::View,
+    },
     engine::{
         admission::Admission,
         flusher::Flusher,
@@ -61,9 +66,10 @@ use crate::{
         labels::RefusedReason,
         metrics::{Metrics, signed},
     },
-    web::{self, site::Site},
+    web::{self, site::Site, site_rooms::SiteRooms},
 };
 use limits::Limits;
+use tasks::Tasks;
 
 /// The `TCP_USER_TIMEOUT` of connections to the admin listener.
 const ADMIN_UNACKNOWLEDGED: Duration = Duration::from_secs(10);
@@ -166,7 +172,9 @@ impl Server {
             tasks.spawn("service manager", told);
         }
         let listening = CancellationToken::new();
-        let public = web::router(self.site(view.clone(), engine.admission()))
+        let rooms = SiteRooms::new(self.config.rooms.clone(), rooms);
+        let site = self.site(view.clone(), tally.subscribe(), rooms, engine.admission());
+        let public = web::router(site)
             .merge(endpoint::router(Arc::clone(&engine)))
             .layer(cors(self.config.origins.clone()));
         let admin = self.admin(view, &engine, &mut tasks, &serving);
@@ -258,7 +266,7 @@ impl Server {
             heartbeat: config.heartbeat,
             about: self.about.subscribe(),
         };
-        let ledger = Arc::clone(rooms);
+        let ledger = Arc::<Rooms<_>>::clone(rooms);
         let Upkeep { view, reporter, announcements, observer } =
             Upkeep::new(&settings, &self.store, ledger, tally.subscribe(), &self.metrics);
         let broadcaster = Broadcaster::new(
@@ -284,9 +292,17 @@ impl Server {
         (stop, view.subscribe())
     }
 
-    fn site(&self, view: watch::Receiver<View>, admission: &Admission) -> Site {
+    fn site(
+        &self,
+        view: watch::Receiver<View>,
+        local: watch::Receiver<Local>,
+        rooms: SiteRooms,
+        admission: &Admission,
+    ) -> Site {
         Site {
             view,
+            local,
+            rooms,
             origins: self.config.origins.clone(),
             refusal_log: admission.refusal_log(),
             metrics: self.metrics.clone(),
@@ -350,44 +366,6 @@ struct Listening {
     service: HttpService,
     unacknowledged_for: Duration,
     connections_max: usize,
-}
-
-/// The long-lived tasks, by name.
-#[derive(Debug, Default)]
-struct Tasks {
-    running: JoinSet<&'static str>,
-}
-
-impl Tasks {
-    fn spawn(&mut self, name: &'static str, task: impl Future<Output = ()> + Send + 'static) {
-        self.running.spawn(async move {
-            task.await;
-            name
-        });
-    }
-
-    /// Resolves when a task ends by itself.
-    async fn first_to_end(&mut self) -> anyhow::Error {
-        match self.running.join_next().await {
-            Some(ended) => failure(ended),
-            None => anyhow!("no task is running"),
-        }
-    }
-
-    /// Waits for the end of all tasks, after they were told to stop.
-    async fn all_to_end(&mut self) -> anyhow::Result<()> {
-        while let Some(ended) = self.running.join_next().await {
-            ended.context("a task panicked while stopping")?;
-        }
-        Ok(())
-    }
-}
-
-fn failure(ended: Result<&'static str, JoinError>) -> anyhow::Error {
-    match ended {
-        Ok(name) => anyhow!("the {name} ended by itself"),
-        Err(error) => anyhow!(error).context("a long-lived task panicked"),
-    }
 }
 
 fn bind(address: SocketAddr) -> anyhow::Result<TcpListener> {

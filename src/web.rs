@@ -3,8 +3,13 @@
 pub(crate) mod asset;
 mod badge;
 mod count;
+mod json;
+mod room_query;
+#[cfg(test)]
+mod scripted_rooms;
 pub(crate) mod scripts;
 pub mod site;
+pub mod site_rooms;
 mod stream;
 
 use std::sync::Arc;
@@ -43,6 +48,7 @@ pub fn router(site: Site) -> Router {
         .merge(clients())
         .route("/_api/server.js", Asset::new(TEXT, Caching::Checked, EMITTER).route())
         .route("/api/count", get(count::answer))
+        .route("/api/counts", get(count::answers))
         .route("/api/count/stream", get(stream::answer))
         .route("/badge.svg", get(badge::answer))
         .layer(map_response(guard))
@@ -70,6 +76,7 @@ fn page_parts() -> Router<Arc<Site>> {
         ("/public/style.css", CSS, include_str!("web/style.css")),
         ("/public/client.js", JAVASCRIPT, include_str!("web/client.js")),
         ("/public/line.js", JAVASCRIPT, include_str!("web/line.js")),
+        ("/public/room.js", JAVASCRIPT, include_str!("web/room.js")),
         ("/public/copy.js", JAVASCRIPT, include_str!("web/copy.js")),
     ];
     parts.into_iter().fold(Router::new(), |router, (path, media_type, text)| {

@@ -176,17 +176,20 @@ impl RoomBroadcaster {
     }
 
     fn update(&mut self, due: DueRoom<RoomMembership>, now: Instant) {
-        let DueRoom { id, name, shown, newcomers, is_over, changed: _ } = due;
+        let DueRoom { id, name, shown, newcomers, is_over, changed } = due;
         if is_over {
             self.forget(id);
             return;
         }
-        if newcomers.is_empty() && !self.rooms.contains_key(&id) {
+        let is_new = !self.rooms.contains_key(&id);
+        if newcomers.is_empty() && is_new {
             return;
         }
         let flusher = &self.flusher;
         let room = self.rooms.entry(id).or_insert_with(|| Room::new(name, flusher.clone()));
-        room.hear(shown.users);
+        if changed || is_new {
+            room.hear(shown.users);
+        }
         for newcomer in newcomers {
             if room.let_in(&newcomer) {
                 self.metrics.room_emitted_packets.inc();

@@ -9,6 +9,7 @@ use crate::{
     core::{
         pace::whole_millis,
         report::{Roster, RosterEntry},
+        room::RoomName,
     },
     telemetry::escaped::Escaped,
 };
@@ -34,6 +35,18 @@ pub struct Status {
     pub recovering: bool,
     /// The live instances, oldest first.
     pub instances: Vec<Instance>,
+    /// The largest rooms, the largest first; `None` if they were not asked for.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub rooms: Option<Vec<Room>>,
+}
+
+/// One room.
+#[derive(Clone, Debug, Serialize)]
+pub struct Room {
+    /// Its name.
+    pub room: String,
+    /// Its count.
+    pub count: u64,
 }
 
 /// One live instance.
@@ -68,7 +81,15 @@ impl Status {
             revision: roster.count.revision.0,
             recovering: roster.count.recovering,
             instances: roster.instances.iter().map(Instance::of).collect(),
+            rooms: None,
         }
+    }
+
+    /// Adds rooms and their counts.
+    #[must_use]
+    pub fn with_rooms(self, rooms: &[(RoomName, u64)]) -> Self {
+        let room = |(name, count): &(RoomName, u64)| Room { room: name.to_string(), count: *count };
+        Self { rooms: Some(rooms.iter().map(room).collect()), ..self }
     }
 }
 
@@ -135,8 +156,25 @@ impl fmt::Display for Status {
         let verdict = if self.agrees { "they agree" } else { "THEY DO NOT AGREE" };
         let mark = if self.recovering { ", recovering" } else { "" };
         let (sum, count, revision) = (self.sum, self.count, self.revision);
-        write!(f, "sum {sum}, count {count} at revision {revision}{mark}: {verdict}")
+        write!(f, "sum {sum}, count {count} at revision {revision}{mark}: {verdict}")?;
+        self.rooms.as_deref().map_or(Ok(()), |rooms| write_rooms(f, rooms))
     }
+}
+
+/// Writes a table of rooms. The names are last, since a terminal may show them wider or narrower than they seem, and escaped,
+/// since strangers make them.
+fn write_rooms(f: &mut fmt::Formatter<'_>, rooms: &[Room]) -> fmt::Result {
+    if rooms.is_empty() {
+        return write!(f, "\n\nno such rooms");
+    }
+    let header = "COUNT";
+    let digits = rooms.iter().map(|room| room.count.to_string().len());
+    let width = digits.chain([header.len()]).max().unwrap_or(0);
+    write!(f, "\n\n{header:>width$}  ROOM")?;
+    for Room { room, count } in rooms {
+        write!(f, "\n{count:>width$}  {}", Escaped::new(room))?;
+    }
+    Ok(())
 }
 
 fn date(seconds: u64) -> String {
@@ -201,5 +239,29 @@ kitchen-2\\u{1b}  01a2011c-f814-765a-8ed8-cd16f884d799  0.2.0    2025-11-26T16:0
 unknown          01a2011c-f814-765a-8ed8-cd16f884d799  unknown  2026-11-22T02:36:45Z            2     1500 ms
 sum 5, count 5 at revision 7: they agree";
         assert_eq!(text, expected);
+    }
+
+    /// Goal: the table of rooms is readable whatever strangers call their rooms, and the JSON has the names as they are. Method:
+    /// compare the complete text of the end, for names that control a terminal, that are wide, and that imitate a line; and for no
+    /// room.
+    #[test]
+    fn the_table_of_rooms() {
+        let rooms = [("/blog/a\u{202e}b", 123_456), ("/日本", 7), ("/x\u{200b}0", 1)];
+        let rooms = rooms.map(|(name, count)| (RoomName::parse(name).unwrap(), count));
+        let status = Status::of(&roster(0, &[])).with_rooms(&rooms);
+        let expected = "they agree\n
+ COUNT  ROOM
+123456  /blog/a\\u{202e}b
+     7  /日本
+     1  /x\\u{200b}0";
+        assert!(status.to_string().ends_with(expected), "{status}");
+        let json = serde_json::to_value(&status).unwrap();
+        assert_eq!(
+            json["rooms"][0],
+            serde_json::json!({"room": "/blog/a\u{202e}b", "count": 123_456})
+        );
+        let none = Status::of(&roster(0, &[])).with_rooms(&[]);
+        assert!(none.to_string().ends_with("they agree\n\nno such rooms"), "{none}");
+        assert!(serde_json::to_value(Status::of(&roster(0, &[]))).unwrap().get("rooms").is_none());
     }
 }

@@ -136,11 +136,13 @@ impl<V> Rooms<V> {
     /// Asks for a room's count on behalf of a program, until `until`. Once the count is known, [`Rooms::shown`] has it.
     ///
     /// # Errors
-    /// If the room is new, and there are as many as there may be, or programs ask for too many.
-    pub fn ask(&self, room: &RoomName, until: Instant) -> Result<(), TooManyRooms> {
-        self.table().ask(room, until, self.most)?;
-        self.reports.notify_one();
-        Ok(())
+    /// If programs ask for as many rooms as they may, or the room is new and there are as many as there may be.
+    pub fn ask(&self, room: &RoomName, now: Instant, until: Instant) -> Result<(), TooManyRooms> {
+        let mut table = self.table();
+        table.expire(now);
+        let asked = table.ask(room, until, self.most);
+        self.changed(table);
+        asked
     }
 
     /// The count of a room; `None` if nothing is known of it, since nobody is in it here and nobody has asked for it, or the

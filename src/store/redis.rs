@@ -4,6 +4,7 @@
 //! `report/*.lua` define what a report does. This module sends it, limits every wait, and turns errors into [`StoreError`]s. It
 //! does not decide when to report or to retry. No error and no `Debug` output of it contains credentials.
 
+mod call;
 mod error;
 mod info;
 mod message;
@@ -22,9 +23,9 @@ use std::{fmt, sync::Arc, time::Duration};
 
 use deadpool::{
     Runtime,
-    managed::{Object, Pool, PoolError, TimeoutType},
+    managed::{Pool, QueueMode},
 };
-use deadpool_redis::redis::{self, Msg, RedisResult, Script, Value, aio::MultiplexedConnection};
+use deadpool_redis::redis::{self, Msg, RedisResult, Script};
 use futures_util::{StreamExt, stream};
 use tokio::time::{Instant, timeout_at};
 
@@ -36,8 +37,9 @@ use crate::{
     },
     store::{Dataset, RoomsQuery, facts::StoreFacts},
 };
+use call::Call;
 use error::Secrets;
-use pool::{Connector, RedisServer};
+use pool::Connector;
 pub use script::REPORT_SCRIPT;
 use url::Address;
 pub use url::{InvalidRedisUrl, check_url, database_of, shown_url};
@@ -104,6 +106,8 @@ impl RedisStore {
         let connector = Connector::new(address, &waits, Arc::clone(&secrets));
         let pool = Pool::builder(connector.map_err(|error| refuse(&error))?)
             .max_size(POOL_SIZE)
+            // The one that was used last is known best.
+            .queue_mode(QueueMode::Lifo)
             .runtime(Runtime::Tokio1)
             .wait_timeout(Some(patience))
             .create_timeout(Some(waits.connect))
@@ -129,8 +133,14 @@ impl RedisStore {
             call.key(key);
         }
         request::write(&mut call, &report, &self.channel, &self.dataset);
-        let value = self.run(async |connection| call.invoke_async(connection).await).await?;
-        reply::reply(&value, request::asked(&report))
+        let answered = self.run(&Call::Script(call)).await?;
+        let reply = reply::reply(&answered.value, request::asked(&report))?;
+        let is_taken = !reply.is_applied() && reply.stored_sequence == report.sequence;
+        if answered.is_repeated && is_taken {
+            // The first call was applied, and its reply was lost with the connection.
+            return Err(StoreError::Unreachable("the connection broke before the reply".into()));
+        }
+        Ok(reply)
     }
 
     async fn read_roster(&self) -> Result<Roster, StoreError> {
@@ -139,71 +149,15 @@ impl RedisStore {
         for key in [&keys.public, &keys.connections, &keys.leases, &keys.meta] {
             call.key(key);
         }
-        let value = self.run(async |connection| call.invoke_async(connection).await).await?;
-        reply::roster(&value)
+        let answered = self.run(&Call::Script(call)).await?;
+        reply::roster(&answered.value)
     }
 
     async fn read_facts(&self) -> Result<StoreFacts, StoreError> {
         let mut info = redis::cmd("INFO");
         info.arg(&info::SECTIONS[..]);
-        let value = self.run(async |connection| info.query_async(connection).await).await?;
-        info::facts(&value)
-    }
-
-    /// Runs a command or a script on a pooled connection, within one lease. A connection that failed is removed from the pool, so that the
-    /// next call looks for the server again: after a failover the old server keeps answering `READONLY`, and passes every
-    /// health check.
-    async fn run(
-        &self,
-        script: impl AsyncFnOnce(&mut MultiplexedConnection) -> RedisResult<Value>,
-    ) -> Result<Value, StoreError> {
-        let deadline = Instant::now() + self.patience;
-        let mut link = match timeout_at(deadline, self.pool.get()).await {
-            Ok(Ok(link)) => link,
-            Ok(Err(error)) => return Err(self.no_connection(error)),
-            Err(_) => return Err(StoreError::Timeout(self.patience)),
-        };
-        let server = Arc::clone(&link.server);
-        match self.answer(deadline, &server, script(&mut link.connection)).await {
-            Ok(Ok(value)) => Ok(value),
-            Ok(Err(error)) => {
-                if error::spoils_connection(&error) {
-                    drop(Object::take(link));
-                }
-                Err(error::classify(&error, &self.secrets))
-            }
-            Err(error) => {
-                drop(Object::take(link));
-                Err(error)
-            }
-        }
-    }
-
-    /// Waits for a server's answer while it is the primary. The answer of a former primary is of no use.
-    async fn answer<T>(
-        &self,
-        deadline: Instant,
-        server: &RedisServer,
-        answer: impl Future<Output = RedisResult<T>>,
-    ) -> Result<RedisResult<T>, StoreError> {
-        tokio::select! {
-            biased;
-            outcome = timeout_at(deadline, answer) => {
-                outcome.map_err(|_| StoreError::Timeout(self.patience))
-            }
-            () = self.pool.manager().left(server) => {
-                Err(StoreError::Unreachable("there is another primary".into()))
-            }
-        }
-    }
-
-    fn no_connection(&self, error: PoolError<StoreError>) -> StoreError {
-        match error {
-            PoolError::Backend(error) => error,
-            // Every connection is in use by a call that has not been answered yet.
-            PoolError::Timeout(TimeoutType::Wait) => StoreError::Timeout(self.patience),
-            other => StoreError::Unreachable(self.secrets.redact(&other.to_string())),
-        }
+        let answered = self.run(&Call::Command(info)).await?;
+        info::facts(&answered.value)
     }
 
     async fn open_subscription(&self) -> Result<Announcements, StoreError> {

@@ -46,6 +46,8 @@ label_values! {
         Admin = "admin",
         /// The limit of event streams is reached.
         Streams = "streams",
+        /// The limit of rooms that programs ask for is reached.
+        Rooms = "rooms",
     }
 }
 

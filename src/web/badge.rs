@@ -3,14 +3,18 @@
 use std::sync::Arc;
 
 use axum::{
-    extract::{Query, State},
+    extract::{Query, RawQuery, State},
     http::{StatusCode, header},
     response::{IntoResponse, Response},
 };
 use serde::Deserialize;
 use tokio::time::Instant;
 
-use super::site::Site;
+use super::{
+    room_query::{self, Refusal},
+    site::Site,
+};
+use crate::core::report::Room;
 
 /// Caching of badges: short, since the number changes, but long enough for a README that many people read.
 const CACHING: &str = "public, max-age=10";
@@ -23,7 +27,8 @@ const CHARACTER_WIDTH: usize = 66;
 /// The space beside the text, on both sides together, in pixels.
 const PADDING: usize = 12;
 
-/// The query: the label before the number, and the colour behind the number.
+/// What the query says of the picture: the label before the number, and the colour behind the number. Names of rooms are made by
+/// strangers, so the label never is one unless the query says so.
 #[derive(Debug, Deserialize)]
 pub(super) struct Wishes {
     #[serde(default = "usual_label")]
@@ -54,15 +59,19 @@ struct Color([u8; 3]);
 /// The handler.
 pub(super) async fn answer(
     State(site): State<Arc<Site>>,
+    RawQuery(query): RawQuery,
     Query(wishes): Query<Wishes>,
-) -> Response {
-    let shown = site.view.borrow().shown(Instant::now());
+) -> Result<Response, Refusal> {
+    let room = room_query::one_room(query.as_deref(), site.rooms.allowed())?;
+    site.ask(room.as_slice()).await?;
+    let room = room.unwrap_or(Room::Site);
+    let shown = site.shown(&room, &site.view.borrow(), Instant::now());
     let about = if shown.exact { "" } else { "≈" };
     let number = format!("{about}{}", grouped(shown.users));
     let Some(badge) = Badge::new(wishes, number) else {
         let allowed = "label: 1 to 40 characters; color: a name such as green or blue, or 3 or 6 \
             hexadecimal digits\n";
-        return (StatusCode::BAD_REQUEST, allowed).into_response();
+        return Ok((StatusCode::BAD_REQUEST, allowed).into_response());
     };
     let headers = [
         (header::CONTENT_TYPE.as_str(), "image/svg+xml"),
@@ -70,7 +79,7 @@ pub(super) async fn answer(
         (header::CONTENT_SECURITY_POLICY.as_str(), POLICY),
         ("cross-origin-resource-policy", "cross-origin"),
     ];
-    (headers, badge.draw()).into_response()
+    Ok((headers, badge.draw()).into_response())
 }
 
 impl Badge {

@@ -2,6 +2,7 @@
 // `headcount()` of headcount.js in the place of `io()`.
 import { copyButtons } from './copy.js';
 import { lineIn } from './line.js';
+import { showRooms } from './room.js';
 
 // The event has only the number. Every ten seconds the page asks whether it is exact, and which instance serves
 // the page.
@@ -118,6 +119,7 @@ async function ask() {
 }
 
 copyButtons(new URL('.', location).href.replace(/\/$/, ''));
+showRooms(socket);
 setInterval(showAge, 1000);
 setInterval(ask, ASK_EVERY_MS);
 document.addEventListener('visibilitychange', ask);

@@ -1,31 +1,79 @@
-//! `/api/count`: the count for programs, as one JSON object. Reads the view as it is at that moment.
+//! `/api/count` and `/api/counts`: the count of the site, and those of rooms, as JSON for programs. Reads what the instance
+//! knows at that moment.
 
-use std::sync::Arc;
+use std::{
+    hash::{DefaultHasher, Hash, Hasher},
+    sync::Arc,
+};
 
 use axum::{
-    Json,
-    extract::State,
+    extract::{RawQuery, State},
     http::{HeaderMap, StatusCode, header},
     response::{IntoResponse, Response},
 };
 use serde::Serialize;
 use tokio::time::Instant;
 
-use super::{asset::matches, site::Site};
-use crate::core::{pace::whole_millis, view::View};
+use super::{
+    asset::matches,
+    json,
+    room_query::{self, ROOMS_MAX, Refusal},
+    site::Site,
+};
+use crate::core::{
+    pace::whole_millis,
+    report::Room,
+    view::{Shown, View},
+};
 
 /// The JSON of `/api/count`, and of every event of the stream.
 #[derive(Debug, Serialize)]
 pub(super) struct CountAnswer<'a> {
-    /// Users online in the whole cluster.
+    /// The room; `None` if the request names none, which is a request for the site.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    room: Option<&'a str>,
+    #[serde(flatten)]
+    count: CountEntry,
+    #[serde(flatten)]
+    source: Source<'a>,
+}
+
+/// The JSON of `/api/counts`.
+#[derive(Debug, Serialize)]
+struct CountsAnswer<'a> {
+    /// In the order of the request.
+    counts: Vec<RoomEntry<'a>>,
+    #[serde(flatten)]
+    source: Source<'a>,
+}
+
+/// The count of one room in [`CountsAnswer`].
+#[derive(Debug, Serialize)]
+struct RoomEntry<'a> {
+    room: &'a str,
+    #[serde(flatten)]
+    count: CountEntry,
+}
+
+/// A count.
+#[derive(Clone, Copy, Debug, Serialize)]
+struct CountEntry {
+    /// Users in the whole cluster.
     count: u64,
     /// Grows with every change of the count.
     revision: u64,
     /// False while this is an estimate.
     exact: bool,
+    /// Counted connections on the instance that answers.
+    connections: u64,
+}
+
+/// Which instance answers.
+#[derive(Debug, Serialize)]
+struct Source<'a> {
     /// How old the store's last word is, in milliseconds.
     age_ms: u64,
-    /// Which instance answers.
+    /// The id of the instance.
     instance: Option<String>,
     /// The name by which people know it.
     host: &'a str,
@@ -34,35 +82,97 @@ pub(super) struct CountAnswer<'a> {
 }
 
 impl<'a> CountAnswer<'a> {
-    pub(super) fn new(view: &View, host: &'a str, now: Instant) -> Self {
-        let shown = view.shown(now);
+    /// What is known of the site, or of the room that a request names.
+    pub(super) fn new(site: &'a Site, room: Option<&'a Room>, view: &View, now: Instant) -> Self {
+        let subject = room.unwrap_or(&Room::Site);
         Self {
-            count: shown.users,
-            revision: shown.revision.0,
-            exact: shown.exact,
-            age_ms: whole_millis(view.age(now)),
-            instance: view.incarnation().map(|id| id.to_string()),
-            host,
-            instances: view.instances(),
+            room: room.map(Room::as_str),
+            count: CountEntry::new(site, subject, view, now),
+            source: Source::new(site, view, now),
         }
-    }
-
-    /// What has to change for the answer to count as another one. Neither age nor instance belong to it:
-    /// a client behind a balancer asks now this one, now that one.
-    fn tag(&self) -> String {
-        let exactness = if self.exact { "exact" } else { "estimate" };
-        format!("W/\"{}-{}-{exactness}\"", self.revision, self.count)
     }
 }
 
-/// The handler.
-pub(super) async fn answer(State(site): State<Arc<Site>>, request: HeaderMap) -> Response {
-    let answer = CountAnswer::new(&site.view.borrow(), &site.host, Instant::now());
-    let tag = answer.tag();
-    let is_known = matches(&request, &tag);
+impl CountEntry {
+    fn new(site: &Site, room: &Room, view: &View, now: Instant) -> Self {
+        let Shown { users, revision, exact } = site.shown(room, view, now);
+        Self { count: users, revision: revision.0, exact, connections: site.connections(room) }
+    }
+
+    fn exactness(self) -> &'static str {
+        if self.exact { "exact" } else { "estimate" }
+    }
+
+    /// What has to change for the answer to count as another one. Neither age, instance nor local connections belong to it: a
+    /// client behind a balancer asks now this instance, now that one.
+    fn tag(self) -> String {
+        format!("W/\"{}-{}-{}\"", self.revision, self.count, self.exactness())
+    }
+}
+
+impl<'a> Source<'a> {
+    fn new(site: &'a Site, view: &View, now: Instant) -> Self {
+        Self {
+            age_ms: whole_millis(view.age(now)),
+            instance: view.incarnation().map(|id| id.to_string()),
+            host: &site.host,
+            instances: view.instances(),
+        }
+    }
+}
+
+/// The handler of `/api/count`.
+pub(super) async fn answer(
+    State(site): State<Arc<Site>>,
+    RawQuery(query): RawQuery,
+    request: HeaderMap,
+) -> Result<Response, Refusal> {
+    let room = room_query::one_room(query.as_deref(), site.rooms.allowed())?;
+    site.ask(room.as_slice()).await?;
+    let answer = CountAnswer::new(&site, room.as_ref(), &site.view.borrow(), Instant::now());
+    Ok(unless_known(&request, answer.count.tag(), &answer))
+}
+
+/// The handler of `/api/counts`.
+pub(super) async fn answers(
+    State(site): State<Arc<Site>>,
+    RawQuery(query): RawQuery,
+    request: HeaderMap,
+) -> Result<Response, Refusal> {
+    let rooms = room_query::rooms(query.as_deref(), ROOMS_MAX, site.rooms.allowed())?;
+    if rooms.is_empty() {
+        return Err(Refusal::Missing);
+    }
+    site.ask(&rooms).await?;
+    let (view, now) = (*site.view.borrow(), Instant::now());
+    let entry = |room| RoomEntry {
+        room: Room::as_str(room),
+        count: CountEntry::new(&site, room, &view, now),
+    };
+    let answer = CountsAnswer {
+        counts: rooms.iter().map(entry).collect(),
+        source: Source::new(&site, &view, now),
+    };
+    Ok(unless_known(&request, answer.tag(), &answer))
+}
+
+impl CountsAnswer<'_> {
+    /// As [`CountEntry::tag`], for all rooms. All processes of a build compute the same hash.
+    fn tag(&self) -> String {
+        let mut hasher = DefaultHasher::new();
+        for RoomEntry { room, count } in &self.counts {
+            (room, count.revision, count.count, count.exact).hash(&mut hasher);
+        }
+        format!("W/\"{:016x}\"", hasher.finish())
+    }
+}
+
+/// The JSON, or only its tag if the client has it already.
+fn unless_known(request: &HeaderMap, tag: String, answer: &impl Serialize) -> Response {
+    let is_known = matches(request, &tag);
     let headers = [(header::CACHE_CONTROL, "no-cache".to_owned()), (header::ETAG, tag)];
     if is_known {
         return (StatusCode::NOT_MODIFIED, headers).into_response();
     }
-    (headers, Json(answer)).into_response()
+    (headers, json::answer(answer)).into_response()
 }

@@ -1,7 +1,8 @@
-// Headcount's embeddable client: the number of people online, live. How to use it: docs/embed.md of the project.
+// Headcount's embeddable client, see docs/embed.md of the project.
 //
-// It speaks Engine.IO 4 and Socket.IO 5 over a websocket, for one event. For anything more use socket.io-client. This
-// file is one function: `home` is the address that the script was loaded from, and it returns `headcount`.
+// It shows the number of people online, live. It speaks Engine.IO 4 and Socket.IO 5 over a websocket, for one event. For
+// anything more use socket.io-client. A room is a namespace, and the site is the room `/`. This file is one function:
+// `home` is the address that the script was loaded from, and it returns `headcount`.
 (function (home) {
   'use strict';
   // The wait doubles after every failed attempt, up to the longest, and is shortened at random by up to half. So the
@@ -11,89 +12,135 @@
   // How long the server's first packet may take. That packet says how long every later silence may be.
   const OPENING_MS = 20000;
   const page = globalThis.document;
-  let isUsed = false;
+  // The page's connection. Its elements, `headcount.room` and the first `headcount()` use it.
+  let main;
+  let isTaken;
+  // What each element of the page shows: which room and how, and the function that ends it.
+  let shown = new Map();
+  let isScanDue;
 
-  function headcount(url) {
-    // Elements show the number of the page's first connection, so that a page with elements and code counts once.
-    const fillsPage = page && !isUsed;
-    const listeners = { __proto__: null };
-    const latest = { __proto__: null };
+  // The name of a room as the server takes it. The page's own path is decoded, so that it is the text that people read
+  // and write, and has no slash at its end. Characters that no name may contain are percent-encoded.
+  function nameOf(text) {
+    if (text === '.') {
+      text = location.pathname.replace(/\/+$/, '');
+      try {
+        text = decodeURI(text);
+      } catch {}
+    }
+    return `${text}`.replace(/^\/?/, '/').replace(/[\s\p{Cc},?#]/gu, encodeURIComponent);
+  }
+
+  // A connection to one server. It carries all rooms that are wanted, and is open while there is one.
+  function open(url) {
+    // By name. `wishes` has a function for everything that shows the room, and whether it only watches.
+    const rooms = new Map();
+    // What the server was asked on the open socket, by name: whether to watch, and the answer once it is known.
+    let asked;
     let endpoint;
     let socket;
     let patienceMs;
     let deadline;
     let timer;
     let attempts = 0;
-    // Closed: for good. Away: while the page is in the back/forward cache.
-    let isClosed = false;
-    let isAway = false;
-    isUsed = true;
+    // Why nothing may be opened: `reconnecting` while the page is in the back/forward cache, `closed` for good.
+    let end;
 
-    function call(listener, value) {
-      try {
-        listener(value);
-      } catch (error) {
-        console.error(error);
-      }
+    // Whether it is news.
+    function tell(name, event, value) {
+      const room = rooms.get(name);
+      if (!room || (event === 'state' && room.latest.state === value)) return false;
+      room.latest[event] = value;
+      [...room.wishes.keys()].forEach((wish) => wish(event, value));
+      return true;
     }
 
-    function tell(event, value) {
-      if (event === 'state' && latest.state === value) return;
-      latest[event] = value;
-      if (fillsPage) {
-        for (const element of page.querySelectorAll('[data-headcount]')) {
-          if (event === 'state') element.dataset.headcount = value;
-          else element.textContent = value.toLocaleString();
-        }
-      }
-      (listeners[event] || []).forEach((listener) => call(listener, value));
+    function tellAll(state) {
+      rooms.forEach(({ latest }, name) => (end || latest.state !== 'refused') && tell(name, 'state', state));
+    }
+
+    // Adds a wish and returns a function that takes it back. Both take effect with the next `update`.
+    function want(name, isWatch, wish) {
+      const room = rooms.get(name) || { wishes: new Map(), latest: { state: end || 'connecting' } };
+      const { wishes, latest } = room;
+      rooms.set(name, room);
+      wishes.set(wish, isWatch);
+      for (const event in latest) wish(event, latest[event]);
+      return () => wishes.delete(wish);
+    }
+
+    // Asks the server for what is wanted and not asked for. Leaves first, because the number of rooms is limited. A room
+    // is left only after it was entered: servers end connections that leave a room they are not in.
+    function update() {
+      const say = (kind, name, text) => socket.send(kind + (name === '/' ? '' : `${name},`) + text);
+      rooms.forEach((room, name) => {
+        room.isWatch = [...room.wishes.values()].every(Boolean);
+        if (!room.wishes.size) rooms.delete(name);
+      });
+      if (!asked && !timer) connect();
+      asked?.forEach(({ isWatch, isIn }, name) => {
+        if (isIn === undefined || rooms.get(name)?.isWatch === isWatch) return;
+        asked.delete(name);
+        if (isIn) say('41', name, '');
+      });
+      if (!asked) return;
+      rooms.forEach(({ isWatch }, name) => {
+        if (asked.has(name)) return;
+        asked.set(name, { isWatch });
+        say('40', name, isWatch ? '{"watch":true}' : '');
+      });
     }
 
     function wait(ms, then) {
       clearTimeout(timer);
-      // A listener may have closed the connection before this call.
-      if (isClosed || isAway) return;
       deadline = Date.now() + ms;
       timer = setTimeout(then, ms);
     }
 
     function receive(packet) {
-      const opening = packet[0] === '0' && JSON.parse(packet.slice(1));
-      if (opening) patienceMs = opening.pingInterval + opening.pingTimeout;
+      const [, kind, name = '/', text] = /^(\d\d?)(\/[^,]*)?,?(.*)/s.exec(packet);
+      const value = text && JSON.parse(text);
+      if (kind === '0') {
+        patienceMs = value.pingInterval + value.pingTimeout;
+        asked = new Map();
+      }
       // Every packet proves that the connection lives. Pings come even if nothing else does.
       wait(patienceMs, lose);
-      if (opening) {
-        socket.send('40');
-      } else if (packet === '2') {
-        socket.send('3');
-      } else if (/^(1|41|44)/.test(packet)) {
+      if (kind === '1' || kind === '41') {
         lose();
-      } else if (packet.startsWith('40')) {
-        tell('state', 'live');
-      } else if (packet.startsWith('42')) {
-        const [event, users] = JSON.parse(packet.slice(2));
-        if (event === 'user count' && Number.isFinite(users)) {
-          attempts = 0;
-          tell(event, users);
-        }
+      } else if (kind === '2') {
+        // If nothing is wanted any more, the page has had the time to go from one room to the next.
+        if (rooms.size) socket.send('3');
+        else drop();
+      } else if (kind === '40') {
+        asked.get(name).isIn = true;
+        tell(name, 'state', 'live');
+      } else if (kind === '44') {
+        asked.get(name).isIn = false;
+        if (tell(name, 'state', 'refused')) console.warn(`headcount: ${name}: ${value.data?.code || value.message}`);
+        // If all are refused, there is nothing to stay for. The next connection asks again.
+        if (asked && [...asked.values()].every(({ isIn }) => isIn === false)) lose();
+      } else if (kind === '42' && value[0] === 'user count' && Number.isFinite(value[1])) {
+        attempts = 0;
+        tell(name, ...value);
       }
+      update();
     }
 
     function connect() {
       drop();
+      if (end || !rooms.size) return;
       wait((patienceMs = OPENING_MS), lose);
       try {
-        const mine = (socket = new WebSocket(endpoint));
-        mine.onmessage = ({ data }) => {
-          if (socket === mine) {
-            try {
-              receive(data);
-            } catch {
-              lose();
-            }
+        socket = new WebSocket(endpoint);
+        socket.onclose = lose;
+        socket.onmessage = ({ data }) => {
+          try {
+            receive(data);
+          } catch {
+            lose();
           }
         };
-        mine.onclose = () => socket === mine && lose();
       } catch {
         lose();
       }
@@ -101,58 +148,76 @@
 
     function drop() {
       clearTimeout(timer);
-      const former = socket;
-      socket = null;
-      if (former) former.close();
+      if (socket) {
+        socket.onclose = socket.onmessage = null;
+        socket.close();
+      }
+      socket = asked = timer = undefined;
     }
 
     function lose() {
       drop();
-      tell('state', 'reconnecting');
-      const most = Math.min(LONGEST_WAIT_MS, FIRST_WAIT_MS * 2 ** attempts++);
-      wait(most * (1 - Math.random() / 2), connect);
+      wait(Math.min(LONGEST_WAIT_MS, FIRST_WAIT_MS * 2 ** attempts++) * (1 - Math.random() / 2), connect);
+      tellAll('reconnecting');
+    }
+
+    function stop(state) {
+      end = state;
+      drop();
+      tellAll(state);
     }
 
     // Timers of hidden pages and sleeping machines are late. When the page is visible again it connects at once.
     function wake() {
-      if (isClosed || isAway || page?.hidden || (socket && Date.now() < deadline)) return;
+      if (end || page?.hidden || (socket && Date.now() < deadline)) return;
       attempts = 0;
       connect();
-    }
-
-    function leave() {
-      isAway = true;
-      drop();
-      tell('state', 'reconnecting');
-    }
-
-    function comeBack() {
-      if (!isAway) return;
-      isAway = false;
-      wake();
     }
 
     const signals = [
       [globalThis, 'online', wake],
       [page, 'visibilitychange', wake],
-      [globalThis, 'pagehide', leave],
-      [globalThis, 'pageshow', comeBack],
+      [globalThis, 'pagehide', () => stop('reconnecting')],
+      [globalThis, 'pageshow', () => {
+        if (!end) return;
+        end = '';
+        wake();
+      }],
     ];
 
-    const handle = {
-      // A new listener is told the latest value at once, if there is one.
-      on(event, listener) {
-        (listeners[event] ||= []).push(listener);
-        if (event in latest) call(listener, latest[event]);
-        return handle;
-      },
-      close() {
-        isClosed = true;
-        drop();
-        signals.forEach(([target, name, react]) => target?.removeEventListener(name, react));
-        tell('state', 'closed');
-      },
-    };
+    function close() {
+      signals.forEach(([target, name, react]) => target?.removeEventListener(name, react));
+      stop('closed');
+    }
+
+    // What code holds of a room. Its own wish and those of its listeners end together.
+    function room(name, options) {
+      let wishes = [];
+      const add = (wish) => wishes?.push(want(nameOf(name), options?.watch, wish));
+      const handle = {
+        // A new listener is told the latest value at once, if there is one.
+        on(event, listener) {
+          add((told, value) => {
+            try {
+              if (told === event) listener(value);
+            } catch (error) {
+              console.error(error);
+            }
+          });
+          return handle;
+        },
+        room,
+        leave() {
+          wishes?.forEach((unwant) => unwant());
+          wishes = null;
+          update();
+        },
+        close,
+      };
+      add(() => {});
+      update();
+      return handle;
+    }
 
     try {
       endpoint = new URL(url || home || '/', globalThis.location);
@@ -161,21 +226,72 @@
       endpoint = new URL('socket.io/?EIO=4&transport=websocket', endpoint);
       endpoint.protocol = endpoint.protocol.replace('http', 'ws');
       signals.forEach(([target, name, react]) => target?.addEventListener(name, react));
-      tell('state', 'connecting');
-      connect();
     } catch (error) {
       console.error(error);
-      handle.close();
+      close();
     }
-    return handle;
+    return { want, update, room };
   }
 
-  // Connects for the page's elements, unless the page's own code has connected already.
-  function fill() {
-    if (!isUsed && page.querySelector('[data-headcount]')) headcount();
+  // The first call uses the connection of the page's elements, so that a page with elements and code counts once.
+  function headcount(url, options) {
+    const isOther = isTaken || (main && url);
+    const { room } = isOther ? open(url) : (main ||= open(url));
+    isTaken ||= !isOther;
+    return room('/', options);
+  }
+  headcount.room = (name, options) => (main ||= open()).room(name, options);
+
+  // Lets every element with the attribute show its room, which is the site unless the attribute names a room. The value
+  // of an element that shows the site becomes its state. New rooms are added before old ones end: an element that
+  // replaces another one of the same room keeps the place in it.
+  function scan() {
+    const former = shown;
+    isScanDue = false;
+    shown = new Map();
+    for (const element of page.querySelectorAll('[data-headcount]')) {
+      const { dataset } = element;
+      const isSite = !/^(\/|\.$)/.test(dataset.headcount);
+      const name = isSite ? '/' : nameOf(dataset.headcount);
+      const isWatch = 'headcountWatch' in dataset;
+      const key = isWatch + name;
+      let seat = former.get(element);
+      if (seat?.key === key) {
+        former.delete(element);
+      } else {
+        // It shows the number of another room.
+        if (seat) element.textContent = '';
+        main ||= open();
+        seat = main.want(name, isWatch, (event, value) => {
+          if (event === 'state') dataset.headcountState = value;
+          else element.textContent = value.toLocaleString();
+          if (isSite) dataset.headcount = dataset.headcountState;
+        });
+        seat.key = key;
+      }
+      shown.set(element, seat);
+    }
+    former.forEach((unwant) => unwant());
+    main?.update();
   }
 
-  if (page?.readyState === 'loading') page.addEventListener('DOMContentLoaded', fill);
-  else if (page) setTimeout(fill);
+  // Not at once: a page that changes many elements is looked at once.
+  function scanSoon() {
+    isScanDue ||= setTimeout(scan);
+  }
+
+  function start() {
+    scan();
+    new MutationObserver(scanSoon).observe(page, {
+      subtree: true,
+      childList: true,
+      attributeFilter: ['data-headcount', 'data-headcount-watch'],
+    });
+    // The page's own path may have changed.
+    globalThis.navigation?.addEventListener('currententrychange', scanSoon);
+  }
+
+  if (page?.readyState === 'loading') page.addEventListener('DOMContentLoaded', start);
+  else if (page) setTimeout(start);
   return headcount;
 })

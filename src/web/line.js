@@ -14,7 +14,7 @@ const RANGE_MIN = 4;
 const MARGIN = { top: 10, right: 8, bottom: 6, left: 0 };
 
 export function lineIn(svg, startLabel, endLabel) {
-  const openedAt = Date.now();
+  let openedAt = Date.now();
   // Each value holds from its time on; `null` means that nothing was known.
   let points = [];
   let isDue = false;
@@ -85,9 +85,19 @@ export function lineIn(svg, startLabel, endLabel) {
     set(svg, { 'aria-label': message(least === most ? 'line-level' : 'line-range', { least, most, count: most }) });
   }
 
+  // Forgets everything: the line is for something else now.
+  function restart() {
+    points = [];
+    openedAt = Date.now();
+    for (const part of [parts.area, parts.trace]) set(part, { d: '' });
+    for (const mark of [parts.most, parts.least]) mark.textContent = '';
+    set(parts.head, { visibility: 'hidden' });
+    set(svg, { 'aria-label': message('line') });
+  }
+
   new ResizeObserver(draw).observe(svg);
   setInterval(draw, REDRAW_EVERY_MS);
-  return { add: push, interrupt: () => push(null) };
+  return { add: push, interrupt: () => push(null), restart };
 }
 
 // One path for every period without an interruption: across at the old value, then up or down to the new one.

@@ -1,5 +1,5 @@
-//! Builds the scripts for browsers when the program starts, each from functions in separate files. Comments are left out, to
-//! save bytes.
+//! Builds the scripts for browsers when the program starts, each from functions in separate files. Comments and indentation
+//! are left out, to save bytes.
 
 /// The embeddable client: a function of the address that the script came from.
 const HEADCOUNT: &str = include_str!("headcount.js");
@@ -65,10 +65,10 @@ fn head_line(source: &str) -> String {
     source.lines().next().map(|line| format!("{line}\n")).unwrap_or_default()
 }
 
-/// A source without its comment lines.
+/// A source without its comment lines, empty lines and indentation. No text in the sources goes over several lines.
 fn code(source: &str) -> String {
-    let kept = source.lines().filter(|line| !line.trim_start().starts_with("//"));
-    kept.collect::<Vec<_>>().join("\n").trim_end().to_owned()
+    let lines = source.lines().map(str::trim_start);
+    lines.filter(|line| !line.is_empty() && !line.starts_with("//")).collect::<Vec<_>>().join("\n")
 }
 
 #[cfg(test)]
@@ -82,8 +82,13 @@ mod tests {
 
     const PAGE: &str = include_str!("index.html");
     /// Every source of the page that may name a message.
-    const SOURCES: [&str; 4] =
-        [PAGE, include_str!("client.js"), include_str!("copy.js"), include_str!("line.js")];
+    const SOURCES: [&str; 5] = [
+        PAGE,
+        include_str!("client.js"),
+        include_str!("copy.js"),
+        include_str!("line.js"),
+        include_str!("room.js"),
+    ];
 
     fn messages_of(language: &str) -> Map<String, Value> {
         let (_, text) = LANGUAGES.into_iter().find(|(subtag, _)| *subtag == language).unwrap();

@@ -2,13 +2,21 @@
 
 use std::{sync::Arc, time::Duration};
 
-use tokio::sync::{Semaphore, watch};
+use tokio::{
+    sync::{Semaphore, watch},
+    time::Instant,
+};
 use tokio_util::sync::CancellationToken;
 
+use super::{room_query::Refusal, site_rooms::SiteRooms};
 use crate::{
     access::origin::{Origins, RefusalLog},
-    core::view::View,
-    telemetry::metrics::Metrics,
+    core::{
+        report::Room,
+        tally::Local,
+        view::{Shown, View},
+    },
+    telemetry::{labels::RefusedReason, metrics::Metrics},
 };
 
 /// What the public routes look at.
@@ -16,6 +24,10 @@ use crate::{
 pub struct Site {
     /// The count of the cluster, as this instance knows it.
     pub view: watch::Receiver<View>,
+    /// The connections of this instance.
+    pub local: watch::Receiver<Local>,
+    /// The counts of rooms, and which rooms may be asked for.
+    pub rooms: SiteRooms,
     /// Which pages may read event streams.
     pub origins: Origins,
     /// Logs pages that may not.
@@ -30,4 +42,42 @@ pub struct Site {
     pub closing: CancellationToken,
     /// The name by which people know this instance.
     pub host: Arc<str>,
+}
+
+impl Site {
+    /// Has these rooms watched for a minute, and waits a short time for the counts that are not known yet.
+    ///
+    /// # Errors
+    /// If there is no place for one of them.
+    pub(super) async fn ask(&self, rooms: &[Room]) -> Result<(), Refusal> {
+        self.watch(rooms)?;
+        self.rooms.wait_for(rooms, &self.view).await;
+        Ok(())
+    }
+
+    /// Has these rooms watched for a minute.
+    ///
+    /// # Errors
+    /// If there is no place for one of them.
+    pub(super) fn watch(&self, rooms: &[Room]) -> Result<(), Refusal> {
+        let view = *self.view.borrow();
+        let watched = self.rooms.ask(rooms, &view, Instant::now());
+        watched.inspect_err(|_| self.metrics.refuse(RefusedReason::Rooms))
+    }
+
+    /// The count of the site or of a room, as far as it is known.
+    pub(super) fn shown(&self, room: &Room, view: &View, now: Instant) -> Shown {
+        match room {
+            Room::Site => view.shown(now),
+            Room::Named(name) => self.rooms.shown(name, view, now),
+        }
+    }
+
+    /// The counted connections of the site or of a room on this instance.
+    pub(super) fn connections(&self, room: &Room) -> u64 {
+        match room {
+            Room::Site => self.local.borrow().users,
+            Room::Named(name) => self.rooms.connections(name),
+        }
+    }
 }

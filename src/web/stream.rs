@@ -1,10 +1,10 @@
-//! `/api/count/stream`: server-sent events with the JSON of `/api/count`, one for each change. Readers are not counted as
-//! users. A slow reader skips changes and gets the newest.
+//! `/api/count/stream`: server-sent events with the JSON of `/api/count`, one for each change of the site or of the rooms that
+//! the request names. Readers are not counted as users. A slow reader skips changes and gets the newest.
 
-use std::{sync::Arc, time::Duration};
+use std::{collections::HashSet, sync::Arc, time::Duration};
 
 use axum::{
-    extract::State,
+    extract::{RawQuery, State},
     http::{HeaderMap, HeaderValue, StatusCode, header},
     response::{
         IntoResponse, Response,
@@ -17,11 +17,19 @@ use tokio::{
     sync::{OwnedSemaphorePermit, watch},
     time::{Instant, sleep_until},
 };
-use tokio_util::sync::CancellationToken;
 
-use super::{count::CountAnswer, site::Site};
+use super::{
+    count::CountAnswer,
+    json,
+    room_query::{self, ROOMS_MAX},
+    site::Site,
+    site_rooms::WATCHED_FOR,
+};
 use crate::{
-    core::view::{Shown, View},
+    core::{
+        report::Room,
+        view::{Shown, View},
+    },
     telemetry::labels::RefusedReason,
 };
 
@@ -29,15 +37,25 @@ use crate::{
 const KEEP_ALIVE: Duration = Duration::from_secs(15);
 /// How long browsers and refused clients are asked to wait before they connect again.
 const RETRY: Duration = Duration::from_secs(5);
+/// Time between two requests to watch the rooms of a stream: soon enough that they are watched without a gap.
+const WATCH_EVERY: Duration = Duration::from_secs(WATCHED_FOR.as_secs() / 2);
 
 /// The handler.
-pub(super) async fn answer(State(site): State<Arc<Site>>, request: HeaderMap) -> Response {
+pub(super) async fn answer(
+    State(site): State<Arc<Site>>,
+    RawQuery(query): RawQuery,
+    request: HeaderMap,
+) -> Response {
     if !site.origins.allow_page_of(&request) {
         let header = |name| request.get(name).map(HeaderValue::as_bytes);
         site.refusal_log.refused(header(header::ORIGIN), header(header::HOST));
         site.metrics.refuse(RefusedReason::Origin);
         return (StatusCode::FORBIDDEN, "pages of this origin may not read this\n").into_response();
     }
+    let rooms = match room_query::rooms(query.as_deref(), ROOMS_MAX, site.rooms.allowed()) {
+        Ok(rooms) => rooms,
+        Err(refusal) => return refusal.into_response(),
+    };
     let permit = Arc::clone(&site.permits).try_acquire_owned();
     let (Ok(permit), false) = (permit, site.closing.is_cancelled()) else {
         site.metrics.refuse(RefusedReason::Streams);
@@ -48,7 +66,11 @@ pub(super) async fn answer(State(site): State<Arc<Site>>, request: HeaderMap) ->
         let why = "no more streams here: try again later, or ask /api/count now and then\n";
         return (StatusCode::SERVICE_UNAVAILABLE, headers, why).into_response();
     };
-    let events = stream::unfold(StreamReader::new(&site, permit), StreamReader::next_event);
+    let reader = StreamReader::new(Arc::clone(&site), rooms, permit);
+    if let Err(refusal) = site.ask(&reader.rooms()).await {
+        return refusal.into_response();
+    }
+    let events = stream::unfold(reader, StreamReader::next_event);
     // Without this header, some proxies hold an answer back until it is complete.
     let unbuffered = [("x-accel-buffering", "no")];
     let keep_alive = KeepAlive::new().interval(KEEP_ALIVE).text("nothing new");
@@ -58,15 +80,27 @@ pub(super) async fn answer(State(site): State<Arc<Site>>, request: HeaderMap) ->
 /// One open stream.
 #[derive(Debug)]
 struct StreamReader {
+    site: Arc<Site>,
     view: watch::Receiver<View>,
-    host: Arc<str>,
-    /// What the client was told last.
-    told: Option<(Shown, u32)>,
-    /// The earliest time of the next event.
+    /// Changes with the counts of rooms; `None` for a stream of the site alone.
+    room_news: Option<watch::Receiver<u64>>,
+    subjects: Vec<Subject>,
+    /// The subject that is looked at next.
+    next: usize,
+    is_first: bool,
+    /// The earliest time at which the first subject is looked at again.
     due: Instant,
-    pace: Duration,
-    closing: CancellationToken,
+    /// When the rooms are to be asked for again.
+    watch_at: Instant,
     _permit: Place,
+}
+
+/// What a stream tells of, and what the client was told of it last.
+#[derive(Debug)]
+struct Subject {
+    /// `None` for the site, if the request names no room.
+    room: Option<Room>,
+    told: Option<(Shown, u32)>,
 }
 
 /// Counts against the limit of streams. It is given back when the client is gone.
@@ -77,47 +111,105 @@ struct Place {
 }
 
 impl StreamReader {
-    fn new(site: &Site, permit: OwnedSemaphorePermit) -> Self {
+    /// A reader of the site if there are no rooms. A room that is named twice is one subject.
+    fn new(site: Arc<Site>, rooms: Vec<Room>, permit: OwnedSemaphorePermit) -> Self {
         let open = site.metrics.streams.clone();
         open.inc();
+        let mut seen = HashSet::new();
+        let named = rooms.into_iter().filter(|room| seen.insert(room.clone()));
+        let mut subjects: Vec<_> =
+            named.map(|room| Subject { room: Some(room), told: None }).collect();
+        let has_rooms = !subjects.is_empty();
+        if !has_rooms {
+            subjects.push(Subject { room: None, told: None });
+        }
+        let now = Instant::now();
         Self {
             view: site.view.clone(),
-            host: Arc::clone(&site.host),
-            told: None,
-            due: Instant::now(),
-            pace: site.pace,
-            closing: site.closing.clone(),
+            room_news: has_rooms.then(|| site.rooms.subscribe()),
+            subjects,
+            next: 0,
+            is_first: true,
+            due: now,
+            watch_at: now + WATCH_EVERY,
             _permit: Place { _permit: permit, open },
+            site,
         }
+    }
+
+    /// The rooms of the stream.
+    fn rooms(&self) -> Vec<Room> {
+        self.subjects.iter().filter_map(|subject| subject.room.clone()).collect()
     }
 
     /// The next event, or the end, for [`stream::unfold`].
     async fn next_event(mut self) -> Option<(Result<Event, axum::Error>, Self)> {
-        let is_first = self.told.is_none();
-        let closing = self.closing.clone();
-        let answer = tokio::select! {
+        let closing = self.site.closing.clone();
+        let text = tokio::select! {
             biased;
             () = closing.cancelled() => None,
-            answer = self.change() => answer,
+            text = self.change() => text,
         }?;
-        let event = Event::default().json_data(answer);
-        let event = if is_first { event.map(|event| event.retry(RETRY)) } else { event };
-        Some((event, self))
+        let event = Event::default().data(text);
+        let is_first = std::mem::take(&mut self.is_first);
+        let event = if is_first { event.retry(RETRY) } else { event };
+        Some((Ok(event), self))
     }
 
-    /// Waits until the state differs from what was told. `None` at the end.
-    async fn change(&mut self) -> Option<CountAnswer<'_>> {
+    /// Waits until a subject differs from what was told of it. `None` at the end. The subjects have turns, so none waits for
+    /// another that changes all the time.
+    async fn change(&mut self) -> Option<String> {
         loop {
-            sleep_until(self.due).await;
-            let view = *self.view.borrow_and_update();
-            let now = Instant::now();
-            let news = Some((view.shown(now), view.instances()));
-            if self.told != news {
-                self.told = news;
-                self.due = now + self.pace;
-                return Some(CountAnswer::new(&view, &self.host, now));
+            if self.next == 0 {
+                sleep_until(self.due).await;
+                self.view.mark_unchanged();
+                if let Some(room_news) = &mut self.room_news {
+                    room_news.mark_unchanged();
+                }
             }
-            self.view.changed().await.ok()?;
+            if let Some(text) = self.tell_next() {
+                return Some(text);
+            }
+            self.changed().await?;
+        }
+    }
+
+    /// Tells of the next subject of this round that has changed. `None` at the end of the round.
+    fn tell_next(&mut self) -> Option<String> {
+        let (view, now) = (*self.view.borrow(), Instant::now());
+        while let Some(subject) = self.subjects.get_mut(self.next) {
+            self.next += 1;
+            let room = subject.room.as_ref();
+            let shown = self.site.shown(room.unwrap_or(&Room::Site), &view, now);
+            let news = Some((shown, view.instances()));
+            if subject.told != news {
+                subject.told = news;
+                self.due = now + self.site.pace;
+                return Some(json::text(&CountAnswer::new(&self.site, room, &view, now)));
+            }
+        }
+        if self.room_news.is_some() {
+            // Most news are of other rooms, so that looking costs more than telling.
+            self.due = now + self.site.pace;
+        }
+        self.next = 0;
+        None
+    }
+
+    /// Waits for news that may concern a subject, and has the rooms watched meanwhile. `None` at the end.
+    async fn changed(&mut self) -> Option<()> {
+        let Some(room_news) = &mut self.room_news else {
+            return self.view.changed().await.ok();
+        };
+        tokio::select! {
+            changed = self.view.changed() => changed.ok(),
+            changed = room_news.changed() => changed.ok(),
+            () = sleep_until(self.watch_at) => {
+                self.watch_at = Instant::now() + WATCH_EVERY;
+                // Without a place the stream goes on, with what is known.
+                let _ = self.site.watch(&self.rooms());
+                Some(())
+            }
         }
     }
 }
@@ -127,3 +219,7 @@ impl Drop for Place {
         self.open.dec();
     }
 }
+
+#[cfg(test)]
+#[path = "stream/tests.rs"]
+mod tests;

@@ -21,6 +21,7 @@ mod malformed;
 mod memory;
 mod origins;
 mod posts;
+mod rooms;
 mod silent;
 mod sizes;
 mod slow;

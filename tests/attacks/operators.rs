@@ -5,6 +5,7 @@ use headcount_testkit::{
     client::{Client, Transport},
     cluster::{Cluster, records_of},
     instance::{Instance, Process, Setting},
+    raw::{Raw, frames::text},
     redis_client::KEY,
     redis_server::{RedisServer, free_port},
     waiting::eventually,
@@ -69,6 +70,49 @@ async fn status_shows_a_live_cluster() {
     }
     for run in [table, json] {
         assert!(!format!("{run:?}").contains(PASSWORD), "{run:?}");
+    }
+}
+
+/// Goal: the status lists the largest rooms of a prefix, and no name of a room can control a terminal or forge a line. Method: clients
+/// in rooms of several sizes, one of them with a name that changes the direction of text.
+#[tokio::test(flavor = "multi_thread")]
+async fn status_lists_the_largest_rooms() {
+    let cluster = Cluster::start(1).await;
+    let server = cluster.instances[0].public;
+    let mut clients = Vec::new();
+    for (room, members) in
+        [("/blog/1", 1), ("/blog/\u{202e}2", 3), ("/blog/\u{65e5}", 2), ("/shop", 4)]
+    {
+        for _ in 0..members {
+            let mut client = Raw::websocket(server, None).await;
+            let (join, told) = (text(&format!("40{room},")), format!("42{room},"));
+            assert!(client.is_answered_after(&join, &told).await, "{room} is joined");
+            clients.push(client);
+        }
+    }
+    let url = cluster.redis.url();
+    let settings = [("HEADCOUNT_REDIS_URL", url.as_str())];
+    let expected = "\n\nCOUNT  ROOM\n    3  /blog/\\u{202e}2\n    2  /blog/\u{65e5}\n";
+    eventually("the rooms are listed", async || {
+        let run = run(&["status", "--rooms", "2", "--prefix", "/blog/"], &settings).await;
+        if run.code == Some(0) && run.stdout.ends_with(expected) {
+            Ok(())
+        } else {
+            Err(format!("{run:?}"))
+        }
+    })
+    .await;
+    let json = run(&["status", "--json", "--rooms", "9"], &settings).await;
+    assert!(json.stdout.contains("/blog/\\u202e2"), "{json:?}");
+    let status: Value = serde_json::from_str(&json.stdout).expect("it is JSON");
+    let rooms = status["rooms"].as_array().expect("a list").iter();
+    let counts: Vec<Option<u64>> = rooms.map(|room| room["count"].as_u64()).collect();
+    assert_eq!(counts, [4, 3, 2, 1].map(Some), "{status}");
+    let none = run(&["status", "--rooms", "1", "--prefix", "/nowhere"], &settings).await;
+    assert!(none.stdout.ends_with("no such rooms\n"), "{none:?}");
+    for flags in [&["--rooms", "0"][..], &["--prefix", "/a"], &["--rooms", "1", "--prefix", "a"]] {
+        let refused = run(&[&["status"], flags].concat(), &settings).await;
+        assert_eq!((refused.code, refused.stdout.as_str()), (Some(2), ""), "{refused:?}");
     }
 }
 

@@ -138,6 +138,49 @@ async fn other_visitors_are_told_from_wrong_counts() {
     }
 }
 
+/// Goal: every room of a run is judged, on every transport. Method: visitors in two of ten rooms each, evenly and unevenly, on two
+/// instances that share a store.
+#[rstest]
+#[case("websocket", "0")]
+#[case("polling", "1")]
+#[tokio::test(flavor = "multi_thread")]
+async fn rooms_are_judged(#[case] transport: &str, #[case] skew: &str) {
+    let cluster = Cluster::start(2).await;
+    let (transport, skew) = (format!("--transport={transport}"), format!("--skew={skew}"));
+    let flags = ["--connections=20", "--rate=100", "--hold=200ms", "--leave-rate=20", "--alone"];
+    let rooms = ["--rooms=10", "--per-connection=2", "--prefix=/blog/post-", &transport, &skew];
+    let (code, report) = ended(&mut load(&cluster.instances, &[&flags[..], &rooms].concat())).await;
+    assert_eq!(code, Some(0), "{report}");
+    let pointers = ["/rooms/end/rooms", "/rooms/end/right", "/rooms/end/memberships"];
+    let [connections] = numbers(&report, ["/end/connections"]);
+    assert_eq!(numbers(&report, pointers), [10, 10, 2 * connections], "{report}");
+    let [samples, started] = numbers(&report, ["/rooms/join_to_count/samples", "/started"]);
+    assert_eq!(samples, 2 * started, "{report}");
+    assert_eq!(report["rooms"]["end"]["worst"], Value::Null, "{report}");
+    cluster.agrees_on(0, &[]).await;
+}
+
+/// Goal: a wrong count of a room fails the run, which names the worst room, and rooms that the server refuses are reported. Method: two
+/// instances that do not share a store; then visitors of more rooms than one connection may be in.
+#[tokio::test(flavor = "multi_thread")]
+async fn wrong_rooms_fail_the_run() {
+    let _machine = Machine::shared().await;
+    let instances = [Instance::start(&[]).await, Instance::start(&[]).await];
+    let flags = ["--connections=20", "--rate=200", "--hold=100ms", "--settle=500ms"];
+    let rooms = ["--rooms=4", "--per-connection=3"];
+    let (code, report) = ended(&mut load(&instances, &[&flags[..], &rooms].concat())).await;
+    assert_eq!(code, Some(1), "{report}");
+    let pointers = ["/rooms/end/rooms", "/rooms/end/right", "/rooms/end/disagreeing"];
+    let [rooms, right, disagreeing] = numbers(&report, pointers);
+    assert!(rooms == 4 && right == 0 && disagreeing == 60, "{report}");
+    assert_eq!(report["rooms"]["end"]["worst"]["room"], "/load/0", "{report}");
+    let rooms = ["--rooms=20", "--per-connection=9"];
+    let (code, report) = ended(&mut load(&instances, &[&flags[..], &rooms].concat())).await;
+    assert_eq!(code, Some(1), "{report}");
+    let pointers = ["/refused/room refused: too_many_rooms", "/connected", "/missing"];
+    assert_eq!(numbers(&report, pointers), [20, 0, 20], "{report}");
+}
+
 /// Goal: Ctrl-C ends a run early, with its report, and all visitors leave in order. Method: send the signal
 /// while the run holds its visitors. The server must see only orderly leaves.
 #[tokio::test(flavor = "multi_thread")]

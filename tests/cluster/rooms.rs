@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use headcount_testkit::{
     client::Transport,
-    cluster::nothing_is_wrong_in,
+    cluster::{Cluster, nothing_is_wrong_in},
     foreign::{ForeignClients, Library},
     instance::Instance,
     record::{Event, Record},
@@ -279,4 +279,38 @@ async fn nobody_is_left(instance: &Instance) {
         Ok(())
     })
     .await;
+}
+
+/// Goal: a room has one count on all instances, and a crash takes its members out within a lease. Method: members and a watcher on
+/// two instances of one Redis; the public count of the room; one instance is killed.
+#[tokio::test(flavor = "multi_thread")]
+async fn rooms_are_counted_over_all_instances() {
+    let mut cluster = Cluster::start(2).await;
+    let [one, two] = [0, 1].map(|number| cluster.instances[number].public);
+    let members: Vec<RoomsClient> = (0..12)
+        .map(|number| {
+            let transport = Transport::ALL[number % 3];
+            RoomsClient::open(if number < 5 { one } else { two }, transport, &["/page", "/other"])
+        })
+        .collect();
+    let watcher = RoomsClient::open(one, Transport::Websocket, &[]);
+    watcher.watch("/page");
+    let watched = watcher.record("/page");
+    let records = |range: std::ops::Range<usize>| -> Vec<Record> {
+        members[range].iter().map(|member| member.record("/page")).collect()
+    };
+    let all = records(0..12);
+    show(&all.iter().chain([&watched]).map(|record| (record, 12)).collect::<Vec<_>>()).await;
+    for record in all.iter().chain([&watched]) {
+        assert!(record.counts().is_sorted(), "{}: {:?}", record.name(), record.counts());
+    }
+    for member in &members[..2] {
+        member.leave("/page");
+    }
+    let rest = records(2..12);
+    show(&rest.iter().chain([&watched]).map(|record| (record, 10)).collect::<Vec<_>>()).await;
+    show(&[(&members[0].record("/other"), 12)]).await;
+    cluster.instances[1].process().signal(Signal::KILL);
+    let here = records(2..5);
+    show(&here.iter().chain([&watched]).map(|record| (record, 3)).collect::<Vec<_>>()).await;
 }

@@ -10,10 +10,12 @@ mod foreign_page;
 mod languages;
 mod lesson;
 mod page;
+mod room_pages;
 mod socketio;
 
 mod badge;
 mod count;
+mod rooms;
 mod stream;
 
 mod clients;

@@ -30,7 +30,7 @@ return { 'OK', count, revision, revision, redis.call('HLEN', KEYS[2]), 0, 0, 0, 
 pub(crate) const MUTANTS: [Mutant; 7] = [
     script("no fence", "if last and sequence <= last then", "if false then", "repeats"),
     script("no lease clock", "gap = math.floor(lease / 8)", "gap = gap + 0", "all-cut-off"),
-    script("no recovery", "    store.recovering = store.clock + lease\n", "", "flushall-quiet"),
+    script("no recovery", "  store.recovering = store.clock + lease\n", "", "flushall-quiet"),
     script(
         "no audit",
         "if audit_due or not is_whole(store.total, WHOLE_MAX) then",

@@ -10,6 +10,7 @@
     reason = "a test may panic, print, sleep between two looks, and read the environment"
 )]
 
+mod commands;
 mod contract;
 mod entries;
 mod facts;

@@ -288,7 +288,7 @@ async fn sentinels_and_servers_have_passwords_of_their_own() {
 async fn the_documented_permissions_are_enough() {
     let set = tokio::task::spawn_blocking(SentinelSet::start).await.unwrap();
     let server = "ACL SETUSER ann on >pw -@all +@read +@write +@pubsub +@connection +@scripting +time +role \
-        ~currentUsers ~{currentUsers}:* &currentUsers?changed";
+        ~currentUsers ~{currentUsers}:* &currentUsers?changed &currentUsers?changed:rooms";
     let sentinel = "ACL SETUSER sentry on >pw -@all +@connection +sentinel|get-master-addr-by-name \
         +sentinel|master";
     let words = |line: &'static str| line.split_whitespace().collect::<Vec<_>>();

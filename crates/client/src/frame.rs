@@ -6,7 +6,7 @@ use crate::{Decoded, Error, Packet, packet::DISCONNECT};
 
 /// The longest message that is accepted. The longest that a visitor needs is the handshake.
 const PAYLOAD_BYTES_MAX: usize = 16 * 1024;
-/// The longest payload with a length of seven bits. Clients never send more, and control frames may not be longer.
+/// The longest payload with a length of seven bits. Control frames may not be longer.
 const SHORT_BYTES_MAX: usize = 125;
 /// Clients must mask what they send, so that no cache mistakes it for a request. What these clients send cannot be
 /// mistaken, so the mask need not be secret.
@@ -96,11 +96,17 @@ fn decode<T>(bytes: &[u8], read: impl FnOnce(Opcode, &[u8]) -> Result<T, Error>)
 /// A whole frame from a client.
 ///
 /// # Panics
-/// If the payload is longer than 125 bytes, which no message of a client is.
+/// If the payload is longer than 65,535 bytes, which no message of a client is.
 pub fn encode(opcode: Opcode, payload: &[u8]) -> Vec<u8> {
-    assert!(payload.len() <= SHORT_BYTES_MAX, "clients have little to say");
-    let length = u8::try_from(payload.len()).expect("it was just compared");
-    let mut frame = vec![FINAL | opcode as u8, MASKED | length];
+    let length = u16::try_from(payload.len()).expect("clients have little to say");
+    let mut frame = vec![FINAL | opcode as u8];
+    match u8::try_from(length) {
+        Ok(short) if payload.len() <= SHORT_BYTES_MAX => frame.push(MASKED | short),
+        _ => {
+            frame.push(MASKED | LENGTH_OF_16_BITS);
+            frame.extend(length.to_be_bytes());
+        }
+    }
     frame.extend(MASK);
     frame.extend(payload.iter().zip(MASK.iter().cycle()).map(|(byte, mask)| byte ^ mask));
     frame
@@ -109,7 +115,7 @@ pub fn encode(opcode: Opcode, payload: &[u8]) -> Vec<u8> {
 /// A whole frame with a packet.
 ///
 /// # Panics
-/// If the packet is longer than 125 bytes, which none of [`crate::packet`] is.
+/// If the packet is longer than 65,535 bytes, which none of [`crate::packet`] is.
 pub fn encode_packet(packet: &str) -> Vec<u8> {
     encode(Opcode::Text, packet.as_bytes())
 }
@@ -196,7 +202,7 @@ mod tests {
 
         /// Goal: a real server understands clients. Method: tungstenite reads what is encoded here.
         #[test]
-        fn a_real_server_understands(text in "[ -~]{0,125}") {
+        fn a_real_server_understands(text in "[ -~]{0,300}") {
             let bytes = encode(Opcode::Text, text.as_bytes());
             let config = WebSocketConfig::default();
             let mut socket = WebSocket::from_raw_socket(Cursor::new(bytes), Role::Server, Some(config));

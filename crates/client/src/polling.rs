@@ -106,6 +106,14 @@ impl Polling {
         check(&response)
     }
 
+    /// Sends several packets in one payload.
+    ///
+    /// # Errors
+    /// If the connection is lost, or the server refuses.
+    pub async fn send_all(&mut self, packets: &[String]) -> Result<(), Error> {
+        self.send(&packets.join(char::from(SEPARATOR).encode_utf8(&mut [0; 1]))).await
+    }
+
     /// Leaves the namespace and ends the session, in one payload as browsers do. The answer of a poll under way is not
     /// awaited.
     ///

@@ -128,6 +128,18 @@ impl Session {
         }
     }
 
+    /// Sends several packets at once: in one write, or in one payload.
+    ///
+    /// # Errors
+    /// If the connection is lost, or the server refuses.
+    pub async fn send_all(&mut self, packets: &[String]) -> Result<(), Error> {
+        match &mut self.0 {
+            Carrier::Websocket(socket) => socket.send_all(packets).await,
+            Carrier::Polling(polling) => Box::pin(polling.send_all(packets)).await,
+            Carrier::Upgrading(upgrade) => Box::pin(upgrade.polling.send_all(packets)).await,
+        }
+    }
+
     /// Leaves the namespace and ends the session, as a closed tab does. Returns when the server has confirmed it.
     ///
     /// # Errors

@@ -77,6 +77,16 @@ impl Websocket {
         self.connection.send(&frame::encode_packet(packet)).await
     }
 
+    /// Sends several packets in one write.
+    ///
+    /// # Errors
+    /// If the connection is lost.
+    pub async fn send_all(&mut self, packets: &[String]) -> Result<(), Error> {
+        let frames: Vec<u8> =
+            packets.iter().flat_map(|packet| frame::encode_packet(packet)).collect();
+        self.connection.send(&frames).await
+    }
+
     /// Leaves the namespace, closes the websocket, and waits until the server has closed the connection. Then the
     /// server knows that the client left.
     ///

@@ -7,7 +7,10 @@ use clap::Args;
 use headcount_client::Transport;
 use url::Url;
 
-use crate::flag::{Flag, FlagError};
+use crate::{
+    flag::{Flag, FlagError},
+    rooms::{PREFIX, ROOMS_MAX, RoomPlan},
+};
 
 /// Descriptors reserved for everything except the visitors: standard streams, the runtime, requests to servers.
 const DESCRIPTORS_RESERVED: usize = 64;
@@ -17,13 +20,20 @@ pub(crate) const POLLING_LEAVES_AT_ONCE: usize = 128;
 const RATE_MAX: f64 = 10_000.0;
 /// The lowest rate of joins: one visitor in a hundred seconds. No demonstration needs a slower one.
 const RATE_MIN: f64 = 0.01;
+/// The most rooms of one visitor. Servers allow 8 unless set otherwise.
+const PER_CONNECTION_MAX: u32 = 100;
+/// The greatest skew: nearly all visitors are in the first room then.
+const SKEW_MAX: f64 = 10.0;
+/// The longest beginning of a room's name in bytes: a name has at most 128, and up to six digits follow.
+const PREFIX_BYTES_MAX: usize = 120;
 const DAY: Duration = Duration::from_hours(24);
 
 /// The end of `--help`.
 const TRUTH: &str = "How the count is checked: when the time is over nobody joins or leaves any more, and \
 for up to --settle the program looks for a moment at which all its visitors were last told the same number, \
 /api/count of every --url says that number too, and it is not less than the visitors of this program. Other \
-visitors may be present: they are the difference. With --alone there must be none. On a site whose count \
+visitors may be present: they are the difference. With --alone there must be none. The \
+same holds for every room of --rooms, of which the servers are asked about up to 100. On a site whose count \
 changes several times a second such a moment may not exist; check it while it is quiet.
 
 Exit code: 0 if everybody connected, stayed and was told the right count; 1 if not; 2 if a flag is refused.
@@ -72,6 +82,19 @@ pub struct LoadArgs {
     /// Nobody else visits: the count must be the number of visitors of this program, not just agreed on.
     #[arg(long)]
     alone: bool,
+    /// Rooms that the visitors join besides the site: 0 to 100000.
+    #[arg(long, value_name = "NUMBER", default_value = "0")]
+    rooms: String,
+    /// In how many of the rooms every visitor is: 1 to 100, at most --rooms. The server may allow fewer.
+    #[arg(long, value_name = "NUMBER", default_value = "1")]
+    per_connection: String,
+    /// How the names of the rooms begin; a number follows.
+    #[arg(long, value_name = "PREFIX", default_value = PREFIX)]
+    prefix: String,
+    /// How uneven the rooms are: 0 to 10. With 0 all have the same size, with 1 half of the visitors are in a quarter of the
+    /// rooms.
+    #[arg(long, value_name = "NUMBER", default_value = "0")]
+    skew: String,
     /// Print the report as JSON rather than a table.
     #[arg(long)]
     json: bool,
@@ -95,6 +118,7 @@ pub struct LoadConfig {
     pub reconnect: bool,
     pub settle: Duration,
     pub alone: bool,
+    pub rooms: Option<RoomPlan>,
     pub json: bool,
 }
 
@@ -136,8 +160,34 @@ impl LoadArgs {
             settle: Flag("--settle", &self.settle)
                 .duration(Duration::ZERO, Duration::from_mins(10))?,
             alone: self.alone,
+            rooms: self.rooms()?,
             json: self.json,
         })
+    }
+
+    /// The rooms; `None` if there are none.
+    fn rooms(&self) -> Result<Option<RoomPlan>, FlagError> {
+        let rooms = Flag("--rooms", &self.rooms).number("a whole number", 0, ROOMS_MAX)?;
+        let most = PER_CONNECTION_MAX.min(rooms.max(1));
+        let per_connection = Flag("--per-connection", &self.per_connection)
+            .number("a whole number", 1, most)
+            .map_err(|error| {
+                let allowed = format!("{} (--rooms, at most {PER_CONNECTION_MAX})", error.allowed);
+                FlagError { allowed, ..error }
+            })?;
+        let skew = Flag("--skew", &self.skew).number("a number", 0.0, SKEW_MAX)?;
+        let prefix = Flag("--prefix", &self.prefix);
+        let is_odd = |c: char| c.is_control() || c.is_whitespace() || matches!(c, ',' | '?' | '#');
+        if !prefix.1.starts_with('/')
+            || prefix.1.contains(is_odd)
+            || prefix.1.len() > PREFIX_BYTES_MAX
+        {
+            return Err(prefix.refuse(format!(
+                "the beginning of a room's name, such as /load/, with at most {PREFIX_BYTES_MAX} bytes"
+            )));
+        }
+        let plan = RoomPlan { prefix: self.prefix.clone(), rooms, per_connection, skew };
+        Ok((rooms > 0).then_some(plan))
     }
 
     fn targets(&self) -> Result<Vec<Target>, FlagError> {
@@ -266,6 +316,11 @@ pub(crate) mod tests {
     #[case("--transport", "carrier-pigeon", "websocket or polling")]
     #[case("--vary", "0s", "from 1s to 1day")]
     #[case("--settle", "1h", "to 10m")]
+    #[case("--rooms", "100001", "from 0 to 100000")]
+    #[case("--per-connection", "2", "from 1 to 1 (--rooms")]
+    #[case("--skew", "-1", "from 0 to 10")]
+    #[case("--prefix", "load/", "such as /load/")]
+    #[case("--prefix", "/a b", "such as /load/")]
     fn wrong_flags_are_refused(#[case] flag: &str, #[case] value: &str, #[case] hint: &str) {
         let message = check(&[&format!("{flag}={value}")]).unwrap_err().to_string();
         assert!(message.starts_with(&format!("{flag} is {value:?}, but must be ")), "{message}");
@@ -294,6 +349,7 @@ pub(crate) mod tests {
         fn any_flag_is_taken_or_refused(
             flag in proptest::sample::select(&[
                 "--url", "--connections", "--rate", "--hold", "--transport", "--leave-rate", "--vary", "--settle",
+                "--rooms", "--per-connection", "--skew", "--prefix",
             ][..]),
             value in mutated_text(proptest::sample::select(&[
                 "http://127.0.0.1:3000", "100", "0.5", "10s", "polling", "1min",

@@ -6,6 +6,7 @@
 mod failure;
 mod flag;
 mod flags;
+mod rooms;
 
 mod stats;
 mod visitor;
@@ -16,9 +17,14 @@ mod servers;
 mod swarm;
 
 mod report;
+mod room_verdict;
 mod verdict;
 
-use std::{sync::Arc, time::Duration};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    sync::Arc,
+    time::Duration,
+};
 
 use anyhow::Context;
 use tokio::time::{Instant, MissedTickBehavior, interval, sleep};
@@ -26,7 +32,9 @@ use tokio_util::sync::CancellationToken;
 
 pub use flag::FlagError;
 pub use flags::{LoadArgs, LoadConfig, Target};
-pub use report::{Latency, Report};
+pub use report::{Latency, Report, RoomsReport};
+pub use room_verdict::{RoomsVerdict, WorstRoom};
+pub use rooms::RoomPlan;
 pub use verdict::{ServerSays, Verdict};
 
 use progress::{Phase, Progress, Snapshot};
@@ -49,13 +57,14 @@ pub async fn run(config: LoadConfig, stop: CancellationToken) -> anyhow::Result<
     rlimit::increase_nofile_limit(u64::MAX).context("failed to raise the file limit")?;
     let mut load = Load::new(config);
     let stopped_early = load.keep_up(&stop).await;
-    let (verdict, settled) = load.settle().await;
+    let (verdict, rooms, settled) = load.settle().await;
     let report = Report::of(Run {
         config: &load.config,
         totals: &load.stats.totals(),
         counts_received: load.stats.counts_received(),
         missing: load.missing(),
         verdict,
+        rooms,
         took: load.start.elapsed(),
         settled,
         stopped_early,
@@ -133,24 +142,49 @@ impl Load {
         Some(self.config.hold?.saturating_sub(self.full_at?.elapsed()))
     }
 
-    /// Checks the counts until they are right or the settle time is over. Returns the verdict and the time it took.
-    async fn settle(&mut self) -> (Verdict, Duration) {
+    /// Checks the counts until they are right or the settle time is over. Returns the verdicts of the site and of the rooms, and
+    /// the time it took.
+    async fn settle(&mut self) -> (Verdict, Option<RoomsVerdict>, Duration) {
         let start = Instant::now();
         loop {
             self.show(Phase::Settling, None);
             let servers = servers::ask(&self.config.targets).await;
+            let rooms_said = self.ask_for_rooms().await;
             self.swarm.reap();
             self.readmit();
             let last_counts = self.swarm.last_counts().collect();
             let verdict = Verdict::of(Evidence { last_counts, servers, alone: self.config.alone });
+            let rooms = rooms_said.map(|said| self.judge_rooms(said));
+            let are_rooms_right = rooms.as_ref().is_none_or(RoomsVerdict::is_right);
             let is_over = start.elapsed() >= self.config.settle;
             let is_complete = self.stats.totals().on_the_way() == 0 && self.swarm.returning() == 0;
-            if is_over || (is_complete && verdict.is_right()) {
+            if is_over || (is_complete && verdict.is_right() && are_rooms_right) {
                 self.swarm.give_up_on_the_way();
-                return (verdict, start.elapsed());
+                return (verdict, rooms, start.elapsed());
             }
             sleep(LOOK_GAP).await;
         }
+    }
+
+    /// Asks the servers for the counts of some rooms. `None` if the run has no rooms.
+    async fn ask_for_rooms(&self) -> Option<BTreeMap<u32, Vec<ServerSays>>> {
+        let plan = self.config.rooms.as_ref()?;
+        let rooms = plan.sample(servers::ROOMS_MAX);
+        Some(servers::ask_for_rooms(&self.config.targets, plan, &rooms).await)
+    }
+
+    fn judge_rooms(&self, mut said: BTreeMap<u32, Vec<ServerSays>>) -> RoomsVerdict {
+        let alone = self.config.alone;
+        let told = self.swarm.last_counts_of_rooms();
+        let rooms: BTreeSet<u32> = told.keys().chain(said.keys()).copied().collect();
+        let name =
+            |room| self.config.rooms.as_ref().map_or_else(String::new, |plan| plan.name(room));
+        let verdicts = rooms.into_iter().map(|room| {
+            let last_counts = told.get(&room).cloned().unwrap_or_default();
+            let servers = said.remove(&room).unwrap_or_default();
+            (room, Verdict::of(Evidence { last_counts, servers, alone }))
+        });
+        RoomsVerdict::of(verdicts, name)
     }
 
     /// Restarts the visitors that were refused or lost, at the rate of joins. They may come back until the end.

@@ -7,6 +7,8 @@ use serde::Serialize;
 
 use crate::{
     flags::{LoadConfig, Target},
+    room_verdict::RoomsVerdict,
+    rooms::RoomPlan,
     stats::Totals,
     verdict::{ServerSays, Verdict},
 };
@@ -42,10 +44,30 @@ pub struct Report {
     pub join_to_count: Latency,
     /// Whether visitors and servers agreed at the end.
     pub end: Verdict,
+    /// The rooms of the run; `None` if it had none.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub rooms: Option<RoomsReport>,
     /// Milliseconds from the last join or leave until all agreed, or until the settle time was over.
     pub settled_ms: u64,
     /// Whether no visitor is missing and all agree.
     pub right: bool,
+}
+
+/// The rooms of a run.
+#[derive(Clone, Debug, Serialize)]
+pub struct RoomsReport {
+    /// How the names of the rooms begin.
+    pub prefix: String,
+    /// How many rooms there were to join.
+    pub number: u32,
+    /// In how many of them every visitor was.
+    pub per_connection: u32,
+    /// How uneven they were.
+    pub skew: f64,
+    /// From the request to join a room to the first count of that room.
+    pub join_to_count: Latency,
+    /// Whether visitors and servers agreed at the end.
+    pub end: RoomsVerdict,
 }
 
 /// The percentiles of a latency, in milliseconds.
@@ -94,6 +116,7 @@ pub(crate) struct Run<'a> {
     pub(crate) counts_received: u64,
     pub(crate) missing: usize,
     pub(crate) verdict: Verdict,
+    pub(crate) rooms: Option<RoomsVerdict>,
     /// From the first join to the last check of the counts.
     pub(crate) took: Duration,
     /// The part of this time after the last join or leave.
@@ -103,8 +126,9 @@ pub(crate) struct Run<'a> {
 
 impl Report {
     pub(crate) fn of(run: Run<'_>) -> Self {
-        let Run { config, totals, counts_received, missing, verdict, took, settled, stopped_early } =
-            run;
+        let Run { config, totals, counts_received, missing, verdict, rooms, .. } = run;
+        let Run { took, settled, stopped_early, .. } = run;
+        let are_rooms_right = rooms.as_ref().is_none_or(RoomsVerdict::is_right);
         Self {
             urls: config.targets.iter().map(Target::to_string).collect(),
             transport: config.transport.name(),
@@ -119,8 +143,12 @@ impl Report {
             counts_received,
             connect_to_count: Latency::of(&totals.connect_to_count),
             join_to_count: Latency::of(&totals.join_to_count),
-            right: missing == 0 && verdict.is_right(),
+            right: missing == 0 && verdict.is_right() && are_rooms_right,
             end: verdict,
+            rooms: rooms.zip(config.rooms.as_ref()).map(|(end, plan)| {
+                let join_to_count = Latency::of(&totals.room_join_to_count);
+                RoomsReport::new(plan, join_to_count, end)
+            }),
             settled_ms: whole_millis(settled),
         }
     }
@@ -145,6 +173,9 @@ impl fmt::Display for Report {
         row(f, "latency in ms", heads.map(str::to_owned))?;
         row(f, "connect to count", self.connect_to_count.cells())?;
         row(f, "join to count", self.join_to_count.cells())?;
+        if let Some(rooms) = &self.rooms {
+            row(f, "of a room", rooms.join_to_count.cells())?;
+        }
         writeln!(f)?;
         writeln!(f, "at the end, after {} ms without joins and leaves", self.settled_ms)?;
         writeln!(f, "{:<18}{:>10}  {} others", "count", end.count, end.others)?;
@@ -156,8 +187,37 @@ impl fmt::Display for Report {
         for server in &end.servers {
             write!(f, "\n{server}")?;
         }
+        if let Some(rooms) = &self.rooms {
+            write!(f, "\n{rooms}")?;
+        }
         let verdict = if self.right { "right" } else { "WRONG" };
         write!(f, "\n{:<18}{verdict:>10}", "verdict")
+    }
+}
+
+impl RoomsReport {
+    fn new(plan: &RoomPlan, join_to_count: Latency, end: RoomsVerdict) -> Self {
+        let RoomPlan { prefix, rooms, per_connection, skew } = plan.clone();
+        Self { prefix, number: rooms, per_connection, skew, join_to_count, end }
+    }
+}
+
+/// The lines of the table, without the end of the last one.
+impl fmt::Display for RoomsReport {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let RoomsVerdict { rooms, right, memberships, disagreeing, worst } = &self.end;
+        writeln!(f, "{:<18}{rooms:>10}  {memberships} memberships", "rooms")?;
+        write!(f, "{:<18}{right:>10}  {disagreeing} memberships disagree", "rooms right")?;
+        let Some(worst) = worst else { return Ok(()) };
+        let (name, verdict) = (worst.room.escape_debug(), &worst.verdict);
+        write!(f, "\n{:<18}{name}: count {}", "worst room", verdict.count)?;
+        for (number, times) in &verdict.told_instead {
+            write!(f, ", {times} told {number}")?;
+        }
+        for server in &verdict.servers {
+            write!(f, ", {server}")?;
+        }
+        Ok(())
     }
 }
 
@@ -205,20 +265,26 @@ mod tests {
     use crate::{flags::tests::check, stats::Stats, verdict::Evidence};
 
     fn report(told: &[u64]) -> Report {
+        report_with(&[], told, None)
+    }
+
+    fn report_with(flags: &[&str], told: &[u64], rooms: Option<RoomsVerdict>) -> Report {
         let stats = Stats::new();
         for _ in told {
             stats.started();
             stats.joined(Duration::from_micros(1500), Duration::from_micros(750));
+            stats.room_joined(Duration::from_micros(500));
         }
         stats.refused(&Error::Status(503).into());
         let url = "http://127.0.0.1:3000".to_owned();
         let servers = vec![ServerSays { url, count: Some(3), exact: Some(true) }];
         Report::of(Run {
-            config: &check(&[]).unwrap(),
+            config: &check(flags).unwrap(),
             totals: &stats.totals(),
             counts_received: 7,
             missing: 0,
             verdict: Verdict::of(Evidence { last_counts: told.to_vec(), servers, alone: false }),
+            rooms,
             took: Duration::from_millis(12_345),
             settled: Duration::from_millis(12),
             stopped_early: false,
@@ -262,6 +328,40 @@ verdict                WRONG";
         assert_eq!(json["join_to_count"]["samples"], 2);
         assert_eq!(json["end"]["disagreeing"], 0);
         assert_eq!(json["end"]["servers"][0]["count"], 3);
+    }
+
+    /// Goal: a run with rooms says how many were right, and what is wrong in the worst one, and a wrong room makes the whole run
+    /// wrong. Method: compare the lines of a run with one wrong room, and the JSON.
+    #[test]
+    fn rooms_are_reported() {
+        let verdict = Verdict::of(Evidence {
+            last_counts: vec![2, 1],
+            servers: vec![ServerSays {
+                url: "http://a".to_owned(),
+                count: Some(2),
+                exact: Some(true),
+            }],
+            alone: false,
+        });
+        let end = RoomsVerdict::of([(7, verdict)].into_iter(), |room| format!("/\u{202e}{room}"));
+        let wrong = report_with(&["--rooms=9", "--per-connection=2"], &[3, 3], Some(end));
+        let text = wrong.to_string();
+        for line in [
+            "\nof a room               0.50      0.50      0.50      0.50      0.50\n",
+            "\nrooms                      1  2 memberships\n",
+            "\nrooms right                0  1 memberships disagree\n",
+            "\nworst room        /\\u{202e}7: count 2, 1 told 1, http://a says 2\n",
+            "\nverdict                WRONG",
+        ] {
+            assert!(text.contains(line), "no {line:?} in {text}");
+        }
+        let json = serde_json::to_value(&wrong).unwrap();
+        assert_eq!(json["rooms"]["end"]["worst"]["told_instead"]["1"], 1);
+        assert_eq!(
+            (&json["rooms"]["number"], &json["rooms"]["per_connection"]),
+            (&9.into(), &2.into())
+        );
+        assert!(serde_json::to_value(report(&[3, 3])).unwrap().get("rooms").is_none());
     }
 
     /// Goal: a run without any connection has a report too. Method: a run without visitors.

@@ -1,6 +1,6 @@
-//! The counts that the servers show: `/api/count` of each.
+//! The counts that the servers show: `/api/count` and `/api/counts` of each.
 
-use std::time::Duration;
+use std::{collections::BTreeMap, time::Duration};
 
 use futures_util::future::join_all;
 use headcount_client::{
@@ -10,16 +10,28 @@ use headcount_client::{
 };
 use serde::Deserialize;
 use tokio::time::timeout;
+use url::form_urlencoded::Serializer;
 
-use crate::{flags::Target, verdict::ServerSays};
+use crate::{flags::Target, rooms::RoomPlan, verdict::ServerSays};
 
 /// Time limit for an answer. A server answers from memory, so a slower one has failed.
 const PATIENCE: Duration = Duration::from_secs(2);
 
-#[derive(Debug, Deserialize, PartialEq, Eq)]
+/// The most rooms that servers are asked about at once: they answer no more.
+pub(crate) const ROOMS_MAX: u32 = 100;
+/// The longest path of a request in bytes. Servers accept heads of 16 KiB.
+const PATH_BYTES_MAX: usize = 14 * 1024;
+
+/// The count of the site or of a room.
+#[derive(Clone, Copy, Debug, Deserialize, PartialEq, Eq)]
 struct Said {
     count: u64,
     exact: bool,
+}
+
+#[derive(Debug, Deserialize)]
+struct SaidOfRooms {
+    counts: Vec<Said>,
 }
 
 /// Asks all servers at once.
@@ -27,29 +39,73 @@ pub(crate) async fn ask(targets: &[Target]) -> Vec<ServerSays> {
     join_all(targets.iter().map(ask_one)).await
 }
 
+/// Asks all servers at once for the counts of these rooms, or of as many of them as fit into a request.
+pub(crate) async fn ask_for_rooms(
+    targets: &[Target],
+    plan: &RoomPlan,
+    rooms: &[u32],
+) -> BTreeMap<u32, Vec<ServerSays>> {
+    let mut path = "/api/counts?".to_owned();
+    let mut asked = Vec::new();
+    for &room in rooms {
+        let parameter: String =
+            Serializer::new(String::new()).append_pair("room", &plan.name(room)).finish();
+        if path.len() + parameter.len() > PATH_BYTES_MAX {
+            break;
+        }
+        path.push_str(&parameter);
+        path.push('&');
+        asked.push(room);
+    }
+    let path = &path;
+    let answers = join_all(targets.iter().map(async |target| {
+        let counts = timeout(PATIENCE, fetch(target, path)).await.ok().and_then(Result::ok);
+        let counts = counts.and_then(|body| counts_said(&body, asked.len()).ok());
+        (target, counts)
+    }));
+    let mut said = BTreeMap::<u32, Vec<ServerSays>>::new();
+    for (target, counts) in answers.await {
+        for (place, &room) in asked.iter().enumerate() {
+            let count = counts.as_ref().map(|counts| counts[place]);
+            said.entry(room).or_default().push(ServerSays::of(target, count));
+        }
+    }
+    said
+}
+
 async fn ask_one(target: &Target) -> ServerSays {
-    let said = timeout(PATIENCE, fetch(target)).await.ok().and_then(Result::ok);
-    let url = target.to_string();
-    match said {
-        Some(Said { count, exact }) => ServerSays { url, count: Some(count), exact: Some(exact) },
-        None => ServerSays { url, count: None, exact: None },
+    let body = timeout(PATIENCE, fetch(target, "/api/count")).await.ok().and_then(Result::ok);
+    ServerSays::of(target, body.and_then(|body| said(&body).ok()))
+}
+
+impl ServerSays {
+    fn of(target: &Target, said: Option<Said>) -> Self {
+        let url = target.to_string();
+        Self { url, count: said.map(|said| said.count), exact: said.map(|said| said.exact) }
     }
 }
 
-async fn fetch(target: &Target) -> Result<Said, Error> {
+async fn fetch(target: &Target, path: &str) -> Result<Vec<u8>, Error> {
     let authority = target.authority();
-    let request = Request { authority, path: "/api/count", headers: "Connection: close\r\n" };
+    let request = Request { authority, path, headers: "Connection: close\r\n" };
     let mut connection = Connection::open(authority).await?;
     connection.send(&request.get()).await?;
     let response = connection.receive(http::decode).await?;
     if response.status != 200 {
         return Err(Error::Status(response.status));
     }
-    said(&response.body)
+    Ok(response.body)
 }
 
 fn said(body: &[u8]) -> Result<Said, Error> {
     serde_json::from_slice(body).map_err(|_| Error::unexpected("a count in other words", body))
+}
+
+/// The counts of this many rooms, in the order of the request.
+fn counts_said(body: &[u8], rooms: usize) -> Result<Vec<Said>, Error> {
+    let said: Option<SaidOfRooms> = serde_json::from_slice(body).ok();
+    let counts = said.map(|said| said.counts).filter(|counts| counts.len() == rooms);
+    counts.ok_or_else(|| Error::unexpected("counts in other words", body))
 }
 
 #[cfg(test)]
@@ -72,6 +128,24 @@ mod tests {
             if let Ok(Said { count, .. }) = said(&other) {
                 let value: serde_json::Value = serde_json::from_slice(&other).unwrap();
                 prop_assert_eq!(value["count"].as_u64(), Some(count));
+            }
+        }
+
+        /// Goal: the counts of rooms are those of the rooms that were asked for, or none. Method: answers of the right and of the
+        /// wrong length, and damaged ones.
+        #[test]
+        fn counts_of_rooms_are_read_or_refused(
+            counts in proptest::collection::vec(any::<u64>(), 0..5),
+            other in mutated(Just(br#"{"counts":[{"room":"/a","count":5,"exact":true}],"age_ms":3}"#.to_vec())),
+        ) {
+            let entries = counts.iter().map(|count| format!(r#"{{"room":"/a","count":{count},"exact":true}}"#));
+            let body = format!(r#"{{"counts":[{}],"age_ms":1}}"#, entries.collect::<Vec<_>>().join(","));
+            let read = counts_said(body.as_bytes(), counts.len()).unwrap();
+            prop_assert_eq!(read.iter().map(|said| said.count).collect::<Vec<_>>(), counts.clone());
+            prop_assert!(counts_said(body.as_bytes(), counts.len() + 1).is_err());
+            if let Ok(read) = counts_said(&other, 1) {
+                let value: serde_json::Value = serde_json::from_slice(&other).unwrap();
+                prop_assert_eq!(value["counts"][0]["count"].as_u64(), Some(read[0].count));
             }
         }
     }

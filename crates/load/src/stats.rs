@@ -45,6 +45,8 @@ pub(crate) struct Totals {
     pub(crate) connect_to_count: Histogram<u64>,
     /// From the request to join to the first count, in microseconds.
     pub(crate) join_to_count: Histogram<u64>,
+    /// From the request to join a room to the first count of that room, in microseconds.
+    pub(crate) room_join_to_count: Histogram<u64>,
 }
 
 impl Stats {
@@ -74,6 +76,11 @@ impl Stats {
         totals.connected += 1;
         totals.connect_to_count.saturating_record(micros(since_connect));
         totals.join_to_count.saturating_record(micros(since_join));
+    }
+
+    /// Records the first count of a room, this long after the request to join.
+    pub(crate) fn room_joined(&self, since_join: Duration) {
+        self.totals().room_join_to_count.saturating_record(micros(since_join));
     }
 
     pub(crate) fn left(&self) {
@@ -106,7 +113,8 @@ impl Totals {
             refused: BTreeMap::new(),
             lost: BTreeMap::new(),
             connect_to_count: histogram.clone(),
-            join_to_count: histogram,
+            join_to_count: histogram.clone(),
+            room_join_to_count: histogram,
         }
     }
 

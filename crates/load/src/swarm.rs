@@ -44,7 +44,12 @@ impl Swarm {
         let leaves = Arc::new(Semaphore::new(POLLING_LEAVES_AT_ONCE));
         Self {
             targets: config.targets.clone(),
-            visit: Visit { transport: config.transport, stats, leaves },
+            visit: Visit {
+                transport: config.transport,
+                rooms: config.rooms.clone().map(Arc::new),
+                stats,
+                leaves,
+            },
             reconnect: config.reconnect,
             tasks: JoinSet::new(),
             slots: BTreeMap::new(),
@@ -62,7 +67,8 @@ impl Swarm {
         self.next_id += 1;
         let turn = usize::try_from(id).unwrap_or_default() % self.targets.len();
         let (visit, target) = (self.visit.clone(), self.targets[turn].clone());
-        let slot = Arc::new(Slot::new());
+        let rooms = visit.rooms.as_ref().map(|plan| plan.rooms_of(id)).unwrap_or_default();
+        let slot = Arc::new(Slot::new(&rooms));
         self.slots.insert(id, Arc::clone(&slot));
         self.visit.stats.started();
         self.tasks.spawn(async move { (id, visit.run(target, slot).await) });
@@ -133,6 +139,15 @@ impl Swarm {
     /// The last count that each connected visitor received.
     pub(crate) fn last_counts(&self) -> impl Iterator<Item = u64> {
         self.slots.values().filter_map(|slot| slot.last_count())
+    }
+
+    /// The last counts of every room that connected visitors received.
+    pub(crate) fn last_counts_of_rooms(&self) -> BTreeMap<u32, Vec<u64>> {
+        let mut counts = BTreeMap::<u32, Vec<u64>>::new();
+        for (room, count) in self.slots.values().flat_map(|slot| slot.room_counts()) {
+            counts.entry(room).or_default().push(count);
+        }
+        counts
     }
 
     /// Asks all visitors to leave and waits until they have, but no longer than [`LEAVE_WITHIN`].

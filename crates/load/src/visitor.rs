@@ -5,18 +5,21 @@
 use std::{
     sync::{
         Arc,
-        atomic::{AtomicU64, Ordering},
+        atomic::{AtomicBool, AtomicU64, Ordering},
     },
     time::Duration,
 };
 
-use headcount_client::{Error, Event, Packet, Session, Transport, packet::CONNECT};
+use headcount_client::{
+    Error, Event, Packet, Session, Transport,
+    packet::{self, CONNECT, RoomNews},
+};
 use tokio::{
     sync::{Notify, Semaphore},
     time::{Instant, sleep_until, timeout},
 };
 
-use crate::{failure::Failure, flags::Target, report::whole_millis, stats::Stats};
+use crate::{failure::Failure, flags::Target, report::whole_millis, rooms::RoomPlan, stats::Stats};
 
 /// A newcomer that receives no count within this time counts as refused. The server's own limit for joining is 10 s,
 /// and a rush may take longer to be answered.
@@ -26,12 +29,24 @@ const LEAVE_WITHIN: Duration = Duration::from_secs(2);
 /// A value that no count reaches.
 const NO_COUNT: u64 = u64::MAX;
 
-/// What a visitor's task shares with the swarm: its last count, and the request to leave.
+/// What a visitor's task shares with the swarm: its last counts, and the request to leave.
 #[derive(Debug)]
 pub(crate) struct Slot {
     /// The last count it received, or [`NO_COUNT`].
     last_count: AtomicU64,
+    /// Its rooms, in the order of their numbers.
+    rooms: Box<[RoomSlot]>,
+    /// Whether it has received a count of the site and of each of its rooms.
+    has_joined: AtomicBool,
     leave: Notify,
+}
+
+/// A visitor's place in a room.
+#[derive(Debug)]
+struct RoomSlot {
+    room: u32,
+    /// The last count of the room that the visitor received, or [`NO_COUNT`].
+    last_count: AtomicU64,
 }
 
 /// How a visit ended.
@@ -49,12 +64,20 @@ pub(crate) enum End {
 #[derive(Clone, Debug)]
 pub(crate) struct Visit {
     pub(crate) transport: Transport,
+    pub(crate) rooms: Option<Arc<RoomPlan>>,
     pub(crate) stats: Arc<Stats>,
     /// One permit for every visitor that may need a second connection to leave.
     pub(crate) leaves: Arc<Semaphore>,
 }
 
-/// A session that has received its first count.
+/// The first count of the site, or of a room.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum FirstCount {
+    Site,
+    Room,
+}
+
+/// A session that has received its first counts.
 struct Joined {
     session: Session,
     /// How long its server may send nothing.
@@ -62,14 +85,37 @@ struct Joined {
 }
 
 impl Slot {
-    pub(crate) fn new() -> Self {
-        Self { last_count: AtomicU64::new(NO_COUNT), leave: Notify::new() }
+    /// The slot of a visitor of these rooms.
+    pub(crate) fn new(rooms: &[u32]) -> Self {
+        let rooms = rooms.iter().map(|&room| {
+            let last_count = AtomicU64::new(NO_COUNT);
+            RoomSlot { room, last_count }
+        });
+        Self {
+            last_count: AtomicU64::new(NO_COUNT),
+            rooms: rooms.collect(),
+            has_joined: AtomicBool::new(false),
+            leave: Notify::new(),
+        }
     }
 
-    /// The last count that the visitor received.
+    /// The last count that the visitor received. `None` until it has received one of each of its rooms, too.
     pub(crate) fn last_count(&self) -> Option<u64> {
         let count = self.last_count.load(Ordering::Relaxed);
-        (count != NO_COUNT).then_some(count)
+        self.has_joined.load(Ordering::Relaxed).then_some(count)
+    }
+
+    /// The rooms of a visitor that has joined, with the last count of each.
+    pub(crate) fn room_counts(&self) -> impl Iterator<Item = (u32, u64)> {
+        let has_joined = self.has_joined.load(Ordering::Relaxed);
+        let rooms = if has_joined { &self.rooms[..] } else { &[] };
+        rooms.iter().map(|slot| (slot.room, slot.last_count.load(Ordering::Relaxed)))
+    }
+
+    /// Whether every count has been received once.
+    fn is_told(&self) -> bool {
+        let mut counts = self.rooms.iter().map(|slot| &slot.last_count).chain([&self.last_count]);
+        counts.all(|count| count.load(Ordering::Relaxed) != NO_COUNT)
     }
 
     /// Asks the visitor to leave.
@@ -106,14 +152,30 @@ impl Visit {
         let connect_at = Instant::now();
         let (mut session, handshake) = Session::open(target.authority(), self.transport).await?;
         let join_at = Instant::now();
-        session.send(CONNECT).await?;
-        while slot.last_count().is_none() {
+        session.send_all(&self.connects(slot)).await?;
+        let mut site_at = None;
+        while !slot.is_told() {
             let event = session.next().await?;
-            self.receive(&mut session, event, slot).await?;
+            if let Some(told) = self.receive(&mut session, event, slot).await? {
+                match told {
+                    FirstCount::Site => site_at = Some(Instant::now()),
+                    FirstCount::Room => self.stats.room_joined(join_at.elapsed()),
+                }
+            }
         }
-        let now = Instant::now();
+        let now = site_at.unwrap_or_else(Instant::now);
+        slot.has_joined.store(true, Ordering::Relaxed);
         self.stats.joined(now - connect_at, now - join_at);
         Ok(Joined { session, silence_max: handshake.silence_max })
+    }
+
+    /// The packets that join the site and the visitor's rooms.
+    fn connects(&self, slot: &Slot) -> Vec<String> {
+        let mut connects = vec![CONNECT.to_owned()];
+        if let Some(plan) = &self.rooms {
+            connects.extend(slot.rooms.iter().map(|slot| packet::join(&plan.name(slot.room))));
+        }
+        connects
     }
 
     /// Receives counts until the connection is lost, and returns the reason.
@@ -137,20 +199,23 @@ impl Visit {
         }
     }
 
+    /// Takes in an event. Returns which count it was, if it was the first one of its kind.
     async fn receive(
         &self,
         session: &mut Session,
         event: Event,
         slot: &Slot,
-    ) -> Result<(), Failure> {
+    ) -> Result<Option<FirstCount>, Failure> {
         let Event::Packet(packet) = event else {
-            return Ok(());
+            return Ok(None);
         };
         match packet {
             Packet::Count(users) => {
-                slot.last_count.store(users, Ordering::Relaxed);
+                let before = slot.last_count.swap(users, Ordering::Relaxed);
                 self.stats.count_received();
+                return Ok((before == NO_COUNT).then_some(FirstCount::Site));
             }
+            Packet::Room { room, news } => return self.receive_of_room(&room, news, slot),
             Packet::Ping => {
                 if let Some(answer) = packet.answer() {
                     session.send(answer).await?;
@@ -158,13 +223,32 @@ impl Visit {
             }
             Packet::Close => return Err(Error::Closed.into()),
             Packet::Disconnected => return Err(Failure::Disconnected),
-            Packet::Open(_)
-            | Packet::ProbeAnswer
-            | Packet::Connected
-            | Packet::Noop
-            | Packet::Room { .. } => {}
+            Packet::Open(_) | Packet::ProbeAnswer | Packet::Connected | Packet::Noop => {}
         }
-        Ok(())
+        Ok(None)
+    }
+
+    fn receive_of_room(
+        &self,
+        room: &str,
+        news: RoomNews,
+        slot: &Slot,
+    ) -> Result<Option<FirstCount>, Failure> {
+        let users = match news {
+            RoomNews::Count(users) => users,
+            RoomNews::Joined => return Ok(None),
+            RoomNews::Refused(code) => return Err(Failure::RoomRefused(code)),
+        };
+        let number = self.rooms.as_ref().and_then(|plan| plan.find(room));
+        let place = number
+            .and_then(|number| slot.rooms.binary_search_by_key(&number, |slot| slot.room).ok());
+        let Some(place) = place else {
+            let what = "a count of a room that was not joined";
+            return Err(Error::unexpected(what, room.as_bytes()).into());
+        };
+        let before = slot.rooms[place].last_count.swap(users, Ordering::Relaxed);
+        self.stats.count_received();
+        Ok((before == NO_COUNT).then_some(FirstCount::Room))
     }
 
     async fn leave(&self, session: &mut Session) {

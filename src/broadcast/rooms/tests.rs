@@ -11,6 +11,7 @@ use crate::{
         Session,
         tests::{enter_room, leave_room, poll, polled},
     },
+    fixtures::LonelyStore,
 };
 
 const INTERVAL: Duration = Duration::from_millis(50);
@@ -19,8 +20,8 @@ struct Stage {
     broadcaster: RoomBroadcaster,
     table: Arc<Rooms<RoomMembership>>,
     metrics: Metrics,
-    /// Kept so that the view can change.
-    _view: watch::Sender<View>,
+    view: watch::Sender<View>,
+    store: LonelyStore,
 }
 
 /// A client in a room.
@@ -62,12 +63,12 @@ fn name(name: &str) -> RoomName {
 
 impl Stage {
     fn new() -> Self {
-        let (table, view) = (Rooms::new(5000), watch::Sender::new(View::default()));
+        let (table, view) = (Rooms::new(5000), watch::Sender::new(LonelyStore::view()));
         let (metrics, flusher) = (Metrics::new("none").unwrap(), Flusher::default());
         let told = Arc::clone(&table);
         let broadcaster =
             RoomBroadcaster::new(told, view.subscribe(), flusher, metrics.clone(), INTERVAL);
-        Self { broadcaster, table, metrics, _view: view }
+        Self { broadcaster, table, metrics, view, store: LonelyStore::default() }
     }
 
     fn joins(&self, room: &str) -> Guest {
@@ -82,8 +83,15 @@ impl Stage {
         Guest { session: Arc::clone(session), place, _presence: presence }
     }
 
-    /// Acts until nothing is due before `millis` have passed.
+    /// The store answers all reports that are due.
+    fn counted(&mut self) {
+        let (table, store) = (&self.table, &mut self.store);
+        self.view.send_modify(|view| store.answer(table, view, Instant::now()));
+    }
+
+    /// Has everything counted, and acts until nothing is due before `millis` have passed.
     async fn pass(&mut self, millis: u64) {
+        self.counted();
         let end = Instant::now() + Duration::from_millis(millis);
         while let Some(wake) = self.broadcaster.act().await.filter(|&wake| wake <= end) {
             sleep_until(wake).await;
@@ -209,6 +217,7 @@ async fn large_and_small_rooms_take_turns() {
     let _newcomers: Vec<Guest> =
         (0..SMALL).map(|number| stage.joins(&format!("/{number}"))).collect();
     let _newcomer = stage.joins("/large");
+    stage.counted();
     stage.broadcaster.take_in(Instant::now());
     let told = |guests: &[Guest]| guests.iter().filter(|guest| !guest.hears().is_empty()).count();
     let (mut large_told, mut small_told, mut turns) = (0, 0, 0);
@@ -235,11 +244,13 @@ async fn a_newcomer_amid_an_emission_hears_nothing_older() {
     forget(&crowd);
     let size = crowd.len() as u64;
     let first = stage.joins("/a");
+    stage.counted();
     stage.broadcaster.take_in(Instant::now());
     stage.broadcaster.take_turns(Instant::now());
     let second = stage.joins("/a");
     let session = Arc::clone(&crowd[0].session);
     let again = stage.enters(&session, "/a", Attendance::Watcher);
+    stage.counted();
     stage.broadcaster.take_in(Instant::now());
     assert_eq!((first.hears(), second.hears()), (vec![size + 1], vec![size + 2]));
     let mut told = again.hears();

@@ -21,8 +21,10 @@ use crate::core::{
     view::{Shown, View},
 };
 
-/// The most rooms that programs may ask for at a time, beside those in which somebody is.
-pub(super) const ASKED_MAX: usize = 1000;
+/// Programs may ask for one in this many of all rooms at a time. The rest is for clients, whatever strangers ask for.
+const ASKED_SHARE: usize = 10;
+/// In a small table they may ask for more: for so many at least, but for half of the rooms at most.
+const ASKED_AT_LEAST: usize = 100;
 /// How many rooms one look examines after all estimates have become counts, or the other way round. The table is locked
 /// meanwhile: 4,096 rooms take less than a millisecond.
 const REVIEWED_MAX: usize = 4096;
@@ -43,6 +45,11 @@ pub(super) struct Table<V> {
     review: Round,
     pub(super) ledger: Ledger,
     pub(super) tidings: Tidings,
+}
+
+/// The most rooms that programs may ask for at a time, if the table may have this many.
+pub(super) fn asked_max(most: usize) -> usize {
+    (most / ASKED_SHARE).max(ASKED_AT_LEAST.min(most / 2))
 }
 
 impl<V> Table<V> {
@@ -152,7 +159,7 @@ impl<V> Table<V> {
         most: usize,
     ) -> Result<(), TooManyRooms> {
         let is_asked = self.named(room.as_str()).is_some_and(|entry| entry.asked_until.is_some());
-        if !is_asked && self.asked.len() >= ASKED_MAX {
+        if !is_asked && self.asked.len() >= asked_max(most) {
             return Err(TooManyRooms);
         }
         let id = self.find_or_add(room, most)?;

@@ -20,11 +20,19 @@ use crate::{
         rooms::{RoomPatterns, RoomRules},
     },
     broadcast::rooms::RoomBroadcaster,
-    core::{rooms::Rooms, tally::Tally, view::View},
+    core::{
+        rooms::{RoomLedger, Rooms},
+        tally::Tally,
+        view::View,
+    },
     engine::{
-        admission::Admission, flusher::Flusher, ping_wheel, session::Membership,
+        admission::Admission,
+        flusher::Flusher,
+        ping_wheel,
+        session::{Membership, RoomMembership},
         settings::SessionSettings,
     },
+    fixtures::LonelyStore,
     http::endpoint,
     net::listener::{self, Listener},
     protocol::transport::Transports,
@@ -94,9 +102,15 @@ impl Server {
         tokio::spawn(flusher.clone().run(stop.clone()));
         tokio::spawn(ping_wheel::run(Arc::clone(&engine), stop.clone()));
         tokio::spawn(Arc::clone(&engine).run_checks(stop.clone()));
-        let view = watch::Sender::new(View::default()).subscribe();
-        let broadcaster =
-            RoomBroadcaster::new(rooms, view, flusher, metrics.clone(), EMIT_INTERVAL);
+        let view = watch::Sender::new(LonelyStore::view());
+        let broadcaster = RoomBroadcaster::new(
+            Arc::clone(&rooms),
+            view.subscribe(),
+            flusher,
+            metrics.clone(),
+            EMIT_INTERVAL,
+        );
+        tokio::spawn(count(rooms, view));
         tokio::spawn(broadcaster.run(stop));
         Self { address, engine, tally, metrics }
     }
@@ -147,6 +161,15 @@ impl Server {
 
     pub(crate) fn disconnects(&self, reason: &str) -> u64 {
         self.metrics.disconnects.with_label_values(&[reason]).get()
+    }
+}
+
+/// Has everything counted that happens in rooms.
+async fn count(rooms: Arc<Rooms<RoomMembership>>, view: watch::Sender<View>) {
+    let mut store = LonelyStore::default();
+    loop {
+        view.send_modify(|view| store.answer(&rooms, view, Instant::now()));
+        rooms.reports().notified().await;
     }
 }
 

@@ -6,7 +6,7 @@
 
 use std::{
     cmp::Reverse,
-    collections::{BTreeMap, BTreeSet},
+    collections::{BTreeMap, BTreeSet, BinaryHeap},
     mem,
     ops::Bound,
 };
@@ -22,8 +22,6 @@ use crate::{
 
 /// The most rooms of one page.
 const PAGE_ROOMS_MAX: usize = 100;
-/// The most entries of the dead that one report takes away: a fraction of a millisecond, during which the lock is held.
-const TAKEN_AWAY_MAX: usize = 512;
 
 /// All rooms with somebody in them, and the users of the site.
 ///
@@ -85,6 +83,7 @@ impl RoomTable {
         let users_held = held.map_or(0, |held| held.users.len()) as u64;
         if rooms_held + users_held == 0 {
             self.held.remove(&report.incarnation);
+            self.dead.remove(&report.incarnation);
         }
         RoomsReply { rooms_held, users_held, elsewhere, counts: Vec::new() }
     }
@@ -96,9 +95,9 @@ impl RoomTable {
         }
     }
 
-    /// Takes away a part of what the dead hold.
-    pub(super) fn take_away(&mut self) {
-        for _ in 0..TAKEN_AWAY_MAX {
+    /// Takes away a part of what the dead hold: at most this many entries.
+    pub(super) fn take_away(&mut self, most: usize) {
+        for _ in 0..most {
             let Some(&owner) = self.dead.first() else { return };
             self.take_away_one(owner);
         }
@@ -233,10 +232,16 @@ impl RoomTable {
         let from = (Bound::Included(query.prefix.as_str()), Bound::Unbounded);
         let found = self.rooms.range::<str, _>(from);
         let found = found.take_while(|(room, _)| room.as_str().starts_with(&query.prefix));
-        let mut found: Vec<_> = found.map(|(room, members)| (room, members.count())).collect();
-        found.sort_unstable_by_key(|(room, count)| (Reverse(*count), *room));
-        let largest = found.into_iter().take(query.most);
-        largest.map(|(room, count)| (room.clone(), count)).collect()
+        // The smallest is on top.
+        let mut largest = BinaryHeap::new();
+        for (room, members) in found {
+            largest.push((Reverse(members.count()), room));
+            if largest.len() > query.most {
+                largest.pop();
+            }
+        }
+        let largest = largest.into_sorted_vec().into_iter();
+        largest.map(|(Reverse(count), room)| (room.clone(), count)).collect()
     }
 }
 
@@ -247,3 +252,6 @@ fn remove_holder(users: &mut BTreeMap<UserId, Holders>, user: &UserId, owner: In
         users.remove(user);
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -1,7 +1,7 @@
 //! Makes the connections of the pool, to the one server or to the primary that the sentinels name, and notices when a
 //! connection leads to a server that is no longer the primary. It never sends a report.
 
-use std::{fmt, sync::Arc};
+use std::{fmt, sync::Arc, time::Duration};
 
 use deadpool::managed::{self, Metrics, RecycleError, RecycleResult};
 use deadpool_redis::redis::{
@@ -16,9 +16,16 @@ use super::{
 };
 use crate::store::StoreError;
 
+/// How long a connection may have been idle and still be used without a `PING` first. Ten heartbeats: an instance that reports
+/// sends none. A connection that the server has closed in the meantime is noticed by the call itself, which is made again on
+/// another one.
+const UNCHECKED_MAX: Duration = Duration::from_secs(5);
+
 /// A connection of the pool.
 pub(super) struct Link {
     pub(super) connection: MultiplexedConnection,
+    /// Whether it is known to work: it is new, or has answered a `PING` just now.
+    pub(super) is_checked: bool,
     /// The server that it leads to.
     pub(super) server: Arc<RedisServer>,
 }
@@ -78,13 +85,14 @@ impl Connector {
     async fn link_to_primary(&self, sentinels: &Sentinels) -> Result<Link, StoreError> {
         let (connection, primary) = sentinels.connect().await?;
         let client = sentinels.client(&primary).map_err(|error| self.classify(&error))?;
-        Ok(Link { connection, server: Arc::new(RedisServer { client, primary: Some(primary) }) })
+        let server = Arc::new(RedisServer { client, primary: Some(primary) });
+        Ok(Link { connection, is_checked: true, server })
     }
 
     async fn link_to(&self, server: &Arc<RedisServer>) -> Result<Link, StoreError> {
         let connecting = server.client.get_multiplexed_async_connection_with_config(&self.config);
         let connection = connecting.await.map_err(|error| self.classify(&error))?;
-        Ok(Link { connection, server: Arc::clone(server) })
+        Ok(Link { connection, is_checked: true, server: Arc::clone(server) })
     }
 
     /// Resolves when this server is no longer the primary; never if there are no sentinels.
@@ -118,9 +126,13 @@ impl managed::Manager for Connector {
         }
     }
 
-    async fn recycle(&self, link: &mut Link, _: &Metrics) -> RecycleResult<StoreError> {
+    async fn recycle(&self, link: &mut Link, metrics: &Metrics) -> RecycleResult<StoreError> {
         if !self.leads_to_the_primary(link) {
             return Err(RecycleError::message("there is another primary"));
+        }
+        link.is_checked = metrics.last_used() > UNCHECKED_MAX;
+        if !link.is_checked {
+            return Ok(());
         }
         let pong: RedisResult<()> = redis::cmd("PING").query_async(&mut link.connection).await;
         pong.map_err(|error| RecycleError::Backend(self.classify(&error)))

@@ -9,6 +9,7 @@ use deadpool_redis::redis::{self, Value};
 
 use super::{
     RedisStore,
+    call::Call,
     reply::{array, bytes, decimal, numbers, unexpected},
 };
 use crate::{
@@ -59,8 +60,8 @@ impl RedisStore {
             let mut scan = redis::cmd("HSCAN");
             scan.arg(&self.keys.rooms).arg(cursor).arg("MATCH").arg(&pattern);
             scan.arg("COUNT").arg(PORTION);
-            let value = self.run(async |connection| scan.query_async(connection).await).await?;
-            let (next, rooms) = portion(&value)?;
+            let scanned = self.run(&Call::Command(scan)).await?;
+            let (next, rooms) = portion(&scanned.value)?;
             for (name, users) in rooms {
                 largest.add(name, users);
             }

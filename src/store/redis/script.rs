@@ -18,10 +18,22 @@ pub const REPORT_SCRIPT: &str = concat!(
     include_str!("../report/audit_rooms.lua"),
     include_str!("../report/pages.lua"),
     "\nend\n",
+    include_str!("../report/outcome.lua"),
+    "\nif outcome == 'OK' then\n",
     include_str!("../report/site.lua"),
+    "\nif has_rooms then\n",
+    include_str!("../report/apply_rooms.lua"),
+    "\nend\nif audit_due or not is_whole(store.total, WHOLE_MAX) then\n",
+    include_str!("../report/audit.lua"),
+    "\nend\nend\n",
     include_str!("../report/revision.lua"),
+    "\nif #gone > 0 or introduction ~= '' or audit_due then\n",
+    include_str!("../report/introduce.lua"),
+    "\nend\nif has_rooms then\n",
+    "announce_page()",
+    "\nend\n",
     include_str!("../report/announce.lua"),
-    include_str!("../report/steps.lua"),
+    include_str!("../report/save.lua"),
 );
 
 /// Reads the live instances, for operators.

@@ -6,7 +6,7 @@
 --      2 {currentUsers}:connections  hash    incarnation -> its absolute local count of the site
 --      3 {currentUsers}:sequence     hash    incarnation -> the last sequence applied; CLOSED if it is buried
 --      4 {currentUsers}:leases       zset    incarnation -> expiry, in ms of the lease clock
---      5 {currentUsers}:meta         hash    the fields named in META_FIELDS, `stamp`, `census` and `wide`
+--      5 {currentUsers}:meta         hash    the fields that `state.lua` reads
 -- No keys of the call, since they may be forbidden or are many; all are in the slot of the others:
 --        {currentUsers}:about         hash   incarnation -> its name, as JSON
 --        {currentUsers}:rooms         hash   room -> count, never 0; the site is not in it

@@ -3,39 +3,27 @@
 -- The lease clock runs while reports come in. A long gap means that the store or all instances were unreachable, not
 -- that one of them has died, so only a small part of it counts. It counts a little, or instances that die after a
 -- single report could keep each other's leases alive without end. Jumps of TIME do no harm.
-local function run_lease_clock()
-  local gap = math.max(0, now - store.heard)
-  if gap > lease / 2 then
-    gap = math.floor(lease / 8)
-    audit_due = true
-  end
-  store.clock = store.clock + gap
-  store.heard = now
-  if store.clock - store.audited >= lease / 3 then
-    audit_due = true
-  end
+local gap = math.max(0, now - store.heard)
+if gap > lease / 2 then
+  gap = math.floor(lease / 8)
+  audit_due = true
 end
-
-run_lease_clock()
-if meta_unreadable then
-  redis.call('DEL', meta)
-end
-
--- Audits, farewells and burials also look for rooms of which `wide` does not know. A user without rights on these keys
--- has no rooms.
-local function finds_rooms()
-  if not audit_due and kind ~= 'farewell' and former == '' then
-    return false
-  end
-  local found = redis.pcall('EXISTS', prefix .. 'holders', prefix .. 'rooms', prefix .. 'dead')
-  return not is_error(found) and found > 0
+store.clock = store.clock + gap
+store.heard = now
+if store.clock - store.audited >= lease / 3 then
+  audit_due = true
 end
 
 -- Making a function takes time in Lua. So the functions of rooms are made only if there is anything for them to do.
 local has_rooms = #names > 0 or wide.rooms > 0 or wide.dead > 0 or wide.backlog > 0
   or (values[11] and (store.recovering > 0 or wide.marked == 1))
-if not has_rooms and finds_rooms() then
-  has_rooms, wide_lost = true, true
+-- Audits, farewells and burials also look for rooms of which `wide` does not know. A user of Redis without rights on these
+-- keys has no rooms.
+if not has_rooms and (audit_due or kind == 'farewell' or former ~= '') then
+  local found = redis.pcall('EXISTS', prefix .. 'holders', prefix .. 'rooms', prefix .. 'dead')
+  if not is_error(found) and found > 0 then
+    has_rooms, wide_lost = true, true
+  end
 end
 -- They are set below if there are rooms.
 local change, count_of, mark_dead, read_wide_again, forget_rooms, take_away, audit_rooms, apply_rooms, settle

@@ -6,72 +6,57 @@
 -- difference between this report's sequence and the acknowledged one. If the sum is not this report's sequence, the
 -- command is undone.
 
--- Runs the first write of the call. A server that accepts no writes answers with an error here, before any harm is
--- done. A server that is out of memory lets a script finish once it has begun to write: a write that needs no memory
--- and changes nothing comes first then.
-local function write_first(command, key, ...)
-  local reply = redis.pcall(command, key, ...)
-  if is_error(reply) and string.find(reply.err, 'maxmemory', 1, true) then
-    local begun = redis.pcall('HDEL', meta, '')
-    if is_error(begun) and not is_wrong_type(begun) then
-      fail('HDEL', begun)
-    end
-    return redis.pcall(command, key, ...)
+local advance = text(sequence - acknowledged)
+local moved = redis.pcall('HINCRBY', sequences, incarnation, advance)
+
+-- This is the first write of the call. A server that accepts no writes answers with an error here, before any harm is
+-- done. A server that is out of memory lets a script finish once it has begun to write: a write that needs no memory and
+-- changes nothing comes first then.
+if is_error(moved) and string.find(moved.err, 'maxmemory', 1, true) then
+  local begun = redis.pcall('HDEL', meta, '')
+  if is_error(begun) and not is_wrong_type(begun) then
+    fail('HDEL', begun)
   end
-  return reply
+  moved = redis.pcall('HINCRBY', sequences, incarnation, advance)
 end
 
--- Whether the error says that the stored value is no number to which something can be added.
-local function is_no_number(reply)
-  return string.find(reply.err, 'not an integer', 1, true) or string.find(reply.err, 'overflow', 1, true)
-end
-
--- Reads the stored sequence exactly, when it is not the acknowledged one. A value that is no sequence is ignored.
-local function stored_sequence()
+-- Undoes the command when the stored sequence is not the acknowledged one. Returns the sequence that was stored, if there
+-- was one. A value that is no sequence is ignored.
+local function undo_advance()
+  local is_no_number = is_error(moved)
+    and (string.find(moved.err, 'not an integer', 1, true) or string.find(moved.err, 'overflow', 1, true))
+  if is_wrong_type(moved) then
+    call('HGET', sequences, incarnation) -- deletes the key
+    return nil
+  end
+  if is_error(moved) and not is_no_number then
+    fail('HINCRBY', moved)
+  end
+  if is_no_number or moved == sequence - acknowledged then -- the latter: nothing was stored
+    call('HDEL', sequences, incarnation)
+    return nil
+  end
+  call('HINCRBY', sequences, incarnation, text(acknowledged - sequence))
   local stored = call('HGET', sequences, incarnation)
   if stored == CLOSED then
     return WHOLE_MAX + 1
   end
-  local number = tonumber(stored or '')
-  return is_whole(number, WHOLE_MAX) and number or nil
+  return is_whole(tonumber(stored), WHOLE_MAX) and tonumber(stored) or nil
 end
 
--- Returns the sequence that was stored before, if there was one, and whether this report's sequence is stored now.
-local function advance_sequence()
-  local by = sequence - acknowledged
-  local moved = write_first('HINCRBY', sequences, incarnation, text(by))
-  if is_wrong_type(moved) then
-    moved = call('HINCRBY', sequences, incarnation, text(by))
-  end
-  if is_error(moved) then
-    if not is_no_number(moved) then
-      fail('HINCRBY', moved)
-    end
-    call('HDEL', sequences, incarnation)
-    return nil, false
-  end
-  if moved == sequence then
-    return acknowledged > 0 and acknowledged or nil, true
-  end
-  if moved == by then -- nothing was stored
-    call('HDEL', sequences, incarnation)
-    return nil, false
-  end
-  call('HINCRBY', sequences, incarnation, text(-by))
-  return stored_sequence(), false
+local fenced = moved == sequence -- this report's sequence is stored
+local last = acknowledged > 0 and acknowledged or nil -- the sequence that was stored before
+if not fenced then
+  last = undo_advance()
 end
 
--- Whether this is the first report of an incarnation that is dead by now. It was under way for so long that its
--- sequence is gone.
-local function is_first_of_dead(last)
-  return not last and acknowledged == 0 and wide.dead > 0 and call('HEXISTS', prefix .. 'dead', incarnation) == 1
-end
-
-local last, fenced = advance_sequence()
-if is_first_of_dead(last) then
+-- The first report of an incarnation that is dead by now was under way for so long that its sequence is gone.
+if not last and acknowledged == 0 and wide.dead > 0
+  and call('HEXISTS', prefix .. 'dead', incarnation) == 1 then
   call('HDEL', sequences, incarnation)
   last = WHOLE_MAX
 end
+
 if last and sequence <= last then
   outcome = 'STALE'
   if not instances then

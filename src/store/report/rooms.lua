@@ -121,9 +121,10 @@ function read_wide_again()
   wide.backlog = call('EXISTS', unannounced)
 end
 
--- If most counts are lost, the parts are worth nothing: every reporter is told to report all its rooms again.
+-- For audits. If most counts are lost, the parts are worth nothing: every reporter is told to report all its rooms again.
 function forget_rooms()
   local found = call('HLEN', rooms)
+  wide.dead = call('HLEN', dead)
   if found >= wide.rooms / 2 then
     wide.rooms = found
     return false

@@ -4,11 +4,6 @@ if not valid then
   return redis.error_reply('ERR headcount: bad argument')
 end
 
--- `announced_at`, `audited` and `recovering` (the end of the recovery; 0 if there is none) are times of the lease
--- clock. `heard` is the TIME of the last report of any instance.
-local META_FIELDS =
-  { 'total', 'revision', 'announced', 'announced_at', 'audited', 'recovering', 'clock', 'heard' }
-
 local repaired = 0
 local audit_due = kind == 'audit'
 
@@ -60,32 +55,33 @@ end
 local time = redis.call('TIME')
 local now = time[1] * 1000 + math.floor(time[2] / 1000)
 
--- False if a time is in the future, which would never pass, or if the revision is beyond the limit. Such a revision
--- is accepted only if the reporter has seen one too.
-local function is_possible(store)
-  return store.audited <= store.clock and store.announced_at <= store.clock
-    and store.recovering <= store.clock + LEASE_MAX and store.announced <= store.revision
-    and (store.revision <= REVISION_MAX or seen_revision > REVISION_MAX)
-end
-
+-- `announced_at`, `audited` and `recovering` (the end of the recovery; 0 if there is none) are times of the lease
+-- clock. `heard` is the TIME of the last report of any instance.
+--
 -- Damaged means: the first report ever, or the data was flushed, expired, or edited by hand. What can still be read
 -- is kept.
 local values = look('HMGET', meta, 'total', 'revision', 'announced', 'announced_at', 'audited', 'recovering',
   'clock', 'heard', 'stamp', 'census', 'wide')
-local meta_unreadable = is_error(values)
-if meta_unreadable then
+if is_error(values) then
   values = {}
 end
-local store, before, damaged = {}, {}, false
-for index, field in ipairs(META_FIELDS) do
+local function stored_number(index)
   local number = tonumber(values[index] or '')
-  store[field], before[field] = number, number
-  damaged = damaged or not is_whole(number, WHOLE_MAX)
+  return is_whole(number, WHOLE_MAX) and number or nil
 end
-damaged = damaged or not is_possible(store)
+local store = { total = stored_number(1), revision = stored_number(2), announced = stored_number(3),
+  announced_at = stored_number(4), audited = stored_number(5), recovering = stored_number(6),
+  clock = stored_number(7), heard = stored_number(8) }
+-- A time in the future would never pass. A revision beyond the limit is accepted only if the reporter has seen one, too.
+local possible = store.total and store.revision and store.announced and store.announced_at and store.audited
+  and store.recovering and store.clock and store.heard
+  and store.audited <= store.clock and store.announced_at <= store.clock
+  and store.recovering <= store.clock + LEASE_MAX and store.announced <= store.revision
+  and (store.revision <= REVISION_MAX or seen_revision > REVISION_MAX)
+local damaged = not possible
 if damaged then
   local believed = seen_revision > REVISION_MAX and WHOLE_MAX or REVISION_MAX
-  local revision = is_whole(store.revision, believed) and store.revision or 0
+  local revision = store.revision and store.revision <= believed and store.revision or 0
   store = { total = 0, revision = revision, announced = 0, announced_at = -math.huge, audited = 0,
     recovering = 0, clock = 0, heard = now }
   audit_due = true
@@ -99,11 +95,10 @@ local behind = false -- the store has an older state of this reporter than it ac
 local outcome = 'OK'
 
 -- The stamp is stored with its revision. Version 0.2.0 makes revisions without stamps: then it is not known.
-local function stored_stamp()
-  local revision, stamp = string.match(values[9] or '', '^(%d+) (.+)$')
-  return revision and tonumber(revision) == store.revision and stamp or ''
+local stamped_revision, stamp = string.match(values[9] or '', '^(%d+) (.+)$')
+if not stamped_revision or tonumber(stamped_revision) ~= store.revision then
+  stamp = ''
 end
-local stamp = stored_stamp()
 
 -- Names the report that made a revision. It tells two revisions of the same number apart, if data was lost between.
 local function make_stamp()
@@ -112,15 +107,13 @@ end
 
 -- The census: how many instances there are, and a time before which no lease expires. It spares two commands in each
 -- call. It holds only if this version made the last call: 0.2.0 leaves it as it was, but changes `heard`.
-local function read_census()
-  local heard, instances, expiry = string.match(values[10] or '', '^(%d+) (%d+) (%d+)$')
-  if damaged or not heard or tonumber(heard) ~= store.heard then
-    return nil, 0
-  end
-  return tonumber(instances), tonumber(expiry)
+local counted_at, instances, expiry = string.match(values[10] or '', '^(%d+) (%d+) (%d+)$')
+local others_reported = damaged or not counted_at or tonumber(counted_at) ~= store.heard -- or nobody has
+if others_reported then
+  instances, expiry = nil, 0
+else
+  instances, expiry = tonumber(instances), tonumber(expiry)
 end
-local instances, expiry = read_census()
-local others_reported = instances == nil -- an instance of another version, or nobody
 
 -- What matters only if there are rooms. `counted`: the revision of the last change of the site's count or of the
 -- mark; `rooms`, `dead`: how many fields these keys have; `backlog`: 1 if rooms are unannounced; `paged`, `paged_at`:
@@ -129,33 +122,22 @@ local others_reported = instances == nil -- an instance of another version, or n
 local WIDE_FIELDS = { 'counted', 'rooms', 'dead', 'backlog', 'paged', 'paged_at', 'cursor', 'index', 'site_cursor',
   'marked' }
 
-local function no_rooms()
-  return { counted = store.revision, rooms = 0, dead = 0, backlog = 0, paged = 0, paged_at = 0, cursor = 0, index = 0,
-    site_cursor = 0, marked = 0 }
-end
-
--- Returns the numbers, and whether they are not known.
-local function read_wide()
-  local packed = values[11]
-  if damaged or not packed then
-    return no_rooms(), damaged
-  end
-  local wide, index = {}, 0
-  for number in string.gmatch(packed, '%S+') do
+local wide = { counted = store.revision, rooms = 0, dead = 0, backlog = 0, paged = 0, paged_at = 0, cursor = 0, index = 0,
+  site_cursor = 0, marked = 0 }
+local wide_lost = damaged -- `wide` is not known
+if values[11] and not damaged then
+  local read, index = {}, 0
+  for word in string.gmatch(values[11], '%S+') do
     index = index + 1
-    wide[WIDE_FIELDS[index] or ''] = tonumber(number)
-    if not is_whole(tonumber(number), WHOLE_MAX) then
-      return no_rooms(), true
-    end
+    read[WIDE_FIELDS[index] or ''] = tonumber(word)
+    wide_lost = wide_lost or not is_whole(tonumber(word), WHOLE_MAX)
   end
-  local possible = index == #WIDE_FIELDS and wide.paged_at <= store.clock
-    and wide.counted <= store.revision and wide.paged <= store.revision
-  if not possible then
-    return no_rooms(), true
+  wide_lost = wide_lost or index ~= #WIDE_FIELDS
+    or read.paged_at > store.clock or read.counted > store.revision or read.paged > store.revision
+  if not wide_lost then
+    wide = read
   end
-  return wide, false
 end
-local wide, wide_lost = read_wide()
 if others_reported then
   wide.counted = store.revision
 end

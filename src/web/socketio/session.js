@@ -69,13 +69,16 @@
 
       queueMicrotask(poll);
       const self = {
+        // What is sent in one task goes in one request.
         send(packet) {
           queue.push(packet);
-          post();
+          queueMicrotask(post);
         },
-        // After a farewell the server ends the waiting poll. Without one there is no session left to end.
+        // After a farewell the server ends the waiting poll. Without one there is no session left to end. What was sent
+        // before goes in an earlier request: servers may end the session before they look at it.
         close(saysFarewell) {
           isClosed = true;
+          if (queue.length) post();
           if (saysFarewell) self.send('1');
           else polls.abort();
         },

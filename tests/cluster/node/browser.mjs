@@ -2,7 +2,7 @@
 //
 //   {"id": 1, "tab": 0, "do": "open", "url": "http://…", "options": {"colorScheme": "dark"}}
 //   {"id": 2, "tab": 0, "do": "evaluate", "script": "document.title"}
-//   … "go" (url), "back", "hide", "show", "press" (key), "axe", "screenshot" (path), "problems", "sockets", "close"
+//   … "go" (url), "back", "hide", "show", "type" (text), "press" (key), "axe", "screenshot" (path), "problems", "sockets", "close"
 // gives {"id": 1, "value": …} or {"id": 1, "error": "…"}. It ends when stdin ends.
 //
 // What a page complains about is collected per tab: exceptions, console errors and warnings, violations of
@@ -106,6 +106,8 @@ async function follow(order) {
       return context.setOffline(order.offline);
     case "hidden":
       return setHidden(page, order.hidden);
+    case "type":
+      return page.keyboard.type(order.text);
     case "press":
       return page.keyboard.press(order.key);
     case "axe":

@@ -1,76 +1,9 @@
 // The embeddable client as it is served (HEADCOUNT_JS), in a page, a clock and a network made of paper: what
-// cannot be waited for in a browser.
+// cannot be waited for in a browser. The rest is in rooms.test.mjs.
 
 import assert from "node:assert/strict";
-import { readFileSync } from "node:fs";
 import { test } from "node:test";
-import vm from "node:vm";
-
-const source = readFileSync(process.env.HEADCOUNT_JS, "utf8");
-const OPENING = `0${JSON.stringify({ sid: "s", pingInterval: 25000, pingTimeout: 20000 })}`;
-
-// A window with the script loaded; `random` is what Math.random gives.
-function load({ random = 0, elements = [] } = {}) {
-  const world = { now: 0, timers: new Map(), sockets: [], errors: [], elements };
-  const listeners = (target) => {
-    target.addEventListener = (name, react) => (target.reacts[name] ??= new Set()).add(react);
-    target.removeEventListener = (name, react) => target.reacts[name]?.delete(react);
-    target.reacts = {};
-    return target;
-  };
-  const document = listeners({
-    readyState: "complete",
-    hidden: false,
-    currentScript: { src: "https://count.example/headcount.js" },
-    querySelectorAll: () => elements,
-    querySelector: () => elements[0] ?? null,
-  });
-  class WebSocket {
-    constructor(url) {
-      this.url = String(url);
-      this.sent = [];
-      world.sockets.push(this);
-    }
-    send(packet) {
-      this.sent.push(packet);
-    }
-    close() {
-      this.isClosed = true;
-    }
-  }
-  let timer = 0;
-  const window = listeners({
-    document,
-    location: { toString: () => "https://blog.example/post" },
-    WebSocket,
-    URL,
-    console: { error: (error) => world.errors.push(error) },
-    setTimeout: (then, ms = 0) => world.timers.set(++timer, { at: world.now + ms, then }) && timer,
-    clearTimeout: (id) => world.timers.delete(id),
-  });
-  window.globalThis = window;
-  const context = vm.createContext(window);
-  vm.runInContext("Math.random = () => " + random, context);
-  context.now = () => world.now;
-  vm.runInContext("Date.now = () => now()", context);
-  vm.runInContext(source, context);
-  const fire = (target, name) => [...(target.reacts[name] ?? [])].forEach((react) => react());
-  // Lets time pass, timer by timer.
-  world.pass = (ms) => {
-    const end = world.now + ms;
-    for (;;) {
-      const due = [...world.timers].filter(([, { at }]) => at <= end).sort((a, b) => a[1].at - b[1].at)[0];
-      if (!due) break;
-      world.timers.delete(due[0]);
-      world.now = due[1].at;
-      due[1].then();
-    }
-    world.now = end;
-  };
-  world.last = () => world.sockets.at(-1);
-  world.serve = (...packets) => packets.forEach((data) => world.last().onmessage({ data }));
-  return { ...world, world, window, document, fire };
-}
+import { OPENING, load } from "./paper.mjs";
 
 // Whether a new attempt is made within, but not before.
 function waitsBetween(page, least, most) {
@@ -113,7 +46,7 @@ test("waits double up to thirty seconds, with and without luck", () => {
     const page = load({ random });
     page.window.headcount();
     for (const wait of [500, 1000, 2000, 4000, 8000, 16000, 30000, 30000, 30000]) {
-      page.world.last().onclose();
+      page.world.cut();
       waitsBetween(page, Math.floor(wait * share), wait);
     }
   }
@@ -123,11 +56,11 @@ test("a count makes the next wait short again", () => {
   const page = load();
   page.window.headcount();
   for (let attempt = 0; attempt < 8; attempt++) {
-    page.world.last().onclose();
+    page.world.cut();
     page.world.pass(30000);
   }
   page.world.serve(OPENING, "40{}", '42["user count",1]');
-  page.world.last().onclose();
+  page.world.cut();
   waitsBetween(page, 500, 500);
 });
 
@@ -153,7 +86,7 @@ test("it returns at once when online or shown, but not while hidden", () => {
   for (const [target, name] of [["window", "online"], ["document", "visibilitychange"]]) {
     const page = load();
     page.window.headcount();
-    page.world.last().onclose();
+    page.world.cut();
     page.document.hidden = true;
     page.fire(page[target], name);
     assert.equal(page.world.sockets.length, 1);

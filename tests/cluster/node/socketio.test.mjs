@@ -1,38 +1,12 @@
 // The Socket.IO client as it is served (SOCKET_IO_JS) beside the real one: what both support, both do alike, with the
-// reference server and with servers that fail. Where no server behaves so by itself, a bare websocket plays it.
+// reference server and with servers that fail. Where no server behaves so by itself, a bare websocket plays it. Rooms are
+// in namespaces.test.mjs.
 
 import assert from "node:assert/strict";
 import { createServer } from "node:http";
-import { createRequire } from "node:module";
 import { test } from "node:test";
-import { Server } from "socket.io";
-import { io as reference } from "socket.io-client";
-import { WebSocket, WebSocketServer } from "ws";
-
-// Browsers have one; so do later versions of Node.
-globalThis.WebSocket ??= WebSocket;
-const own = createRequire(import.meta.url)(process.env.SOCKET_IO_JS);
-const clients = { own, reference };
-const FAST = { forceNew: true, reconnectionDelay: 10, reconnectionDelayMax: 50 };
-
-// Runs a test with each client on each transport.
-function forAll(name, run) {
-  for (const [whose, io] of Object.entries(clients)) {
-    for (const transport of ["websocket", "polling"]) {
-      test(`${name} (${whose}, ${transport})`, { timeout: 30000 }, (t) =>
-        run({ t, io, transport, options: { ...FAST, transports: [transport] } }),
-      );
-    }
-  }
-}
-
-// A reference server on a free port, gone after the test.
-async function serve(t, options = {}, http = createServer()) {
-  const server = new Server(http, { cors: { origin: "*" }, ...options });
-  await new Promise((resolve) => http.listen(0, "127.0.0.1", resolve));
-  t.after(() => new Promise((resolve) => server.close(resolve)));
-  return { server, url: `http://127.0.0.1:${http.address().port}` };
-}
+import { WebSocketServer } from "ws";
+import { FAST, clients, forAll, next, own, serve } from "./clients.mjs";
 
 // A server of bare websockets that opens a session, and answers the join with these packets.
 async function serveBare(t, { opening = {}, answers = ['40{"sid":"x"}'] }) {
@@ -48,11 +22,6 @@ async function serveBare(t, { opening = {}, answers = ['40{"sid":"x"}'] }) {
     server.close();
   });
   return `http://127.0.0.1:${server.address().port}`;
-}
-
-// The next time that an event comes, with its values.
-function next(emitter, event) {
-  return new Promise((resolve) => emitter.once(event, (...values) => resolve(values)));
 }
 
 forAll("events are told with their values, and leaving is told to the server", async ({ t, io, options }) => {

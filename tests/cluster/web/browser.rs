@@ -144,6 +144,11 @@ impl Tab<'_> {
         self.order(json!({ "do": "offline", "offline": offline })).await;
     }
 
+    /// Types a text.
+    pub(super) async fn type_text(&self, text: &str) {
+        self.order(json!({ "do": "type", "text": text })).await;
+    }
+
     /// Presses a key.
     pub(super) async fn press(&self, key: &str) {
         self.order(json!({ "do": "press", "key": key })).await;

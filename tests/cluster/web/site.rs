@@ -1,10 +1,10 @@
-//! Another web site: one page, served from a different origin, under a strict content security policy.
+//! Another web site: pages and scripts, served from a different origin, under a strict content security policy.
 
-use std::net::SocketAddr;
+use std::{net::SocketAddr, sync::Arc};
 
 use tokio::{
-    io::{AsyncReadExt, AsyncWriteExt},
-    net::TcpListener,
+    io::{AsyncBufReadExt, AsyncWriteExt, BufReader},
+    net::{TcpListener, TcpStream},
     task::JoinHandle,
 };
 
@@ -15,27 +15,26 @@ pub(super) struct Site {
     task: JoinHandle<()>,
 }
 
+/// A file of a site: the start of its path, and what it contains. A path that ends with `.js` is a script's, and any other
+/// one a page's.
+pub(super) type File = (&'static str, String);
+
 impl Site {
-    /// Serves a page with this body. Its policy allows only the script and the websocket of `server`, like
+    /// Serves a page with this body at every path. Its policy allows only the script and the websocket of `server`, like
     /// in docs/embed.md.
     pub(super) async fn start(server: SocketAddr, body: &str) -> Self {
+        Self::of_files(server, vec![("/", body.to_owned())]).await
+    }
+
+    /// Serves the first file whose path the requested one begins with. The policy also allows scripts of the site.
+    pub(super) async fn of_files(server: SocketAddr, files: Vec<File>) -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").await.expect("a free port");
         let address = listener.local_addr().expect("it is bound");
-        let page = format!(
-            "<!doctype html><html lang=en><title>A site</title><link rel=icon href=data:,>{body}"
-        );
-        let answer = format!(
-            "HTTP/1.1 200 OK\r\ncontent-type: text/html\r\ncontent-length: {}\r\n\
-             content-security-policy: default-src 'none'; img-src data:; script-src http://{server}; \
-             connect-src ws://{server}\r\n\
-             connection: close\r\n\r\n{page}",
-            page.len()
-        );
+        let files = Arc::new(files);
         let task = tokio::spawn(async move {
-            while let Ok((mut stream, _)) = listener.accept().await {
-                // A browser that has disconnected is no problem.
-                let _ = stream.read(&mut [0; 4096]).await;
-                let _ = stream.write_all(answer.as_bytes()).await;
+            while let Ok((stream, _)) = listener.accept().await {
+                // Browsers open connections before they need them.
+                tokio::spawn(answer(stream, server, Arc::clone(&files)));
             }
         });
         Self { address, task }
@@ -51,4 +50,43 @@ impl Drop for Site {
     fn drop(&mut self) {
         self.task.abort();
     }
+}
+
+/// Answers one request. A browser that has disconnected is no problem.
+async fn answer(stream: TcpStream, server: SocketAddr, files: Arc<Vec<File>>) {
+    let mut stream = BufReader::new(stream);
+    let mut line = String::new();
+    if stream.read_line(&mut line).await.is_err() {
+        return;
+    }
+    let mut head = String::new();
+    while stream.read_line(&mut head).await.is_ok_and(|bytes| bytes > 2) {
+        head.clear();
+    }
+    let path = line.split(' ').nth(1).unwrap_or_default();
+    let file = files.iter().find(|(start, _)| path.starts_with(start));
+    let answer = match file {
+        Some((path, script)) if path.ends_with(".js") => {
+            with_head("text/javascript", server, script)
+        }
+        Some((_, body)) => {
+            let start = "<!doctype html><html lang=en><meta charset=utf-8><title>A site</title>\
+                <link rel=icon href=data:,>";
+            with_head("text/html", server, &format!("{start}{body}"))
+        }
+        None => {
+            "HTTP/1.1 404 Not Found\r\ncontent-length: 0\r\nconnection: close\r\n\r\n".to_owned()
+        }
+    };
+    let _ = stream.write_all(answer.as_bytes()).await;
+}
+
+fn with_head(media_type: &str, server: SocketAddr, content: &str) -> String {
+    format!(
+        "HTTP/1.1 200 OK\r\ncontent-type: {media_type}\r\ncontent-length: {}\r\n\
+         content-security-policy: default-src 'none'; img-src data:; script-src 'self' http://{server}; \
+         connect-src ws://{server}\r\n\
+         connection: close\r\n\r\n{content}",
+        content.len()
+    )
 }

@@ -178,6 +178,20 @@ async fn the_client_does_as_the_real_one() {
     runs_in_node("/socket.io/socket.io.js", "SOCKET_IO_JS", "socketio.test.mjs").await;
 }
 
+/// Goal: rooms work like with socket.io-client: on one connection, restored after a loss, left one by one, refused with a
+/// code. Method: the served script and the original one run in Node with the reference server; see namespaces.test.mjs.
+#[tokio::test(flavor = "multi_thread")]
+async fn rooms_are_as_with_the_real_one() {
+    runs_in_node("/socket.io/socket.io.js", "SOCKET_IO_JS", "namespaces.test.mjs").await;
+}
+
+/// Goal: both clients are told the same of rooms: who is counted and who watches, after a loss too, and refusals. Method:
+/// the served script and the original one run in Node with this server; see counts.test.mjs.
+#[tokio::test(flavor = "multi_thread")]
+async fn both_clients_count_rooms_alike() {
+    runs_in_node("/socket.io/socket.io.js", "SOCKET_IO_JS", "counts.test.mjs").await;
+}
+
 /// How many polling requests a page has made.
 async fn polls(tab: &Tab<'_>) -> u64 {
     let polls = "performance.getEntriesByType('resource')\

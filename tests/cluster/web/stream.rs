@@ -33,7 +33,7 @@ impl Reader {
     }
 
     /// The next event, or `None` at the end.
-    async fn event(&mut self) -> Option<Value> {
+    pub(super) async fn event(&mut self) -> Option<Value> {
         let json = timeout(PATIENCE, self.0.next()).await.expect("an event in time")?;
         Some(serde_json::from_str(&json).expect("JSON"))
     }

@@ -175,7 +175,7 @@ where
 async fn both_stores_give_the_same_replies() {
     // Keeps the server for all histories.
     let _server = Subject::new(Backend::Redis);
-    with_histories(256, replies_are_the_same).await;
+    with_histories(96, replies_are_the_same).await;
 }
 
 async fn replies_are_the_same(history: Vec<Step>) -> Result<(), TestCaseError> {

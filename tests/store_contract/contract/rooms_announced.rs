@@ -209,3 +209,24 @@ async fn a_recovery_is_one_missing_page(#[case] backend: Backend) {
     let expected = [(Revision(0), [(name("/x"), 1)]), (done.paged, [(name("/z"), 3)])];
     assert_eq!(told, expected.each_ref().map(|(since, counts)| (*since, &counts[..])));
 }
+
+/// Goal: what waits to be announced when a recovery begins is not announced after it, since all read their rooms then. Method: more
+/// rooms change than fit into a page, just before the recovery.
+#[rstest]
+#[case::embedded(Backend::Embedded)]
+#[case::redis(Backend::Redis)]
+#[tokio::test]
+async fn a_recovery_forgets_what_waits(#[case] backend: Backend) {
+    let subject = Subject::new(backend);
+    let store = &*subject.store;
+    let mut a = Instance::new(1);
+    a.lease = SHORT;
+    let rooms: Vec<_> = (0..250).map(|number| format!("/{number}")).collect();
+    a.say(store, rooms.iter().map(|room| members(room, 1)).collect()).await;
+    a.seen.revision = Revision(800);
+    let marked = a.report(store).await;
+    assert!(marked.count.recovering);
+    let done = a.report_until(store, |reply| !reply.count.recovering).await;
+    assert!(!done.unannounced, "{done:?}");
+    assert_eq!(done.paged, done.count.revision);
+}

@@ -120,7 +120,7 @@ async fn rooms_of_the_dead_end_with_the_lease(#[case] backend: Backend) {
 }
 
 /// An instance in many rooms, and with a user in each.
-async fn crowd(store: &dyn Store, lease: Duration) -> Instance {
+pub(super) async fn crowd(store: &dyn Store, lease: Duration) -> Instance {
     let mut instance = Instance::new(1);
     instance.lease = lease;
     let names: Vec<_> = (0..MANY / 2).map(|number| format!("/crowd/{number}")).collect();

@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use deadpool_redis::redis;
 use headcount::{
     core::{
         count::{Sequence, WHOLE_MAX},
@@ -12,7 +13,7 @@ use headcount::{
 };
 use rstest::rstest;
 
-use super::rooms::counts;
+use super::{SHORT, rooms::counts};
 use crate::{
     entries::{asks, gone, here, members, said},
     setup::{Backend, Instance, Subject},
@@ -88,8 +89,9 @@ async fn rooms_at_the_bounds_are_counted(#[case] backend: Backend) {
     assert_eq!(counts(store, &[&name(0), &name(1)]).await, [0, 0]);
 }
 
-/// Goal: nothing about rooms is left when nobody is in them. Method: rooms empty by entries, by a farewell and by a former
-/// incarnation; users with JSON among them. Then the store knows no room, and Redis has only the keys of the site.
+/// Goal: nothing about rooms is left when nobody is in them. Method: rooms empty by entries, by a farewell, by a former incarnation
+/// and by a death; users with JSON among them. Then the store knows no room, and Redis has only the keys of the site; also when
+/// the last instance has left.
 #[rstest]
 #[case::embedded(Backend::Embedded)]
 #[case::redis(Backend::Redis)]
@@ -97,25 +99,40 @@ async fn rooms_at_the_bounds_are_counted(#[case] backend: Backend) {
 async fn nothing_of_rooms_is_left(#[case] backend: Backend) {
     let subject = Subject::new(backend);
     let store = &*subject.store;
-    let [mut a, mut former, mut leaving] = [1, 2, 3].map(Instance::new);
+    let [mut a, mut former, mut leaving, mut dying] = [1, 2, 3, 4].map(Instance::new);
+    (a.lease, dying.lease) = (SHORT, SHORT);
     let informed = || informed(20, '{');
     a.say(store, vec![informed(), members("/y", 2), asks("/w"), here("/", &["bob"])]).await;
     former.say(store, vec![informed(), members("/z", 2), here("/", &["bob"])]).await;
     leaving.say(store, vec![informed(), members("/y", 1), here("/", &["eve"])]).await;
+    dying.say(store, vec![informed(), members("/y", 1), here("/v", &["eve"])]).await;
     leaving.leave(store).await;
     let mut renewed = former.renewed();
     renewed.say(store, Vec::new()).await;
+    a.report_until(store, |reply| reply.instances == 2 && reply.dead == 0).await;
+    assert_eq!(counts(store, &["/v", "/w", "/x", "/y", "/z", "/"]).await, [0, 0, 1, 2, 0, 4]);
     a.say(store, vec![gone("/x", &["ada"]), members("/y", 0), gone("/", &["bob"])]).await;
     let query = RoomsQuery { prefix: String::new(), most: 9 };
     assert_eq!(store.rooms(query).await.unwrap(), []);
     let last = a.report_until(store, |reply| !reply.unannounced).await;
     assert_eq!((last.count.users, last.dead), (3, 0));
+    only_the_site_is_left(&subject);
+    a.say(store, vec![informed(), members("/y", 2), here("/", &["bob"])]).await;
+    renewed.leave(store).await;
+    let last = a.leave(store).await;
+    assert_eq!((last.count.users, last.dead, last.instances), (0, 0, 0));
+    only_the_site_is_left(&subject);
+}
+
+/// Checks the keys, if the store is Redis.
+fn only_the_site_is_left(subject: &Subject) {
     let Some(server) = &subject.server else { return };
-    let pattern = format!("*{}*", subject.key);
-    let mut command = deadpool_redis::redis::cmd("KEYS");
-    let mut keys: Vec<String> = command.arg(pattern).query(&mut server.connection()).unwrap();
-    keys.sort_unstable();
-    let site = ["connections", "leases", "meta", "sequence"]
-        .map(|name| format!("{{{}}}:{name}", subject.key));
-    assert_eq!(keys, [vec![subject.key.clone()], site.to_vec()].concat());
+    let mut command = redis::cmd("KEYS");
+    command.arg(format!("*{}*", subject.key));
+    let mut keys: Vec<String> = command.query(&mut server.connection()).unwrap();
+    assert!(keys.contains(&subject.key), "{keys:?}");
+    let site = ["connections", "leases", "meta", "sequence"];
+    let site = site.map(|name| format!("{{{}}}:{name}", subject.key));
+    keys.retain(|key| *key != subject.key && !site.contains(key));
+    assert!(keys.is_empty(), "{keys:?}");
 }

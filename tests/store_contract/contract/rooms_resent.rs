@@ -6,10 +6,10 @@ use headcount::core::{
 };
 use rstest::rstest;
 
-use super::{SHORT, rooms::counts};
+use super::{SHORT, rooms::counts, rooms_ended::crowd};
 use crate::{
     entries::{asks, gone, here, members},
-    setup::{Backend, Instance, Subject},
+    setup::{Backend, Instance, LONG, Subject},
 };
 
 /// Goal: a report of an instance of which the store knows less than it has acknowledged is not applied. Method: a store that knows
@@ -117,7 +117,7 @@ async fn a_former_incarnation_is_no_crash(#[case] backend: Backend) {
 }
 
 /// Goal: a store that has lost data is recovering as long as instances send their rooms again. Method: a reporter that has seen a
-/// higher revision, and sends for longer than a lease; then it is done.
+/// higher revision, and sends for longer than a lease, beside one that does not; then it is done.
 #[rstest]
 #[case::embedded(Backend::Embedded)]
 #[case::redis(Backend::Redis)]
@@ -125,8 +125,8 @@ async fn a_former_incarnation_is_no_crash(#[case] backend: Backend) {
 async fn a_recovery_waits_for_what_is_resent(#[case] backend: Backend) {
     let subject = Subject::new(backend);
     let store = &*subject.store;
-    let mut a = Instance::new(3);
-    a.lease = SHORT;
+    let [mut a, mut other] = [3, 1].map(Instance::new);
+    (a.lease, other.lease) = (SHORT, SHORT);
     a.resending = true;
     a.seen = Count { revision: Revision(40), ..Count::default() };
     let start = std::time::Instant::now();
@@ -136,12 +136,32 @@ async fn a_recovery_waits_for_what_is_resent(#[case] backend: Backend) {
         let reply = a.say(store, vec![members(&format!("/{number}"), number)]).await;
         assert!(reply.count.recovering, "{reply:?}");
         assert_eq!(reply.rooms.unwrap().counts, [number], "replies have counts all the same");
+        let reply = other.report(store).await;
+        assert!(reply.count.recovering, "somebody else resends: {reply:?}");
         tokio::time::sleep(SHORT / 30).await;
     }
     a.resending = false;
     let done = a.report_until(store, |reply| !reply.count.recovering).await;
     assert_eq!(done.paged, done.count.revision, "the end counts as a page");
     assert_eq!(a.hear(store, vec![asks("/1"), asks("/2")]).await.counts, [1, 2]);
+}
+
+/// Goal: nobody is elsewhere because of a former incarnation whose rooms are still being taken away. Method: the former one was in many
+/// rooms, with a user in each; the first report of the new one names some of them.
+#[rstest]
+#[case::embedded(Backend::Embedded)]
+#[case::redis(Backend::Redis)]
+#[tokio::test]
+async fn a_former_incarnation_is_not_elsewhere(#[case] backend: Backend) {
+    let subject = Subject::new(backend);
+    let store = &*subject.store;
+    let former = crowd(store, LONG).await;
+    let names: Vec<_> = (0..100).map(|number| format!("/crowd/{}", 10 * number)).collect();
+    let mut a = former.renewed();
+    let reply = a.say(store, names.iter().map(|name| here(name, &["ada"])).collect()).await;
+    assert_eq!((reply.dead, reply.count.users), (1, 1));
+    let rooms = reply.rooms.unwrap();
+    assert_eq!((rooms.users_held, rooms.elsewhere), (100, vec![false; 100]));
 }
 
 /// Goal: a resend alone marks nothing. Method: an instance resends to a healthy store for some reports.

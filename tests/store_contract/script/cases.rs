@@ -5,6 +5,11 @@ mod denials;
 mod introductions;
 mod publishing;
 mod reports;
+mod room_audits;
+mod room_dead;
+mod room_losses;
+mod room_pages;
+mod rooms;
 
 use super::stage::Case;
 
@@ -80,5 +85,62 @@ pub(super) const CASES: &[Case] = cases![
         announcement_of_another_database,
         announcements_are_paced,
         held_back_goes_out,
+    },
+    rooms::{
+        rooms_are_sums,
+        rooms_have_revisions,
+        users_count_once,
+        users_of_the_site,
+        elsewhere,
+        what_is_held,
+        empty_rooms_vanish,
+        information,
+        bad_groups,
+        full_report,
+        fenced_rooms,
+    },
+    room_dead::{
+        farewell_leaves_rooms,
+        the_dead_leave_in_portions,
+        full_reports_take_less_away,
+        the_dead_take_only_their_own,
+        late_first_of_the_dead,
+        the_living_are_not_dead,
+        counted_out_without_rooms,
+    },
+    room_losses::{
+        rooms_after_a_flush,
+        behind_is_marked,
+        stamps_tell_revisions_apart,
+        paused_begins_again,
+        the_former_is_buried,
+        the_former_is_not_elsewhere,
+        resending_keeps_the_mark,
+        the_dead_keep_the_mark,
+        rooms_lost,
+        no_key_keeps_a_ghost,
+        wrong_types_of_rooms,
+    },
+    room_pages::{
+        page_format,
+        pages_are_a_chain,
+        empty_rooms_are_announced,
+        pages_are_paced,
+        channels_are_apart,
+        a_recovery_is_a_gap,
+        denied_pages_are_lost,
+        edited_counts_are_not_published,
+    },
+    room_audits::{
+        edited_rooms,
+        every_room_is_audited,
+        edited_users,
+        edited_users_of_the_site,
+        a_lost_count_is_found,
+        a_part_is_said_again,
+        audits_count_their_rooms,
+        impossible_wide,
+        lifetimes_of_rooms,
+        rooms_need_no_memory,
     },
 ];

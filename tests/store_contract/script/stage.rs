@@ -19,11 +19,14 @@ pub(super) const CHANNEL: &str = "user count";
 pub(super) const DATABASE: &str = "0";
 pub(super) const LEASE: u64 = 2000;
 
+/// The arguments before the groups of rooms.
+const HEADER: usize = 14;
+
 /// For commands without arguments.
 pub(super) const NO_ARGUMENTS: &[&str] = &[];
 
-/// All stored data, key by key, in the format of `DUMP`.
-pub(super) type Snapshot = [Option<Vec<u8>>; STORED.len()];
+/// All stored data: each key in the format of `DUMP`.
+pub(super) type Snapshot = BTreeMap<String, Vec<u8>>;
 
 /// The result of a case: nothing, or what was wrong.
 pub(super) type Outcome = Result<(), String>;
@@ -43,6 +46,8 @@ pub(super) struct Stage<'a> {
     /// Whether the public key must be the sum of the connections after every report. A case that edits the
     /// store by hand turns this off until the next audit.
     pub(super) sums: bool,
+    /// Whether a report of this case has named rooms.
+    names_rooms: bool,
 }
 
 impl<'a> Stage<'a> {
@@ -50,13 +55,20 @@ impl<'a> Stage<'a> {
         let mut connection = server.connection();
         let script_hash =
             redis::cmd("SCRIPT").arg("LOAD").arg(script).query(&mut connection).unwrap();
-        Self { server, connection, script_hash, now: 1_700_000_000_000, sums: true }
+        Self {
+            server,
+            connection,
+            script_hash,
+            now: 1_700_000_000_000,
+            sums: true,
+            names_rooms: false,
+        }
     }
 
     /// Plays a case on an empty server.
     pub(super) fn play(&mut self, case: &Case) -> Outcome {
         self.redis::<()>("FLUSHALL", NO_ARGUMENTS)?;
-        self.sums = true;
+        (self.sums, self.names_rooms) = (true, false);
         (case.play)(self)
     }
 
@@ -86,34 +98,61 @@ impl<'a> Stage<'a> {
 
     /// All stored data at this moment.
     pub(super) fn snapshot(&mut self) -> Result<Snapshot, String> {
+        let keys = self.keys()?;
         let mut pipe = redis::pipe();
-        for key in STORED {
+        for key in &keys {
             pipe.cmd("DUMP").arg(key);
         }
-        pipe.query(&mut self.connection).map_err(|error| error.to_string())
+        let values: Vec<Option<Vec<u8>>> =
+            pipe.query(&mut self.connection).map_err(|error| error.to_string())?;
+        Ok(keys.into_iter().zip(values).filter_map(|(key, value)| Some((key, value?))).collect())
+    }
+
+    /// The names of all keys.
+    pub(super) fn keys(&mut self) -> Result<Vec<String>, String> {
+        self.redis("KEYS", "*")
     }
 
     /// Returns to an earlier state, as a server does that restarts with an old file.
     pub(super) fn restore(&mut self, snapshot: &Snapshot) -> Outcome {
         self.redis::<()>("FLUSHALL", NO_ARGUMENTS)?;
-        for (key, value) in STORED.iter().zip(snapshot) {
-            if let Some(value) = value {
-                self.redis::<()>("RESTORE", (key, 0, value.as_slice()))?;
-            }
+        for (key, value) in snapshot {
+            self.redis::<()>("RESTORE", (key, 0, value.as_slice()))?;
         }
         Ok(())
     }
 
     /// Sends a report, and checks the invariants of the script.
     pub(super) fn send(&mut self, report: &[String]) -> Result<Answer, String> {
+        self.names_rooms |= report.len() > HEADER;
         let looks = if self.sums { Looks::AtWhatIsLeft } else { Looks::Away };
         let (answer, left) = self.evaluate(report, looks, None)?;
         if let Some(left) = left.filter(|_| answer.applied) {
-            let sum = left.sum()?;
+            let users = if self.names_rooms { self.check_rooms()? } else { 0 };
+            let sum = left.sum()? + users;
             same("the public key is the sum", left.public, Some(sum.to_string()))?;
             same("the reply is the sum", answer.count, sum)?;
         }
         Ok(answer)
+    }
+
+    /// Checks that the count of every room is the sum of its parts. Returns how many users the site has.
+    fn check_rooms(&mut self) -> Result<u64, String> {
+        let mut sums: BTreeMap<String, u64> = BTreeMap::new();
+        for key in self.keys()? {
+            if key.starts_with("{currentUsers}:at:") {
+                for (room, count) in self.redis::<BTreeMap<String, u64>>("HGETALL", &key)? {
+                    ensure("no part is 0", count > 0)?;
+                    *sums.entry(room).or_default() += count;
+                }
+            } else if let Some(room) = key.strip_prefix("{currentUsers}:people:") {
+                *sums.entry(room.to_owned()).or_default() += self.redis::<u64>("HLEN", &key)?;
+            }
+        }
+        let of_site = sums.remove("/").unwrap_or(0);
+        let counts: BTreeMap<String, u64> = self.redis("HGETALL", "{currentUsers}:rooms")?;
+        same("the counts of rooms are the sums of their parts", counts, sums)?;
+        Ok(of_site)
     }
 
     /// Sends a report, then a message to the channel if one is given, and reads the keys if wanted, all in one
@@ -164,7 +203,7 @@ impl Left {
 }
 
 /// The reply of the script.
-#[derive(Clone, Copy, Debug, Default, PartialEq)]
+#[derive(Clone, Debug, Default, PartialEq)]
 pub(super) struct Answer {
     pub(super) applied: bool,
     pub(super) count: u64,
@@ -176,97 +215,68 @@ pub(super) struct Answer {
     pub(super) reaped: u64,
     pub(super) repaired: u64,
     pub(super) crashed: u64,
+    pub(super) stamp: String,
+    pub(super) unannounced: bool,
+    pub(super) dead: u64,
+    pub(super) paged: u64,
+    /// Whether the reporter must begin again.
+    pub(super) resend: bool,
+    /// What it says of the rooms of the report.
+    pub(super) rooms: Option<AboutRooms>,
+}
+
+/// What a reply says of the rooms of its report.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub(super) struct AboutRooms {
+    pub(super) rooms_held: u64,
+    pub(super) users_held: u64,
+    pub(super) counts: Vec<u64>,
+    pub(super) elsewhere: Vec<u64>,
 }
 
 impl Answer {
     fn read(value: Value) -> Result<Self, String> {
-        let (outcome, numbers) = match value {
-            Value::Array(mut fields) if fields.len() >= 14 => {
-                fields.truncate(10);
-                (fields.remove(0), fields)
-            }
-            other => return Err(format!("replied {other:?}")),
+        let Value::Array(mut fields) = value else {
+            return Err(format!("replied {value:?}"));
         };
-        let outcome: String =
-            redis::from_redis_value(outcome).map_err(|error| error.to_string())?;
-        let numbers: Vec<u64> =
-            redis::from_redis_value(Value::Array(numbers)).map_err(|error| error.to_string())?;
-        let [
-            count,
-            revision,
-            announced,
-            instances,
-            stored_sequence,
-            recovering,
-            reaped,
-            repaired,
-            crashed,
-        ] = numbers[..]
-        else {
-            return Err(format!("replied {numbers:?}"));
-        };
+        if fields.len() != 14 && fields.len() != 18 {
+            return Err(format!("replied {fields:?}"));
+        }
+        let of_rooms = fields.split_off(14);
+        let stamp: String = convert(fields.remove(10))?;
+        let outcome: String = convert(fields.remove(0))?;
+        let numbers: Vec<u64> = convert(Value::Array(fields))?;
+        let rooms = (!of_rooms.is_empty()).then(|| AboutRooms::read(of_rooms)).transpose()?;
         Ok(Self {
             applied: outcome == "OK",
-            count,
-            revision,
-            announced,
-            instances,
-            stored_sequence,
-            recovering: recovering == 1,
-            reaped,
-            repaired,
-            crashed,
+            resend: outcome == "RESEND",
+            count: numbers[0],
+            revision: numbers[1],
+            announced: numbers[2],
+            instances: numbers[3],
+            stored_sequence: numbers[4],
+            recovering: numbers[5] == 1,
+            reaped: numbers[6],
+            repaired: numbers[7],
+            crashed: numbers[8],
+            unannounced: numbers[9] == 1,
+            dead: numbers[10],
+            paged: numbers[11],
+            stamp,
+            rooms,
         })
     }
 }
 
-/// An instance: its users, and what it has seen.
-#[derive(Clone, Debug)]
-pub(super) struct Instance {
-    name: String,
-    pub(super) users: u64,
-    pub(super) sequence: u64,
-    pub(super) seen_revision: u64,
-    pub(super) seen_count: u64,
-    /// What its next reports say of it; empty for nothing.
-    pub(super) about: String,
+impl AboutRooms {
+    fn read(fields: Vec<Value>) -> Result<Self, String> {
+        let (rooms_held, users_held, counts, elsewhere) = convert(Value::Array(fields))?;
+        Ok(Self { rooms_held, users_held, counts, elsewhere })
+    }
 }
 
-impl Instance {
-    pub(super) fn new(name: impl Into<String>, users: u64) -> Self {
-        let (name, about) = (name.into(), String::new());
-        Self { name, users, sequence: 0, seen_revision: 0, seen_count: 0, about }
-    }
-
-    /// The arguments of its next report, which may be sent later, repeatedly, or never.
-    pub(super) fn prepare(&mut self, kind: &str) -> Vec<String> {
-        self.sequence += 1;
-        let numbers = [self.sequence, self.users, LEASE, self.seen_revision, self.seen_count];
-        let mut report = vec![self.name.clone()];
-        report.extend(numbers.iter().map(u64::to_string));
-        report.extend([kind, CHANNEL, DATABASE, &self.about].map(str::to_owned));
-        report.extend(["", "0", "", "0"].map(str::to_owned));
-        report
-    }
-
-    /// Reports, and remembers the largest revision.
-    pub(super) fn report(&mut self, stage: &mut Stage<'_>) -> Result<Answer, String> {
-        self.say("report", stage)
-    }
-
-    pub(super) fn say(&mut self, kind: &str, stage: &mut Stage<'_>) -> Result<Answer, String> {
-        let answer = self.say_deaf(kind, stage)?;
-        if answer.revision > self.seen_revision {
-            self.seen_revision = answer.revision;
-            self.seen_count = answer.count;
-        }
-        Ok(answer)
-    }
-
-    /// Reports, but the reply is lost.
-    pub(super) fn say_deaf(&mut self, kind: &str, stage: &mut Stage<'_>) -> Result<Answer, String> {
-        stage.send(&self.prepare(kind))
-    }
+fn convert<T: FromRedisValue>(value: Value) -> Result<T, String> {
+    redis::from_redis_value(value).map_err(|error| error.to_string())
 }
 
 /// Fails unless the condition holds.

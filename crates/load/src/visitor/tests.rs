@@ -41,22 +41,30 @@ impl Script {
 
 /// How a visit to a server with this script ends, and the last count that the visitor received.
 async fn visit(script: Script) -> (End, Option<u64>) {
+    let slot = Arc::new(Slot::new(&[]));
+    let end = visit_with(script, &slot).await;
+    (end, slot.last_count())
+}
+
+/// How a visit to a server with this script ends, for the visitor of this slot.
+async fn visit_with(script: Script, slot: &Arc<Slot>) -> End {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let address = listener.local_addr().unwrap();
     let play = async {
         let (stream, _) = listener.accept().await.unwrap();
         script.play(stream).await;
     };
-    let slot = Arc::new(Slot::new());
     let url = format!("http://{address}");
-    let visit = run(Transport::Websocket, &url, &slot);
+    let visit = run(Transport::Websocket, &url, slot);
     let (end, ()) = tokio::join!(visit, play);
-    (end, slot.last_count())
+    end
 }
 
 async fn run(transport: Transport, url: &str, slot: &Arc<Slot>) -> End {
     let leaves = Arc::new(Semaphore::new(1));
-    let visit = Visit { transport, stats: Arc::new(Stats::new()), leaves };
+    let plan = RoomPlan { prefix: "/r/".to_owned(), rooms: 10, per_connection: 2, skew: 0.0 };
+    let rooms = Some(Arc::new(plan));
+    let visit = Visit { transport, rooms, stats: Arc::new(Stats::new()), leaves };
     visit.run(Target::parse(url).unwrap(), Arc::clone(slot)).await
 }
 
@@ -118,6 +126,39 @@ async fn bytes_may_come_in_any_pieces(#[case] piece_bytes: usize) {
     assert_eq!(count, Some(8));
 }
 
+/// Goal: a visitor of rooms has joined when it has a count of the site and of each room, keeps the last one of each, and is refused
+/// or lost with the reason otherwise. Method: servers that answer for the rooms 3 and 7 in every way.
+#[rstest]
+#[case::told(&["42/r/7,[\"user count\",1]", "42[\"user count\",5]", "42/r/3,[\"user count\",2]", "42/r/7,[\"user count\",4]"],
+    "closed by the server", true, &[(3, 2), (7, 4)])]
+#[case::one_is_missing(&["42[\"user count\",5]", "42/r/3,[\"user count\",2]"], "closed by the server", false, &[])]
+#[case::refused(&["42[\"user count\",5]", "44/r/3,{\"message\":\"no\",\"data\":{\"code\":\"too_many_rooms\"}}"],
+    "room refused: too_many_rooms", false, &[])]
+#[case::sent_out(&["42[\"user count\",5]", "42/r/3,[\"user count\",2]", "42/r/7,[\"user count\",1]", "41/r/3,"],
+    "unexpected: a packet of a room", true, &[(3, 2), (7, 1)])]
+#[case::another_room(&["42/r/4,[\"user count\",2]"], "unexpected: a count of a room that was not joined", false, &[])]
+#[case::no_room(&["42/x,[\"user count\",2]"], "unexpected: a count of a room that was not joined", false, &[])]
+#[tokio::test]
+async fn rooms_are_joined(
+    #[case] messages: &[&str],
+    #[case] reason: &str,
+    #[case] joined: bool,
+    #[case] counts: &[(u32, u64)],
+) {
+    let start = [OPEN, "40{\"sid\":\"a\"}", "40/r/3,{\"sid\":\"b\"}"];
+    let script = Script::new(&[&start[..], messages, &["1"]].concat());
+    let slot = Arc::new(Slot::new(&[3, 7]));
+    let end = visit_with(script, &slot).await;
+    let (found, failure) = match end {
+        End::Lost(failure) => (true, failure),
+        End::Refused(failure) => (false, failure),
+        End::Left => unreachable!("nobody asked it to"),
+    };
+    assert_eq!((found, failure.to_string().as_str()), (joined, reason));
+    assert_eq!(slot.room_counts().collect::<Vec<_>>(), counts);
+    assert_eq!(slot.last_count().is_some(), joined);
+}
+
 /// Reads one request, and checks that it contains these words.
 async fn request(stream: &mut TcpStream, words: &[&str]) {
     let mut request = String::new();
@@ -145,18 +186,19 @@ async fn answer(stream: &mut TcpStream, headers: &str, body: &str) {
 async fn polling_bears_balancers() {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let url = format!("http://{}", listener.local_addr().unwrap());
-    let slot = Arc::new(Slot::new());
+    let slot = Arc::new(Slot::new(&[5]));
     let accept = async || listener.accept().await.unwrap().0;
     let serve = async {
         let mut first = accept().await;
         request(&mut first, &["GET /socket.io/?EIO=4&transport=polling HTTP/1.1\r\n"]).await;
         answer(&mut first, "Set-Cookie: server=b; path=/\r\n", OPEN).await;
         let known = ["transport=polling&sid=a HTTP/1.1\r\n", "\r\nCookie: server=b\r\n"];
-        request(&mut first, &[&known[..], &["POST", "\r\n\r\n40"]].concat()).await;
+        request(&mut first, &[&known[..], &["POST", "\r\n\r\n40\x1e40/r/5,"]].concat()).await;
         answer(&mut first, "Connection: close\r\n", "ok").await;
         let mut second = accept().await;
         request(&mut second, &known).await;
-        answer(&mut second, "", "40{}\x1e42[\"user count\",3]\x1e2").await;
+        let counts = "40{}\x1e42[\"user count\",3]\x1e42/r/5,[\"user count\",2]\x1e2";
+        answer(&mut second, "", counts).await;
         request(&mut second, &["POST", "\r\n\r\n3"]).await;
         answer(&mut second, "", "ok").await;
         request(&mut second, &["GET"]).await;
@@ -168,4 +210,5 @@ async fn polling_bears_balancers() {
     let (end, ()) = tokio::join!(run(Transport::Polling, &url, &slot), serve);
     assert!(matches!(end, End::Left), "{end:?}");
     assert_eq!(slot.last_count(), Some(3));
+    assert_eq!(slot.room_counts().collect::<Vec<_>>(), [(5, 2)]);
 }

@@ -169,22 +169,28 @@ fn a_user_on_two_instances_is_one() {
     assert_eq!(story.told("/a"), "~10", "the other instance still has him");
 }
 
-/// Goal: programs can ask for rooms, a bounded number, and for a bounded time. Method: as many as may be, one more, and the end of
-/// their time.
+/// Goal: programs can ask for rooms, a bounded number, and for a bounded time. Method: a million rooms, one that is asked for longer,
+/// the end of their time, and one room that the store answers.
 #[test]
 fn programs_ask_for_a_time() {
     let mut story = Story::new();
-    let until = story.now + Duration::from_mins(1);
-    let rooms = Rooms::<()>::new(2000);
-    for number in 0..table::ASKED_MAX {
-        rooms.ask(&room(&format!("/{number}")), until).unwrap();
-    }
-    assert_eq!(rooms.ask(&room("/more"), until), Err(TooManyRooms));
-    rooms.ask(&room("/1"), until + Duration::from_secs(1)).unwrap();
-    assert_eq!(rooms.take_due(&story.view, until).len(), table::ASKED_MAX - 1);
-    assert_eq!(rooms.len(), 1);
+    let (start, minute) = (story.now, Duration::from_mins(1));
+    let rooms = Rooms::<()>::new(20_000);
+    let ask = |name: &str, now| rooms.ask(&room(name), now, now + minute);
+    let most = table::asked_max(20_000);
+    let answered = (0..1_000_000).filter(|number| ask(&format!("/{number}"), start).is_ok());
+    assert_eq!((answered.count(), rooms.len(), most), (2000, 2000, 2000));
+    assert_eq!(ask("/1", start + minute / 2), Ok(()), "it is known");
+    assert_eq!(ask("/more", start + minute / 2), Err(TooManyRooms));
+    let presence = rooms.join(&room("/more"), Attendance::Member, (), start);
+    presence.expect("clients have places of their own");
+    assert_eq!(ask("/more", start + minute), Ok(()), "nobody has looked at the table meanwhile");
+    let due = rooms.take_due(&story.view, start + minute);
+    assert_eq!(due.iter().filter(|due| due.is_over).count(), most - 1);
+    assert_eq!(rooms.len(), 2, "/1 and /more");
 
-    story.rooms.ask(&room("/a"), until).unwrap();
+    let until = story.now + minute;
+    story.rooms.ask(&room("/a"), story.now, until).unwrap();
     assert_eq!(story.told("/a"), "unknown");
     let sent = story.send();
     assert_eq!(words(&sent.said), "/a=?");
@@ -195,4 +201,12 @@ fn programs_ask_for_a_time() {
     story.now = until;
     assert!(story.take_due()[0].is_over);
     assert_eq!(story.told("/a"), "unknown");
+}
+
+/// Goal: the share of programs leaves most of the table to clients, and in a small table is still of use. Method: tables of all
+/// sizes.
+#[test]
+fn programs_have_a_share() {
+    let shares = [0, 1, 100, 1000, 100_000].map(table::asked_max);
+    assert_eq!(shares, [0, 0, 50, 100, 10_000]);
 }

@@ -76,7 +76,7 @@ impl Model {
         if report.sequence <= stored {
             return (Outcome::Stale, Vec::new());
         }
-        let pause = self.heard.map_or(Duration::ZERO, |heard| now - heard);
+        let pause = self.heard.map_or(Duration::ZERO, |heard| now.saturating_sub(heard));
         self.clock += if pause > report.lease / 2 { report.lease / 8 } else { pause };
         self.heard = Some(now);
         if report.acknowledged > stored {

@@ -1,8 +1,11 @@
 //! Cases of a store that lost data: all of it, its newest part, a key, or the right value of a key.
 
-use super::super::stage::{
-    CONNECTIONS, Instance, KEYS, LEASE, LEASES, META, NO_ARGUMENTS, Outcome, PUBLIC, SEQUENCE,
-    Stage, ensure, same,
+use super::super::{
+    instance::Instance,
+    stage::{
+        CONNECTIONS, KEYS, LEASE, LEASES, META, NO_ARGUMENTS, Outcome, PUBLIC, SEQUENCE, Stage,
+        ensure, same,
+    },
 };
 
 /// Two instances that have reported and know of each other.
@@ -114,7 +117,7 @@ pub(super) fn end_of_recovery_is_a_revision(stage: &mut Stage<'_>) -> Outcome {
     a.report(stage)?;
     stage.redis::<()>("FLUSHALL", NO_ARGUMENTS)?;
     let marked = a.report(stage)?;
-    let mut last = marked;
+    let mut last = marked.clone();
     for _ in 0..6 {
         stage.wait(500);
         last = a.report(stage)?;
@@ -198,7 +201,8 @@ pub(super) fn edited_part(stage: &mut Stage<'_>) -> Outcome {
     stage.wait(700);
     let answer = a.report(stage)?;
     same("instances", answer.instances, 2)?;
-    same("public", stage.public()?, 8)
+    same("public", stage.public()?, 8)?;
+    same("the part", stage.redis::<u64>("HEXISTS", (CONNECTIONS, "ghost"))?, 0)
 }
 
 /// Goal: a part that is not a number is ignored, and a count without it is marked. Method: damage one by hand.

@@ -1,9 +1,12 @@
 //! Cases of a user that may not run a command or may not access a key. No key is lost because of it, and all is right
 //! again once the permission is there.
 
-use super::super::stage::{
-    CONNECTIONS, Instance, KEYS, LEASES, META, NO_ARGUMENTS, Outcome, PUBLIC, SEQUENCE, Stage,
-    ensure, same,
+use super::super::{
+    instance::Instance,
+    stage::{
+        CONNECTIONS, KEYS, LEASES, META, NO_ARGUMENTS, Outcome, PUBLIC, SEQUENCE, Stage, ensure,
+        same,
+    },
 };
 
 /// The commands that every report runs. Without one of them every report must fail.

@@ -4,8 +4,9 @@ use std::time::Duration;
 
 use deadpool_redis::redis::Connection;
 
-use super::super::stage::{
-    CHANNEL, Instance, KEYS, LEASE, NO_ARGUMENTS, Outcome, PUBLIC, Stage, ensure, same,
+use super::super::{
+    instance::Instance,
+    stage::{CHANNEL, KEYS, LEASE, NO_ARGUMENTS, Outcome, PUBLIC, Stage, ensure, same},
 };
 
 /// Time limit for a message that must arrive.

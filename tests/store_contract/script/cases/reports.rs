@@ -1,7 +1,8 @@
 //! Cases of a store that loses nothing: the fence, the lease clock, and when instances are removed.
 
-use super::super::stage::{
-    CONNECTIONS, Instance, LEASE, META, NO_ARGUMENTS, Outcome, Stage, ensure, same,
+use super::super::{
+    instance::Instance,
+    stage::{CONNECTIONS, LEASE, META, NO_ARGUMENTS, Outcome, Stage, ensure, same},
 };
 
 /// Goal: an invalid report changes nothing. Method: damage each argument of a valid one in turn.

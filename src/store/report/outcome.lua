@@ -1,0 +1,12 @@
+-- Whether the report is applied. If the store has an older state of the reporter than was acknowledged, or none, it is not.
+
+if has_rooms and wide_lost then
+  read_wide_again()
+end
+if has_rooms and audit_due and forget_rooms() then
+  last, fenced = nil, false
+end
+behind = last ~= nil and last < acknowledged
+if behind or (not last and acknowledged > 0) then
+  outcome = 'RESEND'
+end

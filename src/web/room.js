@@ -1,0 +1,102 @@
+// The room that a visitor has opened on the page: its number, its line and the snippet for it. Its name is in the page's
+// address, so that it can be linked and opened in a second tab.
+import { lineIn } from './line.js';
+
+const { message, number } = globalThis.messages;
+const EXAMPLE = '/blog/post-1';
+// The shortest time between two announcements to a screen reader.
+const ANNOUNCE_EVERY_MS = 5000;
+
+// `site` is the page's connection. The snippet must have the page's own address by now.
+export function showRooms(site) {
+  const line = lineIn(byId('room-line'), byId('room-line-start'), byId('room-line-end'));
+  const snippet = byId('snippet-room').textContent;
+  let name = '';
+  let room;
+  let state;
+  let users;
+  let announcedAt = 0;
+  let announcement = 0;
+
+  function follow() {
+    const next = nameIn(location.hash);
+    if (next === name) return;
+    name = next;
+    room?.leave();
+    room = users = undefined;
+    clearTimeout(announcement);
+    line.restart();
+    byId('room').hidden = !name;
+    byId('room-input').value = name;
+    byId('room-count').textContent = '–';
+    byId('room-people').textContent = '';
+    byId('room-announcement').textContent = '';
+    if (!name) return;
+    byId('room-name').textContent = name;
+    byId('snippet-room').textContent = snippet.replaceAll(EXAMPLE, () => escaped(name));
+    room = site.room(name).on('state', showState).on('user count', show);
+  }
+
+  function show(count) {
+    users = count;
+    byId('room-count').textContent = number(count);
+    byId('room-people').textContent = message('room-people', { count });
+    line.add(count);
+    announce();
+  }
+
+  function showState(next) {
+    state = next;
+    byId('room').dataset.state = state;
+    byId('room-state').textContent = stateInWords();
+    if (state !== 'live') line.interrupt();
+    announce();
+  }
+
+  function stateInWords() {
+    return state === 'refused' ? message('room-refused') : message(state);
+  }
+
+  // Announces the newest state in one sentence, after a pause if the last announcement was just before.
+  function announce() {
+    clearTimeout(announcement);
+    announcement = setTimeout(function () {
+      announcedAt = Date.now();
+      const told = stateInWords();
+      byId('room-announcement').textContent =
+        users === undefined ? told : message('room-announcement', { count: users, room: name, state: told });
+    }, Math.max(250, announcedAt + ANNOUNCE_EVERY_MS - Date.now()));
+  }
+
+  byId('room-form').addEventListener('submit', function (event) {
+    event.preventDefault();
+    location.hash = `#/${byId('room-input').value.trim().replace(/^\//, '')}`;
+  });
+  byId('room-leave').addEventListener('click', function () {
+    history.pushState(null, '', location.pathname + location.search);
+    follow();
+    byId('room-input').focus();
+  });
+  addEventListener('hashchange', follow);
+  addEventListener('popstate', follow);
+  follow();
+}
+
+function byId(id) {
+  return document.getElementById(id);
+}
+
+// The name of a room in an address, or nothing. The site is no room of its own.
+function nameIn(hash) {
+  if (!/^#\/./.test(hash)) return '';
+  try {
+    return decodeURI(hash.slice(1));
+  } catch {
+    return hash.slice(1);
+  }
+}
+
+// As it is written in an attribute.
+function escaped(text) {
+  return text.replaceAll('&', '&amp;').replaceAll('"', '&quot;');
+}

@@ -1,0 +1,218 @@
+//! The Redis of a history: the script under virtual time, its messages, and a look at everything that is stored.
+
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    time::Duration,
+};
+
+use deadpool_redis::redis::{self, Connection, FromRedisValue, ToRedisArgs, Value};
+use headcount::{
+    core::report::{Reply, Report},
+    store::{Announcement, redis::REPORT_SCRIPT},
+};
+use headcount_testkit::redis_server::RedisServer;
+
+use super::{
+    parts::PREFIX,
+    wire::{CHANNEL, arguments, message, reply},
+    world::Size,
+};
+
+const KEYS: [&str; 5] = [
+    "currentUsers",
+    "{currentUsers}:connections",
+    "{currentUsers}:sequence",
+    "{currentUsers}:leases",
+    "{currentUsers}:meta",
+];
+
+/// Published after the messages of every report.
+const END: &str = "end";
+
+/// Returns every key with its type and value.
+const DUMP: &str = "local all = {}
+for _, key in ipairs(redis.call('KEYS', '*')) do
+  local kind, value = redis.call('TYPE', key).ok, nil
+  if kind == 'string' then value = { redis.call('GET', key) }
+  elseif kind == 'hash' then value = redis.call('HGETALL', key)
+  elseif kind == 'set' then value = redis.call('SMEMBERS', key)
+  elseif kind == 'zset' then value = redis.call('ZRANGE', key, 0, -1)
+  else value = {} end
+  all[#all + 1] = { key, kind, value }
+end
+return all";
+
+/// A stored value.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum Held {
+    Text(String),
+    Hash(BTreeMap<String, String>),
+    Set(BTreeSet<String>),
+    Other,
+}
+
+impl Held {
+    pub(crate) fn fields(&self) -> BTreeMap<String, String> {
+        match self {
+            Self::Hash(fields) => fields.clone(),
+            _ => BTreeMap::new(),
+        }
+    }
+
+    pub(crate) fn members(&self) -> BTreeSet<String> {
+        match self {
+            Self::Set(members) => members.clone(),
+            _ => BTreeSet::new(),
+        }
+    }
+}
+
+/// A connection for commands and one for messages.
+pub(crate) struct Database {
+    connection: Connection,
+    listener: Connection,
+    script: String,
+    dump: String,
+}
+
+impl Database {
+    /// An empty database with the script under virtual time.
+    pub(crate) fn new(server: &RedisServer, size: Size) -> Self {
+        let mut connection = server.connection();
+        let mut listener = server.connection();
+        listener.set_read_timeout(Some(Duration::from_secs(20))).unwrap();
+        let mut load = |script: &str| -> String {
+            redis::cmd("SCRIPT").arg("LOAD").arg(script).query(&mut connection).unwrap()
+        };
+        let (script, dump) = (load(&virtual_script(size)), load(DUMP));
+        redis::cmd("FLUSHALL").query::<()>(&mut connection).unwrap();
+        let channels = [CHANNEL.to_owned(), format!("{CHANNEL}:rooms")];
+        listener
+            .send_packed_command(&redis::cmd("SUBSCRIBE").arg(&channels).get_packed_command())
+            .unwrap();
+        for _ in channels {
+            listener.recv_response().unwrap();
+        }
+        Self { connection, listener, script, dump }
+    }
+
+    /// Runs a report at this time. Returns the reply, what was announced, and everything that is stored, if wanted.
+    pub(crate) fn report(
+        &mut self,
+        report: &Report,
+        now: u64,
+        looks: bool,
+    ) -> Result<Applied, String> {
+        let arguments = arguments(report);
+        let mut pipe = redis::pipe();
+        pipe.cmd("EVALSHA").arg((&self.script, KEYS.len(), &KEYS, &arguments, now));
+        pipe.cmd("PUBLISH").arg((CHANNEL, END)).ignore();
+        if looks {
+            pipe.cmd("EVALSHA").arg((&self.dump, 0));
+        }
+        let outcome: Result<Vec<Value>, _> = pipe.query(&mut self.connection);
+        let news = self.hear()?;
+        let mut values =
+            outcome.map_err(|error| format!("the script failed: {error}"))?.into_iter();
+        let reply = reply(values.next().unwrap());
+        Ok(Applied { reply, news, held: values.next().map(read_dump) })
+    }
+
+    fn hear(&mut self) -> Result<Vec<Announcement>, String> {
+        let mut heard = Vec::new();
+        loop {
+            let value = self.listener.recv_response().map_err(|error| error.to_string())?;
+            let (_, channel, text): (String, String, String) =
+                redis::from_redis_value(value).map_err(|error| error.to_string())?;
+            if text == END {
+                return Ok(heard);
+            }
+            heard.push(message(&channel, &text)?);
+        }
+    }
+
+    /// Runs one command.
+    pub(crate) fn command<T: FromRedisValue>(
+        &mut self,
+        name: &str,
+        arguments: impl ToRedisArgs,
+    ) -> Result<T, String> {
+        let outcome = redis::cmd(name).arg(arguments).query(&mut self.connection);
+        outcome.map_err(|error| format!("{name}: {error}"))
+    }
+
+    /// Everything that is stored.
+    pub(crate) fn held(&mut self) -> BTreeMap<String, Held> {
+        let dump = self.dump.clone();
+        read_dump(self.command("EVALSHA", (dump, 0)).unwrap())
+    }
+
+    /// All keys as they are stored, to return to later.
+    pub(crate) fn save(&mut self) -> Vec<(String, Vec<u8>)> {
+        let keys: Vec<String> = self.command("KEYS", "*").unwrap();
+        let dump = |key: String| Some((key.clone(), self.command("DUMP", &key).ok()?));
+        keys.into_iter().filter_map(dump).collect()
+    }
+
+    /// Returns to an earlier state.
+    pub(crate) fn restore(&mut self, saved: &[(String, Vec<u8>)]) {
+        self.flush();
+        for (key, value) in saved {
+            self.command::<()>("RESTORE", (key, 0, value.as_slice())).unwrap();
+        }
+    }
+
+    pub(crate) fn flush(&mut self) {
+        self.command::<()>("FLUSHALL", &[] as &[&str]).unwrap();
+    }
+
+    /// A key by the end of its name.
+    pub(crate) fn key(kind: &str) -> String {
+        format!("{PREFIX}{kind}")
+    }
+}
+
+/// What a report came to.
+pub(crate) struct Applied {
+    pub(crate) reply: Reply,
+    pub(crate) news: Vec<Announcement>,
+    pub(crate) held: Option<BTreeMap<String, Held>>,
+}
+
+fn read_dump(value: Value) -> BTreeMap<String, Held> {
+    let all: Vec<(String, String, Vec<String>)> = redis::from_redis_value(value).unwrap();
+    let hold = |kind: &str, list: Vec<String>| match kind {
+        "string" => Held::Text(list.into_iter().next().unwrap_or_default()),
+        "hash" => {
+            let pairs = list.chunks(2).map(|pair| (pair[0].clone(), pair[1].clone()));
+            Held::Hash(pairs.collect())
+        }
+        "set" | "zset" => Held::Set(list.into_iter().collect()),
+        _ => Held::Other,
+    };
+    all.into_iter().map(|(key, kind, list)| (key, hold(&kind, list))).collect()
+}
+
+/// The script with the time as its last argument. The public key lives by the server's own clock, so it must not expire.
+fn virtual_script(size: Size) -> String {
+    let mut changes = vec![
+        ("redis.call('TIME')", "{ math.floor(NOW / 1000), NOW % 1000 * 1000 }"),
+        ("'PX', 2 * lease", "'PX', 2000 * lease"),
+        ("call('PEXPIRE', public, 2 * lease)", "call('PEXPIRE', public, 2000 * lease)"),
+    ];
+    if size == Size::Small {
+        changes.extend([
+            ("ROOM_COST = 600, 100, 2, 4", "ROOM_COST = 12, 6, 1, 4"),
+            ("PAIRS_MAX = 64", "PAIRS_MAX = 3"),
+            ("PAGE_ROOMS = 100", "PAGE_ROOMS = 2"),
+            ("LOOKUPS_MAX = 256", "LOOKUPS_MAX = 24"),
+            ("USERS_AUDITED_MAX = 32", "USERS_AUDITED_MAX = 3"),
+        ]);
+    }
+    let mut script = REPORT_SCRIPT.to_owned();
+    for (from, to) in changes {
+        assert_eq!(script.matches(from).count(), 1, "not exactly once in the script: {from}");
+        script = script.replace(from, to);
+    }
+    format!("local NOW = table.remove(ARGV)\n{script}")
+}

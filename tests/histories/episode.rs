@@ -1,0 +1,353 @@
+//! One history: instances start, change, fail and end, and what must hold is checked.
+
+mod scenes;
+
+use std::{collections::BTreeMap, iter, time::Duration};
+
+use headcount::telemetry::metrics::Metrics;
+use headcount_testkit::redis_server::RedisServer;
+use tokio::time::sleep;
+
+use super::{
+    chance::Chance,
+    faulty::Fault,
+    instance::Instance,
+    parts,
+    world::{Backend, Backing, HEARTBEAT, LEASE, Shared, Size, World, lock},
+};
+
+pub(crate) const ROOMS: [&str; 4] = ["/a", "/b", "/c", "/d/e"];
+pub(crate) const USERS: [&str; 5] = ["u1", "u2", "u3", "u4", "u5"];
+
+/// What happens in a history.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Category {
+    /// The store is away for a time.
+    Outage,
+    /// It loses everything.
+    Flush,
+    /// It goes back to an older state.
+    Snapshot,
+    /// Its clock is set.
+    Clock,
+    /// Instances crash.
+    Death,
+    /// Instances crash while the store is away.
+    DeathOut,
+    /// Instances crash while they report everything again, or while rooms of the dead are taken away.
+    Crash,
+    /// Very many changes in a short time.
+    Burst,
+    /// Users move from instance to instance, and are always on at least one.
+    Hop,
+    /// Announcements are lost.
+    Unheard,
+    /// Reports, replies and announcements are lost or late; instances are cut off.
+    Net,
+    /// The same, and the store loses data.
+    Loss,
+    /// Every key is deleted once.
+    EveryKey,
+    /// The same as `Loss`, and the store is edited by hand.
+    Tamper,
+}
+
+impl Category {
+    pub(crate) const ALL: [Self; 14] = [
+        Self::Outage,
+        Self::Flush,
+        Self::Snapshot,
+        Self::Clock,
+        Self::Death,
+        Self::DeathOut,
+        Self::Crash,
+        Self::Burst,
+        Self::Hop,
+        Self::Unheard,
+        Self::Net,
+        Self::Loss,
+        Self::EveryKey,
+        Self::Tamper,
+    ];
+
+    /// The embedded store loses nothing, and nobody can edit it.
+    pub(crate) fn suits(self, backend: Backend) -> bool {
+        let needs_redis = matches!(
+            self,
+            Self::Flush | Self::Snapshot | Self::Crash | Self::Loss | Self::EveryKey | Self::Tamper
+        );
+        backend == Backend::Redis || !needs_redis
+    }
+
+    /// Whether the store's sums must be right all the time.
+    fn is_strict(self) -> bool {
+        !matches!(self, Self::EveryKey | Self::Tamper)
+    }
+}
+
+/// What a history came to.
+pub(crate) struct Outcome {
+    pub(crate) wrong: Vec<String>,
+    pub(crate) seen: BTreeMap<&'static str, u64>,
+}
+
+/// Plays one history.
+pub(crate) fn play(
+    server: Option<&RedisServer>,
+    backend: Backend,
+    category: Category,
+    size: Size,
+    seed: u64,
+    fault: Fault,
+) -> Outcome {
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_time()
+        .start_paused(true)
+        .build()
+        .unwrap();
+    runtime.block_on(async {
+        let backing = Backing::new(server, backend, size);
+        let world = World::new(backing, Chance::new(seed));
+        lock(&world).is_strict = category.is_strict();
+        let metrics = Metrics::new("history").unwrap();
+        let mut episode = Episode {
+            world: world.clone(),
+            chance: Chance::new(seed ^ 0xabcd),
+            instances: Vec::new(),
+            born: 0,
+            size,
+            metrics,
+            fault,
+            floor: None,
+        };
+        episode.play(category).await;
+        let mut world = lock(&world);
+        Outcome { wrong: std::mem::take(&mut world.wrong), seen: std::mem::take(&mut world.seen) }
+    })
+}
+
+/// The instances of a history, and what may happen to them.
+struct Episode {
+    world: Shared,
+    chance: Chance,
+    instances: Vec<Instance>,
+    born: usize,
+    size: Size,
+    metrics: Metrics,
+    fault: Fault,
+    /// The numbers that must not dip while nobody comes or goes.
+    floor: Option<BTreeMap<&'static str, u64>>,
+}
+
+impl Episode {
+    fn start(&mut self, is_filled: bool) {
+        self.born += 1;
+        let mut instance =
+            Instance::start(&self.world, self.born, self.size, &self.metrics, self.fault);
+        if is_filled {
+            self.fill(&mut instance);
+        }
+        self.instances.push(instance);
+    }
+
+    fn fill(&mut self, instance: &mut Instance) {
+        instance.set_site(self.chance.between(0, 9));
+        for room in ROOMS {
+            if self.chance.percent(60) {
+                instance.set(room, None, self.chance.between(1, 9).try_into().unwrap());
+            }
+            for user in USERS {
+                if self.chance.percent(25) {
+                    instance.set(room, Some(user), self.chance.between(1, 2).try_into().unwrap());
+                }
+            }
+            if self.chance.one_in(4) {
+                instance.toggle_watch(room);
+            }
+        }
+    }
+
+    /// A random change on a random instance.
+    fn change(&mut self) {
+        let index = self.chance.index(self.instances.len());
+        let instance = &mut self.instances[index];
+        for _ in 0..self.chance.pick(&[1, 1, 1, 2, 5]) {
+            let room = self.chance.pick(&ROOMS);
+            match self.chance.between(0, 99) {
+                0..=14 => instance.set_site(self.chance.between(0, 9)),
+                15..=49 => instance.set(room, None, self.chance.pick(&[0, 0, 1, 5, 9])),
+                50..=54 => instance.toggle_watch(room),
+                _ => {
+                    let user = self.chance.pick(&USERS);
+                    let connections = if instance.has(room, user) { 0 } else { 1 };
+                    instance.set(room, Some(user), connections);
+                }
+            }
+        }
+    }
+
+    async fn changes(&mut self, most: u64, gap_ms: u64) {
+        for _ in 0..self.chance.between(0, most) {
+            self.change();
+            let ms = self.chance.between(1, gap_ms);
+            self.pass(ms).await;
+        }
+    }
+
+    /// A random instance ends without a word.
+    fn crash(&mut self) {
+        let index = self.chance.index(self.instances.len());
+        self.instances.swap_remove(index).die();
+    }
+
+    async fn pass(&mut self, ms: u64) {
+        if self.floor.is_none() {
+            return sleep(Duration::from_millis(ms)).await;
+        }
+        // In the first seconds everything happens.
+        let (often, seldom) = (ms.min(6000), ms.saturating_sub(6000));
+        for step in iter::repeat_n(10, often.div_ceil(10) as usize)
+            .chain(iter::repeat_n(1000, seldom.div_ceil(1000) as usize))
+        {
+            sleep(Duration::from_millis(step)).await;
+            self.look_for_dips();
+        }
+    }
+
+    async fn pass_all(&mut self, times: &[Duration]) {
+        let sum: Duration = times.iter().sum();
+        self.pass(u64::try_from(sum.as_millis()).unwrap()).await;
+    }
+
+    /// What resends and the taking away of rooms may take beyond the other times.
+    fn portions(&self) -> Duration {
+        match self.size {
+            Size::Full => Duration::from_millis(300),
+            Size::Small => Duration::from_millis(1500),
+        }
+    }
+
+    fn truth(&self, room: &str) -> u64 {
+        let mut users = std::collections::BTreeSet::new();
+        let mut count = 0;
+        for (user, connections) in self.instances.iter().flat_map(|it| it.here(room)) {
+            match user {
+                None => count += connections,
+                Some(user) if connections > 0 => {
+                    users.insert(user);
+                }
+                Some(_) => {}
+            }
+        }
+        count + users.len() as u64
+    }
+
+    fn site(&self) -> u64 {
+        self.instances.iter().map(Instance::site).sum()
+    }
+
+    /// From now on nobody comes or goes, and no number may dip on the instances of now.
+    fn watch_for_dips(&mut self) {
+        let mut floor: BTreeMap<_, _> = ROOMS.map(|room| (room, self.truth(room))).into();
+        floor.insert("/", self.site());
+        self.floor = Some(floor);
+        for instance in &mut self.instances {
+            instance.knows = true;
+        }
+    }
+
+    fn look_for_dips(&mut self) {
+        let Some(floor) = &self.floor else { return };
+        let dip = self.instances.iter().filter(|it| it.knows).find_map(|it| {
+            let site = it.shown_site();
+            let rooms = ROOMS.iter().filter(|room| it.cares_for(room));
+            let mut shown = rooms.filter_map(|room| Some((*room, it.shown(room)?)));
+            let low = |(room, (users, _)): &(&str, (u64, bool))| users < &floor[room];
+            let low = Some(("/", site)).filter(low).or_else(|| shown.find(low));
+            low.map(|(room, shown)| format!("{} shows {shown:?} for {room}", it.who))
+        });
+        if let Some(dip) = dip {
+            lock(&self.world).note(format!("a dip: {dip}, the truth is {floor:?}"));
+            self.floor = None;
+        }
+    }
+
+    /// Everything must be right now.
+    fn check(&mut self, when: &str) {
+        let mut wrong = Vec::new();
+        let counts: BTreeMap<String, i64> = ROOMS
+            .map(|room| (room.to_owned(), i64::try_from(self.truth(room)).unwrap()))
+            .into_iter()
+            .filter(|(_, count)| *count > 0)
+            .collect();
+        if let Some(database) = lock(&self.world).database() {
+            let stored = parts::stored_counts(&database.held());
+            if stored.as_ref() != Ok(&counts) {
+                wrong.push(format!("the store holds {stored:?}, and the truth is {counts:?}"));
+            }
+        }
+        for instance in &self.instances {
+            let site = (self.site(), true);
+            if instance.shown_site() != site {
+                wrong.push(format!(
+                    "{} shows {:?} for the site, and the truth is {site:?}: {:?}",
+                    instance.who,
+                    instance.shown_site(),
+                    instance.view.borrow()
+                ));
+            }
+            for room in ROOMS.into_iter().filter(|room| instance.cares_for(room)) {
+                let (shown, truth) = (instance.shown(room), self.truth(room));
+                if shown != Some((truth, true)) || instance.told(room) != Some(truth) {
+                    let told = instance.told(room);
+                    wrong.push(format!(
+                        "{} shows {shown:?} for {room}, told {told:?}, and the truth is {truth}: {:?}",
+                        instance.who, instance.rooms
+                    ));
+                }
+            }
+        }
+        if let Some(first) = wrong.into_iter().next() {
+            lock(&self.world).note(format!("{when}: {first}"));
+        }
+    }
+
+    /// Nothing changes, so each instance reports once in a heartbeat.
+    async fn check_that_it_is_quiet(&mut self) {
+        let before = lock(&self.world).calls;
+        self.pass_all(&[HEARTBEAT * 6]).await;
+        let calls = lock(&self.world).calls - before;
+        let most = 8 * self.instances.len() as u64;
+        if calls > most {
+            lock(&self.world).note(format!("{calls} reports in six heartbeats, at most {most}"));
+        }
+    }
+
+    /// All leave or die, and nothing about rooms may be left.
+    async fn end(&mut self) {
+        self.floor = None;
+        if self.instances.is_empty() {
+            self.start(false);
+        }
+        let keeps_one = self.chance.one_in(2);
+        let keeper = if keeps_one { self.instances.pop() } else { None };
+        for instance in std::mem::take(&mut self.instances) {
+            if !keeps_one || self.chance.percent(60) {
+                instance.leave().await;
+            } else {
+                instance.die();
+            }
+        }
+        if let Some(mut keeper) = keeper {
+            keeper.empty();
+            self.instances.push(keeper);
+            self.pass_all(&[LEASE, HEARTBEAT * 8, self.portions()]).await;
+        }
+        let mut world = lock(&self.world);
+        let left = world.database().map(|database| parts::about_rooms(&database.held()));
+        if let Some(left) = left.filter(|left| !left.is_empty()) {
+            let kind = if keeps_one { "one stays" } else { "all left" };
+            world.note(format!("{kind}, and this is left: {left:?}"));
+        }
+    }
+}

@@ -1,0 +1,210 @@
+//! Instances with one broken rule each. The faults are in what passes between the parts of the product: its ledger of rooms, its
+//! reporter and its store.
+
+use std::sync::Arc;
+
+use headcount::core::{
+    count::{Count, Revision, Sequence},
+    report::{Outcome, Reply, Report, RoomsReply},
+    rooms::{Page, RoomLedger, Rooms, RoomsToReport, SentRooms, Standing},
+    view::View,
+};
+use tokio::{sync::Notify, time::Instant};
+
+use super::episode::Category;
+
+macro_rules! faults {
+    ($($(#[$doc:meta])* $name:ident: $category:ident,)+) => {
+        /// A broken rule.
+        #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+        pub(crate) enum Fault {
+            /// No rule is broken.
+            Nothing,
+            $($(#[$doc])* $name,)+
+        }
+
+        impl Fault {
+            pub(crate) const ALL: &[Self] = &[$(Self::$name,)+];
+
+            /// The category of histories that notices it.
+            pub(crate) fn category(self) -> Category {
+                match self {
+                    Self::Nothing => Category::Net,
+                    $(Self::$name => Category::$category,)+
+                }
+            }
+        }
+    };
+}
+
+faults! {
+    /// What was sent counts as acknowledged, answered or not.
+    Forgetful: Net,
+    /// A late report that was refused counts as applied.
+    AnyAnswerSettles: Loss,
+    /// What a lost report asked for is not asked for again.
+    NeverAsksAgain: Net,
+    /// A new incarnation reports nothing again.
+    ResendsNothing: Flush,
+    /// A resend in portions does not say that more follows.
+    ResendLooksDone: Flush,
+    /// The end of a recovery is not noticed by the rooms.
+    EndUnnoticed: Flush,
+    /// Counts of a store that recovers are taken over.
+    TakesRecovering: Flush,
+    /// A gap between two pages is not noticed.
+    GapUnnoticed: Unheard,
+    /// A page that does not arrive is not missed.
+    PageNotMissed: Unheard,
+    /// A new subscription is no reason to ask.
+    SubscribesBlindly: Outage,
+    /// Older counts are taken over.
+    TakesOlder: Net,
+    /// Pages are not read.
+    PagesUnread: Hop,
+    /// What the store holds is not compared with what it acknowledged.
+    MismatchIgnored: Tamper,
+    /// Nobody counts as elsewhere.
+    NobodyElsewhere: Hop,
+    /// The counts of replies are not read.
+    CountsUnread: Burst,
+    /// A refused report does not begin a new incarnation.
+    ResendIgnored: Flush,
+    /// The former incarnation is not named.
+    FormerUnnamed: Snapshot,
+    /// What was acknowledged is not said.
+    AcknowledgedUnsaid: Snapshot,
+    /// What was seen is not said.
+    SeenUnsaid: Snapshot,
+    /// The users of rooms are never reported as gone.
+    UsersStay: Hop,
+}
+
+impl Fault {
+    /// How many episodes may pass before it is noticed.
+    pub(crate) fn episodes(self) -> u64 {
+        60
+    }
+
+    pub(crate) fn falsify_report(self, report: Report) -> Report {
+        match self {
+            Self::FormerUnnamed => Report { former: None, ..report },
+            Self::AcknowledgedUnsaid => Report { acknowledged: Sequence::default(), ..report },
+            Self::SeenUnsaid => Report { seen: Count::default(), ..report },
+            Self::UsersStay => {
+                let mut report = report;
+                for room in &mut report.rooms {
+                    let gone = headcount::core::report::UserPresence::Gone;
+                    let stays = headcount::core::report::UserPresence::Here(None);
+                    let users = room.users.iter_mut().filter(|user| user.presence == gone);
+                    users.for_each(|user| user.presence = stays.clone());
+                }
+                report
+            }
+            _ => report,
+        }
+    }
+
+    pub(crate) fn falsify_reply(self, reply: Reply) -> Reply {
+        match self {
+            Self::ResendIgnored if reply.outcome == Outcome::Resend => {
+                Reply { outcome: Outcome::Stale, ..reply }
+            }
+            _ => reply,
+        }
+    }
+}
+
+/// A table of rooms with one broken rule.
+#[derive(Debug)]
+pub(crate) struct FaultyLedger {
+    pub(crate) inner: Arc<Rooms<bool>>,
+    pub(crate) fault: Fault,
+}
+
+impl RoomLedger for FaultyLedger {
+    fn report(&self, now: Instant) -> RoomsToReport {
+        let mut report = self.inner.report(now);
+        if self.fault == Fault::ResendLooksDone {
+            report.resending = false;
+        }
+        report
+    }
+
+    fn fold_reply(&self, sent: &SentRooms, reply: &Reply, view: &View, now: Instant) -> Standing {
+        let mut reply = reply.clone();
+        match self.fault {
+            Fault::AnyAnswerSettles => reply.outcome = Outcome::Applied,
+            Fault::TakesRecovering => reply.count.recovering = false,
+            Fault::PageNotMissed => reply.paged = Revision::default(),
+            Fault::EndUnnoticed if !reply.count.recovering => {
+                reply.count.revision = reply.count.revision.min(Revision(1));
+            }
+            Fault::CountsUnread => reply.rooms = None,
+            _ => {}
+        }
+        if self.fault == Fault::NobodyElsewhere
+            && let Some(RoomsReply { elsewhere, .. }) = &mut reply.rooms
+        {
+            elsewhere.fill(false);
+        }
+        let standing = self.inner.fold_reply(sent, &reply, view, now);
+        match self.fault {
+            Fault::MismatchIgnored => Standing::Kept,
+            _ => standing,
+        }
+    }
+
+    fn abandon(&self, sent: &SentRooms) {
+        match self.fault {
+            Fault::NeverAsksAgain => {}
+            Fault::Forgetful => {
+                let reply = Reply::default();
+                let _ = self.inner.fold_reply(sent, &reply, &View::default(), Instant::now());
+            }
+            _ => self.inner.abandon(sent),
+        }
+    }
+
+    fn begin_incarnation(&self) {
+        if self.fault != Fault::ResendsNothing {
+            self.inner.begin_incarnation();
+        }
+    }
+
+    fn fold_count(&self, count: Count) {
+        match self.fault {
+            Fault::EndUnnoticed if !count.recovering => {}
+            Fault::TakesRecovering => self.inner.fold_count(Count { recovering: false, ..count }),
+            _ => self.inner.fold_count(count),
+        }
+    }
+
+    fn fold_page(&self, page: Page<'_>, view: &View, now: Instant) {
+        let page = match self.fault {
+            Fault::GapUnnoticed => Page { since: Revision::default(), ..page },
+            Fault::TakesOlder => Page { revision: Revision(page.revision.0 + 50), ..page },
+            Fault::PagesUnread => Page { counts: &[], ..page },
+            _ => page,
+        };
+        self.inner.fold_page(page, view, now);
+    }
+
+    fn subscribed(&self) {
+        if self.fault != Fault::SubscribesBlindly {
+            self.inner.subscribed();
+        }
+    }
+
+    fn is_waiting(&self, now: Instant) -> bool {
+        self.inner.is_waiting(now)
+    }
+
+    fn page_overdue(&self) -> Option<Instant> {
+        self.inner.page_overdue()
+    }
+
+    fn reports(&self) -> &Notify {
+        self.inner.reports()
+    }
+}

@@ -1,0 +1,128 @@
+//! Random histories of whole clusters under virtual time: the product's own reporters, subscribers and tables of rooms, against
+//! the script on a real Redis and against the embedded store. Faults of all kinds happen to stores, messages and instances.
+//!
+//! After every report the store's counts must be the sums of its parts. After the documented time every instance must show the
+//! truth. While nobody comes or goes, no number may dip. A quiet cluster must report at its heartbeat only. When all have left,
+//! nothing about rooms may be left.
+
+#![allow(
+    clippy::unwrap_used,
+    clippy::print_stdout,
+    clippy::print_stderr,
+    clippy::disallowed_methods,
+    reason = "a test may panic, print, spawn tasks, and read the environment"
+)]
+
+mod chance;
+mod database;
+mod episode;
+mod faulty;
+mod instance;
+mod parts;
+mod stores;
+mod tampering;
+mod wire;
+mod world;
+
+use std::{
+    collections::BTreeMap,
+    time::{Instant, SystemTime, UNIX_EPOCH},
+};
+
+use headcount_testkit::redis_server::RedisServer;
+
+use chance::Chance;
+use episode::{Category, play};
+use faulty::Fault;
+use world::{Backend, Size};
+
+/// Episodes of each category, unless the environment sets another number for a long run.
+const EPISODES: u64 = 12;
+const EPISODES_VARIABLE: &str = "HEADCOUNT_ROOM_EPISODES";
+/// The seed of the first episode; a random one if it is not set.
+const SEED_VARIABLE: &str = "HEADCOUNT_ROOM_SEED";
+/// Only this category, if it is set.
+const CATEGORY_VARIABLE: &str = "HEADCOUNT_ROOM_CATEGORY";
+
+fn number(variable: &str) -> Option<u64> {
+    let text = std::env::var(variable).ok()?;
+    Some(text.parse().unwrap_or_else(|_| panic!("{variable} is {text:?}, but must be a number")))
+}
+
+fn first_seed() -> u64 {
+    let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+    number(SEED_VARIABLE).unwrap_or_else(|| u64::from(now.subsec_nanos()))
+}
+
+fn categories(backend: Backend) -> impl Iterator<Item = Category> {
+    let only = std::env::var(CATEGORY_VARIABLE).ok();
+    let wanted = move |it: &Category| only.as_ref().is_none_or(|only| format!("{it:?}") == *only);
+    Category::ALL.into_iter().filter(move |it| it.suits(backend)).filter(wanted)
+}
+
+/// Plays episodes of every category, and returns what was wrong.
+fn play_all(server: Option<&RedisServer>, backend: Backend, episodes: u64) -> Vec<String> {
+    let first = first_seed();
+    let mut wrong = Vec::new();
+    for category in categories(backend) {
+        let (started, mut calls) = (Instant::now(), BTreeMap::new());
+        for seed in first..first + episodes {
+            let size = if seed % 2 == 0 { Size::Full } else { Size::Small };
+            let outcome = play(server, backend, category, size, seed, Fault::Nothing);
+            for (what, count) in outcome.seen {
+                *calls.entry(what).or_insert(0) += count;
+            }
+            wrong.extend(
+                outcome
+                    .wrong
+                    .into_iter()
+                    .map(|why| format!("{category:?}, {size:?}, {SEED_VARIABLE}={seed}: {why}")),
+            );
+        }
+        let took = started.elapsed();
+        println!("{category:?} on {backend:?}: {episodes} episodes, {took:.1?}, {calls:?}");
+    }
+    wrong
+}
+
+/// Goal: rooms keep all promises on Redis, whatever happens. Method: random histories of all categories.
+#[test]
+fn rooms_keep_every_promise_on_redis() {
+    let server = RedisServer::start(&["--hash-max-listpack-entries", "2"]);
+    let episodes = number(EPISODES_VARIABLE).unwrap_or(EPISODES);
+    let wrong = play_all(Some(&server), Backend::Redis, episodes);
+    assert!(wrong.is_empty(), "{wrong:#?}");
+}
+
+/// Goal: rooms keep all promises on the embedded store. Method: random histories of the categories that suit it.
+#[test]
+fn rooms_keep_every_promise_in_one_process() {
+    let episodes = number(EPISODES_VARIABLE).unwrap_or(EPISODES);
+    let wrong = play_all(None, Backend::Embedded, episodes);
+    assert!(wrong.is_empty(), "{wrong:#?}");
+}
+
+/// Goal: histories notice every broken rule of the instances. Method: break one rule at a time, and play episodes of the category
+/// in which it matters until one fails.
+#[test]
+fn broken_instances_are_noticed() {
+    let server = RedisServer::start(&["--hash-max-listpack-entries", "2"]);
+    let missed: Vec<_> = Fault::ALL
+        .iter()
+        .copied()
+        .filter(|&fault| {
+            let mut seeds = 1..=fault.episodes();
+            !seeds.any(|seed| {
+                let size = if Chance::new(seed).one_in(2) { Size::Full } else { Size::Small };
+                let backend = Backend::Redis;
+                let outcome = play(Some(&server), backend, fault.category(), size, seed, fault);
+                let found = !outcome.wrong.is_empty();
+                if found {
+                    println!("{fault:?}: found by episode {seed}: {:?}", outcome.wrong[0]);
+                }
+                found
+            })
+        })
+        .collect();
+    assert!(missed.is_empty(), "{missed:?} are not noticed");
+}
