@@ -37,7 +37,7 @@ use crate::{
     },
     store::{Dataset, RoomsQuery, facts::StoreFacts},
 };
-use call::Call;
+use call::{Call, Caller};
 use error::Secrets;
 use pool::Connector;
 pub use script::REPORT_SCRIPT;
@@ -79,17 +79,13 @@ impl fmt::Debug for RedisSettings {
 
 /// The count in Redis.
 pub struct RedisStore {
-    pool: Pool<Connector>,
-    /// Users and passwords, which errors must not contain.
-    secrets: Arc<Secrets>,
+    caller: Caller,
     report: Script,
     roster: Script,
     keys: Keys,
     /// The dataset that this cluster's announcements name.
     dataset: Dataset,
     channel: String,
-    /// How long a call may take.
-    patience: Duration,
 }
 
 impl RedisStore {
@@ -115,14 +111,12 @@ impl RedisStore {
             .build()
             .map_err(|error| refuse(&error))?;
         Ok(Self {
-            pool,
-            secrets,
+            caller: Caller { pool, secrets, patience },
             report: Script::new(REPORT_SCRIPT),
             roster: Script::new(script::ROSTER_SCRIPT),
             keys: Keys::of(&settings.key),
             dataset,
             channel: settings.channel,
-            patience,
         })
     }
 
@@ -133,7 +127,7 @@ impl RedisStore {
             call.key(key);
         }
         request::write(&mut call, &report, &self.channel, &self.dataset);
-        let answered = self.run(&Call::Script(call)).await?;
+        let answered = self.caller.run(&Call::Script(call)).await?;
         let reply = reply::reply(&answered.value, request::asked(&report))?;
         let is_taken = !reply.is_applied() && reply.stored_sequence == report.sequence;
         if answered.is_repeated && is_taken {
@@ -149,22 +143,22 @@ impl RedisStore {
         for key in [&keys.public, &keys.connections, &keys.leases, &keys.meta] {
             call.key(key);
         }
-        let answered = self.run(&Call::Script(call)).await?;
+        let answered = self.caller.run(&Call::Script(call)).await?;
         reply::roster(&answered.value)
     }
 
     async fn read_facts(&self) -> Result<StoreFacts, StoreError> {
         let mut info = redis::cmd("INFO");
         info.arg(&info::SECTIONS[..]);
-        let answered = self.run(&Call::Command(info)).await?;
+        let answered = self.caller.run(&Call::Command(info)).await?;
         info::facts(&answered.value)
     }
 
     async fn open_subscription(&self) -> Result<Announcements, StoreError> {
-        let deadline = Instant::now() + self.patience;
-        let connector = self.pool.manager();
+        let deadline = Instant::now() + self.caller.patience;
+        let connector = self.caller.pool.manager();
         let server = timeout_at(deadline, connector.server()).await;
-        let server = server.unwrap_or(Err(StoreError::Timeout(self.patience)))?;
+        let server = server.unwrap_or(Err(StoreError::Timeout(self.caller.patience)))?;
         let rooms_channel = message::rooms_channel(&self.channel);
         let subscribed = async {
             let mut subscription = server.client.get_async_pubsub().await?;
@@ -173,10 +167,11 @@ impl RedisStore {
             RedisResult::Ok((subscription.into_on_message(), with_rooms))
         };
         // `get_async_pubsub` has no timeout of its own.
-        let subscribed = self.answer(deadline, &server, subscribed).await?;
+        let subscribed = self.caller.answer(deadline, &server, subscribed).await?;
         let (messages, with_rooms) =
-            subscribed.map_err(|error| error::classify(&error, &self.secrets))?;
-        let denied = match with_rooms.map_err(|error| error::classify(&error, &self.secrets)) {
+            subscribed.map_err(|error| error::classify(&error, &self.caller.secrets))?;
+        let denied = match with_rooms.map_err(|error| error::classify(&error, &self.caller.secrets))
+        {
             Ok(()) => None,
             Err(denied @ StoreError::Denied(_)) => Some(denied),
             Err(error) => return Err(error),
@@ -213,7 +208,7 @@ impl Store for RedisStore {
     }
 
     fn rooms(&self, query: RoomsQuery) -> StoreFuture<'_, Vec<(RoomName, u64)>> {
-        Box::pin(self.read_rooms(query))
+        Box::pin(rooms::largest(&self.caller, &self.keys.rooms, query))
     }
 
     fn facts(&self) -> StoreFuture<'_, Option<StoreFacts>> {
@@ -228,10 +223,10 @@ impl Store for RedisStore {
 impl fmt::Debug for RedisStore {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("RedisStore")
-            .field("address", &self.pool.manager().to_string())
+            .field("address", &self.caller.pool.manager().to_string())
             .field("key", &self.keys.public)
             .field("channel", &self.channel)
-            .field("patience", &self.patience)
+            .field("patience", &self.caller.patience)
             .finish_non_exhaustive()
     }
 }

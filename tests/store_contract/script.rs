@@ -6,6 +6,7 @@ mod instance;
 mod machine;
 mod mutants;
 mod stage;
+mod versions;
 
 use headcount::store::redis::REPORT_SCRIPT as SOURCE;
 use headcount_testkit::redis_server::RedisServer;

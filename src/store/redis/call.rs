@@ -1,14 +1,17 @@
 //! Calls of Redis on pooled connections. Every wait is limited, and a connection that failed is not used again.
 
-use std::sync::Arc;
+use std::{sync::Arc, time::Duration};
 
-use deadpool::managed::{Object, PoolError, TimeoutType};
+use deadpool::managed::{Object, Pool, PoolError, TimeoutType};
 use deadpool_redis::redis::{
     Cmd, RedisResult, ScriptInvocation, Value, aio::MultiplexedConnection,
 };
 use tokio::time::{Instant, timeout_at};
 
-use super::{RedisStore, error, pool::RedisServer};
+use super::{
+    error::{self, Secrets},
+    pool::{Connector, RedisServer},
+};
 use crate::store::StoreError;
 
 /// What is sent.
@@ -55,7 +58,16 @@ impl Failure {
     }
 }
 
-impl RedisStore {
+/// Makes the calls.
+pub(super) struct Caller {
+    pub(super) pool: Pool<Connector>,
+    /// Users and passwords, which errors must not contain.
+    pub(super) secrets: Arc<Secrets>,
+    /// How long a call may take.
+    pub(super) patience: Duration,
+}
+
+impl Caller {
     /// Runs a command or a script on a pooled connection, within one lease. If the connection turns out to be broken, and was not
     /// checked before, the call is made again on a new one.
     pub(super) async fn run(&self, call: &Call<'_>) -> Result<Answered, StoreError> {

@@ -150,7 +150,7 @@ pub(super) fn bytes(value: &Value) -> Result<&[u8], StoreError> {
 }
 
 /// Parses a whole number in the range that Lua holds exactly, as an integer or as decimal digits.
-fn whole(value: &Value) -> Result<u64, StoreError> {
+pub(super) fn whole(value: &Value) -> Result<u64, StoreError> {
     let number = match value {
         Value::Int(number) => u64::try_from(*number).ok(),
         Value::BulkString(digits) => decimal(digits),
@@ -194,7 +194,7 @@ fn flag(value: &Value) -> Result<bool, StoreError> {
 }
 
 /// Parses a flat list of names and whole numbers.
-pub(super) fn numbers(value: &Value) -> Result<Vec<(&[u8], u64)>, StoreError> {
+fn numbers(value: &Value) -> Result<Vec<(&[u8], u64)>, StoreError> {
     pairs(value)?.iter().map(|[name, number]| Ok((bytes(name)?, whole(number)?))).collect()
 }
 
@@ -210,7 +210,7 @@ fn introductions(value: &Value) -> Result<HashMap<&[u8], Arc<About>>, StoreError
     Ok(abouts)
 }
 
-fn pairs(value: &Value) -> Result<&[[Value; 2]], StoreError> {
+pub(super) fn pairs(value: &Value) -> Result<&[[Value; 2]], StoreError> {
     let (pairs, rest) = array(value)?.as_chunks();
     if !rest.is_empty() {
         return Err(unexpected("list of pairs with an odd length"));

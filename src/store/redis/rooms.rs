@@ -8,9 +8,8 @@ use std::{
 use deadpool_redis::redis::{self, Value};
 
 use super::{
-    RedisStore,
-    call::Call,
-    reply::{array, bytes, decimal, numbers, unexpected},
+    call::{Call, Caller},
+    reply::{array, bytes, decimal, pairs, unexpected, whole},
 };
 use crate::{
     core::room::RoomName,
@@ -47,31 +46,29 @@ impl Largest {
     }
 }
 
-impl RedisStore {
-    /// Scans the hash of rooms. The whole scan may take longer than one call may.
-    pub(super) async fn read_rooms(
-        &self,
-        query: RoomsQuery,
-    ) -> Result<Vec<(RoomName, u64)>, StoreError> {
-        let mut largest = Largest::new(query.most);
-        let pattern = pattern(&query.prefix);
-        let mut cursor = 0;
-        loop {
-            let mut scan = redis::cmd("HSCAN");
-            scan.arg(&self.keys.rooms).arg(cursor).arg("MATCH").arg(&pattern);
-            scan.arg("COUNT").arg(PORTION);
-            let scanned = self.run(&Call::Command(scan)).await?;
-            let (next, rooms) = portion(&scanned.value)?;
-            for (name, users) in rooms {
-                largest.add(name, users);
-            }
-            if next == 0 {
-                break;
-            }
-            cursor = next;
+/// Scans the hash of rooms. The whole scan may take longer than one call may.
+pub(super) async fn largest(
+    caller: &Caller,
+    key: &str,
+    query: RoomsQuery,
+) -> Result<Vec<(RoomName, u64)>, StoreError> {
+    let mut largest = Largest::new(query.most);
+    let pattern = pattern(&query.prefix);
+    let mut cursor = 0;
+    loop {
+        let mut scan = redis::cmd("HSCAN");
+        scan.arg(key).arg(cursor).arg("MATCH").arg(&pattern).arg("COUNT").arg(PORTION);
+        let scanned = caller.run(&Call::Command(scan)).await?;
+        let (next, rooms) = portion(&scanned.value)?;
+        for (name, users) in rooms {
+            largest.add(name, users);
         }
-        Ok(largest.rooms.into_iter().map(|(Reverse(users), name)| (name, users)).collect())
+        if next == 0 {
+            break;
+        }
+        cursor = next;
     }
+    Ok(largest.rooms.into_iter().map(|(Reverse(users), name)| (name, users)).collect())
 }
 
 /// Parses one answer to `HSCAN`: where to go on, and rooms with their counts. A field that is no room is left out, since anybody
@@ -81,10 +78,14 @@ fn portion(value: &Value) -> Result<(u64, Vec<(RoomName, u64)>), StoreError> {
         return Err(unexpected("scan of another length"));
     };
     let cursor = decimal(bytes(cursor)?).ok_or_else(|| unexpected("cursor that is no number"))?;
-    let named = |(name, users): (&[u8], u64)| {
-        Some((RoomName::parse(std::str::from_utf8(name).ok()?).ok()?, users))
-    };
-    Ok((cursor, numbers(fields)?.into_iter().filter_map(named).collect()))
+    let mut rooms = Vec::new();
+    for [name, users] in pairs(fields)? {
+        let name = std::str::from_utf8(bytes(name)?).ok().map(RoomName::parse);
+        if let (Some(Ok(name)), Ok(users)) = (name, whole(users)) {
+            rooms.push((name, users));
+        }
+    }
+    Ok((cursor, rooms))
 }
 
 /// The glob pattern of all names with this beginning.

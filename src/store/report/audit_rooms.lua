@@ -89,6 +89,7 @@ local function audit_room(room, stored)
 end
 
 function audit_rooms()
+  wide.audited = store.clock
   if not leases_lost then
     find_dead()
   end

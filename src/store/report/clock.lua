@@ -10,7 +10,7 @@ if gap > lease / 2 then
 end
 store.clock = store.clock + gap
 store.heard = now
-if store.clock - store.audited >= lease / 3 then
+if store.clock - store.audited >= lease / 3 or (values[11] and store.clock - wide.audited >= lease / 3) then
   audit_due = true
 end
 

@@ -118,12 +118,12 @@ end
 -- What matters only if there are rooms. `counted`: the revision of the last change of the site's count or of the
 -- mark; `rooms`, `dead`: how many fields these keys have; `backlog`: 1 if rooms are unannounced; `paged`, `paged_at`:
 -- revision and time of the last page; `cursor`, `index`, `site_cursor`: where audits go on; `marked`: 1 if the last
--- call left a mark.
+-- call left a mark; `audited`: when rooms were audited last, since version 0.2.0 audits without them.
 local WIDE_FIELDS = { 'counted', 'rooms', 'dead', 'backlog', 'paged', 'paged_at', 'cursor', 'index', 'site_cursor',
-  'marked' }
+  'marked', 'audited' }
 
 local wide = { counted = store.revision, rooms = 0, dead = 0, backlog = 0, paged = 0, paged_at = 0, cursor = 0, index = 0,
-  site_cursor = 0, marked = 0 }
+  site_cursor = 0, marked = 0, audited = 0 }
 local wide_lost = damaged -- `wide` is not known
 if values[11] and not damaged then
   local read, index = {}, 0
@@ -133,7 +133,7 @@ if values[11] and not damaged then
     wide_lost = wide_lost or not is_whole(tonumber(word), WHOLE_MAX)
   end
   wide_lost = wide_lost or index ~= #WIDE_FIELDS
-    or read.paged_at > store.clock or read.counted > store.revision or read.paged > store.revision
+    or read.paged_at > store.clock or read.audited > store.clock or read.counted > store.revision or read.paged > store.revision
   if not wide_lost then
     wide = read
   end

@@ -63,6 +63,7 @@ pub(super) struct Holder {
     pub(super) sequence: u64,
     pub(super) acknowledged: u64,
     pub(super) seen_revision: u64,
+    pub(super) seen_count: u64,
     pub(super) stamp: String,
     pub(super) former: String,
     pub(super) resending: bool,
@@ -83,6 +84,7 @@ impl Holder {
             sequence: 0,
             acknowledged: 0,
             seen_revision: 0,
+            seen_count: 0,
             stamp: String::new(),
             former: String::new(),
             resending: false,
@@ -183,7 +185,7 @@ impl Holder {
     pub(super) fn prepare(&mut self, kind: &str) -> Vec<String> {
         self.sequence += 1;
         let mut report = vec![self.incarnation()];
-        let numbers = [self.sequence, self.users, LEASE, self.seen_revision, 0];
+        let numbers = [self.sequence, self.users, LEASE, self.seen_revision, self.seen_count];
         report.extend(numbers.iter().map(u64::to_string));
         report.extend([kind, CHANNEL, DATABASE, "", &self.stamp].map(str::to_owned));
         report.push(self.acknowledged.to_string());
@@ -214,7 +216,7 @@ impl Holder {
     /// Hears the answer to its newest report.
     pub(super) fn hear(&mut self, answer: &Answer) {
         if answer.revision > self.seen_revision {
-            self.seen_revision = answer.revision;
+            (self.seen_revision, self.seen_count) = (answer.revision, answer.count);
             self.stamp.clone_from(&answer.stamp);
         }
         if answer.applied {

@@ -69,7 +69,6 @@ const SOON_FOUND: &[&str] = &[
     "mark never ends",
     "end is no revision",
     "revision from the store alone",
-    "reused revision unnoticed",
     "edits stay",
     "held back for ever",
     "mark not published",

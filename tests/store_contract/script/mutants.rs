@@ -45,7 +45,7 @@ pub(super) const MUTANTS: &[Mutant] = &[
     mutant("reaping unbounded", "local REAPED_MAX = 128", "local REAPED_MAX = 1000", "many_dead"),
 
     mutant("no audit", "if audit_due or not is_whole(store.total, WHOLE_MAX) then", "if false then", "edited_part"),
-    mutant("audit never due", "if store.clock - store.audited >= lease / 3 then", "if false then", "edited_part"),
+    mutant("audit never due", "if store.clock - store.audited >= lease / 3 or (values[11] and store.clock - wide.audited >= lease / 3) then", "if false then", "edited_part"),
     mutant("audit not on demand", "local audit_due = kind == 'audit'", "local audit_due = false", "audit_on_demand"),
     mutant("total unchecked", "if audit_due or not is_whole(store.total, WHOLE_MAX) then", "if audit_due then", "impossible_total"),
     mutant("impossible times believed", "local damaged = not possible", "local damaged = not store.revision", "impossible_meta"),

@@ -99,6 +99,9 @@ impl<'a> Stage<'a> {
     /// All stored data at this moment.
     pub(super) fn snapshot(&mut self) -> Result<Snapshot, String> {
         let keys = self.keys()?;
+        if keys.is_empty() {
+            return Ok(Snapshot::new());
+        }
         let mut pipe = redis::pipe();
         for key in &keys {
             pipe.cmd("DUMP").arg(key);
@@ -155,6 +158,19 @@ impl<'a> Stage<'a> {
         Ok(of_site)
     }
 
+    /// Sends a report to another script. Returns the revision and the count of its reply.
+    pub(super) fn evaluate_other(
+        &mut self,
+        script_hash: &str,
+        report: &[String],
+    ) -> Result<(u64, u64), String> {
+        let now = self.now;
+        let reply: Value = self.redis("EVALSHA", (script_hash, KEYS.len(), &KEYS, report, now))?;
+        let Value::Array(fields) = reply else { return Err(format!("replied {reply:?}")) };
+        let field = |place: usize| convert(fields.get(place).cloned().unwrap_or(Value::Nil));
+        Ok((field(2)?, field(1)?))
+    }
+
     /// Sends a report, then a message to the channel if one is given, and reads the keys if wanted, all in one
     /// pipeline.
     pub(super) fn evaluate(
@@ -204,6 +220,7 @@ impl Left {
 
 /// The reply of the script.
 #[derive(Clone, Debug, Default, PartialEq)]
+#[expect(clippy::struct_excessive_bools, reason = "the reply has so many flags")]
 pub(super) struct Answer {
     pub(super) applied: bool,
     pub(super) count: u64,

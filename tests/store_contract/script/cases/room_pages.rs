@@ -66,8 +66,8 @@ pub(super) fn page_format(stage: &mut Stage<'_>) -> Outcome {
     let rooms = [r#""/a\"b":2"#, r#""/ö\\c":1"#];
     let expected = [[0, 1], [1, 0]].map(|order| {
         let rooms = order.map(|place: usize| rooms[place]).join(",");
-        let head = format!(r#"{{"revision":1,"since":0,"stamp":"{stamp}","rooms":{{"#);
-        format!(r#"{head}{rooms}}},"key":"currentUsers","database":0}}"#)
+        let beginning = format!(r#"{{"revision":1,"since":0,"stamp":"{stamp}","rooms":{{"#);
+        format!(r#"{beginning}{rooms}}},"key":"currentUsers","database":0}}"#)
     });
     ensure(
         &format!("{heard:?} is one of {expected:?}"),

@@ -5,7 +5,7 @@ use std::{collections::VecDeque, time::Duration};
 
 use headcount::core::{
     about::Introduction,
-    count::{Count, Incarnation, Revision, Sequence},
+    count::{Count, Incarnation, Revision, Sequence, Stamp},
     report::Reply,
     tally::{Change, Local},
     view::{SentReport, Shown, View},
@@ -77,7 +77,7 @@ impl Member {
         let introduced = !farewell && self.introduction.is_due(at);
         let about = if introduced { introduction(self.name) } else { String::new() };
         arguments.extend([kind.to_owned(), CHANNEL.to_owned(), DATABASE.to_owned(), about]);
-        arguments.extend(["", "0", "", "0"].map(str::to_owned));
+        arguments.extend([&*seen.stamp.to_string(), "0", "", "0"].map(str::to_owned));
         let sent = SentReport { sequence: self.sequence, local: self.local, at };
         Made { arguments, sent, seen, name: self.name, introduced }
     }
@@ -153,7 +153,7 @@ fn reply(answer: &Answer) -> Reply {
         users: answer.count,
         revision: Revision(answer.revision),
         recovering: answer.recovering,
-        ..Count::default()
+        stamp: Stamp::parse(&answer.stamp).expect("a stamp"),
     };
     let small = |number: u64| u32::try_from(number).expect("few instances");
     Reply {

@@ -3,7 +3,7 @@
 
 use std::{collections::BTreeMap, time::Duration};
 
-use headcount::core::count::{Count, Incarnation, Revision, WHOLE_MAX};
+use headcount::core::count::{Count, Incarnation, Revision, Stamp, WHOLE_MAX};
 use tokio::time::Instant;
 use uuid::Uuid;
 
@@ -260,7 +260,8 @@ impl<'a, 'b> World<'a, 'b> {
         if answer.applied {
             let seen = made.seen;
             ensure("no revision below one that was seen", answer.revision >= seen.revision.0)?;
-            if answer.revision == seen.revision.0 {
+            // Whoever edits the total without the revision is noticed by the next audit only.
+            if answer.revision == seen.revision.0 && truth.trust != Trust::Edited {
                 same("one revision stands for one count", answer.count, seen.users)?;
             }
         }
@@ -279,7 +280,7 @@ impl<'a, 'b> World<'a, 'b> {
                 users: answer.count,
                 revision: Revision(answer.revision),
                 recovering: answer.recovering,
-                ..Count::default()
+                stamp: Stamp::parse(&answer.stamp).expect("a stamp"),
             })?;
             news.iter().try_for_each(|&count| self.remember(count))?;
         }

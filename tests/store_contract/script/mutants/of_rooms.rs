@@ -60,7 +60,7 @@ pub(in super::super) const OF_ROOMS: &[Mutant] = &[
     mutant("a lost count begins at 0", "elseif not is_stored and place and own_before[place] == 0 then", "elseif not is_stored and place then", "a_lost_count_is_found"),
     mutant("audits do not count their rooms", "local is_checked = place and kind == 'audit' and lookups > 0", "local is_checked = false", "audits_count_their_rooms"),
     mutant("lost rooms are not noticed", "if found >= wide.rooms / 2 then", "if true then", "rooms_lost"),
-    mutant("impossible pages are believed", "or read.paged_at > store.clock or read.counted > store.revision or read.paged > store.revision", "", "impossible_wide"),
+    mutant("impossible pages are believed", "or read.paged > store.revision", "", "impossible_wide"),
     mutant("one page is all", "wide.backlog = #page == PAGE_ROOMS and call('EXISTS', unannounced) or 0", "wide.backlog = 0", "pages_are_a_chain"),
     mutant("pages are large", "local PAGE_ROOMS = 100", "local PAGE_ROOMS = 200", "pages_are_a_chain"),
     mutant("pages share revisions", "if wide.paged >= store.revision then", "if false then", "pages_are_a_chain"),

@@ -1,0 +1,123 @@
+//! What the Redis store makes of rooms: pages of announcements, a user who may not hear them, and the list of the largest.
+
+use deadpool_redis::redis;
+use futures_util::StreamExt;
+use headcount::{
+    core::{
+        count::{Incarnation, Sequence},
+        report::{Report, Room, RoomReport},
+        room::RoomName,
+    },
+    store::{Announcement, Announcements, RoomsQuery, Store, StoreError},
+};
+use headcount_testkit::redis_server::RedisServer;
+
+use crate::setup::{LONG, redis_store, within};
+
+const KEY: &str = "currentUsers";
+
+fn name(text: &str) -> RoomName {
+    RoomName::parse(text).unwrap()
+}
+
+/// A report of a new instance with these connections in rooms.
+fn report(rooms: &[(&str, u64)]) -> Report {
+    let entry = |&(room, connections): &(&str, u64)| RoomReport {
+        room: Room::Named(name(room)),
+        connections: Some(connections),
+        users: Vec::new(),
+    };
+    let report = Report::new(Incarnation::random(), Sequence(1), LONG);
+    Report { rooms: rooms.iter().map(entry).collect(), ..report }
+}
+
+/// The next page of rooms.
+async fn next_page(announcements: &mut Announcements) -> Vec<(RoomName, u64)> {
+    loop {
+        match within(announcements.next()).await.unwrap().unwrap() {
+            Announcement::Rooms(page) => return page.counts,
+            Announcement::Own(_) => {}
+            other => panic!("{other:?}"),
+        }
+    }
+}
+
+/// Goal: one subscription hears of the site and of rooms. Method: a page that was published by a report, and one by hand that
+/// names another cluster.
+#[tokio::test]
+async fn pages_are_heard() {
+    let server = RedisServer::start(&[]);
+    let store = redis_store(&server.url(), KEY, LONG);
+    let mut announcements = store.subscribe().await.unwrap();
+    store.report(Report::new(Incarnation::random(), Sequence(1), LONG)).await.unwrap();
+    let mut unannounced = store.report(report(&[("/a", 2), ("/b", 1)])).await.unwrap().unannounced;
+    while unannounced {
+        let again = Report::new(Incarnation::random(), Sequence(1), LONG);
+        unannounced = store.report(again).await.unwrap().unannounced;
+    }
+    let mut page = next_page(&mut announcements).await;
+    page.sort();
+    assert_eq!(page, [(name("/a"), 2), (name("/b"), 1)]);
+    let foreign = r#"{"revision":9,"since":1,"rooms":{"/a":7},"key":"other","database":0}"#;
+    let channel = format!("{KEY} changed:rooms");
+    redis::cmd("PUBLISH").arg(channel).arg(foreign).exec(&mut server.connection()).unwrap();
+    let heard = loop {
+        match within(announcements.next()).await.unwrap().unwrap() {
+            Announcement::Own(_) => {}
+            other => break other,
+        }
+    };
+    assert!(matches!(heard, Announcement::Foreign(_)), "{heard:?}");
+}
+
+/// Goal: a Redis user who may only use the site's channel is told so, and hears of the site. Method: such a user.
+#[tokio::test]
+async fn the_channel_of_rooms_may_be_denied() {
+    let server = RedisServer::start(&[]);
+    let rules = [
+        "SETUSER",
+        "limited",
+        "on",
+        "nopass",
+        "~*",
+        "+@all",
+        "resetchannels",
+        "&currentUsers?changed",
+    ];
+    redis::cmd("ACL").arg(&rules).exec(&mut server.connection()).unwrap();
+    let url = server.url().replace("//", "//limited:any@");
+    let store = redis_store(&url, KEY, LONG);
+    let mut announcements = store.subscribe().await.unwrap();
+    let first = within(announcements.next()).await.unwrap();
+    assert!(matches!(first, Err(StoreError::Denied(_))), "{first:?}");
+    let reply = store.report(report(&[("/a", 2)])).await.unwrap();
+    let second = within(announcements.next()).await.unwrap().unwrap();
+    assert_eq!(second, Announcement::Own(reply.count));
+}
+
+/// Goal: the largest rooms of a prefix are listed, the largest first, and no more than asked for. Method: rooms in a hash that is
+/// scanned in portions, names with characters of patterns, and fields that are no rooms.
+#[tokio::test]
+async fn the_largest_rooms_are_listed() {
+    let server = RedisServer::start(&[]);
+    let store = redis_store(&server.url(), KEY, LONG);
+    let mut connection = server.connection();
+    let mut fields = redis::cmd("HSET");
+    fields.arg("{currentUsers}:rooms");
+    for room in 0..5000 {
+        fields.arg(format!("/blog/{room:04}")).arg(room + 1);
+    }
+    fields.arg("/b*/x").arg(9).arg("no room").arg(99999).arg("/blog/word").arg("many");
+    fields.exec(&mut connection).unwrap();
+    let ask = async |prefix: &str, most| {
+        let query = RoomsQuery { prefix: prefix.to_owned(), most };
+        store.rooms(query).await.unwrap()
+    };
+    let largest = [(name("/blog/4999"), 5000), (name("/blog/4998"), 4999)];
+    assert_eq!(ask("/blog/", 2).await, largest);
+    assert_eq!(ask("", 2).await, largest);
+    assert_eq!(ask("/b*", 9).await, [(name("/b*/x"), 9)]);
+    assert_eq!(ask("/blog/12", 1000).await.len(), 100);
+    assert_eq!(ask("/none", 9).await, []);
+    assert_eq!(ask("", 0).await, []);
+}
