@@ -65,6 +65,8 @@ pub(crate) struct Histories {
     pub(crate) visits: Vec<Visit>,
     /// What each instance showed: one history for every run of an instance.
     pub(crate) streams: Vec<Vec<Showing>>,
+    /// When the stage was ready, if the row has built it further. Counts told before are not judged by rule 1.
+    pub(crate) ready: Option<Instant>,
     /// What the machine may have added to the time in which a change reaches all.
     pub(crate) lateness: Duration,
     /// When recording ended.
@@ -111,6 +113,7 @@ pub(crate) fn judge_rooms(histories: &Histories, fault: &Fault) -> Verdict {
 
 struct Judge<'a> {
     truth: Truth,
+    ready: Option<Instant>,
     fault: &'a Fault,
     lateness: Duration,
     end: Instant,
@@ -118,8 +121,8 @@ struct Judge<'a> {
 
 impl<'a> Judge<'a> {
     fn of(visits: &[&Visit], histories: &Histories, fault: &'a Fault) -> Self {
-        let (lateness, end) = (histories.lateness, histories.end);
-        Self { truth: Truth::of(visits), fault, lateness, end }
+        let Histories { ready, lateness, end, .. } = *histories;
+        Self { truth: Truth::of(visits), ready, fault, lateness, end }
     }
 
     fn clients(&self, visits: &[&Visit], verdict: &mut Verdict) {
@@ -137,8 +140,10 @@ impl<'a> Judge<'a> {
                     verdict.violations.push(format!("{name}: {what}"));
                 }
                 Event::Count(users) => {
-                    let error = distance(*users, &self.truth.within(self.quiet(entry.at), &[]));
-                    verdict.largest_error = verdict.largest_error.max(error);
+                    if !self.is_too_early(entry.at) {
+                        let truth = self.truth.within(self.quiet(entry.at), &[]);
+                        verdict.largest_error = verdict.largest_error.max(distance(*users, &truth));
+                    }
                     self.count(*users, entry.at, name, &mut verdict.violations);
                 }
                 Event::Connected | Event::Upgraded | Event::Disconnected(_) => {}
@@ -163,6 +168,9 @@ impl<'a> Judge<'a> {
 
     /// What may be shown at this moment, or `None` if anything may.
     fn allowed(&self, at: Instant) -> Option<RangeInclusive<u64>> {
+        if self.is_too_early(at) {
+            return None;
+        }
         let quiet = self.quiet(at);
         if at < self.fault.began || at > self.fault.over {
             return Some(self.truth.within(quiet, &[]));
@@ -175,6 +183,11 @@ impl<'a> Judge<'a> {
             Sees::Without(absent) => Some(self.truth.within(span, absent)),
             Sees::Anything => None,
         }
+    }
+
+    /// Whether the stage was not ready yet.
+    fn is_too_early(&self, at: Instant) -> bool {
+        self.ready.is_some_and(|ready| at < ready)
     }
 
     /// In quiet times, any count that was true within this span may be shown at its end.

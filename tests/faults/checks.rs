@@ -78,6 +78,7 @@ fn violations(told: &[Told], shown: &[Shown]) -> Vec<String> {
     let histories = Histories {
         visits: vec![visit(told), visit(&[(1.1, 2)])],
         streams: vec![shown.iter().map(showing).collect()],
+        ready: None,
         lateness: Duration::ZERO,
         end: at(10.0),
     };

@@ -36,6 +36,8 @@ pub(crate) struct Visit {
     pub(crate) place: Option<Place>,
     /// What the client saw.
     pub(crate) record: Record,
+    /// What the same client saw of the site, on the same connection.
+    pub(crate) carrier: Record,
     /// When it began to connect.
     pub(crate) opened: Instant,
     /// When it began to leave.
@@ -103,7 +105,9 @@ impl Visits {
             }
         };
         let site = Visit::new(place, opened, client.record().clone());
-        let rooms = places.into_iter().map(|seat| Visit::of(seat, place, opened));
+        let carrier = client.record();
+        let rooms = places.into_iter().map(|seat| Visit::of(seat, place, opened, carrier));
+        let rooms: Vec<_> = rooms.collect();
         let mut all = self.lock();
         let first = all.len();
         all.extend(std::iter::once(site).chain(rooms));
@@ -131,17 +135,26 @@ impl Membership {
 impl Visit {
     /// A visit to the site that begins now.
     pub(crate) fn new(place: Option<Place>, opened: Instant, record: Record) -> Self {
-        Self { room: None, is_counted: true, place, record, opened, leaving: None, gone: None }
+        let carrier = record.clone();
+        let (leaving, gone) = (None, None);
+        Self { room: None, is_counted: true, place, record, carrier, opened, leaving, gone }
     }
 
-    fn of(seat: RoomPlace, place: Option<Place>, opened: Instant) -> Self {
+    fn of(seat: RoomPlace, place: Option<Place>, opened: Instant, carrier: &Record) -> Self {
         let RoomPlace { room, watches, record } = seat;
-        Self { room: Some(room), is_counted: !watches, ..Self::new(place, opened, record) }
+        let carrier = carrier.clone();
+        let visit = Self::new(place, opened, record);
+        Self { room: Some(room), is_counted: !watches, carrier, ..visit }
     }
 
     /// Whether the client is there now.
     pub(crate) fn is_here(&self) -> bool {
         self.leaving.is_none() && self.record.is_connected()
+    }
+
+    /// Whether the client is connected, and its join is not acknowledged yet.
+    pub(crate) fn is_joining(&self) -> bool {
+        self.leaving.is_none() && self.carrier.is_connected() && !self.record.is_connected()
     }
 }
 
@@ -155,10 +168,10 @@ impl Guest {
     pub(crate) fn join(&self, membership: &Membership) {
         let opened = Instant::now();
         let seat = membership.place(self.record().name());
-        self.client.join(seat.clone());
         let mut all = self.visits.lock();
+        self.client.join(seat.clone());
         self.indexes().push(all.len());
-        all.push(Visit::of(seat, self.place, opened));
+        all.push(Visit::of(seat, self.place, opened, self.record()));
     }
 
     /// Leaves a room, and stays connected.

@@ -20,7 +20,7 @@ use headcount_testkit::{
     redis_client::RedisClient,
     redis_server::RedisServer,
     sentinel_set::SentinelSet,
-    waiting::eventually,
+    waiting::{PATIENCE, eventually},
 };
 use rustix::process::Signal;
 
@@ -66,6 +66,8 @@ pub(crate) struct Stage {
     /// The instances to which new clients may connect.
     open: Arc<Mutex<Vec<(Place, SocketAddr)>>>,
     began: Option<Instant>,
+    /// When the last of its parts was ready. What was told before is not judged.
+    ready: Option<Instant>,
 }
 
 /// The store of the instances.
@@ -111,6 +113,7 @@ impl Stage {
             churn: None,
             open: Arc::default(),
             began: None,
+            ready: None,
         };
         for _ in 0..INSTANCES {
             let place = stage.add_instance().await;
@@ -216,6 +219,18 @@ impl Stage {
         self.entrances().retain(|&(open, _)| open != place);
     }
 
+    /// Waits until all counts are right, while nobody joins or leaves. Counts that were told before are not judged: a
+    /// thousand clients at once make a machine slow.
+    pub(crate) async fn ready(&mut self) {
+        eventually("all are connected", async || {
+            let away = self.crowd.iter().filter(|guest| !guest.record().is_connected()).count();
+            if away == 0 { Ok(()) } else { Err(format!("{away} are not")) }
+        })
+        .await;
+        self.right_after(Instant::now(), PATIENCE).await.expect("all agree");
+        self.ready = Some(Instant::now());
+    }
+
     /// Records that the fault begins now.
     pub(crate) fn begin(&mut self) {
         self.began = Some(Instant::now());
@@ -271,7 +286,7 @@ impl Stage {
         let streams: Vec<Vec<Showing>> =
             self.seats.iter().map(|seat| seat.watcher.showings()).collect();
         let (visits, lateness) = (self.visits.all(), self.lateness());
-        Histories { visits, streams, lateness, end: Instant::now() }
+        Histories { visits, streams, ready: self.ready, lateness, end: Instant::now() }
     }
 
     fn entrances(&self) -> std::sync::MutexGuard<'_, Vec<(Place, SocketAddr)>> {

@@ -1,11 +1,9 @@
 //! Faults of rooms: very many of them, very many members, and lost announcements.
 
-use std::time::Instant;
-
 use headcount_testkit::{
     client::Transport,
     redis_client::{CHANNEL, ROOMS},
-    waiting::{PATIENCE, eventually},
+    waiting::eventually,
 };
 
 use super::{estimates, network::nobody_reports, row, store::APPEND_ONLY};
@@ -174,7 +172,7 @@ async fn many_killed(stage: &mut Stage) {
     stage.stop_churn().await;
     watch(stage, 0, 0..PER_CLIENT);
     open(stage, 1, 0..MANY);
-    all_right(stage).await;
+    stage.ready().await;
     stage.start_churn();
     stage.visits_pass(4).await;
     stage.begin();
@@ -189,7 +187,7 @@ async fn many_lost(stage: &mut Stage) {
     for place in 0..INSTANCES {
         open(stage, place, MANY * place / INSTANCES..MANY * (place + 1) / INSTANCES);
     }
-    all_right(stage).await;
+    stage.ready().await;
     stage.start_churn();
     stage.visits_pass(4).await;
     outage(stage).await;
@@ -232,7 +230,7 @@ async fn several_pages(stage: &mut Stage) {
     const ROOMS: usize = 300;
     stage.stop_churn().await;
     watch(stage, 1, 0..ROOMS);
-    all_right(stage).await;
+    stage.ready().await;
     nobody_reports(stage).await;
     stage.begin();
     open(stage, 0, 0..ROOMS);
@@ -243,7 +241,7 @@ async fn several_pages(stage: &mut Stage) {
 /// Method: a room changes while no announcement of rooms arrives. Then they arrive again, and another room changes.
 async fn page_gap(stage: &mut Stage) {
     stage.stop_churn().await;
-    all_right(stage).await;
+    stage.ready().await;
     nobody_reports(stage).await;
     stage.begin();
     stage.set_all(Mode::DeafToRooms);
@@ -339,27 +337,10 @@ async fn crowd_a_room(stage: &mut Stage) {
         let guest = stage.open(number % INSTANCES, Transport::Websocket, &[member(CROWDED)]);
         stage.crowd.push(guest);
         if number % 100 == 99 {
-            all_connected(stage).await;
+            stage.ready().await;
         }
     }
-    all_right(stage).await;
-}
-
-/// Waits until all clients of the crowd are connected. Many at once would wait for each other.
-async fn all_connected(stage: &Stage) {
-    eventually("they are connected", async || {
-        match stage.crowd.iter().filter(|guest| !guest.record().is_connected()).count() {
-            0 => Ok(()),
-            away => Err(format!("{away} are not")),
-        }
-    })
-    .await;
-}
-
-/// Waits until all counts are right, while nobody joins or leaves.
-pub(super) async fn all_right(stage: &Stage) {
-    all_connected(stage).await;
-    stage.right_after(Instant::now(), PATIENCE).await.expect("all agree");
+    stage.ready().await;
 }
 
 /// Waits until Redis has counted the members of this number of rooms made by [`open`].

@@ -15,7 +15,7 @@ use super::{
 use crate::{
     checker::Sees,
     patched::{CLOCK_OFFSET, Patch},
-    row::{Bound, Row},
+    row::{Bound, OfRooms, Row},
     stage::{INSTANCES, Setup, Stage},
 };
 
@@ -143,12 +143,16 @@ fn trouble() -> Vec<Row> {
                 Box::pin(out_of_memory(stage))
             })
         },
-        row(
-            "eviction",
-            "Redis full of other things, allkeys-random evicts our keys",
-            Bound::LEASE_AND_2_HEARTBEATS,
-            |stage| Box::pin(eviction(stage)),
-        ),
+        Row {
+            // A room's count looks right until it is counted again.
+            of_rooms: OfRooms { bound: None, sees: Some(Sees::Anything) },
+            ..row(
+                "eviction",
+                "Redis full of other things, allkeys-random evicts our keys",
+                Bound::LEASE_AND_2_HEARTBEATS,
+                |stage| Box::pin(eviction(stage)),
+            )
+        },
     ]
 }
 

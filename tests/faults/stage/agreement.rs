@@ -59,6 +59,9 @@ impl Stage {
     /// Checks whether every client in a room is right at this moment, and whether Redis holds exactly the rooms in
     /// which somebody is, with their counts.
     pub(crate) async fn rooms_are_right(&self) -> Result<(), String> {
+        if let Some(visit) = self.visits.all().iter().find(|visit| visit.is_joining()) {
+            return Err(format!("not joined yet: {}", visit.record.name()));
+        }
         let mut rooms = BTreeMap::<RoomName, (u64, Vec<Record>)>::new();
         for visit in self.here(|visit| visit.room.is_some()) {
             let Visit { room, is_counted, record, .. } = visit;

@@ -9,7 +9,7 @@ use headcount_testkit::{
 use tokio::time::sleep;
 
 use super::super::{
-    rooms::{HUNDRED_ROOMS, all_right, open, watch},
+    rooms::{HUNDRED_ROOMS, open, watch},
     row,
 };
 use crate::{
@@ -116,7 +116,7 @@ async fn change_dead(stage: &mut Stage, script: &str) {
     stage.stop_churn().await;
     watch(stage, 0, 0..100);
     open(stage, 1, 0..ROOMS);
-    all_right(stage).await;
+    stage.ready().await;
     stage.begin();
     stage.kill(1).await;
     change_once(stage, DEAD, script).await;
@@ -128,7 +128,7 @@ async fn change_unannounced(stage: &mut Stage, script: &str) {
     const ROOMS: usize = 1_000;
     stage.stop_churn().await;
     watch(stage, 2, 0..ROOMS);
-    all_right(stage).await;
+    stage.ready().await;
     stage.begin();
     open(stage, 1, 0..ROOMS);
     change_once(stage, UNANNOUNCED, script).await;
