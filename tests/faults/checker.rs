@@ -9,7 +9,7 @@
 //! 3. On one stream of an instance revisions never decrease, and one revision never has two exact counts.
 //! 4. Nothing arrives that is outside the contract.
 //!
-//! The same rules hold for each room by itself. Rooms have no stream here, and a client that only watches a room may be told 0.
+//! The same rules hold for each room by itself. A client that only watches a room may be told 0.
 
 use std::{
     collections::{BTreeMap, HashMap},
@@ -65,6 +65,8 @@ pub(crate) struct Histories {
     pub(crate) visits: Vec<Visit>,
     /// What each instance showed: one history for every run of an instance.
     pub(crate) streams: Vec<Vec<Showing>>,
+    /// The same for some rooms.
+    pub(crate) room_streams: Vec<Vec<Showing>>,
     /// When the stage was ready, if the row has built it further. Counts told before are not judged by rule 1.
     pub(crate) ready: Option<Instant>,
     /// What the machine may have added to the time in which a change reaches all.
@@ -105,8 +107,14 @@ pub(crate) fn judge_rooms(histories: &Histories, fault: &Fault) -> Verdict {
         }
     }
     let mut verdict = Verdict::default();
-    for visits in rooms.values() {
-        Judge::of(visits, histories, fault).clients(visits, &mut verdict);
+    for (room, visits) in &rooms {
+        let judge = Judge::of(visits, histories, fault);
+        judge.clients(visits, &mut verdict);
+        let mut exact_counts = HashMap::new();
+        for showings in &histories.room_streams {
+            let of_room = showings.iter().filter(|showing| showing.is_of(room));
+            judge.stream(of_room, &mut exact_counts, &mut verdict.violations);
+        }
     }
     verdict
 }
@@ -218,9 +226,9 @@ impl<'a> Judge<'a> {
     }
 
     /// Rules 1 and 3, and rule 4 for streams.
-    fn stream(
+    fn stream<'b>(
         &self,
-        showings: &[Showing],
+        showings: impl IntoIterator<Item = &'b Showing>,
         exact_counts: &mut HashMap<u64, u64>,
         violations: &mut Vec<String>,
     ) {

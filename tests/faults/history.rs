@@ -13,7 +13,7 @@ use std::{
 
 use headcount_testkit::{
     client::{Client, RoomPlace, Transport},
-    event_stream::EventStream,
+    event_stream::{self, EventStream},
     record::Record,
 };
 use serde::Deserialize;
@@ -239,9 +239,19 @@ pub(crate) struct Showing {
     pub(crate) at: Instant,
 }
 
+impl Showing {
+    /// Whether it says something of this room, or is something that no stream should contain.
+    pub(crate) fn is_of(&self, room: &str) -> bool {
+        self.said.as_ref().map_or(true, |said| said.room.as_deref() == Some(room))
+    }
+}
+
 /// The content of an event of the stream.
-#[derive(Clone, Copy, Debug, Deserialize)]
+#[derive(Clone, Debug, Deserialize)]
 pub(crate) struct Said {
+    /// The room; absent on a stream of the site.
+    #[serde(default)]
+    pub(crate) room: Option<String>,
     /// Users in the cluster.
     pub(crate) count: u64,
     /// The revision, which grows with every change.
@@ -258,13 +268,19 @@ pub(crate) struct Watcher {
 }
 
 impl Watcher {
-    /// Starts to read the stream of the instance at this address.
-    pub(crate) fn start(server: SocketAddr) -> Self {
+    /// Starts to read a stream of the instance at this address: that of these rooms, or that of the site if there are none.
+    /// The names of rooms need no escapes.
+    pub(crate) fn start(server: SocketAddr, rooms: &[String]) -> Self {
+        let mut path = String::from(event_stream::PATH);
+        for (index, room) in rooms.iter().enumerate() {
+            let separator = if index == 0 { '?' } else { '&' };
+            path.extend([&format!("{separator}room="), room.as_str()]);
+        }
         let showings = Showings::default();
         let task = tokio::spawn({
             let showings = showings.clone();
             // The stream ends with the instance. Nothing is left to record then.
-            async move { drop(watch(server, &showings).await) }
+            async move { drop(watch(server, &path, &showings).await) }
         });
         Self { showings, task }
     }
@@ -287,8 +303,12 @@ impl Showings {
     }
 }
 
-async fn watch(server: SocketAddr, showings: &Showings) -> std::io::Result<()> {
-    let mut stream = EventStream::open(server).await?;
+async fn watch(server: SocketAddr, path: &str, showings: &Showings) -> std::io::Result<()> {
+    let mut stream = EventStream::open_at(server, path, "").await?;
+    if stream.status != 200 {
+        let said = Err(format!("status {} to {path}", stream.status));
+        showings.lock().push(Showing { said, at: Instant::now() });
+    }
     while let Some(json) = stream.next().await {
         let said = serde_json::from_str(&json).map_err(|error| format!("{error} in {json}"));
         showings.lock().push(Showing { said, at: Instant::now() });

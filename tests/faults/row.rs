@@ -120,10 +120,14 @@ const VISITS_BEFORE: usize = 12;
 /// long on a busy machine.
 const PATIENCE: Duration = Duration::from_secs(10);
 
+/// The beginning of the error of a row that never came to its fault.
+pub(crate) const NOT_STARTED: &str = "all never agreed before the fault";
+
 /// Runs a row once. The error lists everything that went wrong.
 pub(crate) async fn run(row: &Row) -> Result<Measured, String> {
     let mut stage = Stage::start(row.setup.clone()).await;
-    stage.right_after(Instant::now(), PATIENCE).await?;
+    let start = stage.right_after(Instant::now(), PATIENCE).await;
+    start.map_err(|wrong| format!("{NOT_STARTED}: {wrong}"))?;
     let agreed = Instant::now();
     stage.start_churn();
     stage.visits_pass(VISITS_BEFORE).await;

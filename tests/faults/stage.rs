@@ -86,6 +86,7 @@ pub(crate) struct Seat {
     /// The instance, or `None` when it is dead.
     pub(crate) instance: Option<Instance>,
     watcher: Watcher,
+    rooms_watcher: Watcher,
 }
 
 /// Instances at the start.
@@ -141,8 +142,9 @@ impl Stage {
         instance.ready().await;
         let place = self.seats.len();
         self.entrances().push((place, instance.public));
-        let watcher = Watcher::start(instance.public);
-        self.seats.push(Seat { proxy, instance: Some(instance), watcher });
+        let watcher = Watcher::start(instance.public, &[]);
+        let rooms_watcher = Watcher::start(instance.public, &rooms::shown());
+        self.seats.push(Seat { proxy, instance: Some(instance), watcher, rooms_watcher });
         place
     }
 
@@ -283,10 +285,14 @@ impl Stage {
 
     /// Everything that was recorded so far.
     pub(crate) fn histories(&self) -> Histories {
-        let streams: Vec<Vec<Showing>> =
-            self.seats.iter().map(|seat| seat.watcher.showings()).collect();
+        let all = |watcher: fn(&Seat) -> &Watcher| -> Vec<Vec<Showing>> {
+            self.seats.iter().map(|seat| watcher(seat).showings()).collect()
+        };
+        let streams = all(|seat| &seat.watcher);
+        let room_streams = all(|seat| &seat.rooms_watcher);
         let (visits, lateness) = (self.visits.all(), self.lateness());
-        Histories { visits, streams, ready: self.ready, lateness, end: Instant::now() }
+        let (ready, end) = (self.ready, Instant::now());
+        Histories { visits, streams, room_streams, ready, lateness, end }
     }
 
     fn entrances(&self) -> std::sync::MutexGuard<'_, Vec<(Place, SocketAddr)>> {

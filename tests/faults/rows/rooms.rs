@@ -47,11 +47,12 @@ const CROWD_OF_ROOM: usize = 1_000;
 /// The large room.
 const CROWDED: &str = "/crowded";
 
-/// What was in very many rooms is taken away, or sent again, in portions.
+/// What an instance had in very many rooms is taken away in portions.
 const DEATH_OF_MANY: Bound = Bound {
     formula: "lease + heartbeat + 1 s",
     time: Bound::LEASE_AND_HEARTBEAT.time.saturating_add(SECOND),
 };
+/// Very many rooms are reported again in portions. The store is recovering until a lease after the last of them.
 const LOSS_OF_MANY: Bound = Bound {
     formula: "lease + 2 heartbeats + 1 s",
     time: Bound::LEASE_AND_2_HEARTBEATS.time.saturating_add(SECOND),
@@ -61,30 +62,26 @@ const MISSED: Bound = Bound { formula: "heartbeat + 1 s", time: HEARTBEAT.satura
 const SECOND: std::time::Duration = std::time::Duration::from_secs(1);
 
 fn many() -> Vec<Row> {
-    let with = |row, bound| Row {
-        setup: HUNDRED_ROOMS,
-        of_rooms: OfRooms { bound: Some(bound), sees: None },
-        ..row
-    };
     vec![
-        with(
-            row(
+        Row {
+            setup: HUNDRED_ROOMS,
+            of_rooms: OfRooms { bound: Some(DEATH_OF_MANY), sees: None },
+            ..row(
                 "many-killed",
                 "kill -9 of an instance with 10,000 rooms",
                 Bound::LEASE_AND_HEARTBEAT,
                 |stage| Box::pin(many_killed(stage)),
-            ),
-            DEATH_OF_MANY,
-        ),
-        with(
-            row(
+            )
+        },
+        Row {
+            setup: HUNDRED_ROOMS,
+            ..row(
                 "many-lost",
                 "Redis killed while 10,000 rooms are open, back empty",
-                Bound::LEASE_AND_2_HEARTBEATS,
+                LOSS_OF_MANY,
                 |stage| Box::pin(many_lost(stage)),
-            ),
-            LOSS_OF_MANY,
-        ),
+            )
+        },
         row(
             "crowded-killed",
             "kill -9 of an instance; 1,000 are in one room",

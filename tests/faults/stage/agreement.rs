@@ -56,7 +56,7 @@ impl Stage {
         Err(format!("{users} are there, the public key holds {public}, its parts are {parts:?}"))
     }
 
-    /// Checks whether every client in a room is right at this moment, and whether Redis holds exactly the rooms in
+    /// Checks whether every client in a room and every instance is right at this moment, and whether Redis holds exactly the rooms in
     /// which somebody is, with their counts.
     pub(crate) async fn rooms_are_right(&self) -> Result<(), String> {
         if let Some(visit) = self.visits.all().iter().find(|visit| visit.is_joining()) {
@@ -72,6 +72,16 @@ impl Stage {
         for (room, (users, records)) in &rooms {
             clients_say(*users, records)
                 .map_err(|wrong| format!("{users} are in {room}: {wrong}"))?;
+        }
+        let asked = super::rooms::shown();
+        let users_in = |room: &String| rooms.get(room.as_str()).map_or(0, |(users, _)| *users);
+        let right: Vec<_> =
+            asked.iter().map(|room| Shown { count: users_in(room), exact: true }).collect();
+        for instance in self.seats.iter().filter_map(|seat| seat.instance.as_ref()) {
+            let shown = instance.shown_in(&asked).await?;
+            if shown != right {
+                return Err(format!("{} shows {shown:?} of {asked:?}", instance.public));
+            }
         }
         let taken = rooms.iter().filter(|(_, (users, _))| *users > 0);
         let expected: HashMap<String, u64> =

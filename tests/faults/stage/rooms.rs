@@ -11,6 +11,12 @@ pub(crate) const PASSING: &str = "/passing";
 /// A room that is watched, and in which nobody ever is.
 const WATCHED: &str = "/watched";
 
+/// The rooms whose counts every instance shows to programs.
+pub(super) fn shown() -> Vec<String> {
+    let alone = (0..super::INSTANCES).map(|place| format!("{ALONE}{place}"));
+    alone.chain([EVERYWHERE, PASSING, WATCHED].map(str::to_owned)).collect()
+}
+
 /// The rooms of the client with this number, of those that stay at this place. There are two of each transport.
 pub(super) fn of_crowd(place: Place, number: usize) -> Vec<Membership> {
     let alone = |place: Place| format!("{ALONE}{place}");
