@@ -3,6 +3,7 @@
 pub mod counts;
 pub mod member;
 pub mod observer;
+pub mod peaks;
 pub mod reporter;
 pub mod subscriber;
 pub mod view_metrics;

@@ -3,6 +3,8 @@
 pub mod about;
 pub mod count;
 pub mod pace;
+pub mod peak_watch;
+pub mod peaks;
 pub mod prune;
 pub mod report;
 pub mod room;

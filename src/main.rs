@@ -74,7 +74,9 @@ async fn status(settings: &StatusArgs) -> anyhow::Result<ExitCode> {
     set_up_tls()?;
     let store = redis_store(&redis, status::PATIENCE)?;
     let roster = store.roster().await?;
-    let mut status = Status::of(&roster);
+    // An operator who may not read the peaks may still see the instances.
+    let peaks = store.peaks(None).await.unwrap_or_default();
+    let mut status = Status::of(&roster).with_peaks(&peaks);
     if let Some(query) = query {
         status = status.with_rooms(&store.rooms(query).await?);
     }

@@ -4,6 +4,7 @@
 //! If a long-lived task ends by itself, the whole instance ends: half an instance would look alive and show old numbers.
 
 mod limits;
+mod listening;
 mod tasks;
 
 use std::{
@@ -28,6 +29,7 @@ use crate::{
     config::{serve::Config, store::RedisConfig},
     core::{
         about::About,
+        peaks::ShownPeaks,
         rooms::Rooms,
         tally::{Local, Tally},
         view::View,
@@ -69,6 +71,7 @@ use crate::{
     web::{self, site::Site, site_rooms::SiteRooms},
 };
 use limits::Limits;
+use listening::Listening;
 use tasks::Tasks;
 
 /// The `TCP_USER_TIMEOUT` of connections to the admin listener.
@@ -160,7 +163,7 @@ impl Server {
         );
 
         let mut tasks = Tasks::default();
-        let (serving, view) = self.spawn_ring(&mut tasks, &tally, &rooms, flusher);
+        let (serving, view, peaks) = self.spawn_ring(&mut tasks, &tally, &rooms, flusher);
         tasks.spawn("pings", ping_wheel::run(Arc::clone(&engine), serving.clone()));
         tasks.spawn("checks", Arc::clone(&engine).run_checks(serving.clone()));
         let permits = Arc::clone(engine.admission().permits());
@@ -173,7 +176,7 @@ impl Server {
         }
         let listening = CancellationToken::new();
         let rooms = SiteRooms::new(self.config.rooms.clone(), rooms);
-        let site = self.site(view.clone(), tally.subscribe(), rooms, engine.admission());
+        let site = self.site(view.clone(), tally.subscribe(), rooms, peaks, engine.admission());
         let public = web::router(site)
             .merge(endpoint::router(Arc::clone(&engine)))
             .layer(cors(self.config.origins.clone()));
@@ -250,14 +253,15 @@ impl Server {
         }
     }
 
-    /// Spawns the tasks of the ring: tally → reporter → store → subscriber → view → broadcaster; and tally → observer → view.
+    /// Spawns the tasks of the ring: tally → reporter → store → subscriber → view → broadcaster; and tally → observer → view;
+    /// and view → peaks.
     fn spawn_ring(
         &self,
         tasks: &mut Tasks,
         tally: &Arc<Tally<Membership>>,
         rooms: &Arc<Rooms<RoomMembership>>,
         flusher: Flusher,
-    ) -> (CancellationToken, watch::Receiver<View>) {
+    ) -> (CancellationToken, watch::Receiver<View>, watch::Receiver<ShownPeaks>) {
         let config = &self.config;
         let stop = CancellationToken::new();
         let settings = ReporterSettings {
@@ -267,8 +271,9 @@ impl Server {
             about: self.about.subscribe(),
         };
         let ledger = Arc::<Rooms<_>>::clone(rooms);
-        let Upkeep { view, reporter, announcements, observer } =
+        let Upkeep { view, reporter, announcements, observer, peaks } =
             Upkeep::new(&settings, &self.store, ledger, tally.subscribe(), &self.metrics);
+        let shown_peaks = peaks.subscribe();
         let broadcaster = Broadcaster::new(
             Arc::clone(tally),
             view.subscribe(),
@@ -284,12 +289,13 @@ impl Server {
             config.emit_interval,
         );
         tasks.spawn("observer", observer.run(stop.clone()));
+        tasks.spawn("peaks", peaks.run(stop.clone()));
         tasks.spawn("flusher", flusher.run(stop.clone()));
         tasks.spawn("reporter", reporter.run(stop.clone()));
         tasks.spawn("announcements", announcements.run(stop.clone()));
         tasks.spawn("broadcaster", broadcaster.run(stop.clone()));
         tasks.spawn("broadcaster of rooms", room_broadcaster.run(stop.clone()));
-        (stop, view.subscribe())
+        (stop, view.subscribe(), shown_peaks)
     }
 
     fn site(
@@ -297,12 +303,14 @@ impl Server {
         view: watch::Receiver<View>,
         local: watch::Receiver<Local>,
         rooms: SiteRooms,
+        peaks: watch::Receiver<ShownPeaks>,
         admission: &Admission,
     ) -> Site {
         Site {
             view,
             local,
             rooms,
+            peaks,
             origins: self.config.origins.clone(),
             refusal_log: admission.refusal_log(),
             metrics: self.metrics.clone(),
@@ -355,17 +363,6 @@ impl Server {
 
 async fn give_memory_back(permits: Arc<Permits>, stop: CancellationToken) {
     heap_trim::give_back(permits.high_water(), || permits.taken(), stop).await;
-}
-
-/// One of the two listeners.
-struct Listening {
-    name: &'static str,
-    /// The reason under which connections beyond the limit are counted.
-    refused_as: RefusedReason,
-    listener: TcpListener,
-    service: HttpService,
-    unacknowledged_for: Duration,
-    connections_max: usize,
 }
 
 fn bind(address: SocketAddr) -> anyhow::Result<TcpListener> {

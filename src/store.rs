@@ -14,6 +14,7 @@ use futures_util::stream::BoxStream;
 use crate::{
     core::{
         count::{Count, Revision, Stamp},
+        peaks::{Peaks, PeaksAnswer},
         report::{Reply, Report, Roster},
         room::RoomName,
     },
@@ -35,6 +36,14 @@ pub trait Store: fmt::Debug + Send + Sync + 'static {
 
     /// The incarnations that hold a lease, for operators.
     fn roster(&self) -> StoreFuture<'_, Roster>;
+
+    /// Tells the store which peaks of the site the caller knows, and says which are known now, and who is alive. `None` tells
+    /// nothing: then the store changes nothing and says no attendance. No count depends on it.
+    fn peaks(&self, known: Option<Peaks>) -> StoreFuture<'_, PeaksAnswer> {
+        Box::pin(async {
+            Ok(PeaksAnswer { peaks: known.unwrap_or_default(), ..PeaksAnswer::default() })
+        })
+    }
 
     /// The largest rooms, for operators: the largest first, and those of the same size by name. It reads a part of the rooms at
     /// a time, so a room that changes meanwhile may be missing.

@@ -8,6 +8,7 @@ use uuid::Uuid;
 use crate::{
     core::{
         pace::whole_millis,
+        peaks::{DAY_MS, Peak, PeaksAnswer},
         report::{Roster, RosterEntry},
         room::RoomName,
     },
@@ -35,9 +36,22 @@ pub struct Status {
     pub recovering: bool,
     /// The live instances, oldest first.
     pub instances: Vec<Instance>,
+    /// The peak of the current day of UTC, by the store's time; `None` if none is known.
+    pub peak_today: Option<StatusPeak>,
+    /// The peak ever; `None` if none is known.
+    pub peak_ever: Option<StatusPeak>,
     /// The largest rooms, the largest first; `None` if they were not asked for.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub rooms: Option<Vec<Room>>,
+}
+
+/// A peak.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+pub struct StatusPeak {
+    /// Users in the whole cluster.
+    pub count: u64,
+    /// When, in seconds since 1970.
+    pub at: u64,
 }
 
 /// One room.
@@ -69,7 +83,7 @@ pub struct Instance {
 }
 
 impl Status {
-    /// Computes the status from a roster.
+    /// Computes the status from a roster, without the peaks.
     pub fn of(roster: &Roster) -> Self {
         let parts = roster.instances.iter().map(|entry| entry.users);
         // Only forged numbers are that large.
@@ -81,8 +95,19 @@ impl Status {
             revision: roster.count.revision.0,
             recovering: roster.count.recovering,
             instances: roster.instances.iter().map(Instance::of).collect(),
+            peak_today: None,
+            peak_ever: None,
             rooms: None,
         }
+    }
+
+    /// Adds what the store knows of the peaks.
+    #[must_use]
+    pub fn with_peaks(mut self, known: &PeaksAnswer) -> Self {
+        let peak = |peak: Peak| StatusPeak { count: peak.users, at: peak.at / 1000 };
+        self.peak_today = known.peaks.on(known.now / DAY_MS).map(peak);
+        self.peak_ever = known.peaks.ever().map(peak);
+        self
     }
 
     /// Adds rooms and their counts.
@@ -153,6 +178,11 @@ impl fmt::Display for Status {
             );
             writeln!(f, "{}", line.trim_end())?;
         }
+        for (period, peak) in [("today", self.peak_today), ("ever", self.peak_ever)] {
+            if let Some(StatusPeak { count, at }) = peak {
+                writeln!(f, "peak {period} {count} at {}", date(at))?;
+            }
+        }
         let verdict = if self.agrees { "they agree" } else { "THEY DO NOT AGREE" };
         let mark = if self.recovering { ", recovering" } else { "" };
         let (sum, count, revision) = (self.sum, self.count, self.revision);
@@ -190,6 +220,7 @@ mod tests {
     use crate::core::{
         about::About,
         count::{Count, Revision},
+        peaks::Peaks,
     };
 
     fn roster(users: u64, parts: &[u64]) -> Roster {
@@ -221,7 +252,8 @@ mod tests {
     }
 
     /// Goal: the table is readable, names the instances that have said their name, and shows the start time of others from the
-    /// id. Method: compare the complete text, of an instance that is draining, and of one that has said nothing.
+    /// id. Method: compare the complete text, of an instance that is draining, and of one that has said nothing. The peak ever was a
+    /// moment before midnight, and the one of today at midnight.
     #[test]
     fn the_table() {
         let mut roster = roster(5, &[3, 2]);
@@ -232,11 +264,17 @@ mod tests {
             draining: true,
         };
         roster.instances[0].about = Some(Arc::new(about));
-        let text = Status::of(&roster).to_string();
+        let mut peaks = Peaks::default();
+        peaks.add(Peak { users: 340, at: 1_764_115_199_999 });
+        peaks.add(Peak { users: 12, at: 1_764_115_200_000 });
+        let known = PeaksAnswer { now: 1_764_201_599_999, peaks, ..PeaksAnswer::default() };
+        let text = Status::of(&roster).with_peaks(&known).to_string();
         let expected = "\
 HOST             INCARNATION                           VERSION  STARTED               CONNECTIONS  LEASE LEFT
 kitchen-2\\u{1b}  01a2011c-f814-765a-8ed8-cd16f884d799  0.2.0    2025-11-26T16:00:00Z            3     1500 ms  draining
 unknown          01a2011c-f814-765a-8ed8-cd16f884d799  unknown  2026-11-22T02:36:45Z            2     1500 ms
+peak today 12 at 2025-11-26T00:00:00Z
+peak ever 340 at 2025-11-25T23:59:59Z
 sum 5, count 5 at revision 7: they agree";
         assert_eq!(text, expected);
     }

@@ -1,6 +1,8 @@
 //! A member of a cluster: it runs the observer, the reporter and the subscriber for a local count. It knows nothing of
 //! sockets: the owner of the connections counts them in the member's tally, and tells them what its view shows.
 
+mod task_guard;
+
 use std::{
     fmt,
     future::pending,
@@ -22,6 +24,7 @@ use tokio_util::{sync::CancellationToken, task::TaskTracker};
 use super::{
     counts::{Counts, UserCount},
     observer::Observer,
+    peaks::PeakKeeper,
     reporter::{Reporter, ReporterSettings},
     subscriber::Subscriber,
     view_metrics::record_view,
@@ -46,6 +49,7 @@ use crate::{
     },
     telemetry::metrics::{Metrics, signed},
 };
+use task_guard::TaskGuard;
 
 /// An application's membership in a cluster. It reports how many connections the application has, and knows how many there are
 /// in the cluster.
@@ -147,7 +151,7 @@ impl Member {
             about: watch::Sender::new(Arc::new(about)).subscribe(),
         };
         let local = watch::Sender::new(Local::default());
-        let Upkeep { view, reporter, announcements, observer } =
+        let Upkeep { view, reporter, announcements, observer, peaks } =
             Upkeep::new(&reporter_settings, store, no_rooms(), local.subscribe(), &metrics);
         let member = Self {
             inner: Arc::new(Inner {
@@ -167,7 +171,8 @@ impl Member {
         let stop = member.stop();
         member.run("reporter", reporter.run(stop.clone()));
         member.run("announcements", announcements.run(stop.clone()));
-        member.run("observer", observer.run(stop));
+        member.run("observer", observer.run(stop.clone()));
+        member.run("peaks", peaks.run(stop));
         member
     }
 
@@ -303,27 +308,6 @@ impl Drop for Inner {
     }
 }
 
-/// Records that a task has ended, unless it was told to.
-struct TaskGuard {
-    name: &'static str,
-    is_over: CancellationToken,
-    failed: watch::Sender<Option<&'static str>>,
-}
-
-impl Drop for TaskGuard {
-    fn drop(&mut self) {
-        if self.is_over.is_cancelled() {
-            return;
-        }
-        tracing::error!(task = self.name, "a task of a cluster member ended by itself");
-        self.failed.send_if_modified(|failed| {
-            let is_first = failed.is_none();
-            failed.get_or_insert(self.name);
-            is_first
-        });
-    }
-}
-
 /// The tasks between a local count and the view, not spawned yet, and the view.
 #[derive(Debug)]
 pub(crate) struct Upkeep {
@@ -335,6 +319,8 @@ pub(crate) struct Upkeep {
     pub(crate) announcements: Subscriber,
     /// Puts the local count into the view.
     pub(crate) observer: Observer,
+    /// Keeps the peaks.
+    pub(crate) peaks: PeakKeeper,
 }
 
 impl Upkeep {
@@ -350,6 +336,8 @@ impl Upkeep {
         let resync = Arc::new(Notify::new());
         let (store, metrics) = (Arc::clone(store), metrics.clone());
         let observer = Observer::new(local.clone(), Arc::clone(&view));
+        let peaks =
+            PeakKeeper::new(settings, Arc::clone(&store), Arc::clone(&view), metrics.clone());
         let reporter = Reporter::new(
             settings,
             Arc::clone(&store),
@@ -360,7 +348,7 @@ impl Upkeep {
             metrics.clone(),
         );
         let announcements = Subscriber::new(store, Arc::clone(&view), rooms, resync, metrics);
-        Self { view, reporter, announcements, observer }
+        Self { view, reporter, announcements, observer, peaks }
     }
 }
 

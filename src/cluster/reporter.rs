@@ -35,7 +35,7 @@ use crate::{
     },
 };
 
-use answer::{feedback, result, trouble};
+use answer::{feedback, leaves_rooms, result, trouble};
 
 /// The least time between two log lines that say the store answers. A store that fails and recovers all the time must not fill
 /// the log.
@@ -45,7 +45,7 @@ const LOG_GAP: Duration = Duration::from_secs(10);
 /// be denied. A store that invents others must not fill the log.
 const TROUBLES_MAX: usize = 32;
 
-/// How long a farewell is repeated while rooms of instances that have ended are left in the store. In this time, an instance
+/// How long a farewell is repeated while something about rooms is left in the store that it can remove. In this time, an instance
 /// takes away more than 10,000 entries.
 const FAREWELL_MAX: Duration = Duration::from_secs(1);
 
@@ -360,7 +360,7 @@ impl Reporter {
         loop {
             let report = self.report(0, ReportKind::Farewell);
             match self.store.report(report).await {
-                Ok(reply) if reply.dead > 0 && Instant::now() < until => {
+                Ok(reply) if leaves_rooms(&reply) && Instant::now() < until => {
                     sleep(REPORT_GAP_MIN).await;
                 }
                 Ok(_) => {

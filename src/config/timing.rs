@@ -8,8 +8,9 @@ use crate::core::{
     report::{LEASE_MAX, LEASE_MIN},
 };
 
-/// The shortest heartbeat: the least gap between two reports.
-const HEARTBEAT_MIN: Duration = REPORT_GAP_MIN;
+/// The shortest heartbeat. It must not be shorter than the least gap between two reports.
+const HEARTBEAT_MIN: Duration = Duration::from_millis(10);
+const _: () = assert!(HEARTBEAT_MIN.as_nanos() >= REPORT_GAP_MIN.as_nanos());
 
 /// Checks heartbeat and lease together. The lease must be longer than two unanswered reports and the heartbeat after them, and
 /// three heartbeats must fit into it. Otherwise a single lost report would look like a crash.

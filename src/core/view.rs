@@ -26,6 +26,7 @@ use tokio::time::Instant;
 
 use super::{
     count::{Count, Incarnation, Revision, Sequence, Stamp},
+    peaks::Sight,
     report::{Outcome, Reply},
     tally::{Change, Local},
 };
@@ -66,6 +67,8 @@ pub struct View {
     answered: Option<Instant>,
     /// Live instances.
     instances: u32,
+    /// The highest exact count since [`View::take_highest`].
+    highest: Option<Sight>,
 }
 
 /// The count as it is shown to people and programs.
@@ -125,6 +128,7 @@ impl View {
         }
         self.answered = self.answered.max(Some(sent.at));
         let held = self.hold(reply.count);
+        self.note_highest(now);
         if !reply.is_applied() || Some(sent.sequence) <= self.acknowledged_sequence {
             return;
         }
@@ -149,6 +153,7 @@ impl View {
             }
             self.reckon_others(now);
         }
+        self.note_highest(now);
     }
 
     /// Takes over the count if its revision is greater. Returns whether the base has changed.
@@ -162,6 +167,25 @@ impl View {
             self.base = Some(count);
         }
         becomes_base
+    }
+
+    /// Notes the count if it is exact and the highest. A reader of the view may skip it.
+    fn note_highest(&mut self, now: Instant) {
+        let highest = self.highest.map_or(0, |highest| highest.users);
+        if let Some(sight) = self.exact(now).filter(|sight| sight.users > highest) {
+            self.highest = Some(sight);
+        }
+    }
+
+    /// The count at `now`, if it is exact.
+    pub fn exact(&self, now: Instant) -> Option<Sight> {
+        let Shown { users, revision, exact } = self.shown(now);
+        exact.then_some(Sight { users, revision, instances: self.instances, at: now })
+    }
+
+    /// The highest exact count since the last call, which may have lasted for a moment only.
+    pub fn take_highest(&mut self) -> Option<Sight> {
+        self.highest.take()
     }
 
     /// Remembers the count for the next report, and whether the store is recovering.

@@ -21,35 +21,20 @@
 //!  closed: writing failed, or the session has ended; from any state, and final
 //! ```
 
+mod rooms;
+
 use std::{io, mem, task::Waker};
 
-use super::{
-    session_rooms::{Place, SessionRooms},
-    sink::Sink,
+use super::{session_rooms::SessionRooms, sink::Sink};
+use crate::protocol::{
+    frame::{self, CountFrame, RoomFrame},
+    packet::PING,
+    payload::SEPARATOR,
 };
-use crate::{
-    access::rooms::WATCHED_PER_CONNECTION,
-    core::room::ROOM_BYTES_MAX,
-    protocol::{
-        frame::{self, CountFrame, RoomFrame},
-        packet::PING,
-        payload::SEPARATOR,
-    },
-};
-use tokio::time::Instant;
 
 /// The most bytes of packets that may wait behind the first frame. A client that reads never has that much outstanding:
 /// the kernel's own buffer takes more than is sent between two counts.
 pub const REST_BYTES_MAX: usize = 4096;
-/// The same for a client that has named rooms. A page joins all its rooms with one write or one post, and the answers to
-/// these joins may all have to wait.
-pub const REST_BYTES_MAX_WITH_ROOMS: usize = 20 * 1024;
-/// The bytes of an acknowledgement beside the name of its room, with the header of its frame.
-const ACKNOWLEDGEMENT_BYTES: usize = 40;
-const _: () = assert!(
-    WATCHED_PER_CONNECTION * (ROOM_BYTES_MAX + ACKNOWLEDGEMENT_BYTES)
-        <= REST_BYTES_MAX_WITH_ROOMS - REST_BYTES_MAX / 2
-);
 
 /// What waits to be sent to one client, and the transport that carries it. `P` is the client's presence in a room.
 #[derive(Debug)]
@@ -197,10 +182,6 @@ impl<S: Sink, P> Outbox<S, P> {
         fits
     }
 
-    fn rest_bytes_max(&self) -> usize {
-        if self.rooms.is_some() { REST_BYTES_MAX_WITH_ROOMS } else { REST_BYTES_MAX }
-    }
-
     /// Whether a ping waits for a poll.
     pub fn ping_waits(&self) -> bool {
         self.ping_waits
@@ -237,40 +218,6 @@ impl<S: Sink, P> Outbox<S, P> {
             CountGate::Silent | CountGate::Closed => return Told::Gone,
             CountGate::Open if !self.waits() => self.write_count(frame),
             CountGate::Open => self.newest = Some(frame.users()),
-        }
-        self.told()
-    }
-
-    /// The client's rooms, if it has named any.
-    pub fn rooms(&self) -> Option<&SessionRooms<P>> {
-        self.rooms.as_deref()
-    }
-
-    /// The client's rooms, now that it has named one. The outbox must be open.
-    pub fn rooms_mut(&mut self, now: Instant) -> &mut SessionRooms<P> {
-        self.rooms.get_or_insert_with(|| Box::new(SessionRooms::new(now)))
-    }
-
-    /// Takes the client out of all its rooms. Dropping the result ends its presences.
-    pub fn take_rooms(&mut self) -> Option<Box<SessionRooms<P>>> {
-        self.rooms.take()
-    }
-
-    /// Removes the room in this place, with the count that waits in its slot.
-    pub fn leave_room(&mut self, place: Place) -> Option<P> {
-        self.rooms.as_mut()?.remove(place)
-    }
-
-    /// Tells the client a count of the room in this place that is newer than all before: writes it, or puts it into the
-    /// room's slot. A count that the client knows is not written again.
-    pub fn tell_room(&mut self, place: Place, frame: &RoomFrame) -> Told {
-        let (waits, is_open) = (self.waits(), self.is_open());
-        let Some(rooms) = self.rooms.as_mut().filter(|_| is_open) else { return Told::Gone };
-        if !rooms.put(place, frame.users()) {
-            return Told::Gone;
-        }
-        if !waits && rooms.waits() {
-            self.write_room(place, frame);
         }
         self.told()
     }
@@ -368,15 +315,6 @@ impl<S: Sink, P> Outbox<S, P> {
     fn write_count(&mut self, frame: &CountFrame) {
         let is_begun = self.begin_count(frame.bytes());
         self.newest = (!is_begun).then_some(frame.users()).filter(|_| self.is_open());
-    }
-
-    /// Writes the count of a room, which is in its slot. Returns whether it was written, at least in part.
-    fn write_room(&mut self, place: Place, frame: &RoomFrame) -> bool {
-        let is_begun = self.begin_count(frame.bytes());
-        if is_begun && let Some(rooms) = &mut self.rooms {
-            rooms.written(place);
-        }
-        is_begun
     }
 
     /// Writes a frame when nothing waits before it, and keeps what the kernel does not take; all or nothing of it if the kernel

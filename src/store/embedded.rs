@@ -4,13 +4,14 @@
 //! steps of the script of the Redis store, except those that repair lost or edited keys. [`EmbeddedStore`] passes them the time
 //! and publishes their announcements.
 
+mod peaks;
 mod rooms;
 mod state;
 
 use std::{
     fmt,
     sync::{Arc, Mutex, MutexGuard, PoisonError},
-    time::{Duration, Instant},
+    time::{Duration, Instant, SystemTime},
 };
 
 use futures_util::{StreamExt, stream};
@@ -20,11 +21,13 @@ use super::{Announcements, RoomsQuery, Store, StoreError, StoreFuture};
 use crate::{
     core::{
         count::{Count, Revision},
+        peaks::{Peaks, PeaksAnswer},
         report::{Reply, Report, Roster},
         room::RoomName,
     },
     store::Announcement,
 };
+use peaks::EmbeddedPeaks;
 use state::State;
 
 /// The most announcements by which a slow subscriber may be late. After that it misses the oldest ones.
@@ -38,6 +41,7 @@ pub struct EmbeddedStore {
     announcements: broadcast::Sender<Announcement>,
     /// The newest announced count of the site, for subscribers that have missed announcements.
     newest: Arc<Mutex<Count>>,
+    peaks: EmbeddedPeaks,
     clock: Box<dyn Fn() -> Duration + Send + Sync>,
 }
 
@@ -54,6 +58,7 @@ impl EmbeddedStore {
             state: Mutex::default(),
             announcements: broadcast::Sender::new(ANNOUNCEMENTS_HELD),
             newest: Arc::default(),
+            peaks: EmbeddedPeaks::default(),
             clock: Box::new(clock),
         }
     }
@@ -115,6 +120,14 @@ impl Store for EmbeddedStore {
 
     fn rooms(&self, query: RoomsQuery) -> StoreFuture<'_, Vec<(RoomName, u64)>> {
         Box::pin(async move { Ok(lock(&self.state).largest_rooms(&query)) })
+    }
+
+    fn peaks(&self, known: Option<Peaks>) -> StoreFuture<'_, PeaksAnswer> {
+        Box::pin(async move {
+            let Some(known) = known else { return Ok(self.peaks.read(SystemTime::now())) };
+            let attendance = lock(&self.state).attendance();
+            Ok(self.peaks.tell(&known, attendance, SystemTime::now()))
+        })
     }
 
     fn kind(&self) -> &'static str {

@@ -7,7 +7,9 @@
 mod call;
 mod error;
 mod info;
+mod keys;
 mod message;
+mod peaks;
 mod reply;
 mod request;
 mod rooms;
@@ -32,6 +34,7 @@ use tokio::time::{Instant, timeout_at};
 use super::{Announcements, Store, StoreError, StoreFuture};
 use crate::{
     core::{
+        peaks::{Peaks, PeaksAnswer},
         report::{Reply, Report, Roster},
         room::RoomName,
     },
@@ -39,6 +42,7 @@ use crate::{
 };
 use call::{Call, Caller};
 use error::Secrets;
+use keys::Keys;
 use pool::Connector;
 pub use script::REPORT_SCRIPT;
 use url::Address;
@@ -82,6 +86,7 @@ pub struct RedisStore {
     caller: Caller,
     report: Script,
     roster: Script,
+    peaks: Script,
     keys: Keys,
     /// The dataset that this cluster's announcements name.
     dataset: Dataset,
@@ -114,6 +119,7 @@ impl RedisStore {
             caller: Caller { pool, secrets, patience },
             report: Script::new(REPORT_SCRIPT),
             roster: Script::new(script::ROSTER_SCRIPT),
+            peaks: Script::new(include_str!("peaks.lua")),
             keys: Keys::of(&settings.key),
             dataset,
             channel: settings.channel,
@@ -207,6 +213,10 @@ impl Store for RedisStore {
         Box::pin(self.read_roster())
     }
 
+    fn peaks(&self, known: Option<Peaks>) -> StoreFuture<'_, PeaksAnswer> {
+        Box::pin(async move { self.exchange_peaks(known.as_ref()).await })
+    }
+
     fn rooms(&self, query: RoomsQuery) -> StoreFuture<'_, Vec<(RoomName, u64)>> {
         Box::pin(rooms::largest(&self.caller, &self.keys.rooms, query))
     }
@@ -228,30 +238,6 @@ impl fmt::Debug for RedisStore {
             .field("channel", &self.channel)
             .field("patience", &self.caller.patience)
             .finish_non_exhaustive()
-    }
-}
-
-/// The names of the keys. The public key's name is their hash tag, so that a Redis Cluster keeps all of them in one slot: a name
-/// without a tag has the same slot as the same text in a tag.
-struct Keys {
-    public: String,
-    connections: String,
-    sequence: String,
-    leases: String,
-    meta: String,
-    rooms: String,
-}
-
-impl Keys {
-    fn of(public: &str) -> Self {
-        Self {
-            public: public.to_owned(),
-            connections: format!("{{{public}}}:connections"),
-            sequence: format!("{{{public}}}:sequence"),
-            leases: format!("{{{public}}}:leases"),
-            meta: format!("{{{public}}}:meta"),
-            rooms: format!("{{{public}}}:rooms"),
-        }
     }
 }
 
@@ -310,16 +296,5 @@ mod tests {
         let text = format!("{error} {error:?}");
         assert!(!text.contains("hunter2") && !text.contains("margaret"), "{text}");
         assert!(text.contains("redis[s]://"), "{text}");
-    }
-
-    /// Goal: the keys have the documented names. Method: compare them.
-    #[test]
-    fn keys_share_one_slot() {
-        let keys = Keys::of("currentUsers");
-        assert_eq!(keys.public, "currentUsers");
-        assert_eq!(keys.connections, "{currentUsers}:connections");
-        assert_eq!(keys.sequence, "{currentUsers}:sequence");
-        assert_eq!(keys.leases, "{currentUsers}:leases");
-        assert_eq!(keys.meta, "{currentUsers}:meta");
     }
 }

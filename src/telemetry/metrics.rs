@@ -27,6 +27,7 @@ const JOIN_BUCKETS: &[f64] =
 /// What each metric means, as Prometheus shows it.
 const HELP: &[(&str, &str)] = &[
     ("cluster_users", "Users online in the whole cluster, as this instance holds it."),
+    ("peak_users", "Highest exact count of the current day of UTC, and ever; 0 if none is known."),
     ("connections", "Open connections."),
     ("connections_max", "Sessions this instance takes at a time."),
     ("connects_total", "Connections counted in, by the transport they began with."),
@@ -71,6 +72,8 @@ pub struct Metrics {
     registry: Registry,
     /// The count, as this instance shows it.
     pub cluster_users: IntGauge,
+    /// The peaks of the site, by period.
+    pub peak_users: IntGaugeVec,
     /// Open connections by transport.
     pub connections: IntGaugeVec,
     /// The limit of sessions.
@@ -159,6 +162,7 @@ impl Metrics {
         let outcomes = ReportResult::ALL.iter().map(|outcome| outcome.label());
         Ok(Self {
             cluster_users: make.gauge("cluster_users")?,
+            peak_users: make.gauges("peak_users", "period")?,
             connections: make.gauges("connections", "transport")?,
             connections_max: make.gauge("connections_max")?,
             connects: make.counters("connects_total", "transport", [])?,

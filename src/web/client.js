@@ -89,6 +89,19 @@ function showAge() {
     seconds < 60 ? relative.format(-seconds, 'second') : relative.format(-Math.round(seconds / 60), 'minute');
 }
 
+// A peak and the visitor's time of it, with the date unless that is today: the day of the peak is one of UTC.
+function showPeak(id, peak) {
+  if (!peak) {
+    byId(id).textContent = '–';
+    return;
+  }
+  const at = new Date(peak.at);
+  const isToday = at.toDateString() === new Date().toDateString();
+  const format = isToday ? { timeStyle: 'short' } : { dateStyle: 'medium', timeStyle: 'short' };
+  const time = new Intl.DateTimeFormat(locale, format).format(at);
+  byId(id).textContent = message('peak', { count: peak.count, time });
+}
+
 // Announces the newest state in one sentence, after a pause if the last announcement was just before.
 function announce() {
   clearTimeout(announcement);
@@ -106,12 +119,14 @@ async function ask() {
   try {
     // Relative, like all addresses of this page, which may be below a path.
     const answer = await fetch('api/count', { cache: 'no-cache', signal: AbortSignal.timeout(ASK_TIMEOUT_MS) });
-    const { count, exact, instance, instances } = await answer.json();
+    const { count, exact, instance, instances, peak_today, peak_ever } = await answer.json();
     isExact = exact;
     if (!wasLive) show(count);
     byId('instance').textContent = instance ? `…${instance.slice(-6)}` : '–';
     byId('instance').title = instance || '';
     byId('instances').textContent = number(instances);
+    showPeak('peak-today', peak_today);
+    showPeak('peak-ever', peak_ever);
     showState();
   } catch {
     // The socket notices if the server is gone.

@@ -4,6 +4,7 @@
 use std::{
     hash::{DefaultHasher, Hash, Hasher},
     sync::Arc,
+    time::{Duration, SystemTime},
 };
 
 use axum::{
@@ -11,7 +12,7 @@ use axum::{
     http::{HeaderMap, StatusCode, header},
     response::{IntoResponse, Response},
 };
-use serde::Serialize;
+use serde::{Serialize, Serializer};
 use tokio::time::Instant;
 
 use super::{
@@ -22,6 +23,7 @@ use super::{
 };
 use crate::core::{
     pace::whole_millis,
+    peaks::{DAY_MS, Peak, ShownPeaks},
     report::Room,
     view::{Shown, View},
 };
@@ -36,6 +38,9 @@ pub(super) struct CountAnswer<'a> {
     count: CountEntry,
     #[serde(flatten)]
     source: Source<'a>,
+    /// Of the site only.
+    #[serde(flatten)]
+    peaks: Option<PeaksEntry>,
 }
 
 /// The JSON of `/api/counts`.
@@ -81,6 +86,37 @@ struct Source<'a> {
     instances: u32,
 }
 
+/// The peaks of the site; `None` while they are unknown.
+#[derive(Clone, Copy, Debug, Serialize)]
+struct PeaksEntry {
+    /// The highest exact count of the current day of UTC.
+    peak_today: Option<PeakAnswer>,
+    /// The highest exact count ever.
+    peak_ever: Option<PeakAnswer>,
+}
+
+/// A peak as JSON.
+#[derive(Clone, Copy, Debug, Serialize)]
+struct PeakAnswer {
+    count: u64,
+    /// When it was reached first, in UTC.
+    #[serde(serialize_with = "as_date")]
+    at: u64,
+}
+
+impl From<Peak> for PeakAnswer {
+    fn from(peak: Peak) -> Self {
+        Self { count: peak.users, at: peak.at }
+    }
+}
+
+/// Writes a time as RFC 3339 with milliseconds, which JavaScript's `Date` reads.
+#[expect(clippy::trivially_copy_pass_by_ref, reason = "it is the signature that serde needs")]
+fn as_date<S: Serializer>(at: &u64, serializer: S) -> Result<S::Ok, S::Error> {
+    let at = SystemTime::UNIX_EPOCH + Duration::from_millis(*at);
+    serializer.collect_str(&humantime::format_rfc3339_millis(at))
+}
+
 impl<'a> CountAnswer<'a> {
     /// What is known of the site, or of the room that a request names.
     pub(super) fn new(site: &'a Site, room: Option<&'a Room>, view: &View, now: Instant) -> Self {
@@ -89,7 +125,33 @@ impl<'a> CountAnswer<'a> {
             room: room.map(Room::as_str),
             count: CountEntry::new(site, subject, view, now),
             source: Source::new(site, view, now),
+            peaks: (*subject == Room::Site).then(|| PeaksEntry::new(*site.peaks.borrow())),
         }
+    }
+
+    /// What has to change for the answer to count as another one. Neither age, instance nor local connections belong to it: a
+    /// client behind a balancer asks now this instance, now that one.
+    fn tag(&self) -> String {
+        let peaks = self.peaks.map(PeaksEntry::tag).unwrap_or_default();
+        format!("W/\"{}{peaks}\"", self.count.tag())
+    }
+}
+
+impl PeaksEntry {
+    fn new(peaks: ShownPeaks) -> Self {
+        Self {
+            peak_today: peaks.today.map(PeakAnswer::from),
+            peak_ever: peaks.ever.map(PeakAnswer::from),
+        }
+    }
+
+    /// Of the times only the days belong to the tag, since two instances may have seen the same peak some milliseconds apart.
+    fn tag(self) -> String {
+        let [today, ever] = [self.peak_today, self.peak_ever].map(|peak| match peak {
+            Some(peak) => format!("{}@{}", peak.count, peak.at / DAY_MS),
+            None => "none".to_owned(),
+        });
+        format!("-{today}-{ever}")
     }
 }
 
@@ -103,10 +165,8 @@ impl CountEntry {
         if self.exact { "exact" } else { "estimate" }
     }
 
-    /// What has to change for the answer to count as another one. Neither age, instance nor local connections belong to it: a
-    /// client behind a balancer asks now this instance, now that one.
     fn tag(self) -> String {
-        format!("W/\"{}-{}-{}\"", self.revision, self.count, self.exactness())
+        format!("{}-{}-{}", self.revision, self.count, self.exactness())
     }
 }
 
@@ -130,7 +190,7 @@ pub(super) async fn answer(
     let room = room_query::one_room(query.as_deref(), site.rooms.allowed())?;
     site.ask(room.as_slice()).await?;
     let answer = CountAnswer::new(&site, room.as_ref(), &site.view.borrow(), Instant::now());
-    Ok(unless_known(&request, answer.count.tag(), &answer))
+    Ok(unless_known(&request, answer.tag(), &answer))
 }
 
 /// The handler of `/api/counts`.
@@ -157,7 +217,7 @@ pub(super) async fn answers(
 }
 
 impl CountsAnswer<'_> {
-    /// As [`CountEntry::tag`], for all rooms. All processes of a build compute the same hash.
+    /// As [`CountAnswer::tag`], for all rooms. All processes of a build compute the same hash.
     fn tag(&self) -> String {
         let mut hasher = DefaultHasher::new();
         for RoomEntry { room, count } in &self.counts {

@@ -12,6 +12,7 @@ use super::{room_query::Refusal, site_rooms::SiteRooms};
 use crate::{
     access::origin::{Origins, RefusalLog},
     core::{
+        peaks::ShownPeaks,
         report::Room,
         tally::Local,
         view::{Shown, View},
@@ -28,6 +29,8 @@ pub struct Site {
     pub local: watch::Receiver<Local>,
     /// The counts of rooms, and which rooms may be asked for.
     pub rooms: SiteRooms,
+    /// The peaks of the site.
+    pub peaks: watch::Receiver<ShownPeaks>,
     /// Which pages may read event streams.
     pub origins: Origins,
     /// Logs pages that may not.

@@ -27,6 +27,7 @@ use super::{
 };
 use crate::{
     core::{
+        peaks::ShownPeaks,
         report::Room,
         view::{Shown, View},
     },
@@ -82,6 +83,7 @@ pub(super) async fn answer(
 struct StreamReader {
     site: Arc<Site>,
     view: watch::Receiver<View>,
+    peaks: watch::Receiver<ShownPeaks>,
     /// Changes with the counts of rooms; `None` for a stream of the site alone.
     room_news: Option<watch::Receiver<u64>>,
     subjects: Vec<Subject>,
@@ -100,7 +102,7 @@ struct StreamReader {
 struct Subject {
     /// `None` for the site, if the request names no room.
     room: Option<Room>,
-    told: Option<(Shown, u32)>,
+    told: Option<(Shown, u32, ShownPeaks)>,
 }
 
 /// Counts against the limit of streams. It is given back when the client is gone.
@@ -126,6 +128,7 @@ impl StreamReader {
         let now = Instant::now();
         Self {
             view: site.view.clone(),
+            peaks: site.peaks.clone(),
             room_news: has_rooms.then(|| site.rooms.subscribe()),
             subjects,
             next: 0,
@@ -163,6 +166,7 @@ impl StreamReader {
             if self.next == 0 {
                 sleep_until(self.due).await;
                 self.view.mark_unchanged();
+                self.peaks.mark_unchanged();
                 if let Some(room_news) = &mut self.room_news {
                     room_news.mark_unchanged();
                 }
@@ -176,12 +180,13 @@ impl StreamReader {
 
     /// Tells of the next subject of this round that has changed. `None` at the end of the round.
     fn tell_next(&mut self) -> Option<String> {
-        let (view, now) = (*self.view.borrow(), Instant::now());
+        let (view, peaks, now) = (*self.view.borrow(), *self.peaks.borrow(), Instant::now());
         while let Some(subject) = self.subjects.get_mut(self.next) {
             self.next += 1;
             let room = subject.room.as_ref();
-            let shown = self.site.shown(room.unwrap_or(&Room::Site), &view, now);
-            let news = Some((shown, view.instances()));
+            let named = room.unwrap_or(&Room::Site);
+            let peaks = if *named == Room::Site { peaks } else { ShownPeaks::default() };
+            let news = Some((self.site.shown(named, &view, now), view.instances(), peaks));
             if subject.told != news {
                 subject.told = news;
                 self.due = now + self.site.pace;
@@ -199,10 +204,14 @@ impl StreamReader {
     /// Waits for news that may concern a subject, and has the rooms watched meanwhile. `None` at the end.
     async fn changed(&mut self) -> Option<()> {
         let Some(room_news) = &mut self.room_news else {
-            return self.view.changed().await.ok();
+            return tokio::select! {
+                changed = self.view.changed() => changed.ok(),
+                changed = self.peaks.changed() => changed.ok(),
+            };
         };
         tokio::select! {
             changed = self.view.changed() => changed.ok(),
+            changed = self.peaks.changed() => changed.ok(),
             changed = room_news.changed() => changed.ok(),
             () = sleep_until(self.watch_at) => {
                 self.watch_at = Instant::now() + WATCH_EVERY;

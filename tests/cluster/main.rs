@@ -31,6 +31,7 @@ mod log_lines;
 mod names;
 mod neighbours;
 mod outages;
+mod peaks;
 mod permissions;
 mod rolling;
 mod sentinel;

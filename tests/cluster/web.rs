@@ -10,6 +10,7 @@ mod foreign_page;
 mod languages;
 mod lesson;
 mod page;
+mod peaks;
 mod room_pages;
 mod socketio;
 

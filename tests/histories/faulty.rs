@@ -11,7 +11,7 @@ use headcount::core::{
 };
 use tokio::{sync::Notify, time::Instant};
 
-use super::episode::Category;
+use super::{episode::Category, world::Backend};
 
 macro_rules! faults {
     ($($(#[$doc:meta])* $name:ident: $category:ident,)+) => {
@@ -38,10 +38,8 @@ macro_rules! faults {
 }
 
 faults! {
-    /// What was sent counts as acknowledged, answered or not.
+    /// What was sent counts as acknowledged, answered or not; and nothing is swept, which would make up for it.
     Forgetful: Net,
-    /// A late report that was refused counts as applied.
-    AnyAnswerSettles: Loss,
     /// What a lost report asked for is not asked for again.
     NeverAsksAgain: Net,
     /// A new incarnation reports nothing again.
@@ -81,9 +79,10 @@ faults! {
 }
 
 impl Fault {
-    /// How many episodes may pass before it is noticed.
-    pub(crate) fn episodes(self) -> u64 {
-        60
+    /// The store on which it is noticed soonest.
+    pub(crate) fn backend(self) -> Backend {
+        let is_simple = self.category().suits(Backend::Embedded);
+        if is_simple { Backend::Embedded } else { Backend::Redis }
     }
 
     pub(crate) fn falsify_report(self, report: Report) -> Report {
@@ -120,10 +119,13 @@ impl Fault {
 pub(crate) struct FaultyLedger {
     pub(crate) inner: Arc<Rooms<bool>>,
     pub(crate) fault: Fault,
+    /// When the instance started.
+    pub(crate) started: Instant,
 }
 
 impl RoomLedger for FaultyLedger {
     fn report(&self, now: Instant) -> RoomsToReport {
+        let now = if self.fault == Fault::Forgetful { self.started } else { now };
         let mut report = self.inner.report(now);
         if self.fault == Fault::ResendLooksDone {
             report.resending = false;
@@ -134,7 +136,6 @@ impl RoomLedger for FaultyLedger {
     fn fold_reply(&self, sent: &SentRooms, reply: &Reply, view: &View, now: Instant) -> Standing {
         let mut reply = reply.clone();
         match self.fault {
-            Fault::AnyAnswerSettles => reply.outcome = Outcome::Applied,
             Fault::TakesRecovering => reply.count.recovering = false,
             Fault::PageNotMissed => reply.paged = Revision::default(),
             Fault::EndUnnoticed if !reply.count.recovering => {

@@ -70,7 +70,7 @@ impl Instance {
         };
         let rooms = Rooms::in_portions(100, entries);
         let ledger: Arc<dyn RoomLedger> =
-            Arc::new(FaultyLedger { inner: Arc::clone(&rooms), fault });
+            Arc::new(FaultyLedger { inner: Arc::clone(&rooms), fault, started: Instant::now() });
         let link: Arc<dyn Store> = Arc::new(Link { world: Arc::clone(world), who, fault });
         let tally = Tally::new();
         let view = Arc::new(watch::Sender::new(View::default()));
@@ -235,10 +235,9 @@ async fn tell(
                 lock(&world).note(format!("{due:?} goes back from {last}"));
             }
             *last = due.shown.revision;
-            for newcomer in &due.newcomers {
-                if newcomer.member && newcomer.shown.users == 0 {
-                    lock(&world).note(format!("a member is told 0: {due:?}"));
-                }
+            let tells_none = due.newcomers.iter().any(|it| it.member && it.shown.users == 0);
+            if tells_none && rooms.connections(&due.name) > 0 {
+                lock(&world).note(format!("a member is told 0: {due:?}"));
             }
             let mut told = told.lock().unwrap();
             if due.changed || due.newcomers.iter().any(|it| it.shown.users == due.shown.users) {

@@ -6,14 +6,16 @@ use super::{
     episode::{ROOMS, USERS},
 };
 
+/// An incarnation that no instance has.
+pub(crate) const STRANGER: &str = "01a2011c-f814-765a-8ed8-cd16f884d799";
+
 const ODD: [&str; 6] = ["x", "", "-5", "7", "99999999", "1 2 3"];
 
 /// Edits one thing. `owner` is an incarnation.
 pub(crate) fn tamper(database: &mut Database, owner: &str, chance: &mut Chance) {
     let room = chance.pick(&ROOMS);
     let user = chance.pick(&USERS);
-    let stranger = "01a2011c-f814-765a-8ed8-cd16f884d799";
-    let owner = if chance.one_in(2) { owner } else { stranger };
+    let owner = if chance.one_in(2) { owner } else { STRANGER };
     let keys: Vec<String> = database.command("KEYS", "*").unwrap();
     let key = if keys.is_empty() {
         "currentUsers".to_owned()

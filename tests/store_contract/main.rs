@@ -15,6 +15,7 @@ mod contract;
 mod entries;
 mod facts;
 mod faults;
+mod peaks;
 mod redis_rooms;
 mod roster;
 mod script;

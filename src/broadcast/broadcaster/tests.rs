@@ -259,3 +259,28 @@ async fn a_newcomer_is_told_once() {
     second.hears(&[2, 3]).await;
     assert_eq!(stage.emissions(), 3);
 }
+
+/// Goal: a watcher of the site is told the count at once, although no count changes, and later counts like all others; it is in
+/// none of them. Method: the task itself, a member, and a watcher that comes later.
+#[tokio::test]
+async fn a_watcher_is_told() {
+    let mut stage = Stage::new();
+    let mut member = stage.websocket_joins(0).await;
+    stage.acknowledged(1);
+    let stop = CancellationToken::new();
+    let running = stage.broadcaster.take().expect("it is not away").run(stop.clone());
+    let told = async {
+        member.hears(&[1]).await;
+        let (connection, client) = pair().await;
+        let session = on_websocket(&connection);
+        let presence = stage.tally.watch(join(&session), Instant::now());
+        let mut watcher = Guest { client, _connection: connection, session, presence };
+        watcher.hears(&[1]).await;
+        stage.acknowledged(2);
+        watcher.hears(&[2]).await;
+        member.hears(&[2]).await;
+        stop.cancel();
+    };
+    tokio::join!(running, told);
+    assert_eq!(stage.tally.users(), 1);
+}

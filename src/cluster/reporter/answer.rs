@@ -2,6 +2,7 @@
 
 use crate::{
     core::{
+        count::Revision,
         pace::Feedback,
         report::{Outcome, REAPED_MAX, Reply},
     },
@@ -25,6 +26,13 @@ pub(super) fn feedback(reply: &Reply) -> Feedback {
         unannounced: reply.unannounced,
         more_to_reap: reply.reaped >= REAPED_MAX || reply.dead > 0,
     }
+}
+
+/// Whether something about rooms is left in the store after a farewell, for which no other instance cares: rooms of the dead, or
+/// announcements that wait although nobody is left to hear them.
+pub(super) fn leaves_rooms(reply: &Reply) -> bool {
+    let is_last = reply.instances == 0 && reply.paged > Revision::default();
+    reply.dead > 0 || (is_last && reply.unannounced)
 }
 
 /// How the metrics count a report that was answered so.

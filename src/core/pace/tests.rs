@@ -27,7 +27,7 @@ fn started() -> (ReportPace, Instant) {
 fn leading_edge_then_gap_then_heartbeat() {
     let (mut pace, start) = started();
     assert_eq!(pace.due(Change(0)), Some(start + HEARTBEAT));
-    assert_eq!(pace.due(Change(1)), Some(start + ms(10)));
+    assert_eq!(pace.due(Change(1)), Some(start + REPORT_GAP_MIN));
     let later = start + ms(300);
     pace.sent(Change(1), later);
     pace.answered(later, Feedback { instances: 100, ..QUIET }, later);
@@ -37,6 +37,21 @@ fn leading_edge_then_gap_then_heartbeat() {
         Some(later + ms(50)),
         "100 instances keep 50 ms between reports"
     );
+}
+
+/// Goal: all instances together send at most 2,000 reports a second, and few instances report soon. Method: the gaps for several
+/// numbers of instances.
+#[test]
+fn the_gap_grows_with_the_instances() {
+    for (instances, gap) in [(1, 5), (3, 5), (10, 5), (11, 6), (20, 10), (100, 50)] {
+        let (mut pace, start) = started();
+        let later = start + HEARTBEAT;
+        pace.sent(Change(0), later);
+        pace.answered(later, Feedback { instances, ..QUIET }, later);
+        let due = pace.due(Change(1)).unwrap() - later;
+        assert!(due > ms(gap - 1) && due <= ms(gap), "{instances} instances: {due:?}");
+        assert!(due.as_micros() * 2000 >= u128::from(instances) * 1_000_000);
+    }
 }
 
 /// Goal: the gap is never longer than a heartbeat, however many instances there are. Method: a reply with 100,000
@@ -65,7 +80,7 @@ fn a_second_report_waits_until_the_first_is_overdue() {
     assert_eq!(pace.silence(), None, "the later one was answered, so the store is there");
     assert_eq!(
         pace.due(Change(3)),
-        Some(second + ms(10)),
+        Some(second + REPORT_GAP_MIN),
         "the hanging one is long overdue already"
     );
     pace.failed(first, second + ms(2));
@@ -85,7 +100,7 @@ fn retries_back_off_up_to_the_heartbeat() {
     }
     pace.sent(Change(0), now + HEARTBEAT);
     pace.answered(now + HEARTBEAT, QUIET, now + HEARTBEAT);
-    assert_eq!(pace.due(Change(9)), Some(now + HEARTBEAT + ms(10)));
+    assert_eq!(pace.due(Change(9)), Some(now + HEARTBEAT + REPORT_GAP_MIN));
 }
 
 /// Goal: the next report is due at once if the store has an unpublished count or more expired leases. Method: replies that
@@ -109,7 +124,7 @@ fn follow_ups_come_before_the_heartbeat() {
     let fourth = answered + ms(50);
     pace.sent(Change(0), fourth);
     pace.answered(fourth, Feedback { more_to_reap: true, ..QUIET }, fourth);
-    assert_eq!(pace.due(Change(0)), Some(fourth + ms(10)));
+    assert_eq!(pace.due(Change(0)), Some(fourth + REPORT_GAP_MIN));
 }
 
 /// Goal: emissions keep their interval, and slow ones take at most half of the time. Method: a fast emission and a slow

@@ -9,6 +9,7 @@ use crate::{
         about::About,
         count::{Count, Incarnation, Revision, Sequence, Stamp, WHOLE_MAX},
         pace::ANNOUNCEMENT_GAP_PER_INSTANCE,
+        peaks::{Attendance, Attendee},
         report::{
             Outcome, REAPED_MAX, Reply, Report, ReportKind, Room, RoomsReply, Roster, RosterEntry,
         },
@@ -277,6 +278,15 @@ impl State {
     fn instances(&self) -> u32 {
         let live = self.leases.values().filter(|lease| lease.users.is_some()).count();
         u32::try_from(live).unwrap_or(u32::MAX)
+    }
+
+    /// Who is counted, and whose farewell is remembered.
+    pub(super) fn attendance(&self) -> Attendance {
+        let instances = self.leases.iter().map(|(incarnation, lease)| {
+            let is_counted = lease.users.is_some();
+            (incarnation.to_string(), Attendee { sequence: lease.sequence, is_counted })
+        });
+        Attendance { revision: self.revision, instances: instances.collect() }
     }
 
     pub(super) fn roster(&self) -> Roster {

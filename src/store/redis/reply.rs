@@ -185,7 +185,7 @@ fn stamp_of(value: &Value) -> Result<Stamp, StoreError> {
     text.and_then(Stamp::parse).ok_or_else(|| unexpected("stamp that is none"))
 }
 
-fn flag(value: &Value) -> Result<bool, StoreError> {
+pub(super) fn flag(value: &Value) -> Result<bool, StoreError> {
     match whole(value)? {
         0 => Ok(false),
         1 => Ok(true),

@@ -14,7 +14,7 @@ use crate::{
         origin::{Origins, RefusalLog},
         rooms::RoomRules,
     },
-    core::tally::Local,
+    core::{peaks::ShownPeaks, tally::Local},
     telemetry::metrics::Metrics,
     web::{scripted_rooms::ScriptedRooms, site_rooms::SiteRooms},
 };
@@ -26,6 +26,7 @@ struct Stage {
     site: Arc<Site>,
     table: Arc<ScriptedRooms>,
     _view: watch::Sender<View>,
+    _peaks: watch::Sender<ShownPeaks>,
     local: watch::Sender<Local>,
 }
 
@@ -34,10 +35,12 @@ impl Stage {
         let table = Arc::new(table);
         let (view, local) =
             (watch::Sender::new(View::default()), watch::Sender::new(Local::default()));
+        let peaks = watch::Sender::new(ShownPeaks::default());
         let counts = Arc::<ScriptedRooms>::clone(&table);
         let site = Arc::new(Site {
             view: view.subscribe(),
             local: local.subscribe(),
+            peaks: peaks.subscribe(),
             rooms: SiteRooms::new(RoomRules::default(), counts),
             origins: Origins::Same,
             refusal_log: RefusalLog::default(),
@@ -47,7 +50,7 @@ impl Stage {
             closing: CancellationToken::new(),
             host: "kitchen".into(),
         });
-        Self { site, table, _view: view, local }
+        Self { site, table, _view: view, _peaks: peaks, local }
     }
 
     async fn request(&self, query: &str) -> Response {

@@ -6,6 +6,7 @@
 use headcount_testkit::{
     client::{Client, Transport},
     cluster::clients_say,
+    http,
     instance::Instance,
     waiting::{PATIENCE, eventually},
 };
@@ -35,6 +36,11 @@ async fn run_examples(text: &str) -> usize {
     let clients = [(); 2].map(|()| Client::open(instance.public, Transport::Websocket));
     let records = clients.each_ref().map(|client| client.record().clone());
     eventually("both are counted", async || clients_say(2, &records)).await;
+    eventually("they are the peak", async || {
+        let answer = http::get(instance.public, "/api/count").await?.body;
+        if answer.contains("\"peak_ever\":{\"count\":2") { Ok(()) } else { Err(answer) }
+    })
+    .await;
     let blocks = blocks(text);
     let mut examples = 0;
     let last = blocks.last().expect("there are blocks");

@@ -20,8 +20,8 @@ fn messages(language: &str) -> Value {
 }
 
 /// Goal: the page uses the first language of its visitor that it has, and English if it has none. Method: browsers
-/// of several locales. State, title, announcement and numbers match the language file and `Intl`, the document
-/// declares its language, and axe-core finds no problem.
+/// of several locales. State, title, announcements, an open room and numbers match the language file and `Intl`, the
+/// document declares its language, and axe-core finds no problem.
 #[tokio::test(flavor = "multi_thread")]
 async fn the_page_speaks_the_language_of_its_visitor() {
     let instance = Instance::start(&[]).await;
@@ -53,6 +53,14 @@ async fn the_page_speaks_the_language_of_its_visitor() {
         tab.says("#people", people.as_str().expect("a text")).await;
         let announcement = text("announcement").replace("{count}", "1");
         tab.says("#announcement", &announcement.replace("{state}", &text("live"))).await;
+        tab.evaluate("location.hash = '#/a'").await.expect("it runs");
+        let people = &messages["room-people"];
+        let people = people.get("one").unwrap_or(&people["other"]);
+        tab.says("#room-people", people.as_str().expect("a text")).await;
+        tab.says("#room-state", &text("live")).await;
+        let announcement =
+            text("room-announcement").replace("{count}", "1").replace("{room}", "/a");
+        tab.says("#room-announcement", &announcement.replace("{state}", &text("live"))).await;
         let title = Ok(json!(text("title").replace("{count}", "1")));
         assert_eq!(tab.evaluate("document.title").await, title);
         assert_eq!(tab.evaluate("document.documentElement.lang").await, Ok(json!(lang)));
@@ -110,6 +118,7 @@ async fn a_page_without_its_scripts_says_so() {
         ("messages", json!({ "abort": ["**/?messages.js"] })),
         ("client", json!({ "abort": ["**/headcount.js"] })),
         ("line", json!({ "abort": ["**/public/line.js"] })),
+        ("room", json!({ "abort": ["**/public/room.js"] })),
     ] {
         let tab = browser.open(format!("http://{}/", instance.public), options).await;
         let look = async || {

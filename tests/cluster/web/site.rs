@@ -1,6 +1,6 @@
 //! Another web site: pages and scripts, served from a different origin, under a strict content security policy.
 
-use std::{net::SocketAddr, sync::Arc};
+use std::{net::SocketAddr, path::Path, sync::Arc};
 
 use tokio::{
     io::{AsyncBufReadExt, AsyncWriteExt, BufReader},
@@ -66,7 +66,7 @@ async fn answer(stream: TcpStream, server: SocketAddr, files: Arc<Vec<File>>) {
     let path = line.split(' ').nth(1).unwrap_or_default();
     let file = files.iter().find(|(start, _)| path.starts_with(start));
     let answer = match file {
-        Some((path, script)) if path.ends_with(".js") => {
+        Some((path, script)) if Path::new(path).extension().is_some_and(|kind| kind == "js") => {
             with_head("text/javascript", server, script)
         }
         Some((_, body)) => {

@@ -196,13 +196,14 @@ impl Episode {
             self.start(true);
         }
         self.settle().await;
-        lock(&self.world).is_strict = self.chance.one_in(5);
+        let is_strict = lock(&self.world).is_strict;
+        lock(&self.world).is_strict &= self.chance.one_in(5);
         for _ in 0..self.chance.between(50, 200) {
             self.change();
             let ms = self.chance.pick(&[0, 0, 1, 3]);
             self.pass(ms).await;
         }
-        lock(&self.world).is_strict = true;
+        lock(&self.world).is_strict = is_strict;
         let portions = self.portions();
         self.pass_all(&[HEARTBEAT * 2, portions]).await;
         self.check("after the burst");

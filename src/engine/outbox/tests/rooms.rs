@@ -1,7 +1,12 @@
 //! The slots of rooms: order, fairness and bounds, over a kernel that takes what it likes, or polls.
 
+use tokio::time::Instant;
+
 use super::*;
-use crate::{core::room::RoomName, protocol::packet::acknowledgement};
+use crate::{
+    access::rooms::WATCHED_PER_CONNECTION, core::room::RoomName, engine::session_rooms::Place,
+    protocol::packet::acknowledgement,
+};
 
 fn name(number: usize) -> RoomName {
     RoomName::parse(&format!("/room-{number}")).unwrap()
@@ -150,7 +155,7 @@ fn event() -> impl Strategy<Value = RoomEvent> {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig::with_cases(2000))]
+    #![proptest_config(ProptestConfig::with_cases(1000))]
 
     /// Goal: in every room counts only grow, belong to their membership, and the last one arrives even if only the flusher
     /// continues; acknowledgements arrive in order; on a websocket from the start, and after an upgrade. Method: random
