@@ -12,7 +12,7 @@ end
 -- The counts of rooms as JSON. A value that is no count is left out: an audit will change and announce it.
 local function counts_text(page)
   local list = {}
-  for index, stored in ipairs(call('HMGET', rooms, unpack(page))) do
+  for index, stored in ipairs(#page > 0 and call('HMGET', rooms, unpack(page)) or {}) do
     if is_whole(tonumber(stored or '0'), WHOLE_MAX) then
       list[#list + 1] = quoted(page[index]) .. ':' .. (stored or '0')
     end
