@@ -67,7 +67,7 @@ pub(crate) struct Histories {
     pub(crate) streams: Vec<Vec<Showing>>,
     /// The same for some rooms.
     pub(crate) room_streams: Vec<Vec<Showing>>,
-    /// When the stage was ready, if the row has built it further. Counts told before are not judged by rule 1.
+    /// When the stage was ready, if the row has built it further. What was told before is not judged by the rules 1 and 2.
     pub(crate) ready: Option<Instant>,
     /// What the machine may have added to the time in which a change reaches all.
     pub(crate) lateness: Duration,
@@ -207,7 +207,7 @@ impl<'a> Judge<'a> {
     fn welcomes(&self, visit: &Visit, entries: &[Entry], violations: &mut Vec<String>) {
         let name = visit.record.name();
         for (index, entry) in entries.iter().enumerate() {
-            if entry.event != Event::Connected {
+            if entry.event != Event::Connected || self.is_too_early(entry.at) {
                 continue;
             }
             let later = &entries[index + 1..];
@@ -232,7 +232,7 @@ impl<'a> Judge<'a> {
         exact_counts: &mut HashMap<u64, u64>,
         violations: &mut Vec<String>,
     ) {
-        let mut newest = 0;
+        let (mut newest, mut is_known) = (0, false);
         for showing in showings {
             let said = match &showing.said {
                 Ok(said) => said,
@@ -241,12 +241,18 @@ impl<'a> Judge<'a> {
                     continue;
                 }
             };
-            self.count(said.count, showing.at, "an instance", violations);
+            // An instance that was asked for a room of which it knows nothing yet may say who is there on it.
+            is_known |= said.exact || said.room.is_none();
+            if is_known {
+                self.count(said.count, showing.at, "an instance", violations);
+            }
             if said.revision < newest {
                 violations.push(format!("revision {} came after {newest}", said.revision));
             }
             newest = said.revision;
-            if !said.exact {
+            // What somebody edits has no revision.
+            let is_edited = matches!(self.fault.sees, Sees::Anything);
+            if !said.exact || is_edited {
                 continue;
             }
             let other = exact_counts.insert(said.revision, said.count);

@@ -144,6 +144,7 @@ pub(crate) async fn run(row: &Row) -> Result<Measured, String> {
     stage.right_after(Instant::now(), PATIENCE).await?;
 
     let histories = stage.histories();
+    stage.nothing_is_left(PATIENCE).await?;
     let judged = |what, right_after, bound: Bound, sees: &Sees, judge: Judge| {
         // Once all counts were right, the fault no longer excuses a wrong one.
         let over = ended + right_after;

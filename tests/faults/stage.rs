@@ -225,8 +225,8 @@ impl Stage {
     /// thousand clients at once make a machine slow.
     pub(crate) async fn ready(&mut self) {
         eventually("all are connected", async || {
-            let away = self.crowd.iter().filter(|guest| !guest.record().is_connected()).count();
-            if away == 0 { Ok(()) } else { Err(format!("{away} are not")) }
+            let away = self.crowd.iter().find(|guest| !guest.record().is_connected());
+            away.map_or(Ok(()), |guest| Err(format!("{:?}", guest.record().entries())))
         })
         .await;
         self.right_after(Instant::now(), PATIENCE).await.expect("all agree");

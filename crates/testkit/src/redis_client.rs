@@ -96,6 +96,12 @@ impl RedisClient {
         transaction.query_async(&mut redis).await.map_err(|error| error.to_string())
     }
 
+    /// The names of all keys that match a pattern.
+    pub async fn keys(&self, pattern: &str) -> Result<Vec<String>, String> {
+        let mut redis = self.connection().await?;
+        redis.keys(pattern).await.map_err(|error| error.to_string())
+    }
+
     /// Whether a key exists.
     pub async fn has(&self, key: &str) -> Result<bool, String> {
         let mut redis = self.connection().await?;

@@ -333,7 +333,7 @@ async fn crowd_a_room(stage: &mut Stage) {
     for number in 0..CROWD_OF_ROOM {
         let guest = stage.open(number % INSTANCES, Transport::Websocket, &[member(CROWDED)]);
         stage.crowd.push(guest);
-        if number % 100 == 99 {
+        if number % 50 == 49 {
             stage.ready().await;
         }
     }

@@ -6,7 +6,7 @@ use std::{
 };
 
 use headcount_testkit::{cluster::clients_say, instance::Shown, record::Record};
-use tokio::time::sleep;
+use tokio::{task::JoinSet, time::sleep};
 
 use super::Stage;
 use crate::{
@@ -16,6 +16,10 @@ use crate::{
 
 /// Time between two checks whether all are right. It is short compared with every bound.
 const LOOK_GAP: Duration = Duration::from_millis(5);
+
+/// What the names of keys contain that must not be there while nobody is in a room.
+const OF_ROOMS: [&str; 7] =
+    [":rooms", ":at:", ":of:", ":people:", ":holders", ":dead", ":unannounced"];
 
 impl Stage {
     /// Waits until all show the number of connected clients in the site, and in each room. Returns how long after
@@ -97,6 +101,22 @@ impl Stage {
             odd.take(5).collect::<Vec<_>>(),
             missing.take(5).collect::<Vec<_>>()
         ))
+    }
+
+    /// Lets all clients leave, and waits until Redis holds nothing about rooms. The error names a key that is left.
+    pub(crate) async fn nothing_is_left(&mut self, patience: Duration) -> Result<(), String> {
+        let mut leaving = JoinSet::new();
+        for guest in self.crowd.drain(..) {
+            leaving.spawn(guest.leave());
+        }
+        leaving.join_all().await;
+        waited(Instant::now(), patience, async || {
+            let keys = self.redis_client.keys("{currentUsers}:*").await?;
+            let left = keys.iter().find(|key| OF_ROOMS.iter().any(|of| key.contains(of)));
+            left.map_or(Ok(()), |key| Err(format!("all have left, and {key} is there")))
+        })
+        .await
+        .map(drop)
     }
 
     /// The visits of clients that are there now.

@@ -112,7 +112,7 @@ async fn change_at(stage: &mut Stage, script: &str) {
 /// Goal: rooms of the dead are taken away although it is lost who is dead. Method: kill an instance with many rooms, and
 /// change the key while they are taken away.
 async fn change_dead(stage: &mut Stage, script: &str) {
-    const ROOMS: usize = 10_000;
+    const ROOMS: usize = 5_000;
     stage.stop_churn().await;
     watch(stage, 0, 0..100);
     open(stage, 1, 0..ROOMS);
