@@ -100,7 +100,7 @@ impl Mutant {
         let row = row.expect("the row is there");
         let setup = Setup { patch: Some(self.patch), ..row.setup };
         match row::run(&Row { setup, ..row }).await {
-            Ok(_) => Err(format!("{} lets it pass", self.caught_by)),
+            Ok(measured) => Err(format!("{} lets it pass: {measured:?}", self.caught_by)),
             Err(caught) if caught.starts_with(row::NOT_STARTED) => Err(caught),
             Err(caught) => {
                 println!("{}: {}", self.name, caught.lines().next().unwrap_or_default());

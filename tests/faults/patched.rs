@@ -58,8 +58,9 @@ const PATCHES: [(&str, &str, &str); 10] = [
     ),
     (
         "src/cluster/subscriber.rs",
-        "self.resync.notify_one();",
-        "if std::env::var_os(\"PATCH_PROGRAM\").is_none_or(|patch| patch != \"no resync\") { self.resync.notify_one(); }",
+        "        self.rooms.subscribed();\n        self.resync.notify_one();\n",
+        "        if std::env::var_os(\"PATCH_PROGRAM\").is_none_or(|patch| patch != \"no resync\") {
+            self.rooms.subscribed();\n            self.resync.notify_one();\n        }\n",
     ),
     (
         "src/cluster/subscriber.rs",
