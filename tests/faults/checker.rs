@@ -28,7 +28,9 @@ use crate::{
 /// emission interval are 60 ms. The rest is for several such clusters on one machine.
 pub(crate) const QUIET: Duration = Duration::from_secs(1);
 /// Time in which a newcomer must get a count: its patience is 250 ms, and the rest is for the machine.
-const WELCOME: Duration = Duration::from_millis(250 + 1000);
+const WELCOME: Duration = PATIENCE.saturating_add(Duration::from_secs(1));
+/// How long a newcomer waits for a count that includes it before it is told an estimate.
+const PATIENCE: Duration = Duration::from_millis(250);
 /// What a busy machine may add to a bound.
 pub(crate) const NOISE: Duration = Duration::from_secs(1);
 
@@ -142,6 +144,7 @@ impl<'a> Judge<'a> {
     fn client(&self, visit: &Visit, verdict: &mut Verdict) {
         let name = visit.record.name();
         let entries = visit.record.entries();
+        let mut joined = None;
         for entry in &entries {
             match &entry.event {
                 Event::Violation(what) | Event::Refused(what) => {
@@ -152,9 +155,18 @@ impl<'a> Judge<'a> {
                         let truth = self.truth.within(self.quiet(entry.at), &[]);
                         verdict.largest_error = verdict.largest_error.max(distance(*users, &truth));
                     }
-                    self.count(*users, entry.at, name, &mut verdict.violations);
+                    let waited = joined.take().map(|at| entry.at.duration_since(at));
+                    // Where nothing is known of a room yet, a newcomer is told who is there on its instance, once its
+                    // patience has ended.
+                    let is_first_estimate =
+                        visit.room.is_some() && waited.is_some_and(|waited| waited >= PATIENCE);
+                    let most = self.allowed(entry.at).map(|allowed| *allowed.end());
+                    if !is_first_estimate || most.is_some_and(|most| *users > most) {
+                        self.count(*users, entry.at, name, &mut verdict.violations);
+                    }
                 }
-                Event::Connected | Event::Upgraded | Event::Disconnected(_) => {}
+                Event::Connected => joined = Some(entry.at),
+                Event::Upgraded | Event::Disconnected(_) => {}
             }
         }
         self.welcomes(visit, &entries, &mut verdict.violations);

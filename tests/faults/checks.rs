@@ -21,7 +21,7 @@ pub(crate) struct Check {
 
 /// All checks. Two clients are connected from 1 s to 9 s. All agree at 2 s, and the fault lasts from 2.5 s
 /// to 6 s.
-pub(crate) const ALL: [Check; 17] = [
+pub(crate) const ALL: [Check; 18] = [
     check("what-is-right-passes", || passes(&[(1.1, 1), (1.2, 2)], &[(2.0, 2, 2, true)])),
     check("old-news-in-quiet-times", || objects(&[(1.1, 1), (2.9, 1)], &[])),
     check("old-news-in-a-fault", || passes(&[(1.1, 2), (5.0, 2)], &[(5.0, 2, 9, false)])),
@@ -38,9 +38,12 @@ pub(crate) const ALL: [Check; 17] = [
     check("rooms-that-are-right-pass", || rooms_pass(&[(1.1, 1), (1.2, 2)], &[(1.1, 2)], &[])),
     check("old-news-of-a-room", || rooms_object(&[(1.1, 1), (2.9, 1)], &[(1.1, 2)], &[])),
     check("a-watcher-hears-too-many", || rooms_object(&[(1.1, 2)], &[(1.1, 3)], &[])),
+    check("an-instance-asks-first", || {
+        rooms_pass(&[(1.1, 2)], &[(1.1, 2)], &[(2.5, 0, 0, false), (2.6, 2, 9, true)])
+    }),
     check("a-watcher-is-told-0-in-time", || rooms_pass(&[(1.1, 2)], &[(1.1, 0), (1.2, 2)], &[])),
     check("an-instance-shows-too-many-in-a-room", || {
-        rooms_object(&[(1.1, 2)], &[(1.1, 2)], &[(5.0, 3, 9, false)])
+        rooms_object(&[(1.1, 2)], &[(1.1, 2)], &[(1.5, 2, 8, true), (5.0, 3, 9, false)])
     }),
     check("a-revision-of-a-room-goes-back", || {
         rooms_object(&[(1.1, 2)], &[(1.1, 2)], &[(2.5, 2, 9, true), (2.6, 2, 8, true)])

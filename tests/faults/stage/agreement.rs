@@ -132,10 +132,12 @@ async fn waited(
     mut look: impl AsyncFnMut() -> Result<(), String>,
 ) -> Result<Duration, String> {
     loop {
+        let looked = Instant::now();
         match look().await {
             Ok(()) => return Ok(since.elapsed()),
             Err(wrong) if since.elapsed() > patience => return Err(wrong),
-            Err(_) => sleep(LOOK_GAP).await,
+            // With very many rooms a look takes long, and must not take the time of those who are looked at.
+            Err(_) => sleep(looked.elapsed().max(LOOK_GAP)).await,
         }
     }
 }
