@@ -138,6 +138,7 @@ impl<V> Table<V> {
             tidings.heard_at_report = newest_report;
             tidings.awaited = tidings.awaited.filter(|(awaited, _)| *awaited > page.revision);
             if page.since > heard {
+                tidings.pages_missed += 1;
                 self.reread_all();
             }
         }
@@ -176,6 +177,7 @@ impl<V> Table<V> {
         }
         let (revision, _) = self.tidings.awaited.take().expect("it is overdue");
         self.tidings.heard = self.tidings.heard.max(Some(revision));
+        self.tidings.pages_missed += 1;
         self.reread_all();
     }
 

@@ -112,8 +112,10 @@ fn a_lost_page_is_noticed() {
     assert!(!story.rooms.is_waiting(story.now));
     story.page(8, 9, &[]);
     assert!(story.rooms.is_waiting(story.now));
+    assert_eq!(story.rooms.state(&story.view, story.now).unread, 1);
     let sent = story.send();
-    assert_eq!(words(&sent.said), "/a=?");
+    assert_eq!((words(&sent.said).as_str(), sent.pages_missed), ("/a=?", 1));
+    assert_eq!(story.rooms.state(&story.view, story.now).unread, 0);
     let mention = |paged| Reply {
         count: calm(9),
         paged: Revision(paged),
@@ -129,10 +131,12 @@ fn a_lost_page_is_noticed() {
     story.page(9, 12, &[]);
     assert_eq!(story.rooms.page_overdue(), None);
     let sent = story.send();
+    assert_eq!(sent.pages_missed, 0, "it came in time");
     let _ = story.receive(&sent, &mention(15));
     story.now += Duration::from_secs(1);
     let sent = story.send();
     assert_eq!(words(&sent.said), "/a=1", "the sweep names it, which asks, too");
+    assert_eq!(sent.pages_missed, 1);
     let _ = story.receive(&sent, &mention(15));
     assert!(!story.rooms.is_waiting(story.now), "it is asked for once");
 }
