@@ -64,15 +64,13 @@ impl RedisClient {
 
     /// The rooms in which somebody is, with their counts.
     pub async fn rooms(&self) -> Result<HashMap<String, u64>, String> {
-        let mut redis = self.connection().await?;
+        let mut redis = self.patient_connection().await?;
         redis.hgetall(ROOMS).await.map_err(|error| error.to_string())
     }
 
     /// Sends any command, as an operator does by hand, and waits for the answer without a time limit.
     pub async fn send(&self, words: &[&str]) -> Result<Value, String> {
-        let patient = AsyncConnectionConfig::new().set_response_timeout(None);
-        let connection = self.0.get_multiplexed_async_connection_with_config(&patient).await;
-        let mut redis = connection.map_err(|error| error.to_string())?;
+        let mut redis = self.patient_connection().await?;
         let mut command = deadpool_redis::redis::cmd(words[0]);
         command.arg(&words[1..]).query_async(&mut redis).await.map_err(|error| error.to_string())
     }
@@ -143,6 +141,13 @@ impl RedisClient {
             }
         });
         Subscriber { announcements, task }
+    }
+
+    /// A connection that waits for answers without a time limit.
+    async fn patient_connection(&self) -> Result<MultiplexedConnection, String> {
+        let patient = AsyncConnectionConfig::new().set_response_timeout(None);
+        let connection = self.0.get_multiplexed_async_connection_with_config(&patient).await;
+        connection.map_err(|error| error.to_string())
     }
 
     async fn connection(&self) -> Result<MultiplexedConnection, String> {

@@ -27,23 +27,29 @@ const HOLDERS: &str = "{currentUsers}:holders";
 const DEAD: &str = "{currentUsers}:dead";
 const UNANNOUNCED: &str = "{currentUsers}:unannounced";
 
+/// An audit, each third of a lease, finds that the counts are lost. Then it is as if all data were lost.
+const AUDITED: Bound = Bound {
+    formula: "lease × 4/3 + 2 heartbeats",
+    time: Bound::LEASE_AND_2_HEARTBEATS.time.saturating_add(Duration::from_millis(667)),
+};
+
 /// Counts look right until they are counted again. The public is told of the site only, which sees nothing of it.
 fn parts() -> Vec<Row> {
-    let lost = |name, fault, play| Row {
-        of_rooms: OfRooms { bound: None, sees: Some(Sees::Anything) },
+    let lost = |bound, name, fault, play| Row {
+        of_rooms: OfRooms { bound, sees: Some(Sees::Anything) },
         ..row(name, fault, Bound::LEASE_AND_2_HEARTBEATS, play)
     };
     vec![
-        lost("rooms-del", "the hash of rooms deleted", |stage| {
+        lost(Some(AUDITED), "rooms-del", "the hash of rooms deleted", |stage| {
             Box::pin(change(stage, ROOMS, DELETE))
         }),
-        lost("rooms-type", "the hash of rooms made a string", |stage| {
+        lost(Some(AUDITED), "rooms-type", "the hash of rooms made a string", |stage| {
             Box::pin(change(stage, ROOMS, MAKE_STRING))
         }),
-        lost("at-del", "the hash of one instance's rooms deleted", |stage| {
+        lost(None, "at-del", "the hash of one instance's rooms deleted", |stage| {
             Box::pin(change_at(stage, DELETE))
         }),
-        lost("at-type", "the hash of one instance's rooms made a string", |stage| {
+        lost(None, "at-type", "the hash of one instance's rooms made a string", |stage| {
             Box::pin(change_at(stage, MAKE_STRING))
         }),
     ]
