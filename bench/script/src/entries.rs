@@ -37,10 +37,9 @@ pub fn measure(
     for (kind, write, entries) in kinds {
         redis.clear()?;
         let mut reporter = Reporter::new(&script, 1);
-        fill(redis, &mut reporter, write, size)?;
+        let mut turn = fill(redis, &mut reporter, write, size)?;
         let mut former = Reporter::new(&before, 1);
         let (mut costs, mut units): (Vec<Cost>, Vec<Cost>) = (Vec::new(), Vec::new());
-        let mut turn = 0;
         for _ in 0..portions {
             units.push(redis.cost(|redis| changing_site(redis, &mut former))?);
             costs.push(redis.cost(|redis| {
@@ -68,23 +67,25 @@ fn changing_site(redis: &mut Redis, reporter: &mut Reporter) -> Result<()> {
     Ok(())
 }
 
-/// Reports until the store has as many as it should, all announced.
+/// Reports until the store has as many as it should, all announced. Returns the number of turns.
 fn fill(
     redis: &mut Redis,
     reporter: &mut Reporter,
     write: fn(usize, usize) -> Vec<Group>,
     size: usize,
-) -> Result<()> {
-    for turn in 0..2 * size.div_ceil(ENTRIES_MAX / 2) {
+) -> Result<usize> {
+    let turns = 2 * size.div_ceil(ENTRIES_MAX / 2);
+    for turn in 0..turns {
         reporter.report(redis, &write(turn, size))?;
     }
-    reporter.settle(redis)
+    reporter.settle(redis)?;
+    Ok(turns)
 }
 
-/// All rooms are named in turn; each time with another number.
+/// All rooms are named in turn, each time with another number.
 fn changed_rooms(turn: usize, size: usize) -> Vec<Group> {
     let rooms = (0..ENTRIES_MAX).map(|index| (turn * ENTRIES_MAX + index) % size);
-    rooms.map(|room| Group::of_connections(room, 1 + (turn % 8) as u64)).collect()
+    rooms.map(|room| Group::of_connections(room, 1 + (turn % 7) as u64)).collect()
 }
 
 /// Half of them join and the other half, which joined some turns before, leave.
@@ -106,9 +107,12 @@ fn users_of_many_rooms(turn: usize, size: usize) -> Vec<Group> {
 
 fn users(turn: usize, size: usize, number: usize) -> impl Iterator<Item = (String, bool)> {
     let half = number / 2;
+    let stay = 2 * size / number; // turns
     let joins = (0..number - half).map(move |index| (user_name(turn * number + index), true));
-    let back = turn.saturating_sub(size / number + 1);
-    let leaves = (0..half).map(move |index| (user_name(back * number + index), false));
+    let left = turn.checked_sub(stay).into_iter();
+    let leaves = left.flat_map(move |turn| {
+        (0..half).map(move |index| (user_name(turn * number + index), false))
+    });
     joins.chain(leaves)
 }
 
