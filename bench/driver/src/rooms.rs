@@ -120,7 +120,7 @@ fn churn(bench: &Bench, contender: &Contender, case: Case) -> Result<Vec<(&'stat
         while turn < due {
             // Each client joins a room and leaves it again when its turn comes next. Rooms are far apart in time.
             let guest = residents + turn % GOING;
-            let room = case.room(turn % GOING + GOING * (turn / GOING / 2) % rooms);
+            let room = case.room((turn % GOING + GOING * (turn / GOING / 2)) % rooms);
             match guests.is_in(guest, &room) {
                 true => guests.leave(guest, &room)?,
                 false => guests.join(guest, &room)?,
