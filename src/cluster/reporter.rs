@@ -35,7 +35,7 @@ use crate::{
     },
 };
 
-use answer::{feedback, leaves_rooms, result, trouble};
+use answer::{feedback, leaves_rooms, result};
 
 /// The least time between two log lines that say the store answers. A store that fails and recovers all the time must not fill
 /// the log.
@@ -246,19 +246,7 @@ impl Reporter {
                     self.rooms.abandon(&outcome.rooms);
                 }
             }
-            Err(error) => {
-                self.count(error.result());
-                self.rooms.abandon(&outcome.rooms);
-                self.pace.failed(sent.at, now);
-                // It may have run all the same, so that the next reply does not tell of a loss that this one did.
-                self.introduction.renew();
-                if error.may_be_half_done() {
-                    self.kind = ReportKind::Audit;
-                }
-                if !self.pace.overtaken(sent.at) {
-                    self.mark_unreachable(&trouble(&error), &error.to_string());
-                }
-            }
+            Err(error) => self.fail(sent, &outcome.rooms, &error, now),
         }
     }
 

@@ -1,0 +1,48 @@
+//! Tests of a reporter whose store denies it rooms.
+
+use super::*;
+
+/// Goal: a store that denies rooms does not make the site's count an estimate: reports go on without rooms, and name them again
+/// every ten seconds. Method: such a store, a join of a room, and later one of the site; then the store takes rooms.
+#[tokio::test(start_paused = true)]
+async fn denied_rooms_leave_the_site_exact() {
+    let stage = Stage::new(&[Rule::DenyRooms]);
+    stage.pass(100).await;
+    let _here = (stage.join(), stage.join_room("/a"));
+    let mut was_exact = true;
+    for _ in 0..4200 {
+        stage.pass(5).await;
+        was_exact &= stage.view.borrow().shown(Instant::now()).exact;
+    }
+    assert!(was_exact);
+    assert_eq!(stage.shown().users, 1);
+    let reports = stage.store.reports();
+    let with_rooms: Vec<_> = reports.iter().map(|report| !report.rooms.is_empty()).collect();
+    assert_eq!(
+        with_rooms.iter().filter(|&&names| names).count(),
+        3,
+        "at once, after 10 s, after 20 s"
+    );
+    assert!(reports.len() < 50, "no more reports than heartbeats: {}", reports.len());
+    let first = with_rooms.iter().position(|&names| names).unwrap();
+    assert_eq!(reports[first + 1].kind, ReportKind::Audit);
+    assert_eq!(reports[first + 1].users, 1);
+
+    let name = RoomName::parse("/a").unwrap();
+    let shown = || stage.rooms.shown(&name, &stage.view.borrow(), Instant::now()).unwrap();
+    assert_eq!((shown().users, shown().exact), (1, false));
+    *stage.store.rules.lock().unwrap() = vec![Rule::Answer];
+    stage.pass(10_000).await;
+    assert_eq!((shown().users, shown().exact), (1, true));
+    assert_eq!(stage.shown().users, 1);
+}
+
+/// Goal: a store that denies the site, too, is not taken for one that denies rooms. Method: a store that denies everything.
+#[tokio::test(start_paused = true)]
+async fn a_denied_site_is_an_estimate() {
+    let stage = Stage::new(&[Rule::Answer, Rule::Deny]);
+    stage.pass(100).await;
+    let _here = (stage.join(), stage.join_room("/a"));
+    stage.pass(100).await;
+    assert_eq!((stage.shown().users, stage.shown().exact), (1, false));
+}
