@@ -35,7 +35,7 @@ use crate::{
     },
 };
 
-use answer::{feedback, leaves_rooms, result};
+use answer::{feedback, leaves_rooms, result, trouble};
 
 /// The least time between two log lines that say the store answers. A store that fails and recovers all the time must not fill
 /// the log.
@@ -247,6 +247,38 @@ impl Reporter {
                 }
             }
             Err(error) => self.fail(sent, &outcome.rooms, &error, now),
+        }
+    }
+
+    /// A report has failed. It may have run all the same.
+    ///
+    /// If it named rooms and something was denied, the next reports are about the site alone. If they are denied, too, it was
+    /// not because of the rooms.
+    fn fail(&mut self, sent: SentReport, rooms: &SentRooms, error: &StoreError, now: Instant) {
+        self.count(error.result());
+        self.pace.failed(sent.at, now);
+        // The next reply does not tell of a loss that this one did.
+        self.introduction.renew();
+        if error.may_be_half_done() {
+            self.kind = ReportKind::Audit;
+        }
+        if matches!(error, StoreError::Denied(_)) && rooms.names_rooms() {
+            self.leave_rooms_out(rooms, error, now);
+            return;
+        }
+        self.rooms.abandon(rooms);
+        if !self.pace.overtaken(sent.at) {
+            self.mark_unreachable(&trouble(error), &error.to_string());
+        }
+    }
+
+    fn leave_rooms_out(&self, rooms: &SentRooms, error: &StoreError, now: Instant) {
+        if self.rooms.deny(rooms, now) {
+            tracing::warn!(
+                %error,
+                "rooms cannot be reported: showing for each room an estimate, the connections of this instance, until they \
+                can; docs/redis.md names the keys"
+            );
         }
     }
 

@@ -1,15 +1,10 @@
 //! What an answered or failed report means for the pace, the log and the metrics.
 
-use tokio::time::Instant;
-
-use super::Reporter;
 use crate::{
     core::{
         count::Revision,
         pace::Feedback,
-        report::{Outcome, REAPED_MAX, Reply, ReportKind},
-        rooms::SentRooms,
-        view::SentReport,
+        report::{Outcome, REAPED_MAX, Reply},
     },
     store::StoreError,
     telemetry::labels::ReportResult,
@@ -46,46 +41,6 @@ pub(super) fn result(outcome: Outcome) -> ReportResult {
         Outcome::Applied => ReportResult::Applied,
         Outcome::Stale => ReportResult::Stale,
         Outcome::Resend => ReportResult::Resend,
-    }
-}
-
-impl Reporter {
-    /// A report has failed. It may have run all the same.
-    ///
-    /// If it named rooms and something was denied, the next reports are about the site alone. If they are denied, too, it was
-    /// not because of the rooms.
-    pub(super) fn fail(
-        &mut self,
-        sent: SentReport,
-        rooms: &SentRooms,
-        error: &StoreError,
-        now: Instant,
-    ) {
-        self.count(error.result());
-        self.pace.failed(sent.at, now);
-        // The next reply does not tell of a loss that this one did.
-        self.introduction.renew();
-        if error.may_be_half_done() {
-            self.kind = ReportKind::Audit;
-        }
-        if matches!(error, StoreError::Denied(_)) && rooms.names_rooms() {
-            self.leave_rooms_out(rooms, error, now);
-            return;
-        }
-        self.rooms.abandon(rooms);
-        if !self.pace.overtaken(sent.at) {
-            self.mark_unreachable(&trouble(error), &error.to_string());
-        }
-    }
-
-    fn leave_rooms_out(&self, rooms: &SentRooms, error: &StoreError, now: Instant) {
-        if self.rooms.deny(rooms, now) {
-            tracing::warn!(
-                %error,
-                "rooms cannot be reported: showing for each room an estimate, the connections of this instance, until they \
-                can; docs/redis.md names the keys"
-            );
-        }
     }
 }
 
