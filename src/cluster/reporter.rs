@@ -35,19 +35,11 @@ use crate::{
     },
 };
 
-use answer::{feedback, leaves_rooms, result, trouble};
+use answer::{FAREWELL_MAX, TROUBLES_MAX, feedback, leaves_rooms, result, trouble};
 
 /// The least time between two log lines that say the store answers. A store that fails and recovers all the time must not fill
 /// the log.
 const LOG_GAP: Duration = Duration::from_secs(10);
-
-/// The most kinds of trouble that are logged before the store answers again. There are nine, and one for each command that may
-/// be denied. A store that invents others must not fill the log.
-const TROUBLES_MAX: usize = 32;
-
-/// How long a farewell is repeated while something about rooms is left in the store that it can remove. In this time, an instance
-/// takes away more than 10,000 entries.
-const FAREWELL_MAX: Duration = Duration::from_secs(1);
 
 /// The state of the task.
 #[derive(Debug)]

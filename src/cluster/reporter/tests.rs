@@ -388,15 +388,3 @@ async fn follow_ups_come_soon() {
     stage.pass(1).await;
     assert_eq!(stage.store.millis(), [0, 5, 10, 100]);
 }
-
-/// Goal: a reporter that is stopped sends a farewell, which counts out all its users. Method: one user, then stop.
-#[tokio::test(start_paused = true)]
-async fn stopping_says_farewell() {
-    let stage = Stage::new(&[Rule::Answer]);
-    let _joined = stage.join();
-    stage.pass(20).await;
-    let reports = stage.finish().await;
-    let last = reports.last().unwrap();
-    assert_eq!((last.kind, last.users), (ReportKind::Farewell, 0));
-    assert!(last.sequence > reports[reports.len() - 2].sequence);
-}

@@ -1,4 +1,4 @@
-//! Tests of a reporter whose store denies it rooms.
+//! Tests of a reporter whose store denies it rooms, and of its end.
 
 use super::*;
 
@@ -49,4 +49,16 @@ async fn a_denied_site_is_an_estimate() {
     let _here = (stage.join(), stage.join_room("/a"));
     stage.pass(100).await;
     assert_eq!((stage.shown().users, stage.shown().exact), (1, false));
+}
+
+/// Goal: a reporter that is stopped sends a farewell, which counts out all its users. Method: one user, then stop.
+#[tokio::test(start_paused = true)]
+async fn stopping_says_farewell() {
+    let stage = Stage::new(&[Rule::Answer]);
+    let _joined = stage.join();
+    stage.pass(20).await;
+    let reports = stage.finish().await;
+    let last = reports.last().unwrap();
+    assert_eq!((last.kind, last.users), (ReportKind::Farewell, 0));
+    assert!(last.sequence > reports[reports.len() - 2].sequence);
 }
