@@ -236,6 +236,10 @@ pub trait RoomLedger: fmt::Debug + Send + Sync + 'static {
     /// Records that a report was not answered, or was one of a former incarnation.
     fn abandon(&self, sent: &SentRooms);
 
+    /// Records that the store denied a report because of what it said of rooms. For some seconds, reports say nothing of them,
+    /// and all their counts are estimates. Returns whether that is news.
+    fn deny(&self, sent: &SentRooms, now: Instant) -> bool;
+
     /// Begins a new incarnation: the store holds nothing of it.
     fn begin_incarnation(&self);
 
@@ -272,6 +276,16 @@ impl<V: fmt::Debug + Send + 'static> RoomLedger for Rooms<V> {
 
     fn abandon(&self, sent: &SentRooms) {
         self.table().abandon(sent);
+    }
+
+    fn deny(&self, sent: &SentRooms, now: Instant) -> bool {
+        let mut table = self.table();
+        let is_news = !table.tidings.is_denied();
+        table.deny(sent, now);
+        drop(table);
+        // All counts are estimates now.
+        self.tell();
+        is_news
     }
 
     fn begin_incarnation(&self) {

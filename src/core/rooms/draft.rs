@@ -86,6 +86,10 @@ impl<V> Table<V> {
     /// What the next report says of rooms.
     pub(super) fn report(&mut self, now: Instant) -> RoomsToReport {
         self.expire(now);
+        if self.tidings.denied_until.is_some_and(|until| now < until) {
+            // A report without a number acknowledges nothing.
+            return RoomsToReport::default();
+        }
         self.miss_page(now);
         self.ledger.newest += 1;
         let number = self.ledger.newest;

@@ -56,6 +56,7 @@ impl<V> Table<V> {
         self.expect_page(sent.number, reply.paged, now);
         let is_newest = self.acknowledge(sent);
         let Some(told) = &reply.rooms else { return Standing::Kept };
+        self.admit();
         self.fold_counts(sent, reply, told, view, is_newest, now);
         let held = (self.ledger.rooms_held, self.ledger.users_held);
         let differs = is_newest && (told.rooms_held, told.users_held) != held;

@@ -72,6 +72,13 @@ pub struct SentRooms {
     pub(super) rooms: Vec<SentRoom>,
 }
 
+impl SentRooms {
+    /// Whether the report names rooms.
+    pub fn names_rooms(&self) -> bool {
+        !self.rooms.is_empty()
+    }
+}
+
 /// What a report that is under way says of one room.
 #[derive(Clone, Debug)]
 pub(super) struct SentRoom {
