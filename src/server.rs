@@ -341,6 +341,8 @@ impl Server {
         };
         let lookout = Lookout::new(sources, Arc::clone(&board));
         tasks.spawn("console", lookout.run(stop.clone()));
+        let searches = Arc::clone(&board).search_rooms(Arc::clone(&self.store), stop.clone());
+        tasks.spawn("console's rooms", searches);
         let admin = Admin {
             view,
             engine: Arc::clone(engine),

@@ -194,7 +194,9 @@ impl Reporter {
     fn send(&mut self, local: Local, now: Instant) {
         let mut report = self.report(local.users, self.kind);
         self.kind = ReportKind::Plain;
-        let RoomsToReport { rooms, resending, sent: sent_rooms } = self.rooms.report(now);
+        let RoomsToReport { rooms, resending, pages_missed, sent: sent_rooms } =
+            self.rooms.report(now);
+        self.metrics.pages_missed.inc_by(pages_missed);
         (report.rooms, report.resending) = (rooms, resending);
         let about = self.introduction.is_due(now).then(|| Arc::clone(&self.about.borrow()));
         report.about.clone_from(&about);
@@ -272,6 +274,7 @@ impl Reporter {
         }
         self.metrics.leases_reaped.inc_by(reply.crashed.into());
         self.metrics.repairs.inc_by(reply.repaired.into());
+        self.metrics.dead_incarnations.set(reply.dead.into());
         if reply.is_applied() {
             self.former = None;
         }
@@ -292,6 +295,7 @@ impl Reporter {
                 incarnation = %self.incarnation,
                 "the store does not hold what was reported to it: reporting everything again"
             );
+            self.metrics.resends.inc();
             self.former = Some(self.incarnation);
             self.begin_incarnation(now);
         }

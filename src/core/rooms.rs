@@ -54,6 +54,21 @@ pub struct Rooms<V> {
     reports: Notify,
 }
 
+/// What operators want to know of the rooms of an instance.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct RoomsState {
+    /// The rooms in the table.
+    pub rooms: usize,
+    /// The most rooms that may be in it.
+    pub most: usize,
+    /// Whether counts that are known are exact.
+    pub are_exact: bool,
+    /// The most rooms whose counts are still to be asked for.
+    pub unread: usize,
+    /// The most changes that no report has carried yet.
+    pub changes_waiting: usize,
+}
+
 /// A connection's place in a room. Dropping it ends it.
 #[derive(Debug)]
 pub struct RoomPresence<V> {
@@ -164,6 +179,18 @@ impl<V> Rooms<V> {
     /// Whether no room is in the table.
     pub fn is_empty(&self) -> bool {
         self.len() == 0
+    }
+
+    /// What operators want to know of the table. It takes no longer in a large table than in a small one.
+    pub fn state(&self, view: &View, now: Instant) -> RoomsState {
+        let table = self.table();
+        RoomsState {
+            rooms: table.rooms.len(),
+            most: self.most,
+            are_exact: table.tidings.exact_from(view, now).is_some(),
+            unread: (table.ledger.wants.len() + table.ledger.reread.left()).min(table.rooms.len()),
+            changes_waiting: table.ledger.news.len(),
+        }
     }
 
     /// Changes when a room has something to tell, or a count that was asked for is known.

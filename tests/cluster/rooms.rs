@@ -295,22 +295,22 @@ async fn rooms_are_counted_over_all_instances() {
         .collect();
     let watcher = RoomsClient::open(one, Transport::Websocket, &[]);
     watcher.watch("/page");
-    let watched = watcher.record("/page");
+    let seen = watcher.record("/page");
     let records = |range: std::ops::Range<usize>| -> Vec<Record> {
         members[range].iter().map(|member| member.record("/page")).collect()
     };
     let all = records(0..12);
-    show(&all.iter().chain([&watched]).map(|record| (record, 12)).collect::<Vec<_>>()).await;
-    for record in all.iter().chain([&watched]) {
+    show(&all.iter().chain([&seen]).map(|record| (record, 12)).collect::<Vec<_>>()).await;
+    for record in all.iter().chain([&seen]) {
         assert!(record.counts().is_sorted(), "{}: {:?}", record.name(), record.counts());
     }
     for member in &members[..2] {
         member.leave("/page");
     }
     let rest = records(2..12);
-    show(&rest.iter().chain([&watched]).map(|record| (record, 10)).collect::<Vec<_>>()).await;
+    show(&rest.iter().chain([&seen]).map(|record| (record, 10)).collect::<Vec<_>>()).await;
     show(&[(&members[0].record("/other"), 12)]).await;
     cluster.instances[1].process().signal(Signal::KILL);
     let here = records(2..5);
-    show(&here.iter().chain([&watched]).map(|record| (record, 3)).collect::<Vec<_>>()).await;
+    show(&here.iter().chain([&seen]).map(|record| (record, 3)).collect::<Vec<_>>()).await;
 }

@@ -2,7 +2,7 @@
 
 mod scenes;
 
-use std::{collections::BTreeMap, iter, time::Duration};
+use std::{collections::BTreeMap, time::Duration};
 
 use headcount::telemetry::metrics::Metrics;
 use headcount_testkit::redis_server::RedisServer;
@@ -183,7 +183,7 @@ impl Episode {
                 50..=54 => instance.toggle_watch(room),
                 _ => {
                     let user = self.chance.pick(&USERS);
-                    let connections = if instance.has(room, user) { 0 } else { 1 };
+                    let connections = usize::from(!instance.has(room, user));
                     instance.set(room, Some(user), connections);
                 }
             }
@@ -209,12 +209,12 @@ impl Episode {
             return sleep(Duration::from_millis(ms)).await;
         }
         // In the first seconds everything happens.
-        let (often, seldom) = (ms.min(6000), ms.saturating_sub(6000));
-        for step in iter::repeat_n(10, often.div_ceil(10) as usize)
-            .chain(iter::repeat_n(1000, seldom.div_ceil(1000) as usize))
-        {
+        let mut left = ms;
+        while left > 0 {
+            let step = if ms - left < 6000 { 10 } else { 1000 }.min(left);
             sleep(Duration::from_millis(step)).await;
             self.look_for_dips();
+            left -= step;
         }
     }
 
@@ -271,7 +271,7 @@ impl Episode {
             low.map(|(room, shown)| format!("{} shows {shown:?} for {room}", it.who))
         });
         if let Some(dip) = dip {
-            lock(&self.world).note(format!("a dip: {dip}, the truth is {floor:?}"));
+            lock(&self.world).note(&format!("a dip: {dip}, the truth is {floor:?}"));
             self.floor = None;
         }
     }
@@ -312,7 +312,7 @@ impl Episode {
             }
         }
         if let Some(first) = wrong.into_iter().next() {
-            lock(&self.world).note(format!("{when}: {first}"));
+            lock(&self.world).note(&format!("{when}: {first}"));
         }
     }
 
@@ -323,7 +323,7 @@ impl Episode {
         let calls = lock(&self.world).calls - before;
         let most = 8 * self.instances.len() as u64;
         if calls > most {
-            lock(&self.world).note(format!("{calls} reports in six heartbeats, at most {most}"));
+            lock(&self.world).note(&format!("{calls} reports in six heartbeats, at most {most}"));
         }
     }
 
@@ -357,7 +357,7 @@ impl Episode {
         }
         if !left.is_empty() {
             let kind = if keeps_one { "one stays" } else { "all left" };
-            world.note(format!("{kind}, and this is left: {left:?}"));
+            world.note(&format!("{kind}, and this is left: {left:?}"));
         }
     }
 }

@@ -4,8 +4,8 @@
 use std::sync::Arc;
 
 use headcount::core::{
-    count::{Count, Revision, Sequence},
-    report::{Outcome, Reply, Report, RoomsReply},
+    count::{Count, Revision},
+    report::{Outcome, Reply, Report, UserPresence},
     rooms::{Page, RoomLedger, Rooms, RoomsToReport, SentRooms, Standing},
     view::View,
 };
@@ -40,38 +40,22 @@ macro_rules! faults {
 faults! {
     /// What was sent counts as acknowledged, answered or not; and nothing is swept, which would make up for it.
     Forgetful: Net,
-    /// What a lost report asked for is not asked for again.
+    /// What a lost report asked for is not asked for again, and nothing is swept.
     NeverAsksAgain: Net,
     /// A new incarnation reports nothing again.
     ResendsNothing: Flush,
-    /// A resend in portions does not say that more follows.
-    ResendLooksDone: Flush,
     /// The end of a recovery is not noticed by the rooms.
     EndUnnoticed: Flush,
     /// Counts of a store that recovers are taken over.
     TakesRecovering: Flush,
-    /// A gap between two pages is not noticed.
-    GapUnnoticed: Unheard,
-    /// A page that does not arrive is not missed.
-    PageNotMissed: Unheard,
-    /// A new subscription is no reason to ask.
-    SubscribesBlindly: Outage,
+    /// Neither a gap between two pages nor a page that does not arrive is noticed, and nothing is swept.
+    LostPagesUnnoticed: Unheard,
     /// Older counts are taken over.
     TakesOlder: Net,
     /// Pages are not read.
     PagesUnread: Hop,
-    /// What the store holds is not compared with what it acknowledged.
-    MismatchIgnored: Tamper,
-    /// Nobody counts as elsewhere.
-    NobodyElsewhere: Hop,
-    /// The counts of replies are not read.
-    CountsUnread: Burst,
     /// A refused report does not begin a new incarnation.
     ResendIgnored: Flush,
-    /// The former incarnation is not named.
-    FormerUnnamed: Snapshot,
-    /// What was acknowledged is not said.
-    AcknowledgedUnsaid: Snapshot,
     /// What was seen is not said.
     SeenUnsaid: Snapshot,
     /// The users of rooms are never reported as gone.
@@ -87,16 +71,15 @@ impl Fault {
 
     pub(crate) fn falsify_report(self, report: Report) -> Report {
         match self {
-            Self::FormerUnnamed => Report { former: None, ..report },
-            Self::AcknowledgedUnsaid => Report { acknowledged: Sequence::default(), ..report },
             Self::SeenUnsaid => Report { seen: Count::default(), ..report },
             Self::UsersStay => {
                 let mut report = report;
                 for room in &mut report.rooms {
-                    let gone = headcount::core::report::UserPresence::Gone;
-                    let stays = headcount::core::report::UserPresence::Here(None);
-                    let users = room.users.iter_mut().filter(|user| user.presence == gone);
-                    users.for_each(|user| user.presence = stays.clone());
+                    for user in &mut room.users {
+                        if user.presence == UserPresence::Gone {
+                            user.presence = UserPresence::Here(None);
+                        }
+                    }
                 }
                 report
             }
@@ -125,35 +108,24 @@ pub(crate) struct FaultyLedger {
 
 impl RoomLedger for FaultyLedger {
     fn report(&self, now: Instant) -> RoomsToReport {
-        let now = if self.fault == Fault::Forgetful { self.started } else { now };
-        let mut report = self.inner.report(now);
-        if self.fault == Fault::ResendLooksDone {
-            report.resending = false;
-        }
-        report
+        let is_swept = !matches!(
+            self.fault,
+            Fault::Forgetful | Fault::NeverAsksAgain | Fault::LostPagesUnnoticed
+        );
+        self.inner.report(if is_swept { now } else { self.started })
     }
 
     fn fold_reply(&self, sent: &SentRooms, reply: &Reply, view: &View, now: Instant) -> Standing {
         let mut reply = reply.clone();
         match self.fault {
             Fault::TakesRecovering => reply.count.recovering = false,
-            Fault::PageNotMissed => reply.paged = Revision::default(),
+            Fault::LostPagesUnnoticed => reply.paged = Revision::default(),
             Fault::EndUnnoticed if !reply.count.recovering => {
                 reply.count.revision = reply.count.revision.min(Revision(1));
             }
-            Fault::CountsUnread => reply.rooms = None,
             _ => {}
         }
-        if self.fault == Fault::NobodyElsewhere
-            && let Some(RoomsReply { elsewhere, .. }) = &mut reply.rooms
-        {
-            elsewhere.fill(false);
-        }
-        let standing = self.inner.fold_reply(sent, &reply, view, now);
-        match self.fault {
-            Fault::MismatchIgnored => Standing::Kept,
-            _ => standing,
-        }
+        self.inner.fold_reply(sent, &reply, view, now)
     }
 
     fn abandon(&self, sent: &SentRooms) {
@@ -183,7 +155,7 @@ impl RoomLedger for FaultyLedger {
 
     fn fold_page(&self, page: Page<'_>, view: &View, now: Instant) {
         let page = match self.fault {
-            Fault::GapUnnoticed => Page { since: Revision::default(), ..page },
+            Fault::LostPagesUnnoticed => Page { since: Revision::default(), ..page },
             Fault::TakesOlder => Page { revision: Revision(page.revision.0 + 50), ..page },
             Fault::PagesUnread => Page { counts: &[], ..page },
             _ => page,
@@ -192,9 +164,7 @@ impl RoomLedger for FaultyLedger {
     }
 
     fn subscribed(&self) {
-        if self.fault != Fault::SubscribesBlindly {
-            self.inner.subscribed();
-        }
+        self.inner.subscribed();
     }
 
     fn is_waiting(&self, now: Instant) -> bool {

@@ -93,8 +93,7 @@ impl Instance {
         );
         let subscriber = Subscriber::new(link, Arc::clone(&view), ledger, resync, metrics.clone());
         let observer = Observer::new(tally.subscribe(), Arc::clone(&view));
-        let stop = CancellationToken::new();
-        let told = Arc::default();
+        let (stop, told) = (CancellationToken::new(), Arc::default());
         let reader =
             tell(Arc::clone(world), Arc::clone(&rooms), view.subscribe(), Arc::clone(&told));
         let others = vec![
@@ -232,12 +231,12 @@ async fn tell(
         for due in rooms.take_due(&seen, now) {
             let last = revisions.entry(due.id).or_default();
             if due.shown.revision < *last {
-                lock(&world).note(format!("{due:?} goes back from {last}"));
+                lock(&world).note(&format!("{due:?} goes back from {last}"));
             }
             *last = due.shown.revision;
             let tells_none = due.newcomers.iter().any(|it| it.member && it.shown.users == 0);
             if tells_none && rooms.connections(&due.name) > 0 {
-                lock(&world).note(format!("a member is told 0: {due:?}"));
+                lock(&world).note(&format!("a member is told 0: {due:?}"));
             }
             let mut told = told.lock().unwrap();
             if due.changed || due.newcomers.iter().any(|it| it.shown.users == due.shown.users) {

@@ -37,7 +37,7 @@ use faulty::Fault;
 use world::{Backend, Size};
 
 /// Episodes of each category, unless the environment sets another number for a long run.
-const EPISODES: u64 = 12;
+const EPISODES: u64 = 8;
 /// How many episodes may pass before a broken rule is noticed.
 const NOTICED_WITHIN: u64 = 25;
 const EPISODES_VARIABLE: &str = "HEADCOUNT_ROOM_EPISODES";

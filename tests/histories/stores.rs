@@ -18,7 +18,7 @@ use super::{
 };
 
 /// How long a command may take before it counts as failed.
-const TIMEOUT: Duration = Duration::from_millis(1000);
+const TIMEOUT: Duration = Duration::from_secs(1);
 
 /// The store, as the instance `who` reaches it.
 pub(crate) struct Link {

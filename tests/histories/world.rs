@@ -41,7 +41,14 @@ pub(crate) enum Size {
 
 pub(crate) enum Backing {
     Redis(Box<Database>),
-    Embedded { store: EmbeddedStore, heard: Announcements, clock: Arc<Mutex<Duration>> },
+    Embedded(Box<Memory>),
+}
+
+/// The embedded store, its announcements, and the time that it reads.
+pub(crate) struct Memory {
+    store: EmbeddedStore,
+    heard: Announcements,
+    clock: Arc<Mutex<Duration>>,
 }
 
 impl Backing {
@@ -53,7 +60,7 @@ impl Backing {
                 let read = Arc::clone(&clock);
                 let store = EmbeddedStore::with_clock(move || *read.lock().unwrap());
                 let heard = store.subscribe().now_or_never().unwrap().unwrap();
-                Self::Embedded { store, heard, clock }
+                Self::Embedded(Box::new(Memory { store, heard, clock }))
             }
         }
     }
@@ -112,7 +119,7 @@ impl World {
         u64::try_from(self.start.elapsed().as_millis()).unwrap()
     }
 
-    pub(crate) fn note(&mut self, why: String) {
+    pub(crate) fn note(&mut self, why: &str) {
         if self.wrong.len() < 3 {
             self.wrong.push(format!("at {} ms: {why}", self.elapsed_ms()));
         }
@@ -125,7 +132,7 @@ impl World {
     pub(crate) fn database(&mut self) -> Option<&mut Database> {
         match &mut self.backing {
             Backing::Redis(database) => Some(database),
-            Backing::Embedded { .. } => None,
+            Backing::Embedded(_) => None,
         }
     }
 
@@ -134,13 +141,14 @@ impl World {
         self.calls += 1;
         self.count("reports");
         if !report.is_valid() {
-            self.note(format!("a report is not valid: {report:?}"));
+            self.note(&format!("a report is not valid: {report:?}"));
             return None;
         }
         let now = (EPOCH + self.elapsed_ms()).saturating_add_signed(self.skew);
         let outcome = match &mut self.backing {
             Backing::Redis(database) => database.report(report, now, self.is_strict),
-            Backing::Embedded { store, heard, clock } => {
+            Backing::Embedded(memory) => {
+                let Memory { store, heard, clock } = &mut **memory;
                 *clock.lock().unwrap() = Duration::from_millis(now);
                 let reply = store.report(report.clone()).now_or_never().unwrap();
                 let mut news = Vec::new();
@@ -154,7 +162,7 @@ impl World {
         let Applied { reply, news, held } = match outcome {
             Ok(applied) => applied,
             Err(why) => {
-                self.note(why);
+                self.note(&why);
                 return None;
             }
         };
@@ -162,7 +170,7 @@ impl World {
         if let Some(held) = held.filter(|_| reply.outcome != Outcome::Stale)
             && let Err(why) = parts::check(&held)
         {
-            self.note(format!("after {report:?}: {why}"));
+            self.note(&format!("after {report:?}: {why}"));
         }
         self.spread(&news);
         Some(reply)
@@ -192,7 +200,7 @@ impl World {
             return;
         }
         if reply.count.revision < report.seen.revision {
-            self.note(format!("revision {:?} is below {:?}", reply.count.revision, report.seen));
+            self.note(&format!("revision {:?} is below {:?}", reply.count.revision, report.seen));
         }
     }
 

@@ -136,6 +136,7 @@ struct Stage {
     view: Arc<watch::Sender<View>>,
     resync: Arc<Notify>,
     about: watch::Sender<Arc<About>>,
+    metrics: Metrics,
     stop: CancellationToken,
     task: tokio::task::JoinHandle<()>,
 }
@@ -151,6 +152,7 @@ impl Stage {
         let rooms = Rooms::new(10);
         let view = Arc::new(watch::Sender::new(View::default()));
         let resync = Arc::new(Notify::new());
+        let metrics = Metrics::new("scripted").unwrap();
         let about = About::new("kitchen-2".to_owned(), SystemTime::UNIX_EPOCH);
         let about = watch::Sender::new(Arc::new(about));
         let settings = ReporterSettings {
@@ -166,13 +168,13 @@ impl Stage {
             Arc::clone(&view),
             Arc::clone(&rooms) as Arc<dyn RoomLedger>,
             Arc::clone(&resync),
-            Metrics::new("scripted").unwrap(),
+            metrics.clone(),
         );
         let stop = CancellationToken::new();
         let observer = Observer::new(tally.subscribe(), Arc::clone(&view));
         tokio::task::spawn(observer.run(stop.clone()));
         let task = tokio::task::spawn(reporter.run(stop.clone()));
-        Self { store, tally, rooms, view, resync, about, stop, task }
+        Self { store, tally, rooms, view, resync, about, metrics, stop, task }
     }
 
     fn join(&self) -> Presence<()> {
@@ -274,6 +276,7 @@ async fn a_loss_begins_a_new_incarnation() {
         assert_eq!((reports[2].sequence, reports[2].acknowledged), (Sequence(1), Sequence(0)));
         assert_eq!(reports[3].rooms.len(), 1, "the room is said again");
         assert_eq!(reports[3].users, 1);
+        assert_eq!(stage.metrics.resends.get(), 1, "{rule:?}");
         stage.finish().await;
     }
 }

@@ -59,6 +59,8 @@ pub struct RoomsToReport {
     pub rooms: Vec<RoomReport>,
     /// Whether further reports must follow until the store knows all rooms again.
     pub resending: bool,
+    /// How many announcements of rooms were missed since the report before, whose counts are read again.
+    pub pages_missed: u64,
     /// To be given back when the report has ended.
     pub sent: SentRooms,
 }

@@ -19,6 +19,8 @@ pub(super) struct Tidings {
     pub(super) heard_at_report: u64,
     /// A page that a reply mentioned and that was not heard yet, and when it is missed.
     pub(super) awaited: Option<(Revision, Instant)>,
+    /// Pages that were missed since the last report.
+    pub(super) pages_missed: u64,
     /// Until when another mismatch does not begin a new incarnation.
     pub(super) calm_until: Option<Instant>,
 }

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use super::{Category, Episode, HEARTBEAT, LEASE, ROOMS, USERS, lock};
-use crate::tampering::tamper;
+use crate::{database::Database, tampering::tamper};
 
 /// How long stores are away, in ms.
 const LONG: [u64; 12] =
@@ -42,7 +42,7 @@ impl Episode {
     }
 
     fn save(&mut self) -> Saved {
-        lock(&self.world).database().map(|database| database.save()).unwrap_or_default()
+        lock(&self.world).database().map(Database::save).unwrap_or_default()
     }
 
     fn restore(&mut self, saved: &Saved) {

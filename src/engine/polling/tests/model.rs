@@ -72,6 +72,7 @@ fn event() -> impl Strategy<Value = Event> {
 }
 
 /// The session, its client's requests, and what must be true.
+#[allow(clippy::struct_excessive_bools, reason = "each may be true independently of the others")]
 struct Model {
     engine: Arc<Engine>,
     session: Arc<Session>,
@@ -260,7 +261,7 @@ impl Model {
             let kind = if watch { "watcher" } else { "member" };
             let open = self.engine.metrics.memberships.with_label_values(&[kind]).get();
             let expected = self.rooms.values().filter(|&&watches| watches == watch).count();
-            assert_eq!(open, expected as i64, "{kind}");
+            assert_eq!(open, i64::try_from(expected).unwrap(), "{kind}");
         }
         let is_outside = !self.has_joined && !self.watches && self.rooms.is_empty();
         let state = self.session.state();
