@@ -31,7 +31,14 @@ struct Said {
 
 #[derive(Debug, Deserialize)]
 struct SaidOfRooms {
-    counts: Vec<Said>,
+    counts: Vec<SaidOfRoom>,
+}
+
+#[derive(Debug, Deserialize)]
+struct SaidOfRoom {
+    room: String,
+    count: u64,
+    exact: bool,
 }
 
 /// Asks all servers at once.
@@ -46,21 +53,22 @@ pub(crate) async fn ask_for_rooms(
     rooms: &[u32],
 ) -> BTreeMap<u32, Vec<ServerSays>> {
     let mut path = "/api/counts?".to_owned();
-    let mut asked = Vec::new();
+    let (mut asked, mut names) = (Vec::new(), Vec::new());
     for &room in rooms {
-        let parameter: String =
-            Serializer::new(String::new()).append_pair("room", &plan.name(room)).finish();
+        let name = plan.name(room);
+        let parameter: String = Serializer::new(String::new()).append_pair("room", &name).finish();
         if path.len() + parameter.len() > PATH_BYTES_MAX {
             break;
         }
         path.push_str(&parameter);
         path.push('&');
         asked.push(room);
+        names.push(name);
     }
-    let path = &path;
+    let (path, names) = (&path, &names);
     let answers = join_all(targets.iter().map(async |target| {
         let counts = timeout(PATIENCE, fetch(target, path)).await.ok().and_then(Result::ok);
-        let counts = counts.and_then(|body| counts_said(&body, asked.len()).ok());
+        let counts = counts.and_then(|body| counts_said(&body, names).ok());
         (target, counts)
     }));
     let mut said = BTreeMap::<u32, Vec<ServerSays>>::new();
@@ -101,11 +109,14 @@ fn said(body: &[u8]) -> Result<Said, Error> {
     serde_json::from_slice(body).map_err(|_| Error::unexpected("a count in other words", body))
 }
 
-/// The counts of this many rooms, in the order of the request.
-fn counts_said(body: &[u8], rooms: usize) -> Result<Vec<Said>, Error> {
+/// The counts of these rooms, in the order of the request.
+fn counts_said<Name: AsRef<str>>(body: &[u8], rooms: &[Name]) -> Result<Vec<Said>, Error> {
     let said: Option<SaidOfRooms> = serde_json::from_slice(body).ok();
-    let counts = said.map(|said| said.counts).filter(|counts| counts.len() == rooms);
-    counts.ok_or_else(|| Error::unexpected("counts in other words", body))
+    let counts = said
+        .map(|said| said.counts)
+        .filter(|counts| counts.iter().map(|said| &*said.room).eq(rooms.iter().map(AsRef::as_ref)));
+    let counts = counts.ok_or_else(|| Error::unexpected("counts in other words", body))?;
+    Ok(counts.into_iter().map(|SaidOfRoom { count, exact, .. }| Said { count, exact }).collect())
 }
 
 #[cfg(test)]
@@ -132,7 +143,7 @@ mod tests {
         }
 
         /// Goal: the counts of rooms are those of the rooms that were asked for, or none. Method: answers of the right and of the
-        /// wrong length, and damaged ones.
+        /// wrong length, of other rooms, and damaged ones.
         #[test]
         fn counts_of_rooms_are_read_or_refused(
             counts in proptest::collection::vec(any::<u64>(), 0..5),
@@ -140,10 +151,11 @@ mod tests {
         ) {
             let entries = counts.iter().map(|count| format!(r#"{{"room":"/a","count":{count},"exact":true}}"#));
             let body = format!(r#"{{"counts":[{}],"age_ms":1}}"#, entries.collect::<Vec<_>>().join(","));
-            let read = counts_said(body.as_bytes(), counts.len()).unwrap();
+            let read = counts_said(body.as_bytes(), &vec!["/a"; counts.len()]).unwrap();
             prop_assert_eq!(read.iter().map(|said| said.count).collect::<Vec<_>>(), counts.clone());
-            prop_assert!(counts_said(body.as_bytes(), counts.len() + 1).is_err());
-            if let Ok(read) = counts_said(&other, 1) {
+            prop_assert!(counts_said(body.as_bytes(), &vec!["/a"; counts.len() + 1]).is_err());
+            prop_assert!(counts.is_empty() || counts_said(body.as_bytes(), &vec!["/b"; counts.len()]).is_err());
+            if let Ok(read) = counts_said(&other, &["/a"]) {
                 let value: serde_json::Value = serde_json::from_slice(&other).unwrap();
                 prop_assert_eq!(value["counts"][0]["count"].as_u64(), Some(read[0].count));
             }
