@@ -80,6 +80,11 @@ async fn neighbours_are_strangers(settings: [&[Setting<'_>]; 2]) -> [f64; 2] {
         "{:?}",
         lonely.record().entries()
     );
+    // The first instance listens for certain by now, so it receives these changes if they come its way.
+    let passing = Client::open(second.public, Transport::Websocket);
+    says(&second, 2).await;
+    drop(passing);
+    says(&second, 1).await;
     drop(visitors);
     let mut heard = [0.0; 2];
     for (heard, instance) in heard.iter_mut().zip([&mut first, &mut second]) {
