@@ -148,8 +148,8 @@ impl Server {
     /// If a long-lived task ends by itself.
     pub async fn run(self, stop: CancellationToken) -> anyhow::Result<()> {
         self.tell();
-        self.limits.tell(self.config.connections_max.is_some());
-        let (tally, rooms) = (Tally::new(), Rooms::new(self.config.rooms.most));
+        self.limits.tell(&self.config);
+        let (tally, rooms) = (Tally::new(), Rooms::new(self.limits.rooms));
         let flusher = Flusher::default();
         let admission =
             Admission::new(self.limits.sessions, self.config.origins.clone(), self.metrics.clone());
@@ -341,6 +341,8 @@ impl Server {
         };
         let lookout = Lookout::new(sources, Arc::clone(&board));
         tasks.spawn("console", lookout.run(stop.clone()));
+        let searches = Arc::clone(&board).search_rooms(Arc::clone(&self.store), stop.clone());
+        tasks.spawn("console's rooms", searches);
         let admin = Admin {
             view,
             engine: Arc::clone(engine),

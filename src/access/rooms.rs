@@ -14,8 +14,8 @@ pub struct RoomRules {
     pub per_connection: usize,
     /// The most rooms that one connection may watch.
     pub watched_per_connection: usize,
-    /// The most rooms of one instance.
-    pub most: usize,
+    /// The most rooms of one instance; `None` for as many as fit into its memory.
+    pub most: Option<usize>,
 }
 
 impl Default for RoomRules {
@@ -24,7 +24,7 @@ impl Default for RoomRules {
             allowed: RoomPatterns::default(),
             per_connection: 8,
             watched_per_connection: WATCHED_PER_CONNECTION,
-            most: 100_000,
+            most: None,
         }
     }
 }

@@ -35,19 +35,11 @@ use crate::{
     },
 };
 
-use answer::{feedback, leaves_rooms, result, trouble};
+use answer::{FAREWELL_MAX, TROUBLES_MAX, feedback, leaves_rooms, result, trouble};
 
 /// The least time between two log lines that say the store answers. A store that fails and recovers all the time must not fill
 /// the log.
 const LOG_GAP: Duration = Duration::from_secs(10);
-
-/// The most kinds of trouble that are logged before the store answers again. There are nine, and one for each command that may
-/// be denied. A store that invents others must not fill the log.
-const TROUBLES_MAX: usize = 32;
-
-/// How long a farewell is repeated while something about rooms is left in the store that it can remove. In this time, an instance
-/// takes away more than 10,000 entries.
-const FAREWELL_MAX: Duration = Duration::from_secs(1);
 
 /// The state of the task.
 #[derive(Debug)]
@@ -194,7 +186,9 @@ impl Reporter {
     fn send(&mut self, local: Local, now: Instant) {
         let mut report = self.report(local.users, self.kind);
         self.kind = ReportKind::Plain;
-        let RoomsToReport { rooms, resending, sent: sent_rooms } = self.rooms.report(now);
+        let RoomsToReport { rooms, resending, pages_missed, sent: sent_rooms } =
+            self.rooms.report(now);
+        self.metrics.pages_missed.inc_by(pages_missed);
         (report.rooms, report.resending) = (rooms, resending);
         let about = self.introduction.is_due(now).then(|| Arc::clone(&self.about.borrow()));
         report.about.clone_from(&about);
@@ -246,19 +240,39 @@ impl Reporter {
                     self.rooms.abandon(&outcome.rooms);
                 }
             }
-            Err(error) => {
-                self.count(error.result());
-                self.rooms.abandon(&outcome.rooms);
-                self.pace.failed(sent.at, now);
-                // It may have run all the same, so that the next reply does not tell of a loss that this one did.
-                self.introduction.renew();
-                if error.may_be_half_done() {
-                    self.kind = ReportKind::Audit;
-                }
-                if !self.pace.overtaken(sent.at) {
-                    self.mark_unreachable(&trouble(&error), &error.to_string());
-                }
-            }
+            Err(error) => self.fail(sent, &outcome.rooms, &error, now),
+        }
+    }
+
+    /// A report has failed. It may have run all the same.
+    ///
+    /// If it named rooms and something was denied, the next reports are about the site alone. If they are denied, too, it was
+    /// not because of the rooms.
+    fn fail(&mut self, sent: SentReport, rooms: &SentRooms, error: &StoreError, now: Instant) {
+        self.count(error.result());
+        self.pace.failed(sent.at, now);
+        // The next reply does not tell of a loss that this one did.
+        self.introduction.renew();
+        if error.may_be_half_done() {
+            self.kind = ReportKind::Audit;
+        }
+        if matches!(error, StoreError::Denied(_)) && rooms.names_rooms() {
+            self.leave_rooms_out(rooms, error, now);
+            return;
+        }
+        self.rooms.abandon(rooms);
+        if !self.pace.overtaken(sent.at) {
+            self.mark_unreachable(&trouble(error), &error.to_string());
+        }
+    }
+
+    fn leave_rooms_out(&self, rooms: &SentRooms, error: &StoreError, now: Instant) {
+        if self.rooms.deny(rooms, now) {
+            tracing::warn!(
+                %error,
+                "rooms cannot be reported: showing for each room an estimate, the connections of this instance, until they \
+                can; docs/redis.md names the keys"
+            );
         }
     }
 
@@ -272,6 +286,7 @@ impl Reporter {
         }
         self.metrics.leases_reaped.inc_by(reply.crashed.into());
         self.metrics.repairs.inc_by(reply.repaired.into());
+        self.metrics.dead_incarnations.set(reply.dead.into());
         if reply.is_applied() {
             self.former = None;
         }
@@ -292,6 +307,7 @@ impl Reporter {
                 incarnation = %self.incarnation,
                 "the store does not hold what was reported to it: reporting everything again"
             );
+            self.metrics.resends.inc();
             self.former = Some(self.incarnation);
             self.begin_incarnation(now);
         }

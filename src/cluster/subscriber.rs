@@ -24,7 +24,7 @@ use crate::{
         rooms::{Page, RoomLedger},
         view::View,
     },
-    store::{self, Announcement, RoomsPage, Store},
+    store::{self, Announcement, RoomsPage, Store, StoreError},
     telemetry::{log_limit::LogLimit, metrics::Metrics},
 };
 
@@ -114,6 +114,10 @@ impl Subscriber {
             tokio::select! {
                 announcement = announcements.next() => match announcement {
                     Some(Ok(announcement)) => self.receive(announcement, &mut hearing),
+                    Some(Err(StoreError::Denied(details))) => tracing::warn!(
+                        %details,
+                        "announcements of rooms cannot be heard: asking for the counts of rooms, which come later"
+                    ),
                     Some(Err(error)) => tracing::debug!(%error, "failed to read an announcement"),
                     None => return "the connection ended",
                 },

@@ -1,9 +1,9 @@
-//! What the view says, as metrics.
+//! What the view and the table of rooms say, as metrics.
 
 use tokio::time::Instant;
 
 use crate::{
-    core::view::View,
+    core::{rooms::Rooms, view::View},
     telemetry::metrics::{Metrics, signed},
 };
 
@@ -19,4 +19,14 @@ pub(crate) fn record_view(metrics: &Metrics, view: &View, now: Instant) {
     if let Some(incarnation) = view.incarnation() {
         metrics.identity.name(&incarnation.to_string());
     }
+}
+
+/// Sets the metrics that show the table of rooms, as of `now`.
+pub(crate) fn record_rooms<V>(metrics: &Metrics, rooms: &Rooms<V>, view: &View, now: Instant) {
+    let state = rooms.state(view, now);
+    metrics.rooms_tracked.set(signed(state.rooms as u64));
+    metrics.rooms_max.set(signed(state.most as u64));
+    metrics.rooms_exact.set(i64::from(state.are_exact));
+    metrics.rooms_unread.set(signed(state.unread as u64));
+    metrics.room_changes_waiting.set(signed(state.changes_waiting as u64));
 }

@@ -113,9 +113,10 @@ pub struct ServeArgs {
         default_value = "8"
     )]
     rooms_per_connection: String,
-    /// Rooms of this instance at a time: 1 to 1000000. Each takes about 600 bytes.
-    #[arg(long, env = "HEADCOUNT_ROOMS_MAX", value_name = "NUMBER", default_value = "100000")]
-    rooms_max: String,
+    /// Rooms of this instance at a time: 1 to 1000000. Each takes about 600 bytes. Default: what fits into a 32nd of the memory
+    /// limit, at least 1000 and at most 100000.
+    #[arg(long, env = "HEADCOUNT_ROOMS_MAX", value_name = "NUMBER")]
+    rooms_max: Option<String>,
     /// On SIGTERM: how long to go on serving while not ready, so that a balancer notices (4s behind one).
     #[arg(long, env = "HEADCOUNT_DRAIN_DELAY", value_name = "DURATION", default_value = "0s")]
     drain_delay: String,
@@ -239,7 +240,10 @@ impl ServeArgs {
             per_connection: Setting("HEADCOUNT_ROOMS_PER_CONNECTION", &self.rooms_per_connection)
                 .number(0, ROOMS_PER_CONNECTION_MAX)?,
             watched_per_connection: WATCHED_PER_CONNECTION,
-            most: Setting("HEADCOUNT_ROOMS_MAX", &self.rooms_max).number(1, ROOMS_MAX)?,
+            most: match &self.rooms_max {
+                Some(text) => Some(Setting("HEADCOUNT_ROOMS_MAX", text).number(1, ROOMS_MAX)?),
+                None => None,
+            },
         })
     }
 

@@ -54,6 +54,21 @@ pub struct Rooms<V> {
     reports: Notify,
 }
 
+/// What operators want to know of the rooms of an instance.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct RoomsState {
+    /// The rooms in the table.
+    pub rooms: usize,
+    /// The most rooms that may be in it.
+    pub most: usize,
+    /// Whether counts that are known are exact.
+    pub are_exact: bool,
+    /// The most rooms whose counts are still to be asked for.
+    pub unread: usize,
+    /// The most changes that no report has carried yet.
+    pub changes_waiting: usize,
+}
+
 /// A connection's place in a room. Dropping it ends it.
 #[derive(Debug)]
 pub struct RoomPresence<V> {
@@ -168,6 +183,18 @@ impl<V> Rooms<V> {
         self.len() == 0
     }
 
+    /// What operators want to know of the table. It takes no longer in a large table than in a small one.
+    pub fn state(&self, view: &View, now: Instant) -> RoomsState {
+        let table = self.table();
+        RoomsState {
+            rooms: table.rooms.len(),
+            most: self.most,
+            are_exact: table.tidings.exact_from(view, now).is_some(),
+            unread: (table.ledger.wants.len() + table.ledger.reread.left()).min(table.rooms.len()),
+            changes_waiting: table.ledger.news.len(),
+        }
+    }
+
     /// Changes when a room has something to tell, or a count that was asked for is known.
     pub fn subscribe(&self) -> watch::Receiver<u64> {
         self.news.subscribe()
@@ -212,6 +239,10 @@ pub trait RoomLedger: fmt::Debug + Send + Sync + 'static {
     /// Records that a report was not answered, or was one of a former incarnation.
     fn abandon(&self, sent: &SentRooms);
 
+    /// Records that the store denied a report because of what it said of rooms. For some seconds, reports say nothing of them,
+    /// and all their counts are estimates. Returns whether that is news.
+    fn deny(&self, sent: &SentRooms, now: Instant) -> bool;
+
     /// Begins a new incarnation: the store holds nothing of it.
     fn begin_incarnation(&self);
 
@@ -248,6 +279,16 @@ impl<V: fmt::Debug + Send + 'static> RoomLedger for Rooms<V> {
 
     fn abandon(&self, sent: &SentRooms) {
         self.table().abandon(sent);
+    }
+
+    fn deny(&self, sent: &SentRooms, now: Instant) -> bool {
+        let mut table = self.table();
+        let is_news = !table.tidings.is_denied();
+        table.deny(sent, now);
+        drop(table);
+        // All counts are estimates now.
+        self.tell();
+        is_news
     }
 
     fn begin_incarnation(&self) {

@@ -212,18 +212,22 @@ impl View {
         }
     }
 
-    /// Whether a count that arrives now includes exactly the local users, and users in rooms, that were acknowledged. That is not certain while a report is
-    /// unanswered or has failed, since it may have run all the same; when the lease may have ended, since the local users may
-    /// have been counted out; and when the count may be older than a loss after which they were acknowledged.
-    pub fn is_ours_certain(&self, now: Instant) -> bool {
-        let is_settled = match self.answered {
-            Some(_) => {
-                self.acknowledged_sequence == Some(self.newest_sent) && self.holds_lease(now)
-            }
-            // Announcements may arrive although the store has never answered a report.
-            None => self.under_way == 0,
-        };
-        is_settled && !self.acknowledged_in_recovery
+    /// Whether a count that arrives now includes exactly the local users that were acknowledged. That is not certain while a
+    /// report is unanswered or has failed, since it may have run all the same, and unless [`View::is_ours_kept`].
+    fn is_ours_certain(&self, now: Instant) -> bool {
+        let is_settled =
+            self.answered.is_none() || self.acknowledged_sequence == Some(self.newest_sent);
+        is_settled && self.is_ours_kept(now)
+    }
+
+    /// Whether a count that arrives now includes everything that was acknowledged. That is not certain when the lease may have
+    /// ended, since this instance may have been counted out; and when the count may be older than a loss after which it was
+    /// acknowledged.
+    pub fn is_ours_kept(&self, now: Instant) -> bool {
+        // Announcements may arrive although the store has never answered a report.
+        let is_held =
+            if self.answered.is_some() { self.holds_lease(now) } else { self.under_way == 0 };
+        is_held && !self.acknowledged_in_recovery
     }
 
     /// Records that the store did not answer: from now on the view is an estimate. Returns whether this is a change.

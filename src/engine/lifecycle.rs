@@ -94,6 +94,11 @@ impl Engine {
         &self.sessions
     }
 
+    /// The rooms of this instance.
+    pub fn rooms(&self) -> &Rooms<RoomMembership> {
+        &self.rooms
+    }
+
     /// The number of connections that this transport carries.
     pub fn joined(&self, transport: Transport) -> usize {
         self.joined[by(transport)].load(Ordering::Relaxed)

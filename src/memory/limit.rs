@@ -23,6 +23,13 @@ const KERNEL_BYTES: u64 = 40 << 10;
 /// Measured: 25 kB.
 const CONNECTION_BYTES: u64 = 32 << 10;
 
+/// A room with the longest name, one connection in it, and its entries in all tables. Measured: 890 bytes.
+const ROOM_BYTES: u64 = 1 << 10;
+/// Rooms may use one in this many bytes of the memory. Up to 768 MiB, that fits into what [`BASE_BYTES`] leaves.
+const ROOMS_SHARE: u64 = 32;
+/// However little memory there is, a site may count its most important pages.
+const ROOMS_AT_LEAST: u64 = 1000;
+
 /// Connections allowed beside those of sessions: for pages, the API, and handshakes that are refused.
 pub const CONNECTIONS_SPARE: usize = 1024;
 /// The most connections of a session: a polling client posts on one while it polls on another.
@@ -38,6 +45,12 @@ pub fn session_bytes(payload_bytes_max: usize) -> u64 {
 pub fn sessions_within(bytes: u64, payload_bytes_max: usize) -> usize {
     let sessions = bytes.saturating_sub(BASE_BYTES) / session_bytes(payload_bytes_max);
     usize::try_from(sessions).unwrap_or(usize::MAX).max(1)
+}
+
+/// The number of rooms that fit into the rooms' share of this much memory.
+pub fn rooms_within(bytes: u64) -> usize {
+    let rooms = (bytes / ROOMS_SHARE / ROOM_BYTES).max(ROOMS_AT_LEAST);
+    usize::try_from(rooms).unwrap_or(usize::MAX)
 }
 
 /// A limit on the memory of this process.

@@ -18,7 +18,7 @@ use super::{
     sign_in::{self, Door, FORM_BYTES_MAX},
 };
 use crate::{
-    cluster::view_metrics::record_view,
+    cluster::view_metrics::{record_rooms, record_view},
     core::{about::About, view::View},
     engine::lifecycle::Engine,
     protocol::transport::Transport,
@@ -70,9 +70,9 @@ pub fn router(admin: Admin, door: Arc<Door>, board: &Arc<Board>) -> Router {
         .layer(DefaultBodyLimit::max(FORM_BYTES_MAX))
         .with_state(Arc::clone(&door));
     let page = Arc::clone(board);
-    let root = async move |headers: HeaderMap| {
+    let root = async move |headers: HeaderMap, wish: console::Wish| {
         if sign_in::wants_html(&headers) {
-            return console::page(&page).await;
+            return console::page(&page, wish).await;
         }
         ROUTES.into_response()
     };
@@ -170,6 +170,7 @@ impl Admin {
         let now = Instant::now();
         let metrics = &self.metrics;
         record_view(metrics, &view, now);
+        record_rooms(metrics, self.engine.rooms(), &view, now);
         let mut sockets = 0;
         for transport in Transport::ALL {
             let joined = self.engine.joined(transport) as u64;

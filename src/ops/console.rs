@@ -3,6 +3,7 @@
 //! ```text
 //!  store ──roster, once a second──▶ lookout ──▶ screen ──▶ socketioxide ──▶ open pages
 //!  view, metrics of this instance ─────┘          └──▶ `/` as HTML, `/console.json`
+//!  store ──largest rooms, every 5 seconds at most──▶ `/` as HTML, `/rooms.json`
 //! ```
 //!
 //! Operators are few and their needs general, so the library serves them. They are not counted as users.
@@ -14,14 +15,15 @@ mod instances;
 mod look;
 pub mod lookout;
 mod pace;
+mod rooms;
 mod screen;
 mod words;
 
 use std::{sync::Arc, time::Duration};
 
 use axum::{
-    Router,
-    extract::{Request, State},
+    Json, Router,
+    extract::{Query, Request, State, rejection::QueryRejection},
     http::{HeaderMap, StatusCode, header},
     middleware::{Next, from_fn_with_state},
     response::{IntoResponse, Response},
@@ -32,6 +34,10 @@ use tokio::sync::OwnedSemaphorePermit;
 
 use crate::access::origin::Origins;
 use board::Board;
+use rooms::Search;
+
+/// What a request looks for.
+pub(super) type Wish = Result<Query<Search>, QueryRejection>;
 
 /// Screens that wait for an operator who does not read. Whatever is more is skipped.
 const BUFFER_PACKETS: usize = 4;
@@ -61,17 +67,18 @@ pub(super) fn router<S: Clone + Send + Sync + 'static>(board: &Arc<Board>) -> Ro
     let sockets = Router::new()
         .route_service("/socket.io/", service)
         .route_layer(from_fn_with_state(Arc::clone(board), admit));
-    Router::new().route("/console.json", get(json)).with_state(Arc::clone(board)).merge(sockets)
+    Router::new()
+        .route("/console.json", get(json))
+        .route("/rooms.json", get(largest_rooms))
+        .with_state(Arc::clone(board))
+        .merge(sockets)
 }
 
 /// The page, rendered by the server.
-pub(super) async fn page(board: &Board) -> Response {
-    match board.current().await {
-        Some(shown) if !shown.html.is_empty() => {
-            ([(header::CONTENT_TYPE, "text/html; charset=utf-8")], shown.html.clone())
-                .into_response()
-        }
-        _ => (StatusCode::SERVICE_UNAVAILABLE, "nothing has been seen yet\n").into_response(),
+pub(super) async fn page(board: &Board, wish: Wish) -> Response {
+    match board.page(&search(wish)).await {
+        Some(html) => ([(header::CONTENT_TYPE, "text/html; charset=utf-8")], html).into_response(),
+        None => (StatusCode::SERVICE_UNAVAILABLE, "nothing has been seen yet\n").into_response(),
     }
 }
 
@@ -82,6 +89,16 @@ async fn json(State(board): State<Arc<Board>>) -> Response {
         }
         None => (StatusCode::SERVICE_UNAVAILABLE, "nothing has been seen yet\n").into_response(),
     }
+}
+
+/// The largest rooms, of all or of a search. The page's script asks for them.
+async fn largest_rooms(State(board): State<Arc<Board>>, wish: Wish) -> Response {
+    Json(board.largest_rooms(&search(wish)).await).into_response()
+}
+
+/// What is looked for; everything if that cannot be read.
+fn search(wish: Wish) -> Search {
+    wish.map(|Query(search)| search).unwrap_or_default()
 }
 
 /// Lets pages of this address open a socket, up to a number. The permit is dropped with the socket.

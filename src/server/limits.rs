@@ -8,7 +8,7 @@ use crate::{
     config::serve::{CONNECTIONS_MAX, Config, DESCRIPTORS_RESERVED},
     memory::limit::{
         CONNECTIONS_PER_SESSION, CONNECTIONS_SPARE, MemoryLimit, ProcessLimits, memory_limit,
-        sessions_within,
+        rooms_within, sessions_within,
     },
 };
 
@@ -16,6 +16,9 @@ use crate::{
 const STREAMS_MAX: usize = 1000;
 /// If descriptors are few, streams may use one in this many connections.
 const STREAMS_SHARE: usize = 4;
+
+/// The most rooms, if the setting does not say another number.
+const ROOMS_MAX: usize = 100_000;
 
 /// The limits of an instance.
 #[derive(Clone, Debug)]
@@ -26,6 +29,8 @@ pub(super) struct Limits {
     pub(super) sessions: usize,
     /// The most event streams of the API.
     pub(super) streams: usize,
+    /// The most rooms.
+    pub(super) rooms: usize,
     /// The smallest memory limit, and the number of sessions that fit into it.
     memory: Option<(MemoryLimit, usize)>,
 }
@@ -50,7 +55,9 @@ impl Limits {
             sessions.saturating_mul(CONNECTIONS_PER_SESSION).saturating_add(CONNECTIONS_SPARE);
         let connections = connections.min(descriptors);
         let streams = (connections / STREAMS_SHARE).clamp(1, STREAMS_MAX);
-        Ok(Self { connections, sessions, streams, memory })
+        let rooms = memory.as_ref().map_or(ROOMS_MAX, |(limit, _)| rooms_within(limit.bytes));
+        let rooms = config.rooms.most.unwrap_or(rooms.min(ROOMS_MAX));
+        Ok(Self { connections, sessions, streams, rooms, memory })
     }
 
     /// The smallest memory limit, in bytes; `None` if the system reports none.
@@ -58,17 +65,18 @@ impl Limits {
         self.memory.as_ref().map(|(limit, _)| limit.bytes)
     }
 
-    /// Logs which limit decides, and whether the setting asks for more sessions than fit into memory. It is called after the
-    /// start-up line, which scripts expect first.
-    pub(super) fn tell(&self, is_set: bool) {
-        let sessions = self.sessions;
+    /// Logs which limit decides, and whether the settings ask for more sessions or rooms than fit into memory. It is called after
+    /// the start-up line, which scripts expect first.
+    pub(super) fn tell(&self, config: &Config) {
+        let is_set = config.connections_max.is_some();
+        let (sessions, rooms) = (self.sessions, self.rooms);
         let by = match &self.memory {
             _ if is_set => "HEADCOUNT_MAX_CONNECTIONS".to_owned(),
             Some((limit, in_memory)) if sessions == *in_memory => limit.source.to_string(),
             _ if sessions == CONNECTIONS_MAX => "the default".to_owned(),
             _ => "the file limit".to_owned(),
         };
-        tracing::info!(sessions, %by, "takes at most so many sessions at a time");
+        tracing::info!(sessions, %by, rooms, "takes at most so many sessions and rooms at a time");
         if let Some((limit, in_memory)) =
             self.memory.as_ref().filter(|(_, in_memory)| sessions > *in_memory)
         {
@@ -79,6 +87,14 @@ impl Limits {
                 limit = %limit.source,
                 "HEADCOUNT_MAX_CONNECTIONS is more than fits into memory at their worst: hostile clients could end \
                 this instance"
+            );
+        }
+        let in_memory = self.memory_bytes().map_or(usize::MAX, rooms_within);
+        if rooms > in_memory {
+            tracing::warn!(
+                rooms,
+                in_memory,
+                "HEADCOUNT_ROOMS_MAX is more than the rooms' share of the memory: hostile clients could end this instance"
             );
         }
     }

@@ -34,6 +34,15 @@ const HELP: &[(&str, &str)] = &[
     ("disconnects_total", "Connections counted out."),
     ("site_watchers", "Connections that are told the site's count and are not counted."),
     ("rooms", "Rooms that connections of this instance are in."),
+    (
+        "rooms_tracked",
+        "Rooms that this instance keeps: somebody is in them, watches or asks for them.",
+    ),
+    ("rooms_max", "Rooms that this instance keeps at most."),
+    ("rooms_exact", "1 while counts of rooms are exact, 0 while they are estimates."),
+    ("rooms_unread", "Rooms whose counts are to be read from the store again, at most."),
+    ("room_changes_waiting", "Changes of rooms that are not in a report yet, at most."),
+    ("pages_missed_total", "Announcements of rooms that did not arrive."),
     ("memberships", "Connections in rooms, one for each room that a connection is in."),
     ("room_joins_total", "Rooms joined, by how."),
     ("room_leaves_total", "Rooms left, by how, also at the end of a session."),
@@ -44,6 +53,8 @@ const HELP: &[(&str, &str)] = &[
     ("refused_total", "Requests and connections turned away."),
     ("streams", "Open event streams of the API."),
     ("reports_total", "Reports to the store."),
+    ("resends_total", "Times that the store had lost reports, so that all was reported again."),
+    ("dead_incarnations", "Ended incarnations whose rooms are still being taken away."),
     ("report_seconds", "From sending a report to its answer."),
     ("announcements_total", "Announcements received by pub/sub."),
     ("foreign_announcements_total", "Messages on our channel that were somebody else's."),
@@ -86,6 +97,18 @@ pub struct Metrics {
     pub site_watchers: IntGauge,
     /// Rooms with connections.
     pub rooms: IntGauge,
+    /// Rooms in the table.
+    pub rooms_tracked: IntGauge,
+    /// The limit of rooms in the table.
+    pub rooms_max: IntGauge,
+    /// 1 while counts of rooms are exact.
+    pub rooms_exact: IntGauge,
+    /// Rooms whose counts are to be read again, at most.
+    pub rooms_unread: IntGauge,
+    /// Changes of rooms that are not in a report yet, at most.
+    pub room_changes_waiting: IntGauge,
+    /// Announcements of rooms that did not arrive.
+    pub pages_missed: IntCounter,
     /// Connections in rooms, by kind.
     pub memberships: IntGaugeVec,
     /// Rooms joined, by kind.
@@ -106,6 +129,10 @@ pub struct Metrics {
     pub streams: IntGauge,
     /// Reports by outcome.
     pub reports: IntCounterVec,
+    /// Times that everything was reported again.
+    pub resends: IntCounter,
+    /// Ended incarnations whose rooms are still being taken away.
+    pub dead_incarnations: IntGauge,
     /// Time from sending a report to its answer.
     pub report_seconds: Histogram,
     /// Announcements that were received.
@@ -169,6 +196,12 @@ impl Metrics {
             disconnects: make.counters("disconnects_total", "reason", [])?,
             site_watchers: make.gauge("site_watchers")?,
             rooms: make.gauge("rooms")?,
+            rooms_tracked: make.gauge("rooms_tracked")?,
+            rooms_max: make.gauge("rooms_max")?,
+            rooms_exact: make.gauge("rooms_exact")?,
+            rooms_unread: make.gauge("rooms_unread")?,
+            room_changes_waiting: make.gauge("room_changes_waiting")?,
+            pages_missed: make.counter("pages_missed_total")?,
             memberships: make.gauges("memberships", "kind")?,
             room_joins: make.counters("room_joins_total", "kind", kinds())?,
             room_leaves: make.counters("room_leaves_total", "kind", kinds())?,
@@ -179,6 +212,8 @@ impl Metrics {
             refused: make.counters("refused_total", "reason", refusals)?,
             streams: make.gauge("streams")?,
             reports: make.counters("reports_total", "outcome", outcomes)?,
+            resends: make.counter("resends_total")?,
+            dead_incarnations: make.gauge("dead_incarnations")?,
             report_seconds: make.histogram("report_seconds", REPORT_BUCKETS)?,
             announcements: make.counter("announcements_total")?,
             foreign_announcements: make.counter("foreign_announcements_total")?,

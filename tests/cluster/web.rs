@@ -5,6 +5,7 @@
 
 mod below_a_path;
 mod console;
+mod console_rooms;
 mod embed;
 mod foreign_page;
 mod languages;

@@ -8,9 +8,11 @@
 //! 2. Every new client gets a count in time, and the first one includes at least this client.
 //! 3. On one stream of an instance revisions never decrease, and one revision never has two exact counts.
 //! 4. Nothing arrives that is outside the contract.
+//!
+//! The same rules hold for each room by itself. A client that only watches a room may be told 0.
 
 use std::{
-    collections::HashMap,
+    collections::{BTreeMap, HashMap},
     ops::RangeInclusive,
     time::{Duration, Instant},
 };
@@ -26,7 +28,9 @@ use crate::{
 /// emission interval are 60 ms. The rest is for several such clusters on one machine.
 pub(crate) const QUIET: Duration = Duration::from_secs(1);
 /// Time in which a newcomer must get a count: its patience is 250 ms, and the rest is for the machine.
-const WELCOME: Duration = Duration::from_millis(250 + 1000);
+const WELCOME: Duration = PATIENCE.saturating_add(Duration::from_secs(1));
+/// How long a newcomer waits for a count that includes it before it is told an estimate.
+const PATIENCE: Duration = Duration::from_millis(250);
 /// What a busy machine may add to a bound.
 pub(crate) const NOISE: Duration = Duration::from_secs(1);
 
@@ -63,6 +67,10 @@ pub(crate) struct Histories {
     pub(crate) visits: Vec<Visit>,
     /// What each instance showed: one history for every run of an instance.
     pub(crate) streams: Vec<Vec<Showing>>,
+    /// The same for some rooms.
+    pub(crate) room_streams: Vec<Vec<Showing>>,
+    /// When the stage was ready, if the row has built it further. What was told before is not judged by the rules 1 and 2.
+    pub(crate) ready: Option<Instant>,
     /// What the machine may have added to the time in which a change reaches all.
     pub(crate) lateness: Duration,
     /// When recording ended.
@@ -78,14 +86,13 @@ pub(crate) struct Verdict {
     pub(crate) largest_error: u64,
 }
 
-/// Judges a run.
+/// Judges what was shown of the site.
 pub(crate) fn judge(histories: &Histories, fault: &Fault) -> Verdict {
-    let truth = Truth::of(&histories.visits);
-    let judge = Judge { truth, fault, lateness: histories.lateness, end: histories.end };
+    let visits: Vec<&Visit> =
+        histories.visits.iter().filter(|visit| visit.room.is_none()).collect();
     let mut verdict = Verdict::default();
-    for visit in &histories.visits {
-        judge.client(visit, &mut verdict);
-    }
+    let judge = Judge::of(&visits, histories, fault);
+    judge.clients(&visits, &mut verdict);
     let mut exact_counts = HashMap::new();
     for showings in &histories.streams {
         judge.stream(showings, &mut exact_counts, &mut verdict.violations);
@@ -93,28 +100,73 @@ pub(crate) fn judge(histories: &Histories, fault: &Fault) -> Verdict {
     verdict
 }
 
+/// Judges what was shown of each room.
+pub(crate) fn judge_rooms(histories: &Histories, fault: &Fault) -> Verdict {
+    let mut rooms = BTreeMap::<&str, Vec<&Visit>>::new();
+    for visit in &histories.visits {
+        if let Some(room) = &visit.room {
+            rooms.entry(room).or_default().push(visit);
+        }
+    }
+    let mut verdict = Verdict::default();
+    for (room, visits) in &rooms {
+        let judge = Judge::of(visits, histories, fault);
+        judge.clients(visits, &mut verdict);
+        let mut exact_counts = HashMap::new();
+        for showings in &histories.room_streams {
+            let of_room = showings.iter().filter(|showing| showing.is_of(room));
+            judge.stream(of_room, &mut exact_counts, &mut verdict.violations);
+        }
+    }
+    verdict
+}
+
 struct Judge<'a> {
     truth: Truth,
+    ready: Option<Instant>,
     fault: &'a Fault,
     lateness: Duration,
     end: Instant,
 }
 
-impl Judge<'_> {
+impl<'a> Judge<'a> {
+    fn of(visits: &[&Visit], histories: &Histories, fault: &'a Fault) -> Self {
+        let Histories { ready, lateness, end, .. } = *histories;
+        Self { truth: Truth::of(visits), ready, fault, lateness, end }
+    }
+
+    fn clients(&self, visits: &[&Visit], verdict: &mut Verdict) {
+        for visit in visits {
+            self.client(visit, verdict);
+        }
+    }
+
     fn client(&self, visit: &Visit, verdict: &mut Verdict) {
         let name = visit.record.name();
         let entries = visit.record.entries();
+        let mut joined = None;
         for entry in &entries {
             match &entry.event {
                 Event::Violation(what) | Event::Refused(what) => {
                     verdict.violations.push(format!("{name}: {what}"));
                 }
                 Event::Count(users) => {
-                    let error = distance(*users, &self.truth.within(self.quiet(entry.at), &[]));
-                    verdict.largest_error = verdict.largest_error.max(error);
-                    self.count(*users, entry.at, name, &mut verdict.violations);
+                    if !self.is_too_early(entry.at) {
+                        let truth = self.truth.within(self.quiet(entry.at), &[]);
+                        verdict.largest_error = verdict.largest_error.max(distance(*users, &truth));
+                    }
+                    let waited = joined.take().map(|at| entry.at.duration_since(at));
+                    // Where nothing is known of a room yet, a newcomer is told who is there on its instance, once its
+                    // patience has ended.
+                    let is_first_estimate =
+                        visit.room.is_some() && waited.is_some_and(|waited| waited >= PATIENCE);
+                    let most = self.allowed(entry.at).map(|allowed| *allowed.end());
+                    if !is_first_estimate || most.is_some_and(|most| *users > most) {
+                        self.count(*users, entry.at, name, &mut verdict.violations);
+                    }
                 }
-                Event::Connected | Event::Upgraded | Event::Disconnected(_) => {}
+                Event::Connected => joined = Some(entry.at),
+                Event::Upgraded | Event::Disconnected(_) => {}
             }
         }
         self.welcomes(visit, &entries, &mut verdict.violations);
@@ -136,6 +188,9 @@ impl Judge<'_> {
 
     /// What may be shown at this moment, or `None` if anything may.
     fn allowed(&self, at: Instant) -> Option<RangeInclusive<u64>> {
+        if self.is_too_early(at) {
+            return None;
+        }
         let quiet = self.quiet(at);
         if at < self.fault.began || at > self.fault.over {
             return Some(self.truth.within(quiet, &[]));
@@ -150,6 +205,11 @@ impl Judge<'_> {
         }
     }
 
+    /// Whether the stage was not ready yet.
+    fn is_too_early(&self, at: Instant) -> bool {
+        self.ready.is_some_and(|ready| at < ready)
+    }
+
     /// In quiet times, any count that was true within this span may be shown at its end.
     fn quiet(&self, at: Instant) -> Span {
         Span { from: at.checked_sub(QUIET + self.lateness).unwrap_or(at), to: at }
@@ -159,7 +219,7 @@ impl Judge<'_> {
     fn welcomes(&self, visit: &Visit, entries: &[Entry], violations: &mut Vec<String>) {
         let name = visit.record.name();
         for (index, entry) in entries.iter().enumerate() {
-            if entry.event != Event::Connected {
+            if entry.event != Event::Connected || self.is_too_early(entry.at) {
                 continue;
             }
             let later = &entries[index + 1..];
@@ -171,20 +231,20 @@ impl Judge<'_> {
             if waited > WELCOME + self.lateness {
                 violations.push(format!("{name} was told nothing for {waited:?}"));
             }
-            if first.and_then(|first| first.event.count()) == Some(0) {
+            if visit.is_counted && first.and_then(|first| first.event.count()) == Some(0) {
                 violations.push(format!("{name} was told 0 first, which leaves itself out"));
             }
         }
     }
 
     /// Rules 1 and 3, and rule 4 for streams.
-    fn stream(
+    fn stream<'b>(
         &self,
-        showings: &[Showing],
+        showings: impl IntoIterator<Item = &'b Showing>,
         exact_counts: &mut HashMap<u64, u64>,
         violations: &mut Vec<String>,
     ) {
-        let mut newest = 0;
+        let (mut newest, mut is_known) = (0, false);
         for showing in showings {
             let said = match &showing.said {
                 Ok(said) => said,
@@ -193,12 +253,18 @@ impl Judge<'_> {
                     continue;
                 }
             };
-            self.count(said.count, showing.at, "an instance", violations);
+            // An instance that was asked for a room of which it knows nothing yet may say who is there on it.
+            is_known |= said.exact || said.room.is_none();
+            if is_known {
+                self.count(said.count, showing.at, "an instance", violations);
+            }
             if said.revision < newest {
                 violations.push(format!("revision {} came after {newest}", said.revision));
             }
             newest = said.revision;
-            if !said.exact {
+            // What somebody edits has no revision.
+            let is_edited = matches!(self.fault.sees, Sees::Anything);
+            if !said.exact || is_edited {
                 continue;
             }
             let other = exact_counts.insert(said.revision, said.count);

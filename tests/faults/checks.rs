@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 use headcount_testkit::record::{Event, Record};
 
 use crate::{
-    checker::{Fault, Histories, Sees, judge},
+    checker::{Fault, Histories, Sees, judge, judge_rooms},
     history::{Said, Showing, Visit},
 };
 
@@ -21,7 +21,7 @@ pub(crate) struct Check {
 
 /// All checks. Two clients are connected from 1 s to 9 s. All agree at 2 s, and the fault lasts from 2.5 s
 /// to 6 s.
-pub(crate) const ALL: [Check; 11] = [
+pub(crate) const ALL: [Check; 18] = [
     check("what-is-right-passes", || passes(&[(1.1, 1), (1.2, 2)], &[(2.0, 2, 2, true)])),
     check("old-news-in-quiet-times", || objects(&[(1.1, 1), (2.9, 1)], &[])),
     check("old-news-in-a-fault", || passes(&[(1.1, 2), (5.0, 2)], &[(5.0, 2, 9, false)])),
@@ -34,6 +34,19 @@ pub(crate) const ALL: [Check; 11] = [
     check("a-revision-goes-back", || objects(&[(1.1, 2)], &[(2.5, 2, 9, true), (2.6, 2, 8, true)])),
     check("a-revision-has-two-counts", || {
         objects(&[(1.05, 2)], &[(1.1, 1, 9, true), (1.2, 2, 9, true)])
+    }),
+    check("rooms-that-are-right-pass", || rooms_pass(&[(1.1, 1), (1.2, 2)], &[(1.1, 2)], &[])),
+    check("old-news-of-a-room", || rooms_object(&[(1.1, 1), (2.9, 1)], &[(1.1, 2)], &[])),
+    check("a-watcher-hears-too-many", || rooms_object(&[(1.1, 2)], &[(1.1, 3)], &[])),
+    check("an-instance-asks-first", || {
+        rooms_pass(&[(1.1, 2)], &[(1.1, 2)], &[(2.5, 0, 0, false), (2.6, 2, 9, true)])
+    }),
+    check("a-watcher-is-told-0-in-time", || rooms_pass(&[(1.1, 2)], &[(1.1, 0), (1.2, 2)], &[])),
+    check("an-instance-shows-too-many-in-a-room", || {
+        rooms_object(&[(1.1, 2)], &[(1.1, 2)], &[(1.5, 2, 8, true), (5.0, 3, 9, false)])
+    }),
+    check("a-revision-of-a-room-goes-back", || {
+        rooms_object(&[(1.1, 2)], &[(1.1, 2)], &[(2.5, 2, 9, true), (2.6, 2, 8, true)])
     }),
 ];
 
@@ -48,12 +61,26 @@ type Told = (f64, u64);
 type Shown = (f64, u64, u64, bool);
 
 fn passes(told: &[Told], shown: &[Shown]) -> Result<(), String> {
-    let violations = violations(told, shown);
-    if violations.is_empty() { Ok(()) } else { Err(violations.join("\n")) }
+    nothing(&violations(told, shown))
 }
 
 fn objects(told: &[Told], shown: &[Shown]) -> Result<(), String> {
-    let violations = violations(told, shown);
+    something(&violations(told, shown))
+}
+
+fn rooms_pass(told: &[Told], watched: &[Told], shown: &[Shown]) -> Result<(), String> {
+    nothing(&violations_in_a_room(told, watched, shown))
+}
+
+fn rooms_object(told: &[Told], watched: &[Told], shown: &[Shown]) -> Result<(), String> {
+    something(&violations_in_a_room(told, watched, shown))
+}
+
+fn nothing(violations: &[String]) -> Result<(), String> {
+    if violations.is_empty() { Ok(()) } else { Err(violations.join("\n")) }
+}
+
+fn something(violations: &[String]) -> Result<(), String> {
     if violations.is_empty() { Err("it passed".into()) } else { Ok(()) }
 }
 
@@ -61,26 +88,59 @@ fn objects(told: &[Told], shown: &[Shown]) -> Result<(), String> {
 /// Another client connects at the same time, and its counts are right.
 fn violations(told: &[Told], shown: &[Shown]) -> Vec<String> {
     let start = Instant::now();
+    let visits = vec![visit(start, told), visit(start, &[(1.1, 2)])];
+    let streams = vec![shown.iter().map(|shown| showing(start, shown)).collect()];
+    let histories = Histories { visits, streams, ..nothing_happened(start) };
+    judge(&histories, &fault(start)).violations
+}
+
+/// The same for a room. A third client only watches it. Somebody else is in another room, and shows its count.
+fn violations_in_a_room(told: &[Told], watched: &[Told], shown: &[Shown]) -> Vec<String> {
+    let start = Instant::now();
+    let in_room = |room: &str, visit| Visit { room: Some(room.into()), ..visit };
+    let visits = vec![
+        in_room("/a", visit(start, told)),
+        in_room("/a", visit(start, &[(1.1, 2)])),
+        in_room("/a", Visit { is_counted: false, ..visit(start, watched) }),
+        in_room("/b", visit(start, &[(1.1, 1)])),
+    ];
+    let of_room = |shown| {
+        let Showing { said, at } = showing(start, shown);
+        Showing { said: said.map(|said| Said { room: Some("/a".into()), ..said }), at }
+    };
+    let room_streams = vec![shown.iter().map(of_room).collect()];
+    let histories = Histories { visits, room_streams, ..nothing_happened(start) };
+    judge_rooms(&histories, &fault(start)).violations
+}
+
+fn visit(start: Instant, told: &[Told]) -> Visit {
     let at = |seconds| start + Duration::from_secs_f64(seconds);
-    let visit = |told: &[Told]| {
-        let record = Record::new("a client");
-        record.push_at(Event::Connected, at(1.0));
-        for &(when, users) in told {
-            record.push_at(Event::Count(users), at(when));
-        }
-        let (leaving, gone) = (Some(at(9.0)), Some(at(9.1)));
-        Visit { place: Some(0), record, opened: at(0.9), leaving, gone }
-    };
-    let showing = |&(when, count, revision, exact): &Shown| Showing {
-        said: Ok(Said { count, revision, exact }),
-        at: at(when),
-    };
-    let histories = Histories {
-        visits: vec![visit(told), visit(&[(1.1, 2)])],
-        streams: vec![shown.iter().map(showing).collect()],
+    let record = Record::new("a client");
+    record.push_at(Event::Connected, at(1.0));
+    for &(when, users) in told {
+        record.push_at(Event::Count(users), at(when));
+    }
+    let (leaving, gone) = (Some(at(9.0)), Some(at(9.1)));
+    Visit { leaving, gone, ..Visit::new(Some(0), at(0.9), record) }
+}
+
+fn showing(start: Instant, &(when, count, revision, exact): &Shown) -> Showing {
+    let said = Ok(Said { room: None, count, revision, exact });
+    Showing { said, at: start + Duration::from_secs_f64(when) }
+}
+
+fn nothing_happened(start: Instant) -> Histories {
+    Histories {
+        visits: Vec::new(),
+        streams: Vec::new(),
+        room_streams: Vec::new(),
+        ready: None,
         lateness: Duration::ZERO,
-        end: at(10.0),
-    };
-    let fault = Fault { agreed: at(2.0), began: at(2.5), over: at(6.0), sees: Sees::Truth };
-    judge(&histories, &fault).violations
+        end: start + Duration::from_secs(10),
+    }
+}
+
+fn fault(start: Instant) -> Fault {
+    let at = |seconds| start + Duration::from_secs_f64(seconds);
+    Fault { agreed: at(2.0), began: at(2.5), over: at(6.0), sees: Sees::Truth }
 }

@@ -37,6 +37,7 @@ use libtest_mimic::{Arguments, Trial};
 use table::Table;
 
 fn main() -> ExitCode {
+    headcount_testkit::open_files::raise_limit();
     let arguments = Arguments::from_args();
     let runs = number_of_runs();
     let rows = rows::all();

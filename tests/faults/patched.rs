@@ -40,7 +40,7 @@ const TIME_WITH_OFFSET: &str = "local now = time[1] * 1000 + math.floor(time[2] 
                                 tonumber(redis.call('GET', 'test:clock-offset') or '0')";
 
 /// A file, the text to replace, and the new text.
-const PATCHES: [(&str, &str, &str); 7] = [
+const PATCHES: [(&str, &str, &str); 10] = [
     ("Cargo.toml", "name = \"headcount\"", "name = \"headcount-patched\""),
     // The library keeps its name, and its tests are not copied.
     (
@@ -58,14 +58,32 @@ const PATCHES: [(&str, &str, &str); 7] = [
     ),
     (
         "src/cluster/subscriber.rs",
-        "self.resync.notify_one();",
-        "if std::env::var_os(\"PATCH_PROGRAM\").is_none_or(|patch| patch != \"no resync\") { self.resync.notify_one(); }",
+        "        self.rooms.subscribed();\n        self.resync.notify_one();\n",
+        "        if std::env::var_os(\"PATCH_PROGRAM\").is_none_or(|patch| patch != \"no resync\") {
+            self.rooms.subscribed();\n            self.resync.notify_one();\n        }\n",
+    ),
+    (
+        "src/cluster/subscriber.rs",
+        "    fn receive_rooms(&self, page: &RoomsPage) {\n",
+        "    fn receive_rooms(&self, page: &RoomsPage) {
+            if std::env::var_os(\"PATCH_PROGRAM\").is_some_and(|patch| patch == \"no pages\") { return; }\n",
+    ),
+    (
+        "src/core/rooms/fold.rs",
+        "if page.since > heard {",
+        "if page.since > heard
+            && std::env::var_os(\"PATCH_PROGRAM\").is_none_or(|patch| patch != \"no gaps of pages\") {",
+    ),
+    (
+        "src/cluster/reporter.rs",
+        "self.rooms.begin_incarnation();",
+        "if std::env::var_os(\"PATCH_PROGRAM\").is_none_or(|patch| patch != \"no resend of rooms\") { self.rooms.begin_incarnation(); }",
     ),
     (
         "src/broadcast/broadcaster.rs",
-        "        self.fan_out.tell_one(&session, &CountFrame::new(current_users))\n    }",
-        "        std::env::var_os(\"PATCH_PROGRAM\").is_some_and(|patch| patch == \"no welcome\")
-            || self.fan_out.tell_one(&session, &CountFrame::new(current_users))\n    }",
+        "let is_told = self.fan_out.tell_one(&listener, &CountFrame::new(current_users));",
+        "let is_told = std::env::var_os(\"PATCH_PROGRAM\").is_some_and(|patch| patch == \"no welcome\")
+            || self.fan_out.tell_one(&listener, &CountFrame::new(current_users));",
     ),
 ];
 

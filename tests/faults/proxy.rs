@@ -1,7 +1,9 @@
 //! A TCP proxy between one instance and Redis that disturbs connections, as networks do.
 //!
 //! It forwards bytes and never changes one. Its only knowledge of Redis is how to find a report and a
-//! subscription among the requests.
+//! subscription among the requests, and the messages of one channel among those of a subscription.
+
+mod sieve;
 
 use std::{
     collections::VecDeque,
@@ -25,6 +27,8 @@ use tokio::{
     time::{Instant, sleep, sleep_until},
 };
 
+use sieve::{Sieve, is_of_rooms};
+
 /// What the proxy does to its connections.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Mode {
@@ -41,6 +45,10 @@ pub(crate) enum Mode {
     Forget,
     /// The subscriptions that are open now stay open and deliver nothing. Everything else works.
     Deaf,
+    /// Subscriptions deliver no announcements of rooms. Everything else works.
+    DeafToRooms,
+    /// Subscriptions deliver only every second announcement of rooms.
+    DropPages,
     /// Every third report runs, but its reply is lost, and its connection is closed.
     DropReplies,
     /// Every report runs a second time later, on another connection.
@@ -53,6 +61,7 @@ pub(crate) struct Proxy {
     address: SocketAddr,
     mode: watch::Sender<(Mode, Instant)>,
     accepting: JoinHandle<()>,
+    pages_dropped: Arc<AtomicU64>,
 }
 
 /// What the two directions of one connection share.
@@ -66,6 +75,8 @@ struct Wire {
     doomed: Arc<AtomicBool>,
     /// Reports seen on all connections of this proxy.
     reports: Arc<AtomicU64>,
+    /// Announcements of rooms that were not delivered, on all connections of this proxy.
+    pages_dropped: Arc<AtomicU64>,
 }
 
 /// The largest read. A report and its reply are far shorter.
@@ -82,6 +93,8 @@ impl Proxy {
         let address = listener.local_addr().expect("it is bound");
         let (mode, modes) = watch::channel((Mode::Pass, Instant::now()));
         let reports = Arc::new(AtomicU64::new(0));
+        let pages_dropped = Arc::<AtomicU64>::default();
+        let dropped = Arc::clone(&pages_dropped);
         let accepting = tokio::spawn(async move {
             while let Ok((client, _)) = listener.accept().await {
                 let wire = Wire {
@@ -91,16 +104,22 @@ impl Proxy {
                     subscribes: Arc::default(),
                     doomed: Arc::default(),
                     reports: Arc::clone(&reports),
+                    pages_dropped: Arc::clone(&dropped),
                 };
                 tokio::spawn(wire.carry(client));
             }
         });
-        Self { address, mode, accepting }
+        Self { address, mode, accepting, pages_dropped }
     }
 
     /// The address for the instance.
     pub(crate) fn url(&self) -> String {
         format!("redis://{}", self.address)
+    }
+
+    /// How many announcements of rooms were not delivered.
+    pub(crate) fn pages_dropped(&self) -> u64 {
+        self.pages_dropped.load(Relaxed)
     }
 
     /// Changes the mode.
@@ -155,8 +174,9 @@ impl Wire {
         mut arriving: mpsc::Receiver<Chunk>,
         direction: Direction,
     ) -> io::Result<()> {
-        let mut late = VecDeque::new();
-        while let Some(chunk) = arriving.recv().await {
+        let (mut late, mut sieve) = (VecDeque::new(), Sieve::default());
+        let mut pages = 0u64;
+        while let Some(mut chunk) = arriving.recv().await {
             self.wait_for(|mode| !self.holds(mode, direction)).await;
             let mode = self.mode.borrow().0;
             if let Mode::Delay(delay) = mode {
@@ -166,6 +186,8 @@ impl Wire {
                 self.look_at(&chunk.bytes, mode, &mut late);
             } else if self.doomed.load(Relaxed) {
                 return Err(io::ErrorKind::ConnectionReset.into());
+            } else if self.subscribes.load(Relaxed) {
+                chunk.bytes = sieve.pass(&chunk.bytes, |value| self.drops(value, mode, &mut pages));
             }
             to.write_all(&chunk.bytes).await?;
         }
@@ -181,6 +203,21 @@ impl Wire {
             Mode::Deaf => is_older && delivers,
             _ => false,
         }
+    }
+
+    /// Whether a value that Redis sends to a subscriber is to be lost.
+    fn drops(&self, value: &[u8], mode: Mode, pages: &mut u64) -> bool {
+        if !is_of_rooms(value) {
+            return false;
+        }
+        *pages += 1;
+        let drops = match mode {
+            Mode::DeafToRooms => true,
+            Mode::DropPages => pages.is_multiple_of(2),
+            _ => false,
+        };
+        self.pages_dropped.fetch_add(u64::from(drops), Relaxed);
+        drops
     }
 
     /// Detects the kind of a request, and prepares what the mode does to it.

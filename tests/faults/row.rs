@@ -15,7 +15,7 @@ use std::{
 use tokio::time::sleep;
 
 use crate::{
-    checker::{Fault, NOISE, Sees, judge},
+    checker::{Fault, Histories, NOISE, Sees, Verdict, judge, judge_rooms},
     stage::{Setup, Stage},
 };
 
@@ -30,10 +30,21 @@ pub(crate) struct Row {
     pub(crate) bound: Bound,
     /// What may be seen until then.
     pub(crate) sees: Sees,
+    /// What holds for the counts of rooms instead, if they differ.
+    pub(crate) of_rooms: OfRooms,
     /// The stage that the row needs.
     pub(crate) setup: Setup,
     /// Begins the fault, and returns when it has ended.
     pub(crate) play: Play,
+}
+
+/// What differs for the counts of rooms. They are promised the same as the site's count unless this says otherwise.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct OfRooms {
+    /// How long after the end of the fault they must be right again.
+    pub(crate) bound: Option<Bound>,
+    /// What may be seen until then.
+    pub(crate) sees: Option<Sees>,
 }
 
 /// How a row makes its fault.
@@ -77,9 +88,19 @@ impl fmt::Display for Bound {
     }
 }
 
-/// The measurements of a run.
+/// Something that the site and the rooms have each.
 #[derive(Clone, Copy, Debug)]
-pub(crate) struct Measured {
+pub(crate) struct SiteAndRooms<T> {
+    pub(crate) site: T,
+    pub(crate) rooms: T,
+}
+
+/// The measurements of a run.
+pub(crate) type Measured = SiteAndRooms<Figures>;
+
+/// What was measured of counts.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Figures {
     /// Time from the end of the fault until all counts were right.
     pub(crate) right_after: Duration,
     /// The largest difference between a client's count and the counts that may have been true within the
@@ -99,36 +120,60 @@ const VISITS_BEFORE: usize = 12;
 /// long on a busy machine.
 const PATIENCE: Duration = Duration::from_secs(10);
 
+/// The beginning of the error of a row that never came to its fault.
+pub(crate) const NOT_STARTED: &str = "all never agreed before the fault";
+
 /// Runs a row once. The error lists everything that went wrong.
 pub(crate) async fn run(row: &Row) -> Result<Measured, String> {
     let mut stage = Stage::start(row.setup.clone()).await;
-    stage.right_after(Instant::now(), PATIENCE).await?;
+    let start = stage.right_after(Instant::now(), PATIENCE).await;
+    start.map_err(|wrong| format!("{NOT_STARTED}: {wrong}"))?;
     let agreed = Instant::now();
     stage.start_churn();
     stage.visits_pass(VISITS_BEFORE).await;
     (row.play)(&mut stage).await;
     let ended = Instant::now();
     stage.stop_churn().await;
-    let right_after = stage.right_after(ended, row.bound.time + PATIENCE).await?;
+    let bounds = row.bounds();
+    let patience = bounds.site.time.max(bounds.rooms.time) + PATIENCE;
+    let right_after = stage.right_after(ended, patience).await?;
     stage.start_churn();
     // An old lease of the fault may still expire in this time.
     sleep(LEASE + HEARTBEAT).await;
     stage.stop_churn().await;
     stage.right_after(Instant::now(), PATIENCE).await?;
 
-    // Once all counts were right, the fault no longer excuses a wrong one.
-    let over = ended + right_after;
-    let fault = Fault { agreed, began: stage.began(), over, sees: row.sees.clone() };
-    let mut verdict = judge(&stage.histories(), &fault);
-    if right_after > row.bound.time + NOISE + stage.lateness() {
-        verdict
-            .violations
-            .push(format!("right after {right_after:?}: the bound is {:?}", row.bound.time));
+    let histories = stage.histories();
+    stage.nothing_is_left(PATIENCE).await?;
+    let judged = |what, right_after, bound: Bound, sees: &Sees, judge: Judge| {
+        // Once all counts were right, the fault no longer excuses a wrong one.
+        let over = ended + right_after;
+        let fault = Fault { agreed, began: stage.began(), over, sees: sees.clone() };
+        let mut verdict = judge(&histories, &fault);
+        if right_after > bound.time + NOISE + histories.lateness {
+            let late = format!("right after {right_after:?}: the bound is {:?}", bound.time);
+            verdict.violations.push(late);
+        }
+        let violations = verdict.violations.into_iter().map(move |line| format!("{what}: {line}"));
+        (Figures { right_after, largest_error: verdict.largest_error }, violations)
+    };
+    let sees = row.of_rooms.sees.as_ref().unwrap_or(&row.sees);
+    let (site, wrong) = judged("site", right_after.site, bounds.site, &row.sees, judge);
+    let (rooms, wrong_rooms) = judged("rooms", right_after.rooms, bounds.rooms, sees, judge_rooms);
+    let violations: Vec<String> = wrong.chain(wrong_rooms).collect();
+    if violations.is_empty() {
+        return Ok(SiteAndRooms { site, rooms });
     }
-    if verdict.violations.is_empty() {
-        return Ok(Measured { right_after, largest_error: verdict.largest_error });
+    Err(summary(&violations))
+}
+
+type Judge = fn(&Histories, &Fault) -> Verdict;
+
+impl Row {
+    /// The bounds of the site's count and of the counts of rooms.
+    pub(crate) fn bounds(&self) -> SiteAndRooms<Bound> {
+        SiteAndRooms { site: self.bound, rooms: self.of_rooms.bound.unwrap_or(self.bound) }
     }
-    Err(summary(&verdict.violations))
 }
 
 /// The first few of many lines.

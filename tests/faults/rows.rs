@@ -2,6 +2,7 @@
 
 mod instances;
 mod network;
+mod rooms;
 mod store;
 mod tampering;
 
@@ -9,18 +10,19 @@ use headcount_testkit::waiting::eventually;
 
 use crate::{
     checker::Sees,
-    row::{Bound, Play, Row},
+    row::{Bound, OfRooms, Play, Row},
     stage::{Setup, Stage},
 };
 
 /// All rows.
 pub(crate) fn all() -> Vec<Row> {
-    [instances::rows(), store::rows(), tampering::rows(), network::rows()].concat()
+    [instances::rows(), store::rows(), tampering::rows(), network::rows(), rooms::rows()].concat()
 }
 
 /// A row on the default stage, in which only true counts may be seen.
 fn row(name: &'static str, fault: &'static str, bound: Bound, play: Play) -> Row {
-    Row { name, fault, bound, sees: Sees::Truth, setup: Setup::default(), play }
+    let of_rooms = OfRooms::default();
+    Row { name, fault, bound, sees: Sees::Truth, of_rooms, setup: Setup::default(), play }
 }
 
 /// Waits until this number of instances show an estimate.

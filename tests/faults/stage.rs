@@ -1,7 +1,11 @@
 //! The stage for one fault: a Redis, instances with one proxy each, clients that stay, and clients that join
-//! and leave.
+//! and leave. The clients are also in rooms.
 //!
 //! It contains no faults: the rows act on it. Everything that happens is recorded for the checker.
+
+mod agreement;
+mod churn;
+mod rooms;
 
 use std::{
     net::{Ipv4Addr, SocketAddr},
@@ -12,27 +16,23 @@ use std::{
 use headcount_testkit::{
     balancer::Balancer,
     client::Transport,
-    instance::{Instance, Setting, Shown},
-    record::Record,
+    instance::{Instance, Setting},
     redis_client::RedisClient,
     redis_server::RedisServer,
     sentinel_set::SentinelSet,
-    waiting::eventually,
+    waiting::{PATIENCE, eventually},
 };
 use rustix::process::Signal;
-use tokio::{
-    sync::watch,
-    task::JoinSet,
-    time::{sleep, timeout},
-};
 
 use crate::{
     canary::Canary,
     checker::Histories,
-    history::{Guest, Place, Showing, Visits, Watcher},
+    history::{Guest, Membership, Place, Showing, Visits, Watcher, Way},
     patched::{self, Patch},
     proxy::{Mode, Proxy},
 };
+use churn::Churn;
+pub(crate) use rooms::{ALONE, EVERYWHERE, PASSING};
 
 /// The parts of a stage.
 #[derive(Clone, Debug, Default)]
@@ -66,6 +66,8 @@ pub(crate) struct Stage {
     /// The instances to which new clients may connect.
     open: Arc<Mutex<Vec<(Place, SocketAddr)>>>,
     began: Option<Instant>,
+    /// When the last of its parts was ready. What was told before is not judged.
+    ready: Option<Instant>,
 }
 
 /// The store of the instances.
@@ -84,16 +86,13 @@ pub(crate) struct Seat {
     /// The instance, or `None` when it is dead.
     pub(crate) instance: Option<Instance>,
     watcher: Watcher,
+    rooms_watcher: Watcher,
 }
 
 /// Instances at the start.
 pub(crate) const INSTANCES: usize = 3;
 /// Clients that stay, for each instance: two of each transport.
 pub(crate) const CROWD: usize = 6;
-/// Clients that join and leave, at any time.
-const CHURNERS: usize = 4;
-/// Time between two checks whether all are right. It is short compared with every bound.
-const LOOK_GAP: Duration = Duration::from_millis(5);
 
 impl Stage {
     /// Starts everything, and waits until all clients are counted and all agree.
@@ -115,6 +114,7 @@ impl Stage {
             churn: None,
             open: Arc::default(),
             began: None,
+            ready: None,
         };
         for _ in 0..INSTANCES {
             let place = stage.add_instance().await;
@@ -141,9 +141,10 @@ impl Stage {
         };
         instance.ready().await;
         let place = self.seats.len();
-        self.open().push((place, instance.public));
-        let watcher = Watcher::start(instance.public);
-        self.seats.push(Seat { proxy, instance: Some(instance), watcher });
+        self.entrances().push((place, instance.public));
+        let watcher = Watcher::start(instance.public, &[]);
+        let rooms_watcher = Watcher::start(instance.public, &rooms::shown());
+        self.seats.push(Seat { proxy, instance: Some(instance), watcher, rooms_watcher });
         place
     }
 
@@ -165,10 +166,30 @@ impl Stage {
 
     /// Connects the clients that stay to this instance.
     pub(crate) fn fill(&mut self, place: Place) {
-        let server = self.instance(place).public;
         for number in 0..CROWD {
             let transport = Transport::ALL[number % Transport::ALL.len()];
-            let guest = self.visits.open(place, server, transport);
+            let guest = self.open(place, transport, &rooms::of_crowd(place, number));
+            self.crowd.push(guest);
+        }
+    }
+
+    /// Connects a client to this instance, and to these rooms.
+    pub(crate) fn open(
+        &mut self,
+        place: Place,
+        transport: Transport,
+        rooms: &[Membership],
+    ) -> Guest {
+        let server = self.instance(place).public;
+        self.visits.open(Way::To(place), server, transport, rooms)
+    }
+
+    /// Connects clients of all transports that reconnect through this balancer whenever they lose the connection.
+    pub(crate) fn fill_through(&mut self, balancer: &Balancer, clients: usize) {
+        for number in 0..clients {
+            let transport = Transport::ALL[number % Transport::ALL.len()];
+            let rooms = rooms::of_faithful();
+            let guest = self.visits.open(Way::Balanced, balancer.address, transport, &rooms);
             self.crowd.push(guest);
         }
     }
@@ -197,7 +218,19 @@ impl Stage {
 
     /// From now on no new client connects to this instance.
     pub(crate) fn close(&self, place: Place) {
-        self.open().retain(|&(open, _)| open != place);
+        self.entrances().retain(|&(open, _)| open != place);
+    }
+
+    /// Waits until all counts are right, while nobody joins or leaves. Counts that were told before are not judged: a
+    /// thousand clients at once make a machine slow.
+    pub(crate) async fn ready(&mut self) {
+        eventually("all are connected", async || {
+            let away = self.crowd.iter().find(|guest| !guest.record().is_connected());
+            away.map_or(Ok(()), |guest| Err(format!("{:?}", guest.record().entries())))
+        })
+        .await;
+        self.right_after(Instant::now(), PATIENCE).await.expect("all agree");
+        self.ready = Some(Instant::now());
     }
 
     /// Records that the fault begins now.
@@ -245,56 +278,6 @@ impl Stage {
         .await;
     }
 
-    /// The number of connected clients while none joins or leaves.
-    pub(crate) fn present(&self) -> u64 {
-        let visits = self.visits.all();
-        let here =
-            |visit: &&crate::history::Visit| visit.leaving.is_none() && visit.record.is_connected();
-        visits.iter().filter(here).count() as u64
-    }
-
-    /// Waits until all show the number of connected clients, and returns how long after `since` that was. The
-    /// error names what is still wrong after `patience`.
-    pub(crate) async fn right_after(
-        &self,
-        since: Instant,
-        patience: Duration,
-    ) -> Result<Duration, String> {
-        loop {
-            match self.all_say_the_truth().await {
-                Ok(()) => return Ok(since.elapsed()),
-                Err(wrong) if since.elapsed() > patience => return Err(wrong),
-                Err(_) => sleep(LOOK_GAP).await,
-            }
-        }
-    }
-
-    /// Checks whether every client, every instance, the public key and its parts are right at this moment.
-    pub(crate) async fn all_say_the_truth(&self) -> Result<(), String> {
-        let users = self.present();
-        let records: Vec<Record> = self
-            .visits
-            .all()
-            .into_iter()
-            .filter(|visit| visit.leaving.is_none() && visit.record.is_connected())
-            .map(|visit| visit.record)
-            .collect();
-        headcount_testkit::cluster::clients_say(users, &records)?;
-        for instance in self.seats.iter().filter_map(|seat| seat.instance.as_ref()) {
-            let shown = instance.shown().await?;
-            if shown != (Shown { count: users, exact: true }) {
-                return Err(format!("{users} are there, {} shows {shown:?}", instance.public));
-            }
-        }
-        let parts = self.redis_client.instances().await?;
-        let sum: u64 = parts.values().sum();
-        let public = self.redis_client.users().await?;
-        if (sum, public) == (users, users) {
-            return Ok(());
-        }
-        Err(format!("{users} are there, the public key holds {public}, its parts are {parts:?}"))
-    }
-
     /// What the machine may have added so far to the time in which a change reaches all.
     pub(crate) fn lateness(&self) -> Duration {
         self.canary.allowance()
@@ -302,13 +285,17 @@ impl Stage {
 
     /// Everything that was recorded so far.
     pub(crate) fn histories(&self) -> Histories {
-        let streams: Vec<Vec<Showing>> =
-            self.seats.iter().map(|seat| seat.watcher.showings()).collect();
+        let all = |watcher: fn(&Seat) -> &Watcher| -> Vec<Vec<Showing>> {
+            self.seats.iter().map(|seat| watcher(seat).showings()).collect()
+        };
+        let streams = all(|seat| &seat.watcher);
+        let room_streams = all(|seat| &seat.rooms_watcher);
         let (visits, lateness) = (self.visits.all(), self.lateness());
-        Histories { visits, streams, lateness, end: Instant::now() }
+        let (ready, end) = (self.ready, Instant::now());
+        Histories { visits, streams, room_streams, ready, lateness, end }
     }
 
-    fn open(&self) -> std::sync::MutexGuard<'_, Vec<(Place, SocketAddr)>> {
+    fn entrances(&self) -> std::sync::MutexGuard<'_, Vec<(Place, SocketAddr)>> {
         self.open.lock().expect("nothing panics while it holds this lock")
     }
 }
@@ -320,60 +307,5 @@ impl Store {
             Self::Alone(redis) => redis,
             Self::Set(set) => set.server(0),
         }
-    }
-}
-
-/// Clients that join, stay for a moment and leave.
-#[derive(Debug)]
-struct Churn {
-    stop: watch::Sender<bool>,
-    people: JoinSet<()>,
-}
-
-impl Churn {
-    fn start(visits: &Visits, open: &Arc<Mutex<Vec<(Place, SocketAddr)>>>) -> Self {
-        let (stop, stopped) = watch::channel(false);
-        let mut people = JoinSet::new();
-        for number in 0..CHURNERS {
-            let (visits, open, stopped) = (visits.clone(), Arc::clone(open), stopped.clone());
-            people.spawn(async move {
-                for visit in (number..).step_by(CHURNERS) {
-                    if *stopped.borrow() {
-                        return;
-                    }
-                    come_and_go(visit, &visits, &open, stopped.clone()).await;
-                }
-            });
-        }
-        Self { stop, people }
-    }
-
-    async fn stop(mut self) {
-        self.stop.send_replace(true);
-        while let Some(end) = self.people.join_next().await {
-            end.expect("a visit does not panic");
-        }
-    }
-}
-
-/// The number decides the instance, the transport and the duration: spread well enough, and the same in every
-/// run.
-async fn come_and_go(
-    number: usize,
-    visits: &Visits,
-    open: &Mutex<Vec<(Place, SocketAddr)>>,
-    mut stopped: watch::Receiver<bool>,
-) {
-    let stay = Duration::from_millis(20 + (number * 37 % 280) as u64);
-    let place = {
-        let open = open.lock().expect("nothing panics while it holds this lock");
-        (!open.is_empty()).then(|| open[number * 7 % open.len()])
-    };
-    let transport = Transport::ALL[number % Transport::ALL.len()];
-    let guest = place.map(|(place, server)| visits.open(place, server, transport));
-    // Fails when the churn is dropped, which ends the visit too.
-    drop(timeout(stay, stopped.wait_for(|stopped| *stopped)).await);
-    if let Some(guest) = guest {
-        guest.leave().await;
     }
 }

@@ -6,11 +6,12 @@ use std::{
     time::Duration,
 };
 
-use crate::row::{Measured, Row};
+use crate::row::{Figures, Measured, Row, SiteAndRooms};
 
 /// The head of the table.
-const HEAD: &str = "| fault | right again within | median | worst | largest error | runs | wrong |\n\
-                    |---|---|---|---|---|---|---|\n";
+const HEAD: &str = "| fault | right again within | site: median | worst | largest error \
+                    | rooms: median | worst | largest error | runs | wrong |\n\
+                    |---|---|---|---|---|---|---|---|---|---|\n";
 
 /// Collects the results of all runs, row by row.
 #[derive(Debug)]
@@ -31,7 +32,7 @@ impl Table {
         let line = |row: &Row| Line {
             name: row.name,
             fault: row.fault,
-            bound: row.bound.to_string(),
+            bound: bounds(row),
             runs: Vec::new(),
             failed: 0,
         };
@@ -75,25 +76,41 @@ impl Table {
     }
 }
 
+/// The bound of both, or the bounds of each.
+fn bounds(row: &Row) -> String {
+    let SiteAndRooms { site, rooms } = row.bounds();
+    match row.of_rooms.bound {
+        None => site.to_string(),
+        Some(_) => format!("{site}; rooms: {rooms}"),
+    }
+}
+
 impl Line {
     fn write_to(&self, text: &mut String) {
-        let mut times: Vec<Duration> = self.runs.iter().map(|run| run.right_after).collect();
-        times.sort_unstable();
-        let seconds = |time: Option<&Duration>| match time {
-            Some(time) => format!("{:.2} s", time.as_secs_f64()),
-            None => String::from("–"),
-        };
-        let error = self.runs.iter().map(|run| run.largest_error).max().unwrap_or_default();
-        let runs = self.runs.len() + self.failed;
+        let site: Vec<Figures> = self.runs.iter().map(|run| run.site).collect();
+        let rooms: Vec<Figures> = self.runs.iter().map(|run| run.rooms).collect();
         let written = writeln!(
             text,
-            "| {} | {} | {} | {} | {error} | {runs} | {} |",
+            "| {} | {} | {} | {} | {} | {} |",
             self.fault,
             self.bound,
-            seconds(times.get(times.len() / 2)),
-            seconds(times.last()),
+            cells(&site),
+            cells(&rooms),
+            self.runs.len() + self.failed,
             self.failed,
         );
         written.expect("a string takes anything");
     }
+}
+
+/// The median, the worst and the largest error of these runs.
+fn cells(runs: &[Figures]) -> String {
+    let mut times: Vec<Duration> = runs.iter().map(|run| run.right_after).collect();
+    times.sort_unstable();
+    let seconds = |time: Option<&Duration>| match time {
+        Some(time) => format!("{:.2} s", time.as_secs_f64()),
+        None => String::from("–"),
+    };
+    let error = runs.iter().map(|run| run.largest_error).max().unwrap_or_default();
+    format!("{} | {} | {error}", seconds(times.get(times.len() / 2)), seconds(times.last()))
 }

@@ -2,7 +2,7 @@
 //!
 //! A connection is *certainly* counted from its acknowledgement until its client begins to leave or it is
 //! seen to break. It is *possibly* counted from the first attempt until it is certainly gone. Pure: it is
-//! computed from the visits.
+//! computed from the visits to the site, or to one room. A client that only watches a room is not counted.
 
 use std::{ops::RangeInclusive, time::Instant};
 
@@ -39,11 +39,13 @@ pub(crate) struct Span {
 
 impl Truth {
     /// Computes the truth from these visits.
-    pub(crate) fn of(visits: &[Visit]) -> Self {
-        let mut places: Vec<Option<Place>> = visits.iter().map(|visit| visit.place).collect();
+    pub(crate) fn of(visits: &[&Visit]) -> Self {
+        let counted: Vec<&Visit> =
+            visits.iter().copied().filter(|visit| visit.is_counted).collect();
+        let mut places: Vec<Option<Place>> = counted.iter().map(|visit| visit.place).collect();
         places.sort_unstable();
         places.dedup();
-        let population = |place| Population::of(place, visits);
+        let population = |place| Population::of(place, &counted);
         Self { places: places.into_iter().map(population).collect() }
     }
 
@@ -63,10 +65,10 @@ impl Truth {
 }
 
 impl Population {
-    fn of(place: Option<Place>, visits: &[Visit]) -> Self {
+    fn of(place: Option<Place>, visits: &[&Visit]) -> Self {
         let here = visits.iter().filter(|visit| visit.place == place);
         let (mut certain, mut possible) = (Vec::new(), Vec::new());
-        for connection in here.flat_map(connections) {
+        for connection in here.flat_map(|visit| connections(visit)) {
             possible.push((connection.attempted, 1));
             possible.extend(connection.gone.map(|at| (at, -1)));
             if let Some(acknowledged) = connection.acknowledged {

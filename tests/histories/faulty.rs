@@ -139,6 +139,10 @@ impl RoomLedger for FaultyLedger {
         }
     }
 
+    fn deny(&self, sent: &SentRooms, now: Instant) -> bool {
+        self.inner.deny(sent, now)
+    }
+
     fn begin_incarnation(&self) {
         if self.fault != Fault::ResendsNothing {
             self.inner.begin_incarnation();

@@ -1,11 +1,13 @@
 //! What the Redis store makes of rooms: pages of announcements, a user who may not hear them, and the list of the largest.
 
+use std::time::{Duration, Instant};
+
 use deadpool_redis::redis;
 use futures_util::StreamExt;
 use headcount::{
     core::{
-        count::{Incarnation, Sequence},
-        report::{Report, Room, RoomReport},
+        count::{Incarnation, Revision, Sequence},
+        report::{Report, ReportKind, Room, RoomReport},
         room::RoomName,
     },
     store::{Announcement, Announcements, RoomsQuery, Store, StoreError},
@@ -15,6 +17,9 @@ use headcount_testkit::redis_server::RedisServer;
 use crate::setup::{LONG, redis_store, within};
 
 const KEY: &str = "currentUsers";
+const SHORT: Duration = Duration::from_millis(200);
+/// The keys of the site, which begin with the public key in braces.
+const SITE_KEYS: [&str; 5] = ["connections", "sequence", "leases", "meta", "about"];
 
 fn name(text: &str) -> RoomName {
     RoomName::parse(text).unwrap()
@@ -93,6 +98,79 @@ async fn the_channel_of_rooms_may_be_denied() {
     let reply = store.report(report(&[("/a", 2)])).await.unwrap();
     let second = within(announcements.next()).await.unwrap().unwrap();
     assert_eq!(second, Announcement::Own(reply.count));
+}
+
+/// Goal: a Redis user without rights on the keys of rooms has the site's count, exact and at the usual pace, even if others have
+/// rooms there, have left dead ones, and the store recovers; only reports that name rooms are denied, and they change nothing.
+/// Method: an instance of a user with all rights reports rooms and dies; then one of such a user reports, audits, and says farewell.
+#[tokio::test]
+async fn the_keys_of_rooms_may_be_denied() {
+    let server = RedisServer::start(&[]);
+    let everything = redis_store(&server.url(), KEY, SHORT);
+    let mut rules = vec!["SETUSER".to_owned(), "limited".to_owned()];
+    rules.extend(["on", "nopass", "+@all", "&*", "~currentUsers"].map(str::to_owned));
+    rules.extend(SITE_KEYS.map(|key| format!("~{{currentUsers}}:{key}")));
+    redis::cmd("ACL").arg(&rules).exec(&mut server.connection()).unwrap();
+    let limited = redis_store(&server.url().replace("//", "//limited:any@"), KEY, SHORT);
+
+    let other = Report { users: 3, lease: SHORT, ..report(&[("/a", 2), ("/b", 1)]) };
+    everything.report(other.clone()).await.unwrap();
+    let mut own = Report { users: 4, ..Report::new(Incarnation::random(), Sequence(1), SHORT) };
+    own.seen.revision = Revision(1000); // so that the store recovers
+    let reply = limited.report(own.clone()).await.unwrap();
+    assert_eq!((reply.count.users, reply.count.recovering), (7, true));
+    assert!(!reply.unannounced || reply.announced < reply.count.revision, "no rooms to hurry for");
+
+    let named = Report {
+        sequence: Sequence(2),
+        users: 5,
+        rooms: report(&[("/c", 1)]).rooms,
+        ..own.clone()
+    };
+    let denied = limited.report(named).await.unwrap_err();
+    assert!(matches!(denied, StoreError::Denied(_)), "{denied}");
+    let started = Instant::now();
+    let mut sequence = 2;
+    let last = loop {
+        sequence += 1;
+        let kind = if sequence % 2 == 0 { ReportKind::Audit } else { ReportKind::Plain };
+        let again = Report { sequence: Sequence(sequence), kind, ..own.clone() };
+        let reply = limited.report(again).await.unwrap();
+        assert_eq!(reply.dead, 0, "that would make the instance hurry");
+        if reply.count.users == 4 && !reply.count.recovering {
+            break reply;
+        }
+        assert!(started.elapsed() < 20 * SHORT, "{reply:?}");
+        tokio::time::sleep(SHORT / 10).await;
+    };
+    assert_eq!(last.instances, 1, "the other one is counted out");
+    let farewell =
+        Report { sequence: Sequence(sequence + 1), users: 0, kind: ReportKind::Farewell, ..own };
+    limited.report(farewell).await.unwrap();
+    let held: Vec<String> = redis::cmd("SMEMBERS")
+        .arg("{currentUsers}:holders")
+        .query(&mut server.connection())
+        .unwrap();
+    assert_eq!(held, [other.incarnation.to_string()]);
+
+    let mut cleaner = Report::new(Incarnation::random(), Sequence(1), SHORT);
+    loop {
+        cleaner.kind = ReportKind::Audit;
+        everything.report(cleaner.clone()).await.unwrap();
+        cleaner.sequence = cleaner.sequence.next();
+        let left: u64 = redis::cmd("EXISTS")
+            .arg("{currentUsers}:rooms")
+            .query(&mut server.connection())
+            .unwrap();
+        if left == 0 {
+            break;
+        }
+        assert!(
+            started.elapsed() < 40 * SHORT,
+            "the rooms of the dead are taken away by those who may"
+        );
+        tokio::time::sleep(SHORT / 10).await;
+    }
 }
 
 /// Goal: the largest rooms of a prefix are listed, the largest first, and no more than asked for. Method: rooms in a hash that is

@@ -53,6 +53,24 @@ pub struct Plan {
     pub scale_joins: Vec<u64>,
     /// Seconds for each of these sizes.
     pub scale_seconds: u64,
+    /// Rooms of one instance.
+    pub rooms: u64,
+    /// Clients in each of them.
+    pub room_members: u64,
+    /// Joins and leaves a second in these rooms.
+    pub room_changes: u64,
+    /// The same where all are in one room, or in the site.
+    pub site_changes: u64,
+    /// Joins of rooms a second on three instances, and as many leaves.
+    pub room_joins: u64,
+    /// Rooms whose memory is measured.
+    pub rooms_kept: u64,
+    /// Rooms, and users of a room, in a small and in a large Redis.
+    pub stored: [u64; 2],
+    /// Rooms of an instance that dies.
+    pub reaped: u64,
+    /// Portions of calls in which reports are measured.
+    pub portions: u64,
     /// The seconds after which memory should be given back.
     pub rest_seconds: u64,
 }
@@ -77,6 +95,15 @@ impl Plan {
             scale: vec![1, 3, 10, 30, 100, 200, 300, 1000],
             scale_joins: vec![1, 50],
             scale_seconds: 12,
+            rooms: 1000,
+            room_members: 10,
+            room_changes: 500,
+            site_changes: 20,
+            room_joins: 100,
+            rooms_kept: 100_000,
+            stored: [10_000, 200_000],
+            reaped: 50_000,
+            portions: 40,
             rest_seconds: 10,
         }
     }
@@ -100,6 +127,15 @@ impl Plan {
             scale: vec![1, 10, 100],
             scale_joins: vec![5],
             scale_seconds: 5,
+            rooms: 100,
+            room_members: 10,
+            room_changes: 200,
+            site_changes: 20,
+            room_joins: 100,
+            rooms_kept: 10_000,
+            stored: [1000, 20_000],
+            reaped: 5000,
+            portions: 8,
             rest_seconds: 2,
         }
     }

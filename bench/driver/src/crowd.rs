@@ -40,8 +40,6 @@ pub struct Crowd {
     free: Vec<usize>,
     /// Connections since the beginning; this number selects the source address.
     made: u32,
-    /// The part of 127.0.0.0/8 that the connections come from.
-    subnet: u8,
     /// How visitors begin.
     way: Way,
     /// The sums since the beginning.
@@ -55,6 +53,8 @@ pub struct Crowd {
     agreeing: usize,
     /// The time of every visitor from asking to join to its first count, since [`Crowd::take_waits`].
     waits: Vec<Duration>,
+    /// The same from the TCP connect on, since [`Crowd::take_full_waits`].
+    full_waits: Vec<Duration>,
     /// The visitors that were told a first count, since [`Crowd::take_arrivals`].
     arrivals: Vec<VisitorId>,
     buffer: Vec<u8>,
@@ -83,14 +83,13 @@ impl Crowd {
             visitors: Vec::new(),
             free: Vec::new(),
             made: 0,
-            // Two crowds on one machine must not share the ports of one source address.
-            subnet: u8::try_from(std::process::id() % 250).unwrap_or_default() + 1,
             heard: Totals::default(),
             joining: 0,
             told: 0,
             expected: 0,
             agreeing: 0,
             waits: Vec::new(),
+            full_waits: Vec::new(),
             arrivals: Vec::new(),
             buffer: vec![0; 64 * 1024],
         })
@@ -114,7 +113,7 @@ impl Crowd {
     }
 
     fn connect(&mut self, server: SocketAddr) -> Result<TcpStream> {
-        let stream = connect(server, self.source()).context("failed to connect")?;
+        let stream = connect(server, source(self.made)).context("failed to connect")?;
         self.made += 1;
         Ok(stream)
     }
@@ -282,6 +281,11 @@ impl Crowd {
         std::mem::take(&mut self.waits)
     }
 
+    /// The time of every new visitor from the TCP connect to its first count, since the last call.
+    pub fn take_full_waits(&mut self) -> Vec<Duration> {
+        std::mem::take(&mut self.full_waits)
+    }
+
     /// The visitors that were told a first count, since the last call.
     pub fn take_arrivals(&mut self) -> Vec<VisitorId> {
         std::mem::take(&mut self.arrivals)
@@ -317,6 +321,7 @@ impl Crowd {
             self.joining -= 1;
             self.told += 1;
             self.waits.push(wait);
+            self.full_waits.extend(heard.came_after);
             self.arrivals.push(VisitorId(index));
         }
     }
@@ -338,16 +343,21 @@ impl Crowd {
         self.free.push(index);
         Some(visitor)
     }
+}
 
-    fn source(&self) -> Ipv4Addr {
-        let block = self.made / PER_SOURCE;
-        let [.., high, low] = (block % 60_000).to_be_bytes();
-        Ipv4Addr::new(127, self.subnet, high, low.max(1))
-    }
+/// The address for a connection, by the number of those before it. Two processes on one machine must not share the ports of one
+/// source address.
+pub fn source(made: u32) -> Ipv4Addr {
+    let subnet = u8::try_from(std::process::id() % 250).unwrap_or_default() + 1;
+    let [.., high, low] = (made / PER_SOURCE % 60_000).to_be_bytes();
+    Ipv4Addr::new(127, subnet, high, low.max(1))
 }
 
 /// A connection that is being opened; it becomes writable when it is open.
-fn connect(server: SocketAddr, source: Ipv4Addr) -> Result<TcpStream> {
+///
+/// # Errors
+/// If no socket is to be had.
+pub fn connect(server: SocketAddr, source: Ipv4Addr) -> Result<TcpStream> {
     let socket = Socket::new(Domain::IPV4, Type::STREAM, None)?;
     socket.set_nonblocking(true)?;
     socket.set_tcp_nodelay(true)?;

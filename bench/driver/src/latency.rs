@@ -85,8 +85,11 @@ fn used(servers: &[Server]) -> Result<Duration> {
     servers.iter().map(|server| Ok(server.process.cpu()?.total)).sum()
 }
 
-/// In microseconds, with three significant digits.
-fn distribution(waits: &[Duration]) -> Result<Histogram<u64>> {
+/// A distribution of waits: in microseconds, with three significant digits.
+///
+/// # Errors
+/// If a wait is too long to be counted.
+pub fn distribution(waits: &[Duration]) -> Result<Histogram<u64>> {
     let mut histogram = Histogram::new(3)?;
     for wait in waits {
         histogram.record(u64::try_from(wait.as_micros())?)?;
@@ -94,6 +97,7 @@ fn distribution(waits: &[Duration]) -> Result<Histogram<u64>> {
     Ok(histogram)
 }
 
-fn quantile(histogram: &Histogram<u64>, quantile: f64) -> f64 {
+/// A quantile in milliseconds.
+pub fn quantile(histogram: &Histogram<u64>, quantile: f64) -> f64 {
     as_float(histogram.value_at_quantile(quantile)) / 1e3
 }

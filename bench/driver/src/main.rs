@@ -6,6 +6,7 @@
 mod visitor;
 
 mod crowd;
+mod guests;
 
 mod churn;
 
@@ -17,15 +18,19 @@ mod circumstances;
 mod results;
 mod statistics;
 
+mod bounds;
 mod chart;
 mod tables;
 
 mod bench;
 
 mod clients;
+mod first;
 mod idle;
 mod latency;
+mod rooms;
 mod scale;
+mod script;
 mod shared;
 mod storm;
 
@@ -59,6 +64,15 @@ enum Command {
         server: SocketAddr,
         /// How many.
         clients: u64,
+    },
+    /// Visitors who come and go; the section `first` starts it.
+    Come {
+        /// Joins a second.
+        joins: u64,
+        /// For how long.
+        seconds: u64,
+        /// The servers, in turn.
+        servers: Vec<SocketAddr>,
     },
 }
 
@@ -106,11 +120,14 @@ struct ReportArgs {
     plots: PathBuf,
 }
 
-const SECTIONS: [&str; 7] = [
+const SECTIONS: [&str; 10] = [
     clients::NAME,
     clients::UPGRADE,
     storm::NAME,
     latency::NAME,
+    first::NAME,
+    rooms::NAME,
+    script::NAME,
     shared::NAME,
     idle::NAME,
     scale::NAME,
@@ -123,6 +140,7 @@ fn main() -> Result<()> {
         Command::Run(arguments) => run(arguments),
         Command::Report(arguments) => report(&arguments),
         Command::Hold { server, clients } => idle::hold(server, clients),
+        Command::Come { joins, seconds, servers } => first::come(joins, seconds, &servers),
     }
 }
 
@@ -191,6 +209,9 @@ fn measure(section: &str, bench: &mut Bench) -> Result<()> {
         clients::UPGRADE => clients::run_upgrade(bench),
         storm::NAME => storm::run(bench),
         latency::NAME => latency::run(bench),
+        first::NAME => first::run(bench),
+        rooms::NAME => rooms::run(bench),
+        script::NAME => script::run(bench),
         shared::NAME => shared::run(bench),
         idle::NAME => idle::run(bench),
         scale::NAME => scale::run(bench),

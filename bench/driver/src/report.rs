@@ -7,10 +7,11 @@ use anyhow::{Context, Result, bail};
 
 use crate::{
     bench::FAILED,
+    bounds,
     chart::{Chart, Series},
-    clients, latency,
+    clients, first, latency,
     results::{Circumstances, Results, Sample},
-    scale, shared, storm,
+    rooms, scale, script, shared, storm,
     tables::{Column, Size, by_server, by_size, median_of, servers, sizes},
 };
 
@@ -54,6 +55,31 @@ const LATENCY: &[Column] = &[
     Median("counts", "counts sent"),
     Median("cpu_s", "s of CPU"),
     Times("cpu_s", "node", "× node"),
+    Median("wrong_at_the_end", "wrong at the end"),
+];
+const FIRST: &[Column] = &[
+    Median("p50_ms", "p50, ms"),
+    Median("p99_ms", "p99, ms"),
+    Median("told", "told"),
+    Median("untold", "told nothing"),
+];
+const ROOMS: &[Column] = &[
+    Median("count_us", "µs per count"),
+    Times("count_us", "epoll", "× epoll"),
+    Times("count_us", "node", "× node"),
+    Median("counts", "counts"),
+    Median("wrong_at_the_end", "wrong at the end"),
+];
+const ROOMS_SPREAD: &[Column] = &[
+    Median("p50_ms", "p50, ms"),
+    Median("p99_ms", "p99, ms"),
+    Median("followed", "joins that reached all"),
+    Median("unfinished", "that did not"),
+    Median("wrong_at_the_end", "wrong at the end"),
+];
+const ROOMS_KEPT: &[Column] = &[
+    Median("room_bytes", "bytes a room"),
+    Median("rooms_mb", "MB in all"),
     Median("wrong_at_the_end", "wrong at the end"),
 ];
 const REDIS: &[Column] = &[
@@ -197,16 +223,33 @@ fn tables(results: &Results, section: &str) -> Vec<(String, String)> {
     if section == scale::NAME {
         return scale_tables(results);
     }
+    if section == script::NAME {
+        let sizes = sizes(results, section);
+        return sizes.iter().map(|size| (describe_size(size), bounds::table(results))).collect();
+    }
     let columns = match section {
         clients::NAME => CLIENTS,
         clients::UPGRADE => UPGRADE,
         storm::NAME => STORM,
         latency::NAME => LATENCY,
+        first::NAME => FIRST,
         shared::NAME => REDIS,
         _ => IDLE,
     };
-    let table = |size: &Size| (describe_size(size), by_server(results, section, size, columns));
+    let table = |size: &Size| {
+        let columns = if section == rooms::NAME { rooms_columns(size) } else { columns };
+        (describe_size(size), by_server(results, section, size, columns))
+    };
     sizes(results, section).iter().map(table).collect()
+}
+
+/// The section `rooms` has several kinds of cases.
+fn rooms_columns(size: &Size) -> &'static [Column] {
+    match size {
+        _ if size.contains_key("instances") => ROOMS_SPREAD,
+        _ if size.contains_key("rooms_kept") => ROOMS_KEPT,
+        _ => ROOMS,
+    }
 }
 
 fn scale_tables(results: &Results) -> Vec<(String, String)> {
@@ -239,7 +282,7 @@ fn describe_size(size: &Size) -> String {
     let parts: Vec<String> = size
         .iter()
         .map(|(name, value)| {
-            let name = name.replace("joins_per_s", "joins/s");
+            let name = name.replace("joins_per_s", "joins/s").replace('_', " ");
             format!("{} {name}", crate::chart::number(*value as f64))
         })
         .collect();

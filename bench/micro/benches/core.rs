@@ -145,7 +145,8 @@ fn wire(criterion: &mut Criterion) {
             let (mut decoder, mut joins) = (PayloadDecoder::new(16 * 1024), 0);
             let mut receive = |part: Part<'_>| {
                 if let Part::Text(message) = part {
-                    joins += u32::from(matches!(Packet::parse(message), Some(Packet::Connect { .. })));
+                    joins +=
+                        u32::from(matches!(Packet::parse(message), Some(Packet::Connect { .. })));
                 }
                 Ok::<(), ProtocolError>(())
             };

@@ -28,42 +28,52 @@ const counter = values.redis ? await inRedis(values.redis) : inMemory();
 const http = createServer();
 const io = new Server(http, { adapter: counter.adapter, serveClient: false, perMessageDeflate: false });
 
-let newest = 0;
-let timer = null;
+// A room is a namespace, which is made when somebody asks for it. The default one is the site.
+io.on('connection', welcome);
+io.of(/^\/./).on('connection', welcome);
+const pending = new Map();
 
-io.on('connection', async (socket) => {
+async function welcome(socket) {
   // This comes before the first await, or a client that leaves meanwhile would stay counted.
-  socket.on('disconnect', async () => changed(await counter.leave()));
-  const currentUsers = await counter.join();
+  socket.on('disconnect', async () => changed(socket.nsp, await counter.leave(socket.nsp.name)));
+  const currentUsers = await counter.join(socket.nsp.name);
   if (merged) socket.emit(EVENT, currentUsers);
-  changed(currentUsers);
-});
+  changed(socket.nsp, currentUsers);
+}
 
-function changed(currentUsers) {
+function changed(room, currentUsers) {
   if (!merged) {
-    io.emit(EVENT, currentUsers);
+    room.emit(EVENT, currentUsers);
     return;
   }
-  newest = currentUsers;
-  timer ??= setTimeout(() => {
-    timer = null;
-    io.emit(EVENT, newest);
-  }, interval);
+  if (!pending.has(room)) {
+    setTimeout(() => {
+      room.emit(EVENT, pending.get(room));
+      pending.delete(room);
+    }, interval);
+  }
+  pending.set(room, currentUsers);
 }
 
 function inMemory() {
-  let currentUsers = 0;
-  return { join: () => ++currentUsers, leave: () => --currentUsers };
+  const counts = new Map();
+  const add = (room, by) => {
+    const users = (counts.get(room) ?? 0) + by;
+    counts.set(room, users);
+    return users;
+  };
+  return { join: (room) => add(room, 1), leave: (room) => add(room, -1) };
 }
 
 async function inRedis(url) {
   const publisher = createClient({ url });
   const subscriber = publisher.duplicate();
   await Promise.all([publisher.connect(), subscriber.connect()]);
+  const key = (room) => (room === '/' ? KEY : `${KEY}:${room}`);
   return {
     adapter: createAdapter(publisher, subscriber),
-    join: () => publisher.incr(KEY),
-    leave: () => publisher.decr(KEY),
+    join: (room) => publisher.incr(key(room)),
+    leave: (room) => publisher.decr(key(room)),
   };
 }
 

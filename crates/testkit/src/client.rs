@@ -1,17 +1,23 @@
 //! A well-behaved client: it connects, answers pings, and writes what it sees into a [`Record`].
 //!
+//! It is in the default namespace, and may be in rooms on the same connection. It has a record for each room.
+//!
 //! The protocol is that of [`headcount_client`]. Everything that the server sends outside the contract becomes a
 //! violation in the record.
 
-use std::{net::SocketAddr, time::Duration};
+use std::{
+    net::SocketAddr,
+    sync::{Arc, Mutex, MutexGuard},
+    time::Duration,
+};
 
 pub use headcount_client::Transport;
 use headcount_client::{
     Error, Packet, Session,
-    packet::{CONNECT, PONG},
+    packet::{self, CONNECT, PONG, RoomNews},
 };
 use tokio::{
-    sync::watch,
+    sync::{Notify, watch},
     task::JoinHandle,
     time::{sleep, timeout},
 };
@@ -25,8 +31,29 @@ use crate::{
 #[derive(Debug)]
 pub struct Client {
     record: Record,
+    rooms: Arc<Rooms>,
     order: watch::Sender<Order>,
     task: JoinHandle<()>,
+}
+
+/// A client's place in a room.
+#[derive(Clone, Debug)]
+pub struct RoomPlace {
+    /// The name of the room.
+    pub room: Arc<str>,
+    /// Whether the client only watches the room, and is not counted there.
+    pub watches: bool,
+    /// What the client saw of the room.
+    pub record: Record,
+}
+
+/// The rooms of a client.
+#[derive(Debug)]
+struct Rooms {
+    places: Mutex<Vec<RoomPlace>>,
+    /// Packets that the client has to send on its present connection.
+    unsent: Mutex<Vec<String>>,
+    changed: Notify,
 }
 
 /// What the test wants a client to do. Only the newest order counts.
@@ -50,19 +77,55 @@ const RECONNECT_GAP: Duration = Duration::from_millis(100);
 impl Client {
     /// Begins to connect and returns at once. All later events are in the record.
     pub fn open(server: SocketAddr, transport: Transport) -> Self {
-        Self::start(server, transport, AfterLoss::StayAway)
+        Self::start(server, transport, AfterLoss::StayAway, Vec::new())
     }
 
     /// The same as [`Client::open`], but the client reconnects whenever its connection is lost.
     pub fn open_reconnecting(server: SocketAddr, transport: Transport) -> Self {
-        Self::start(server, transport, AfterLoss::Reconnect)
+        Self::start(server, transport, AfterLoss::Reconnect, Vec::new())
     }
 
-    fn start(server: SocketAddr, transport: Transport, after_loss: AfterLoss) -> Self {
+    /// The same as [`Client::open`], and the client joins these rooms.
+    pub fn open_in(server: SocketAddr, transport: Transport, rooms: Vec<RoomPlace>) -> Self {
+        Self::start(server, transport, AfterLoss::StayAway, rooms)
+    }
+
+    /// The same as [`Client::open_reconnecting`], and the client joins these rooms on every connection.
+    pub fn open_reconnecting_in(
+        server: SocketAddr,
+        transport: Transport,
+        rooms: Vec<RoomPlace>,
+    ) -> Self {
+        Self::start(server, transport, AfterLoss::Reconnect, rooms)
+    }
+
+    fn start(
+        server: SocketAddr,
+        transport: Transport,
+        after_loss: AfterLoss,
+        places: Vec<RoomPlace>,
+    ) -> Self {
         let record = Record::new(format!("{transport:?} client of {server}"));
         let (order, orders) = watch::channel(Order::Read);
-        let task = tokio::spawn(live(server, transport, after_loss, record.clone(), orders));
-        Self { record, order, task }
+        let rooms =
+            Rooms { places: Mutex::new(places), unsent: Mutex::default(), changed: Notify::new() };
+        let rooms = Arc::new(rooms);
+        let sight = Sight { record: record.clone(), rooms: Arc::clone(&rooms) };
+        let task = tokio::spawn(live(server, transport, after_loss, sight, orders));
+        Self { record, rooms, order, task }
+    }
+
+    /// Joins another room on the same connection.
+    pub fn join(&self, place: RoomPlace) {
+        let packet = place.packet();
+        self.rooms.places().push(place);
+        self.rooms.send(packet);
+    }
+
+    /// Leaves a room, and stays connected.
+    pub fn leave_room(&self, room: &str) {
+        self.rooms.places().retain(|place| &*place.room != room);
+        self.rooms.send(packet::leave(room));
     }
 
     /// What the client saw.
@@ -94,17 +157,75 @@ impl Drop for Client {
     }
 }
 
+impl RoomPlace {
+    /// The packet that joins the room.
+    fn packet(&self) -> String {
+        if self.watches { packet::watch(&self.room) } else { packet::join(&self.room) }
+    }
+}
+
+impl Rooms {
+    /// Gives the client a packet to send.
+    fn send(&self, packet: String) {
+        self.unsent.lock().expect("no holder panics").push(packet);
+        self.changed.notify_one();
+    }
+
+    /// What is to be sent at the beginning of a connection, and not again.
+    fn begin(&self) -> Vec<String> {
+        let places = self.places();
+        self.unsent.lock().expect("no holder panics").clear();
+        places.iter().map(RoomPlace::packet).collect()
+    }
+
+    fn take_unsent(&self) -> Vec<String> {
+        std::mem::take(&mut *self.unsent.lock().expect("no holder panics"))
+    }
+
+    fn places(&self) -> MutexGuard<'_, Vec<RoomPlace>> {
+        self.places.lock().expect("nothing panics while it holds this lock")
+    }
+}
+
+/// Where a client's task records what it sees.
+#[derive(Debug)]
+struct Sight {
+    record: Record,
+    rooms: Arc<Rooms>,
+}
+
+impl Sight {
+    /// Records that the connection was lost.
+    fn lose(&self, reason: &str) {
+        self.record.push(Event::Disconnected(reason.to_owned()));
+        for place in self.rooms.places().iter() {
+            place.record.push(Event::Disconnected(reason.to_owned()));
+        }
+    }
+
+    /// Records news of a room. What was under way when the client left the room is ignored.
+    fn hear(&self, room: &str, news: RoomNews) {
+        let places = self.rooms.places();
+        let Some(place) = places.iter().find(|place| &*place.room == room) else { return };
+        place.record.push(match news {
+            RoomNews::Joined => Event::Connected,
+            RoomNews::Count(users) => Event::Count(users),
+            RoomNews::Refused(code) => Event::Refused(code),
+        });
+    }
+}
+
 async fn live(
     server: SocketAddr,
     transport: Transport,
     after_loss: AfterLoss,
-    record: Record,
+    sight: Sight,
     mut orders: watch::Receiver<Order>,
 ) {
     loop {
-        match session(server, transport, &record, &mut orders).await {
+        match session(server, transport, &sight, &mut orders).await {
             Ok(()) => return,
-            Err(reason) => record.push(Event::Disconnected(reason)),
+            Err(reason) => sight.lose(&reason),
         }
         if after_loss == AfterLoss::StayAway || *orders.borrow() == Order::Leave {
             return;
@@ -118,12 +239,15 @@ async fn live(
 async fn session(
     server: SocketAddr,
     transport: Transport,
-    record: &Record,
+    sight: &Sight,
     orders: &mut watch::Receiver<Order>,
 ) -> Result<(), String> {
     let as_text = |error: Error| error.to_string();
     let (mut session, _) = Session::open(&server.to_string(), transport).await.map_err(as_text)?;
     session.send(CONNECT).await.map_err(as_text)?;
+    for packet in sight.rooms.begin() {
+        session.send(&packet).await.map_err(as_text)?;
+    }
     loop {
         let order = *orders.borrow_and_update();
         let event = match order {
@@ -134,6 +258,12 @@ async fn session(
             }
             Order::Read => tokio::select! {
                 event = session.next() => event,
+                () = sight.rooms.changed.notified() => {
+                    for packet in sight.rooms.take_unsent() {
+                        session.send(&packet).await.map_err(as_text)?;
+                    }
+                    continue;
+                }
                 _ = orders.changed() => continue,
             },
             Order::StopReading => {
@@ -142,10 +272,10 @@ async fn session(
             }
         };
         match event {
-            Ok(event) => receive(&mut session, record, event).await?,
+            Ok(event) => receive(&mut session, sight, event).await?,
             Err(error) => {
                 if matches!(error, Error::Unexpected { .. }) {
-                    record.push(Event::Violation(format!("{error:?}")));
+                    sight.record.push(Event::Violation(format!("{error:?}")));
                 }
                 return Err(error.to_string());
             }
@@ -156,9 +286,10 @@ async fn session(
 /// Answers what requires an answer, and records what a user would notice. An error ends the session.
 async fn receive(
     session: &mut Session,
-    record: &Record,
+    sight: &Sight,
     event: headcount_client::Event,
 ) -> Result<(), String> {
+    let record = &sight.record;
     let packet = match event {
         headcount_client::Event::Upgraded => {
             record.push(Event::Upgraded);
@@ -176,7 +307,8 @@ async fn receive(
             record.push(Event::Violation("41: a real client would stay away for good".into()));
             return Err("the server disconnected the namespace".into());
         }
-        Packet::Open(_) | Packet::ProbeAnswer | Packet::Room { .. } => {
+        Packet::Room { room, news } => sight.hear(&room, news),
+        Packet::Open(_) | Packet::ProbeAnswer => {
             record.push(Event::Violation(format!("out of turn: {packet:?}")));
         }
     }

@@ -43,6 +43,12 @@ pub struct Shown {
     pub exact: bool,
 }
 
+/// The part of the answer of `/api/counts` that tests use.
+#[derive(Deserialize)]
+struct ShownInRooms {
+    counts: Vec<Shown>,
+}
+
 /// The targets of a process's output. `None` means a file.
 #[derive(Debug, Default)]
 pub struct Output {
@@ -109,6 +115,16 @@ impl Instance {
     pub async fn shown(&self) -> Result<Shown, String> {
         let answer = http::get(self.public, "/api/count").await?;
         serde_json::from_str(&answer.body).map_err(|error| format!("{error} in {answer:?}"))
+    }
+
+    /// The same for each of these rooms, whose names need no escapes.
+    pub async fn shown_in(&self, rooms: &[String]) -> Result<Vec<Shown>, String> {
+        let query: Vec<String> = rooms.iter().map(|room| format!("room={room}")).collect();
+        let path = format!("/api/counts?{}", query.join("&"));
+        let answer = http::get(self.public, &path).await?;
+        let shown: Result<ShownInRooms, _> = serde_json::from_str(&answer.body);
+        let shown = shown.map_err(|error| format!("{error} in {answer:?}"))?;
+        Ok(shown.counts)
     }
 
     /// The HTTP status of `/readyz`.

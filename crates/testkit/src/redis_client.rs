@@ -17,6 +17,8 @@ use tokio::task::JoinHandle;
 pub const KEY: &str = "currentUsers";
 /// The hash of live instances and their counts.
 pub const CONNECTIONS: &str = "{currentUsers}:connections";
+/// The hash of rooms and their counts.
+pub const ROOMS: &str = "{currentUsers}:rooms";
 /// The channel on which counts are published.
 pub const CHANNEL: &str = "user count";
 
@@ -60,13 +62,25 @@ impl RedisClient {
         redis.hgetall(CONNECTIONS).await.map_err(|error| error.to_string())
     }
 
+    /// The rooms in which somebody is, with their counts.
+    pub async fn rooms(&self) -> Result<HashMap<String, u64>, String> {
+        let mut redis = self.patient_connection().await?;
+        redis.hgetall(ROOMS).await.map_err(|error| error.to_string())
+    }
+
     /// Sends any command, as an operator does by hand, and waits for the answer without a time limit.
     pub async fn send(&self, words: &[&str]) -> Result<Value, String> {
-        let patient = AsyncConnectionConfig::new().set_response_timeout(None);
-        let connection = self.0.get_multiplexed_async_connection_with_config(&patient).await;
-        let mut redis = connection.map_err(|error| error.to_string())?;
+        let mut redis = self.patient_connection().await?;
         let mut command = deadpool_redis::redis::cmd(words[0]);
         command.arg(&words[1..]).query_async(&mut redis).await.map_err(|error| error.to_string())
+    }
+
+    /// Runs a script on a key, and returns its number.
+    pub async fn evaluate(&self, script: &str, key: &str) -> Result<i64, String> {
+        let mut redis = self.connection().await?;
+        let mut command = deadpool_redis::redis::cmd("EVAL");
+        let answer = command.arg(script).arg(1).arg(key).query_async(&mut redis).await;
+        answer.map_err(|error| error.to_string())
     }
 
     /// Sends these commands as one transaction.
@@ -78,6 +92,12 @@ impl RedisClient {
             transaction.cmd(words[0]).arg(&words[1..]).ignore();
         }
         transaction.query_async(&mut redis).await.map_err(|error| error.to_string())
+    }
+
+    /// The names of all keys that match a pattern.
+    pub async fn keys(&self, pattern: &str) -> Result<Vec<String>, String> {
+        let mut redis = self.connection().await?;
+        redis.keys(pattern).await.map_err(|error| error.to_string())
     }
 
     /// Whether a key exists.
@@ -121,6 +141,13 @@ impl RedisClient {
             }
         });
         Subscriber { announcements, task }
+    }
+
+    /// A connection that waits for answers without a time limit.
+    async fn patient_connection(&self) -> Result<MultiplexedConnection, String> {
+        let patient = AsyncConnectionConfig::new().set_response_timeout(None);
+        let connection = self.0.get_multiplexed_async_connection_with_config(&patient).await;
+        connection.map_err(|error| error.to_string())
     }
 
     async fn connection(&self) -> Result<MultiplexedConnection, String> {

@@ -144,16 +144,16 @@ async fn the_end_of_the_tally_is_no_news() {
     let observer = Observer::new(tally.subscribe(), Arc::clone(&view));
     let presence = tally.join(1, Instant::now());
     let mut task = pin!(observer.run(CancellationToken::new()));
-    let wakes = Arc::new(Wakes::default());
-    let waker = Waker::from(Arc::clone(&wakes));
+    let counter = Arc::new(Wakes::default());
+    let waker = Waker::from(Arc::clone(&counter));
     let mut poll = || task.as_mut().poll(&mut Context::from_waker(&waker)).is_ready();
     assert!(!poll());
     assert_eq!(view.borrow().estimate(), 1);
     drop((presence, tally));
     assert!(!poll());
     advance(REPORT_GAP_MIN).await;
-    let before = wakes.0.load(Ordering::Relaxed);
+    let before = counter.0.load(Ordering::Relaxed);
     assert!(!poll());
     assert_eq!(view.borrow().estimate(), 0);
-    assert_eq!(wakes.0.load(Ordering::Relaxed), before);
+    assert_eq!(counter.0.load(Ordering::Relaxed), before);
 }

@@ -1,5 +1,7 @@
 //! What an answered or failed report means for the pace, the log and the metrics.
 
+use std::time::Duration;
+
 use crate::{
     core::{
         count::Revision,
@@ -9,6 +11,14 @@ use crate::{
     store::StoreError,
     telemetry::labels::ReportResult,
 };
+
+/// The most kinds of trouble that are logged before the store answers again. There are nine, and one for each command that may
+/// be denied. A store that invents others must not fill the log.
+pub(super) const TROUBLES_MAX: usize = 32;
+
+/// How long a farewell is repeated while something about rooms is left in the store that it can remove. In this time, an instance
+/// takes away more than 10,000 entries.
+pub(super) const FAREWELL_MAX: Duration = Duration::from_secs(1);
 
 /// The kind of trouble, each of which is logged once. Every denied command is a kind, since an operator who corrects
 /// permissions needs to know the next one.

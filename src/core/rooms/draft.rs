@@ -86,12 +86,17 @@ impl<V> Table<V> {
     /// What the next report says of rooms.
     pub(super) fn report(&mut self, now: Instant) -> RoomsToReport {
         self.expire(now);
+        if self.tidings.denied_until.is_some_and(|until| now < until) {
+            // A report without a number acknowledges nothing.
+            return RoomsToReport::default();
+        }
         self.miss_page(now);
         self.ledger.newest += 1;
         let number = self.ledger.newest;
+        let pages_missed = mem::take(&mut self.tidings.pages_missed);
         if self.rooms.is_empty() && self.ledger.news.is_empty() {
             let sent = SentRooms { number, rooms: Vec::new() };
-            return RoomsToReport { sent, ..RoomsToReport::default() };
+            return RoomsToReport { sent, pages_missed, ..RoomsToReport::default() };
         }
         let mut draft = Draft {
             number,
@@ -114,7 +119,8 @@ impl<V> Table<V> {
             sent.change = if entry.unsent == 0 { entry.change } else { 0 };
         }
         let Draft { rooms, sent, .. } = draft;
-        RoomsToReport { rooms, resending, sent: SentRooms { number, rooms: sent } }
+        let sent = SentRooms { number, rooms: sent };
+        RoomsToReport { rooms, resending, pages_missed, sent }
     }
 
     fn carry_doubt(&mut self, draft: &mut Draft) {

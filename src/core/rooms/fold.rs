@@ -56,6 +56,7 @@ impl<V> Table<V> {
         self.expect_page(sent.number, reply.paged, now);
         let is_newest = self.acknowledge(sent);
         let Some(told) = &reply.rooms else { return Standing::Kept };
+        self.admit();
         self.fold_counts(sent, reply, told, view, is_newest, now);
         let held = (self.ledger.rooms_held, self.ledger.users_held);
         let differs = is_newest && (told.rooms_held, told.users_held) != held;
@@ -86,9 +87,9 @@ impl<V> Table<V> {
             let is_taken = !recovering && self.learn(room.id, count, revision);
             if is_newest {
                 self.reckon(room, count, &bits, recovering);
-                if !is_taken {
-                    self.reckon_from_view(room.id, view, now);
-                }
+            }
+            if is_taken != is_newest {
+                self.reckon_from_view(room.id, view, now);
             }
         }
     }
@@ -119,9 +120,10 @@ impl<V> Table<V> {
         entry.elsewhere = Some(count.saturating_sub(entry.stored_alone()));
     }
 
-    /// Computes who is elsewhere from the newest count, if it is certain what that includes of this instance.
+    /// Computes who is elsewhere from the newest count, if it is certain what that includes of this instance. A report under way
+    /// makes only those rooms doubtful that have changed in it.
     fn reckon_from_view(&mut self, id: RoomId, view: &View, now: Instant) {
-        let is_certain = !self.tidings.is_recovering && view.is_ours_certain(now);
+        let is_certain = !self.tidings.is_recovering && view.is_ours_kept(now);
         let entry = self.entry(id).expect("it was found");
         if is_certain && entry.is_known() && entry.lost == 0 && entry.doubtful == 0 {
             entry.elsewhere = Some(entry.count.saturating_sub(entry.stored_alone()));
@@ -137,6 +139,7 @@ impl<V> Table<V> {
             tidings.heard_at_report = newest_report;
             tidings.awaited = tidings.awaited.filter(|(awaited, _)| *awaited > page.revision);
             if page.since > heard {
+                tidings.pages_missed += 1;
                 self.reread_all();
             }
         }
@@ -175,6 +178,7 @@ impl<V> Table<V> {
         }
         let (revision, _) = self.tidings.awaited.take().expect("it is overdue");
         self.tidings.heard = self.tidings.heard.max(Some(revision));
+        self.tidings.pages_missed += 1;
         self.reread_all();
     }
 

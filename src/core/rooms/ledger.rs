@@ -59,6 +59,8 @@ pub struct RoomsToReport {
     pub rooms: Vec<RoomReport>,
     /// Whether further reports must follow until the store knows all rooms again.
     pub resending: bool,
+    /// How many announcements of rooms were missed since the report before, whose counts are read again.
+    pub pages_missed: u64,
     /// To be given back when the report has ended.
     pub sent: SentRooms,
 }
@@ -68,6 +70,13 @@ pub struct RoomsToReport {
 pub struct SentRooms {
     pub(super) number: u64,
     pub(super) rooms: Vec<SentRoom>,
+}
+
+impl SentRooms {
+    /// Whether the report names rooms.
+    pub fn names_rooms(&self) -> bool {
+        !self.rooms.is_empty()
+    }
 }
 
 /// What a report that is under way says of one room.

@@ -19,6 +19,11 @@ impl Round {
         self.left > 0
     }
 
+    /// How many slots are left to visit.
+    pub(super) fn left(&self) -> usize {
+        self.left
+    }
+
     /// The next slot to visit, of this many.
     pub(super) fn step(&mut self, slots: usize) -> Option<usize> {
         self.left = self.left.checked_sub(1)?;

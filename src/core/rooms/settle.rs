@@ -1,6 +1,6 @@
 //! Moves keys between the states of the ledger: when a value changes, when a report has ended, and when a new incarnation begins.
 
-use std::{collections::HashSet, mem};
+use std::{collections::HashSet, mem, time::Duration};
 
 use tokio::time::Instant;
 
@@ -12,9 +12,16 @@ use super::{
 };
 use crate::core::room::UserId;
 
+/// How long nothing is said of rooms to a store that has denied them. An operator who corrects the rights sees the effect soon,
+/// and the attempts cost little.
+const DENIED_PAUSE: Duration = Duration::from_secs(10);
+
 impl<V> Table<V> {
     /// Whether something is to be reported as soon as the gap between reports allows.
     pub(super) fn has_to_report(&self) -> bool {
+        if self.tidings.is_denied() {
+            return false;
+        }
         let asks = !self.ledger.wants.is_empty() || self.ledger.reread.is_under_way();
         !self.ledger.news.is_empty() || (asks && !self.tidings.is_recovering())
     }
@@ -155,6 +162,19 @@ impl<V> Table<V> {
             if self.entry(room.id).is_some_and(|entry| is_open(entry.want)) {
                 self.want(room.id);
             }
+        }
+    }
+
+    /// Records that the store denied a report because of its rooms.
+    pub(super) fn deny(&mut self, sent: &SentRooms, now: Instant) {
+        self.abandon(sent);
+        self.tidings.denied_until = Some(now + DENIED_PAUSE);
+    }
+
+    /// Records that the store has taken a report with rooms. Whatever was announced meanwhile may have been missed.
+    pub(super) fn admit(&mut self) {
+        if self.tidings.denied_until.take().is_some() {
+            self.reread_all();
         }
     }
 

@@ -41,6 +41,7 @@ struct Sent {
     rooms: SentRooms,
     said: Vec<RoomReport>,
     resending: bool,
+    pages_missed: u64,
 }
 
 impl Story {
@@ -71,9 +72,10 @@ impl Story {
     fn send(&mut self) -> Sent {
         self.sequence = self.sequence.next();
         self.view.report_sent(self.sequence);
-        let RoomsToReport { rooms: said, resending, sent: rooms } = self.rooms.report(self.now);
+        let RoomsToReport { rooms: said, resending, pages_missed, sent: rooms } =
+            self.rooms.report(self.now);
         let report = SentReport { sequence: self.sequence, local: Local::default(), at: self.now };
-        Sent { report, rooms, said, resending }
+        Sent { report, rooms, said, resending, pages_missed }
     }
 
     /// The store applies a report, and answers with these counts of its rooms.

@@ -19,8 +19,12 @@ pub(super) struct Tidings {
     pub(super) heard_at_report: u64,
     /// A page that a reply mentioned and that was not heard yet, and when it is missed.
     pub(super) awaited: Option<(Revision, Instant)>,
+    /// Pages that were missed since the last report.
+    pub(super) pages_missed: u64,
     /// Until when another mismatch does not begin a new incarnation.
     pub(super) calm_until: Option<Instant>,
+    /// Until when nothing is said of rooms, since the store denies them. After that, one report tries again.
+    pub(super) denied_until: Option<Instant>,
 }
 
 /// Whether the store still holds what it has acknowledged.
@@ -51,12 +55,18 @@ impl Tidings {
 
     /// When a page that was mentioned and not heard is missed.
     pub(super) fn page_overdue(&self) -> Option<Instant> {
-        self.awaited.map(|(_, at)| at)
+        self.awaited.filter(|_| !self.is_denied()).map(|(_, at)| at)
+    }
+
+    /// Whether the store denied rooms when it was last asked.
+    pub(super) fn is_denied(&self) -> bool {
+        self.denied_until.is_some()
     }
 
     /// The revision from which on counts of rooms are exact at `now`.
     pub(super) fn exact_from(&self, view: &View, now: Instant) -> ExactFrom {
-        let is_exact = view.is_reachable(now) && view.is_counted() && !self.is_recovering;
+        let is_exact =
+            view.is_reachable(now) && view.is_counted() && !self.is_recovering && !self.is_denied();
         is_exact.then_some(self.trusted)
     }
 }

@@ -157,3 +157,16 @@ fn sessions_fit_into_memory(#[case] bytes: u64, #[case] sessions: usize) {
     assert_eq!(sessions_within(bytes, payload), sessions);
     assert!(sessions == 1 || BASE_BYTES + session_bytes(payload) * sessions as u64 <= bytes);
 }
+
+/// Goal: strangers cannot fill the memory with rooms, whatever they are called. Method: limits from the smallest to a large one, and
+/// the memory that the rooms take at their worst.
+#[rstest]
+#[case(0, 1000)]
+#[case(128 * MIB, 4096)]
+#[case(512 * MIB, 16_384)]
+#[case(1536 * MIB, 49_152)]
+#[case(4096 * MIB, 131_072)]
+fn rooms_fit_into_memory(#[case] bytes: u64, #[case] rooms: usize) {
+    assert_eq!(rooms_within(bytes), rooms);
+    assert!(rooms == 1000 || ROOM_BYTES * rooms as u64 <= bytes / 32);
+}

@@ -11,8 +11,14 @@ use tokio::{
     sync::{Notify, OwnedSemaphorePermit, Semaphore, watch},
     time::{Instant, timeout},
 };
+use tokio_util::sync::CancellationToken;
 
-use super::{pace::PACE, screen::Screen};
+use super::{
+    pace::PACE,
+    rooms::{LargestRooms, Search, Searches},
+    screen::{Page, Screen},
+};
+use crate::store::Store;
 
 /// The most pages that are open at a time. The listener has twice as many connections, so that probes and scrapes get
 /// through.
@@ -33,6 +39,8 @@ pub struct Board {
     pub(super) wanted: Notify,
     /// One permit for each open page.
     permits: Arc<Semaphore>,
+    /// The largest rooms, as pages ask for them.
+    searches: Searches,
     pub(super) has_token: bool,
 }
 
@@ -40,7 +48,7 @@ pub struct Board {
 #[derive(Debug)]
 pub(super) struct Shown {
     at: Instant,
-    pub(super) html: String,
+    pub(super) screen: Screen,
     pub(super) json: String,
 }
 
@@ -52,6 +60,7 @@ impl Board {
             newest: watch::Sender::new(None),
             wanted: Notify::new(),
             permits: Arc::new(Semaphore::new(OPERATORS_MAX)),
+            searches: Searches::default(),
             has_token,
         })
     }
@@ -72,16 +81,13 @@ impl Board {
     }
 
     /// Tells all open pages.
-    pub(super) async fn show(&self, screen: &Screen) {
-        let html = screen.render().unwrap_or_else(|error| {
-            tracing::error!(%error, "failed to render the console");
-            String::new()
-        });
-        let shown = Shown { at: Instant::now(), html, json: screen.to_json() };
+    pub(super) async fn show(&self, screen: Screen) {
+        let json = screen.to_json();
+        let shown = Shown { at: Instant::now(), screen: screen.clone(), json };
         self.newest.send_replace(Some(Arc::new(shown)));
         if let Some(io) = self.io.get() {
             // An operator who does not read misses some; his page says that it is old.
-            let _ = io.emit(SCREEN, screen).await;
+            let _ = io.emit(SCREEN, &screen).await;
         }
     }
 
@@ -97,6 +103,25 @@ impl Board {
             let _ = timeout(FIRST_LOOK_WITHIN, newest.changed()).await;
         }
         newest.borrow().clone()
+    }
+
+    /// The newest screen as a page, with the rooms that this search finds; `None` if nothing has been seen yet.
+    pub(super) async fn page(&self, search: &Search) -> Option<String> {
+        let (shown, rooms) = tokio::join!(self.current(), self.largest_rooms(search));
+        let page = Page { screen: &shown?.screen, rooms: &rooms };
+        page.render()
+            .inspect_err(|error| tracing::error!(%error, "failed to render the console"))
+            .ok()
+    }
+
+    /// The largest rooms that this search finds.
+    pub(super) async fn largest_rooms(&self, search: &Search) -> LargestRooms {
+        self.searches.find(search).await
+    }
+
+    /// Task: asks the store for the largest rooms while somebody wants to see them, until `stop`.
+    pub async fn search_rooms(self: Arc<Self>, store: Arc<dyn Store>, stop: CancellationToken) {
+        self.searches.run(store, stop).await;
     }
 
     /// Ends all open pages.

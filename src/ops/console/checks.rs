@@ -18,6 +18,8 @@ const AWAY_FIRES: Duration = Duration::from_secs(15);
 const ESTIMATE_FIRES: Duration = Duration::from_mins(1);
 /// Sessions, in percent of the limit, from which on an alert fires.
 const SESSIONS_PERCENT: u64 = 80;
+/// Rooms, in percent of the limit, from which on an alert fires.
+const ROOMS_PERCENT: u64 = 80;
 /// Memory, in percent of the limit, from which on an alert fires.
 const MEMORY_PERCENT: u64 = 85;
 /// The most names in one sentence.
@@ -95,6 +97,7 @@ pub(super) fn all(look: &Look<'_>) -> Vec<Check> {
         ("refusing", refusing(look)),
         ("sessions", sessions(look)),
         ("memory", memory(look)),
+        ("rooms", rooms(look)),
     ];
     let mut checks: Vec<_> =
         findings.into_iter().map(|(key, finding)| check(key, finding)).collect();
@@ -245,6 +248,16 @@ fn memory(look: &Look<'_>) -> Finding {
     let text = format!("This instance's memory: {} of {}", words::bytes(used), words::bytes(max));
     if words::percent(used, max) > MEMORY_PERCENT {
         return alarm("HeadcountMemoryHigh", text);
+    }
+    fine(text)
+}
+
+fn rooms(look: &Look<'_>) -> Finding {
+    let (rooms, most) = (look.rooms.rooms as u64, look.rooms.most as u64);
+    let text =
+        format!("This instance has {} of {} rooms", words::number(rooms), words::number(most));
+    if words::percent(rooms, most) > ROOMS_PERCENT {
+        return alarm("HeadcountRoomsNearlyFull", text);
     }
     fine(text)
 }

@@ -7,6 +7,9 @@
   // Where no websocket can be opened, screens are asked for.
   const ASK_EVERY_MS = 1000;
   const ASK_TIMEOUT_MS = 5000;
+  // The largest rooms are asked for at this pace, and as soon as somebody has typed what to look for.
+  const ROOMS_EVERY_MS = 5000;
+  const TYPING_MS = 300;
 
   let heardAt = Date.now();
   let asking = false;
@@ -93,6 +96,39 @@
       asking = false;
     }
   }
+
+  // The list of rooms is of this page alone, since each operator may look for others.
+  const form = document.getElementById('find');
+  let typing;
+
+  async function showRooms() {
+    const { value } = form.elements.prefix;
+    try {
+      const query = new URLSearchParams({ prefix: value });
+      const answer = await fetch(`rooms.json?${query}`, { cache: 'no-store', signal: AbortSignal.timeout(ASK_TIMEOUT_MS) });
+      if (!answer.ok) return;
+      const found = await answer.json();
+      // Somebody has typed on: the next answer is on its way.
+      if (form.elements.prefix.value !== value) return;
+      fillList(document.getElementById('largest'), found.rooms);
+      document.getElementById('rooms-note').textContent = found.note;
+    } catch {
+      // The note says how old the list was.
+    }
+  }
+
+  form.addEventListener('input', () => {
+    clearTimeout(typing);
+    typing = setTimeout(showRooms, TYPING_MS);
+  });
+  form.addEventListener('submit', (event) => {
+    event.preventDefault();
+    clearTimeout(typing);
+    const query = new URLSearchParams({ prefix: form.elements.prefix.value });
+    history.replaceState(null, '', `?${query}`);
+    showRooms();
+  });
+  setInterval(() => document.hidden || showRooms(), ROOMS_EVERY_MS);
 
   showAge();
   setInterval(showAge, 1000);

@@ -5,7 +5,10 @@ use std::time::Duration;
 use tokio::time::Instant;
 
 use super::{history::History, instances::Instances};
-use crate::{core::view::View, store::facts::StoreFacts};
+use crate::{
+    core::{rooms::RoomsState, view::View},
+    store::facts::StoreFacts,
+};
 
 /// What is known at one moment.
 #[derive(Debug)]
@@ -33,6 +36,12 @@ pub(super) struct Look<'a> {
     pub(super) memory: Option<[u64; 2]>,
     /// What was refused since the start, by the label of the metric.
     pub(super) refusals: Vec<(String, u64)>,
+    /// The rooms of this instance.
+    pub(super) rooms: RoomsState,
+    /// Connections of this instance in rooms, once for each room: counted, and watching.
+    pub(super) memberships: [u64; 2],
+    /// The highest exact count of today and ever; 0 if none is known.
+    pub(super) peaks: [u64; 2],
     /// Whether operators sign in.
     pub(super) has_token: bool,
 }

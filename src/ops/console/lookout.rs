@@ -29,7 +29,10 @@ use crate::{
     memory::limit::resident_bytes,
     protocol::transport::Transport,
     store::{Store, StoreError, facts::StoreFacts},
-    telemetry::{labels::RefusedReason, metrics::Metrics},
+    telemetry::{
+        labels::{MembershipKind, RefusedReason},
+        metrics::Metrics,
+    },
 };
 
 /// How long operators wait for the store's answer before they are shown what there is. It answers in a millisecond.
@@ -139,7 +142,7 @@ impl Lookout {
             }
         }
         let screen = self.screen(Instant::now());
-        self.board.show(&screen).await;
+        self.board.show(screen).await;
     }
 
     fn ask(&mut self, now: Instant) {
@@ -230,6 +233,10 @@ impl Lookout {
             sessions,
             memory,
             refusals: counts(&metrics.refused),
+            rooms: engine.rooms().state(&view, now),
+            memberships: [MembershipKind::Member, MembershipKind::Watcher]
+                .map(|kind| reading(&metrics.memberships, kind.label())),
+            peaks: ["today", "ever"].map(|period| reading(&metrics.peak_users, period)),
             has_token: self.board.has_token,
         })
     }
@@ -244,6 +251,11 @@ async fn answer(question: &mut Option<Question>) -> Answer {
         Some(question) => question.await,
         None => std::future::pending().await,
     }
+}
+
+/// The value of a gauge with this label.
+fn reading(gauge: &prometheus::IntGaugeVec, label: &str) -> u64 {
+    gauge.with_label_values(&[label]).get().try_into().unwrap_or_default()
 }
 
 /// The values of a counter by its only label.

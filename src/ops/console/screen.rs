@@ -12,13 +12,22 @@ use super::{
     instances::Row,
     look::{Facts, Look},
     pace::PACE,
+    rooms::{LargestRooms, RoomRow},
     words,
 };
 use crate::store::facts::{StoreFacts, StoreRole};
 
-/// The page. Every text in it is escaped by the template, and set as text by the script.
-#[derive(Clone, Debug, Serialize, Template)]
+/// The page: the screen, and the list of rooms that one reader looks for. Every text in it is escaped by the template, and set as
+/// text by the script.
+#[derive(Clone, Copy, Debug, Template)]
 #[template(path = "console.html")]
+pub(super) struct Page<'a> {
+    pub(super) screen: &'a Screen,
+    pub(super) rooms: &'a LargestRooms,
+}
+
+/// What all readers of the page are shown.
+#[derive(Clone, Debug, Serialize)]
 pub(super) struct Screen {
     /// `exact`, `estimate` or `waiting`.
     pub(super) state: &'static str,
@@ -32,6 +41,8 @@ pub(super) struct Screen {
     /// `long` if the number needs room.
     pub(super) size: &'static str,
     pub(super) people: &'static str,
+    /// The highest counts, in a sentence; empty if none is known.
+    pub(super) peaks: String,
     /// How sure the number is, in a word and in a sentence.
     pub(super) sure: &'static str,
     pub(super) why: String,
@@ -48,6 +59,10 @@ pub(super) struct Screen {
     pub(super) leaves: String,
     pub(super) refusals: Vec<Named>,
     pub(super) refusals_note: String,
+    /// Rooms of this instance, and connections in them.
+    pub(super) rooms_here: String,
+    pub(super) members: String,
+    pub(super) watchers: String,
     pub(super) store: Vec<Named>,
     pub(super) store_note: String,
     /// Whether operators sign in.
@@ -88,6 +103,7 @@ impl Screen {
             size: if count.len() > 5 { "long" } else { "" },
             count,
             people: if shown.users == 1 { "person online" } else { "people online" },
+            peaks: peaks(look),
             sure: sure(look),
             why: why(look),
             line: look.history.line(),
@@ -101,6 +117,9 @@ impl Screen {
             leaves: rate(|rates| rates.leaves),
             refusals: refusals(look),
             refusals_note: refusals_note(look),
+            rooms_here: words::number(look.rooms.rooms as u64),
+            members: words::number(look.memberships[0]),
+            watchers: words::number(look.memberships[1]),
             store: store(look),
             store_note: store_note(look),
             has_token: look.has_token,
@@ -128,6 +147,17 @@ fn sure(look: &Look<'_>) -> &'static str {
         "exact" => "Exact",
         "waiting" => "Not known yet",
         _ => "An estimate",
+    }
+}
+
+fn peaks(look: &Look<'_>) -> String {
+    match look.peaks {
+        [_, 0] => String::new(),
+        [0, ever] => format!("The most at a time ever: {}.", words::number(ever)),
+        [today, ever] => {
+            let [today, ever] = [today, ever].map(words::number);
+            format!("The most at a time: {today} today, {ever} ever.")
+        }
     }
 }
 

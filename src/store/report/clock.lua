@@ -17,11 +17,20 @@ end
 -- Making a function takes time in Lua. So the functions of rooms are made only if there is anything for them to do.
 local has_rooms = #names > 0 or wide.rooms > 0 or wide.dead > 0 or wide.backlog > 0
   or (values[11] and (store.recovering > 0 or wide.marked == 1))
--- Audits, farewells and burials also look for rooms of which `wide` does not know. A user of Redis without rights on these
--- keys has no rooms.
-if not has_rooms and (audit_due or kind == 'farewell' or former ~= '') then
+-- Audits, farewells and burials also look for rooms of which `wide` does not know. For a user of Redis without rights on these
+-- keys there are no rooms, and the site is counted all the same; only a report that names rooms ends here. `hidden`: what
+-- such a call does not know of rooms, and keeps in `wide`.
+local hidden
+if has_rooms or audit_due or kind == 'farewell' or former ~= '' then
   local found = redis.pcall('EXISTS', prefix .. 'holders', prefix .. 'rooms', prefix .. 'dead')
-  if not is_error(found) and found > 0 then
+  if is_error(found) then
+    if #names > 0 then
+      fail('EXISTS', found)
+    end
+    has_rooms, hidden = false, { rooms = wide.rooms, dead = wide.dead, backlog = wide.backlog }
+    wide.rooms, wide.dead, wide.backlog = 0, 0, 0
+    wide.audited = audit_due and store.clock or wide.audited
+  elseif not has_rooms and found > 0 then
     has_rooms, wide_lost = true, true
   end
 end

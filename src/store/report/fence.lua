@@ -52,7 +52,7 @@ end
 
 -- The first report of an incarnation that is dead by now was under way for so long that its sequence is gone.
 if not last and acknowledged == 0 and wide.dead > 0
-  and call('HEXISTS', prefix .. 'dead', incarnation) == 1 then
+  and redis.pcall('HEXISTS', prefix .. 'dead', incarnation) == 1 then
   call('HDEL', sequences, incarnation)
   last = WHOLE_MAX
 end

@@ -12,7 +12,7 @@ end
 -- The counts of rooms as JSON. A value that is no count is left out: an audit will change and announce it.
 local function counts_text(page)
   local list = {}
-  for index, stored in ipairs(call('HMGET', rooms, unpack(page))) do
+  for index, stored in ipairs(#page > 0 and call('HMGET', rooms, unpack(page)) or {}) do
     if is_whole(tonumber(stored or '0'), WHOLE_MAX) then
       list[#list + 1] = quoted(page[index]) .. ':' .. (stored or '0')
     end
@@ -22,12 +22,24 @@ end
 
 local function note_changes()
   if #changed > 0 then
-    call('SADD', unannounced, unpack(changed))
+    local added = call('SADD', unannounced, unpack(changed))
     if wide.backlog == 0 then
-      wide.backlog = 1
       call('PEXPIRE', unannounced, KEPT_WITH_ROOMS)
     end
+    wide.backlog = wide.backlog + added
   end
+end
+
+-- Takes out the rooms of the next page. If there are fewer than there should be, somebody has deleted the set, or it was
+-- evicted, and nobody knows which rooms have changed. That counts as a page that nobody got, so everybody asks again.
+local function take_page()
+  local page, expected = call('SPOP', unannounced, PAGE_ROOMS), wide.backlog
+  wide.backlog = #page == expected and 0 or call('SCARD', unannounced)
+  if #page + wide.backlog < expected then
+    store.revision = store.revision + 1
+    wide.paged, repaired = store.revision, repaired + 1
+  end
+  return page
 end
 
 -- While the store recovers, no rooms are announced. Its end counts as a page that nobody got: see `end_recovery`. If
@@ -40,11 +52,7 @@ function announce_page()
   if wide.backlog == 0 or store.clock - wide.paged_at < instances * PAGE_GAP then
     return
   end
-  local page = call('SPOP', unannounced, PAGE_ROOMS)
-  wide.backlog = #page == PAGE_ROOMS and call('EXISTS', unannounced) or 0
-  if #page == 0 then
-    return
-  end
+  local page = take_page()
   if wide.paged >= store.revision then -- each page has a revision of its own
     store.revision, stamp = store.revision + 1, make_stamp()
   end

@@ -118,7 +118,7 @@ end
 -- What `wide` should say, after it was lost.
 function read_wide_again()
   wide.rooms, wide.dead = call('HLEN', rooms), call('HLEN', dead)
-  wide.backlog = call('EXISTS', unannounced)
+  wide.backlog = call('SCARD', unannounced)
 end
 
 -- For audits. If most counts are lost, the parts are worth nothing: every reporter is told to report all its rooms again.

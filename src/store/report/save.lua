@@ -19,7 +19,7 @@ end
 if values[11] or has_rooms then -- `wide` is stored from the first room on
   local numbers = {}
   for index, field in ipairs(WIDE_FIELDS) do
-    numbers[index] = text(wide[field])
+    numbers[index] = text(hidden and hidden[field] or wide[field])
   end
   local packed = table.concat(numbers, ' ')
   if packed ~= values[11] then

@@ -116,7 +116,7 @@ else
 end
 
 -- What matters only if there are rooms. `counted`: the revision of the last change of the site's count or of the
--- mark; `rooms`, `dead`: how many fields these keys have; `backlog`: 1 if rooms are unannounced; `paged`, `paged_at`:
+-- mark; `rooms`, `dead`: how many fields these keys have; `backlog`: how many rooms are unannounced; `paged`, `paged_at`:
 -- revision and time of the last page; `cursor`, `index`, `site_cursor`: where audits go on; `marked`: 1 if the last
 -- call left a mark; `audited`: when rooms were audited last, since version 0.2.0 audits without them.
 local WIDE_FIELDS = { 'counted', 'rooms', 'dead', 'backlog', 'paged', 'paged_at', 'cursor', 'index', 'site_cursor',

@@ -150,7 +150,8 @@ async fn the_site_can_be_one_of_the_rooms() {
     let mut reader = stage.open("room=/&room=/%E2%80%AEa").await;
     let site = reader.event_within(PACE).await.unwrap();
     let expected = json!({"room": "/", "count": 0, "revision": 0, "exact": false, "connections": 4,
-        "age_ms": 0, "instance": null, "host": "kitchen", "instances": 0});
+        "age_ms": 0, "instance": null, "host": "kitchen", "instances": 0, "peak_today": null,
+        "peak_ever": null});
     assert_eq!(site, expected);
     let room = reader.event_within(PACE).await.unwrap();
     let expected = json!({"room": "/\u{202e}a", "count": 3, "revision": 7, "exact": true,

@@ -30,12 +30,12 @@ use super::{
 const TOKEN: &str = "swordfish-swordfish";
 const ABOUT: &str = "{currentUsers}:about";
 
-fn console_of(instance: &Instance) -> String {
+pub(super) fn console_of(instance: &Instance) -> String {
     format!("http://{}/", instance.admin)
 }
 
 /// Instances with the names web-1, web-2, …
-async fn named_cluster(instances: usize, settings: &[Setting<'_>]) -> Cluster {
+pub(super) async fn named_cluster(instances: usize, settings: &[Setting<'_>]) -> Cluster {
     let redis = RedisServer::start(&[]);
     let mut cluster = Cluster::start_on(redis, Machine::shared().await, 0, &[]).await;
     for number in 1..=instances {
@@ -62,7 +62,7 @@ async fn row_says(tab: &Tab<'_>, name: &str, cell: &str, wanted: &str) {
     .await;
 }
 
-async fn is_sound(name: &str, tab: &Tab<'_>) {
+pub(super) async fn is_sound(name: &str, tab: &Tab<'_>) {
     tab.screenshot(&format!("console-{name}")).await;
     let overflows = "document.documentElement.scrollWidth > innerWidth";
     assert_eq!(tab.evaluate(overflows).await, Ok(Value::Bool(false)), "{name}");

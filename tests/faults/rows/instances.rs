@@ -13,8 +13,9 @@ use rustix::process::Signal;
 use super::{estimates, row, store::APPEND_ONLY};
 use crate::{
     checker::{NOISE, Sees},
+    history::member,
     row::{Bound, LEASE, Row},
-    stage::{CROWD, INSTANCES, Setup, Stage},
+    stage::{CROWD, EVERYWHERE, INSTANCES, PASSING, Setup, Stage},
 };
 
 /// After this time no emission is held back: five times the least time between two emissions.
@@ -106,8 +107,8 @@ async fn nothing(stage: &mut Stage) {
     })
     .await;
     stage.begin();
-    let server = stage.instance(0).public;
-    stage.crowd.push(stage.visits.open(0, server, Transport::Websocket));
+    let newcomer = stage.open(0, Transport::Websocket, &[member(EVERYWHERE), member(PASSING)]);
+    stage.crowd.push(newcomer);
     all_connected(stage, 0).await;
 }
 
@@ -134,11 +135,7 @@ async fn sigstop(stage: &mut Stage) {
 async fn restart(stage: &mut Stage, instances: usize) {
     let living = stage.seats.iter().filter_map(|seat| seat.instance.as_ref());
     let balancer = Balancer::start(living).await;
-    for number in 0..2 * CROWD {
-        let transport = Transport::ALL[number % Transport::ALL.len()];
-        let guest = stage.visits.open_reconnecting(balancer.address, transport);
-        stage.crowd.push(guest);
-    }
+    stage.fill_through(&balancer, 2 * CROWD);
     let faithful = stage.crowd.len() - 2 * CROWD;
     all_connected(stage, faithful).await;
     stage.begin();

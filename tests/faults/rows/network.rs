@@ -8,9 +8,10 @@ use tokio::time::sleep;
 use super::{instances::live_instances, row};
 use crate::{
     checker::Sees,
+    history::member,
     proxy::Mode,
     row::{Bound, HEARTBEAT, Row},
-    stage::{CROWD, INSTANCES, Setup, Stage},
+    stage::{CROWD, EVERYWHERE, INSTANCES, PASSING, Setup, Stage},
 };
 
 /// All rows about the network.
@@ -209,8 +210,8 @@ async fn gap(stage: &mut Stage) {
     nobody_reports(stage).await;
     stage.begin();
     stage.set_all(Mode::Deaf);
-    let server = stage.instance(0).public;
-    stage.crowd.push(stage.visits.open(0, server, Transport::Websocket));
+    let newcomer = stage.open(0, Transport::Websocket, &[member(EVERYWHERE), member(PASSING)]);
+    stage.crowd.push(newcomer);
     let users = stage.crowd.len() as u64;
     eventually("Redis has counted the newcomer", async || {
         match stage.redis_client.users().await? {
@@ -230,7 +231,7 @@ async fn gap(stage: &mut Stage) {
 
 /// Waits until no report has been sent for a while. A report under way would be tried again, and its reply would
 /// contain the count.
-async fn nobody_reports(stage: &Stage) {
+pub(super) async fn nobody_reports(stage: &Stage) {
     let mut before = -1.0;
     eventually("nobody reports", async || {
         sleep(HEARTBEAT / 2).await;

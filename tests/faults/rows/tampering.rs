@@ -1,5 +1,7 @@
 //! Faults made by people who write into the keys of headcount.
 
+mod rooms;
+
 use headcount_testkit::redis_client::{CONNECTIONS, KEY};
 
 use super::row;
@@ -11,7 +13,7 @@ use crate::{
 
 /// All rows about tampering.
 pub(super) fn rows() -> Vec<Row> {
-    [public_key(), lost_parts(), edited_parts()].concat()
+    [public_key(), lost_parts(), edited_parts(), rooms::rows()].concat()
 }
 
 /// Clients see no effect, because their counts do not come from this key.

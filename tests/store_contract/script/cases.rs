@@ -129,6 +129,7 @@ pub(super) const CASES: &[Case] = cases![
         channels_are_apart,
         a_recovery_is_a_gap,
         denied_pages_are_lost,
+        lost_changes_are_a_gap,
         edited_counts_are_not_published,
     },
     room_audits::{

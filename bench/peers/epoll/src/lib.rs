@@ -5,6 +5,7 @@
 
 pub mod client;
 pub mod pace;
+pub mod rooms;
 pub mod server;
 pub mod settings;
 pub mod wire;

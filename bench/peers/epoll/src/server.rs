@@ -13,6 +13,7 @@ use socket2::{Domain, Socket, Type};
 use crate::{
     client::{Client, Clients, Stage, Token},
     pace::Pace,
+    rooms::Rooms,
     settings::{Emit, Settings},
     wire::{self, Said},
 };
@@ -53,6 +54,8 @@ pub fn serve(settings: &Settings, fanout: impl Fanout) -> Result<()> {
         listener: listener.into(),
         clients: Clients::default(),
         told: Vec::new(),
+        rooms: Rooms::default(),
+        rooms_pace: Pace::new(settings.interval()),
         emit: settings.emit,
         pace: Pace::new(settings.interval()),
         fanout,
@@ -69,6 +72,9 @@ struct Server<F> {
     clients: Clients,
     /// The clients that have joined the namespace.
     told: Vec<Token>,
+    rooms: Rooms,
+    /// When rooms that have changed are told.
+    rooms_pace: Pace,
     emit: Emit,
     pace: Pace,
     fanout: F,
@@ -107,7 +113,8 @@ impl<F: Fanout> Server<F> {
     /// The time until the next emission or ping.
     fn wait(&self, now: Instant) -> Timespec {
         let ping = self.ping_due.saturating_duration_since(now);
-        let wait = self.pace.wait(now).map_or(ping, |emission| emission.min(ping));
+        let emissions = [self.pace.wait(now), self.rooms_pace.wait(now)];
+        let wait = emissions.into_iter().flatten().fold(ping, Duration::min);
         Timespec {
             tv_sec: wait.as_secs().try_into().unwrap_or(1),
             tv_nsec: wait.subsec_nanos().into(),
@@ -118,6 +125,10 @@ impl<F: Fanout> Server<F> {
         if self.pace.wait(now) == Some(Duration::ZERO) {
             self.pace.emitted(now);
             self.tell_everybody()?;
+        }
+        if self.rooms_pace.wait(now) == Some(Duration::ZERO) {
+            self.rooms_pace.emitted(now);
+            self.tell_rooms()?;
         }
         if self.ping_due <= now {
             self.ping_due = now + PING_STEP;
@@ -160,7 +171,13 @@ impl<F: Fanout> Server<F> {
             client.take(length);
             match said {
                 Said::Join => self.join(token)?,
-                Said::Leave => self.leave(token)?,
+                Said::Leave => self.leave_site(token)?,
+                Said::JoinRoom(room) => self.join_room(room, token)?,
+                Said::LeaveRoom(room) => {
+                    self.rooms.leave(&room, token);
+                    self.room_changed()?;
+                }
+                Said::Close => self.leave(token)?,
                 Said::Other => {}
             }
         }
@@ -182,9 +199,30 @@ impl<F: Fanout> Server<F> {
         self.changed()
     }
 
+    fn join_room(&mut self, room: String, token: Token) -> Result<()> {
+        let Some(users) = self.rooms.join(room.clone(), token) else { return Ok(()) };
+        self.sessions += 1;
+        if let Some(client) = self.clients.get_mut(token) {
+            client.send(&wire::room_acknowledgement(&room, self.sessions));
+            if self.emit == Emit::Merged {
+                client.send(&wire::room_count(&room, users));
+            }
+        }
+        self.room_changed()
+    }
+
+    /// The client is gone.
     fn leave(&mut self, token: Token) -> Result<()> {
-        let Some(client) = self.clients.remove(token) else { return Ok(()) };
+        self.leave_site(token)?;
+        self.clients.remove(token);
+        self.rooms.leave_all(token);
+        self.room_changed()
+    }
+
+    fn leave_site(&mut self, token: Token) -> Result<()> {
+        let Some(client) = self.clients.get_mut(token) else { return Ok(()) };
         let Stage::Told(place) = client.stage else { return Ok(()) };
+        client.stage = Stage::Opened;
         self.told.swap_remove(place);
         if let Some(&moved) = self.told.get(place)
             && let Some(moved) = self.clients.get_mut(moved)
@@ -202,6 +240,25 @@ impl<F: Fanout> Server<F> {
                 Ok(())
             }
         }
+    }
+
+    fn room_changed(&mut self) -> Result<()> {
+        match self.emit {
+            Emit::Each => self.tell_rooms(),
+            Emit::Merged => {
+                self.rooms_pace.change();
+                Ok(())
+            }
+        }
+    }
+
+    fn tell_rooms(&mut self) -> Result<()> {
+        for index in self.rooms.take_changed() {
+            let room = self.rooms.room(index);
+            let frame = wire::room_count(&room.name, room.members.len());
+            self.fanout.send_to(&frame, &room.members, &mut self.clients)?;
+        }
+        Ok(())
     }
 
     fn tell_everybody(&mut self) -> Result<()> {

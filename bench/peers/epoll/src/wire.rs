@@ -60,13 +60,29 @@ pub fn acknowledgement(session: u64) -> Vec<u8> {
     text(&format!("40{{\"sid\":\"{session:020}\"}}"))
 }
 
+/// The acknowledgement of joining a room.
+pub fn room_acknowledgement(room: &str, session: u64) -> Vec<u8> {
+    text(&format!("40{room},{{\"sid\":\"{session:020}\"}}"))
+}
+
+/// The frame of one count of a room.
+pub fn room_count(room: &str, users: usize) -> Vec<u8> {
+    text(&format!("42{room},[\"user count\",{users}]"))
+}
+
 /// A packet of a client.
 #[derive(Debug, PartialEq, Eq)]
 pub enum Said {
     /// Join the default namespace.
     Join,
-    /// Leave it, or close.
+    /// Leave the default namespace.
     Leave,
+    /// Join a room.
+    JoinRoom(String),
+    /// Leave a room.
+    LeaveRoom(String),
+    /// Close the session or the connection.
+    Close,
     /// A pong, or a packet that does not matter here.
     Other,
 }
@@ -79,12 +95,20 @@ pub fn first_frame(bytes: &[u8]) -> Option<(Said, usize)> {
     let mask = bytes.get(2..6)?;
     let masked = bytes.get(6..6 + length)?;
     if first & 0xf == CLOSE {
-        return Some((Said::Leave, 6 + length));
+        return Some((Said::Close, 6 + length));
     }
-    let mut payload = masked.iter().zip(mask.iter().cycle()).map(|(byte, mask)| byte ^ mask);
-    let said = match (payload.next(), payload.next()) {
-        (Some(b'4'), Some(b'0')) => Said::Join,
-        (Some(b'4'), Some(b'1')) | (Some(b'1'), None) => Said::Leave,
+    let payload = masked.iter().zip(mask.iter().cycle()).map(|(byte, mask)| byte ^ mask);
+    let payload: Vec<u8> = payload.collect();
+    let room = |rest: &[u8]| {
+        let name = rest.split(|byte| *byte == b',').next().unwrap_or_default();
+        String::from_utf8_lossy(name).into_owned()
+    };
+    let said = match &payload[..] {
+        [b'4', b'0', rest @ ..] if rest.starts_with(b"/") => Said::JoinRoom(room(rest)),
+        [b'4', b'1', rest @ ..] if rest.starts_with(b"/") => Said::LeaveRoom(room(rest)),
+        [b'4', b'0', ..] => Said::Join,
+        [b'4', b'1', ..] => Said::Leave,
+        [b'1'] => Said::Close,
         _ => Said::Other,
     };
     Some((said, 6 + length))

@@ -1,11 +1,12 @@
-//! What a user of socketioxide would write for one server: a counter, and `io.emit` to all clients. It is
+//! What a user of socketioxide would write for one server: a counter for the site and each room, and an event to all who are in it. It is
 //! not tuned at all, on purpose.
 
 use std::{
+    collections::HashMap,
     net::SocketAddr,
     sync::{
-        Arc,
-        atomic::{AtomicU64, Ordering},
+        Arc, Mutex, PoisonError,
+        atomic::{AtomicBool, AtomicU64, Ordering},
     },
     time::Duration,
 };
@@ -15,7 +16,7 @@ use axum::{Router, serve::ListenerExt};
 use clap::{Parser, ValueEnum};
 use socket2::{Domain, Socket, Type};
 use socketioxide::{SocketIo, extract::SocketRef};
-use tokio::{net::TcpListener, sync::Notify, time::sleep};
+use tokio::{net::TcpListener, time::sleep};
 
 /// The same as the other servers have.
 const BACKLOG: i32 = 4096;
@@ -40,11 +41,21 @@ enum Emit {
     Merged,
 }
 
-/// The number of clients, and a signal that it has changed.
+/// One namespace: the site, or a room.
 #[derive(Debug, Default)]
 struct Users {
     count: AtomicU64,
-    changed: Notify,
+    /// An emission will come.
+    is_planned: AtomicBool,
+}
+
+/// What all handlers share.
+#[derive(Clone, Debug)]
+struct Shared {
+    io: SocketIo,
+    rooms: Arc<Mutex<HashMap<String, Arc<Users>>>>,
+    emit: Emit,
+    interval: Duration,
 }
 
 #[tokio::main]
@@ -52,42 +63,57 @@ async fn main() -> Result<()> {
     let settings = Settings::parse();
     rlimit::increase_nofile_limit(u64::MAX).context("failed to raise the file limit")?;
     let (layer, io) = SocketIo::new_layer();
-    let users = Arc::new(Users::default());
-    let (counter, emitter) = (Arc::clone(&users), io.clone());
-    let emit = settings.emit;
-    io.ns("/", async move |socket: SocketRef| {
-        let current = counter.count.fetch_add(1, Ordering::Relaxed) + 1;
-        let (counter_then, emitter_then) = (Arc::clone(&counter), emitter.clone());
-        socket.on_disconnect(async move || {
-            let current = counter_then.count.fetch_sub(1, Ordering::Relaxed) - 1;
-            changed(emit, &emitter_then, &counter_then, current).await;
-        });
-        if emit == Emit::Merged {
-            drop(socket.emit(EVENT, &current));
-        }
-        changed(emit, &emitter, &counter, current).await;
-    });
-    if settings.emit == Emit::Merged {
-        let interval = Duration::from_millis(settings.interval_ms);
-        tokio::spawn(emit_merged(io, users, interval));
-    }
+    let shared = Shared {
+        io: io.clone(),
+        rooms: Arc::default(),
+        emit: settings.emit,
+        interval: Duration::from_millis(settings.interval_ms),
+    };
+    let (site, rooms) = (shared.clone(), shared);
+    io.ns("/", async move |socket: SocketRef| site.welcome(socket).await);
+    io.dyn_ns("/{*room}", async move |socket: SocketRef| rooms.welcome(socket).await)?;
     let listener = listen(settings.listen)?.tap_io(|stream| drop(stream.set_nodelay(true)));
     println!("listening");
     axum::serve(listener, Router::new().layer(layer)).await.context("failed to serve")
 }
 
-async fn changed(emit: Emit, io: &SocketIo, users: &Users, current: u64) {
-    match emit {
-        Emit::Each => drop(io.emit(EVENT, &current).await),
-        Emit::Merged => users.changed.notify_one(),
+impl Shared {
+    async fn welcome(&self, socket: SocketRef) {
+        let name = socket.ns().to_owned();
+        let users = {
+            let mut rooms = self.rooms.lock().unwrap_or_else(PoisonError::into_inner);
+            Arc::clone(rooms.entry(name.clone()).or_default())
+        };
+        let current = users.count.fetch_add(1, Ordering::Relaxed) + 1;
+        let (shared, users_then, name_then) = (self.clone(), Arc::clone(&users), name.clone());
+        socket.on_disconnect(async move || {
+            let current = users_then.count.fetch_sub(1, Ordering::Relaxed) - 1;
+            shared.changed(&name_then, &users_then, current).await;
+        });
+        if self.emit == Emit::Merged {
+            drop(socket.emit(EVENT, &current));
+        }
+        self.changed(&name, &users, current).await;
     }
-}
 
-async fn emit_merged(io: SocketIo, users: Arc<Users>, interval: Duration) {
-    loop {
-        users.changed.notified().await;
-        drop(io.emit(EVENT, &users.count.load(Ordering::Relaxed)).await);
-        sleep(interval).await;
+    async fn changed(&self, name: &str, users: &Arc<Users>, current: u64) {
+        if self.emit == Emit::Each {
+            return self.tell(name, current).await;
+        }
+        if !users.is_planned.swap(true, Ordering::AcqRel) {
+            let (shared, users, name) = (self.clone(), Arc::clone(users), name.to_owned());
+            tokio::spawn(async move {
+                sleep(shared.interval).await;
+                users.is_planned.store(false, Ordering::Release);
+                shared.tell(&name, users.count.load(Ordering::Relaxed)).await;
+            });
+        }
+    }
+
+    async fn tell(&self, name: &str, current: u64) {
+        if let Some(room) = self.io.of(name) {
+            drop(room.emit(EVENT, &current).await);
+        }
     }
 }
 

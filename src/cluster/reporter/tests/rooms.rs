@@ -40,6 +40,7 @@ async fn a_loss_begins_a_new_incarnation() {
         assert_eq!((reports[2].sequence, reports[2].acknowledged), (Sequence(1), Sequence(0)));
         assert_eq!(reports[3].rooms.len(), 1, "the room is said again");
         assert_eq!(reports[3].users, 1);
+        assert_eq!(stage.metrics.resends.get(), 1, "{rule:?}");
         stage.finish().await;
     }
 }

@@ -61,6 +61,22 @@ fn a_page_during_a_report_says_nothing_of_the_others() {
     assert_eq!(story.told("/a"), "~4", "two are here, and two elsewhere");
 }
 
+/// Goal: who is elsewhere in a room does not depend on reports that say nothing new of this room. Method: a room that is only
+/// watched changes elsewhere while a report is unanswered, then a late reply tells of another change, then an outage.
+#[test]
+fn a_report_of_other_rooms_makes_no_room_doubtful() {
+    let mut story = Story::new();
+    let _here = (story.join("/a"), story.watch("/b"));
+    let sent = story.send();
+    let _ = story.answer(&sent, 5, &[1, 0]);
+    let _second = story.join("/a");
+    let lost = story.send();
+    story.page(0, 6, &[("/b", 2)]);
+    assert_eq!(story.told("/b"), "2");
+    story.lose(&lost);
+    assert_eq!(story.told("/b"), "~2");
+}
+
 /// Goal: while the store recovers, no count is taken over, and nothing is exact. At the end, every room is asked for, and is
 /// exact once its count is from after the end. Method: a recovery told by announcements, with a page in it and one too old after
 /// it.
@@ -96,8 +112,10 @@ fn a_lost_page_is_noticed() {
     assert!(!story.rooms.is_waiting(story.now));
     story.page(8, 9, &[]);
     assert!(story.rooms.is_waiting(story.now));
+    assert_eq!(story.rooms.state(&story.view, story.now).unread, 1);
     let sent = story.send();
-    assert_eq!(words(&sent.said), "/a=?");
+    assert_eq!((words(&sent.said).as_str(), sent.pages_missed), ("/a=?", 1));
+    assert_eq!(story.rooms.state(&story.view, story.now).unread, 0);
     let mention = |paged| Reply {
         count: calm(9),
         paged: Revision(paged),
@@ -113,10 +131,12 @@ fn a_lost_page_is_noticed() {
     story.page(9, 12, &[]);
     assert_eq!(story.rooms.page_overdue(), None);
     let sent = story.send();
+    assert_eq!(sent.pages_missed, 0, "it came in time");
     let _ = story.receive(&sent, &mention(15));
     story.now += Duration::from_secs(1);
     let sent = story.send();
     assert_eq!(words(&sent.said), "/a=1", "the sweep names it, which asks, too");
+    assert_eq!(sent.pages_missed, 1);
     let _ = story.receive(&sent, &mention(15));
     assert!(!story.rooms.is_waiting(story.now), "it is asked for once");
 }

@@ -215,3 +215,41 @@ fn only_applied_reports_settle() {
     let _ = story.answer(&late, 1, &[1]);
     assert_eq!(words(&story.send().said), "/a=1");
 }
+
+/// Goal: while the store denies rooms, nothing is reported of them, a reply about the site acknowledges nothing of them, and
+/// members are told estimates of every change. Once the store takes them, everything is reported. Method: two joins before and
+/// after a denial, an answered report without rooms, and a report after the pause.
+#[test]
+fn denied_rooms_are_kept_for_later() {
+    let mut story = Story::new();
+    let _first = story.join("/a");
+    let sent = story.send();
+    story.view.report_ended();
+    assert!(story.rooms.deny(&sent.rooms, story.now), "it is news");
+    let _second = story.join("/a");
+    assert!(!story.rooms.is_waiting(story.now));
+    story.now += NEWCOMER_PATIENCE;
+    let due = story.take_due();
+    assert_eq!(due.len(), 1);
+    assert_eq!((due[0].newcomers.len(), due[0].shown.users), (2, 2));
+    let third = story.join("/a");
+    drop(third);
+    let _third = story.join("/a");
+    let due = story.take_due();
+    assert!(due[0].changed, "those who are in the room hear of it");
+    assert_eq!(story.told("/a"), "~3");
+
+    let sent = story.send();
+    assert_eq!(sent.said, []);
+    let count = Count { revision: Revision(5), ..Count::default() };
+    let reply = Reply { count, ..Reply::default() };
+    assert_eq!(story.receive(&sent, &reply), Standing::Kept);
+    assert_eq!(story.told("/a"), "~3");
+
+    story.now += Duration::from_secs(10);
+    let sent = story.send();
+    assert_eq!(words(&sent.said), "/a=3");
+    assert_eq!(story.answer(&sent, 6, &[4]), Standing::Kept);
+    assert_eq!(story.told("/a"), "4");
+    assert!(story.rooms.is_waiting(story.now), "counts that changed meanwhile are asked for");
+}

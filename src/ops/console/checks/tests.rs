@@ -56,6 +56,15 @@ fn what_is_wrong_stands_first() {
     full.counts(3);
     let text = "This instance turned away 3 clients in the last 5 minutes: it was full".to_owned();
     assert_eq!(first(&full.look()), ("refusing", Level::Alarm, text));
+
+    let mut roomy = World::new();
+    roomy.rooms.rooms = 80;
+    assert!(all(&roomy.look()).iter().all(|check| check.level == Level::Fine));
+    roomy.rooms.rooms = 81;
+    let text = "This instance has 81 of 100 rooms".to_owned();
+    assert_eq!(first(&roomy.look()), ("rooms", Level::Alarm, text));
+    let runbook = all(&roomy.look()).remove(0).runbook;
+    assert_eq!(runbook.as_deref(), Some("runbook/HeadcountRoomsNearlyFull"));
 }
 
 /// Goal: versions are compared over all instances. Method: two of them, in order of their age.

@@ -11,6 +11,7 @@ use crate::{
     core::{
         count::{Count, Incarnation, Revision, Sequence},
         report::{Outcome, Reply},
+        rooms::RoomsState,
         tally::Local,
         view::{SentReport, View},
     },
@@ -37,6 +38,8 @@ pub(in crate::ops::console) struct World {
     pub(in crate::ops::console) sessions: [u64; 2],
     pub(in crate::ops::console) memory: Option<[u64; 2]>,
     pub(in crate::ops::console) refusals: Vec<(String, u64)>,
+    pub(in crate::ops::console) rooms: RoomsState,
+    pub(in crate::ops::console) peaks: [u64; 2],
 }
 
 impl World {
@@ -71,6 +74,8 @@ impl World {
             sessions: [1, 100],
             memory: Some([20 << 20, 512 << 20]),
             refusals: vec![("full".to_owned(), 0)],
+            rooms: RoomsState { rooms: 2, most: 100, are_exact: true, ..RoomsState::default() },
+            peaks: [5, 1234],
         };
         world.sees(vec![entry("web-1", 1, 2 * SECOND), entry("web-2", 2, 2 * SECOND)]);
         world.counts(0);
@@ -107,12 +112,20 @@ impl World {
             sessions: self.sessions,
             memory: self.memory,
             refusals: self.refusals.clone(),
+            rooms: self.rooms,
+            memberships: [3, 1],
+            peaks: self.peaks,
             has_token: false,
         }
     }
 
     fn screen(&self) -> Screen {
         Screen::of(&self.look())
+    }
+
+    /// The page, with this list of rooms.
+    fn page(&self, rooms: &LargestRooms) -> String {
+        Page { screen: &self.screen(), rooms }.render().unwrap()
     }
 }
 
@@ -148,6 +161,15 @@ fn how_sure_the_number_is() {
     assert_eq!((world.screen().state, world.screen().sure), ("waiting", "Not known yet"));
     let alone = Screen::of(&Look { is_embedded: true, ..World::new().look() });
     assert_eq!(alone.why, "This instance counts for itself.");
+}
+
+/// Goal: the peaks are on the page as far as they are known. Method: both, one, and none.
+#[test]
+fn peaks_are_told() {
+    let told = |peaks| Screen::of(&Look { peaks, ..World::new().look() }).peaks;
+    assert_eq!(told([5, 1234]), "The most at a time: 5 today, 1,234 ever.");
+    assert_eq!(told([0, 9]), "The most at a time ever: 9.");
+    assert_eq!(told([0, 0]), "");
 }
 
 /// Goal: what Redis says of itself is on the page, and so is that it may not be asked. Method: each answer.
@@ -188,11 +210,15 @@ fn text_of_outsiders_stays_text() {
     world.sees(vec![hostile]);
     world.store.error = Some(markup.to_owned());
     world.refusals = vec![(markup.to_owned(), 1)];
-    let html = world.screen().render().unwrap();
+    let room = RoomRow { key: markup.to_owned(), name: markup.to_owned(), ..RoomRow::blank() };
+    let note = markup.to_owned();
+    let rooms = LargestRooms { prefix: markup.to_owned(), rooms: vec![room], note };
+    let html = world.page(&rooms);
     assert!(!html.contains("<img src=x"), "{html}");
     let escaped = "&#60;img src=x onerror=alert(1)&#62;&#34;&#39;&#38;";
-    // The key and the name of the row, the check that names who is shutting down, the error, the key and name of the refusal.
-    assert_eq!(html.matches(escaped).count(), 6, "{html}");
+    // The key and the name of the row, the check that names who is shutting down, the error, the key and name of the refusal,
+    // the key and name of the room, the search and its note.
+    assert_eq!(html.matches(escaped).count(), 10, "{html}");
 }
 
 /// Goal: the script finds a value for every place of the page, and the server has put the same one there. Method: all names
@@ -234,7 +260,11 @@ fn every_place_has_a_value() {
         found += 1;
     }
     assert_eq!(found, page.matches("data-list").count());
-    let html = screen.render().unwrap();
+    let room = serde_json::to_value(RoomRow::blank()).unwrap();
+    for name in named(include_str!("../room.html")).into_iter().chain(["key".to_owned()]) {
+        assert!(room.get(&name).is_some(), "{name} of a room");
+    }
+    let html = world.page(&LargestRooms::default());
     for text in [&screen.why, &screen.verdict, &screen.line.caption, &screen.checks[0].text] {
         assert!(html.contains(&format!(">{text}<")), "{text}");
     }

@@ -115,6 +115,8 @@ pub(super) fn audits_count_their_rooms(stage: &mut Stage<'_>) -> Outcome {
 pub(super) fn impossible_wide(stage: &mut Stage<'_>) -> Outcome {
     const META: &str = "{currentUsers}:meta";
     let (mut a, mut b) = pair(stage)?;
+    // Until nothing waits to be announced.
+    beat(stage, 2, &mut [&mut a, &mut b])?;
     let good: String = stage.redis("HGET", (META, "wide"))?;
     let numbers: Vec<_> = good.split(' ').collect();
     let mut bad: Vec<String> = (0..numbers.len())

@@ -203,6 +203,37 @@ pub(super) fn denied_pages_are_lost(stage: &mut Stage<'_>) -> Outcome {
     same("count", second.count, 1)
 }
 
+/// Goal: if the list of changed rooms is lost, in whole or in part, whoever hears the next page notices that changes are missing.
+/// Method: the list is deleted, and made another type, before all of it is announced. It is lost before further changes, and
+/// after them.
+pub(super) fn lost_changes_are_a_gap(stage: &mut Stage<'_>) -> Outcome {
+    let mut a = Holder::new("a", 0);
+    for (round, tampering) in
+        [vec!["DEL", UNANNOUNCED], vec!["SET", UNANNOUNCED, "x"]].iter().enumerate()
+    {
+        for further in [false, true] {
+            stage.wait(10);
+            let before = a.set("/p", 1).report(stage)?;
+            a.set("/p", 0).set("/q", 1 + u64::try_from(round).expect("small")).report(stage)?;
+            stage.redis::<()>(tampering[0], &tampering[1..])?;
+            stage.wait(10);
+            let heard = pages(stage, |stage| {
+                if further {
+                    a.set("/r", 1);
+                }
+                a.report(stage)?;
+                Ok(())
+            })?;
+            same("pages", heard.len(), 1)?;
+            ensure("a page is missing before it", heard[0].since > before.paged)?;
+            stage.wait(10);
+            a.set("/p", 0).set("/q", 0).set("/r", 0).report(stage)?;
+        }
+    }
+    stage.wait(10);
+    ensure("nothing waits", !a.report(stage)?.unannounced)
+}
+
 /// Goal: a value that somebody edited is not published, and the next audit puts it right. Method: a word in the place of a count.
 pub(super) fn edited_counts_are_not_published(stage: &mut Stage<'_>) -> Outcome {
     let mut a = Holder::new("a", 1);
