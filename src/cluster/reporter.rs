@@ -287,9 +287,7 @@ impl Reporter {
         self.metrics.leases_reaped.inc_by(reply.crashed.into());
         self.metrics.repairs.inc_by(reply.repaired.into());
         self.metrics.dead_incarnations.set(reply.dead.into());
-        if reply.is_applied() {
-            self.former = None;
-        }
+        self.former = self.former.filter(|_| !reply.is_applied());
         let still_silent = self.is_silent(now);
         self.view.send_modify(|view| {
             view.fold_reply(sent, reply, now);
@@ -318,8 +316,7 @@ impl Reporter {
         self.incarnation = Incarnation::random();
         self.sequence = Sequence::default();
         self.introduction.renew();
-        let lease = self.lease;
-        self.view.send_modify(|view| view.begin_incarnation(self.incarnation, lease));
+        self.view.send_modify(|view| view.begin_incarnation(self.incarnation, self.lease));
         self.rooms.begin_incarnation();
         self.pace.hurry(now);
     }
