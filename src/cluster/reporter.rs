@@ -370,22 +370,23 @@ impl Reporter {
     /// taken away in portions; what is left after [`FAREWELL_MAX`] is left to the other instances.
     async fn say_farewell(&mut self) {
         let until = Instant::now() + FAREWELL_MAX;
-        loop {
+        let said = loop {
             let report = self.report(0, ReportKind::Farewell);
             match self.store.report(report).await {
                 Ok(reply) if leaves_rooms(&reply) && Instant::now() < until => {
                     sleep(REPORT_GAP_MIN).await;
                 }
-                Ok(_) => {
-                    self.count(ReportResult::Farewell);
-                    tracing::info!("said farewell to the store");
-                    return;
-                }
-                Err(error) => {
-                    self.count(error.result());
-                    tracing::warn!(%error, "failed to say farewell: the lease will end by itself");
-                    return;
-                }
+                said => break said,
+            }
+        };
+        match said {
+            Ok(_) => {
+                self.count(ReportResult::Farewell);
+                tracing::info!("said farewell to the store");
+            }
+            Err(error) => {
+                self.count(error.result());
+                tracing::warn!(%error, "failed to say farewell: the lease will end by itself");
             }
         }
     }
