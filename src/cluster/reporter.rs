@@ -245,7 +245,6 @@ impl Reporter {
     }
 
     /// A report has failed. It may have run all the same.
-    ///
     /// If it named rooms and something was denied, the next reports are about the site alone. If they are denied, too, it was
     /// not because of the rooms.
     fn fail(&mut self, sent: SentReport, rooms: &SentRooms, error: &StoreError, now: Instant) {

@@ -108,7 +108,6 @@ impl Store for Scripted {
         };
         Box::pin(async move {
             match rule {
-                Rule::Answer => Ok(reply),
                 Rule::AnswerAfter(delay) => {
                     sleep(delay).await;
                     Ok(reply)
@@ -137,7 +136,7 @@ impl Store for Scripted {
                 Rule::Refuse => Err(StoreError::Unreachable("refused".into())),
                 Rule::Deny => Err(StoreError::Denied("no rights".into())),
                 Rule::DenyRooms if names_rooms => Err(StoreError::Denied("no rights".into())),
-                Rule::DenyRooms => Ok(reply),
+                Rule::Answer | Rule::DenyRooms => Ok(reply),
                 Rule::WrongType => Err(StoreError::WrongType("hash".into())),
             }
         })
