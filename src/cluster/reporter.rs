@@ -8,6 +8,7 @@
 //! reported makes it take a new incarnation, which names the former one and reports everything again.
 
 mod answer;
+mod settings;
 
 use std::{sync::Arc, time::Duration};
 
@@ -34,6 +35,8 @@ use crate::{
         metrics::{Metrics, observe},
     },
 };
+
+pub use settings::ReporterSettings;
 
 use answer::{FAREWELL_MAX, TROUBLES_MAX, feedback, leaves_rooms, result, trouble};
 
@@ -68,19 +71,6 @@ pub struct Reporter {
     reachable_since: Option<Instant>,
     /// When the tally may be read next. A pace keeps a rush from waking this task for every join.
     next_look: Instant,
-}
-
-/// Settings of a reporter.
-#[derive(Debug)]
-pub struct ReporterSettings {
-    /// The incarnation to begin with.
-    pub incarnation: Incarnation,
-    /// How long a report stands.
-    pub lease: Duration,
-    /// The longest time between two reports.
-    pub heartbeat: Duration,
-    /// The name and version of this instance.
-    pub about: watch::Receiver<Arc<About>>,
 }
 
 #[derive(Debug)]

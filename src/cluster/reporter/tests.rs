@@ -108,6 +108,8 @@ impl Store for Scripted {
         };
         Box::pin(async move {
             match rule {
+                Rule::DenyRooms if names_rooms => Err(StoreError::Denied("no rights".into())),
+                Rule::Answer | Rule::DenyRooms => Ok(reply),
                 Rule::AnswerAfter(delay) => {
                     sleep(delay).await;
                     Ok(reply)
@@ -135,8 +137,6 @@ impl Store for Scripted {
                 Rule::Forgot => Ok(Reply { stored_sequence: Sequence(0), ..reply }),
                 Rule::Refuse => Err(StoreError::Unreachable("refused".into())),
                 Rule::Deny => Err(StoreError::Denied("no rights".into())),
-                Rule::DenyRooms if names_rooms => Err(StoreError::Denied("no rights".into())),
-                Rule::Answer | Rule::DenyRooms => Ok(reply),
                 Rule::WrongType => Err(StoreError::WrongType("hash".into())),
             }
         })

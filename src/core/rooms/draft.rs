@@ -96,7 +96,7 @@ impl<V> Table<V> {
         let pages_missed = mem::take(&mut self.tidings.pages_missed);
         if self.rooms.is_empty() && self.ledger.news.is_empty() {
             let sent = SentRooms { number, rooms: Vec::new() };
-            return RoomsToReport { sent, pages_missed, ..RoomsToReport::default() };
+            return RoomsToReport { pages_missed, sent, ..RoomsToReport::default() };
         }
         let mut draft = Draft {
             number,
