@@ -60,7 +60,8 @@ impl Observer {
 
     /// Puts the newest local count into the view, if the pace allows it.
     fn look(&mut self, now: Instant) {
-        if self.next_look > now || !self.tally.has_changed().unwrap_or(false) {
+        // A tally that has ended may have a change that was not read.
+        if self.next_look > now || !self.tally.borrow().has_changed() {
             return;
         }
         self.next_look = now + REPORT_GAP_MIN;

@@ -235,7 +235,6 @@ impl Reporter {
     }
 
     /// A report has failed. It may have run all the same.
-    ///
     /// If it named rooms and something was denied, the next reports are about the site alone. If they are denied, too, it was
     /// not because of the rooms.
     fn fail(&mut self, sent: SentReport, rooms: &SentRooms, error: &StoreError, now: Instant) {
@@ -277,9 +276,7 @@ impl Reporter {
         self.metrics.leases_reaped.inc_by(reply.crashed.into());
         self.metrics.repairs.inc_by(reply.repaired.into());
         self.metrics.dead_incarnations.set(reply.dead.into());
-        if reply.is_applied() {
-            self.former = None;
-        }
+        self.former = self.former.filter(|_| !reply.is_applied());
         let still_silent = self.is_silent(now);
         self.view.send_modify(|view| {
             view.fold_reply(sent, reply, now);

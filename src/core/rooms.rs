@@ -76,6 +76,8 @@ pub struct RoomPresence<V> {
     id: RoomId,
     user: Option<UserId>,
     attendance: Attendance,
+    /// Numbers the newcomers of all rooms.
+    arrival: u64,
 }
 
 impl<V> Rooms<V> {
@@ -125,9 +127,9 @@ impl<V> Rooms<V> {
     ) -> Result<RoomPresence<V>, TooManyRooms> {
         let mut table = self.table();
         let id = table.find_or_add(room, self.most)?;
-        table.enter(id, user.as_ref(), attendance, member, now);
+        let arrival = table.enter(id, user.as_ref(), attendance, member, now);
         self.changed(table);
-        Ok(RoomPresence { rooms: Arc::clone(self), id, user, attendance })
+        Ok(RoomPresence { rooms: Arc::clone(self), id, user, attendance, arrival })
     }
 
     /// Takes out the rooms that have something to tell at `now`. It must be called again when the view changes, when
@@ -198,9 +200,10 @@ impl<V> Rooms<V> {
         self.news.subscribe()
     }
 
-    fn leave(&self, id: RoomId, user: Option<&UserId>, attendance: Attendance) {
+    fn leave(&self, presence: &RoomPresence<V>) {
+        let RoomPresence { id, ref user, attendance, arrival, .. } = *presence;
         let mut table = self.table();
-        table.leave(id, user, attendance);
+        table.leave(id, user.as_ref(), attendance, arrival);
         self.changed(table);
     }
 
@@ -339,7 +342,7 @@ impl<V> RoomPresence<V> {
 
 impl<V> Drop for RoomPresence<V> {
     fn drop(&mut self) {
-        self.rooms.leave(self.id, self.user.as_ref(), self.attendance);
+        self.rooms.leave(self);
     }
 }
 

@@ -26,7 +26,7 @@ mod world;
 
 use std::{
     collections::BTreeMap,
-    time::{Instant, SystemTime, UNIX_EPOCH},
+    time::{Duration, Instant, SystemTime, UNIX_EPOCH},
 };
 
 use headcount_testkit::redis_server::RedisServer;
@@ -37,7 +37,9 @@ use faulty::Fault;
 use world::{Backend, Size};
 
 /// Episodes of each category, unless the environment sets another number for a long run.
-const EPISODES: u64 = 8;
+const EPISODES: u64 = 4;
+/// After how many seeds a long run says how far it is.
+const PROGRESS_EVERY: u64 = 10;
 /// How many episodes may pass before a broken rule is noticed.
 const NOTICED_WITHIN: u64 = 25;
 const EPISODES_VARIABLE: &str = "HEADCOUNT_ROOM_EPISODES";
@@ -62,27 +64,43 @@ fn categories(backend: Backend) -> impl Iterator<Item = Category> {
     Category::ALL.into_iter().filter(move |it| it.suits(backend)).filter(wanted)
 }
 
-/// Plays episodes of every category, and returns what was wrong.
+/// What the episodes of a category came to so far.
+#[derive(Debug, Default)]
+struct Played {
+    took: Duration,
+    seen: BTreeMap<&'static str, u64>,
+}
+
+/// Plays episodes of every category, and returns what was wrong. It says so at once, too, so that a long run can be watched.
 fn play_all(server: Option<&RedisServer>, backend: Backend, episodes: u64) -> Vec<String> {
     let first = first_seed();
+    let categories: Vec<Category> = categories(backend).collect();
+    let mut played: Vec<Played> = categories.iter().map(|_| Played::default()).collect();
     let mut wrong = Vec::new();
-    for category in categories(backend) {
-        let (started, mut calls) = (Instant::now(), BTreeMap::new());
-        for seed in first..first + episodes {
+    for seed in first..first + episodes {
+        for (&category, played) in categories.iter().zip(&mut played) {
             let size = if seed % 2 == 0 { Size::Full } else { Size::Small };
+            let started = Instant::now();
             let outcome = play(server, backend, category, size, seed, Fault::Nothing);
+            played.took += started.elapsed();
             for (what, count) in outcome.seen {
-                *calls.entry(what).or_insert(0) += count;
+                *played.seen.entry(what).or_insert(0) += count;
             }
-            wrong.extend(
-                outcome
-                    .wrong
-                    .into_iter()
-                    .map(|why| format!("{category:?}, {size:?}, {SEED_VARIABLE}={seed}: {why}")),
-            );
+            for why in outcome.wrong {
+                let again = format!("{CATEGORY_VARIABLE}={category:?} {SEED_VARIABLE}={seed}");
+                let why = format!("{again} on {backend:?}: {why}");
+                println!("{why}");
+                wrong.push(why);
+            }
         }
-        let took = started.elapsed();
-        println!("{category:?} on {backend:?}: {episodes} episodes, {took:.1?}, {calls:?}");
+        let done = seed + 1 - first;
+        if done.is_multiple_of(PROGRESS_EVERY) || done == episodes {
+            let (done, wrong) = (done * categories.len() as u64, wrong.len());
+            println!("{backend:?}: {done} episodes from seed {first} on, {wrong} violations");
+        }
+    }
+    for (category, Played { took, seen }) in categories.iter().zip(played) {
+        println!("{category:?} on {backend:?}: {took:.1?}, {seen:?}");
     }
     wrong
 }

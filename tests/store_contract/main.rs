@@ -17,6 +17,7 @@ mod facts;
 mod faults;
 mod peaks;
 mod redis_rooms;
+mod repeats;
 mod roster;
 mod script;
 mod sentinel;

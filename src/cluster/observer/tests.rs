@@ -2,7 +2,13 @@
 
 #![allow(clippy::disallowed_methods, reason = "a test ends its tasks with its runtime")]
 
-use tokio::time::{sleep, timeout};
+use std::{
+    pin::pin,
+    sync::atomic::{AtomicUsize, Ordering},
+    task::{Context, Wake, Waker},
+};
+
+use tokio::time::{advance, sleep, timeout};
 
 use super::*;
 use crate::{
@@ -117,4 +123,37 @@ async fn a_rush_is_looked_at_now_and_then() {
     let (_, took) = stage.next_shown().await;
     assert_eq!(took, REPORT_GAP_MIN);
     assert_eq!(stage.reader.borrow().estimate(), 100);
+}
+
+/// Counts how often a task is woken.
+#[derive(Debug, Default)]
+struct Wakes(AtomicUsize);
+
+impl Wake for Wakes {
+    fn wake(self: Arc<Self>) {
+        self.0.fetch_add(1, Ordering::Relaxed);
+    }
+}
+
+/// Goal: the last change of a tally that has ended is read, and the task waits afterwards. Method: end the tally just after a
+/// look, and let the time of the next look come. A task that does not wait wakes itself.
+#[tokio::test(start_paused = true)]
+async fn the_end_of_the_tally_is_no_news() {
+    let tally = Tally::<u32>::new();
+    let view = Arc::new(watch::Sender::new(View::default()));
+    let observer = Observer::new(tally.subscribe(), Arc::clone(&view));
+    let presence = tally.join(1, Instant::now());
+    let mut task = pin!(observer.run(CancellationToken::new()));
+    let counter = Arc::new(Wakes::default());
+    let waker = Waker::from(Arc::clone(&counter));
+    let mut poll = || task.as_mut().poll(&mut Context::from_waker(&waker)).is_ready();
+    assert!(!poll());
+    assert_eq!(view.borrow().estimate(), 1);
+    drop((presence, tally));
+    assert!(!poll());
+    advance(REPORT_GAP_MIN).await;
+    let before = counter.0.load(Ordering::Relaxed);
+    assert!(!poll());
+    assert_eq!(view.borrow().estimate(), 0);
+    assert_eq!(counter.0.load(Ordering::Relaxed), before);
 }

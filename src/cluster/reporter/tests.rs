@@ -2,7 +2,7 @@
 
 #![allow(clippy::disallowed_methods, reason = "a test ends its tasks with its runtime")]
 
-use std::{sync::Mutex, time::SystemTime};
+use std::{collections::BTreeSet, sync::Mutex, time::SystemTime};
 
 use futures_util::{StreamExt, stream};
 use tokio::time::sleep;
@@ -12,7 +12,7 @@ use crate::{
     cluster::observer::Observer,
     core::{
         count::{Count, Revision},
-        report::{REAPED_MAX, RoomsReply, Roster},
+        report::{ENTRIES_MAX, REAPED_MAX, Room, RoomReport, RoomsReply, Roster},
         room::RoomName,
         rooms::{Attendance, RoomPresence, Rooms},
         tally::{Presence, Tally},
@@ -24,6 +24,8 @@ use crate::{
 
 #[path = "tests/denials.rs"]
 mod denials;
+#[path = "tests/rooms.rs"]
+mod rooms;
 
 const HEARTBEAT: Duration = Duration::from_millis(500);
 const LEASE: Duration = Duration::from_secs(2);
@@ -46,18 +48,12 @@ enum Rule {
     Deny,
 }
 
-/// What the store says of rooms after this report, if the report names all rooms of the instance.
-fn about_rooms(report: &Report) -> Option<RoomsReply> {
-    let counts: Vec<u64> =
-        report.rooms.iter().map(|room| room.connections.unwrap_or_default()).collect();
-    let rooms_held = counts.iter().filter(|&&count| count > 0).count() as u64;
-    (!counts.is_empty()).then(|| RoomsReply { rooms_held, counts, ..RoomsReply::default() })
-}
-
 /// A store of one instance that records what it is sent.
 #[derive(Debug)]
 struct Scripted {
     rules: Mutex<Vec<Rule>>,
+    /// The rooms of each incarnation that are not empty.
+    rooms: Mutex<BTreeSet<(Incarnation, RoomName)>>,
     reports: Mutex<Vec<(Duration, Report)>>,
     started: Instant,
 }
@@ -66,6 +62,28 @@ impl Scripted {
     fn take_rule(&self) -> Rule {
         let mut rules = self.rules.lock().unwrap();
         if rules.len() > 1 { rules.remove(0) } else { rules[0] }
+    }
+
+    /// What the store says of rooms after this report.
+    fn about_rooms(&self, report: &Report) -> Option<RoomsReply> {
+        let mut held = self.rooms.lock().unwrap();
+        let mut counts = Vec::new();
+        for RoomReport { room, connections, .. } in &report.rooms {
+            let Room::Named(name) = room else { panic!("the site is no room") };
+            let key = (report.incarnation, name.clone());
+            match *connections {
+                Some(0) => {
+                    held.remove(&key);
+                }
+                Some(_) => {
+                    held.insert(key);
+                }
+                None => {}
+            }
+            counts.push(connections.unwrap_or_default());
+        }
+        let rooms_held = held.iter().filter(|key| key.0 == report.incarnation).count() as u64;
+        (!counts.is_empty()).then(|| RoomsReply { rooms_held, counts, ..RoomsReply::default() })
     }
 
     fn reports(&self) -> Vec<Report> {
@@ -85,7 +103,7 @@ impl Store for Scripted {
         let reply = Reply {
             instances: 1,
             stored_sequence: Sequence(report.sequence.0 - 1),
-            rooms: about_rooms(&report),
+            rooms: self.about_rooms(&report),
             ..reply(count(report.users, report.sequence.0))
         };
         Box::pin(async move {
@@ -151,13 +169,19 @@ struct Stage {
 
 impl Stage {
     fn new(rules: &[Rule]) -> Self {
+        Self::in_portions(rules, ENTRIES_MAX)
+    }
+
+    /// A stage whose reports have at most this many entries.
+    fn in_portions(rules: &[Rule], entries_max: usize) -> Self {
         let store = Arc::new(Scripted {
             rules: Mutex::new(rules.to_vec()),
+            rooms: Mutex::default(),
             reports: Mutex::default(),
             started: Instant::now(),
         });
         let tally = Tally::new();
-        let rooms = Rooms::new(10);
+        let rooms = Rooms::in_portions(10, entries_max);
         let view = Arc::new(watch::Sender::new(View::default()));
         let resync = Arc::new(Notify::new());
         let metrics = Metrics::new("scripted").unwrap();
@@ -244,63 +268,6 @@ async fn the_store_is_told_who_this_is() {
     assert!(told(&stage).last().unwrap().as_ref().is_some_and(|about| about.draining));
     stage.pass(500).await;
     assert_eq!(told(&stage).last().unwrap().as_deref(), None);
-}
-
-/// Goal: joins of rooms go with the same reports at the same pace. Method: a join of a room after a quiet time, then joins of rooms
-/// and of the site in the gap.
-#[tokio::test(start_paused = true)]
-async fn rooms_and_the_site_share_a_pace() {
-    let stage = Stage::new(&[Rule::Answer]);
-    stage.pass(100).await;
-    let _first = stage.join_room("/a");
-    stage.pass(1).await;
-    let _rush = (stage.join_room("/a"), stage.join(), stage.join_room("/b"));
-    stage.pass(98).await;
-    assert_eq!(stage.store.millis(), [0, 100, 105]);
-    let said: Vec<_> = stage.store.reports().iter().map(|it| (it.users, it.rooms.len())).collect();
-    assert_eq!(said, [(0, 0), (0, 1), (1, 2)]);
-}
-
-/// Goal: a store that has lost this instance, or holds something else than was reported, makes it report everything at once under
-/// another incarnation, which names the former one until that is acknowledged. The site's number does not dip. Method: such a
-/// reply to the second report of an instance with a room, then a lost report.
-#[tokio::test(start_paused = true)]
-async fn a_loss_begins_a_new_incarnation() {
-    for rule in [Rule::Resend, Rule::Mismatch] {
-        let stage = Stage::new(&[Rule::Answer, rule, Rule::Refuse, Rule::Answer]);
-        let _here = (stage.join(), stage.join_room("/a"));
-        stage.pass(499).await;
-        assert_eq!(stage.shown().users, 1);
-        stage.pass(5).await;
-        assert_eq!((stage.shown().users, stage.shown().exact), (1, false), "{rule:?}");
-        stage.pass(1000).await;
-        assert!(stage.shown().exact);
-        let reports = stage.store.reports();
-        assert_eq!(stage.store.millis()[..4], [0, 500, 505, 555], "{rule:?}");
-        assert_ne!(reports[2].incarnation, reports[1].incarnation);
-        let former = Some(reports[0].incarnation);
-        let named: Vec<_> = reports.iter().map(|report| report.former).collect();
-        assert_eq!(named[..5], [None, None, former, former, None], "{rule:?}");
-        assert_eq!((reports[2].sequence, reports[2].acknowledged), (Sequence(1), Sequence(0)));
-        assert_eq!(reports[3].rooms.len(), 1, "the room is said again");
-        assert_eq!(reports[3].users, 1);
-        assert_eq!(stage.metrics.resends.get(), 1, "{rule:?}");
-        stage.finish().await;
-    }
-}
-
-/// Goal: while rooms of the dead are being taken away, reports follow each other at the gap, and a farewell is repeated, for a
-/// limited time. Method: a store that always has some.
-#[tokio::test(start_paused = true)]
-async fn the_dead_are_taken_away_soon() {
-    let stage = Stage::new(&[Rule::Dead, Rule::Dead, Rule::Answer, Rule::Dead]);
-    stage.pass(100).await;
-    assert_eq!(stage.store.millis(), [0, 5, 10]);
-    let started = Instant::now();
-    let reports = stage.finish().await;
-    assert_eq!(started.elapsed(), FAREWELL_MAX);
-    let farewells = reports.iter().filter(|report| report.kind == ReportKind::Farewell);
-    assert_eq!(farewells.count(), 201);
 }
 
 /// Goal: the first join is reported at once, and a rush after it in one report. Method: 1 join, then 100.

@@ -10,9 +10,10 @@ use tokio::sync::mpsc;
 use super::*;
 use crate::{
     core::{
-        count::{Count, Sequence},
-        report::{Reply, Report, Roster},
-        rooms::Rooms,
+        count::{Count, Sequence, Stamp},
+        report::{Reply, Report, RoomsReply, Roster},
+        room::RoomName,
+        rooms::{Attendance, Rooms, Standing},
         tally::Local,
         view::SentReport,
     },
@@ -59,6 +60,7 @@ impl Store for Channel {
 struct Stage {
     channel: Arc<Channel>,
     view: Arc<watch::Sender<View>>,
+    rooms: Arc<Rooms<()>>,
     resync: Arc<Notify>,
     metrics: Metrics,
     _task: tokio::task::JoinHandle<()>,
@@ -72,10 +74,11 @@ impl Stage {
         let metrics = Metrics::new("channel").unwrap();
         let store = Arc::clone(&channel) as Arc<dyn Store>;
         let (view_sender, resync_sender) = (Arc::clone(&view), Arc::clone(&resync));
-        let rooms = Rooms::<()>::new(0);
-        let listener = Subscriber::new(store, view_sender, rooms, resync_sender, metrics.clone());
+        let rooms = Rooms::<()>::new(10);
+        let ledger = Arc::clone(&rooms) as Arc<dyn RoomLedger>;
+        let listener = Subscriber::new(store, view_sender, ledger, resync_sender, metrics.clone());
         let task = tokio::task::spawn(listener.run(CancellationToken::new()));
-        let stage = Self { channel, view, resync, metrics, _task: task };
+        let stage = Self { channel, view, rooms, resync, metrics, _task: task };
         stage.pass(1).await;
         stage
     }
@@ -139,6 +142,32 @@ async fn a_lost_subscription_is_made_anew() {
     assert_eq!(stage.metrics.resubscribes.get(), 1);
     stage.publish(5).await;
     assert_eq!(stage.view.borrow().seen(), count(5));
+}
+
+/// Goal: pages of rooms reach the rooms, and raise what the next report has seen. After a new subscription the rooms ask for all
+/// counts, since pages may have been missed. Method: a page about a room whose report was answered, then another subscription.
+#[tokio::test(start_paused = true)]
+async fn rooms_hear_of_pages_and_subscriptions() {
+    let stage = Stage::new().await;
+    let name = RoomName::parse("/a").unwrap();
+    let _here = stage.rooms.join(&name, Attendance::Member, (), Instant::now()).unwrap();
+    let sent = stage.rooms.report(Instant::now()).sent;
+    let told = RoomsReply { rooms_held: 1, counts: vec![1], ..RoomsReply::default() };
+    let answer = Reply { rooms: Some(told), ..reply(count(1)) };
+    let view = *stage.view.borrow();
+    let standing = stage.rooms.fold_reply(&sent, &answer, &view, Instant::now());
+    assert_eq!(standing, Standing::Kept);
+    assert!(!stage.rooms.is_waiting(Instant::now()));
+    let counts = vec![(name.clone(), 7)];
+    let (revision, since) = (Revision(4), Revision::default());
+    let page = RoomsPage { revision, since, stamp: Stamp::default(), counts };
+    stage.deliver(Announcement::Rooms(page)).await;
+    let shown = stage.rooms.shown(&name, &stage.view.borrow(), Instant::now()).unwrap();
+    assert_eq!((shown.revision, stage.view.borrow().seen().revision), (revision, revision));
+    assert!(!stage.rooms.is_waiting(Instant::now()));
+    stage.channel.subscriptions.lock().unwrap().clear();
+    stage.pass(200).await;
+    assert!(stage.rooms.is_waiting(Instant::now()), "all counts are asked for");
 }
 
 /// Goal: while the store refuses subscriptions, it is asked again about once a second, without end. Method: refusals for a

@@ -51,7 +51,8 @@ pub(super) struct Entry<V> {
 /// A newcomer.
 #[derive(Debug)]
 pub(super) struct Waiting<V> {
-    pub(super) member: V,
+    /// `None` once it has left: it is told nothing.
+    pub(super) member: Option<V>,
     /// Numbers the newcomers of all rooms.
     pub(super) arrival: u64,
     /// The change that the count must include; `None` for a watcher, who is told any count.

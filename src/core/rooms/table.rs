@@ -98,7 +98,7 @@ impl<V> Table<V> {
         Ok(id)
     }
 
-    /// Puts a connection into a room.
+    /// Puts a connection into a room. Returns the number of its arrival.
     pub(super) fn enter(
         &mut self,
         id: RoomId,
@@ -106,7 +106,7 @@ impl<V> Table<V> {
         attendance: Attendance,
         member: V,
         now: Instant,
-    ) {
+    ) -> u64 {
         let entry = self.entry(id).expect("it was found or added");
         let mut change = None;
         match attendance {
@@ -125,6 +125,7 @@ impl<V> Table<V> {
         let arrival = self.arrivals;
         self.arrivals += 1;
         let entry = self.entry(id).expect("it was found or added");
+        let member = Some(member);
         entry.newcomers.push(Waiting { member, arrival, change, joined_at: now });
         self.waiting.push_back((now, id, arrival));
         match attendance {
@@ -132,11 +133,21 @@ impl<V> Table<V> {
             Attendance::Watcher => self.want_if_unknown(id),
         }
         self.make_due(id);
+        arrival
     }
 
     /// Ends a connection's place in a room.
-    pub(super) fn leave(&mut self, id: RoomId, user: Option<&UserId>, attendance: Attendance) {
+    pub(super) fn leave(
+        &mut self,
+        id: RoomId,
+        user: Option<&UserId>,
+        attendance: Attendance,
+        arrival: u64,
+    ) {
         let entry = self.entry(id).expect("a room is in the table while somebody is in it");
+        if let Ok(place) = entry.newcomers.binary_search_by_key(&arrival, |it| it.arrival) {
+            entry.newcomers[place].member = None;
+        }
         match attendance {
             Attendance::Watcher => entry.watchers -= 1,
             Attendance::Member => {
@@ -191,7 +202,8 @@ impl<V> Table<V> {
     pub(super) fn patience_ends(&mut self) -> Option<Instant> {
         while let Some(&(joined_at, id, arrival)) = self.waiting.front() {
             let is_waiting = self.entry(id).is_some_and(|entry| {
-                entry.newcomers.binary_search_by_key(&arrival, |it| it.arrival).is_ok()
+                let place = entry.newcomers.binary_search_by_key(&arrival, |it| it.arrival);
+                place.is_ok_and(|place| entry.newcomers[place].member.is_some())
             });
             if is_waiting {
                 return Some(joined_at + NEWCOMER_PATIENCE);
@@ -284,10 +296,11 @@ impl<V> Entry<V> {
             self.told = Some(shown.users);
         }
         let mut newcomers = Vec::new();
-        for newcomer in mem::take(&mut self.newcomers) {
+        for mut newcomer in mem::take(&mut self.newcomers) {
+            let Some(member) = newcomer.member.take() else { continue };
             let is_covered = newcomer.change.map_or(is_known, |change| self.covers(change));
             if !is_covered && now < newcomer.joined_at + NEWCOMER_PATIENCE {
-                self.newcomers.push(newcomer);
+                self.newcomers.push(Waiting { member: Some(member), ..newcomer });
                 continue;
             }
             let is_included =
@@ -296,8 +309,7 @@ impl<V> Entry<V> {
             if self.told != Some(shown.users) {
                 self.told = None;
             }
-            let Waiting { member, joined_at, .. } = newcomer;
-            newcomers.push(RoomNewcomer { member, joined_at, shown });
+            newcomers.push(RoomNewcomer { member, joined_at: newcomer.joined_at, shown });
         }
         let (id, name, is_over) = (self.id, self.name.clone(), self.is_over());
         DueRoom { id, name, shown, changed, newcomers, is_over }

@@ -141,6 +141,28 @@ fn a_lost_page_is_noticed() {
     assert!(!story.rooms.is_waiting(story.now), "it is asked for once");
 }
 
+/// Goal: a new subscription asks for all counts, since pages may have been missed before it, and what was heard on the former one
+/// is forgotten. Method: a subscription after an answer; a reply that mentions a page that the former one did not hear.
+#[test]
+fn a_new_subscription_asks_for_all_counts() {
+    let mut story = Story::new();
+    let _here = story.join("/a");
+    let sent = story.send();
+    let _ = story.answer(&sent, 5, &[3]);
+    assert!(!story.rooms.is_waiting(story.now));
+    story.rooms.subscribed();
+    assert!(story.rooms.is_waiting(story.now));
+    let sent = story.send();
+    assert_eq!(words(&sent.said), "/a=?");
+    let told = RoomsReply { rooms_held: 1, counts: vec![4], ..RoomsReply::default() };
+    let reply = Reply { count: calm(9), paged: Revision(9), rooms: Some(told), ..Reply::default() };
+    let _ = story.receive(&sent, &reply);
+    assert_eq!(story.told("/a"), "4");
+    assert_eq!(story.rooms.page_overdue(), None, "it was published before the subscription");
+    story.page(9, 10, &[("/a", 5)]);
+    assert!(!story.rooms.is_waiting(story.now), "nothing was missed");
+}
+
 /// Goal: a lost report asks again for the counts that it asked for, and a revision out of any range does not make an instance ask
 /// for ever. Method: a lost report; a mentioned page with a revision that no count will ever have.
 #[test]

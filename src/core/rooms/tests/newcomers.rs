@@ -53,6 +53,33 @@ fn patience_ends_with_the_estimate() {
     assert_eq!(tidings(&story.take_due()), [("/a".to_owned(), Some(4), vec![])]);
 }
 
+/// Goal: a newcomer who leaves before it was told anything is told nothing, and nobody waits for it. Method: a member who leaves
+/// while its report is under way, beside one who stays, and a watcher who leaves at once.
+#[test]
+fn who_has_left_is_told_nothing() {
+    let mut story = Story::new();
+    let first = story.join("/a");
+    let _second = story.join("/a");
+    drop(story.watch("/a"));
+    let sent = story.send();
+    drop(first);
+    let _ = story.answer(&sent, 5, &[2]);
+    let sent = story.send();
+    assert_eq!(words(&sent.said), "/a=1");
+    let _ = story.answer(&sent, 6, &[1]);
+    assert_eq!(tidings(&story.take_due()), [("/a".to_owned(), Some(1), vec![1])]);
+    let alone = story.join("/b");
+    let sent = story.send();
+    drop(alone);
+    let _ = story.answer_with(
+        &sent,
+        7,
+        RoomsReply { rooms_held: 2, counts: vec![1], ..RoomsReply::default() },
+    );
+    assert_eq!(story.rooms.patience_ends(), None);
+    assert_eq!(tidings(&story.take_due()), [("/b".to_owned(), Some(1), vec![])]);
+}
+
 /// Goal: a watcher is told the count as soon as it is known, and is not counted. Method: watchers of an unknown and of a known
 /// room.
 #[test]
