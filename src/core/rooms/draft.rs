@@ -9,6 +9,7 @@ use super::{
     due::RoomId,
     entry::{Entry, Pending, Want},
     ledger::{KeyId, RoomsToReport, SentRoom, SentRooms},
+    round::Round,
     table::Table,
 };
 use crate::core::{
@@ -95,6 +96,9 @@ impl<V> Table<V> {
         let number = self.ledger.newest;
         let pages_missed = mem::take(&mut self.tidings.pages_missed);
         if self.rooms.is_empty() && self.ledger.news.is_empty() {
+            // Whatever was asked for is over. Otherwise this instance would report again and again to ask for it.
+            self.ledger.wants.clear();
+            self.ledger.reread = Round::default();
             let sent = SentRooms { number, rooms: Vec::new() };
             return RoomsToReport { pages_missed, sent, ..RoomsToReport::default() };
         }

@@ -252,3 +252,28 @@ fn programs_have_a_share() {
     let shares = [0, 1, 100, 1000, 100_000].map(table::asked_max);
     assert_eq!(shares, [0, 0, 50, 100, 10_000]);
 }
+
+/// Goal: an instance whose last room is over asks for nothing any more, and reports at its heartbeat again. Method: all counts are
+/// asked for because of a new subscription, or one because somebody watches; then everybody leaves before the next report.
+#[test]
+fn nobody_asks_for_rooms_that_are_over() {
+    for is_subscription in [true, false] {
+        let mut story = Story::new();
+        let here = if is_subscription { story.join("/a") } else { story.watch("/a") };
+        if is_subscription {
+            let sent = story.send();
+            let _ = story.answer(&sent, 1, &[1]);
+            drop(here);
+            let sent = story.send();
+            story.rooms.subscribed();
+            let _ = story.answer(&sent, 2, &[0]);
+        } else {
+            drop(here);
+        }
+        story.take_due();
+        assert!(story.rooms.is_empty());
+        let sent = story.send();
+        assert_eq!(sent.said, []);
+        assert!(!story.rooms.is_waiting(story.now), "by a subscription: {is_subscription}");
+    }
+}
