@@ -10,7 +10,7 @@
 //! - A client is told nothing until the count includes it. So its first value includes itself. It follows the acknowledgement
 //!   of the join, and does not have to wait for an emission that is under way.
 //! - The first change of a room is emitted at once, and later ones at most once in every interval.
-//! - Large and small rooms take turns: a turn writes to at most [`WRITES_AT_ONCE`] members of one large room, and to about as
+//! - Large and small rooms take turns: a turn writes to at most `WRITES_AT_ONCE` members of one large room, and to about as
 //!   many of small rooms. So neither waits for all of the other.
 //! - A client that leaves a room and joins it again has another place in it. What was meant for the former place does not
 //!   reach it, so no older count follows a newer one.

@@ -1,6 +1,6 @@
 //! The count of a single instance, in its own memory: the default store, which needs no server.
 //!
-//! [`state`] has the rules of the site and of reports, [`rooms`] those of rooms, both without clock or I/O. They follow the
+//! `state` has the rules of the site and of reports, `rooms` those of rooms, both without clock or I/O. They follow the
 //! steps of the script of the Redis store, except those that repair lost or edited keys. [`EmbeddedStore`] passes them the time
 //! and publishes their announcements.
 

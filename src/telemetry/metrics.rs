@@ -189,8 +189,8 @@ impl Metrics {
         let outcomes = ReportResult::ALL.iter().map(|outcome| outcome.label());
         Ok(Self {
             cluster_users: make.gauge("cluster_users")?,
-            peak_users: make.gauges("peak_users", "period")?,
-            connections: make.gauges("connections", "transport")?,
+            peak_users: make.gauges("peak_users", "period", [])?,
+            connections: make.gauges("connections", "transport", [])?,
             connections_max: make.gauge("connections_max")?,
             connects: make.counters("connects_total", "transport", [])?,
             disconnects: make.counters("disconnects_total", "reason", [])?,
@@ -202,7 +202,7 @@ impl Metrics {
             rooms_unread: make.gauge("rooms_unread")?,
             room_changes_waiting: make.gauge("room_changes_waiting")?,
             pages_missed: make.counter("pages_missed_total")?,
-            memberships: make.gauges("memberships", "kind")?,
+            memberships: make.gauges("memberships", "kind", kinds())?,
             room_joins: make.counters("room_joins_total", "kind", kinds())?,
             room_leaves: make.counters("room_leaves_total", "kind", kinds())?,
             joins_refused: make.counters("joins_refused_total", "code", codes)?,
@@ -319,8 +319,19 @@ impl Maker {
         self.add(IntCounter::with_opts(options(name))?)
     }
 
-    fn gauges(&self, name: &str, label: &str) -> Result<IntGaugeVec, prometheus::Error> {
-        self.add(IntGaugeVec::new(options(name), &[label])?)
+    /// Gauges that are not set at every scrape start at 0 for these values of their label. Otherwise a panel would have no data
+    /// until the first of them is used.
+    fn gauges(
+        &self,
+        name: &str,
+        label: &str,
+        values: impl IntoIterator<Item = &'static str>,
+    ) -> Result<IntGaugeVec, prometheus::Error> {
+        let gauges = self.add(IntGaugeVec::new(options(name), &[label])?)?;
+        for value in values {
+            gauges.with_label_values(&[value]);
+        }
+        Ok(gauges)
     }
 
     /// Every counter starts at 0 for each value of its label. If a series appeared with its first event, it would show no
