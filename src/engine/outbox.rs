@@ -216,16 +216,22 @@ impl<S: Sink, P> Outbox<S, P> {
     pub fn tell(&mut self, frame: &CountFrame) -> Told {
         match self.counts {
             CountGate::Silent | CountGate::Closed => return Told::Gone,
-            CountGate::Open if !self.waits() => self.write_count(frame),
-            CountGate::Open => self.newest = Some(frame.users()),
+            CountGate::Open if self.waits() => self.newest = Some(frame.users()),
+            CountGate::Open => {
+                self.write_count(frame);
+                // The usual case, ten thousand times an emission.
+                if self.rest.is_empty() && self.newest.is_none() {
+                    return Told::Taken;
+                }
+            }
         }
         self.told()
     }
 
     /// Whether anything waits.
     fn waits(&self) -> bool {
-        let rooms_wait = || self.rooms.as_ref().is_some_and(|rooms| rooms.waits());
-        self.is_open() && (!self.rest.is_empty() || self.newest.is_some() || rooms_wait())
+        let rooms_wait = matches!(&self.rooms, Some(rooms) if rooms.waits());
+        self.is_open() && (!self.rest.is_empty() || self.newest.is_some() || rooms_wait)
     }
 
     fn told(&mut self) -> Told {
@@ -313,8 +319,10 @@ impl<S: Sink, P> Outbox<S, P> {
     }
 
     fn write_count(&mut self, frame: &CountFrame) {
-        let is_begun = self.begin_count(frame.bytes());
-        self.newest = (!is_begun).then_some(frame.users()).filter(|_| self.is_open());
+        self.newest = None;
+        if !self.begin_count(frame.bytes()) && self.is_open() {
+            self.newest = Some(frame.users());
+        }
     }
 
     /// Writes a frame when nothing waits before it, and keeps what the kernel does not take; all or nothing of it if the kernel
