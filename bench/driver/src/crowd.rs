@@ -32,6 +32,22 @@ pub const PATIENCE: Duration = Duration::from_secs(120);
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct VisitorId(usize);
 
+/// Waits for events of this time, or returns those that are there.
+///
+/// # Errors
+/// If epoll fails.
+pub fn wait(epoll: &OwnedFd, timeout: Duration) -> Result<Vec<epoll::Event>> {
+    let timeout = Timespec {
+        tv_sec: timeout.as_secs().try_into().context("a timeout is short")?,
+        tv_nsec: timeout.subsec_nanos().into(),
+    };
+    let mut events = Vec::with_capacity(EVENTS_MAX);
+    match epoll::wait(epoll, rustix::buffer::spare_capacity(&mut events), Some(&timeout)) {
+        Ok(_) | Err(Errno::INTR) => Ok(events),
+        Err(error) => Err(error).context("failed to wait for events"),
+    }
+}
+
 /// Many visitors on one epoll.
 #[derive(Debug)]
 pub struct Crowd {
@@ -181,16 +197,7 @@ impl Crowd {
     /// # Errors
     /// If epoll fails.
     pub fn poll(&mut self, timeout: Duration) -> Result<usize> {
-        let timeout = Timespec {
-            tv_sec: timeout.as_secs().try_into().context("a timeout is short")?,
-            tv_nsec: timeout.subsec_nanos().into(),
-        };
-        let mut events = Vec::with_capacity(EVENTS_MAX);
-        match epoll::wait(&self.epoll, rustix::buffer::spare_capacity(&mut events), Some(&timeout))
-        {
-            Ok(_) | Err(Errno::INTR) => {}
-            Err(error) => return Err(error).context("failed to wait for events"),
-        }
+        let events = wait(&self.epoll, timeout)?;
         for event in &events {
             self.act(usize::try_from(event.data.u64()).context("a visitor's number")?);
         }

@@ -12,26 +12,18 @@ use std::{
 use anyhow::{Context, Result};
 
 use crate::{
-    bench::{Bench, INTERVAL},
+    bench::Bench,
     churn::{Churn, Leaver},
     clients::as_float,
     crowd::Crowd,
-    latency::{distribution, quantile},
+    latency::{Filled, PATIENCE, QUIET, distribution, fill, quantile},
     process::Process,
-    redis::Redis,
-    server::{Contender, Program, Server, Terms},
+    server::{Contender, Program},
     visitor::Way,
 };
 
 /// The section's name.
 pub const NAME: &str = "first";
-const INSTANCES: usize = 3;
-/// Handshakes of the crowd at a time.
-const WINDOW: usize = 32;
-/// A run is over when no count has come for this long.
-const QUIET: Duration = Duration::from_secs(1);
-/// How long the first visitors may take.
-const PATIENCE: Duration = Duration::from_secs(120);
 
 /// One round over all rates and contenders.
 ///
@@ -51,16 +43,7 @@ pub fn run(bench: &mut Bench) -> Result<()> {
 }
 
 fn measure(bench: &Bench, contender: &Contender, joins: u64) -> Result<Vec<(&'static str, f64)>> {
-    let redis = Redis::start()?;
-    let terms = Terms { interval: INTERVAL, redis: Some(redis.address) };
-    let start = |_| Server::start(contender, &bench.places, terms);
-    let servers = (0..INSTANCES).map(start).collect::<Result<Vec<_>>>()?;
-    let mut crowd = Crowd::new(Way::Websocket)?;
-    let share = usize::try_from(bench.plan.visitors)? / INSTANCES;
-    for server in &servers {
-        crowd.join_many(server.address, share, WINDOW)?;
-    }
-    crowd.until_quiet(QUIET, PATIENCE).context("while the first visitors came")?;
+    let Filled { redis: _redis, servers, mut crowd } = fill(bench, contender)?;
     let mut command = Command::new(std::env::current_exe()?);
     command.args(["come", &joins.to_string(), &bench.plan.churn_seconds.to_string()]);
     command.args(servers.iter().map(|server| server.address.to_string()));

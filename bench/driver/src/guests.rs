@@ -17,17 +17,12 @@ use headcount_client::{
     packet::{self, RoomNews},
     request::{Requests, check_upgrade},
 };
-use rustix::{
-    event::{Timespec, epoll},
-    io::Errno,
-};
+use rustix::event::epoll;
 
-use crate::crowd::{PATIENCE, connect, source};
+use crate::crowd::{PATIENCE, connect, source, wait};
 
 /// The site, in the place of a room.
 pub const SITE: &str = "/";
-/// Events taken at a time.
-const EVENTS_MAX: usize = 1024;
 
 /// Many clients on one epoll.
 #[derive(Debug)]
@@ -180,17 +175,7 @@ impl Guests {
     /// # Errors
     /// If a client is lost, or the server says what it must not.
     pub fn poll(&mut self, timeout: Duration) -> Result<()> {
-        let timeout = Timespec {
-            tv_sec: timeout.as_secs().try_into().context("a timeout is short")?,
-            tv_nsec: timeout.subsec_nanos().into(),
-        };
-        let mut events = Vec::with_capacity(EVENTS_MAX);
-        match epoll::wait(&self.epoll, rustix::buffer::spare_capacity(&mut events), Some(&timeout))
-        {
-            Ok(_) | Err(Errno::INTR) => {}
-            Err(error) => return Err(error).context("failed to wait for events"),
-        }
-        for event in &events {
+        for event in &wait(&self.epoll, timeout)? {
             let index = usize::try_from(event.data.u64()).context("a client's number")?;
             self.act(index).with_context(|| format!("client {index}"))?;
         }

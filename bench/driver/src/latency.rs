@@ -23,9 +23,9 @@ const INSTANCES: usize = 3;
 /// Few at a time: these joins are not measured.
 const WINDOW: usize = 32;
 /// A run is over when no count has come for this long.
-const QUIET: Duration = Duration::from_secs(1);
+pub const QUIET: Duration = Duration::from_secs(1);
 /// A cluster that is still sending after this time has collapsed, and that is the finding.
-const PATIENCE: Duration = Duration::from_secs(120);
+pub const PATIENCE: Duration = Duration::from_secs(120);
 
 /// One round over all rates and contenders.
 ///
@@ -49,17 +49,8 @@ pub fn run(bench: &mut Bench) -> Result<()> {
 }
 
 fn churn(bench: &Bench, contender: &Contender, joins: u64) -> Result<Vec<(&'static str, f64)>> {
-    let redis = Redis::start()?;
-    let terms = Terms { interval: INTERVAL, redis: Some(redis.address) };
-    let start = |_| Server::start(contender, &bench.places, terms);
-    let servers = (0..INSTANCES).map(start).collect::<Result<Vec<_>>>()?;
+    let Filled { redis: _redis, servers, mut crowd } = fill(bench, contender)?;
     let addresses: Vec<SocketAddr> = servers.iter().map(|server| server.address).collect();
-    let mut crowd = Crowd::new(Way::Websocket)?;
-    let share = usize::try_from(bench.plan.visitors)? / INSTANCES;
-    for address in &addresses {
-        crowd.join_many(*address, share, WINDOW)?;
-    }
-    crowd.until_quiet(QUIET, PATIENCE).context("while the first visitors came")?;
     let mut standing: VecDeque<_> = crowd.take_arrivals().into();
     drop(crowd.take_waits());
     let (counts, cpu) = (crowd.heard.counts, used(&servers)?);
@@ -79,6 +70,35 @@ fn churn(bench: &Bench, contender: &Contender, joins: u64) -> Result<Vec<(&'stat
         ("counts", as_float(crowd.heard.counts - counts)),
         ("wrong_at_the_end", as_float(crowd.disagreeing(told) as u64)),
     ])
+}
+
+/// Three instances on one Redis, and the visitors that are there before any is measured.
+#[derive(Debug)]
+pub struct Filled {
+    /// The visitors.
+    pub crowd: Crowd,
+    /// The instances.
+    pub servers: Vec<Server>,
+    /// What the instances share.
+    pub redis: Redis,
+}
+
+/// Starts the instances, and lets the visitors of the plan join them.
+///
+/// # Errors
+/// If a server fails.
+pub fn fill(bench: &Bench, contender: &Contender) -> Result<Filled> {
+    let redis = Redis::start()?;
+    let terms = Terms { interval: INTERVAL, redis: Some(redis.address) };
+    let start = |_| Server::start(contender, &bench.places, terms);
+    let servers = (0..INSTANCES).map(start).collect::<Result<Vec<_>>>()?;
+    let mut crowd = Crowd::new(Way::Websocket)?;
+    let share = usize::try_from(bench.plan.visitors)? / INSTANCES;
+    for server in &servers {
+        crowd.join_many(server.address, share, WINDOW)?;
+    }
+    crowd.until_quiet(QUIET, PATIENCE).context("while the first visitors came")?;
+    Ok(Filled { crowd, servers, redis })
 }
 
 fn used(servers: &[Server]) -> Result<Duration> {
