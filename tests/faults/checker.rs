@@ -73,7 +73,7 @@ pub(crate) struct Histories {
     pub(crate) ready: Option<Instant>,
     /// What the machine may have added to the time in which a change reaches all.
     pub(crate) lateness: Duration,
-    /// When recording ended.
+    /// When the clients were told to leave. What they were told after that is not judged.
     pub(crate) end: Instant,
 }
 
@@ -143,7 +143,8 @@ impl<'a> Judge<'a> {
 
     fn client(&self, visit: &Visit, verdict: &mut Verdict) {
         let name = visit.record.name();
-        let entries = visit.record.entries();
+        let mut entries = visit.record.entries();
+        entries.retain(|entry| entry.at <= self.end);
         let mut joined = None;
         for entry in &entries {
             match &entry.event {

@@ -20,8 +20,8 @@ pub(crate) struct Check {
 }
 
 /// All checks. Two clients are connected from 1 s to 9 s. All agree at 2 s, and the fault lasts from 2.5 s
-/// to 6 s.
-pub(crate) const ALL: [Check; 18] = [
+/// to 6 s. Recording ends at 10 s.
+pub(crate) const ALL: [Check; 20] = [
     check("what-is-right-passes", || passes(&[(1.1, 1), (1.2, 2)], &[(2.0, 2, 2, true)])),
     check("old-news-in-quiet-times", || objects(&[(1.1, 1), (2.9, 1)], &[])),
     check("old-news-in-a-fault", || passes(&[(1.1, 2), (5.0, 2)], &[(5.0, 2, 9, false)])),
@@ -31,6 +31,8 @@ pub(crate) const ALL: [Check; 18] = [
     check("an-instance-shows-too-many", || objects(&[(1.1, 2)], &[(5.0, 3, 9, false)])),
     check("a-newcomer-hears-nothing", || objects(&[], &[])),
     check("a-newcomer-is-left-out", || objects(&[(1.1, 0), (1.2, 2)], &[])),
+    check("a-count-after-the-end", || passes(&[(1.1, 2), (10.1, 7)], &[])),
+    check("a-count-before-the-end", || objects(&[(1.1, 2), (9.9, 7)], &[])),
     check("a-revision-goes-back", || objects(&[(1.1, 2)], &[(2.5, 2, 9, true), (2.6, 2, 8, true)])),
     check("a-revision-has-two-counts", || {
         objects(&[(1.05, 2)], &[(1.1, 1, 9, true), (1.2, 2, 9, true)])

@@ -77,7 +77,7 @@ pub(crate) const MUTANTS: [Mutant; 12] = [
         "if false then",
         "unannounced-del",
     ),
-    program("no pages", "pages"),
+    program("no large pages", "pages"),
     program("no gaps of pages", "page-gap"),
     program("no resend of rooms", "many-lost"),
 ];

@@ -62,11 +62,12 @@ const PATCHES: [(&str, &str, &str); 10] = [
         "        if std::env::var_os(\"PATCH_PROGRAM\").is_none_or(|patch| patch != \"no resync\") {
             self.rooms.subscribed();\n            self.resync.notify_one();\n        }\n",
     ),
+    // Without any page at all, the next reply would mention the missing one, and the counts would be read a second later.
     (
-        "src/cluster/subscriber.rs",
-        "    fn receive_rooms(&self, page: &RoomsPage) {\n",
-        "    fn receive_rooms(&self, page: &RoomsPage) {
-            if std::env::var_os(\"PATCH_PROGRAM\").is_some_and(|patch| patch == \"no pages\") { return; }\n",
+        "src/core/rooms/fold.rs",
+        "for (room, count) in page.counts {",
+        "for (room, count) in page.counts.iter().filter(|_| page.counts.len() < 50
+            || std::env::var_os(\"PATCH_PROGRAM\").is_none_or(|patch| patch != \"no large pages\")) {",
     ),
     (
         "src/core/rooms/fold.rs",
