@@ -4,7 +4,7 @@
 # venv for Python with its environments; npm:FOLDER and pip:FOLDER for the packages that are locked there.
 needs_of() {
   case $1 in
-    store) echo redis-server openssl ;;
+    store) echo redis-server openssl nginx npm:tests/identity/node pip:tests/identity/python ;;
     project) echo git npm:tests/project pip:tests/project ;;
     cluster)
       echo redis-server nginx haproxy caddy apache2 openssl nft=nftables npm:tests/cluster/node pip:tests/cluster/traefik
