@@ -3,6 +3,7 @@
 //!
 //! The servers are on free ports of this machine. They are ended by their process ids.
 
+mod documented;
 mod interoperability;
 mod issuers;
 mod tls;
