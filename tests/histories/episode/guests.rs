@@ -31,8 +31,10 @@ impl Episode {
             return;
         }
         let index = self.chance.pick(&knowing);
-        // A room that nobody cares for here is not known here: its estimate is who is here.
-        let floor = if self.cares_for(index, room) { floor } else { 0 };
+        if room != SITE && !self.instances[index].cares_for(room) {
+            // The room is not known here, so its estimate is who is here.
+            return;
+        }
         let guests = self.chance.between(1, GUESTS.len() as u64);
         let with_one_more = self.chance.one_in(2);
         for (guest, at_least) in GUESTS.iter().zip(floor + 1..=floor + guests) {
@@ -48,10 +50,6 @@ impl Episode {
         for guest in GUESTS {
             self.instances[index].set(room, Some(guest), 0);
         }
-    }
-
-    fn cares_for(&self, index: usize, room: &str) -> bool {
-        room == SITE || self.instances[index].cares_for(room)
     }
 
     /// A user's last connection here ends, and he will be back within the grace.
