@@ -2,13 +2,16 @@
 
 pub mod about;
 pub mod count;
+pub mod lists;
 pub mod pace;
 pub mod peak_watch;
 pub mod peaks;
+pub mod people;
 pub mod prune;
 pub mod report;
 pub mod room;
 pub mod room_counts;
 pub mod rooms;
 pub mod tally;
+pub mod user_list;
 pub mod view;

@@ -10,6 +10,7 @@ mod info;
 mod keys;
 mod message;
 mod peaks;
+mod people;
 mod reply;
 mod request;
 mod rooms;
@@ -35,10 +36,15 @@ use super::{Announcements, Store, StoreError, StoreFuture};
 use crate::{
     core::{
         peaks::{Peaks, PeaksAnswer},
+        people::People,
         report::{Reply, Report, Roster},
         room::RoomName,
     },
-    store::{Dataset, RoomsQuery, facts::StoreFacts},
+    store::{
+        Dataset, RoomsQuery,
+        facts::StoreFacts,
+        people::{PeoplePage, PeoplePageQuery, PeopleQuery},
+    },
 };
 use call::{Call, Caller};
 use error::Secrets;
@@ -87,6 +93,7 @@ pub struct RedisStore {
     report: Script,
     roster: Script,
     peaks: Script,
+    people: Script,
     keys: Keys,
     /// The dataset that this cluster's announcements name.
     dataset: Dataset,
@@ -120,6 +127,7 @@ impl RedisStore {
             report: Script::new(REPORT_SCRIPT),
             roster: Script::new(script::ROSTER_SCRIPT),
             peaks: Script::new(include_str!("peaks.lua")),
+            people: Script::new(include_str!("people.lua")),
             keys: Keys::of(&settings.key),
             dataset,
             channel: settings.channel,
@@ -219,6 +227,19 @@ impl Store for RedisStore {
 
     fn rooms(&self, query: RoomsQuery) -> StoreFuture<'_, Vec<(RoomName, u64)>> {
         Box::pin(rooms::largest(&self.caller, &self.keys.rooms, query))
+    }
+
+    fn people(&self, query: PeopleQuery) -> StoreFuture<'_, People> {
+        Box::pin(async move {
+            let key = self.keys.people(&query.room);
+            people::people(&self.caller, &self.people, [&key, &self.keys.meta], &query).await
+        })
+    }
+
+    fn people_page(&self, query: PeoplePageQuery) -> StoreFuture<'_, PeoplePage> {
+        Box::pin(
+            async move { people::page(&self.caller, &self.keys.people(&query.room), &query).await },
+        )
     }
 
     fn facts(&self) -> StoreFuture<'_, Option<StoreFacts>> {

@@ -1,0 +1,3 @@
+//! Tests of the lists: when they are read, and who is told what.
+
+use super::*;
