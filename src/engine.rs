@@ -8,6 +8,7 @@ pub mod reason;
 pub mod session_id;
 pub mod settings;
 
+pub mod session_lists;
 pub mod session_rooms;
 pub mod sink;
 
@@ -20,6 +21,7 @@ pub mod registry;
 pub mod admission;
 pub mod joining;
 pub mod lifecycle;
+pub mod list_frames;
 pub mod request;
 
 pub mod polling;

@@ -19,10 +19,12 @@ mod round;
 mod settle;
 mod table;
 mod tidings;
+mod users_here;
 
 pub use due::{Attendance, DueRoom, RoomId, RoomNewcomer, TooManyRooms};
 pub use ledger::{RoomsToReport, SentRooms};
 pub use tidings::{Page, Standing};
+pub use users_here::{RoomUsers, Stirred};
 
 use std::{
     fmt,
@@ -52,6 +54,8 @@ pub struct Rooms<V> {
     news: watch::Sender<u64>,
     /// Notified when something is to be reported.
     reports: Notify,
+    /// Notified when other users may be in a room with a list.
+    stirs: Notify,
 }
 
 /// What operators want to know of the rooms of an instance.
@@ -94,6 +98,7 @@ impl<V> Rooms<V> {
             most,
             news: watch::Sender::new(0),
             reports: Notify::new(),
+            stirs: Notify::new(),
         })
     }
 
@@ -210,7 +215,11 @@ impl<V> Rooms<V> {
     /// Wakes the readers of the counts if a room is due, and the reporter if something is to be reported.
     fn changed(&self, table: MutexGuard<'_, Table<V>>) {
         let (is_due, has_to_report) = (!table.due.is_empty(), table.has_to_report());
+        let is_stirred = table.stirs.any();
         drop(table);
+        if is_stirred {
+            self.stirs.notify_one();
+        }
         if is_due {
             self.tell();
         }

@@ -1,4 +1,4 @@
-//! The store that a cluster shares. It has four connections for reports, and one for each subscription. With sentinels, all of
+//! The store that a cluster shares. It has up to six connections for calls, and one for each subscription. With sentinels, all of
 //! them lead to the current primary.
 //!
 //! `report/*.lua` define what a report does. This module sends it, limits every wait, and turns errors into [`StoreError`]s. It
@@ -59,9 +59,9 @@ use waits::Waits;
 /// makes a late execution harmless.
 pub const CALL_MAX: Duration = Duration::from_secs(3);
 
-/// The connections for reports. The reporter has at most two reports under way. The others are for the roster, and for dead
-/// connections that are not recognised yet.
-const POOL_SIZE: usize = 4;
+/// The connections for calls. The reporter has at most two reports under way, and one list of users is read at a time, and one
+/// page of users for programs. The others are for the roster, and for dead connections that are not recognised yet.
+const POOL_SIZE: usize = 6;
 
 /// The address of the shared store, and the names of its key and channel.
 #[derive(Clone)]

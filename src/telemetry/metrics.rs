@@ -38,6 +38,7 @@ const HELP: &[(&str, &str)] = &[
         "rooms_tracked",
         "Rooms that this instance keeps: somebody is in them, watches or asks for them.",
     ),
+    ("lists", "Rooms whose list of users is told to connections of this instance."),
     ("rooms_max", "Rooms that this instance keeps at most."),
     ("rooms_exact", "1 while counts of rooms are exact, 0 while they are estimates."),
     ("rooms_unread", "Rooms whose counts are to be read from the store again, at most."),
@@ -99,6 +100,8 @@ pub struct Metrics {
     pub rooms: IntGauge,
     /// Rooms in the table.
     pub rooms_tracked: IntGauge,
+    /// Rooms whose list of users is told.
+    pub lists: IntGauge,
     /// The limit of rooms in the table.
     pub rooms_max: IntGauge,
     /// 1 while counts of rooms are exact.
@@ -197,6 +200,7 @@ impl Metrics {
             site_watchers: make.gauge("site_watchers")?,
             rooms: make.gauge("rooms")?,
             rooms_tracked: make.gauge("rooms_tracked")?,
+            lists: make.gauge("lists")?,
             rooms_max: make.gauge("rooms_max")?,
             rooms_exact: make.gauge("rooms_exact")?,
             rooms_unread: make.gauge("rooms_unread")?,

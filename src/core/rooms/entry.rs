@@ -8,6 +8,7 @@ use super::due::RoomId;
 use crate::core::{
     count::Revision,
     room::{RoomName, UserId},
+    user_list::Info,
     view::Shown,
 };
 
@@ -43,6 +44,8 @@ pub(super) struct Entry<V> {
     pub(super) revision: Revision,
     /// How many of the count are not on this instance alone, as of the last time this was certain.
     pub(super) elsewhere: Option<u64>,
+    /// Whether changes of its users are noted for a list.
+    pub(super) is_listed: bool,
     pub(super) is_due: bool,
     /// The count that the connections were told last; `None` if they were not all told the same.
     pub(super) told: Option<u64>,
@@ -151,6 +154,11 @@ impl Users {
         self.by_id.range::<UserId, _>((from, Unbounded)).next().map(|(id, _)| id)
     }
 
+    /// The users with connections here, in the order of their ids.
+    pub(super) fn here(&self) -> impl Iterator<Item = (&UserId, Info)> {
+        self.by_id.iter().filter(|(_, user)| user.value() > 0).map(|(id, _)| (id, None))
+    }
+
     pub(super) fn ids(&self) -> Vec<UserId> {
         self.by_id.keys().cloned().collect()
     }
@@ -180,6 +188,7 @@ impl<V> Entry<V> {
             count: 0,
             revision: Revision::default(),
             elsewhere: None,
+            is_listed: false,
             is_due: false,
             told: None,
         }

@@ -36,6 +36,10 @@ impl<V> Table<V> {
     pub(super) fn value_changed(&mut self, id: RoomId, user: Option<&UserId>) {
         let entry = self.entry(id).expect("only rooms of the table change");
         let value = entry.value(user);
+        if user.is_some() {
+            self.stir(id, false);
+        }
+        let entry = self.entry(id).expect("it is in the table");
         let mut becomes_news = false;
         entry.change_key(user, |key| {
             let is_stored = key.stored == value && !key.is_lost;
@@ -100,6 +104,7 @@ impl<V> Table<V> {
     pub(super) fn reread_all(&mut self) {
         let slots = self.rooms.capacity();
         self.ledger.reread.begin(slots);
+        self.stirs.stir_all();
     }
 
     /// Records that the store acknowledged what a report said. Returns whether it was the newest report so far that did.

@@ -14,6 +14,7 @@ use super::{
     ledger::Ledger,
     round::Round,
     tidings::Tidings,
+    users_here::Stirs,
 };
 use crate::core::{
     room::{RoomName, UserId},
@@ -45,6 +46,7 @@ pub(super) struct Table<V> {
     review: Round,
     pub(super) ledger: Ledger,
     pub(super) tidings: Tidings,
+    pub(super) stirs: Stirs,
 }
 
 /// The most rooms that programs may ask for at a time, if the table may have this many.
@@ -66,6 +68,7 @@ impl<V> Table<V> {
             review: Round::default(),
             ledger: Ledger::new(entries_max),
             tidings: Tidings::default(),
+            stirs: Stirs::default(),
         }
     }
 

@@ -29,6 +29,12 @@ impl Users {
         self.0.len() as u64
     }
 
+    /// The incarnations that hold each user.
+    #[cfg(test)]
+    pub(super) fn all_holders(&self) -> impl Iterator<Item = &[Incarnation]> {
+        self.0.values().map(|occupant| &*occupant.holders)
+    }
+
     /// The incarnations that hold a user.
     pub(super) fn holders(&self, user: &UserId) -> &[Incarnation] {
         self.0.get(user).map_or(&[], |occupant| &occupant.holders)
