@@ -12,6 +12,7 @@ pub mod report;
 pub mod room;
 pub mod room_counts;
 pub mod rooms;
+pub mod site_users;
 pub mod tally;
 pub mod user_list;
 pub mod view;

@@ -51,8 +51,9 @@ impl UserList {
         }
         let in_store = present.len();
         for (user, info) in here.iter().filter(|(user, _)| is_listed(user)) {
+            // What the store knows may be newer: the user may have said it on another instance.
             let known = present.entry(user).or_insert(info);
-            if info.is_some() {
+            if known.is_none() {
                 *known = info;
             }
         }

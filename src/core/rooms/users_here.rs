@@ -5,7 +5,11 @@ use std::{collections::BTreeMap, fmt, mem};
 use tokio::sync::Notify;
 
 use super::{Rooms, due::RoomId, table::Table};
-use crate::core::{people::is_listed, room::RoomName, room::UserId, user_list::Info};
+use crate::core::{
+    report::Room,
+    room::{IdentityKind, RoomName, UserId},
+    user_list::Info,
+};
 
 /// Rooms with a list in which other users may be than before.
 #[derive(Debug, Default, PartialEq, Eq)]
@@ -57,7 +61,7 @@ impl<V> Table<V> {
     /// Records that other users may be in a room than before: here, or, if `is_elsewhere`, in the store.
     pub(super) fn stir(&mut self, id: RoomId, is_elsewhere: bool) {
         let Some(entry) = self.entry(id).filter(|entry| entry.is_listed) else { return };
-        let name = entry.name.clone();
+        let Room::Named(name) = entry.room.clone() else { return };
         *self.stirs.rooms.entry(name).or_default() |= is_elsewhere;
     }
 }
@@ -83,7 +87,7 @@ impl<V: fmt::Debug + Send + 'static> RoomUsers for Rooms<V> {
     fn users_here(&self, room: &RoomName, most: usize) -> Vec<(UserId, Info)> {
         let table = self.table();
         let Some(entry) = table.named(room.as_str()) else { return Vec::new() };
-        let users = entry.users.here().filter(|(user, _)| is_listed(user));
-        users.take(most).map(|(user, info)| (user.clone(), info)).collect()
+        let users = entry.users.all_here().filter(|(_, kind, _)| *kind == IdentityKind::Token);
+        users.take(most).map(|(user, _, info)| (user.clone(), info)).collect()
     }
 }

@@ -75,7 +75,7 @@ proptest! {
                 .collect();
             for (&number, &known) in &here {
                 let entry = expected.entry(user(number)).or_default();
-                *entry = info(known).or(entry.take());
+                *entry = entry.take().or(info(known));
             }
             prop_assert_eq!(&next.users, &expected);
             prop_assert_eq!(next.more(), 0);
