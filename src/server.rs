@@ -5,6 +5,7 @@
 
 mod limits;
 mod listening;
+mod lists;
 mod tasks;
 
 pub mod shared_store;
@@ -67,7 +68,7 @@ use crate::{
         labels::RefusedReason,
         metrics::{Metrics, signed},
     },
-    web::{self, site::Site, site_rooms::SiteRooms},
+    web::{self, site::Site, site_rooms::SiteRooms, users::SiteUsers},
 };
 use limits::Limits;
 use listening::Listening;
@@ -171,11 +172,13 @@ impl Server {
         );
 
         let mut tasks = Tasks::default();
-        let (serving, view, peaks) = self.spawn_ring(&mut tasks, &tally, &rooms, flusher);
+        let (serving, view, peaks) = self.spawn_ring(&mut tasks, &tally, &rooms, flusher.clone());
+        self.spawn_lists(&mut tasks, &engine, &rooms, &view, flusher, &serving);
         tasks.spawn("pings", ping_wheel::run(Arc::clone(&engine), serving.clone()));
         for keys in self.sign_in.tasks(&self.metrics.tokens, &serving) {
             tasks.spawn("keys of an issuer", keys);
         }
+        tasks.spawn("key waits", Arc::clone(&engine).run_key_waits(serving.clone()));
         tasks.spawn("checks", Arc::clone(&engine).run_checks(serving.clone()));
         let permits = Arc::clone(engine.admission().permits());
         tasks.spawn("memory", give_memory_back(permits, serving.clone()));
@@ -321,7 +324,9 @@ impl Server {
             view,
             local,
             rooms,
+            users: SiteUsers::new(Arc::clone(&self.store)),
             peaks,
+            sign_in: self.sign_in.clone(),
             origins: self.config.origins.clone(),
             refusal_log: admission.refusal_log(),
             metrics: self.metrics.clone(),
@@ -371,6 +376,8 @@ impl Server {
             payload_bytes_max: self.config.payload_bytes_max,
             transports: self.config.transports,
             rooms: self.config.rooms.clone(),
+            sign_in: self.sign_in.clone(),
+            visitors: self.config.visitors.clone(),
         }
     }
 }

@@ -10,8 +10,7 @@ use tokio::net::TcpStream;
 use crate::{
     core::prune::Prune,
     engine::{
-        flusher::Flusher, list_frames::ListFrames, outbox::Told, session::Session,
-        session_rooms::Place,
+        flusher::Flusher, list_frames::ListFrames, outbox::Told, place::Place, session::Session,
     },
     protocol::frame::{CountFrame, RoomFrame},
 };

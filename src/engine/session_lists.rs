@@ -5,7 +5,7 @@
 
 use std::sync::Arc;
 
-use super::{list_frames::ListFrames, session_rooms::Place};
+use super::{list_frames::ListFrames, place::Place};
 use crate::{core::lists::ListWish, protocol::users::UsersFrame};
 
 /// The lists that the client of one session wants.

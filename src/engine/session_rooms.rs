@@ -8,7 +8,7 @@ use std::sync::Arc;
 
 use tokio::time::Instant;
 
-use super::{list_frames::ListFrames, session_lists::SessionLists};
+use super::{list_frames::ListFrames, place::Place, session_lists::SessionLists};
 use crate::{
     access::{rate_limit::TokenBucket, rooms::WATCHED_PER_CONNECTION},
     core::{lists::ListWish, room::RoomName},
@@ -54,10 +54,6 @@ struct SessionRoom<P> {
     newest: Option<u64>,
 }
 
-/// Names one membership of a session in a room. Each join has another place.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
-pub struct Place(u64);
-
 impl<P> SessionRooms<P> {
     /// No rooms.
     pub fn new(now: Instant) -> Self {
@@ -81,7 +77,7 @@ impl<P> SessionRooms<P> {
 
     /// Adds a room. [`SessionRooms::enter`] must follow.
     pub fn add(&mut self, name: RoomName) -> Place {
-        self.newest.0 += 1;
+        self.newest = self.newest.next();
         // Most sessions have one room, and a vector would begin with space for four.
         if self.rooms.is_empty() {
             self.rooms.reserve_exact(1);

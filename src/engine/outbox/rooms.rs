@@ -8,11 +8,7 @@ use super::{Outbox, REST_BYTES_MAX, Told};
 use crate::{
     access::rooms::WATCHED_PER_CONNECTION,
     core::room::ROOM_BYTES_MAX,
-    engine::{
-        list_frames::ListFrames,
-        session_rooms::{Place, SessionRooms},
-        sink::Sink,
-    },
+    engine::{list_frames::ListFrames, place::Place, session_rooms::SessionRooms, sink::Sink},
     protocol::{frame::RoomFrame, users::UsersFrame},
 };
 

@@ -12,7 +12,7 @@ use crate::{
         room::{RoomName, UserId},
         user_list::{Info, ListSources, UserList},
     },
-    engine::{list_frames::ListFrames, session_rooms::Place},
+    engine::{list_frames::ListFrames, place::Place},
     protocol::frame::RoomFrame,
 };
 

@@ -6,7 +6,7 @@ use super::*;
 use crate::{
     access::rooms::WATCHED_PER_CONNECTION,
     core::room::RoomName,
-    engine::session_rooms::Place,
+    engine::place::Place,
     protocol::{frame::RoomFrame, packet::acknowledgement},
 };
 
