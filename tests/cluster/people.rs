@@ -182,8 +182,9 @@ async fn refusals_say_what_is_wrong(
     }
     for code in ["token_missing", "token_invalid", "token_expired", "room_forbidden", "bad_auth"] {
         let name = format!("headcount_joins_refused_total{{code=\"{code}\"}}");
+        let metrics = instance.metric(&name);
         let expected = codes.iter().filter(|known| **known == code).count();
-        assert_eq!(instance.metric(&name).await, Ok(expected as f64), "{code}");
+        assert_eq!(metrics.await, Ok(expected as f64), "{code}");
     }
 }
 
