@@ -68,7 +68,7 @@ use crate::{
         labels::RefusedReason,
         metrics::{Metrics, signed},
     },
-    web::{self, site::Site, site_rooms::SiteRooms, users::SiteUsers},
+    web::{self, site::Site, site_rooms::SiteRooms, site_users::SiteUsers},
 };
 use limits::Limits;
 use listening::Listening;

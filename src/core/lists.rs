@@ -10,12 +10,14 @@
 //! announcements were missed, and once in [`SWEEP_GAP`]; every list at most once in [`READ_GAP`]. While the store is away or
 //! recovers, nothing is read: whoever was elsewhere stays on the list, and those here come and go.
 
+mod due;
 mod table;
+
+pub use due::{DueList, DueRead, LISTS_MAX, READ_GAP, SWEEP_GAP, TooManyLists};
 
 use std::{
     fmt,
     sync::{Arc, Mutex, MutexGuard, PoisonError},
-    time::Duration,
 };
 
 use tokio::{
@@ -26,18 +28,9 @@ use tokio::{
 use super::{
     people::People,
     room::{RoomName, UserId},
-    user_list::{Info, UserList},
+    user_list::Info,
 };
 use table::Table;
-
-/// The least time between two readings of one list. A list of a hundred users takes Redis about 0.2 ms.
-pub const READ_GAP: Duration = Duration::from_millis(100);
-/// The longest time between two readings. It heals what was edited in the store without an announcement.
-pub const SWEEP_GAP: Duration = Duration::from_secs(30);
-/// How long a client waits for the first reading of its list. After that it is told those who are here.
-const FIRST_LIST_WITHIN: Duration = Duration::from_millis(250);
-/// The most lists of one instance. Each takes up to 100 kB.
-pub const LISTS_MAX: usize = 1000;
 
 /// The lists that clients of this instance want.
 #[derive(Debug)]
@@ -49,37 +42,10 @@ pub struct Lists<V> {
     work: Notify,
 }
 
-/// There are as many lists as there may be.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("there are too many lists on this instance")]
-pub struct TooManyLists;
-
 /// A client's wish for the list of a room. Dropping it ends it.
 pub struct ListWish {
     lists: Arc<dyn End>,
     room: RoomName,
-}
-
-/// A list that has something to tell.
-#[derive(Debug)]
-pub struct DueList<V> {
-    /// The room.
-    pub room: RoomName,
-    /// The newest list, and its number: 1 for the first one of the room. `None` if nobody wants the list any more.
-    pub list: Option<(u64, Arc<UserList>)>,
-    /// Clients that have not been told a list yet.
-    pub newcomers: Vec<V>,
-}
-
-/// A list that is to be read from the store.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct DueRead {
-    /// The room.
-    pub room: RoomName,
-    /// Those who are on the list now.
-    pub listed: Vec<UserId>,
-    /// Which of the lists of this room. A list that nobody wanted for a while is another one.
-    life: u64,
 }
 
 /// The part of a table that a [`ListWish`] needs.

@@ -25,18 +25,19 @@ mod reporting;
 mod round;
 mod settle;
 mod site;
+mod stirs;
 mod table;
 mod tidings;
 mod users;
-mod users_here;
 
 pub use due::{Attendance, DueRoom, RoomId, RoomNewcomer, TooManyRooms};
 pub use ledger::{RoomsToReport, SentRooms};
 pub use reporting::RoomLedger;
+pub use stirs::{RoomUsers, Stirred};
 pub use tidings::{Page, Standing};
-pub use users_here::{RoomUsers, Stirred};
 
 use std::{
+    fmt,
     sync::{Arc, Mutex, MutexGuard, PoisonError},
     time::Duration,
 };
@@ -48,9 +49,10 @@ use tokio::{
 
 use super::{
     report::ENTRIES_MAX,
-    room::{Person, RoomName, UserId},
+    room::{IdentityKind, Person, RoomName, UserId},
     site_users::UsersHere,
     tally::Local,
+    user_list::Info,
     view::{Shown, View},
 };
 use lingering::Lingering;
@@ -257,6 +259,13 @@ impl<V> Rooms<V> {
         self.news.subscribe()
     }
 
+    /// Has changes of the users of a room noted for a list, as long as the room is in the table.
+    pub fn keep_list(&self, id: RoomId) {
+        if let Some(entry) = self.table().entry(id) {
+            entry.is_listed = true;
+        }
+    }
+
     fn leave(&self, presence: &RoomPresence<V>) {
         let RoomPresence { id, ref user, attendance, arrival, .. } = *presence;
         let mut table = self.table();
@@ -288,6 +297,23 @@ impl<V> Rooms<V> {
 
     fn table(&self) -> MutexGuard<'_, Table<V>> {
         self.table.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl<V: fmt::Debug + Send + 'static> RoomUsers for Rooms<V> {
+    fn take_stirred(&self) -> Stirred {
+        self.table().stirs.take()
+    }
+
+    fn stirs(&self) -> &Notify {
+        &self.stirs
+    }
+
+    fn users_here(&self, room: &RoomName, most: usize) -> Vec<(UserId, Info)> {
+        let table = self.table();
+        let Some(entry) = table.named(room.as_str()) else { return Vec::new() };
+        let users = entry.users.all_here().filter(|(_, kind, _)| *kind == IdentityKind::Token);
+        users.take(most).map(|(user, _, info)| (user.clone(), info)).collect()
     }
 }
 

@@ -43,6 +43,7 @@ pub struct Difference {
 impl UserList {
     /// The list that follows this one. Whoever is on this one and still there stays on it, so that a full list does not change
     /// without need.
+    #[must_use]
     pub fn next(&self, sources: ListSources<'_>) -> Self {
         let ListSources { stored, here, is_kept } = sources;
         let mut present: BTreeMap<&UserId, &Info> = BTreeMap::new();

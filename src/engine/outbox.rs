@@ -164,7 +164,7 @@ impl<S: Sink, P> Outbox<S, P> {
         self.ping_waits |= packet == PING;
         let fits = self.rest.len() + packet.len() < self.rest_bytes_max();
         if fits {
-            polls::push(&mut self.rest, packet.as_bytes());
+            push(&mut self.rest, packet.as_bytes());
             self.wake();
         }
         fits
@@ -359,6 +359,14 @@ impl<S: Sink, P> Outbox<S, P> {
             (!full).then_some(error)
         })
     }
+}
+
+/// Adds a packet to a payload.
+fn push(payload: &mut Vec<u8>, packet: &[u8]) {
+    if !payload.is_empty() {
+        payload.push(SEPARATOR);
+    }
+    payload.extend_from_slice(packet);
 }
 
 #[cfg(test)]

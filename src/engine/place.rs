@@ -6,6 +6,7 @@ pub struct Place(u64);
 
 impl Place {
     /// The place after this one.
+    #[must_use]
     pub fn next(self) -> Self {
         Self(self.0 + 1)
     }

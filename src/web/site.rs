@@ -8,7 +8,7 @@ use tokio::{
 };
 use tokio_util::sync::CancellationToken;
 
-use super::{room_query::Refusal, site_rooms::SiteRooms, users::SiteUsers};
+use super::{room_query::Refusal, site_rooms::SiteRooms, site_users::SiteUsers};
 use crate::{
     access::origin::{Origins, RefusalLog},
     core::{

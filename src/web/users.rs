@@ -8,7 +8,7 @@ use axum::{
     http::{HeaderMap, HeaderValue, header},
     response::{IntoResponse, Response},
 };
-use tokio::{sync::Semaphore, time::timeout};
+use tokio::time::timeout;
 
 use super::{
     json,
@@ -18,40 +18,14 @@ use super::{
 use crate::{
     core::{people::subject, report::Room, room::RoomName},
     protocol::users::objects,
-    store::{
-        Store,
-        people::{PeopleCursor, PeoplePage, PeoplePageQuery},
-    },
+    store::people::{PeopleCursor, PeoplePage, PeoplePageQuery},
     telemetry::labels::RefusedReason,
 };
 
 /// The most users of a page, and as many as it has if a request says nothing.
 const PAGE_USERS_MAX: usize = 100;
-/// The most pages that are read at a time. They share the connections of reports.
-const READS_MAX: usize = 1;
 /// How long a page may take, with the wait for others.
 const ANSWER_WITHIN: Duration = Duration::from_secs(2);
-
-/// Where pages of users are read.
-#[derive(Debug)]
-pub struct SiteUsers {
-    store: Arc<dyn Store>,
-    reads: Semaphore,
-}
-
-impl SiteUsers {
-    /// The users whom this store knows.
-    pub fn new(store: Arc<dyn Store>) -> Self {
-        Self { store, reads: Semaphore::new(READS_MAX) }
-    }
-
-    async fn page(&self, query: PeoplePageQuery) -> Option<PeoplePage> {
-        // It is closed never.
-        let _permit = self.reads.acquire().await.ok()?;
-        let page = self.store.people_page(query).await;
-        page.inspect_err(|error| tracing::debug!(%error, "failed to read users of a room")).ok()
-    }
-}
 
 /// Answers `GET /api/users`.
 ///

@@ -8,7 +8,7 @@ use std::{
 
 use tokio::time::Instant;
 
-use super::{DueList, DueRead, FIRST_LIST_WITHIN, READ_GAP, SWEEP_GAP, TooManyLists};
+use super::due::{DueList, DueRead, FIRST_LIST_WITHIN, READ_GAP, SWEEP_GAP, TooManyLists};
 use crate::core::{
     people::People,
     room::{RoomName, UserId},

@@ -1,9 +1,10 @@
 //! Tests of the lists: when they are read, and who is told what.
 
-use super::*;
+use super::{due::FIRST_LIST_WITHIN, *};
 use crate::core::{
     count::Revision,
     people::{LISTED_MAX, Listed},
+    user_list::UserList,
 };
 
 fn room(number: usize) -> RoomName {

@@ -15,8 +15,8 @@ use super::{
     ledger::Ledger,
     lingering::Lingering,
     round::Round,
+    stirs::Stirs,
     tidings::Tidings,
-    users_here::Stirs,
 };
 use crate::core::{
     report::Room,

@@ -2,13 +2,10 @@
 
 use std::{mem, task::Waker};
 
-use super::{Carrier, Outbox};
+use super::{Carrier, Outbox, push};
 use crate::{
     engine::sink::Sink,
-    protocol::{
-        frame::{CountFrame, RoomFrame},
-        payload::SEPARATOR,
-    },
+    protocol::frame::{CountFrame, RoomFrame},
 };
 
 impl<S: Sink, P> Outbox<S, P> {
@@ -39,12 +36,4 @@ impl<S: Sink, P> Outbox<S, P> {
             *waiting = Some(waker.clone());
         }
     }
-}
-
-/// Adds a packet to a payload.
-pub(super) fn push(payload: &mut Vec<u8>, packet: &[u8]) {
-    if !payload.is_empty() {
-        payload.push(SEPARATOR);
-    }
-    payload.extend_from_slice(packet);
 }
