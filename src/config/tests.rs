@@ -69,6 +69,8 @@ fn the_defaults_are_allowed() {
 #[case("--rooms", "blog/*", "HEADCOUNT_ROOMS", "begins with /")]
 #[case("--private-rooms", "/team/*,staff", "HEADCOUNT_PRIVATE_ROOMS", "begins with /")]
 #[case("--private-rooms", "/team/*", "HEADCOUNT_PRIVATE_ROOMS", "HEADCOUNT_JWT_KEYS")]
+#[case("--lists", "team/*", "HEADCOUNT_LISTS", "begins with /")]
+#[case("--lists", "/team/*", "HEADCOUNT_LISTS", "HEADCOUNT_JWT_KEYS")]
 #[case("--rooms-per-connection", "101", "HEADCOUNT_ROOMS_PER_CONNECTION", "from 0 to 100")]
 #[case("--drain-delay", "2h", "HEADCOUNT_DRAIN_DELAY", "to 1h")]
 #[case("--drain", "x", "HEADCOUNT_DRAIN", "such as")]
