@@ -2,7 +2,7 @@
 // `headcount()` of headcount.js in the place of `io()`.
 import { copyButtons } from './copy.js';
 import { lineIn } from './line.js';
-import { showRooms } from './room.js';
+import { aboutSignIn, showRooms } from './room.js';
 
 // The event has only the number. Every ten seconds the page asks whether it is exact, and which instance serves
 // the page.
@@ -15,6 +15,8 @@ const { locale, message, number } = globalThis.messages;
 const relative = new Intl.RelativeTimeFormat(locale, { numeric: 'auto' });
 const line = lineIn(byId('line'), byId('line-start'), byId('line-end'));
 let connection = 'connecting';
+let refusal;
+let told;
 let wasLive = false;
 let isExact = true;
 let users;
@@ -30,8 +32,9 @@ socket.on('user count', function (data) {
   show(data);
 });
 
-socket.on('state', function (state) {
+socket.on('state', function (state, code) {
   connection = state;
+  refusal = code;
   wasLive ||= state === 'live';
   // What the former connection said may be out of date.
   isExact = true;
@@ -68,15 +71,18 @@ function nudge(direction) {
   byId('count').animate([from, { transform: 'none' }], { duration: 280, easing: 'ease-out' });
 }
 
+// The name of the messages that say what the state is and means.
 function shownState() {
   if (connection === 'live' && !isExact) return 'estimate';
+  if (connection === 'refused') return aboutSignIn(refusal) ?? 'refused';
   return connection === 'reconnecting' && !wasLive ? 'refused' : connection;
 }
 
 function showState() {
   const state = shownState();
-  if (document.body.dataset.state === state) return;
-  document.body.dataset.state = state;
+  if (state === told) return;
+  told = state;
+  document.body.dataset.state = connection === 'refused' ? 'refused' : state;
   byId('state').textContent = message(state);
   byId('meaning').textContent = message(`${state}-meaning`);
   announce();
@@ -112,16 +118,19 @@ function announce() {
   }, Math.max(250, announcedAt + ANNOUNCE_EVERY_MS - Date.now()));
 }
 
-// Shows the number also where the server answers this request but no websocket gets through, as behind some
-// proxies.
+// Shows the number also where the server answers this request but lets no websocket in, or none gets through, as behind
+// some proxies.
 async function ask() {
-  if (document.hidden || (connection !== 'live' && shownState() !== 'refused')) return;
+  const isRefused = connection === 'refused' || shownState() === 'refused';
+  if (document.hidden || (connection !== 'live' && !isRefused)) return;
   try {
     // Relative, like all addresses of this page, which may be below a path.
     const answer = await fetch('api/count', { cache: 'no-cache', signal: AbortSignal.timeout(ASK_TIMEOUT_MS) });
+    if (!answer.ok) return;
     const { count, exact, instance, instances, peak_today, peak_ever } = await answer.json();
     isExact = exact;
-    if (!wasLive) show(count);
+    // In the meantime a websocket may have brought a newer number.
+    if (isRefused && connection !== 'live') show(count);
     byId('instance').textContent = instance ? `…${instance.slice(-6)}` : '–';
     byId('instance').title = instance || '';
     byId('instances').textContent = number(instances);

@@ -14,6 +14,7 @@ mod page;
 mod peaks;
 mod room_pages;
 mod socketio;
+mod tabs;
 
 mod badge;
 mod count;
