@@ -97,6 +97,26 @@ impl UserId {
     }
 }
 
+/// A user who can be told from others: who it is, and how that is known.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Person {
+    /// The id under which the store knows the user.
+    pub user: UserId,
+    /// How the user is known.
+    pub kind: IdentityKind,
+    /// What lists show of the user: the text of a JSON object.
+    pub info: Option<Arc<str>>,
+}
+
+/// How a user is known.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum IdentityKind {
+    /// By a token that was verified.
+    Token,
+    /// By a key that the client chose. It proves nothing.
+    Visitor,
+}
+
 #[cfg(test)]
 mod tests {
     use proptest::prelude::*;
