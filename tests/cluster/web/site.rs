@@ -29,7 +29,7 @@ impl Site {
         Self::of_files(server, vec![("/", body.to_owned())]).await
     }
 
-    /// Serves the first file whose path the requested one begins with. The policy also allows scripts of the site.
+    /// Serves the first file whose path the requested one begins with. The policy also allows scripts of the site, and requests to it.
     pub(super) async fn of_files(server: SocketAddr, files: Vec<File>) -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").await.expect("a free port");
         let address = listener.local_addr().expect("it is bound");
@@ -89,7 +89,7 @@ fn with_head(media_type: &str, server: SocketAddr, sandbox: &str, content: &str)
     format!(
         "HTTP/1.1 200 OK\r\ncontent-type: {media_type}\r\ncontent-length: {}\r\n\
          content-security-policy: default-src 'none'; img-src data:; script-src 'self' http://{server}; \
-         connect-src ws://{server}{sandbox}\r\n\
+         connect-src 'self' ws://{server}{sandbox}\r\n\
          connection: close\r\n\r\n{content}",
         content.len()
     )
