@@ -118,19 +118,17 @@ function announce() {
   }, Math.max(250, announcedAt + ANNOUNCE_EVERY_MS - Date.now()));
 }
 
-// Shows the number also where the server answers this request but lets no websocket in, or none gets through, as behind
-// some proxies.
+// Shows the number also where the server answers this request but no websocket gets through, as behind some
+// proxies. A visitor who would have to sign in gets no answer to this request either.
 async function ask() {
-  const isRefused = connection === 'refused' || shownState() === 'refused';
-  if (document.hidden || (connection !== 'live' && !isRefused)) return;
+  if (document.hidden || (connection !== 'live' && shownState() !== 'refused')) return;
   try {
     // Relative, like all addresses of this page, which may be below a path.
     const answer = await fetch('api/count', { cache: 'no-cache', signal: AbortSignal.timeout(ASK_TIMEOUT_MS) });
     if (!answer.ok) return;
     const { count, exact, instance, instances, peak_today, peak_ever } = await answer.json();
     isExact = exact;
-    // In the meantime a websocket may have brought a newer number.
-    if (isRefused && connection !== 'live') show(count);
+    if (!wasLive) show(count);
     byId('instance').textContent = instance ? `…${instance.slice(-6)}` : '–';
     byId('instance').title = instance || '';
     byId('instances').textContent = number(instances);

@@ -89,7 +89,7 @@ fn with_head(media_type: &str, server: SocketAddr, sandbox: &str, content: &str)
     format!(
         "HTTP/1.1 200 OK\r\ncontent-type: {media_type}\r\ncontent-length: {}\r\n\
          content-security-policy: default-src 'none'; img-src data:; script-src 'self' http://{server}; \
-         connect-src 'self' ws://{server}{sandbox}\r\n\
+         connect-src 'self' http://{server} ws://{server}{sandbox}\r\n\
          connection: close\r\n\r\n{content}",
         content.len()
     )
