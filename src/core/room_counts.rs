@@ -7,6 +7,7 @@ use tokio::{sync::watch, time::Instant};
 use super::{
     room::RoomName,
     rooms::{Rooms, TooManyRooms},
+    site_users::UsersHere,
     view::{Shown, View},
 };
 
@@ -24,6 +25,9 @@ pub trait RoomCounts: fmt::Debug + Send + Sync + 'static {
     /// See [`Rooms::connections`].
     fn connections(&self, room: &RoomName) -> u64;
 
+    /// See [`Rooms::users_here`].
+    fn users_here(&self, room: &RoomName) -> UsersHere;
+
     /// See [`Rooms::subscribe`].
     fn subscribe(&self) -> watch::Receiver<u64>;
 }
@@ -39,6 +43,10 @@ impl<V: fmt::Debug + Send + 'static> RoomCounts for Rooms<V> {
 
     fn connections(&self, room: &RoomName) -> u64 {
         self.connections(room)
+    }
+
+    fn users_here(&self, room: &RoomName) -> UsersHere {
+        self.users_here(room)
     }
 
     fn subscribe(&self) -> watch::Receiver<u64> {

@@ -15,6 +15,7 @@ use crate::core::{
     room::RoomName,
     room_counts::RoomCounts,
     rooms::TooManyRooms,
+    site_users::UsersHere,
     view::{Shown, View},
 };
 
@@ -55,6 +56,10 @@ impl RoomCounts for ScriptedRooms {
 
     fn connections(&self, _: &RoomName) -> u64 {
         2
+    }
+
+    fn users_here(&self, _: &RoomName) -> UsersHere {
+        UsersHere { token: 1, ..UsersHere::default() }
     }
 
     fn subscribe(&self) -> watch::Receiver<u64> {

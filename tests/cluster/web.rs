@@ -18,6 +18,7 @@ mod socketio;
 mod tabs;
 
 mod badge;
+mod bearer;
 mod count;
 mod rooms;
 mod stream;
