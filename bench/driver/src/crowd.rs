@@ -4,6 +4,7 @@
 use std::{
     net::{Ipv4Addr, SocketAddr, SocketAddrV4, TcpStream},
     os::fd::OwnedFd,
+    sync::atomic::{AtomicU32, Ordering},
     time::{Duration, Instant},
 };
 
@@ -54,8 +55,6 @@ pub struct Crowd {
     epoll: OwnedFd,
     visitors: Vec<Option<Visitor>>,
     free: Vec<usize>,
-    /// Connections since the beginning; this number selects the source address.
-    made: u32,
     /// How visitors begin.
     way: Way,
     /// The sums since the beginning.
@@ -98,7 +97,6 @@ impl Crowd {
             epoll: epoll::create(epoll::CreateFlags::CLOEXEC)?,
             visitors: Vec::new(),
             free: Vec::new(),
-            made: 0,
             heard: Totals::default(),
             joining: 0,
             told: 0,
@@ -116,7 +114,7 @@ impl Crowd {
     /// # Errors
     /// If no socket is to be had.
     pub fn join(&mut self, server: SocketAddr) -> Result<VisitorId> {
-        let stream = self.connect(server)?;
+        let stream = connect(server)?;
         let index = self.free.pop().unwrap_or_else(|| {
             self.visitors.push(None);
             self.visitors.len() - 1
@@ -128,16 +126,10 @@ impl Crowd {
         Ok(VisitorId(index))
     }
 
-    fn connect(&mut self, server: SocketAddr) -> Result<TcpStream> {
-        let stream = connect(server, source(self.made)).context("failed to connect")?;
-        self.made += 1;
-        Ok(stream)
-    }
-
     /// A visitor upgrades to a websocket, on a separate connection.
     fn go_on(&mut self, index: usize) -> Result<()> {
         let Some(visitor) = self.visitors[index].as_ref() else { return Ok(()) };
-        let stream = self.connect(visitor.stream().peer_addr()?)?;
+        let stream = connect(visitor.stream().peer_addr()?)?;
         let data = epoll::EventData::new_u64(index as u64);
         epoll::add(&self.epoll, &stream, data, epoll::EventFlags::OUT)?;
         if let Some(visitor) = self.visitors[index].as_mut() {
@@ -352,24 +344,26 @@ impl Crowd {
     }
 }
 
-/// The address for a connection, by the number of those before it. Two processes on one machine must not share the ports of one
-/// source address.
-pub fn source(made: u32) -> Ipv4Addr {
+/// The address for the next connection. Two processes on one machine must not share the ports of one source address, and a port
+/// that was closed lately cannot be used for a minute: looking for a free one among many of those takes long.
+fn source() -> Ipv4Addr {
+    static MADE: AtomicU32 = AtomicU32::new(0);
+    let made = MADE.fetch_add(1, Ordering::Relaxed);
     let subnet = u8::try_from(std::process::id() % 250).unwrap_or_default() + 1;
-    let [.., high, low] = (made / PER_SOURCE % 60_000).to_be_bytes();
-    Ipv4Addr::new(127, subnet, high, low.max(1))
+    let [.., high, low] = (made / PER_SOURCE % 60_000 + 1).to_be_bytes();
+    Ipv4Addr::new(127, subnet, high, low)
 }
 
 /// A connection that is being opened; it becomes writable when it is open.
 ///
 /// # Errors
 /// If no socket is to be had.
-pub fn connect(server: SocketAddr, source: Ipv4Addr) -> Result<TcpStream> {
+pub fn connect(server: SocketAddr) -> Result<TcpStream> {
     let socket = Socket::new(Domain::IPV4, Type::STREAM, None)?;
     socket.set_nonblocking(true)?;
     socket.set_tcp_nodelay(true)?;
     if server.ip().is_loopback() {
-        socket.bind(&SocketAddrV4::new(source, 0).into())?;
+        socket.bind(&SocketAddrV4::new(source(), 0).into())?;
     }
     match socket.connect(&server.into()) {
         Ok(()) => {}

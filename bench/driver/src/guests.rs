@@ -19,7 +19,7 @@ use headcount_client::{
 };
 use rustix::event::epoll;
 
-use crate::crowd::{PATIENCE, connect, source, wait};
+use crate::crowd::{PATIENCE, connect, wait};
 
 /// The site, in the place of a room.
 pub const SITE: &str = "/";
@@ -95,8 +95,7 @@ impl Guests {
 
     fn add(&mut self, server: SocketAddr) -> Result<()> {
         let index = self.guests.len();
-        let made = u32::try_from(index)?;
-        let stream = connect(server, source(made)).context("failed to connect")?;
+        let stream = connect(server).context("failed to connect")?;
         let data = epoll::EventData::new_u64(index as u64);
         epoll::add(&self.epoll, &stream, data, epoll::EventFlags::OUT)?;
         let stage = Stage::Connecting;
