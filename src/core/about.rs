@@ -30,6 +30,25 @@ pub struct About {
     /// Whether it is shutting down.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub draining: bool,
+    /// The users of the site with an identity whom it has at the moment.
+    #[serde(default, skip_serializing_if = "Identified::is_none")]
+    pub identified: Identified,
+}
+
+/// The users with an identity whom an instance has.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Identified {
+    /// How many users.
+    pub users: u64,
+    /// How many connections they have.
+    pub connections: u64,
+}
+
+impl Identified {
+    #[expect(clippy::trivially_copy_pass_by_ref, reason = "it is the signature that serde needs")]
+    fn is_none(&self) -> bool {
+        *self == Self::default()
+    }
 }
 
 impl About {
@@ -37,7 +56,8 @@ impl About {
     pub fn new(host: String, now: SystemTime) -> Self {
         let since_1970 = now.duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
         let version = env!("CARGO_PKG_VERSION").to_owned();
-        Self { host, version, started_at: whole_millis(since_1970), draining: false }
+        let started_at = whole_millis(since_1970);
+        Self { host, version, started_at, draining: false, identified: Identified::default() }
     }
 
     /// The JSON that is stored.
@@ -100,6 +120,7 @@ impl Introduction {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::core::report::LOCAL_MAX;
 
     fn about() -> About {
         About {
@@ -107,6 +128,7 @@ mod tests {
             version: "0.1.0".to_owned(),
             started_at: 1_764_172_800_000,
             draining: false,
+            identified: Identified::default(),
         }
     }
 
@@ -120,6 +142,10 @@ mod tests {
         let leaving = About { draining: true, ..about() };
         assert!(leaving.to_json().ends_with(r#","draining":true}"#));
         assert_eq!(About::from_json(leaving.to_json().as_bytes()), Some(leaving));
+        let identified = Identified { users: 3, connections: 7 };
+        let busy = About { identified, ..about() };
+        assert!(busy.to_json().ends_with(r#","identified":{"users":3,"connections":7}}"#));
+        assert_eq!(About::from_json(busy.to_json().as_bytes()), Some(busy));
         let later = text.replace('}', r#","rooms":7}"#);
         assert_eq!(About::from_json(later.as_bytes()), Some(about()));
         let too_long = text.replace("web-1", &"w".repeat(ABOUT_BYTES_MAX));
@@ -132,7 +158,9 @@ mod tests {
     #[test]
     fn the_longest_name_is_taken() {
         for character in ["\"", "\u{20000}"] {
-            let longest = About { host: character.repeat(HOST_CHARS_MAX), ..about() };
+            let identified = Identified { users: LOCAL_MAX, connections: LOCAL_MAX };
+            let host = character.repeat(HOST_CHARS_MAX);
+            let longest = About { host, identified, draining: true, ..about() };
             assert!(longest.is_valid(), "{} bytes", longest.to_json().len());
         }
         assert!(!About { host: "w".repeat(ABOUT_BYTES_MAX), ..about() }.is_valid());

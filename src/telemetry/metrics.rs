@@ -11,7 +11,7 @@ use prometheus::{
 
 use super::{
     identity::Identity,
-    labels::{JoinRefusal, MembershipKind, RefusedReason, ReportResult},
+    labels::{JoinRefusal, MembershipKind, RefusedReason, ReportResult, UserIdentity},
 };
 
 /// Buckets for reports. On a local network a report takes well below a millisecond. After 0.75 s the store counts as
@@ -29,6 +29,7 @@ const HELP: &[(&str, &str)] = &[
     ("cluster_users", "Users online in the whole cluster, as this instance holds it."),
     ("peak_users", "Highest exact count of the current day of UTC, and ever; 0 if none is known."),
     ("connections", "Open connections."),
+    ("users", "Users of the site on this instance, by what is known of them."),
     ("connections_max", "Sessions this instance takes at a time."),
     ("connects_total", "Connections counted in, by the transport they began with."),
     ("disconnects_total", "Connections counted out."),
@@ -70,7 +71,7 @@ const HELP: &[(&str, &str)] = &[
     ("instances", "Live instances, according to the store."),
     ("leases_reaped_total", "Crashed instances that this instance's reports counted out."),
     ("repairs_total", "Values of the store put right by this instance's reports."),
-    ("drift_users", "What the store holds for this instance minus its sockets."),
+    ("drift_users", "Connections without an identity in the store, minus those of this instance."),
     ("draining", "1 while this instance is shutting down."),
     ("log_lines_dropped_total", "Lines of the log that could not be written."),
     ("memory_limit_bytes", "The smallest limit on this process's memory; 0 if none is known."),
@@ -87,6 +88,8 @@ pub struct Metrics {
     pub peak_users: IntGaugeVec,
     /// Open connections by transport.
     pub connections: IntGaugeVec,
+    /// Users of the site on this instance, by identity.
+    pub users: IntGaugeVec,
     /// The limit of sessions.
     pub connections_max: IntGauge,
     /// Connections counted in, by the transport they began with.
@@ -163,7 +166,7 @@ pub struct Metrics {
     pub leases_reaped: IntCounter,
     /// Values in the store that reports of this instance corrected.
     pub repairs: IntCounter,
-    /// The local count in the store minus the connections.
+    /// The local count in the store minus the connections without an identity.
     pub drift_users: IntGauge,
     /// 1 from the first SIGTERM on.
     pub draining: IntGauge,
@@ -186,11 +189,13 @@ impl Metrics {
         let refusals = RefusedReason::ALL.iter().map(|reason| reason.label());
         let codes = JoinRefusal::ALL.iter().map(|code| code.label());
         let kinds = || MembershipKind::ALL.iter().map(|kind| kind.label());
+        let identities = UserIdentity::ALL.iter().map(|identity| identity.label());
         let outcomes = ReportResult::ALL.iter().map(|outcome| outcome.label());
         Ok(Self {
             cluster_users: make.gauge("cluster_users")?,
             peak_users: make.gauges("peak_users", "period", [])?,
             connections: make.gauges("connections", "transport", [])?,
+            users: make.gauges("users", "identity", identities)?,
             connections_max: make.gauge("connections_max")?,
             connects: make.counters("connects_total", "transport", [])?,
             disconnects: make.counters("disconnects_total", "reason", [])?,

@@ -4,7 +4,7 @@ use proptest::prelude::*;
 use rstest::rstest;
 
 use super::*;
-use crate::fixtures::mutate::mutated;
+use crate::{core::about::Identified, fixtures::mutate::mutated};
 
 fn good_reply() -> Vec<Value> {
     let mut fields = vec![Value::Okay];
@@ -56,7 +56,9 @@ fn any_name() -> impl Strategy<Value = Vec<u8>> {
 fn any_about() -> impl Strategy<Value = Vec<u8>> {
     let host = "\\PC{0,9}|[\\x00-\\x1f\\x7f-\\u{9f}\\u{2000}-\\u{206f}]{0,9}";
     let about = (host, any::<u64>(), any::<bool>()).prop_map(|(host, started_at, draining)| {
-        About { version: host.clone(), host, started_at, draining }.to_json().into_bytes()
+        let identified = Identified { users: started_at, connections: started_at };
+        let about = About { version: host.clone(), host, started_at, draining, identified };
+        about.to_json().into_bytes()
     });
     prop_oneof![about.clone(), mutated(about), any::<Vec<u8>>()]
 }
@@ -256,7 +258,7 @@ fn a_roster_is_read() {
     let web = About::new("web-1".to_owned(), std::time::SystemTime::UNIX_EPOCH);
     let abouts = ["b", &web.to_json(), "c", "{}", "gone", &web.to_json()].map(text).to_vec();
     let parts = [connections, leases, meta, abouts].map(Value::Array);
-    let parts = [text("3")].into_iter().chain(parts).collect();
+    let parts = [text("3")].into_iter().chain(parts).chain([Value::Int(4)]).collect();
     let read = roster(&Value::Array(parts)).unwrap();
     let entry = |incarnation: &str, users, left: Option<u64>| RosterEntry {
         incarnation: incarnation.to_owned(),
@@ -264,7 +266,7 @@ fn a_roster_is_read() {
         lease_left: left.map(Duration::from_millis),
         about: (incarnation == "b").then(|| Arc::new(web.clone())),
     };
-    assert_eq!(read.users, 3);
+    assert_eq!((read.users, read.identified), (3, 4));
     assert_eq!(
         read.count,
         Count { users: 3, revision: Revision(9), recovering: false, ..Count::default() }
