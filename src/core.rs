@@ -10,5 +10,6 @@ pub mod report;
 pub mod room;
 pub mod room_counts;
 pub mod rooms;
+pub mod site_users;
 pub mod tally;
 pub mod view;

@@ -11,6 +11,7 @@ use crate::core::{
     count::{Count, Incarnation, Revision, Sequence},
     report::{LEASE_MAX, Reply, Room, RoomsReply},
     rooms::{RoomLedger, Rooms, RoomsToReport, Standing},
+    site_users::SiteUsers,
     tally::Local,
     view::{SentReport, View},
 };
@@ -74,9 +75,14 @@ impl LonelyStore {
             let count = Count { revision, ..Count::default() };
             let rooms_told = (!said.is_empty()).then_some(told);
             let reply = Reply { count, rooms: rooms_told, ..Reply::default() };
-            let report = SentReport { sequence: self.sequence, local: Local::default(), at: now };
+            let report = SentReport {
+                sequence: self.sequence,
+                local: Local::default(),
+                is_site_told: true,
+                at: now,
+            };
             view.report_ended();
-            view.fold_reply(report, &reply, now);
+            view.fold_reply(report, &reply, SiteUsers::default(), now);
             let standing = rooms.fold_reply(&sent, &reply, view, now);
             assert_eq!(standing, Standing::Kept);
         }

@@ -30,7 +30,7 @@ use crate::{
     core::{
         about::About,
         peaks::ShownPeaks,
-        rooms::Rooms,
+        rooms::{Rooms, RoomsSettings},
         tally::{Local, Tally},
         view::View,
     },
@@ -149,7 +149,13 @@ impl Server {
     pub async fn run(self, stop: CancellationToken) -> anyhow::Result<()> {
         self.tell();
         self.limits.tell(&self.config);
-        let (tally, rooms) = (Tally::new(), Rooms::new(self.limits.rooms));
+        let rooms = Rooms::with_settings(RoomsSettings {
+            rooms_max: self.limits.rooms,
+            grace: self.config.grace,
+            lingering_max: self.limits.sessions,
+            ..RoomsSettings::default()
+        });
+        let tally = Tally::with_users(Arc::<Rooms<_>>::clone(&rooms));
         let flusher = Flusher::default();
         let admission =
             Admission::new(self.limits.sessions, self.config.origins.clone(), self.metrics.clone());

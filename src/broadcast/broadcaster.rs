@@ -84,7 +84,7 @@ impl Broadcaster {
             tokio::select! {
                 () = stop.cancelled() => {}
                 Ok(()) = self.view.changed() => {}
-                () = self.tally.watcher_came() => {}
+                () = self.tally.newcomer_came() => {}
                 () = sleep_until(wake.unwrap_or_else(Instant::now)), if wake.is_some() => {}
             }
         }

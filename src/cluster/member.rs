@@ -32,14 +32,15 @@ use super::{
 use crate::{
     config::{
         member::{CheckedMember, MemberSettings},
+        serve::CONNECTIONS_MAX,
         setting::ConfigError,
     },
     core::{
         about::About,
         count::Incarnation,
         pace::ANSWER_OVERDUE,
-        rooms::{RoomLedger, Rooms},
-        tally::{Local, Tally},
+        rooms::{RoomLedger, Rooms, RoomsSettings},
+        tally::{Local, SiteLedger, Tally},
         view::View,
     },
     store::{
@@ -50,6 +51,9 @@ use crate::{
     telemetry::metrics::{Metrics, signed},
 };
 use task_guard::TaskGuard;
+
+/// The most users of a member who are counted after their last connection: as many as an instance has sessions at most.
+const LINGERING_MAX: usize = CONNECTIONS_MAX;
 
 /// An application's membership in a cluster. It reports how many connections the application has, and knows how many there are
 /// in the cluster.
@@ -80,7 +84,8 @@ pub struct Member {
 }
 
 struct Inner {
-    local: watch::Sender<Local>,
+    /// The users of the site. An application has no rooms.
+    rooms: Arc<Rooms<()>>,
     /// Whether a tally exists already. There can be only one, because it numbers the changes.
     is_counting: AtomicBool,
     view: Arc<watch::Sender<View>>,
@@ -150,12 +155,17 @@ impl Member {
             heartbeat: settings.heartbeat,
             about: watch::Sender::new(Arc::new(about)).subscribe(),
         };
-        let local = watch::Sender::new(Local::default());
+        let rooms = Rooms::with_settings(RoomsSettings {
+            grace: settings.grace,
+            lingering_max: LINGERING_MAX,
+            ..RoomsSettings::default()
+        });
+        let (ledger, local) = (Arc::<Rooms<()>>::clone(&rooms), rooms.local().subscribe());
         let Upkeep { view, reporter, announcements, observer, peaks } =
-            Upkeep::new(&reporter_settings, store, no_rooms(), local.subscribe(), &metrics);
+            Upkeep::new(&reporter_settings, store, ledger, local, &metrics);
         let member = Self {
             inner: Arc::new(Inner {
-                local,
+                rooms,
                 is_counting: AtomicBool::new(false),
                 view,
                 metrics,
@@ -229,8 +239,8 @@ impl Member {
         let now = Instant::now();
         record_view(metrics, &view, now);
         metrics.view_exact.set(i64::from(self.inner.count(&view).exact));
-        let here = self.inner.local.borrow().users;
-        metrics.drift_users.set(signed(view.acknowledged_users(now)) - signed(here));
+        let here = self.inner.rooms.local().borrow().anonymous;
+        metrics.drift_users.set(signed(view.acknowledged_anonymous(now)) - signed(here));
         metrics.draining.set(i64::from(self.inner.is_over.is_cancelled()));
         metrics.render()
     }
@@ -238,7 +248,7 @@ impl Member {
     /// The tally whose count is reported. It can be taken once; later calls return `None`.
     pub(crate) fn tally<V>(&self) -> Option<Arc<Tally<V>>> {
         let is_taken = self.inner.is_counting.swap(true, Ordering::Relaxed);
-        (!is_taken).then(|| Tally::publishing_to(self.inner.local.clone()))
+        (!is_taken).then(|| Tally::with_users(Arc::<Rooms<()>>::clone(&self.inner.rooms)))
     }
 
     /// The view of the cluster.
@@ -335,7 +345,7 @@ impl Upkeep {
         let view = Arc::new(watch::Sender::new(View::default()));
         let resync = Arc::new(Notify::new());
         let (store, metrics) = (Arc::clone(store), metrics.clone());
-        let observer = Observer::new(local.clone(), Arc::clone(&view));
+        let observer = Observer::new(local.clone(), Arc::clone(&rooms), Arc::clone(&view));
         let peaks =
             PeakKeeper::new(settings, Arc::clone(&store), Arc::clone(&view), metrics.clone());
         let reporter = Reporter::new(
@@ -350,11 +360,6 @@ impl Upkeep {
         let announcements = Subscriber::new(store, Arc::clone(&view), rooms, resync, metrics);
         Self { view, reporter, announcements, observer, peaks }
     }
-}
-
-/// An application counts its site alone.
-fn no_rooms() -> Arc<dyn RoomLedger> {
-    Rooms::<()>::new(0)
 }
 
 fn store(settings: &CheckedMember) -> Result<Arc<dyn Store>, InvalidRedisUrl> {

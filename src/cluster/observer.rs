@@ -1,5 +1,5 @@
-//! The task that keeps the view right even while the reporter is held up. It puts the local count into the view, so that
-//! newcomers can be told an estimate that includes them. And it wakes the readers of the view when the lease ends without an
+//! The task that keeps the view right even while the reporter is held up. It puts the local count and the users of the site into
+//! the view, so that newcomers can be told an estimate that includes them. And it wakes the readers of the view when the lease ends without an
 //! answered report, since the count is no longer exact then, and readers look at the view only when it changes.
 //!
 //! It never reports, and never waits for the store.
@@ -12,7 +12,7 @@ use tokio::{
 };
 use tokio_util::sync::CancellationToken;
 
-use crate::core::{pace::REPORT_GAP_MIN, tally::Local, view::View};
+use crate::core::{pace::REPORT_GAP_MIN, rooms::RoomLedger, tally::Local, view::View};
 
 /// The least time between two warnings that nothing was reported. A starved instance must not fill the log.
 const LOG_GAP: Duration = Duration::from_secs(10);
@@ -21,6 +21,7 @@ const LOG_GAP: Duration = Duration::from_secs(10);
 #[derive(Debug)]
 pub struct Observer {
     tally: watch::Receiver<Local>,
+    rooms: Arc<dyn RoomLedger>,
     view: Arc<watch::Sender<View>>,
     /// When the tally may be read next. A pace keeps a rush from waking the readers of the view for every join.
     next_look: Instant,
@@ -31,8 +32,13 @@ pub struct Observer {
 
 impl Observer {
     /// An observer of the tally. [`Observer::run`] starts it.
-    pub fn new(tally: watch::Receiver<Local>, view: Arc<watch::Sender<View>>) -> Self {
-        Self { tally, view, next_look: Instant::now(), woken_for: None, warned_at: None }
+    pub fn new(
+        tally: watch::Receiver<Local>,
+        rooms: Arc<dyn RoomLedger>,
+        view: Arc<watch::Sender<View>>,
+    ) -> Self {
+        let next_look = Instant::now();
+        Self { tally, rooms, view, next_look, woken_for: None, warned_at: None }
     }
 
     /// Task: observes until `stop`.
@@ -66,7 +72,10 @@ impl Observer {
         }
         self.next_look = now + REPORT_GAP_MIN;
         // It is read under the view's lock, so that the reporter cannot put in a newer one in between.
-        self.view.send_modify(|view| view.observe(*self.tally.borrow_and_update()));
+        self.view.send_modify(|view| {
+            view.observe(*self.tally.borrow_and_update());
+            view.observe_users(self.rooms.site_users());
+        });
     }
 
     /// Wakes the readers of the view when the lease has ended, once.

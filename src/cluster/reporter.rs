@@ -4,7 +4,7 @@
 //! runs in a separate task and is never cancelled: the command may run all the same, and a late reply is still useful. A
 //! report that hangs does not keep the next one from being sent.
 //!
-//! What has changed in rooms goes with the same reports, at the same pace. A store that does not hold what this instance has
+//! Users with an identity, and what has changed in rooms, go with the same reports, at the same pace. A store that does not hold what this instance has
 //! reported makes it take a new incarnation, which names the former one and reports everything again.
 
 mod answer;
@@ -122,6 +122,7 @@ impl Reporter {
     pub async fn run(mut self, stop: CancellationToken) {
         while !stop.is_cancelled() {
             let now = Instant::now();
+            let grace_ends = self.rooms.expire(now);
             let local = self.look(now);
             if self.is_silent(now) {
                 self.mark_unreachable("silent", "no answer in time");
@@ -134,6 +135,7 @@ impl Reporter {
                 self.send(local, now);
                 continue;
             }
+            let due = [due, grace_ends].into_iter().flatten().min();
             self.wait(now, due, &stop).await;
         }
         self.say_farewell().await;
@@ -148,7 +150,7 @@ impl Reporter {
         *seen
     }
 
-    /// Waits for the first of these: a local change, a reply, a request for a report, or the time of the next report.
+    /// Waits for the first of these: a local change, a reply, a request for a report, or the time at which something is due.
     async fn wait(&mut self, now: Instant, due: Option<Instant>, stop: &CancellationToken) {
         let may_look = self.next_look <= now;
         let silence = self.pace.silence().filter(|&at| at > now);
@@ -174,9 +176,9 @@ impl Reporter {
     }
 
     fn send(&mut self, local: Local, now: Instant) {
-        let mut report = self.report(local.users, self.kind);
+        let mut report = self.report(local.anonymous, self.kind);
         self.kind = ReportKind::Plain;
-        let RoomsToReport { rooms, resending, pages_missed, sent: sent_rooms } =
+        let RoomsToReport { rooms, resending, pages_missed, is_site_told, sent: sent_rooms } =
             self.rooms.report(now);
         self.metrics.pages_missed.inc_by(pages_missed);
         (report.rooms, report.resending) = (rooms, resending);
@@ -189,11 +191,12 @@ impl Reporter {
             let is_news = local.change > view.estimated();
             if is_news {
                 view.observe(local);
+                view.observe_users(self.rooms.site_users());
             }
             is_news
         });
         let store = Arc::clone(&self.store);
-        let sent = SentReport { sequence: report.sequence, local, at: now };
+        let sent = SentReport { sequence: report.sequence, local, is_site_told, at: now };
         let incarnation = self.incarnation;
         self.under_way.spawn(async move {
             let result = store.report(report).await;
@@ -201,14 +204,14 @@ impl Reporter {
         });
     }
 
-    fn report(&mut self, users: u64, kind: ReportKind) -> Report {
+    fn report(&mut self, anonymous: u64, kind: ReportKind) -> Report {
         self.sequence = self.sequence.next();
         let (seen, acknowledged) = {
             let view = self.view.borrow();
             (view.seen(), view.acknowledged())
         };
         let report = Report::new(self.incarnation, self.sequence, self.lease);
-        Report { users, seen, kind, acknowledged, former: self.former, ..report }
+        Report { users: anonymous, seen, kind, acknowledged, former: self.former, ..report }
     }
 
     fn settle(&mut self, outcome: ReportOutcome) {
@@ -256,7 +259,12 @@ impl Reporter {
     }
 
     fn leave_rooms_out(&self, rooms: &SentRooms, error: &StoreError, now: Instant) {
-        if self.rooms.deny(rooms, now) {
+        let is_news = self.rooms.deny(rooms, now);
+        self.view.send_if_modified(|view| {
+            view.observe_users(self.rooms.site_users());
+            is_news
+        });
+        if is_news {
             tracing::warn!(
                 %error,
                 "rooms cannot be reported: showing for each room an estimate, the connections of this instance, until they \
@@ -279,7 +287,8 @@ impl Reporter {
         self.former = self.former.filter(|_| !reply.is_applied());
         let still_silent = self.is_silent(now);
         self.view.send_modify(|view| {
-            view.fold_reply(sent, reply, now);
+            let users = self.rooms.acknowledge(rooms, reply, view.reckons(sent, reply));
+            view.fold_reply(sent, reply, users, now);
             if still_silent {
                 view.mark_unreachable();
             }
@@ -305,8 +314,11 @@ impl Reporter {
         self.incarnation = Incarnation::random();
         self.sequence = Sequence::default();
         self.introduction.renew();
-        self.view.send_modify(|view| view.begin_incarnation(self.incarnation, self.lease));
-        self.rooms.begin_incarnation();
+        self.view.send_modify(|view| {
+            view.begin_incarnation(self.incarnation, self.lease);
+            self.rooms.begin_incarnation();
+            view.observe_users(self.rooms.site_users());
+        });
         self.pace.hurry(now);
     }
 

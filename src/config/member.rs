@@ -6,7 +6,7 @@ use super::{
     instance_name::instance_name,
     setting::{ConfigError, Setting},
     store::{DEFAULT_KEY, RedisConfig, StoreArgs},
-    timing::{emit_interval, heartbeat_and_lease},
+    timing::{emit_interval, grace, heartbeat_and_lease},
 };
 use crate::store::redis::shown_url;
 
@@ -40,6 +40,9 @@ pub struct MemberSettings {
     pub heartbeat: Duration,
     /// Least time between two emissions to the sockets: 1 ms to 10 s. Default: 50 ms.
     pub emit_interval: Duration,
+    /// How long a user with an identity is counted after the last connection, so that a reload changes no count: 0 to 1 min.
+    /// Default: 2 s.
+    pub grace: Duration,
     /// The name by which people know this member, in metrics and `headcount status`: 1 to 63 characters. Default: the name
     /// of the host.
     pub instance_name: Option<String>,
@@ -52,6 +55,7 @@ pub(crate) struct CheckedMember {
     pub(crate) lease: Duration,
     pub(crate) heartbeat: Duration,
     pub(crate) emit_interval: Duration,
+    pub(crate) grace: Duration,
     pub(crate) instance_name: String,
 }
 
@@ -64,6 +68,7 @@ impl Default for MemberSettings {
             lease: Duration::from_secs(2),
             heartbeat: Duration::from_millis(500),
             emit_interval: Duration::from_millis(50),
+            grace: Duration::from_secs(2),
             instance_name: None,
         }
     }
@@ -79,6 +84,7 @@ impl fmt::Debug for MemberSettings {
             .field("lease", &self.lease)
             .field("heartbeat", &self.heartbeat)
             .field("emit_interval", &self.emit_interval)
+            .field("grace", &self.grace)
             .field("instance_name", &self.instance_name)
             .finish()
     }
@@ -86,8 +92,8 @@ impl fmt::Debug for MemberSettings {
 
 impl MemberSettings {
     /// Reads the variables that instances read: `HEADCOUNT_REDIS_URL`, `HEADCOUNT_KEY`, `HEADCOUNT_CHANNEL`,
-    /// `HEADCOUNT_LEASE`, `HEADCOUNT_HEARTBEAT`, `HEADCOUNT_EMIT_INTERVAL` and `HEADCOUNT_INSTANCE_NAME`. If a variable is
-    /// empty or not set, its default is taken.
+    /// `HEADCOUNT_LEASE`, `HEADCOUNT_HEARTBEAT`, `HEADCOUNT_EMIT_INTERVAL`, `HEADCOUNT_GRACE` and `HEADCOUNT_INSTANCE_NAME`. If a
+    /// variable is empty or not set, its default is taken.
     ///
     /// # Errors
     /// If a variable is not Unicode, or a duration cannot be read.
@@ -115,6 +121,7 @@ impl MemberSettings {
             lease: duration("HEADCOUNT_LEASE", default.lease)?,
             heartbeat: duration("HEADCOUNT_HEARTBEAT", default.heartbeat)?,
             emit_interval: duration("HEADCOUNT_EMIT_INTERVAL", default.emit_interval)?,
+            grace: duration("HEADCOUNT_GRACE", default.grace)?,
             instance_name: text("HEADCOUNT_INSTANCE_NAME")?,
         })
     }
@@ -129,8 +136,10 @@ impl MemberSettings {
             channel: self.channel.clone(),
         };
         let emit_interval = emit_interval(&text(self.emit_interval))?;
+        let grace = grace(&text(self.grace))?;
         let instance_name = instance_name(self.instance_name.as_deref())?;
-        Ok(CheckedMember { redis: store.check()?, lease, heartbeat, emit_interval, instance_name })
+        let redis = store.check()?;
+        Ok(CheckedMember { redis, lease, heartbeat, emit_interval, grace, instance_name })
     }
 }
 
@@ -159,6 +168,7 @@ mod tests {
         assert_eq!(member.lease, instance.lease);
         assert_eq!(member.heartbeat, instance.heartbeat);
         assert_eq!(member.emit_interval, instance.emit_interval);
+        assert_eq!(member.grace, instance.grace);
         assert_eq!(member.instance_name, instance.instance_name);
     }
 
@@ -173,6 +183,7 @@ mod tests {
             ("HEADCOUNT_LEASE", "3s"),
             ("HEADCOUNT_HEARTBEAT", "1s"),
             ("HEADCOUNT_EMIT_INTERVAL", "7ms"),
+            ("HEADCOUNT_GRACE", "9s"),
             ("HEADCOUNT_INSTANCE_NAME", "kitchen-2"),
         ];
         let settings = read(&set).unwrap();
@@ -180,6 +191,7 @@ mod tests {
         assert_eq!(checked.redis.unwrap().key, "blog");
         assert_eq!([checked.lease, checked.heartbeat], [3, 1].map(Duration::from_secs));
         assert_eq!(checked.emit_interval, Duration::from_millis(7));
+        assert_eq!(checked.grace, Duration::from_secs(9));
         assert_eq!(checked.instance_name, "kitchen-2");
         let empty = set.map(|(name, _)| (name, ""));
         assert_eq!(read(&empty).unwrap(), MemberSettings::default());
@@ -193,6 +205,7 @@ mod tests {
     #[case("HEADCOUNT_HEARTBEAT", "1s", "a third of the lease")]
     #[case("HEADCOUNT_LEASE", "1999ms", "at least 2s")]
     #[case("HEADCOUNT_EMIT_INTERVAL", "0s", "from 1ms to 10s")]
+    #[case("HEADCOUNT_GRACE", "61s", "from 0s to 1m")]
     #[case("HEADCOUNT_INSTANCE_NAME", " web", "1 to 63 characters")]
     fn wrong_settings_are_refused(#[case] variable: &str, #[case] value: &str, #[case] hint: &str) {
         let refused = read(&[(variable, value)]).and_then(|settings| settings.check());

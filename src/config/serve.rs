@@ -12,7 +12,7 @@ use super::{
     service_manager::ServiceManagerConfig,
     setting::{ConfigError, Setting},
     store::{RedisConfig, StoreArgs},
-    timing::{emit_interval, heartbeat_and_lease},
+    timing::{emit_interval, grace, heartbeat_and_lease},
 };
 use crate::{
     access::{
@@ -76,6 +76,9 @@ pub struct ServeArgs {
     /// Least time between two emissions of one instance: 1ms to 10s.
     #[arg(long, env = "HEADCOUNT_EMIT_INTERVAL", value_name = "DURATION", default_value = "50ms")]
     emit_interval: String,
+    /// How long a user with an identity is counted after the last connection, so that a reload changes no count: 0s to 1min.
+    #[arg(long, env = "HEADCOUNT_GRACE", value_name = "DURATION", default_value = "2s")]
+    grace: String,
     /// Engine.IO: time between pings, 1s to 10min.
     #[arg(long, env = "HEADCOUNT_PING_INTERVAL", value_name = "DURATION", default_value = "25s")]
     ping_interval: String,
@@ -152,6 +155,7 @@ pub struct Config {
     pub heartbeat: Duration,
     pub lease: Duration,
     pub emit_interval: Duration,
+    pub grace: Duration,
     pub ping_interval: Duration,
     pub ping_timeout: Duration,
     pub payload_bytes_max: usize,
@@ -185,6 +189,7 @@ impl ServeArgs {
             heartbeat,
             lease,
             emit_interval: emit_interval(&self.emit_interval)?,
+            grace: grace(&self.grace)?,
             ping_interval: Setting("HEADCOUNT_PING_INTERVAL", &self.ping_interval)
                 .duration(PING_MIN, PING_MAX)?,
             ping_timeout: Setting("HEADCOUNT_PING_TIMEOUT", &self.ping_timeout)

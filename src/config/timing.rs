@@ -35,6 +35,13 @@ pub(super) fn heartbeat_and_lease(
     Ok((heartbeat, lease))
 }
 
+/// The longest grace. Whoever has left for good is counted so long.
+const GRACE_MAX: Duration = Duration::from_mins(1);
+
+pub(super) fn grace(text: &str) -> Result<Duration, ConfigError> {
+    Setting("HEADCOUNT_GRACE", text).duration(Duration::ZERO, GRACE_MAX)
+}
+
 pub(super) fn emit_interval(text: &str) -> Result<Duration, ConfigError> {
     let [least, most] = [Duration::from_millis(1), Duration::from_secs(10)];
     Setting("HEADCOUNT_EMIT_INTERVAL", text).duration(least, most)

@@ -16,7 +16,7 @@ pub struct Report {
     pub incarnation: Incarnation,
     /// A new number for every send, also for retries.
     pub sequence: Sequence,
-    /// Connections on this instance, as an absolute number; at most [`LOCAL_MAX`].
+    /// Connections without an identity on this instance, as an absolute number; at most [`LOCAL_MAX`].
     pub users: u64,
     /// The count with the highest revision that this instance has seen. It tells a store that it has lost data.
     pub seen: Count,
@@ -40,7 +40,7 @@ pub struct Report {
 /// What a [`Report`] says of one room. With neither connections nor users it only asks for the room's count.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct RoomReport {
-    /// The room; [`Room::Site`] for users of the site, whose connections are [`Report::users`].
+    /// The room; [`Room::Site`] for users of the site, whose connections without an identity are [`Report::users`].
     pub room: Room,
     /// Connections without an identity in the room on this instance, as an absolute number; `None` if nothing is said of it.
     pub connections: Option<u64>,
@@ -85,10 +85,22 @@ pub enum UserPresence {
     Here(Option<Arc<str>>),
 }
 
+impl UserPresence {
+    /// Whether he has any.
+    pub fn is_here(&self) -> bool {
+        *self != Self::Gone
+    }
+}
+
 /// The most entries of one report: rooms and users together. With more, a call could block Redis for longer than 5 ms.
 pub const ENTRIES_MAX: usize = 256;
 /// The longest JSON of a user, in bytes.
 pub const INFO_BYTES_MAX: usize = 511;
+
+/// Whether a store takes this as the JSON of a user.
+pub(super) fn is_storable(info: &str) -> bool {
+    info.len() <= INFO_BYTES_MAX && info.starts_with('{')
+}
 
 impl Report {
     /// A plain report of an instance without connections and without rooms, which has seen nothing of the store yet.
@@ -132,7 +144,7 @@ impl RoomReport {
     fn is_valid(&self) -> bool {
         let mut ids = HashSet::new();
         let is_user_valid = |user: &UserReport| match &user.presence {
-            UserPresence::Here(Some(info)) => info.len() <= INFO_BYTES_MAX && info.starts_with('{'),
+            UserPresence::Here(Some(info)) => is_storable(info),
             UserPresence::Here(None) | UserPresence::Gone => true,
         };
         (self.room != Room::Site || self.connections.is_none())

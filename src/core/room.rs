@@ -1,7 +1,7 @@
 //! Rooms and users: their names, as clients and the store write them.
 //!
 //! A room is a Socket.IO namespace with a count of its own. The default namespace, `/`, is the site. A user is whoever a count
-//! counts once.
+//! counts once: a connection without an identity, or all connections with the same identity.
 
 use std::{borrow::Borrow, fmt, sync::Arc};
 
@@ -95,6 +95,40 @@ impl UserId {
     pub fn as_str(&self) -> &str {
         &self.0
     }
+}
+
+/// How it is known who a user is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub enum IdentityKind {
+    /// By a token that somebody signed whom the operator trusts.
+    Token,
+    /// By a key that the client chose. It proves nothing.
+    Visitor,
+}
+
+impl IdentityKind {
+    /// All kinds.
+    pub const ALL: [Self; 2] = [Self::Token, Self::Visitor];
+
+    /// The kind as metrics and the API write it.
+    pub fn label(self) -> &'static str {
+        match self {
+            Self::Token => "token",
+            Self::Visitor => "visitor",
+        }
+    }
+}
+
+/// Who a connection belongs to.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Person {
+    /// The id, by which counts count the user once.
+    pub user: UserId,
+    /// How the id is known.
+    pub kind: IdentityKind,
+    /// What others may read of the user: a JSON object. One that is longer than
+    /// [`INFO_BYTES_MAX`](super::report::INFO_BYTES_MAX), or no object, is left out.
+    pub info: Option<Arc<str>>,
 }
 
 #[cfg(test)]

@@ -4,6 +4,9 @@
 //! until the store has acknowledged that nobody is in it here any more. The table knows neither sockets nor stores; the caller
 //! chooses the type `V` that stands for a connection.
 //!
+//! Connections of the same user are counted once. A user whose last connection ends is counted for the grace after that. The users
+//! of the site are in the table, too; everything else of the site is in the tally and in the view.
+//!
 //! ```text
 //!  join, leave ──▶ ┌────────┐ ──▶ entries of reports ──▶ store
 //!                  │ rooms  │
@@ -14,19 +17,26 @@ mod draft;
 mod due;
 mod entry;
 mod fold;
+mod key;
 mod ledger;
+mod lingering;
+mod people;
+mod reporting;
 mod round;
 mod settle;
+mod site;
 mod table;
 mod tidings;
+mod users;
 
 pub use due::{Attendance, DueRoom, RoomId, RoomNewcomer, TooManyRooms};
 pub use ledger::{RoomsToReport, SentRooms};
+pub use reporting::RoomLedger;
 pub use tidings::{Page, Standing};
 
 use std::{
-    fmt,
     sync::{Arc, Mutex, MutexGuard, PoisonError},
+    time::Duration,
 };
 
 use tokio::{
@@ -35,11 +45,13 @@ use tokio::{
 };
 
 use super::{
-    count::Count,
-    report::{ENTRIES_MAX, Reply},
-    room::{RoomName, UserId},
+    report::ENTRIES_MAX,
+    room::{Person, RoomName, UserId},
+    site_users::UsersHere,
+    tally::Local,
     view::{Shown, View},
 };
+use lingering::Lingering;
 use table::Table;
 
 /// The rooms of this instance.
@@ -48,10 +60,34 @@ pub struct Rooms<V> {
     table: Mutex<Table<V>>,
     /// The most rooms.
     most: usize,
+    /// The local count of the site.
+    local: watch::Sender<Local>,
     /// Changes when a room has something to tell, or a count that was asked for is known.
     news: watch::Sender<u64>,
     /// Notified when something is to be reported.
     reports: Notify,
+}
+
+/// The limits of a table of rooms, and its grace.
+#[derive(Clone, Copy, Debug)]
+pub struct RoomsSettings {
+    /// The most rooms.
+    pub rooms_max: usize,
+    /// How long a user is counted after his last connection in a room, or in the site.
+    pub grace: Duration,
+    /// The most users who may be counted so at a time, each in each room. Beyond it, the one who has been without a connection for
+    /// longest is gone at once.
+    pub lingering_max: usize,
+    /// The most entries of a report: 2 to [`ENTRIES_MAX`]. With few entries, every change takes several reports.
+    pub entries_max: usize,
+}
+
+impl Default for RoomsSettings {
+    /// No rooms and no grace.
+    fn default() -> Self {
+        let grace = Duration::ZERO;
+        Self { rooms_max: 0, grace, lingering_max: 0, entries_max: ENTRIES_MAX }
+    }
 }
 
 /// What operators want to know of the rooms of an instance.
@@ -65,7 +101,7 @@ pub struct RoomsState {
     pub are_exact: bool,
     /// The most rooms whose counts are still to be asked for.
     pub unread: usize,
-    /// The most changes that no report has carried yet.
+    /// The most changes in rooms, and of users of the site, that no report has carried yet.
     pub changes_waiting: usize,
 }
 
@@ -81,17 +117,20 @@ pub struct RoomPresence<V> {
 }
 
 impl<V> Rooms<V> {
-    /// An empty table for at most this many rooms.
-    pub fn new(most: usize) -> Arc<Self> {
-        Self::in_portions(most, ENTRIES_MAX)
+    /// An empty table for at most this many rooms, without grace.
+    pub fn new(rooms_max: usize) -> Arc<Self> {
+        Self::with_settings(RoomsSettings { rooms_max, ..RoomsSettings::default() })
     }
 
-    /// An empty table whose reports have at most this many entries: 2 to [`ENTRIES_MAX`]. With few entries, every change takes
-    /// several reports.
-    pub fn in_portions(most: usize, entries_max: usize) -> Arc<Self> {
+    /// An empty table.
+    pub fn with_settings(settings: RoomsSettings) -> Arc<Self> {
+        let RoomsSettings { rooms_max, grace, lingering_max, entries_max } = settings;
+        let local = watch::Sender::new(Local::default());
+        let lingering = Lingering::new(grace, lingering_max);
         Arc::new(Self {
-            table: Mutex::new(Table::new(entries_max)),
-            most,
+            table: Mutex::new(Table::new(entries_max, lingering, local.clone())),
+            most: rooms_max,
+            local,
             news: watch::Sender::new(0),
             reports: Notify::new(),
         })
@@ -112,23 +151,25 @@ impl<V> Rooms<V> {
         self.join_as(None, room, attendance, member, now)
     }
 
-    /// The same for a connection of a user, who is counted once however many connections he has in the room. A watcher is not
+    /// The same for a connection of a person, who is counted once however many connections he has in the room. A watcher is not
     /// counted, whoever it is.
     ///
     /// # Errors
     /// If the room is new, and there are as many as there may be.
     pub fn join_as(
         self: &Arc<Self>,
-        user: Option<UserId>,
+        person: Option<Person>,
         room: &RoomName,
         attendance: Attendance,
         member: V,
         now: Instant,
     ) -> Result<RoomPresence<V>, TooManyRooms> {
         let mut table = self.table();
+        table.look_at_lingering(now);
         let id = table.find_or_add(room, self.most)?;
-        let arrival = table.enter(id, user.as_ref(), attendance, member, now);
+        let arrival = table.enter(id, person.as_ref(), attendance, member, now);
         self.changed(table);
+        let user = person.map(|person| person.user);
         Ok(RoomPresence { rooms: Arc::clone(self), id, user, attendance, arrival })
     }
 
@@ -136,11 +177,15 @@ impl<V> Rooms<V> {
     /// [`Rooms::subscribe`] says so, and when [`Rooms::patience_ends`].
     pub fn take_due(&self, view: &View, now: Instant) -> Vec<DueRoom<V>> {
         let mut table = self.table();
+        let are_users_gone = table.expire(now);
         let due = table.take_due(view, now);
         let has_more = table.is_under_review();
         drop(table);
         if has_more {
             self.tell();
+        }
+        if are_users_gone {
+            self.reports.notify_one();
         }
         due
     }
@@ -173,6 +218,13 @@ impl<V> Rooms<V> {
         self.table().named(room.as_str()).map_or(0, |entry| entry.members)
     }
 
+    /// How many users there are in a room on this instance, by how they are known.
+    pub fn users_here(&self, room: &RoomName) -> UsersHere {
+        let table = self.table();
+        let Some(entry) = table.named(room.as_str()) else { return UsersHere::default() };
+        UsersHere { none: entry.anonymous.into(), ..entry.users.here }
+    }
+
     /// The number of rooms in the table.
     pub fn len(&self) -> usize {
         self.table().rooms.len()
@@ -191,7 +243,7 @@ impl<V> Rooms<V> {
             most: self.most,
             are_exact: table.tidings.exact_from(view, now).is_some(),
             unread: (table.ledger.wants.len() + table.ledger.reread.left()).min(table.rooms.len()),
-            changes_waiting: table.ledger.news.len(),
+            changes_waiting: table.ledger.news.keys.len() + table.ledger.site_news.keys.len(),
         }
     }
 
@@ -207,9 +259,11 @@ impl<V> Rooms<V> {
         self.changed(table);
     }
 
-    /// Wakes the readers of the counts if a room is due, and the reporter if something is to be reported.
+    /// Wakes the readers of the counts if a room is due, and the reporter if something is to be reported or somebody's grace is to
+    /// begin.
     fn changed(&self, table: MutexGuard<'_, Table<V>>) {
-        let (is_due, has_to_report) = (!table.due.is_empty(), table.has_to_report());
+        let is_due = !table.due.is_empty();
+        let has_to_report = table.has_to_report() || table.lingering.awaits_the_time();
         drop(table);
         if is_due {
             self.tell();
@@ -225,106 +279,6 @@ impl<V> Rooms<V> {
 
     fn table(&self) -> MutexGuard<'_, Table<V>> {
         self.table.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-}
-
-/// The rooms of this instance, as reports and announcements need them: [`Rooms`] without the type of its connections.
-pub trait RoomLedger: fmt::Debug + Send + Sync + 'static {
-    /// What the next report says of rooms. [`RoomLedger::fold_reply`] or [`RoomLedger::abandon`] must follow once it has ended.
-    fn report(&self, now: Instant) -> RoomsToReport;
-
-    /// Folds in the reply to a report of the present incarnation. The view has folded it in before.
-    fn fold_reply(&self, sent: &SentRooms, reply: &Reply, view: &View, now: Instant) -> Standing;
-
-    /// Records that a report was not answered, or was one of a former incarnation.
-    fn abandon(&self, sent: &SentRooms);
-
-    /// Records that the store denied a report because of what it said of rooms. For some seconds, reports say nothing of them,
-    /// and all their counts are estimates. Returns whether that is news.
-    fn deny(&self, sent: &SentRooms, now: Instant) -> bool;
-
-    /// Begins a new incarnation: the store holds nothing of it.
-    fn begin_incarnation(&self);
-
-    /// Takes over from an announcement of the site whether the store is recovering.
-    fn fold_count(&self, count: Count);
-
-    /// Folds in an announcement of rooms.
-    fn fold_page(&self, page: Page<'_>, view: &View, now: Instant);
-
-    /// Records that a subscription has begun. Announcements before it may have been missed.
-    fn subscribed(&self);
-
-    /// Whether something is to be reported as soon as the gap between reports allows.
-    fn is_waiting(&self, now: Instant) -> bool;
-
-    /// When an announcement that has not arrived is missed.
-    fn page_overdue(&self) -> Option<Instant>;
-
-    /// Notified when something is to be reported.
-    fn reports(&self) -> &Notify;
-}
-
-impl<V: fmt::Debug + Send + 'static> RoomLedger for Rooms<V> {
-    fn report(&self, now: Instant) -> RoomsToReport {
-        self.table().report(now)
-    }
-
-    fn fold_reply(&self, sent: &SentRooms, reply: &Reply, view: &View, now: Instant) -> Standing {
-        let mut table = self.table();
-        let standing = table.fold_reply(sent, reply, view, now);
-        self.changed(table);
-        standing
-    }
-
-    fn abandon(&self, sent: &SentRooms) {
-        self.table().abandon(sent);
-    }
-
-    fn deny(&self, sent: &SentRooms, now: Instant) -> bool {
-        let mut table = self.table();
-        let is_news = !table.tidings.is_denied();
-        table.deny(sent, now);
-        drop(table);
-        // All counts are estimates now.
-        self.tell();
-        is_news
-    }
-
-    fn begin_incarnation(&self) {
-        let mut table = self.table();
-        table.begin_incarnation();
-        self.changed(table);
-    }
-
-    fn fold_count(&self, count: Count) {
-        let mut table = self.table();
-        table.fold_mark(count);
-        self.changed(table);
-    }
-
-    fn fold_page(&self, page: Page<'_>, view: &View, now: Instant) {
-        let mut table = self.table();
-        table.fold_page(page, view, now);
-        self.changed(table);
-    }
-
-    fn subscribed(&self) {
-        let mut table = self.table();
-        table.subscribed();
-        self.changed(table);
-    }
-
-    fn is_waiting(&self, now: Instant) -> bool {
-        self.table().is_waiting(now)
-    }
-
-    fn page_overdue(&self) -> Option<Instant> {
-        self.table().tidings.page_overdue()
-    }
-
-    fn reports(&self) -> &Notify {
-        &self.reports
     }
 }
 

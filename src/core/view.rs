@@ -17,8 +17,9 @@
 //! count is exact, and a count that is heard does not say how many users the other instances have. Methods that depend on
 //! this take the current time.
 //!
-//! The estimate is the local count plus what was last known of all other instances. It is always right about the local
-//! users.
+//! The estimate is who is here, plus what was last known of all other instances. It is always right about the connections without
+//! an identity here. A user who has one may be on other instances, too. Then he is part of what is elsewhere, and not of who is
+//! here.
 
 use std::{mem, time::Duration};
 
@@ -28,6 +29,7 @@ use super::{
     count::{Count, Incarnation, Revision, Sequence, Stamp},
     peaks::Sight,
     report::{Outcome, Reply},
+    site_users::SiteUsers,
     tally::{Change, Local},
 };
 
@@ -44,18 +46,23 @@ pub struct View {
     newest_page: (Revision, Stamp),
     /// The last count that was not recovering. It is shown while the view is exact.
     base: Option<Count>,
-    /// Users of all other instances, as of the last time this was certain: see [`View::is_ours_certain`].
+    /// Users of all other instances, also those who are here, too, as of the last time this was certain: see
+    /// [`View::is_ours_certain`].
     elsewhere: Option<u64>,
     /// Reports under way, and the newest report that was sent.
     under_way: u32,
     newest_sent: Sequence,
     /// Whether the last report was answered, rather than failed or left without an answer.
     reachable: bool,
-    /// The local count, at most one report gap old.
+    /// The local count, and the users with an identity, at most one report gap old.
     local: Local,
-    /// The newest local count that the store has acknowledged, and the sequence number that it was sent with.
+    users: SiteUsers,
+    /// The newest local count that the store has acknowledged, the last change that it includes in full, and the sequence number
+    /// that it was sent with.
     acknowledged: Local,
     acknowledged_sequence: Option<Sequence>,
+    /// Whether the store has been told all users of the site since this incarnation began, and since it denied to be told.
+    is_site_told: bool,
     /// Whether it was acknowledged while the store was recovering. Then announcements from before the loss may still arrive,
     /// which do not include it.
     acknowledged_in_recovery: bool,
@@ -87,7 +94,7 @@ impl View {
     pub fn shown(&self, now: Instant) -> Shown {
         match self.base {
             Some(base)
-                if self.is_reachable(now) && self.is_counted() && !self.newest.recovering =>
+                if self.is_reachable(now) && self.is_site_told && !self.newest.recovering =>
             {
                 Shown { users: base.users, revision: base.revision, exact: true }
             }
@@ -95,10 +102,14 @@ impl View {
         }
     }
 
-    /// The local count plus what was last known of all others. It includes every change up to
-    /// [`View::estimated`].
+    /// Who is here plus what was last known of all others. It includes every change up to [`View::estimated`].
     pub fn estimate(&self) -> u64 {
-        self.elsewhere.unwrap_or(0) + self.local.users
+        self.elsewhere.unwrap_or(0) + self.local.anonymous + self.users.here_alone
+    }
+
+    /// What the store holds for this instance alone.
+    fn stored_alone(&self) -> u64 {
+        self.acknowledged.anonymous + self.users.stored_alone
     }
 
     fn base_revision(&self) -> Revision {
@@ -116,8 +127,26 @@ impl View {
         self.under_way = self.under_way.checked_sub(1).expect("a report ends once");
     }
 
-    /// Folds in the answer to a report that has ended.
-    pub fn fold_reply(&mut self, sent: SentReport, reply: &Reply, now: Instant) {
+    /// Whether [`View::fold_reply`] will take over from this reply how many users the other instances have: it is newer than what
+    /// was acknowledged before, and the store holds all users of this instance, and of the others.
+    pub fn reckons(&self, sent: SentReport, reply: &Reply) -> bool {
+        let is_whole = !reply.count.recovering && (self.are_users_told() || sent.is_site_told);
+        self.is_newly_acknowledged(sent, reply) && (is_whole || self.elsewhere.is_none())
+    }
+
+    /// Whether the store holds all users whom it takes.
+    fn are_users_told(&self) -> bool {
+        self.is_site_told || self.users.are_denied
+    }
+
+    fn is_newly_acknowledged(&self, sent: SentReport, reply: &Reply) -> bool {
+        reply.is_applied() && Some(sent.sequence) > self.acknowledged_sequence
+    }
+
+    /// Folds in the answer to a report that has ended. `users` are those of the site after this answer.
+    pub fn fold_reply(&mut self, sent: SentReport, reply: &Reply, users: SiteUsers, now: Instant) {
+        let is_reckoned = self.reckons(sent, reply);
+        self.observe_users(users);
         self.reachable = true;
         self.instances = reply.instances;
         self.announced = reply.announced;
@@ -129,14 +158,16 @@ impl View {
         self.answered = self.answered.max(Some(sent.at));
         let held = self.hold(reply.count);
         self.note_highest(now);
-        if !reply.is_applied() || Some(sent.sequence) <= self.acknowledged_sequence {
+        if !self.is_newly_acknowledged(sent, reply) {
             return;
         }
         self.acknowledged_sequence = Some(sent.sequence);
-        self.acknowledged = sent.local;
+        let change = if sent.is_site_told { sent.local.change } else { self.covered() };
+        self.acknowledged = Local { change, ..sent.local };
         self.acknowledged_in_recovery = reply.count.recovering;
-        if !reply.count.recovering || self.elsewhere.is_none() {
-            self.elsewhere = Some(reply.count.users.saturating_sub(sent.local.users));
+        self.is_site_told |= sent.is_site_told;
+        if is_reckoned && !users.are_doubtful {
+            self.elsewhere = Some(reply.count.users.saturating_sub(self.stored_alone()));
         }
         if !held {
             self.reckon_others(now);
@@ -208,16 +239,16 @@ impl View {
             && !self.newest.recovering
             && self.is_ours_certain(now)
         {
-            self.elsewhere = Some(base.users.saturating_sub(self.acknowledged.users));
+            self.elsewhere = Some(base.users.saturating_sub(self.stored_alone()));
         }
     }
 
     /// Whether a count that arrives now includes exactly the local users that were acknowledged. That is not certain while a
     /// report is unanswered or has failed, since it may have run all the same, and unless [`View::is_ours_kept`].
     fn is_ours_certain(&self, now: Instant) -> bool {
-        let is_settled =
-            self.answered.is_none() || self.acknowledged_sequence == Some(self.newest_sent);
-        is_settled && self.is_ours_kept(now)
+        let is_settled = self.answered.is_none()
+            || (self.acknowledged_sequence == Some(self.newest_sent) && self.are_users_told());
+        is_settled && !self.users.are_doubtful && self.is_ours_kept(now)
     }
 
     /// Whether a count that arrives now includes everything that was acknowledged. That is not certain when the lease may have
@@ -240,12 +271,19 @@ impl View {
         self.local = local;
     }
 
+    /// Takes over the users of the site.
+    pub fn observe_users(&mut self, users: SiteUsers) {
+        self.users = users;
+        self.is_site_told &= !users.are_denied;
+    }
+
     /// Begins a new incarnation whose reports stand for `lease`. Nothing has been acknowledged yet.
     pub fn begin_incarnation(&mut self, incarnation: Incarnation, lease: Duration) {
         self.incarnation = Some(incarnation);
         self.lease = lease;
         self.acknowledged_sequence = None;
         self.acknowledged = Local::default();
+        self.is_site_told = false;
     }
 
     /// The id under which this instance reports; `None` before the first incarnation.
@@ -305,9 +343,9 @@ impl View {
         !self.shown(now).exact || (change <= self.covered() && !self.acknowledged_in_recovery)
     }
 
-    /// The local count that the store holds for this instance; 0 once the lease may have ended.
-    pub fn acknowledged_users(&self, now: Instant) -> u64 {
-        if self.holds_lease(now) { self.acknowledged.users } else { 0 }
+    /// The connections without an identity that the store holds for this instance; 0 once the lease may have ended.
+    pub fn acknowledged_anonymous(&self, now: Instant) -> u64 {
+        if self.holds_lease(now) { self.acknowledged.anonymous } else { 0 }
     }
 
     /// Whether the store certainly still holds what it acknowledged last. The time is measured from the sending of the report;
@@ -359,6 +397,8 @@ pub struct SentReport {
     pub sequence: Sequence,
     /// The local count that it carried.
     pub local: Local,
+    /// Whether it left out no user of the site whose presence had changed.
+    pub is_site_told: bool,
     /// When it was sent.
     pub at: Instant,
 }

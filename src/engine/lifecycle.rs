@@ -94,6 +94,11 @@ impl Engine {
         &self.sessions
     }
 
+    /// The local count of the site.
+    pub fn tally(&self) -> &Tally<Membership> {
+        &self.tally
+    }
+
     /// The rooms of this instance.
     pub fn rooms(&self) -> &Rooms<RoomMembership> {
         &self.rooms

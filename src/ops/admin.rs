@@ -177,6 +177,9 @@ impl Admin {
             metrics.connections.with_label_values(&[transport.label()]).set(signed(joined));
             sockets += joined;
         }
-        metrics.drift_users.set(signed(view.acknowledged_users(now)) - signed(sockets));
+        let here = *self.engine.tally().subscribe().borrow();
+        let identified = here.connections - here.anonymous;
+        let stored = view.acknowledged_anonymous(now) + identified;
+        metrics.drift_users.set(signed(stored) - signed(sockets));
     }
 }

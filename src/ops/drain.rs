@@ -42,7 +42,7 @@ pub async fn drain(engine: &Engine, tally: &Tally<Membership>, delay: Duration, 
     tracing::info!(
         ?delay,
         ?window,
-        connections = tally.users(),
+        connections = tally.connections(),
         "shutting down: not ready any more"
     );
     tokio::select! {
@@ -64,7 +64,7 @@ async fn send_elsewhere(
     // A session that was admitted just before may have joined meanwhile.
     let emptied = timeout_at(deadline + LAST_ONES, async {
         let mut ticks = interval(BATCH_GAP);
-        while tally.users() > 0 || !engine.sessions().is_empty() {
+        while tally.connections() > 0 || !engine.sessions().is_empty() {
             ticks.tick().await;
             send_all_away(engine, Instant::now()).await;
         }
@@ -72,7 +72,10 @@ async fn send_elsewhere(
     if emptied.await.is_ok() {
         tracing::info!("all clients have been sent elsewhere");
     } else {
-        tracing::warn!(connections = tally.users(), "some clients could not be sent away in time");
+        tracing::warn!(
+            connections = tally.connections(),
+            "some clients could not be sent away in time"
+        );
     }
 }
 

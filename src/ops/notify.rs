@@ -120,7 +120,7 @@ impl ServiceManager {
 /// What a person reads in `systemctl status`.
 fn status(subject: &Subject, is_stopping: bool) -> String {
     let view = *subject.view.borrow();
-    let connections = subject.tally.users();
+    let connections = subject.tally.connections();
     if is_stopping {
         return format!("stopping; {connections} connections are still to be sent elsewhere");
     }

@@ -106,6 +106,7 @@ impl<A: Adapter> Emitter<A> {
             tokio::select! {
                 () = stop.cancelled() => {}
                 changed = self.view.changed() => if changed.is_err() { return },
+                () = self.roster.tally().newcomer_came() => {}
                 () = self.roster.unwatched() => {
                     self.next_look = self.next_look.min(Instant::now() + LOOK_GAP);
                 }

@@ -79,7 +79,7 @@ impl Site {
     /// The counted connections of the site or of a room on this instance.
     pub(super) fn connections(&self, room: &Room) -> u64 {
         match room {
-            Room::Site => self.local.borrow().users,
+            Room::Site => self.local.borrow().connections,
             Room::Named(name) => self.rooms.connections(name),
         }
     }

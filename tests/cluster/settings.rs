@@ -34,6 +34,7 @@ const WRONG: [Wrong; 29] = [
     wrong("HEADCOUNT_LEASE", "1s", "2s"),
     wrong("HEADCOUNT_LEASE", "1h", "5m"),
     wrong("HEADCOUNT_EMIT_INTERVAL", "often", "10s"),
+    wrong("HEADCOUNT_GRACE", "61s", "from 0s to 1m"),
     wrong("HEADCOUNT_PING_INTERVAL", "500ms", "1s"),
     wrong("HEADCOUNT_PING_TIMEOUT", "-1s", "1s"),
     wrong("HEADCOUNT_MAX_PAYLOAD", "1023", "1024"),

@@ -7,6 +7,7 @@ use headcount::core::{
     count::{Count, Revision},
     report::{Outcome, Reply, Report, UserPresence},
     rooms::{Page, RoomLedger, Rooms, RoomsToReport, SentRooms, Standing},
+    site_users::SiteUsers,
     view::View,
 };
 use tokio::{sync::Notify, time::Instant};
@@ -113,6 +114,18 @@ impl RoomLedger for FaultyLedger {
             Fault::Forgetful | Fault::NeverAsksAgain | Fault::LostPagesUnnoticed
         );
         self.inner.report(if is_swept { now } else { self.started })
+    }
+
+    fn site_users(&self) -> SiteUsers {
+        self.inner.site_users()
+    }
+
+    fn acknowledge(&self, sent: &SentRooms, reply: &Reply, is_reckoned: bool) -> SiteUsers {
+        self.inner.acknowledge(sent, reply, is_reckoned)
+    }
+
+    fn expire(&self, now: Instant) -> Option<Instant> {
+        self.inner.expire(now)
     }
 
     fn fold_reply(&self, sent: &SentRooms, reply: &Reply, view: &View, now: Instant) -> Standing {

@@ -15,8 +15,8 @@ use headcount::{
     core::{
         about::About,
         count::{Incarnation, Revision},
-        room::{RoomName, UserId},
-        rooms::{Attendance, RoomId, RoomLedger, RoomPresence, Rooms},
+        room::{IdentityKind, Person, RoomName, UserId},
+        rooms::{Attendance, RoomId, RoomLedger, RoomPresence, Rooms, RoomsSettings},
         tally::{Presence, Tally},
         view::View,
     },
@@ -38,6 +38,10 @@ use super::{
 
 /// The least time between two looks at what is due: a broadcaster's pace.
 const PACE: Duration = Duration::from_millis(20);
+
+fn person(user: &str) -> Person {
+    Person { user: UserId::parse(user).unwrap(), kind: IdentityKind::Token, info: None }
+}
 
 pub(crate) struct Instance {
     pub(crate) who: usize,
@@ -68,11 +72,15 @@ impl Instance {
             Size::Full => 256,
             Size::Small => usize::try_from(lock(world).chance.between(2, 4)).unwrap(),
         };
-        let rooms = Rooms::in_portions(100, entries);
+        let rooms = Rooms::with_settings(RoomsSettings {
+            rooms_max: 100,
+            entries_max: entries,
+            ..RoomsSettings::default()
+        });
         let ledger: Arc<dyn RoomLedger> =
             Arc::new(FaultyLedger { inner: Arc::clone(&rooms), fault, started: Instant::now() });
         let link: Arc<dyn Store> = Arc::new(Link { world: Arc::clone(world), who, fault });
-        let tally = Tally::new();
+        let tally = Tally::with_users(Arc::<Rooms<bool>>::clone(&rooms));
         let view = Arc::new(watch::Sender::new(View::default()));
         let resync = Arc::new(Notify::new());
         let about = Arc::new(About::new(format!("host-{who}"), SystemTime::UNIX_EPOCH));
@@ -91,8 +99,8 @@ impl Instance {
             Arc::clone(&resync),
             metrics.clone(),
         );
+        let observer = Observer::new(tally.subscribe(), Arc::clone(&ledger), Arc::clone(&view));
         let subscriber = Subscriber::new(link, Arc::clone(&view), ledger, resync, metrics.clone());
-        let observer = Observer::new(tally.subscribe(), Arc::clone(&view));
         let (stop, told) = (CancellationToken::new(), Arc::default());
         let reader =
             tell(Arc::clone(world), Arc::clone(&rooms), view.subscribe(), Arc::clone(&told));
@@ -135,8 +143,13 @@ impl Instance {
         present.truncate(connections);
         let name = RoomName::parse(room).unwrap();
         while present.len() < connections {
-            let user = user.map(|user| UserId::parse(user).unwrap());
-            let joined = self.rooms.join_as(user, &name, Attendance::Member, true, Instant::now());
+            let joined = self.rooms.join_as(
+                user.map(person),
+                &name,
+                Attendance::Member,
+                true,
+                Instant::now(),
+            );
             present.push(joined.unwrap());
         }
     }

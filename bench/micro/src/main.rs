@@ -19,6 +19,7 @@ use headcount::{
         count::{Count, Incarnation, Revision, Sequence},
         report::{LEASE_MAX, Reply},
         rooms::Rooms,
+        site_users::SiteUsers,
         tally::Tally,
         view::{SentReport, View},
     },
@@ -146,9 +147,9 @@ impl Stage {
         assert_eq!(local.users, SOCKETS, "all are counted");
         self.view.send_modify(|view| {
             view.observe(local);
-            let sent = SentReport { sequence: Sequence(1), local, at: Instant::now() };
+            let sent = SentReport { sequence: Sequence(1), local, is_site_told: true, at: Instant::now() };
             view.begin_incarnation(Incarnation::random(), LEASE_MAX);
-            view.fold_reply(sent, &reply(count(0)), sent.at);
+            view.fold_reply(sent, &reply(count(0)), SiteUsers::default(), sent.at);
         });
         for client in &mut clients {
             until(client, b"user count").await;

@@ -102,8 +102,8 @@ impl Instance {
             Arc::clone(&resync),
             metrics.clone(),
         );
+        let observer = Observer::new(tally.subscribe(), Arc::clone(&rooms), Arc::clone(&view));
         let listener = Subscriber::new(store, Arc::clone(&view), rooms, resync, metrics);
-        let observer = Observer::new(tally.subscribe(), Arc::clone(&view));
         let notes = Arc::new(Mutex::default());
         tasks.spawn(observer.run(CancellationToken::new()));
         tasks.spawn(reporter.run(CancellationToken::new()));

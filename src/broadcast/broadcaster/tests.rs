@@ -14,6 +14,7 @@ use crate::{
     core::{
         count::{Incarnation, Sequence},
         report::LEASE_MAX,
+        site_users::SiteUsers,
         tally::{Local, Presence},
         view::SentReport,
     },
@@ -135,9 +136,10 @@ impl Stage {
     fn acknowledged(&mut self, users: u64) {
         let local = self.observed();
         self.sequence = self.sequence.next();
-        let sent = SentReport { sequence: self.sequence, local, at: self.start };
+        let sent =
+            SentReport { sequence: self.sequence, local, is_site_told: true, at: self.start };
         let reply = reply(count(users, self.sequence.0));
-        self.view.send_modify(|view| view.fold_reply(sent, &reply, sent.at));
+        self.view.send_modify(|view| view.fold_reply(sent, &reply, SiteUsers::default(), sent.at));
     }
 
     async fn act(&mut self, at_millis: u64) -> Option<Duration> {
@@ -282,5 +284,5 @@ async fn a_watcher_is_told() {
         stop.cancel();
     };
     tokio::join!(running, told);
-    assert_eq!(stage.tally.users(), 1);
+    assert_eq!(stage.tally.connections(), 1);
 }

@@ -14,6 +14,8 @@ use super::*;
 use crate::{
     core::{
         count::{Incarnation, Revision, Sequence},
+        rooms::Rooms,
+        site_users::SiteUsers,
         tally::{NEWCOMER_PATIENCE, Presence, Tally},
         view::{SentReport, Shown},
     },
@@ -36,7 +38,7 @@ impl Stage {
         let tally = Tally::new();
         let view = Arc::new(watch::Sender::new(View::default()));
         view.send_modify(|view| view.begin_incarnation(Incarnation::random(), LEASE));
-        let observer = Observer::new(tally.subscribe(), Arc::clone(&view));
+        let observer = Observer::new(tally.subscribe(), Rooms::<()>::new(0), Arc::clone(&view));
         tokio::task::spawn(observer.run(CancellationToken::new()));
         let reader = view.subscribe();
         Self { tally, view, reader, sequence: Sequence::default() }
@@ -50,12 +52,13 @@ impl Stage {
     fn report(&mut self, users: u64) {
         let local = *self.tally.subscribe().borrow();
         self.sequence = self.sequence.next();
-        let sent = SentReport { sequence: self.sequence, local, at: Instant::now() };
+        let sent =
+            SentReport { sequence: self.sequence, local, is_site_told: true, at: Instant::now() };
         let reply = reply(count(users, self.sequence.0));
         self.view.send_modify(|view| {
             view.report_sent(sent.sequence);
             view.report_ended();
-            view.fold_reply(sent, &reply, sent.at);
+            view.fold_reply(sent, &reply, SiteUsers::default(), sent.at);
         });
         self.reader.mark_unchanged();
     }
@@ -141,7 +144,7 @@ impl Wake for Wakes {
 async fn the_end_of_the_tally_is_no_news() {
     let tally = Tally::<u32>::new();
     let view = Arc::new(watch::Sender::new(View::default()));
-    let observer = Observer::new(tally.subscribe(), Arc::clone(&view));
+    let observer = Observer::new(tally.subscribe(), Rooms::<()>::new(0), Arc::clone(&view));
     let presence = tally.join(1, Instant::now());
     let mut task = pin!(observer.run(CancellationToken::new()));
     let counter = Arc::new(Wakes::default());

@@ -14,7 +14,7 @@ use crate::{
         count::{Count, Revision},
         report::{ENTRIES_MAX, REAPED_MAX, Room, RoomReport, RoomsReply, Roster},
         room::RoomName,
-        rooms::{Attendance, RoomPresence, Rooms},
+        rooms::{Attendance, RoomPresence, Rooms, RoomsSettings},
         tally::{Presence, Tally},
         view::Shown,
     },
@@ -180,8 +180,12 @@ impl Stage {
             reports: Mutex::default(),
             started: Instant::now(),
         });
-        let tally = Tally::new();
-        let rooms = Rooms::in_portions(10, entries_max);
+        let rooms = Rooms::with_settings(RoomsSettings {
+            rooms_max: 10,
+            entries_max,
+            ..RoomsSettings::default()
+        });
+        let tally = Tally::with_users(Arc::<Rooms<()>>::clone(&rooms));
         let view = Arc::new(watch::Sender::new(View::default()));
         let resync = Arc::new(Notify::new());
         let metrics = Metrics::new("scripted").unwrap();
@@ -203,7 +207,8 @@ impl Stage {
             metrics.clone(),
         );
         let stop = CancellationToken::new();
-        let observer = Observer::new(tally.subscribe(), Arc::clone(&view));
+        let observer =
+            Observer::new(tally.subscribe(), Arc::<Rooms<()>>::clone(&rooms), Arc::clone(&view));
         tokio::task::spawn(observer.run(stop.clone()));
         let task = tokio::task::spawn(reporter.run(stop.clone()));
         Self { store, tally, rooms, view, resync, about, metrics, stop, task }

@@ -14,6 +14,7 @@ use crate::{
         report::{Reply, Report, RoomsReply, Roster},
         room::RoomName,
         rooms::{Attendance, Rooms, Standing},
+        site_users::SiteUsers,
         tally::Local,
         view::SentReport,
     },
@@ -106,10 +107,11 @@ impl Stage {
         let sent = SentReport {
             sequence: Sequence(announced),
             local: Local::default(),
+            is_site_told: true,
             at: Instant::now(),
         };
         let reply = reply(count(announced));
-        self.view.send_modify(|view| view.fold_reply(sent, &reply, sent.at));
+        self.view.send_modify(|view| view.fold_reply(sent, &reply, SiteUsers::default(), sent.at));
     }
 }
 

@@ -1,5 +1,5 @@
-//! Makes the part of a report that is about rooms: first the keys in doubt, then what has changed, then some unchanged entries,
-//! then the rooms whose counts are asked for.
+//! Makes the part of a report that is about rooms and users: first the keys in doubt, then what has changed in the site, then what
+//! has changed in rooms, then some unchanged entries, then the rooms whose counts are asked for.
 
 use std::{collections::HashMap, mem, time::Duration};
 
@@ -7,13 +7,15 @@ use tokio::time::Instant;
 
 use super::{
     due::RoomId,
-    entry::{Entry, Pending, Want},
+    entry::{Entry, Want},
+    key::Pending,
     ledger::{KeyId, RoomsToReport, SentRoom, SentRooms},
     round::Round,
     table::Table,
+    users::User,
 };
 use crate::core::{
-    report::{Room, RoomReport, UserPresence, UserReport},
+    report::{RoomReport, UserPresence, UserReport},
     room::UserId,
 };
 
@@ -47,7 +49,7 @@ impl Draft {
         self.entries_left -= 1;
         let place = self.rooms.len();
         self.places.insert(entry.id, place);
-        let room = Room::Named(entry.name.clone());
+        let room = entry.room.clone();
         self.rooms.push(RoomReport { room, connections: None, users: Vec::new() });
         self.sent.push(SentRoom { id: entry.id, change: 0, connections: None, users: Vec::new() });
         if entry.want != Want::Nothing {
@@ -56,20 +58,31 @@ impl Draft {
         place
     }
 
-    /// Adds the value of a key.
+    /// Adds the value of a key that has changed.
     fn carry<V>(&mut self, entry: &mut Entry<V>, user: Option<&UserId>) {
-        let value = entry.value(user);
+        let Some(user) = user else { return self.carry_connections(entry) };
+        let presence = entry.users.get(user).map_or(UserPresence::Gone, User::presence);
+        self.carry_user(entry, user, presence);
+    }
+
+    /// Adds the value of a key that the store has acknowledged.
+    fn carry_again<V>(&mut self, entry: &mut Entry<V>, user: Option<&UserId>) {
+        let Some(user) = user else { return self.carry_connections(entry) };
+        let presence = entry.users.get(user).map_or(UserPresence::Gone, User::presence_again);
+        self.carry_user(entry, user, presence);
+    }
+
+    fn carry_connections<V>(&mut self, entry: &mut Entry<V>) {
         let place = self.name(entry);
-        let (room, sent) = (&mut self.rooms[place], &mut self.sent[place]);
-        let Some(user) = user else {
-            room.connections = Some(value.into());
-            sent.connections = Some(value);
-            return;
-        };
+        self.rooms[place].connections = Some(entry.anonymous.into());
+        self.sent[place].connections = Some(entry.anonymous);
+    }
+
+    fn carry_user<V>(&mut self, entry: &mut Entry<V>, user: &UserId, presence: UserPresence) {
+        let place = self.name(entry);
         self.entries_left -= 1;
-        let presence = if value > 0 { UserPresence::Here(None) } else { UserPresence::Gone };
-        room.users.push(UserReport { user: user.clone(), presence });
-        sent.users.push((user.clone(), value > 0));
+        self.sent[place].users.push((user.clone(), presence.clone()));
+        self.rooms[place].users.push(UserReport { user: user.clone(), presence });
     }
 
     fn carries(&self, (id, user): &KeyId) -> bool {
@@ -89,18 +102,23 @@ impl<V> Table<V> {
         self.expire(now);
         if self.tidings.denied_until.is_some_and(|until| now < until) {
             // A report without a number acknowledges nothing.
-            return RoomsToReport::default();
+            let is_site_told = self.site.as_ref().is_none_or(|site| site.is_settled());
+            return RoomsToReport { is_site_told, ..RoomsToReport::default() };
         }
         self.miss_page(now);
         self.ledger.newest += 1;
         let number = self.ledger.newest;
         let pages_missed = mem::take(&mut self.tidings.pages_missed);
-        if self.rooms.is_empty() && self.ledger.news.is_empty() {
+        if self.rooms.is_empty() {
             // Whatever was asked for is over. Otherwise this instance would report again and again to ask for it.
             self.ledger.wants.clear();
             self.ledger.reread = Round::default();
+        }
+        let has_users = self.site.as_ref().is_some_and(|site| !site.users.is_empty());
+        if self.rooms.is_empty() && !has_users && !self.ledger.has_news() {
             let sent = SentRooms { number, rooms: Vec::new() };
-            return RoomsToReport { pages_missed, sent, ..RoomsToReport::default() };
+            let is_site_told = true;
+            return RoomsToReport { pages_missed, is_site_told, sent, ..RoomsToReport::default() };
         }
         let mut draft = Draft {
             number,
@@ -111,7 +129,7 @@ impl<V> Table<V> {
         };
         self.carry_doubt(&mut draft);
         self.carry_news(&mut draft);
-        let resending = self.ledger.is_resending && !self.ledger.news.is_empty();
+        let resending = self.ledger.is_resending && self.ledger.has_news();
         if !self.ledger.is_resending {
             self.sweep(&mut draft, now);
         }
@@ -119,12 +137,13 @@ impl<V> Table<V> {
             self.ask_for_counts(&mut draft);
         }
         for sent in &mut draft.sent {
-            let entry = self.rooms.get(sent.id.key as usize).expect("it was named");
+            let entry = self.entry(sent.id).expect("it was named");
             sent.change = if entry.unsent == 0 { entry.change } else { 0 };
         }
+        let is_site_told = self.is_site_told();
         let Draft { rooms, sent, .. } = draft;
         let sent = SentRooms { number, rooms: sent };
-        RoomsToReport { rooms, resending, pages_missed, sent }
+        RoomsToReport { rooms, resending, pages_missed, is_site_told, sent }
     }
 
     fn carry_doubt(&mut self, draft: &mut Draft) {
@@ -137,15 +156,15 @@ impl<V> Table<V> {
     }
 
     fn carry_news(&mut self, draft: &mut Draft) {
-        while let Some((id, user)) = self.ledger.news.front().cloned() {
+        while let Some((id, user)) = self.ledger.first_news().cloned() {
             if self.pending(&(id, user.clone())) != Pending::News {
-                self.ledger.news.pop_front();
+                self.ledger.news_of(id).keys.pop_front();
                 continue;
             }
             if draft.cost(id, user.as_ref()) > draft.entries_left {
                 return;
             }
-            self.ledger.news.pop_front();
+            self.ledger.news_of(id).keys.pop_front();
             let entry = self.entry(id).expect("it has news");
             entry.change_key(user.as_ref(), |key| key.pending = Pending::InDoubt);
             draft.carry(entry, user.as_ref());
@@ -153,18 +172,18 @@ impl<V> Table<V> {
         }
     }
 
-    /// Adds unchanged entries, in the order of the table and of the users' ids.
+    /// Adds unchanged entries: of the site and of rooms, in the order of the table and of the users' ids.
     fn sweep(&mut self, draft: &mut Draft, now: Instant) {
         if self.ledger.swept_at.is_some_and(|at| now < at + SWEEP_GAP) {
             return;
         }
         self.ledger.swept_at = Some(now);
-        let slots = self.rooms.capacity();
+        let slots = 1 + self.rooms.capacity();
         let mut left = SWEPT_MAX;
         let (mut slot, mut user) = mem::take(&mut self.ledger.sweep);
         for _ in 0..slots.min(SLOTS_MAX) {
             slot = if slot < slots { slot } else { 0 };
-            while let Some(entry) = self.rooms.get_mut(slot) {
+            while let Some(entry) = self.swept(slot) {
                 let key = (entry.id, entry.users.after(user.as_ref()).cloned());
                 let cost = draft.cost(key.0, key.1.as_ref());
                 if left == 0 || cost > draft.entries_left {
@@ -176,7 +195,7 @@ impl<V> Table<V> {
                     Some(user) => entry.users.get(user).expect("it is there").key,
                 };
                 if held.pending == Pending::Settled && held.stored > 0 && !draft.carries(&key) {
-                    draft.carry(entry, key.1.as_ref());
+                    draft.carry_again(entry, key.1.as_ref());
                     left -= 1;
                 }
                 if key.1.is_none() {
@@ -187,6 +206,14 @@ impl<V> Table<V> {
             (slot, user) = (slot + 1, None);
         }
         self.ledger.sweep = (slot, user);
+    }
+
+    /// What is in a slot of the sweep. The first one is the site's.
+    fn swept(&mut self, slot: usize) -> Option<&mut Entry<V>> {
+        match slot.checked_sub(1) {
+            None => self.site.as_deref_mut(),
+            Some(slot) => self.rooms.get_mut(slot),
+        }
     }
 
     fn ask_for_counts(&mut self, draft: &mut Draft) {

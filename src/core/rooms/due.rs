@@ -11,6 +11,11 @@ pub struct RoomId {
     pub(super) life: u32,
 }
 
+impl RoomId {
+    /// The site, of which the table holds the users with an identity.
+    pub(super) const SITE: Self = Self { key: u32::MAX, life: 0 };
+}
+
 /// Whether a connection in a room is counted.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Attendance {

@@ -1,21 +1,20 @@
-//! One room of the table: who is in it here, what the store holds of that, and what is known of its count.
-
-use std::collections::BTreeMap;
+//! One room of the table: who is in it here, what the store holds of that, and what is known of its count. The site has such an
+//! entry, too, for its users with an identity alone.
 
 use tokio::time::Instant;
 
-use super::due::RoomId;
-use crate::core::{
-    count::Revision,
-    room::{RoomName, UserId},
-    view::Shown,
+use super::{
+    due::RoomId,
+    key::{Key, Pending},
+    users::{User, Users},
 };
+use crate::core::{count::Revision, report::Room, room::UserId, view::Shown};
 
-/// A room of this instance.
+/// A room of this instance, or the site.
 #[derive(Debug)]
 pub(super) struct Entry<V> {
     pub(super) id: RoomId,
-    pub(super) name: RoomName,
+    pub(super) room: Room,
     /// Counted connections, with and without an identity.
     pub(super) members: u64,
     /// Counted connections without an identity.
@@ -27,7 +26,8 @@ pub(super) struct Entry<V> {
     pub(super) newcomers: Vec<Waiting<V>>,
     /// The number of connections without an identity, as the store knows it.
     pub(super) own: Key,
-    /// Users with an identity: those that are here, and those that the store may still hold for this instance.
+    /// Users with an identity: those that are here, those that were here less than the grace ago, and those that the store may
+    /// still hold for this instance.
     pub(super) users: Users,
     /// Keys whose values were not sent yet, and keys that were sent without an answer.
     pub(super) unsent: u32,
@@ -60,28 +60,6 @@ pub(super) struct Waiting<V> {
     pub(super) joined_at: Instant,
 }
 
-/// What the store is told about one value of this instance, and what it is known to hold.
-#[derive(Clone, Copy, Debug, Default)]
-pub(super) struct Key {
-    /// The value that the store has acknowledged last; 0 if it holds none.
-    pub(super) stored: u32,
-    pub(super) pending: Pending,
-    /// Whether the store held it for the former incarnation, and does not hold it for this one yet.
-    pub(super) is_lost: bool,
-}
-
-/// How far the store knows the value of a [`Key`].
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub(super) enum Pending {
-    /// The store has acknowledged it.
-    #[default]
-    Settled,
-    /// It is to be sent.
-    News,
-    /// The newest report carried it, or an older value of it, and was not answered yet.
-    InDoubt,
-}
-
 /// Whether the count of a room is to be asked for.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(super) enum Want {
@@ -92,78 +70,14 @@ pub(super) enum Want {
     Asked(u64),
 }
 
-/// Users of a room with an identity, and the sums over them that estimates need.
-#[derive(Debug, Default)]
-pub(super) struct Users {
-    by_id: BTreeMap<UserId, User>,
-    /// Users here that no other instance holds, as far as is known.
-    pub(super) here_alone: u64,
-    /// Users whom the store holds for this instance and no other one.
-    pub(super) stored_alone: u64,
-}
-
-/// A user of a room.
-#[derive(Clone, Copy, Debug, Default)]
-pub(super) struct User {
-    pub(super) connections: u32,
-    pub(super) key: Key,
-    /// Whether another instance holds this user in the room, as of the last report that named the user.
-    pub(super) is_elsewhere: bool,
-}
-
-impl User {
-    /// What is reported of the user: 1 if there are connections here.
-    pub(super) fn value(&self) -> u32 {
-        u32::from(self.connections > 0)
-    }
-}
-
-impl Users {
-    pub(super) fn get(&self, user: &UserId) -> Option<&User> {
-        self.by_id.get(user)
-    }
-
-    /// Changes a user, and keeps the sums. A user without connections whom the store does not hold is removed.
-    pub(super) fn change<T>(&mut self, id: &UserId, change: impl FnOnce(&mut User) -> T) -> T {
-        let user = self.by_id.entry(id.clone()).or_default();
-        let alone = |user: &User, is_held: bool| u64::from(is_held && !user.is_elsewhere);
-        self.here_alone -= alone(user, user.connections > 0);
-        self.stored_alone -= alone(user, user.key.stored > 0);
-        let result = change(user);
-        self.here_alone += alone(user, user.connections > 0);
-        self.stored_alone += alone(user, user.key.stored > 0);
-        let is_over =
-            user.connections == 0 && user.key.stored == 0 && user.key.pending == Pending::Settled;
-        if is_over {
-            self.by_id.remove(id);
-        }
-        result
-    }
-
-    pub(super) fn is_empty(&self) -> bool {
-        self.by_id.is_empty()
-    }
-
-    /// The first user after this one, in the order of ids.
-    pub(super) fn after(&self, user: Option<&UserId>) -> Option<&UserId> {
-        use std::ops::Bound::{Excluded, Unbounded};
-        let from = user.map_or(Unbounded, Excluded);
-        self.by_id.range::<UserId, _>((from, Unbounded)).next().map(|(id, _)| id)
-    }
-
-    pub(super) fn ids(&self) -> Vec<UserId> {
-        self.by_id.keys().cloned().collect()
-    }
-}
-
 /// From which revision on counts of rooms are exact; `None` while none is.
 pub(super) type ExactFrom = Option<Revision>;
 
 impl<V> Entry<V> {
-    pub(super) fn new(id: RoomId, name: RoomName) -> Self {
+    pub(super) fn new(id: RoomId, room: Room) -> Self {
         Self {
             id,
-            name,
+            room,
             members: 0,
             anonymous: 0,
             watchers: 0,

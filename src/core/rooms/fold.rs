@@ -54,7 +54,9 @@ impl<V> Table<V> {
             return Standing::Kept;
         }
         self.expect_page(sent.number, reply.paged, now);
-        let is_newest = self.acknowledge(sent);
+        self.acknowledge(sent);
+        let is_newest = sent.number == self.ledger.acknowledged && sent.number > self.ledger.folded;
+        self.ledger.folded = self.ledger.folded.max(sent.number);
         let Some(told) = &reply.rooms else { return Standing::Kept };
         self.admit();
         self.fold_counts(sent, reply, told, view, is_newest, now);
@@ -80,6 +82,9 @@ impl<V> Table<V> {
         let mut elsewhere = told.elsewhere.iter().copied();
         for (room, &count) in sent.rooms.iter().zip(&told.counts) {
             let bits: Vec<bool> = elsewhere.by_ref().take(room.users.len()).collect();
+            if room.id == RoomId::SITE {
+                continue;
+            }
             let Some(entry) = self.entry(room.id) else { continue };
             if entry.want == Want::Asked(sent.number) {
                 entry.want = Want::Nothing;
@@ -113,9 +118,7 @@ impl<V> Table<V> {
             return;
         }
         for ((user, _), &is_elsewhere) in room.users.iter().zip(bits) {
-            if entry.users.get(user).is_some() {
-                entry.users.change(user, |user| user.is_elsewhere = is_elsewhere);
-            }
+            entry.users.is_elsewhere(user, is_elsewhere);
         }
         entry.elsewhere = Some(count.saturating_sub(entry.stored_alone()));
     }

@@ -18,7 +18,7 @@ use tokio::time::Instant;
 use super::{due::RoomId, round::Round};
 use crate::core::{
     prune::Prune,
-    report::{ENTRIES_MAX, RoomReport},
+    report::{ENTRIES_MAX, RoomReport, UserPresence},
     room::UserId,
 };
 
@@ -32,11 +32,11 @@ pub(super) struct Ledger {
     pub(super) entries_max: usize,
     /// Keys with [`Pending::InDoubt`]: the newest report carried all of them.
     pub(super) doubt: Vec<KeyId>,
-    /// Keys with [`Pending::News`], and some that are settled again.
-    pub(super) news: VecDeque<KeyId>,
+    /// What is to be sent of the site, which goes first, and of rooms.
+    pub(super) site_news: News,
+    pub(super) news: News,
     /// Rooms with [`Want::Queued`], and some whose counts have become known.
     pub(super) wants: VecDeque<RoomId>,
-    pub(super) news_prune: Prune,
     pub(super) wants_prune: Prune,
     /// The round in which the counts of all rooms are asked for.
     pub(super) reread: Round,
@@ -45,11 +45,20 @@ pub(super) struct Ledger {
     /// The number of the newest report, and of the newest one that was acknowledged. They do not begin again with an incarnation.
     pub(super) newest: u64,
     pub(super) acknowledged: u64,
+    /// The number of the newest report whose counts of rooms were taken over.
+    pub(super) folded: u64,
     /// Whether the store does not know all rooms of this incarnation yet.
     pub(super) is_resending: bool,
     /// In how many rooms the store holds connections without an identity, and how many pairs of a room and a user.
     pub(super) rooms_held: u64,
     pub(super) users_held: u64,
+}
+
+/// Keys with [`Pending::News`], and some that are settled again.
+#[derive(Debug, Default)]
+pub(super) struct News {
+    pub(super) keys: VecDeque<KeyId>,
+    pub(super) prune: Prune,
 }
 
 /// What a report says of rooms.
@@ -61,6 +70,9 @@ pub struct RoomsToReport {
     pub resending: bool,
     /// How many announcements of rooms were missed since the report before, whose counts are read again.
     pub pages_missed: u64,
+    /// Whether it leaves out no user of the site whose presence has changed. Then the store knows all of them once it has
+    /// acknowledged the report.
+    pub is_site_told: bool,
     /// To be given back when the report has ended.
     pub sent: SentRooms,
 }
@@ -86,7 +98,7 @@ pub(super) struct SentRoom {
     /// The last change that is reported in full.
     pub(super) change: u64,
     pub(super) connections: Option<u32>,
-    pub(super) users: Vec<(UserId, bool)>,
+    pub(super) users: Vec<(UserId, UserPresence)>,
 }
 
 impl Ledger {
@@ -95,18 +107,34 @@ impl Ledger {
         Self {
             entries_max,
             doubt: Vec::new(),
-            news: VecDeque::new(),
+            site_news: News::default(),
+            news: News::default(),
             wants: VecDeque::new(),
-            news_prune: Prune::default(),
             wants_prune: Prune::default(),
             reread: Round::default(),
             sweep: (0, None),
             swept_at: None,
             newest: 0,
             acknowledged: 0,
+            folded: 0,
             is_resending: false,
             rooms_held: 0,
             users_held: 0,
         }
+    }
+
+    /// What is to be sent of this room.
+    pub(super) fn news_of(&mut self, id: RoomId) -> &mut News {
+        if id == RoomId::SITE { &mut self.site_news } else { &mut self.news }
+    }
+
+    /// What is to be sent first.
+    pub(super) fn first_news(&self) -> Option<&KeyId> {
+        self.site_news.keys.front().or(self.news.keys.front())
+    }
+
+    /// Whether something is to be sent.
+    pub(super) fn has_news(&self) -> bool {
+        !self.site_news.keys.is_empty() || !self.news.keys.is_empty()
     }
 }

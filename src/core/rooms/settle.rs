@@ -6,11 +6,12 @@ use tokio::time::Instant;
 
 use super::{
     due::RoomId,
-    entry::{Pending, Want},
+    entry::Want,
+    key::Pending,
     ledger::{KeyId, SentRooms},
     table::Table,
 };
-use crate::core::room::UserId;
+use crate::core::{report::UserPresence, room::UserId};
 
 /// How long nothing is said of rooms to a store that has denied them. An operator who corrects the rights sees the effect soon,
 /// and the attempts cost little.
@@ -23,7 +24,7 @@ impl<V> Table<V> {
             return false;
         }
         let asks = !self.ledger.wants.is_empty() || self.ledger.reread.is_under_way();
-        !self.ledger.news.is_empty() || (asks && !self.tidings.is_recovering())
+        self.ledger.has_news() || (asks && !self.tidings.is_recovering())
     }
 
     /// The same, or whether an announcement is missed at `now`.
@@ -38,7 +39,8 @@ impl<V> Table<V> {
         let value = entry.value(user);
         let mut becomes_news = false;
         entry.change_key(user, |key| {
-            let is_stored = key.stored == value && !key.is_lost;
+            let is_outdated = key.is_outdated && value > 0;
+            let is_stored = key.stored == value && !key.is_lost && !is_outdated;
             let pending = match key.pending {
                 Pending::InDoubt => Pending::InDoubt,
                 _ if is_stored => Pending::Settled,
@@ -54,16 +56,15 @@ impl<V> Table<V> {
 
     /// Queues a key. While the store is away, what has settled by itself is removed each time the queue has doubled.
     pub(super) fn queue_news(&mut self, key: KeyId) {
-        let mut prune = mem::take(&mut self.ledger.news_prune);
-        prune.if_due(self.ledger.news.len(), || {
+        let mut news = mem::take(self.ledger.news_of(key.0));
+        news.prune.if_due(news.keys.len(), || {
             let mut kept = HashSet::new();
-            let mut news = mem::take(&mut self.ledger.news);
-            news.retain(|key| self.pending(key) == Pending::News && kept.insert(key.clone()));
-            self.ledger.news = news;
+            news.keys.retain(|key| self.pending(key) == Pending::News && kept.insert(key.clone()));
             kept.len()
         });
-        self.ledger.news_prune = prune;
-        self.ledger.news.push_back(key);
+        let id = key.0;
+        news.keys.push_back(key);
+        *self.ledger.news_of(id) = news;
     }
 
     /// Queues a room whose count is to be asked for.
@@ -114,8 +115,8 @@ impl<V> Table<V> {
             if let Some(connections) = room.connections {
                 self.acknowledge_key((id, None), connections, settles);
             }
-            for (user, is_here) in &room.users {
-                self.acknowledge_key((id, Some(user.clone())), u32::from(*is_here), settles);
+            for (user, presence) in &room.users {
+                self.acknowledge_user(id, user, presence, settles);
             }
             if let Some(entry) = self.entry(id) {
                 entry.acknowledged = entry.acknowledged.max(room.change);
@@ -125,8 +126,21 @@ impl<V> Table<V> {
         if settles {
             self.ledger.doubt.clear();
         }
-        self.ledger.is_resending &= !(settles && self.ledger.news.is_empty());
+        self.ledger.is_resending &= !(settles && !self.ledger.has_news());
         true
+    }
+
+    fn acknowledge_user(
+        &mut self,
+        id: RoomId,
+        user: &UserId,
+        presence: &UserPresence,
+        settles: bool,
+    ) {
+        if let Some(entry) = self.entry(id) {
+            entry.users.told(user, presence);
+        }
+        self.acknowledge_key((id, Some(user.clone())), u32::from(presence.is_here()), settles);
     }
 
     /// The store holds this value of a key. If `settles`, no later report carried another one.
@@ -140,7 +154,7 @@ impl<V> Table<V> {
             key.stored = sent;
             key.is_lost = false;
             if settles && key.pending == Pending::InDoubt {
-                becomes_news = value != sent;
+                becomes_news = value != sent || (value > 0 && key.is_outdated);
                 key.pending = if becomes_news { Pending::News } else { Pending::Settled };
             }
         });
@@ -182,11 +196,14 @@ impl<V> Table<V> {
     pub(super) fn begin_incarnation(&mut self) {
         let ledger = &mut self.ledger;
         ledger.doubt.clear();
-        ledger.news.clear();
+        ledger.news.keys.clear();
+        ledger.site_news.keys.clear();
         (ledger.rooms_held, ledger.users_held) = (0, 0);
         // Reports of the former incarnation say nothing about this one.
-        ledger.acknowledged = ledger.newest;
-        let ids: Vec<RoomId> = self.rooms.iter().map(|(_, entry)| entry.id).collect();
+        (ledger.acknowledged, ledger.folded) = (ledger.newest, ledger.newest);
+        let site = self.site.as_ref().map(|site| site.id);
+        let ids: Vec<RoomId> =
+            site.into_iter().chain(self.rooms.iter().map(|(_, entry)| entry.id)).collect();
         for id in ids {
             let entry = self.entry(id).expect("it is in the table");
             let users = entry.users.ids().into_iter().map(Some);
@@ -196,7 +213,7 @@ impl<V> Table<V> {
             }
             self.make_due(id);
         }
-        self.ledger.is_resending = !self.ledger.news.is_empty();
+        self.ledger.is_resending = self.ledger.has_news();
     }
 
     fn forget_key(&mut self, id: RoomId, user: Option<UserId>) {
@@ -209,7 +226,7 @@ impl<V> Table<V> {
             key.pending = if value > 0 { Pending::News } else { Pending::Settled };
         });
         if value > 0 {
-            self.ledger.news.push_back((id, user));
+            self.ledger.news_of(id).keys.push_back((id, user));
         }
     }
 }

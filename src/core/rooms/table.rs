@@ -1,4 +1,5 @@
-//! The table of rooms: finding, adding and dropping them, who is in them, and which of them have something to tell.
+//! The table of rooms: finding, adding and dropping them, who is in them, and which of them have something to tell. The users of
+//! the site are in it, too.
 
 use std::{
     collections::{BTreeSet, HashMap, VecDeque},
@@ -6,18 +7,20 @@ use std::{
 };
 
 use slab::Slab;
-use tokio::time::Instant;
+use tokio::{sync::watch, time::Instant};
 
 use super::{
     due::{Attendance, DueRoom, RoomId, RoomNewcomer, TooManyRooms},
     entry::{Entry, ExactFrom, Waiting, Want},
     ledger::Ledger,
+    lingering::Lingering,
     round::Round,
     tidings::Tidings,
 };
 use crate::core::{
-    room::{RoomName, UserId},
-    tally::NEWCOMER_PATIENCE,
+    report::Room,
+    room::{Person, RoomName, UserId},
+    tally::{Local, NEWCOMER_PATIENCE},
     view::{Shown, View},
 };
 
@@ -33,6 +36,11 @@ const REVIEWED_MAX: usize = 4096;
 pub(super) struct Table<V> {
     pub(super) ids: HashMap<RoomName, RoomId>,
     pub(super) rooms: Slab<Entry<V>>,
+    /// The site's users with an identity; `None` until there was one.
+    pub(super) site: Option<Box<Entry<V>>>,
+    /// The local count of the site, whose change advances when one of them comes or goes.
+    pub(super) local: watch::Sender<Local>,
+    pub(super) lingering: Lingering,
     pub(super) due: Vec<RoomId>,
     lives: u32,
     /// The newcomers of all rooms in the order of joining, also some that were told a count since.
@@ -53,10 +61,17 @@ pub(super) fn asked_max(most: usize) -> usize {
 }
 
 impl<V> Table<V> {
-    pub(super) fn new(entries_max: usize) -> Self {
+    pub(super) fn new(
+        entries_max: usize,
+        lingering: Lingering,
+        local: watch::Sender<Local>,
+    ) -> Self {
         Self {
             ids: HashMap::new(),
             rooms: Slab::new(),
+            site: None,
+            local,
+            lingering,
             due: Vec::new(),
             lives: 0,
             waiting: VecDeque::new(),
@@ -70,6 +85,9 @@ impl<V> Table<V> {
     }
 
     pub(super) fn entry(&mut self, id: RoomId) -> Option<&mut Entry<V>> {
+        if id == RoomId::SITE {
+            return self.site.as_deref_mut();
+        }
         self.rooms.get_mut(id.key as usize).filter(|entry| entry.id == id)
     }
 
@@ -93,7 +111,7 @@ impl<V> Table<V> {
         self.lives = self.lives.wrapping_add(1);
         let key = u32::try_from(vacant.key()).expect("rooms are limited");
         let id = RoomId { key, life: self.lives };
-        vacant.insert(Entry::new(id, room.clone()));
+        vacant.insert(Entry::new(id, Room::Named(room.clone())));
         self.ids.insert(room.clone(), id);
         Ok(id)
     }
@@ -102,38 +120,43 @@ impl<V> Table<V> {
     pub(super) fn enter(
         &mut self,
         id: RoomId,
-        user: Option<&UserId>,
+        person: Option<&Person>,
         attendance: Attendance,
         member: V,
         now: Instant,
     ) -> u64 {
-        let entry = self.entry(id).expect("it was found or added");
-        let mut change = None;
-        match attendance {
-            Attendance::Watcher => entry.watchers += 1,
-            Attendance::Member => {
-                let value = entry.value(user);
-                entry.members += 1;
-                match user {
-                    None => entry.anonymous += 1,
-                    Some(user) => entry.users.change(user, |user| user.connections += 1),
-                }
-                entry.change += u64::from(entry.value(user) != value);
-                change = Some(entry.change);
-            }
-        }
+        let change = match attendance {
+            Attendance::Watcher => None,
+            Attendance::Member => Some(self.count_in(id, person)),
+        };
         let arrival = self.arrivals;
         self.arrivals += 1;
         let entry = self.entry(id).expect("it was found or added");
+        entry.watchers += u32::from(attendance == Attendance::Watcher);
         let member = Some(member);
         entry.newcomers.push(Waiting { member, arrival, change, joined_at: now });
         self.waiting.push_back((now, id, arrival));
-        match attendance {
-            Attendance::Member => self.value_changed(id, user),
-            Attendance::Watcher => self.want_if_unknown(id),
+        if attendance == Attendance::Watcher {
+            self.want_if_unknown(id);
         }
         self.make_due(id);
         arrival
+    }
+
+    /// Counts a connection in a room. Returns the change that a count must cover to include it.
+    fn count_in(&mut self, id: RoomId, person: Option<&Person>) -> u64 {
+        let is_new = match person {
+            Some(person) => self.add_connection(id, person),
+            None => {
+                self.entry(id).expect("it was found or added").anonymous += 1;
+                self.value_changed(id, None);
+                true
+            }
+        };
+        let entry = self.entry(id).expect("it was found or added");
+        entry.members += 1;
+        entry.change += u64::from(is_new);
+        entry.change
     }
 
     /// Ends a connection's place in a room.
@@ -152,11 +175,11 @@ impl<V> Table<V> {
             Attendance::Watcher => entry.watchers -= 1,
             Attendance::Member => {
                 entry.members -= 1;
+                entry.anonymous -= u32::from(user.is_none());
                 match user {
-                    None => entry.anonymous -= 1,
-                    Some(user) => entry.users.change(user, |user| user.connections -= 1),
+                    None => self.value_changed(id, None),
+                    Some(user) => self.end_connection(id, user),
                 }
-                self.value_changed(id, user);
             }
         }
         self.make_due(id);
@@ -185,8 +208,8 @@ impl<V> Table<V> {
         Ok(())
     }
 
-    /// Ends the interest of programs that has run out.
-    pub(super) fn expire(&mut self, now: Instant) {
+    /// Ends the interest of programs that has run out, and the grace of users. Returns whether users are gone now.
+    pub(super) fn expire(&mut self, now: Instant) -> bool {
         while let Some(&(until, id)) = self.asked.first()
             && until <= now
         {
@@ -196,6 +219,7 @@ impl<V> Table<V> {
                 self.make_due(id);
             }
         }
+        self.look_at_lingering(now)
     }
 
     /// When the newcomer that has waited longest is told the estimate.
@@ -215,7 +239,6 @@ impl<V> Table<V> {
 
     /// Takes out the rooms that have something to tell.
     pub(super) fn take_due(&mut self, view: &View, now: Instant) -> Vec<DueRoom<V>> {
-        self.expire(now);
         while self.patience_ends().is_some_and(|at| at <= now) {
             let (_, id, _) = self.waiting.pop_front().expect("the first one is waiting");
             self.make_due(id);
@@ -227,11 +250,11 @@ impl<V> Table<V> {
         for id in mem::take(&mut self.due) {
             let Some(entry) = self.entry(id) else { continue };
             entry.is_due = false;
-            let due = entry.take_news(exact_from, is_covering, now);
+            let Some(due) = entry.take_news(exact_from, is_covering, now) else { continue };
             let is_over = due.is_over;
             if is_over {
-                let entry = self.rooms.remove(id.key as usize);
-                self.ids.remove(&entry.name);
+                self.rooms.remove(id.key as usize);
+                self.ids.remove(&due.name);
             }
             if is_over || due.changed || !due.newcomers.is_empty() {
                 told.push(due);
@@ -268,7 +291,11 @@ impl<V> Table<V> {
         (entry.is_known() || entry.members > 0).then_some(shown)
     }
 
+    /// The site is never due: its view says what it has to tell.
     pub(super) fn make_due(&mut self, id: RoomId) {
+        if id == RoomId::SITE {
+            return;
+        }
         let entry = self.entry(id).expect("only rooms of the table become due");
         if !mem::replace(&mut entry.is_due, true) {
             self.due.push(id);
@@ -284,8 +311,14 @@ impl<V> Table<V> {
 }
 
 impl<V> Entry<V> {
-    /// What the room has to tell, if anything.
-    fn take_news(&mut self, exact_from: ExactFrom, is_covering: bool, now: Instant) -> DueRoom<V> {
+    /// What the room has to tell; `None` for the site.
+    fn take_news(
+        &mut self,
+        exact_from: ExactFrom,
+        is_covering: bool,
+        now: Instant,
+    ) -> Option<DueRoom<V>> {
+        let Room::Named(name) = self.room.clone() else { return None };
         let shown = self.shown(exact_from);
         let estimate = Shown { users: self.estimate(), exact: false, ..shown };
         let is_known = self.is_known();
@@ -311,7 +344,7 @@ impl<V> Entry<V> {
             }
             newcomers.push(RoomNewcomer { member, joined_at: newcomer.joined_at, shown });
         }
-        let (id, name, is_over) = (self.id, self.name.clone(), self.is_over());
-        DueRoom { id, name, shown, changed, newcomers, is_over }
+        let (id, is_over) = (self.id, self.is_over());
+        Some(DueRoom { id, name, shown, changed, newcomers, is_over })
     }
 }

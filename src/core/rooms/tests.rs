@@ -4,9 +4,10 @@ use std::{fmt::Write as _, time::Duration};
 
 use super::*;
 use crate::core::{
-    count::{Incarnation, Revision, Sequence},
-    report::{Outcome, Room, RoomReport, RoomsReply, UserPresence},
-    tally::{Local, NEWCOMER_PATIENCE},
+    count::{Count, Incarnation, Revision, Sequence},
+    report::{Outcome, Reply, Room, RoomReport, RoomsReply, UserPresence},
+    room::IdentityKind,
+    tally::NEWCOMER_PATIENCE,
     view::SentReport,
 };
 
@@ -23,8 +24,8 @@ fn room(name: &str) -> RoomName {
     RoomName::parse(name).unwrap()
 }
 
-fn user(id: &str) -> UserId {
-    UserId::parse(id).unwrap()
+fn person(id: &str) -> Person {
+    Person { user: UserId::parse(id).unwrap(), kind: IdentityKind::Visitor, info: None }
 }
 
 /// An instance with rooms, whose reports the test answers.
@@ -50,9 +51,17 @@ impl Story {
     }
 
     fn in_portions(entries_max: usize) -> Self {
+        Self::with_settings(RoomsSettings {
+            rooms_max: 100,
+            entries_max,
+            ..RoomsSettings::default()
+        })
+    }
+
+    fn with_settings(settings: RoomsSettings) -> Self {
         let mut view = View::default();
         view.begin_incarnation(Incarnation::random(), LEASE);
-        let rooms = Rooms::in_portions(100, entries_max);
+        let rooms = Rooms::with_settings(settings);
         Self { rooms, view, sequence: Sequence(0), now: Instant::now() }
     }
 
@@ -65,16 +74,19 @@ impl Story {
     }
 
     fn join_as(&self, id: &str, name: &str) -> RoomPresence<&'static str> {
-        let user = Some(user(id));
-        self.rooms.join_as(user, &room(name), Attendance::Member, "member", self.now).unwrap()
+        let person = Some(person(id));
+        self.rooms.join_as(person, &room(name), Attendance::Member, "member", self.now).unwrap()
     }
 
     fn send(&mut self) -> Sent {
         self.sequence = self.sequence.next();
         self.view.report_sent(self.sequence);
-        let RoomsToReport { rooms: said, resending, pages_missed, sent: rooms } =
+        let RoomsToReport { rooms: said, resending, pages_missed, is_site_told, sent: rooms } =
             self.rooms.report(self.now);
-        let report = SentReport { sequence: self.sequence, local: Local::default(), at: self.now };
+        let (sequence, local) = (self.sequence, *self.rooms.local.borrow());
+        self.view.observe(local);
+        self.view.observe_users(self.rooms.site_users());
+        let report = SentReport { sequence, local, is_site_told, at: self.now };
         Sent { report, rooms, said, resending, pages_missed }
     }
 
@@ -92,7 +104,9 @@ impl Story {
 
     fn receive(&mut self, sent: &Sent, reply: &Reply) -> Standing {
         self.view.report_ended();
-        self.view.fold_reply(sent.report, reply, self.now);
+        let is_reckoned = self.view.reckons(sent.report, reply);
+        let users = self.rooms.acknowledge(&sent.rooms, reply, is_reckoned);
+        self.view.fold_reply(sent.report, reply, users, self.now);
         self.rooms.fold_reply(&sent.rooms, reply, &self.view, self.now)
     }
 

@@ -21,7 +21,7 @@ fn recovering(users: u64, revision: u64) -> Count {
 }
 
 fn local(users: u64) -> Local {
-    Local { users, change: Change(users) }
+    Local { anonymous: users, connections: users, change: Change(users) }
 }
 
 /// A view of an instance that observed and reported each of these local counts, answered in order.
@@ -45,14 +45,19 @@ impl Story {
 
     fn receive(&mut self, sent: SentReport, reply: &Reply) {
         self.view.report_ended();
-        self.view.fold_reply(sent, reply, self.now);
+        self.view.fold_reply(sent, reply, SiteUsers::default(), self.now);
     }
 
     fn send(&mut self, users: u64) -> SentReport {
         self.view.observe(local(users));
         self.sequence = self.sequence.next();
         self.view.report_sent(self.sequence);
-        SentReport { sequence: self.sequence, local: local(users), at: self.now }
+        SentReport {
+            sequence: self.sequence,
+            local: local(users),
+            is_site_told: true,
+            at: self.now,
+        }
     }
 
     fn users(&self) -> u64 {
@@ -277,7 +282,7 @@ fn a_lease_without_an_answer_ends_what_is_exact() {
         Shown { users: 11, revision: Revision(8), exact: false }
     );
     assert!(!story.view.is_reachable(story.now) && !story.view.holds_lease(story.now));
-    assert_eq!(story.view.acknowledged_users(story.now), 0, "the store may hold none of ours");
+    assert_eq!(story.view.acknowledged_anonymous(story.now), 0, "the store may hold none of ours");
 
     story.view.fold(count(7, 9), story.now);
     story.view.fold(count(8, 10), story.now);
@@ -338,7 +343,7 @@ fn crossed_replies_keep_the_newest_acknowledgement() {
     story.receive(second, &reply(count(2, 2)));
     story.receive(first, &Reply { outcome: Outcome::Stale, ..reply(count(2, 2)) });
     assert_eq!(story.view.covered(), Change(2));
-    assert_eq!(story.view.acknowledged_users(story.now), 2);
+    assert_eq!(story.view.acknowledged_anonymous(story.now), 2);
 }
 
 proptest! {

@@ -310,7 +310,7 @@ async fn who_goes_away_amid_a_move_is_gone_soon(#[values(false, true)] polls_on:
     }
     tokio::time::pause();
     sleep(POLL_GAP_SUSPECT + Duration::from_millis(500)).await;
-    assert_eq!(stage.server.tally.users(), u64::from(polls_on));
+    assert_eq!(stage.server.tally.connections(), u64::from(polls_on));
     tokio::time::resume();
     drop(poll);
     stage.server.users(0).await;

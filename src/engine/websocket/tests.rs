@@ -39,7 +39,7 @@ async fn a_session_keeps_to_the_protocols() {
     let pings = (&opening["pingInterval"], &opening["pingTimeout"], &opening["maxPayload"]);
     assert_eq!(pings, (&20_000.into(), &20_000.into(), &1000.into()));
     let id = opening["sid"].as_str().expect("an id").to_owned();
-    assert_eq!(server.tally.users(), 0);
+    assert_eq!(server.tally.connections(), 0);
 
     for round in 1..=2 {
         peer.say("40{\"token\":1}").await;
@@ -161,7 +161,7 @@ async fn rooms_share_a_websocket() {
         assert_eq!(one.hear().await, format!("40{room},{{\"sid\":\"{id}\"}}"));
         assert_eq!(one.hear().await, format!("42{room},[\"{USER_COUNT}\",1]"));
     }
-    assert_eq!(server.tally.users(), 0, "it is in rooms alone");
+    assert_eq!(server.tally.connections(), 0, "it is in rooms alone");
     one.say("40/blog/post-1,").await;
     one.say("40").await;
     assert_eq!(
@@ -182,7 +182,7 @@ async fn rooms_share_a_websocket() {
     let told = format!("42/blog/post-1,[\"{USER_COUNT}\",2]");
     assert_eq!((one.hear().await, two.hear().await), (told.clone(), told));
     let joined = server.metrics.memberships.with_label_values(&["member"]).get();
-    assert_eq!((server.tally.users(), joined), (1, 3));
+    assert_eq!((server.tally.connections(), joined), (1, 3));
     drop(one);
     assert_eq!(two.hear().await, format!("42/blog/post-1,[\"{USER_COUNT}\",1]"));
     server.users(0).await;
@@ -304,12 +304,12 @@ async fn the_site_may_be_watched() {
     peer.hear().await;
     peer.say("40{\"watch\":true}").await;
     assert!(peer.hear().await.starts_with("40{"));
-    assert_eq!((server.tally.users(), server.tally.watchers()), (0, 1));
+    assert_eq!((server.tally.connections(), server.tally.watchers()), (0, 1));
     assert_eq!(server.engine.joined(Transport::Websocket), 0);
     assert_eq!(server.metrics.site_watchers.get(), 1);
     peer.say("41").await;
     peer.say("40{\"watch\":false}").await;
     assert!(peer.hear().await.starts_with("40{"));
-    assert_eq!((server.tally.users(), server.tally.watchers()), (1, 0));
+    assert_eq!((server.tally.connections(), server.tally.watchers()), (1, 0));
     assert_eq!((server.metrics.site_watchers.get(), server.disconnects("client_left")), (0, 0));
 }

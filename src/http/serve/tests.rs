@@ -122,7 +122,7 @@ impl Server {
     /// Waits until this number of clients is counted.
     pub(crate) async fn users(&self, users: u64) {
         let mut local = self.tally.subscribe();
-        let counted = timeout(PATIENCE, local.wait_for(|local| local.users == users)).await;
+        let counted = timeout(PATIENCE, local.wait_for(|local| local.connections == users)).await;
         counted.expect("they are counted").unwrap();
     }
 

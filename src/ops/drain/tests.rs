@@ -103,7 +103,7 @@ async fn those_who_poll_elsewhere_go_first() {
     pass(250).await;
     assert_eq!(polls_elsewhere.ended(), Some(EndReason::Draining));
     pass(9400).await;
-    assert_eq!((stage.tally.users(), outside.ended()), (3, None), "they are served");
+    assert_eq!((stage.tally.connections(), outside.ended()), (3, None), "they are served");
     let late = stage.join();
     pass(110).await;
     assert_eq!(outside.ended(), Some(EndReason::Draining));

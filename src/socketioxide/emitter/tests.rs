@@ -10,6 +10,7 @@ use super::*;
 use crate::{
     core::{
         count::Sequence,
+        site_users::SiteUsers,
         tally::{Local, Tally},
         view::SentReport,
     },
@@ -125,9 +126,10 @@ impl Stage {
     fn acknowledged(&mut self, users: u64) {
         let local = self.observed();
         self.sequence = self.sequence.next();
-        let sent = SentReport { sequence: self.sequence, local, at: self.start };
+        let sent =
+            SentReport { sequence: self.sequence, local, is_site_told: true, at: self.start };
         let reply = reply(count(users, self.sequence.0));
-        self.view.send_modify(|view| view.fold_reply(sent, &reply, sent.at));
+        self.view.send_modify(|view| view.fold_reply(sent, &reply, SiteUsers::default(), sent.at));
     }
 
     async fn act(&mut self, at_millis: u64) -> Option<Duration> {
@@ -332,7 +334,7 @@ async fn who_is_counted_again_stays() {
     stage.roster.enter(&socket);
     stage.acknowledged(2);
     stage.act(1000).await;
-    assert_eq!(stage.tally.users(), 1);
+    assert_eq!(stage.tally.connections(), 1);
     assert_eq!(stage.polled(&poller).await, [1, 2]);
 }
 
@@ -348,7 +350,7 @@ async fn who_left_is_forgotten_although_the_count_stays() {
         let socket = stage.socket_of(&poller);
         stage.roster.leave(&socket, crate::socketioxide::roster::LeaveReason::LeftByApplication);
     }
-    assert_eq!(stage.tally.users(), 0);
+    assert_eq!(stage.tally.connections(), 0);
     let now = Instant::now();
     let emitter = stage.emitter.as_mut().unwrap();
     emitter.look(now);

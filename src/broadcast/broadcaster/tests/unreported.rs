@@ -17,7 +17,11 @@ async fn without_reports_all_are_told_the_estimate() {
     stage.start = answered_at;
     stage.acknowledged(5);
     let (view, stop) = (Arc::new(stage.view.clone()), CancellationToken::new());
-    let observer = Observer::new(stage.tally.subscribe(), Arc::clone(&view));
+    let observer = Observer::new(
+        stage.tally.subscribe(),
+        crate::core::rooms::Rooms::<()>::new(0),
+        Arc::clone(&view),
+    );
     let broadcaster = stage.broadcaster.take().expect("it is not away");
     let told = async {
         first.hears(&[5]).await;

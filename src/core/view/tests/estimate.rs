@@ -51,7 +51,7 @@ impl Model {
     fn report(&mut self, sent: SentReport, seen: Count) -> Reply {
         let applied = sent.sequence > self.fence;
         if applied {
-            (self.fence, self.ours) = (sent.sequence, sent.local.users);
+            (self.fence, self.ours) = (sent.sequence, sent.local.anonymous);
             let reused = seen.revision.0 == self.revision && Some(seen.users) != self.shown;
             self.revise(seen.revision.0, seen.revision.0 > self.revision || reused);
         }
@@ -155,7 +155,7 @@ fn check_estimate(steps: &[(u8, u64)]) {
             7 => model.recover(),
             _ => story.view.observe(local(number)),
         }
-        assert_eq!(story.view.estimate(), OTHERS + story.view.local.users, "{:?}", story.view);
+        assert_eq!(story.view.estimate(), OTHERS + story.view.local.anonymous, "{:?}", story.view);
     }
 }
 

@@ -255,7 +255,7 @@ impl Model {
 
     fn holds(&mut self) {
         let joined = usize::from(self.has_joined);
-        assert_eq!(self.engine.tally.users(), joined as u64);
+        assert_eq!(self.engine.tally.connections(), joined as u64);
         assert_eq!(self.engine.tally.watchers(), u64::from(self.watches));
         for watch in [false, true] {
             let kind = if watch { "watcher" } else { "member" };

@@ -12,6 +12,7 @@ use crate::{
         count::{Count, Incarnation, Revision, Sequence},
         report::{Outcome, Reply},
         rooms::RoomsState,
+        site_users::SiteUsers,
         tally::Local,
         view::{SentReport, View},
     },
@@ -48,7 +49,7 @@ impl World {
         let now = Instant::now();
         let mut view = View::default();
         view.begin_incarnation(Incarnation::random(), 2 * SECOND);
-        let local = Local { users: 1, ..Local::default() };
+        let local = Local { anonymous: 1, connections: 1, ..Local::default() };
         view.observe(local);
         view.report_sent(Sequence(1));
         view.report_ended();
@@ -63,7 +64,12 @@ impl World {
             repaired: 0,
             ..Reply::default()
         };
-        view.fold_reply(SentReport { sequence: Sequence(1), local, at: now }, &reply, now);
+        view.fold_reply(
+            SentReport { sequence: Sequence(1), local, is_site_told: true, at: now },
+            &reply,
+            SiteUsers::default(),
+            now,
+        );
         let mut world = Self {
             now,
             view,

@@ -7,6 +7,7 @@ use headcount::core::{
     about::Introduction,
     count::{Count, Incarnation, Revision, Sequence, Stamp},
     report::Reply,
+    site_users::SiteUsers,
     tally::{Change, Local},
     view::{SentReport, Shown, View},
 };
@@ -59,8 +60,12 @@ impl Member {
     }
 
     pub(super) fn observe(&mut self, users: u64) {
-        if users != self.local.users {
-            self.local = Local { users, change: Change(self.local.change.0 + 1) };
+        if users != self.local.anonymous {
+            self.local = Local {
+                anonymous: users,
+                connections: users,
+                change: Change(self.local.change.0 + 1),
+            };
             self.view.observe(self.local);
         }
     }
@@ -69,7 +74,8 @@ impl Member {
         self.sequence = self.sequence.next();
         self.view.report_sent(self.sequence);
         let seen = self.view.seen();
-        let (users, kind) = if farewell { (0, "farewell") } else { (self.local.users, "report") };
+        let (users, kind) =
+            if farewell { (0, "farewell") } else { (self.local.anonymous, "report") };
         let numbers = [self.sequence.0, users, LEASE, seen.revision.0, seen.users];
         let mut arguments = vec![self.name.to_string()];
         arguments.extend(numbers.iter().map(u64::to_string));
@@ -78,7 +84,8 @@ impl Member {
         let about = if introduced { introduction(self.name) } else { String::new() };
         arguments.extend([kind.to_owned(), CHANNEL.to_owned(), DATABASE.to_owned(), about]);
         arguments.extend([&*seen.stamp.to_string(), "0", "", "0"].map(str::to_owned));
-        let sent = SentReport { sequence: self.sequence, local: self.local, at };
+        let sent =
+            SentReport { sequence: self.sequence, local: self.local, is_site_told: true, at };
         Made { arguments, sent, seen, name: self.name, introduced }
     }
 
@@ -108,7 +115,7 @@ impl Member {
             return true;
         }
         self.answered = self.answered.max(sequence);
-        self.view.fold_reply(made.sent, &reply(answer), self.now);
+        self.view.fold_reply(made.sent, &reply(answer), SiteUsers::default(), self.now);
         false
     }
 

@@ -1,0 +1,145 @@
+//! The users of one room with an identity: those that are here, and those that the store holds for this instance.
+
+use std::{collections::BTreeMap, sync::Arc};
+
+use super::key::{Key, Pending};
+use crate::core::{
+    report::{UserPresence, is_storable},
+    room::{IdentityKind, Person, UserId},
+    site_users::UsersHere,
+};
+
+/// Users of a room with an identity, and the sums over them.
+#[derive(Debug, Default)]
+pub(super) struct Users {
+    by_id: BTreeMap<UserId, User>,
+    /// Users here that no other instance holds, as far as is known.
+    pub(super) here_alone: u64,
+    /// Users whom the store holds for this instance and no other one.
+    pub(super) stored_alone: u64,
+    /// Users here.
+    pub(super) here: UsersHere,
+}
+
+/// A user of a room.
+#[derive(Clone, Debug)]
+pub(super) struct User {
+    pub(super) connections: u32,
+    /// Numbers the stay after the last connection; 0 if there is none.
+    pub(super) lingers: u32,
+    pub(super) key: Key,
+    /// Whether another instance holds this user in the room, as of the last report that named the user.
+    pub(super) is_elsewhere: bool,
+    kind: IdentityKind,
+    /// What others may read of the user, as JSON.
+    info: Option<Arc<str>>,
+}
+
+impl Default for User {
+    fn default() -> Self {
+        Self {
+            connections: 0,
+            lingers: 0,
+            key: Key::default(),
+            is_elsewhere: false,
+            kind: IdentityKind::Visitor,
+            info: None,
+        }
+    }
+}
+
+impl User {
+    /// What is reported of the user: 1 if he counts as being here.
+    pub(super) fn value(&self) -> u32 {
+        u32::from(self.connections > 0 || self.lingers > 0)
+    }
+
+    /// Adds a connection of the user.
+    pub(super) fn enter(&mut self, person: &Person) {
+        self.connections += 1;
+        self.lingers = 0;
+        self.kind = person.kind;
+        let info = person.info.as_ref().filter(|info| is_storable(info));
+        if info.is_some() && info != self.info.as_ref() {
+            self.info = info.cloned();
+            self.key.is_outdated = true;
+        }
+    }
+
+    /// What a report says of the user.
+    pub(super) fn presence(&self) -> UserPresence {
+        if self.value() > 0 { UserPresence::Here(self.info.clone()) } else { UserPresence::Gone }
+    }
+
+    /// The same if the store has acknowledged it before. If another instance has the user, too, his newest information may be that
+    /// one's. Then it must not be replaced.
+    pub(super) fn presence_again(&self) -> UserPresence {
+        match self.presence() {
+            UserPresence::Here(_) if self.is_elsewhere => UserPresence::Here(None),
+            presence => presence,
+        }
+    }
+
+    /// Records that the store was told this.
+    fn told(&mut self, presence: &UserPresence) {
+        if *presence == UserPresence::Here(self.info.clone()) {
+            self.key.is_outdated = false;
+        }
+    }
+
+    fn is_over(&self) -> bool {
+        self.value() == 0 && self.key.stored == 0 && self.key.pending == Pending::Settled
+    }
+}
+
+impl Users {
+    pub(super) fn get(&self, user: &UserId) -> Option<&User> {
+        self.by_id.get(user)
+    }
+
+    /// Changes a user, and keeps the sums. A user who is not here, and whom the store does not hold, is removed.
+    pub(super) fn change<T>(&mut self, id: &UserId, change: impl FnOnce(&mut User) -> T) -> T {
+        let user = self.by_id.entry(id.clone()).or_default();
+        let alone = |user: &User, is_held: bool| u64::from(is_held && !user.is_elsewhere);
+        self.here_alone -= alone(user, user.value() > 0);
+        self.stored_alone -= alone(user, user.key.stored > 0);
+        *self.here.of_kind(user.kind) -= u64::from(user.value());
+        let result = change(user);
+        self.here_alone += alone(user, user.value() > 0);
+        self.stored_alone += alone(user, user.key.stored > 0);
+        *self.here.of_kind(user.kind) += u64::from(user.value());
+        if user.is_over() {
+            self.by_id.remove(id);
+        }
+        result
+    }
+
+    /// Records that the store was told this of a user.
+    pub(super) fn told(&mut self, user: &UserId, presence: &UserPresence) {
+        if let Some(user) = self.by_id.get_mut(user) {
+            user.told(presence);
+        }
+    }
+
+    /// Takes over whether another instance holds a user, too.
+    pub(super) fn is_elsewhere(&mut self, user: &UserId, is_elsewhere: bool) {
+        if self.by_id.contains_key(user) {
+            self.change(user, |user| user.is_elsewhere = is_elsewhere);
+        }
+    }
+
+    pub(super) fn is_empty(&self) -> bool {
+        self.by_id.is_empty()
+    }
+
+    /// The first user after this one, in the order of ids.
+    pub(super) fn after(&self, user: Option<&UserId>) -> Option<&UserId> {
+        use std::ops::Bound::{Excluded, Unbounded};
+        let from = user.map_or(Unbounded, Excluded);
+        self.by_id.range::<UserId, _>((from, Unbounded)).next().map(|(id, _)| id)
+    }
+
+    pub(super) fn ids(&self) -> Vec<UserId> {
+        self.by_id.keys().cloned().collect()
+    }
+}
