@@ -8,6 +8,7 @@ pub mod service_manager;
 pub mod setting;
 
 mod admin_token;
+mod sign_in;
 pub mod store;
 pub mod timing;
 

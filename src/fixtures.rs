@@ -1,5 +1,7 @@
 //! What the tests inside several modules share.
 
+pub(crate) mod tokens;
+
 /// Valid input made invalid.
 pub(crate) use headcount_mutate as mutate;
 

@@ -54,6 +54,9 @@ pub mod access;
 pub mod store;
 
 #[doc(hidden)]
+pub mod identity;
+
+#[doc(hidden)]
 pub mod config;
 #[doc(hidden)]
 pub mod engine;

@@ -18,7 +18,7 @@ use headcount::{
         setting::ConfigError,
         status::StatusArgs,
     },
-    server::{Addresses, Server, redis_store},
+    server::{Addresses, Server, shared_store::redis_store},
     store::Store,
     telemetry::{escaped::escaped_json, log::Log},
 };

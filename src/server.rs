@@ -7,6 +7,8 @@ mod limits;
 mod listening;
 mod tasks;
 
+pub mod shared_store;
+
 use std::{
     fmt,
     net::SocketAddr,
@@ -26,7 +28,7 @@ use crate::{
     access::{origin::cors, permits::Permits},
     broadcast::{broadcaster::Broadcaster, rooms::RoomBroadcaster},
     cluster::{member::Upkeep, reporter::ReporterSettings},
-    config::{serve::Config, store::RedisConfig},
+    config::serve::Config,
     core::{
         about::About,
         peaks::ShownPeaks,
@@ -47,6 +49,7 @@ use crate::{
         serve::HttpService,
         timeouts::{HEAD_TIMEOUT, Timeouts},
     },
+    identity::sign_in::SignIn,
     memory::heap_trim,
     net::listener::{self, Listener},
     ops::{
@@ -59,11 +62,7 @@ use crate::{
         notify::{ServiceManager, Subject},
         sign_in::Door,
     },
-    store::{
-        Store,
-        embedded::EmbeddedStore,
-        redis::{RedisSettings, RedisStore},
-    },
+    store::Store,
     telemetry::{
         labels::RefusedReason,
         metrics::{Metrics, signed},
@@ -88,6 +87,8 @@ pub struct Server {
     public: TcpListener,
     admin: TcpListener,
     limits: Limits,
+    /// Verifies the tokens of clients.
+    sign_in: SignIn,
     /// The name and version of this instance.
     about: watch::Sender<Arc<About>>,
 }
@@ -116,7 +117,7 @@ impl Server {
     /// If an address cannot be bound or the file limit cannot be read.
     pub fn bind(config: Config) -> anyhow::Result<Self> {
         let limits = Limits::raise(&config)?;
-        let store = store(&config)?;
+        let store = shared_store::of(&config)?;
         let mut metrics = Metrics::new(store.kind()).context("failed to set up metrics")?;
         metrics.identity.set_host(&config.instance_name);
         metrics.memory_limit_bytes.set(signed(limits.memory_bytes().unwrap_or_default()));
@@ -125,7 +126,8 @@ impl Server {
         metrics.connections_max.set(i64::try_from(limits.sessions).unwrap_or(i64::MAX));
         let public = bind(config.listen)?;
         let admin = bind(config.admin_listen)?;
-        Ok(Self { config, store, metrics, public, admin, limits, about })
+        let sign_in = SignIn::new(config.sign_in.clone());
+        Ok(Self { config, store, metrics, public, admin, limits, sign_in, about })
     }
 
     /// The addresses on which the instance listens. A port that was set to 0 is the one that the system chose.
@@ -171,6 +173,9 @@ impl Server {
         let mut tasks = Tasks::default();
         let (serving, view, peaks) = self.spawn_ring(&mut tasks, &tally, &rooms, flusher);
         tasks.spawn("pings", ping_wheel::run(Arc::clone(&engine), serving.clone()));
+        for keys in self.sign_in.tasks(&self.metrics.tokens, &serving) {
+            tasks.spawn("keys of an issuer", keys);
+        }
         tasks.spawn("checks", Arc::clone(&engine).run_checks(serving.clone()));
         let permits = Arc::clone(engine.admission().permits());
         tasks.spawn("memory", give_memory_back(permits, serving.clone()));
@@ -353,6 +358,7 @@ impl Server {
             view,
             engine: Arc::clone(engine),
             metrics: self.metrics.clone(),
+            sign_in: self.sign_in.clone(),
             about: self.about.subscribe(),
         };
         admin::router(admin, Arc::new(Door::new(token)), &board)
@@ -375,25 +381,4 @@ async fn give_memory_back(permits: Arc<Permits>, stop: CancellationToken) {
 
 fn bind(address: SocketAddr) -> anyhow::Result<TcpListener> {
     listener::bind(address).with_context(|| format!("failed to listen on {address}"))
-}
-
-fn store(config: &Config) -> anyhow::Result<Arc<dyn Store>> {
-    match &config.redis {
-        None => Ok(Arc::new(EmbeddedStore::new())),
-        Some(redis) => Ok(Arc::new(redis_store(redis, config.lease)?)),
-    }
-}
-
-/// The Redis store of a cluster. It does not connect yet.
-///
-/// # Errors
-/// If the address cannot be used.
-pub fn redis_store(redis: &RedisConfig, lease: Duration) -> anyhow::Result<RedisStore> {
-    let settings = RedisSettings {
-        url: redis.url.clone(),
-        key: redis.key.clone(),
-        channel: redis.channel.clone(),
-        lease,
-    };
-    RedisStore::new(settings).context("failed to set up the connection to Redis")
 }

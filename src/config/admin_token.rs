@@ -1,10 +1,8 @@
 //! The setting `HEADCOUNT_ADMIN_TOKEN`, which is never shown.
 
-use std::{convert::Infallible, fmt, str::FromStr};
-
 use clap::Args;
 
-use super::setting::ConfigError;
+use super::setting::{ConfigError, Hidden};
 use crate::access::admin_token::{AdminToken, TOKEN_CHARS_MAX, TOKEN_CHARS_MIN};
 
 /// The setting as given, not checked.
@@ -16,28 +14,10 @@ pub(super) struct AdminTokenArgs {
     admin_token: Option<Hidden>,
 }
 
-/// Text that its `Debug` output does not show.
-#[derive(Clone)]
-struct Hidden(String);
-
-impl FromStr for Hidden {
-    type Err = Infallible;
-
-    fn from_str(text: &str) -> Result<Self, Infallible> {
-        Ok(Self(text.to_owned()))
-    }
-}
-
-impl fmt::Debug for Hidden {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("(hidden)")
-    }
-}
-
 impl AdminTokenArgs {
     /// Checks the token. `None` if none is set.
     pub(super) fn check(&self) -> Result<Option<AdminToken>, ConfigError> {
-        let Some(Hidden(text)) = &self.admin_token else { return Ok(None) };
+        let Some(text) = self.admin_token.as_ref().map(Hidden::text) else { return Ok(None) };
         let refused = || ConfigError {
             variable: "HEADCOUNT_ADMIN_TOKEN",
             value: "(not shown)".to_owned(),

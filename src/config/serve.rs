@@ -11,6 +11,7 @@ use super::{
     instance_name::instance_name,
     service_manager::ServiceManagerConfig,
     setting::{ConfigError, Setting},
+    sign_in::SignInArgs,
     store::{RedisConfig, StoreArgs},
     timing::{emit_interval, grace, heartbeat_and_lease},
 };
@@ -21,6 +22,7 @@ use crate::{
         rooms::{RoomPatterns, RoomRules, WATCHED_PER_CONNECTION},
     },
     core::count::Incarnation,
+    identity::{sign_in::SignInSettings, visitor::VisitorKeys},
     protocol::transport::Transports,
     telemetry::log::LogSettings,
 };
@@ -120,6 +122,8 @@ pub struct ServeArgs {
     /// limit, at least 1000 and at most 100000.
     #[arg(long, env = "HEADCOUNT_ROOMS_MAX", value_name = "NUMBER")]
     rooms_max: Option<String>,
+    #[command(flatten)]
+    sign_in: SignInArgs,
     /// On SIGTERM: how long to go on serving while not ready, so that a balancer notices (4s behind one).
     #[arg(long, env = "HEADCOUNT_DRAIN_DELAY", value_name = "DURATION", default_value = "0s")]
     drain_delay: String,
@@ -163,6 +167,9 @@ pub struct Config {
     pub origins: Origins,
     pub connections_max: Option<usize>,
     pub rooms: RoomRules,
+    pub sign_in: SignInSettings,
+    /// How visitor keys are hashed; `None` if they do not count.
+    pub visitors: Option<VisitorKeys>,
     pub drain_delay: Duration,
     pub drain: Duration,
     pub keep_alive: Duration,
@@ -181,11 +188,14 @@ impl ServeArgs {
     pub fn check(&self) -> Result<Config, ConfigError> {
         let transports = Setting("HEADCOUNT_TRANSPORTS", &self.transports);
         let (heartbeat, lease) = heartbeat_and_lease(&self.heartbeat, &self.lease)?;
+        let redis = self.store.check()?;
         Ok(Config {
             listen: Setting("HEADCOUNT_LISTEN", &self.listen).address()?,
             admin_listen: Setting("HEADCOUNT_ADMIN_LISTEN", &self.admin_listen).address()?,
             admin_token: self.admin_token.check()?,
-            redis: self.store.check()?,
+            sign_in: self.sign_in.check()?,
+            visitors: self.sign_in.visitors(redis.as_ref().map(|redis| redis.key.as_str()))?,
+            redis,
             heartbeat,
             lease,
             emit_interval: emit_interval(&self.emit_interval)?,

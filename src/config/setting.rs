@@ -1,6 +1,6 @@
 //! Reads one raw setting: returns its value, or an error that says what is allowed.
 
-use std::{net::SocketAddr, str::FromStr, time::Duration};
+use std::{convert::Infallible, fmt, net::SocketAddr, str::FromStr, time::Duration};
 
 use tracing::level_filters::LevelFilter;
 
@@ -17,6 +17,30 @@ pub struct ConfigError {
     pub(super) variable: &'static str,
     pub(super) value: String,
     pub(super) allowed: String,
+}
+
+/// The raw value of a setting that may be a secret. Its `Debug` output does not show it.
+#[derive(Clone)]
+pub(super) struct Hidden(String);
+
+impl Hidden {
+    pub(super) fn text(&self) -> &str {
+        &self.0
+    }
+}
+
+impl FromStr for Hidden {
+    type Err = Infallible;
+
+    fn from_str(text: &str) -> Result<Self, Infallible> {
+        Ok(Self(text.to_owned()))
+    }
+}
+
+impl fmt::Debug for Hidden {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("(hidden)")
+    }
 }
 
 /// A setting as given: the name of its variable, and its raw value.

@@ -1,12 +1,15 @@
 //! The name and version of an instance, which it tells the store for operators, and when to tell it again. The count does not
 //! depend on it.
 
-use std::time::{Duration, SystemTime};
+use std::{
+    sync::Arc,
+    time::{Duration, SystemTime},
+};
 
 use serde::{Deserialize, Serialize};
 use tokio::time::Instant;
 
-use super::{count::Sequence, pace::whole_millis};
+use super::{count::Sequence, pace::whole_millis, site_users::UsersHere, tally::Local};
 
 /// The most characters of a name: the limit of DNS for a label, which also holds for containers and pods.
 pub const HOST_CHARS_MAX: usize = 63;
@@ -58,6 +61,19 @@ impl About {
         let version = env!("CARGO_PKG_VERSION").to_owned();
         let started_at = whole_millis(since_1970);
         Self { host, version, started_at, draining: false, identified: Identified::default() }
+    }
+
+    /// The same, with the users who have an identity, and their connections.
+    #[must_use]
+    pub fn with_users(self: &Arc<Self>, users: UsersHere, local: Local) -> Arc<Self> {
+        let identified = Identified {
+            users: users.token + users.visitor,
+            connections: local.connections.saturating_sub(local.anonymous),
+        };
+        if identified == self.identified {
+            return Arc::clone(self);
+        }
+        Arc::new(Self { identified, ..Self::clone(self) })
     }
 
     /// The JSON that is stored.
@@ -152,6 +168,19 @@ mod tests {
         for odd in ["", "x", "{}", "[1]", r#"{"host":7}"#, &too_long] {
             assert_eq!(About::from_json(odd.as_bytes()), None, "{odd}");
         }
+    }
+
+    /// Goal: an instance says how many users with an identity it has, and nothing of them if it has none. Method: both.
+    #[test]
+    fn users_are_added() {
+        let about = Arc::new(about());
+        let local = Local { anonymous: 3, connections: 10, ..Local::default() };
+        let users = UsersHere { token: 1, visitor: 2, none: 3 };
+        let identified = Identified { users: 3, connections: 7 };
+        assert_eq!(*about.with_users(users, local), About { identified, ..About::clone(&about) });
+        let local = Local { connections: 3, ..local };
+        let same = about.with_users(UsersHere { none: 3, ..UsersHere::default() }, local);
+        assert!(Arc::ptr_eq(&about, &same));
     }
 
     /// Goal: the longest name that may be set is taken. Method: one of characters that take the most room.

@@ -7,6 +7,8 @@ use tokio::{sync::watch, time::Instant};
 use super::{
     room::RoomName,
     rooms::{Rooms, TooManyRooms},
+    site_users::UsersHere,
+    tally::SiteLedger,
     view::{Shown, View},
 };
 
@@ -24,6 +26,12 @@ pub trait RoomCounts: fmt::Debug + Send + Sync + 'static {
     /// See [`Rooms::connections`].
     fn connections(&self, room: &RoomName) -> u64;
 
+    /// See [`Rooms::users_here`].
+    fn users_here(&self, room: &RoomName) -> UsersHere;
+
+    /// The users of the site with an identity whom this instance has.
+    fn site_users_here(&self) -> UsersHere;
+
     /// See [`Rooms::subscribe`].
     fn subscribe(&self) -> watch::Receiver<u64>;
 }
@@ -39,6 +47,14 @@ impl<V: fmt::Debug + Send + 'static> RoomCounts for Rooms<V> {
 
     fn connections(&self, room: &RoomName) -> u64 {
         self.connections(room)
+    }
+
+    fn users_here(&self, room: &RoomName) -> UsersHere {
+        self.users_here(room)
+    }
+
+    fn site_users_here(&self) -> UsersHere {
+        SiteLedger::site_users_here(self)
     }
 
     fn subscribe(&self) -> watch::Receiver<u64> {

@@ -18,9 +18,10 @@ use super::{
     sign_in::{self, Door, FORM_BYTES_MAX},
 };
 use crate::{
-    cluster::view_metrics::{record_rooms, record_view},
+    cluster::view_metrics::{record_rooms, record_users, record_view},
     core::{about::About, view::View},
     engine::lifecycle::Engine,
+    identity::sign_in::SignIn,
     protocol::transport::Transport,
     telemetry::metrics::{Metrics, signed},
     web::{
@@ -38,6 +39,8 @@ pub struct Admin {
     pub engine: Arc<Engine>,
     /// Everything else.
     pub metrics: Metrics,
+    /// The keys of issuers.
+    pub sign_in: SignIn,
     /// The name and version of this instance.
     pub about: watch::Receiver<Arc<About>>,
 }
@@ -170,7 +173,9 @@ impl Admin {
         let now = Instant::now();
         let metrics = &self.metrics;
         record_view(metrics, &view, now);
+        self.sign_in.record(&metrics.tokens, now);
         record_rooms(metrics, self.engine.rooms(), &view, now);
+        record_users(metrics, self.engine.tally().users_here());
         let mut sockets = 0;
         for transport in Transport::ALL {
             let joined = self.engine.joined(transport) as u64;

@@ -64,6 +64,54 @@ label_values! {
 }
 
 label_values! {
+    /// What is wrong with a token, as `headcount_tokens_refused_total` counts it. Beside these it counts `expired`.
+    pub enum TokenFault {
+        /// It is longer than any token may be.
+        TooLong = "too_long",
+        /// It is no token, or its header demands what nobody here understands.
+        Malformed = "malformed",
+        /// It is signed with an algorithm that is not accepted here, or that does not belong to its key.
+        Algorithm = "algorithm",
+        /// No key is known that may have signed it.
+        Key = "key",
+        /// It was not signed with the key that it names, or was changed since.
+        Signature = "signature",
+        /// It is from another issuer.
+        Issuer = "issuer",
+        /// It is for another audience.
+        Audience = "audience",
+        /// It says no time at which it expires.
+        NoExpiry = "no_expiry",
+        /// It is not valid yet.
+        NotYetValid = "not_yet_valid",
+        /// It does not say whose it is.
+        NoSubject = "no_subject",
+        /// What it says of whose it is cannot be the id of a user.
+        Subject = "subject",
+        /// Another of its claims has the wrong form.
+        Claims = "claims",
+    }
+}
+
+label_values! {
+    /// The outcome of a request for the keys of an issuer, as `headcount_jwks_fetches_total` counts it.
+    pub enum JwksResult {
+        /// The keys are new, or the same as before.
+        Ok = "ok",
+        /// There was no connection, or it broke.
+        Unreachable = "unreachable",
+        /// There was no answer in time.
+        Timeout = "timeout",
+        /// The status was not 200. Redirects are not followed.
+        Status = "status",
+        /// The answer was longer than any set of keys.
+        TooLarge = "too_large",
+        /// The answer was no set of keys, or had none that can be used.
+        Malformed = "malformed",
+    }
+}
+
+label_values! {
     /// How a connection is in a room, as `headcount_memberships` counts it.
     pub enum MembershipKind {
         /// It is counted.

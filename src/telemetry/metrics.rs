@@ -2,17 +2,23 @@
 //!
 //! Values that other parts hold already (the view, the connections) are set when the metrics page is requested.
 
+mod help;
+mod maker;
+
 use std::time::Duration;
 
 use prometheus::{
-    Gauge, Histogram, HistogramOpts, IntCounter, IntCounterVec, IntGauge, IntGaugeVec, Opts,
-    Registry, TextEncoder,
+    Gauge, Histogram, IntCounter, IntCounterVec, IntGauge, IntGaugeVec, Registry, TextEncoder,
 };
 
 use super::{
     identity::Identity,
-    labels::{JoinRefusal, MembershipKind, RefusedReason, ReportResult, UserIdentity},
+    labels::{
+        JoinRefusal, JwksResult, MembershipKind, RefusedReason, ReportResult, TokenFault,
+        UserIdentity,
+    },
 };
+use maker::Maker;
 
 /// Buckets for reports. On a local network a report takes well below a millisecond. After 0.75 s the store counts as
 /// unreachable; 2 s is the default lease.
@@ -24,59 +30,8 @@ const EMISSION_BUCKETS: &[f64] = &[0.00005, 0.0002, 0.001, 0.005, 0.02, 0.05, 0.
 const JOIN_BUCKETS: &[f64] =
     &[0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.3, 0.5, 1.0, 2.5];
 
-/// What each metric means, as Prometheus shows it.
-const HELP: &[(&str, &str)] = &[
-    ("cluster_users", "Users online in the whole cluster, as this instance holds it."),
-    ("peak_users", "Highest exact count of the current day of UTC, and ever; 0 if none is known."),
-    ("connections", "Open connections."),
-    ("users", "Users of the site on this instance, by what is known of them."),
-    ("connections_max", "Sessions this instance takes at a time."),
-    ("connects_total", "Connections counted in, by the transport they began with."),
-    ("disconnects_total", "Connections counted out."),
-    ("site_watchers", "Connections that are told the site's count and are not counted."),
-    ("rooms", "Rooms that connections of this instance are in."),
-    (
-        "rooms_tracked",
-        "Rooms that this instance keeps: somebody is in them, watches or asks for them.",
-    ),
-    ("rooms_max", "Rooms that this instance keeps at most."),
-    ("rooms_exact", "1 while counts of rooms are exact, 0 while they are estimates."),
-    ("rooms_unread", "Rooms whose counts are to be read from the store again, at most."),
-    ("room_changes_waiting", "Changes of rooms that are not in a report yet, at most."),
-    ("pages_missed_total", "Announcements of rooms that did not arrive."),
-    ("memberships", "Connections in rooms, one for each room that a connection is in."),
-    ("room_joins_total", "Rooms joined, by how."),
-    ("room_leaves_total", "Rooms left, by how, also at the end of a session."),
-    ("joins_refused_total", "Joins of namespaces refused, by the code that the client was told."),
-    ("room_emissions_total", "Emissions of a room's count to this instance's sockets."),
-    ("room_emitted_packets_total", "Counts of rooms handed to sockets, first values included."),
-    ("room_join_to_emit_seconds", "From joining a room until the first count of it."),
-    ("refused_total", "Requests and connections turned away."),
-    ("streams", "Open event streams of the API."),
-    ("reports_total", "Reports to the store."),
-    ("resends_total", "Times that the store had lost reports, so that all was reported again."),
-    ("dead_incarnations", "Ended incarnations whose rooms are still being taken away."),
-    ("report_seconds", "From sending a report to its answer."),
-    ("announcements_total", "Announcements received by pub/sub."),
-    ("foreign_announcements_total", "Messages on our channel that were somebody else's."),
-    ("resubscribes_total", "Subscriptions after the first one."),
-    ("emissions_total", "Rounds of sending the count to this instance's sockets."),
-    ("emitted_packets_total", "Packets handed to sockets, first values included."),
-    ("emission_seconds", "Time one round of sending took."),
-    ("join_to_emit_seconds", "From a connect until the emission that includes it."),
-    ("view_revision", "Revision of the count this instance shows."),
-    ("view_exact", "1 while the shown count is exact, 0 while it is an estimate."),
-    ("view_age_seconds", "Time since the newest answered report was sent."),
-    ("store_up", "1 while the store answers."),
-    ("instances", "Live instances, according to the store."),
-    ("leases_reaped_total", "Crashed instances that this instance's reports counted out."),
-    ("repairs_total", "Values of the store put right by this instance's reports."),
-    ("drift_users", "Connections without an identity in the store, minus those of this instance."),
-    ("draining", "1 while this instance is shutting down."),
-    ("log_lines_dropped_total", "Lines of the log that could not be written."),
-    ("memory_limit_bytes", "The smallest limit on this process's memory; 0 if none is known."),
-    ("build_info", "Always 1; what is running, and where."),
-];
+/// The reason under which tokens that have expired are counted, beside every [`TokenFault`].
+pub const EXPIRED: &str = "expired";
 
 /// All metrics. A clone is cheap and shares the same values.
 #[derive(Clone, Debug)]
@@ -120,6 +75,8 @@ pub struct Metrics {
     pub room_leaves: IntCounterVec,
     /// Joins that were refused, by code.
     pub joins_refused: IntCounterVec,
+    /// Tokens, and the keys that verify them.
+    pub tokens: TokenMetrics,
     /// Emissions of rooms.
     pub room_emissions: IntCounter,
     /// Counts of rooms that were handed to connections, including first values.
@@ -166,7 +123,7 @@ pub struct Metrics {
     pub leases_reaped: IntCounter,
     /// Values in the store that reports of this instance corrected.
     pub repairs: IntCounter,
-    /// The local count in the store minus the connections without an identity.
+    /// The local count in the store minus the connections.
     pub drift_users: IntGauge,
     /// 1 from the first SIGTERM on.
     pub draining: IntGauge,
@@ -178,13 +135,26 @@ pub struct Metrics {
     pub identity: Identity,
 }
 
+/// Metrics of tokens, and of the keys that verify them.
+#[derive(Clone, Debug)]
+pub struct TokenMetrics {
+    /// Tokens that were refused, by what is wrong with them.
+    pub refused: IntCounterVec,
+    /// Requests for the keys of issuers, by outcome.
+    pub jwks_fetches: IntCounterVec,
+    /// Usable keys of all issuers.
+    pub jwks_keys: IntGauge,
+    /// Time since the oldest set of keys was fetched; 0 if no issuer is asked for keys.
+    pub jwks_age_seconds: Gauge,
+}
+
 impl Metrics {
     /// Registers all metrics in a new registry. `store` is the kind of store in use.
     ///
     /// # Errors
     /// If two metrics have one name, or process metrics cannot be read on this system.
     pub fn new(store: &str) -> Result<Self, prometheus::Error> {
-        let make = Maker { registry: Registry::new() };
+        let make = Maker::default();
         make.process()?;
         let refusals = RefusedReason::ALL.iter().map(|reason| reason.label());
         let codes = JoinRefusal::ALL.iter().map(|code| code.label());
@@ -211,6 +181,7 @@ impl Metrics {
             room_joins: make.counters("room_joins_total", "kind", kinds())?,
             room_leaves: make.counters("room_leaves_total", "kind", kinds())?,
             joins_refused: make.counters("joins_refused_total", "code", codes)?,
+            tokens: TokenMetrics::new(&make)?,
             room_emissions: make.counter("room_emissions_total")?,
             room_emitted_packets: make.counter("room_emitted_packets_total")?,
             room_join_to_emit_seconds: make.histogram("room_join_to_emit_seconds", JOIN_BUCKETS)?,
@@ -276,6 +247,19 @@ impl Metrics {
     }
 }
 
+impl TokenMetrics {
+    fn new(make: &Maker) -> Result<Self, prometheus::Error> {
+        let faults = TokenFault::ALL.iter().map(|fault| fault.label()).chain([EXPIRED]);
+        let outcomes = JwksResult::ALL.iter().map(|outcome| outcome.label());
+        Ok(Self {
+            refused: make.counters("tokens_refused_total", "reason", faults)?,
+            jwks_fetches: make.counters("jwks_fetches_total", "outcome", outcomes)?,
+            jwks_keys: make.gauge("jwks_keys")?,
+            jwks_age_seconds: make.float_gauge("jwks_age_seconds")?,
+        })
+    }
+}
+
 /// Converts a number for a gauge; numbers that are too large become the largest.
 pub(crate) fn signed(number: u64) -> i64 {
     i64::try_from(number).unwrap_or(i64::MAX)
@@ -286,96 +270,9 @@ pub fn observe(histogram: &Histogram, duration: Duration) {
     histogram.observe(duration.as_secs_f64());
 }
 
-struct Maker {
-    registry: Registry,
-}
-
-impl Maker {
-    fn identity(&self, store: &str) -> Result<Identity, prometheus::Error> {
-        let build_info = IntGaugeVec::new(options("build_info"), &Identity::LABELS)?;
-        Ok(Identity::new(self.add(build_info)?, store))
-    }
-
-    #[cfg(target_os = "linux")]
-    fn process(&self) -> Result<(), prometheus::Error> {
-        let process = prometheus::process_collector::ProcessCollector::for_self();
-        self.registry.register(Box::new(process))
-    }
-
-    #[cfg(not(target_os = "linux"))]
-    #[allow(
-        clippy::unnecessary_wraps,
-        clippy::unused_self,
-        reason = "the same face on every system"
-    )]
-    fn process(&self) -> Result<(), prometheus::Error> {
-        Ok(())
-    }
-
-    fn gauge(&self, name: &str) -> Result<IntGauge, prometheus::Error> {
-        self.add(IntGauge::with_opts(options(name))?)
-    }
-
-    fn float_gauge(&self, name: &str) -> Result<Gauge, prometheus::Error> {
-        self.add(Gauge::with_opts(options(name))?)
-    }
-
-    fn counter(&self, name: &str) -> Result<IntCounter, prometheus::Error> {
-        self.add(IntCounter::with_opts(options(name))?)
-    }
-
-    /// Gauges that are not set at every scrape start at 0 for these values of their label. Otherwise a panel would have no data
-    /// until the first of them is used.
-    fn gauges(
-        &self,
-        name: &str,
-        label: &str,
-        values: impl IntoIterator<Item = &'static str>,
-    ) -> Result<IntGaugeVec, prometheus::Error> {
-        let gauges = self.add(IntGaugeVec::new(options(name), &[label])?)?;
-        for value in values {
-            gauges.with_label_values(&[value]);
-        }
-        Ok(gauges)
-    }
-
-    /// Every counter starts at 0 for each value of its label. If a series appeared with its first event, it would show no
-    /// increase, and alerts would miss that event.
-    fn counters(
-        &self,
-        name: &str,
-        label: &str,
-        values: impl IntoIterator<Item = &'static str>,
-    ) -> Result<IntCounterVec, prometheus::Error> {
-        let counters = self.add(IntCounterVec::new(options(name), &[label])?)?;
-        for value in values {
-            counters.with_label_values(&[value]);
-        }
-        Ok(counters)
-    }
-
-    fn histogram(&self, name: &str, buckets: &[f64]) -> Result<Histogram, prometheus::Error> {
-        let options = HistogramOpts::from(options(name)).buckets(buckets.to_vec());
-        self.add(Histogram::with_opts(options)?)
-    }
-
-    fn add<C>(&self, collector: C) -> Result<C, prometheus::Error>
-    where
-        C: prometheus::core::Collector + Clone + 'static,
-    {
-        self.registry.register(Box::new(collector.clone()))?;
-        Ok(collector)
-    }
-}
-
-fn options(name: &str) -> Opts {
-    let help = HELP.iter().find(|(described, _)| *described == name).map_or("", |(_, help)| help);
-    Opts::new(name, help).namespace("headcount")
-}
-
 #[cfg(test)]
 mod tests {
-    use super::*;
+    use super::{help::HELP, *};
 
     /// Goal: every metric has a help text. Method: the metrics page of a new instance.
     #[test]

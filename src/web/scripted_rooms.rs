@@ -15,6 +15,7 @@ use crate::core::{
     room::RoomName,
     room_counts::RoomCounts,
     rooms::TooManyRooms,
+    site_users::UsersHere,
     view::{Shown, View},
 };
 
@@ -55,6 +56,14 @@ impl RoomCounts for ScriptedRooms {
 
     fn connections(&self, _: &RoomName) -> u64 {
         2
+    }
+
+    fn users_here(&self, _: &RoomName) -> UsersHere {
+        UsersHere { visitor: 1, none: 1, ..UsersHere::default() }
+    }
+
+    fn site_users_here(&self) -> UsersHere {
+        UsersHere { token: 1, visitor: 2, none: 0 }
     }
 
     fn subscribe(&self) -> watch::Receiver<u64> {

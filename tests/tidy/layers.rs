@@ -14,9 +14,10 @@ use syn::{
 use super::{files, nothing_in, read};
 
 /// The folders of `src` by floor, from the lowest to the highest. A folder may import from any lower floor.
-const FLOORS: [&[&str]; 6] = [
+const FLOORS: [&[&str]; 7] = [
     &["core", "memory", "net", "protocol", "telemetry"],
     &["access", "cli", "store"],
+    &["identity"],
     &["config", "engine", "web"],
     &["broadcast", "cluster", "http"],
     &["ops", "socketioxide"],

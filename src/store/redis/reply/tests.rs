@@ -141,7 +141,7 @@ proptest! {
         parts in proptest::collection::btree_map(any_name(), 0..=WHOLE_MAX, 0..6),
         leases in proptest::collection::btree_map(any_name(), 0..=WHOLE_MAX, 0..6),
         abouts in proptest::collection::btree_map(any_name(), any_about(), 0..6),
-        numbers in proptest::array::uniform5(0..=WHOLE_MAX),
+        numbers in proptest::array::uniform6(0..=WHOLE_MAX),
     ) {
         let flat = |map: &std::collections::BTreeMap<Vec<u8>, u64>| {
             let entry = |(name, number): (&Vec<u8>, &u64)| {
@@ -149,13 +149,13 @@ proptest! {
             };
             Value::Array(map.iter().flat_map(entry).collect())
         };
-        let [public, meta @ ..] = numbers.map(|number| text(&number.to_string()));
+        let [public, people, meta @ ..] = numbers.map(|number| text(&number.to_string()));
         let said = |(name, about): (&Vec<u8>, &Vec<u8>)| [name, about].map(|it| Value::BulkString(it.clone()));
         let abouts = Value::Array(abouts.iter().flat_map(said).collect());
         let meta = Value::Array(meta.to_vec());
-        let value = Value::Array(vec![public, flat(&parts), flat(&leases), meta, abouts]);
+        let value = Value::Array(vec![public, flat(&parts), flat(&leases), meta, abouts, people]);
         let read = roster(&value).unwrap();
-        prop_assert_eq!(read.users, numbers[0]);
+        prop_assert_eq!([read.users, read.identified], [numbers[0], numbers[1]]);
         prop_assert_eq!(read.instances.len(), parts.len());
         let table = crate::cli::status::Status::of(&read).to_string();
         prop_assert_eq!(table.lines().count(), parts.len() + 2);
