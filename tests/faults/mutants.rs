@@ -57,7 +57,7 @@ return reply
 
 const NO_WELCOME: &str = "no welcome";
 
-pub(crate) const MUTANTS: [Mutant; 14] = [
+pub(crate) const MUTANTS: [Mutant; 15] = [
     script("no fence", "if last and sequence <= last then", "if false then", "repeats"),
     script("no lease clock", "gap = math.floor(lease / 8)", "gap = gap + 0", "all-cut-off"),
     script("no recovery", "  store.recovering = store.clock + lease\n", "", "flushall-quiet"),
@@ -80,6 +80,7 @@ pub(crate) const MUTANTS: [Mutant; 14] = [
     program("no large pages", "pages"),
     program("no gaps of pages", "page-gap"),
     program("no resend of rooms", "many-lost"),
+    program("no grace", "moves"),
     script(
         "people are connections",
         "change(room, call('HSET', key, unpack(set)))",
