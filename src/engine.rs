@@ -8,6 +8,7 @@ pub mod reason;
 pub mod session_id;
 pub mod settings;
 
+pub mod credentials;
 pub mod session_rooms;
 pub mod sink;
 
@@ -15,9 +16,11 @@ pub mod outbox;
 pub mod session;
 
 pub mod flusher;
+pub mod key_waits;
 pub mod registry;
 
 pub mod admission;
+pub mod identifying;
 pub mod joining;
 pub mod lifecycle;
 pub mod request;

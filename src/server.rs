@@ -176,6 +176,7 @@ impl Server {
         for keys in self.sign_in.tasks(&self.metrics.tokens, &serving) {
             tasks.spawn("keys of an issuer", keys);
         }
+        tasks.spawn("key waits", Arc::clone(&engine).run_key_waits(serving.clone()));
         tasks.spawn("checks", Arc::clone(&engine).run_checks(serving.clone()));
         let permits = Arc::clone(engine.admission().permits());
         tasks.spawn("memory", give_memory_back(permits, serving.clone()));
@@ -322,6 +323,7 @@ impl Server {
             local,
             rooms,
             peaks,
+            sign_in: self.sign_in.clone(),
             origins: self.config.origins.clone(),
             refusal_log: admission.refusal_log(),
             metrics: self.metrics.clone(),
@@ -371,6 +373,8 @@ impl Server {
             payload_bytes_max: self.config.payload_bytes_max,
             transports: self.config.transports,
             rooms: self.config.rooms.clone(),
+            sign_in: self.sign_in.clone(),
+            visitors: self.config.visitors.clone(),
         }
     }
 }

@@ -2,6 +2,7 @@
 
 pub(crate) mod asset;
 mod badge;
+mod bearer;
 mod count;
 mod json;
 mod room_query;

@@ -18,6 +18,7 @@ use crate::{
         tally::Local,
         view::{Shown, View},
     },
+    identity::sign_in::SignIn,
     telemetry::{labels::RefusedReason, metrics::Metrics},
 };
 
@@ -32,6 +33,8 @@ pub struct Site {
     pub rooms: SiteRooms,
     /// The peaks of the site.
     pub peaks: watch::Receiver<ShownPeaks>,
+    /// Knows the bearers of tokens.
+    pub sign_in: SignIn,
     /// Which pages may read event streams.
     pub origins: Origins,
     /// Logs pages that may not.

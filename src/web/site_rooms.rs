@@ -46,6 +46,11 @@ impl SiteRooms {
         &self.rules.allowed
     }
 
+    /// Whether a room may be asked for only with a token.
+    pub(super) fn is_private(&self, room: &Room) -> bool {
+        self.rules.is_private(room)
+    }
+
     /// Watches these rooms for the next minute. The site is always watched.
     ///
     /// # Errors

@@ -18,6 +18,7 @@ mod behind;
 mod conformance;
 mod counting;
 mod handshakes;
+mod people;
 mod proxies;
 mod rooms;
 mod transports;

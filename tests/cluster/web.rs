@@ -16,6 +16,7 @@ mod room_pages;
 mod socketio;
 
 mod badge;
+mod bearer;
 mod count;
 mod rooms;
 mod stream;

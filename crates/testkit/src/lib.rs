@@ -8,7 +8,7 @@
 //! - Between clients and instances: [`balancer`].
 //! - Clients: [`client`] follows the protocol and [`record`]s what it sees, and so does one in several [`rooms`]; [`foreign`] runs third-party clients,
 //!   [`raw`] follows no protocol, [`http`] sends single requests, [`event_stream`] reads the public stream, and
-//!   [`redis_client`] asks Redis.
+//!   [`redis_client`] asks Redis. [`tokens`] says who they are.
 //! - Waiting for a condition: [`waiting`].
 
 #![allow(
@@ -42,6 +42,7 @@ pub mod raw;
 pub mod record;
 pub mod redis_client;
 pub mod rooms;
+pub mod tokens;
 
 pub mod open_files;
 pub mod waiting;

@@ -5,6 +5,7 @@ use crate::{
     access::{origin::Origins, rooms::RoomRules},
     core::rooms::Rooms,
     engine::{admission::Admission, flusher::Flusher, polling::Poll, settings::SessionSettings},
+    identity::sign_in::SignIn,
     protocol::transport::Transports,
     telemetry::metrics::Metrics,
 };
@@ -47,6 +48,8 @@ impl Stage {
             payload_bytes_max: 1000,
             transports: Transports::Both,
             rooms: RoomRules::default(),
+            sign_in: SignIn::default(),
+            visitors: None,
         };
         let admission = Admission::new(100, Origins::Same, metrics.clone());
         let tallied = Arc::clone(&tally);
