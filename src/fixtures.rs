@@ -5,15 +5,18 @@ pub(crate) mod tokens;
 /// Valid input made invalid.
 pub(crate) use headcount_mutate as mutate;
 
-use std::{collections::HashMap, fmt};
+use std::{
+    collections::{HashMap, HashSet},
+    fmt,
+};
 
 use tokio::time::Instant;
 
 use crate::core::{
     count::{Count, Incarnation, Revision, Sequence},
     report::{LEASE_MAX, Reply, Room, RoomsReply},
+    room::UserId,
     rooms::{RoomLedger, Rooms, RoomsToReport, Standing},
-    site_users::SiteUsers,
     tally::Local,
     view::{SentReport, View},
 };
@@ -38,6 +41,8 @@ pub(crate) fn reply(count: Count) -> Reply {
 #[derive(Debug, Default)]
 pub(crate) struct LonelyStore {
     counts: HashMap<String, u64>,
+    /// The pairs of a room and a user.
+    users: HashSet<(String, UserId)>,
     sequence: Sequence,
 }
 
@@ -61,17 +66,28 @@ impl LonelyStore {
             view.report_sent(self.sequence);
             let RoomsToReport { rooms: said, sent, .. } = rooms.report(now);
             for room in &said {
-                assert!(matches!(room.room, Room::Named(_)) && room.users.is_empty());
+                assert!(matches!(room.room, Room::Named(_)), "the site is left to others");
+                let name = room.room.as_str().to_owned();
+                for user in &room.users {
+                    let pair = (name.clone(), user.user.clone());
+                    let is_here = user.presence.is_here();
+                    let _ =
+                        if is_here { self.users.insert(pair) } else { self.users.remove(&pair) };
+                }
                 if let Some(connections) = room.connections {
-                    self.counts.insert(room.room.as_str().to_owned(), connections);
+                    self.counts.insert(name, connections);
                 }
             }
             self.counts.retain(|_, count| *count > 0);
-            let count = |room: &str| self.counts.get(room).copied().unwrap_or(0);
+            let count = |room: &str| {
+                let users = self.users.iter().filter(|(name, _)| name == room).count() as u64;
+                users + self.counts.get(room).copied().unwrap_or(0)
+            };
             let told = RoomsReply {
                 rooms_held: self.counts.len() as u64,
+                users_held: self.users.len() as u64,
                 counts: said.iter().map(|room| count(room.room.as_str())).collect(),
-                ..RoomsReply::default()
+                elsewhere: said.iter().flat_map(|room| &room.users).map(|_| false).collect(),
             };
             let revision = Revision(self.sequence.0);
             let count = Count { revision, ..Count::default() };
@@ -84,7 +100,8 @@ impl LonelyStore {
                 at: now,
             };
             view.report_ended();
-            view.fold_reply(report, &reply, SiteUsers::default(), now);
+            let users = rooms.acknowledge(&sent, &reply, true);
+            view.fold_reply(report, &reply, users, now);
             let standing = rooms.fold_reply(&sent, &reply, view, now);
             assert_eq!(standing, Standing::Kept);
         }

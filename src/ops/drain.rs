@@ -2,9 +2,12 @@
 //! and waits for the tally; the reporter says farewell.
 //!
 //! ```text
-//!  SIGTERM ── delay: serves as before ──▶ window: no handshakes, clients go evenly ──▶ the last ones ──▶ farewell
+//!  SIGTERM ── delay: serves as before ──▶ window: no handshakes, clients go evenly ──▶ the last ones ── grace ──▶ farewell
 //!          └──── ends the sessions of polling clients whose polls do not arrive any more ────┘
 //! ```
+//!
+//! A user with an identity who was sent away is counted here for the grace, so that nobody sees him leave before he is on another
+//! instance. The farewell waits for that.
 //!
 //! A balancer may stop forwarding to this instance as soon as it is not ready, as in Kubernetes, where a pod that ends leaves
 //! the endpoints at once. Open connections remain, but a polling client's next poll goes to another instance, which refuses it,
@@ -25,7 +28,8 @@ use crate::{
 
 /// Time between two batches of clients that are sent away. It is short, so that other servers get an even stream of clients.
 const BATCH_GAP: Duration = Duration::from_millis(50);
-/// How long the last clients may take after the window. The farewell counts the remaining ones out.
+/// How long the last clients may take after the window, and the grace of users who were sent away. The farewell counts the
+/// remaining ones out.
 const LAST_ONES: Duration = Duration::from_secs(2);
 /// How long a polling client may be without an open poll while this instance shuts down. Its polls arrive elsewhere then, or
 /// its network is slow. It is longer than one round trip of nearly all clients, and together with [`LOOK_GAP`] shorter than
@@ -61,21 +65,35 @@ async fn send_elsewhere(
     engine.admission().close();
     let deadline = Instant::now() + window;
     send_all_away(engine, deadline).await;
+    let deadline = deadline + LAST_ONES;
     // A session that was admitted just before may have joined meanwhile.
-    let emptied = timeout_at(deadline + LAST_ONES, async {
+    let emptied = timeout_at(deadline, async {
         let mut ticks = interval(BATCH_GAP);
         while tally.connections() > 0 || !engine.sessions().is_empty() {
             ticks.tick().await;
             send_all_away(engine, Instant::now()).await;
         }
     });
-    if emptied.await.is_ok() {
-        tracing::info!("all clients have been sent elsewhere");
-    } else {
-        tracing::warn!(
-            connections = tally.connections(),
-            "some clients could not be sent away in time"
+    if emptied.await.is_err() {
+        let connections = tally.connections();
+        tracing::warn!(connections, "some clients could not be sent away in time");
+        return;
+    }
+    tracing::info!("all clients have been sent elsewhere");
+    let lingering = tally.lingering(Instant::now());
+    if timeout_at(deadline, until_nobody_lingers(tally)).await.is_err() {
+        tracing::info!(
+            lingering,
+            "the grace of users lasts longer than the shutdown may: it ends now"
         );
+    }
+}
+
+/// Resolves when the grace of all users is over. They are on other instances by then, or have left.
+async fn until_nobody_lingers(tally: &Tally<Membership>) {
+    let mut ticks = interval(BATCH_GAP);
+    while tally.lingering(Instant::now()) > 0 {
+        ticks.tick().await;
     }
 }
 

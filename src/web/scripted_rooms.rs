@@ -59,7 +59,7 @@ impl RoomCounts for ScriptedRooms {
     }
 
     fn users_here(&self, _: &RoomName) -> UsersHere {
-        UsersHere { visitor: 1, none: 1, ..UsersHere::default() }
+        UsersHere { token: 1, ..UsersHere::default() }
     }
 
     fn site_users_here(&self) -> UsersHere {

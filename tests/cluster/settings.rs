@@ -15,7 +15,7 @@ const fn wrong(name: &'static str, value: &'static str, allowed: &'static str) -
     Wrong { setting: (name, value), allowed }
 }
 
-const WRONG: [Wrong; 29] = [
+const WRONG: [Wrong; 30] = [
     wrong("HEADCOUNT_LISTEN", "nowhere", "127.0.0.1:3000"),
     wrong("HEADCOUNT_LISTEN", "127.0.0.1:99999", "127.0.0.1:3000"),
     wrong("HEADCOUNT_ADMIN_LISTEN", "127.0.0.1", "a port"),

@@ -1,10 +1,14 @@
 //! One history: instances start, change, fail and end, and what must hold is checked.
 
+mod guests;
 mod scenes;
 
-use std::{collections::BTreeMap, time::Duration};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    time::Duration,
+};
 
-use headcount::telemetry::metrics::Metrics;
+use headcount::{core::room::SITE, telemetry::metrics::Metrics};
 use headcount_testkit::redis_server::RedisServer;
 use tokio::time::sleep;
 
@@ -18,6 +22,8 @@ use super::{
 };
 
 pub(crate) const ROOMS: [&str; 4] = ["/a", "/b", "/c", "/d/e"];
+/// The site and the rooms.
+pub(crate) const PLACES: [&str; 5] = [SITE, "/a", "/b", "/c", "/d/e"];
 pub(crate) const USERS: [&str; 5] = ["u1", "u2", "u3", "u4", "u5"];
 
 /// What happens in a history.
@@ -39,8 +45,10 @@ pub(crate) enum Category {
     Crash,
     /// Very many changes in a short time.
     Burst,
-    /// Users move from instance to instance, and are always on at least one.
+    /// Users move from instance to instance, and are always on at least one, or come within the grace.
     Hop,
+    /// The same users come and go on all instances at once.
+    Same,
     /// Announcements are lost.
     Unheard,
     /// Reports, replies and announcements are lost or late; instances are cut off.
@@ -54,7 +62,7 @@ pub(crate) enum Category {
 }
 
 impl Category {
-    pub(crate) const ALL: [Self; 14] = [
+    pub(crate) const ALL: [Self; 15] = [
         Self::Outage,
         Self::Flush,
         Self::Snapshot,
@@ -64,6 +72,7 @@ impl Category {
         Self::Crash,
         Self::Burst,
         Self::Hop,
+        Self::Same,
         Self::Unheard,
         Self::Net,
         Self::Loss,
@@ -121,6 +130,7 @@ pub(crate) fn play(
             fault,
             floor: None,
             is_edited: !category.is_strict(),
+            reload: None,
         };
         episode.play(category).await;
         let mut world = lock(&world);
@@ -141,6 +151,7 @@ struct Episode {
     floor: Option<BTreeMap<&'static str, u64>>,
     /// Whether the store is edited by hand.
     is_edited: bool,
+    reload: Option<guests::Reload>,
 }
 
 impl Episode {
@@ -155,8 +166,7 @@ impl Episode {
     }
 
     fn fill(&mut self, instance: &mut Instance) {
-        instance.set_site(self.chance.between(0, 9));
-        for room in ROOMS {
+        for room in PLACES {
             if self.chance.percent(60) {
                 instance.set(room, None, self.chance.between(1, 9).try_into().unwrap());
             }
@@ -165,7 +175,7 @@ impl Episode {
                     instance.set(room, Some(user), self.chance.between(1, 2).try_into().unwrap());
                 }
             }
-            if self.chance.one_in(4) {
+            if room != SITE && self.chance.one_in(4) {
                 instance.toggle_watch(room);
             }
         }
@@ -176,15 +186,15 @@ impl Episode {
         let index = self.chance.index(self.instances.len());
         let instance = &mut self.instances[index];
         for _ in 0..self.chance.pick(&[1, 1, 1, 2, 5]) {
-            let room = self.chance.pick(&ROOMS);
+            let room = self.chance.pick(&PLACES);
             match self.chance.between(0, 99) {
-                0..=14 => instance.set_site(self.chance.between(0, 9)),
-                15..=49 => instance.set(room, None, self.chance.pick(&[0, 0, 1, 5, 9])),
-                50..=54 => instance.toggle_watch(room),
+                0..=39 => instance.set(room, None, self.chance.pick(&[0, 0, 1, 5, 9])),
+                40..=44 => instance.toggle_watch(self.chance.pick(&ROOMS)),
                 _ => {
                     let user = self.chance.pick(&USERS);
-                    let connections = usize::from(!instance.has(room, user));
-                    instance.set(room, Some(user), connections);
+                    let choices: [&[usize]; 3] = [&[1, 2], &[0, 0, 2], &[0, 1]];
+                    let connections = choices[instance.connections(room, user)];
+                    instance.set(room, Some(user), self.chance.pick(connections));
                 }
             }
         }
@@ -231,8 +241,9 @@ impl Episode {
         }
     }
 
+    /// The count of the site or of a room.
     fn truth(&self, room: &str) -> u64 {
-        let mut users = std::collections::BTreeSet::new();
+        let mut users = BTreeSet::new();
         let mut count = 0;
         for (user, connections) in self.instances.iter().flat_map(|it| it.here(room)) {
             match user {
@@ -246,15 +257,9 @@ impl Episode {
         count + users.len() as u64
     }
 
-    fn site(&self) -> u64 {
-        self.instances.iter().map(Instance::site).sum()
-    }
-
     /// From now on nobody comes or goes, and no number may dip on the instances of now.
     fn watch_for_dips(&mut self) {
-        let mut floor: BTreeMap<_, _> = ROOMS.map(|room| (room, self.truth(room))).into();
-        floor.insert("/", self.site());
-        self.floor = Some(floor);
+        self.floor = Some(PLACES.map(|room| (room, self.truth(room))).into());
         for instance in &mut self.instances {
             instance.knows = true;
         }
@@ -267,7 +272,7 @@ impl Episode {
             let rooms = ROOMS.iter().filter(|room| it.cares_for(room));
             let mut shown = rooms.filter_map(|room| Some((*room, it.shown(room)?)));
             let low = |(room, (users, _)): &(&str, (u64, bool))| users < &floor[room];
-            let low = Some(("/", site)).filter(low).or_else(|| shown.find(low));
+            let low = Some((SITE, site)).filter(low).or_else(|| shown.find(low));
             low.map(|(room, shown)| format!("{} shows {shown:?} for {room}", it.who))
         });
         if let Some(dip) = dip {
@@ -285,13 +290,18 @@ impl Episode {
             .filter(|(_, count)| *count > 0)
             .collect();
         if let Some(database) = lock(&self.world).database() {
-            let stored = parts::stored_counts(&database.held());
+            let held = database.held();
+            let stored = parts::stored_counts(&held);
             if stored.as_ref() != Ok(&counts) {
                 wrong.push(format!("the store holds {stored:?}, and the truth is {counts:?}"));
             }
+            let (public, site) = (parts::public_count(&held), self.truth(SITE));
+            if public != Ok(i64::try_from(site).unwrap()) {
+                wrong.push(format!("the public key is {public:?}, and the truth is {site}"));
+            }
         }
         for instance in &self.instances {
-            let site = (self.site(), true);
+            let site = (self.truth(SITE), true);
             if instance.shown_site() != site {
                 wrong.push(format!(
                     "{} shows {:?} for the site, and the truth is {site:?}: {:?}",

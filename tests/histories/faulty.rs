@@ -1,18 +1,27 @@
 //! Instances with one broken rule each. The faults are in what passes between the parts of the product: its ledger of rooms, its
 //! reporter and its store.
 
-use std::sync::Arc;
+use std::{
+    collections::BTreeSet,
+    sync::{Arc, Mutex},
+    time::Duration,
+};
 
 use headcount::core::{
     count::{Count, Revision},
     report::{Outcome, Reply, Report, UserPresence},
+    room::{Person, UserId},
     rooms::{Page, RoomLedger, Rooms, RoomsToReport, SentRooms, Standing},
-    site_users::SiteUsers,
+    site_users::{SiteUsers, UsersHere},
+    tally::{Local, SiteLedger},
     view::View,
 };
-use tokio::{sync::Notify, time::Instant};
+use tokio::{
+    sync::{Notify, watch},
+    time::Instant,
+};
 
-use super::{episode::Category, world::Backend};
+use super::{audience::Member, episode::Category, world::Backend};
 
 macro_rules! faults {
     ($($(#[$doc:meta])* $name:ident: $category:ident,)+) => {
@@ -59,8 +68,16 @@ faults! {
     ResendIgnored: Flush,
     /// What was seen is not said.
     SeenUnsaid: Snapshot,
-    /// The users of rooms are never reported as gone.
+    /// Users are never reported as gone.
     UsersStay: Hop,
+    /// A new incarnation does not report the users who are counted for the grace.
+    GraceForgotten: Flush,
+    /// Users of the site who are here are also counted as elsewhere.
+    CountedTwice: Outage,
+    /// A report that leaves out users of the site counts as one that names all.
+    CoveredTooEarly: Hop,
+    /// A user of the site counts as gone when one of his two connections ends.
+    DroppedWithFirst: Burst,
 }
 
 impl Fault {
@@ -101,7 +118,7 @@ impl Fault {
 /// A table of rooms with one broken rule.
 #[derive(Debug)]
 pub(crate) struct FaultyLedger {
-    pub(crate) inner: Arc<Rooms<bool>>,
+    pub(crate) inner: Arc<Rooms<Member>>,
     pub(crate) fault: Fault,
     /// When the instance started.
     pub(crate) started: Instant,
@@ -113,7 +130,9 @@ impl RoomLedger for FaultyLedger {
             self.fault,
             Fault::Forgetful | Fault::NeverAsksAgain | Fault::LostPagesUnnoticed
         );
-        self.inner.report(if is_swept { now } else { self.started })
+        let report = self.inner.report(if is_swept { now } else { self.started });
+        let is_site_told = report.is_site_told || self.fault == Fault::CoveredTooEarly;
+        RoomsToReport { is_site_told, ..report }
     }
 
     fn site_users(&self) -> SiteUsers {
@@ -121,7 +140,11 @@ impl RoomLedger for FaultyLedger {
     }
 
     fn acknowledge(&self, sent: &SentRooms, reply: &Reply, is_reckoned: bool) -> SiteUsers {
-        self.inner.acknowledge(sent, reply, is_reckoned)
+        let users = self.inner.acknowledge(sent, reply, is_reckoned);
+        match self.fault {
+            Fault::CountedTwice => SiteUsers { stored_alone: 0, ..users },
+            _ => users,
+        }
     }
 
     fn expire(&self, now: Instant) -> Option<Instant> {
@@ -157,6 +180,9 @@ impl RoomLedger for FaultyLedger {
     }
 
     fn begin_incarnation(&self) {
+        if self.fault == Fault::GraceForgotten {
+            self.inner.expire(Instant::now() + Duration::from_hours(1));
+        }
         if self.fault != Fault::ResendsNothing {
             self.inner.begin_incarnation();
         }
@@ -194,5 +220,48 @@ impl RoomLedger for FaultyLedger {
 
     fn reports(&self) -> &Notify {
         self.inner.reports()
+    }
+}
+
+/// The users of the site with one broken rule.
+#[derive(Debug)]
+pub(crate) struct FaultyUsers {
+    inner: Arc<Rooms<Member>>,
+    fault: Fault,
+    /// Who is there, if it does not matter how often.
+    once: Mutex<BTreeSet<UserId>>,
+}
+
+impl FaultyUsers {
+    pub(crate) fn new(inner: Arc<Rooms<Member>>, fault: Fault) -> Self {
+        Self { inner, fault, once: Mutex::default() }
+    }
+}
+
+impl SiteLedger for FaultyUsers {
+    fn local(&self) -> &watch::Sender<Local> {
+        self.inner.local()
+    }
+
+    fn enter_site(&self, person: &Person, now: Instant) {
+        let is_new = self.once.lock().unwrap().insert(person.user.clone());
+        if is_new || self.fault != Fault::DroppedWithFirst {
+            self.inner.enter_site(person, now);
+        }
+    }
+
+    fn leave_site(&self, user: &UserId) {
+        let was_there = self.once.lock().unwrap().remove(user);
+        if was_there || self.fault != Fault::DroppedWithFirst {
+            self.inner.leave_site(user);
+        }
+    }
+
+    fn site_users_here(&self) -> UsersHere {
+        self.inner.site_users_here()
+    }
+
+    fn lingering(&self, now: Instant) -> usize {
+        self.inner.lingering(now)
     }
 }

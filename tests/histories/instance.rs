@@ -1,9 +1,10 @@
-//! One instance of a history: the product's reporter, subscriber, observer and table of rooms, and connections that come and go.
+//! One instance of a history: the product's reporter, subscriber, observer, tally and table of rooms, and connections that come and
+//! go.
 
 use std::{
     collections::BTreeMap,
     sync::{Arc, Mutex},
-    time::{Duration, SystemTime},
+    time::SystemTime,
 };
 
 use headcount::{
@@ -14,9 +15,9 @@ use headcount::{
     },
     core::{
         about::About,
-        count::{Incarnation, Revision},
-        room::{IdentityKind, Person, RoomName, UserId},
-        rooms::{Attendance, RoomId, RoomLedger, RoomPresence, Rooms, RoomsSettings},
+        count::Incarnation,
+        room::{IdentityKind, Person, RoomName, SITE, UserId},
+        rooms::{Attendance, RoomLedger, RoomPresence, Rooms, RoomsSettings},
         tally::{Presence, Tally},
         view::View,
     },
@@ -26,18 +27,24 @@ use headcount::{
 use tokio::{
     sync::{Notify, watch},
     task::JoinHandle,
-    time::{Instant, sleep, sleep_until},
+    time::Instant,
 };
 use tokio_util::sync::CancellationToken;
 
 use super::{
-    faulty::{Fault, FaultyLedger},
+    audience::{Member, tell_rooms, tell_site},
+    faulty::{Fault, FaultyLedger, FaultyUsers},
     stores::Link,
     world::{HEARTBEAT, LEASE, Shared, Size, lock},
 };
 
-/// The least time between two looks at what is due: a broadcaster's pace.
-const PACE: Duration = Duration::from_millis(20);
+/// A connection's place in the site or in a room. It leaves when it is dropped.
+#[derive(Debug)]
+struct Place {
+    _site: Option<Presence<Member>>,
+    _room: Option<RoomPresence<Member>>,
+    _is_here: Arc<()>,
+}
 
 fn person(user: &str) -> Person {
     Person { user: UserId::parse(user).unwrap(), kind: IdentityKind::Token, info: None }
@@ -45,13 +52,12 @@ fn person(user: &str) -> Person {
 
 pub(crate) struct Instance {
     pub(crate) who: usize,
-    pub(crate) rooms: Arc<Rooms<bool>>,
+    pub(crate) rooms: Arc<Rooms<Member>>,
     pub(crate) view: Arc<watch::Sender<View>>,
-    tally: Arc<Tally<()>>,
-    site: Vec<Presence<()>>,
+    tally: Arc<Tally<Member>>,
     /// By room and user; connections without an identity have none.
-    present: BTreeMap<(String, Option<String>), Vec<RoomPresence<bool>>>,
-    watching: BTreeMap<String, RoomPresence<bool>>,
+    present: BTreeMap<(String, Option<String>), Vec<Place>>,
+    watching: BTreeMap<String, Place>,
     told: Arc<Mutex<BTreeMap<String, u64>>>,
     stop: CancellationToken,
     reporter: Option<JoinHandle<()>>,
@@ -75,12 +81,14 @@ impl Instance {
         let rooms = Rooms::with_settings(RoomsSettings {
             rooms_max: 100,
             entries_max: entries,
-            ..RoomsSettings::default()
+            grace: lock(world).grace,
+            lingering_max: 1000,
         });
         let ledger: Arc<dyn RoomLedger> =
             Arc::new(FaultyLedger { inner: Arc::clone(&rooms), fault, started: Instant::now() });
         let link: Arc<dyn Store> = Arc::new(Link { world: Arc::clone(world), who, fault });
-        let tally = Tally::with_users(Arc::<Rooms<bool>>::clone(&rooms));
+        let users = FaultyUsers::new(Arc::clone(&rooms), fault);
+        let tally = Tally::with_users(Arc::new(users));
         let view = Arc::new(watch::Sender::new(View::default()));
         let resync = Arc::new(Notify::new());
         let about = Arc::new(About::new(format!("host-{who}"), SystemTime::UNIX_EPOCH));
@@ -103,11 +111,13 @@ impl Instance {
         let subscriber = Subscriber::new(link, Arc::clone(&view), ledger, resync, metrics.clone());
         let (stop, told) = (CancellationToken::new(), Arc::default());
         let reader =
-            tell(Arc::clone(world), Arc::clone(&rooms), view.subscribe(), Arc::clone(&told));
+            tell_rooms(Arc::clone(world), Arc::clone(&rooms), view.subscribe(), Arc::clone(&told));
+        let greeter = tell_site(Arc::clone(world), Arc::clone(&tally), view.subscribe());
         let others = vec![
             tokio::spawn(subscriber.run(stop.clone())),
             tokio::spawn(observer.run(stop.clone())),
             tokio::spawn(reader),
+            tokio::spawn(greeter),
         ];
         let reporter = Some(tokio::spawn(reporter.run(stop.clone())));
         Self {
@@ -115,7 +125,6 @@ impl Instance {
             rooms,
             view,
             tally,
-            site: Vec::new(),
             present: BTreeMap::new(),
             watching: BTreeMap::new(),
             told,
@@ -126,60 +135,78 @@ impl Instance {
         }
     }
 
-    /// How many connections the site has here.
-    pub(crate) fn set_site(&mut self, connections: u64) {
-        while self.site.len() as u64 > connections {
-            self.site.pop();
-        }
-        while (self.site.len() as u64) < connections {
-            self.site.push(self.tally.join((), Instant::now()));
-        }
+    /// How many connections the site or a room has here, without an identity or of a user.
+    pub(crate) fn set(&mut self, room: &str, user: Option<&str>, connections: usize) {
+        self.set_telling(room, user, connections, 1);
     }
 
-    /// How many connections a room has here, without an identity or of a user.
-    pub(crate) fn set(&mut self, room: &str, user: Option<&str>, connections: usize) {
+    /// The same; those who come must be told a count of at least this.
+    pub(crate) fn set_telling(
+        &mut self,
+        room: &str,
+        user: Option<&str>,
+        connections: usize,
+        at_least: u64,
+    ) {
         let key = (room.to_owned(), user.map(str::to_owned));
-        let present = self.present.entry(key).or_default();
+        let mut present = self.present.remove(&key).unwrap_or_default();
         present.truncate(connections);
-        let name = RoomName::parse(room).unwrap();
         while present.len() < connections {
-            let joined = self.rooms.join_as(
-                user.map(person),
-                &name,
-                Attendance::Member,
-                true,
-                Instant::now(),
-            );
-            present.push(joined.unwrap());
+            present.push(self.join(room, user.map(person), at_least));
         }
+        self.present.insert(key, present);
+    }
+
+    fn join(&self, room: &str, person: Option<Person>, at_least: u64) -> Place {
+        let is_here = Arc::new(());
+        let member = Member { at_least, is_here: Arc::downgrade(&is_here) };
+        let now = Instant::now();
+        if room == SITE {
+            let presence = self.tally.join_as(person, member, now);
+            return Place { _site: Some(presence), _room: None, _is_here: is_here };
+        }
+        let name = RoomName::parse(room).unwrap();
+        let joined = self.rooms.join_as(person, &name, Attendance::Member, member, now);
+        Place { _site: None, _room: Some(joined.unwrap()), _is_here: is_here }
+    }
+
+    fn watch(&self, room: &str) -> Place {
+        let is_here = Arc::new(());
+        let member = Member { at_least: 0, is_here: Arc::downgrade(&is_here) };
+        let name = RoomName::parse(room).unwrap();
+        let joined = self.rooms.join(&name, Attendance::Watcher, member, Instant::now());
+        Place { _site: None, _room: Some(joined.unwrap()), _is_here: is_here }
+    }
+
+    /// How many connections of a user are there.
+    pub(crate) fn connections(&self, room: &str, user: &str) -> usize {
+        let key = (room.to_owned(), Some(user.to_owned()));
+        self.present.get(&key).map_or(0, Vec::len)
+    }
+
+    /// How many connections without an identity are there.
+    pub(crate) fn anonymous(&self, room: &str) -> usize {
+        self.present.get(&(room.to_owned(), None)).map_or(0, Vec::len)
     }
 
     pub(crate) fn has(&self, room: &str, user: &str) -> bool {
-        let key = (room.to_owned(), Some(user.to_owned()));
-        self.present.get(&key).is_some_and(|present| !present.is_empty())
+        self.connections(room, user) > 0
     }
 
     pub(crate) fn toggle_watch(&mut self, room: &str) {
         if self.watching.remove(room).is_none() {
-            let name = RoomName::parse(room).unwrap();
-            let presence =
-                self.rooms.join(&name, Attendance::Watcher, false, Instant::now()).unwrap();
-            self.watching.insert(room.to_owned(), presence);
+            let place = self.watch(room);
+            self.watching.insert(room.to_owned(), place);
         }
     }
 
     /// All leave.
     pub(crate) fn empty(&mut self) {
-        self.site.clear();
         self.present.clear();
         self.watching.clear();
     }
 
-    pub(crate) fn site(&self) -> u64 {
-        self.site.len() as u64
-    }
-
-    /// Who is in a room: connections without an identity, and users.
+    /// Who is in the site or in a room: connections without an identity, and users.
     pub(crate) fn here<'a>(
         &'a self,
         room: &'a str,
@@ -226,46 +253,5 @@ impl Instance {
 impl Drop for Instance {
     fn drop(&mut self) {
         self.others.iter().chain(&self.reporter).for_each(JoinHandle::abort);
-    }
-}
-
-/// Task: takes what is due, as a broadcaster does, and checks what is told.
-async fn tell(
-    world: Shared,
-    rooms: Arc<Rooms<bool>>,
-    mut view: watch::Receiver<View>,
-    told: Arc<Mutex<BTreeMap<String, u64>>>,
-) {
-    let mut news = rooms.subscribe();
-    let mut revisions: BTreeMap<RoomId, Revision> = BTreeMap::new();
-    loop {
-        let now = Instant::now();
-        let seen = *view.borrow_and_update();
-        for due in rooms.take_due(&seen, now) {
-            let last = revisions.entry(due.id).or_default();
-            if due.shown.revision < *last {
-                lock(&world).note(&format!("{due:?} goes back from {last}"));
-            }
-            *last = due.shown.revision;
-            let tells_none = due.newcomers.iter().any(|it| it.member && it.shown.users == 0);
-            if tells_none && rooms.connections(&due.name) > 0 {
-                lock(&world).note(&format!("a member is told 0: {due:?}"));
-            }
-            let mut told = told.lock().unwrap();
-            if due.changed || due.newcomers.iter().any(|it| it.shown.users == due.shown.users) {
-                told.insert(due.name.to_string(), due.shown.users);
-            }
-            if due.is_over {
-                told.remove(due.name.as_str());
-                revisions.remove(&due.id);
-            }
-        }
-        let patience = rooms.patience_ends().filter(|&at| at > now);
-        tokio::select! {
-            Ok(()) = news.changed() => {}
-            Ok(()) = view.changed() => {}
-            () = sleep_until(patience.unwrap_or(now)), if patience.is_some() => {}
-        }
-        sleep(PACE).await;
     }
 }

@@ -1,8 +1,9 @@
-//! Random histories of whole clusters under virtual time: the product's own reporters, subscribers and tables of rooms, against
-//! the script on a real Redis and against the embedded store. Faults of all kinds happen to stores, messages and instances.
+//! Random histories of whole clusters under virtual time: the product's own reporters, subscribers, tallies and tables of rooms,
+//! against the script on a real Redis and against the embedded store. People with and without an identity are in the site and in
+//! rooms. Faults of all kinds happen to stores, messages and instances.
 //!
 //! After every report the store's counts must be the sums of its parts. After the documented time every instance must show the
-//! truth. While nobody comes or goes, no number may dip. A quiet cluster must report at its heartbeat only. When all have left,
+//! truth. While nobody leaves for longer than the grace, no number may dip, and no first value may leave its receiver out. A quiet cluster must report at its heartbeat only. When all have left,
 //! nothing about rooms may be left.
 
 #![allow(
@@ -13,6 +14,7 @@
     reason = "a test may panic, print, spawn tasks, and read the environment"
 )]
 
+mod audience;
 mod chance;
 mod database;
 mod episode;

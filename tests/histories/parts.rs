@@ -2,6 +2,8 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use headcount::core::room::SITE;
+
 use super::database::Held;
 
 /// The beginning of all keys but the public one.
@@ -26,6 +28,14 @@ pub(crate) fn stored_counts(
     rooms.into_iter().map(|(room, count)| Ok((room, number(&count)?))).collect()
 }
 
+/// The count of the site, as others read it.
+pub(crate) fn public_count(held: &BTreeMap<String, Held>) -> Result<i64, String> {
+    match held.get("currentUsers") {
+        Some(Held::Text(text)) => number(text),
+        _ => Ok(0),
+    }
+}
+
 /// Checks all sums. Returns what is wrong.
 pub(crate) fn check(held: &BTreeMap<String, Held>) -> Result<(), String> {
     let at = below(held, "at");
@@ -42,22 +52,23 @@ pub(crate) fn check(held: &BTreeMap<String, Held>) -> Result<(), String> {
             *sums.entry(room).or_default() += count;
         }
     }
+    let mut site = 0;
     for (room, users) in &people {
-        *sums.entry((*room).to_owned()).or_default() +=
-            i64::try_from(users.fields().len()).unwrap();
+        let users = i64::try_from(users.fields().len()).unwrap();
+        if *room == SITE {
+            site += users;
+        } else {
+            *sums.entry((*room).to_owned()).or_default() += users;
+        }
     }
     let counts = stored_counts(held)?;
     if counts != sums {
         return Err(format!("the counts are {counts:?}, and the sums of the parts {sums:?}"));
     }
-    let mut site = 0;
     for (_, count) in fields("connections") {
         site += number(&count)?;
     }
-    let public = match held.get("currentUsers") {
-        Some(Held::Text(text)) => number(text)?,
-        _ => 0,
-    };
+    let public = public_count(held)?;
     if public != site {
         return Err(format!("the public key is {public}, and the sum of the parts {site}"));
     }

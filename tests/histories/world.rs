@@ -73,6 +73,8 @@ pub(crate) struct World {
     start: Instant,
     /// By how much the server's time was set forward, in ms.
     pub(crate) skew: i64,
+    /// How long users are counted after their last connection.
+    pub(crate) grace: Duration,
     /// Whether the store cannot be reached.
     pub(crate) is_away: bool,
     /// The instances that cannot reach the store, nor hear of it.
@@ -96,10 +98,12 @@ pub(crate) fn lock(world: &Shared) -> MutexGuard<'_, World> {
 }
 
 impl World {
-    pub(crate) fn new(backing: Backing, chance: Chance) -> Shared {
+    pub(crate) fn new(backing: Backing, mut chance: Chance) -> Shared {
+        let grace = Duration::from_millis(chance.pick(&[0, 300, 900]));
         Arc::new(Mutex::new(Self {
             backing,
             chance,
+            grace,
             start: Instant::now(),
             skew: 0,
             is_away: false,

@@ -6,6 +6,7 @@ mod rooms_announced;
 mod rooms_ended;
 mod rooms_limited;
 mod rooms_resent;
+mod site_users;
 
 use std::time::{Duration, Instant};
 

@@ -24,6 +24,8 @@ use crate::{
 
 #[path = "tests/denials.rs"]
 mod denials;
+#[path = "tests/people.rs"]
+mod people;
 #[path = "tests/rooms.rs"]
 mod rooms;
 

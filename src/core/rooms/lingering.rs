@@ -52,6 +52,12 @@ impl Lingering {
         self.present
     }
 
+    /// How many are in the queue, with those who are back.
+    #[cfg(test)]
+    pub(super) fn queued(&self) -> usize {
+        self.queue.len()
+    }
+
     /// Whether more linger than may.
     pub(super) fn are_too_many(&self) -> bool {
         self.present > self.most

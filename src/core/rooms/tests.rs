@@ -7,7 +7,8 @@ use crate::core::{
     count::{Count, Incarnation, Revision, Sequence},
     report::{Outcome, Reply, Room, RoomReport, RoomsReply, UserPresence},
     room::IdentityKind,
-    tally::NEWCOMER_PATIENCE,
+    site_users::SiteUsers,
+    tally::{NEWCOMER_PATIENCE, SiteLedger},
     view::SentReport,
 };
 
@@ -15,8 +16,12 @@ use crate::core::{
 mod counts;
 #[path = "tests/newcomers.rs"]
 mod newcomers;
+#[path = "tests/people.rs"]
+mod people;
 #[path = "tests/reports.rs"]
 mod reports;
+#[path = "tests/site.rs"]
+mod site;
 
 const LEASE: Duration = Duration::from_secs(2);
 
@@ -155,7 +160,7 @@ fn held_after(said: &[RoomReport]) -> RoomsReply {
 fn words(said: &[RoomReport]) -> String {
     let mut text = String::new();
     for RoomReport { room, connections, users } in said {
-        assert!(matches!(room, Room::Named(_)));
+        assert!(*room != Room::Site || connections.is_none(), "the tally counts those");
         let separator = if text.is_empty() { "" } else { " " };
         write!(text, "{separator}{}=", room.as_str()).unwrap();
         match connections {

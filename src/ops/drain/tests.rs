@@ -3,8 +3,17 @@
 use super::*;
 use crate::{
     access::{origin::Origins, rooms::RoomRules},
-    core::rooms::Rooms,
-    engine::{admission::Admission, flusher::Flusher, polling::Poll, settings::SessionSettings},
+    core::{
+        room::{IdentityKind, Person, UserId},
+        rooms::{Rooms, RoomsSettings},
+    },
+    engine::{
+        admission::Admission,
+        flusher::Flusher,
+        polling::Poll,
+        session::tests::{join, polled},
+        settings::SessionSettings,
+    },
     identity::sign_in::SignIn,
     protocol::transport::Transports,
     telemetry::metrics::Metrics,
@@ -41,7 +50,15 @@ struct Stage {
 
 impl Stage {
     fn new() -> Self {
-        let (metrics, tally) = (Metrics::new("none").unwrap(), Tally::new());
+        Self::with_grace(Duration::ZERO)
+    }
+
+    fn with_grace(grace: Duration) -> Self {
+        let rooms =
+            RoomsSettings { rooms_max: 10, grace, lingering_max: 9, ..RoomsSettings::default() };
+        let rooms = Rooms::with_settings(rooms);
+        let tally = Tally::with_users(Arc::<Rooms<_>>::clone(&rooms));
+        let metrics = Metrics::new("none").unwrap();
         let settings = SessionSettings {
             ping_interval: Duration::from_secs(25),
             ping_timeout: Duration::from_secs(20),
@@ -53,7 +70,6 @@ impl Stage {
         };
         let admission = Admission::new(100, Origins::Same, metrics.clone());
         let tallied = Arc::clone(&tally);
-        let rooms = Rooms::new(10);
         let flusher = Flusher::default();
         let engine = Engine::new(settings, admission, tallied, rooms, metrics, flusher);
         Self { engine, tally }
@@ -145,4 +161,25 @@ async fn a_quick_client_stays() {
     }
     assert_eq!(waiting.ended(), None, "its poll is open");
     assert_eq!(session.ended(), Some(EndReason::Draining), "it does not poll again");
+}
+
+/// Goal: an instance that stops waits for the grace of users who have left, but not for longer than its last clients may take, and
+/// not at all if nobody lingers. Method: drains of an instance whose only user has left, with a short grace, a long one, and none.
+#[tokio::test(start_paused = true)]
+async fn the_farewell_waits_for_the_grace() {
+    for (grace, waits) in [
+        (Duration::ZERO, Duration::ZERO),
+        (Duration::from_secs(1), Duration::from_secs(1)),
+        (Duration::from_mins(1), LAST_ONES),
+    ] {
+        let stage = Stage::with_grace(grace);
+        let user = UserId::parse("t:ada").unwrap();
+        let person = Person { user, kind: IdentityKind::Token, info: None };
+        let session = polled();
+        drop(stage.tally.join_as(Some(person), join(&session), Instant::now()));
+        let started = Instant::now();
+        drain(&stage.engine, &stage.tally, Duration::ZERO, Duration::ZERO).await;
+        let took = started.elapsed();
+        assert!(took >= waits && took <= waits + 2 * BATCH_GAP, "{grace:?}: {took:?}");
+    }
 }

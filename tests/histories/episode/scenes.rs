@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use super::{Category, Episode, HEARTBEAT, LEASE, ROOMS, USERS, lock};
+use super::{Category, Episode, HEARTBEAT, LEASE, PLACES, USERS, lock};
 use crate::{database::Database, tampering::tamper};
 
 /// How long stores are away, in ms.
@@ -31,6 +31,7 @@ impl Episode {
             Category::Crash => self.play_crashes().await,
             Category::Burst => self.play_burst().await,
             Category::Hop => self.play_hops().await,
+            Category::Same => self.play_the_same().await,
             Category::Unheard => self.play_unheard().await,
             Category::EveryKey => self.play_every_key().await,
             Category::Net | Category::Loss | Category::Tamper => self.play_all(category).await,
@@ -78,6 +79,9 @@ impl Episode {
         self.settle().await;
         self.check("before");
         self.watch_for_dips();
+        if category == Category::Outage {
+            self.check_estimates().await;
+        }
         for _ in 0..self.chance.pick(&[1, 1, 2, 3]) {
             if category == Category::Clock {
                 let jump = self.chance.pick(&JUMPS);
@@ -87,6 +91,7 @@ impl Episode {
                     let ms = self.chance.pick(&LONG);
                     self.outage(ms).await;
                 }
+                self.begin_reload();
                 match category {
                     Category::Flush => self.flush(),
                     Category::Snapshot => self.restore(&old),
@@ -96,6 +101,8 @@ impl Episode {
             for _ in 0..self.chance.pick(&[0, 0, 1]) {
                 self.start(false);
             }
+            self.end_reload().await;
+            self.greet().await;
             let ms = self.chance.pick(&[600, 1500, 4000]);
             self.pass(ms).await;
         }
@@ -204,9 +211,31 @@ impl Episode {
             self.pass(ms).await;
         }
         lock(&self.world).is_strict = is_strict;
-        let portions = self.portions();
-        self.pass_all(&[HEARTBEAT * 2, portions]).await;
+        let (portions, grace) = (self.portions(), lock(&self.world).grace);
+        self.pass_all(&[HEARTBEAT * 2, portions, grace]).await;
         self.check("after the burst");
+    }
+
+    /// Few users come and go very often, everywhere at once.
+    async fn play_the_same(&mut self) {
+        while self.instances.len() < 3 {
+            self.start(true);
+        }
+        self.settle().await;
+        let is_strict = lock(&self.world).is_strict;
+        lock(&self.world).is_strict &= self.chance.one_in(5);
+        for _ in 0..self.chance.between(500, 2000) {
+            let index = self.chance.index(self.instances.len());
+            let (room, user) = (self.chance.pick(&PLACES[..2]), self.chance.pick(&USERS[..2]));
+            let connections = self.chance.pick(&[0, 0, 1, 2]);
+            self.instances[index].set(room, Some(user), connections);
+            let ms = self.chance.pick(&[0, 0, 0, 1, 3]);
+            self.pass(ms).await;
+        }
+        lock(&self.world).is_strict = is_strict;
+        let (portions, grace) = (self.portions(), lock(&self.world).grace);
+        self.pass_all(&[HEARTBEAT * 2, portions, grace]).await;
+        self.check("after the same users");
     }
 
     /// The counts never change.
@@ -217,14 +246,21 @@ impl Episode {
         for _ in 0..self.chance.between(5, 15) {
             let (from, to) =
                 (self.chance.index(self.instances.len()), self.chance.index(self.instances.len()));
-            let (room, user) = (self.chance.pick(&ROOMS), self.chance.pick(&USERS));
+            if self.chance.one_in(3) {
+                self.greet().await;
+            }
+            let (room, user) = (self.chance.pick(&PLACES), self.chance.pick(&USERS));
             if from == to || !self.instances[from].has(room, user) {
                 continue;
             }
-            self.instances[to].set(room, Some(user), 1);
-            let ms = self.chance.pick(&[100, 600, 2000]);
-            self.pass(ms).await;
-            self.instances[from].set(room, Some(user), 0);
+            if self.chance.one_in(2) {
+                self.move_within_the_grace(from, to, room, user).await;
+            } else {
+                self.instances[to].set(room, Some(user), 1);
+                let ms = self.chance.pick(&[100, 600, 2000]);
+                self.pass(ms).await;
+                self.instances[from].set(room, Some(user), 0);
+            }
             let ms = self.chance.pick(&[1, 100, 2100]);
             self.pass(ms).await;
         }
