@@ -169,7 +169,8 @@ impl<'a> Judge<'a> {
         let name = visit.record.name();
         let mut entries = visit.record.entries();
         entries.retain(|entry| entry.at <= self.end);
-        let mut joined = None;
+        // A busy machine may show a client its acknowledgement late, and the count right after it.
+        let (mut attempted, mut joined) = (visit.opened, None);
         for entry in &entries {
             match &entry.event {
                 Event::Violation(what) | Event::Refused(what) => {
@@ -196,8 +197,9 @@ impl<'a> Judge<'a> {
                         self.count(&shown, name, &mut verdict.violations);
                     }
                 }
-                Event::Connected => joined = Some(entry.at),
-                Event::Upgraded | Event::Disconnected(_) => {}
+                Event::Connected => joined = Some(attempted),
+                Event::Disconnected(_) => attempted = entry.at,
+                Event::Upgraded => {}
             }
         }
         self.welcomes(visit, &entries, &mut verdict.violations);
