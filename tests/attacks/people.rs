@@ -1,18 +1,21 @@
 //! People who are none: tokens that are wrong in every way, as many as a client may send, and visitors who are ever new. What they
 //! cost is bounded, and nothing is left of them.
 
-use std::{net::SocketAddr, time::Instant};
+use std::{
+    net::SocketAddr,
+    time::{Duration, Instant},
+};
 
 use futures_util::{StreamExt, future::join_all, stream};
 use headcount_testkit::{
     instance::{Instance, Setting},
     raw::{Raw, Way, frames::text, poll, polling_session, say},
-    tokens::Issuer,
+    tokens::{Issuer, in_seconds},
     waiting::eventually,
 };
 use serde_json::{Value, json};
 
-use crate::besieged::{Besieged, CROWD};
+use crate::besieged::Besieged;
 
 /// Attackers of each kind.
 const ATTACKERS: usize = 3;
@@ -69,15 +72,18 @@ async fn floods_of_bad_tokens_are_cut() {
 }
 
 /// Goal: the same bad token again and again is verified once a second at most, and a page that names it with each of its rooms is told
-/// so in each and not cut. Method: a hundred rooms with one bad token in one write, on both ways and by polling.
+/// so in each and not cut; with a good token it is let in. Method: a hundred rooms with one token in one write, on both ways and by
+/// polling.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_page_with_one_bad_token_is_told_so_in_each_room() {
-    const ROOMS: usize = 108;
     let (issuer, stranger) = (Issuer::new("blog"), Issuer::new("somebody"));
     let instance = Instance::start(&issuer.settings()).await;
     let server = instance.public;
-    for (token, answer) in [(stranger.token("ada"), "44"), (issuer.token("ada"), "40")] {
-        let token = json!({ "token": token, "watch": true, "filler": "x".repeat(600) });
+    // As long as those of usual providers: together they are more than a client may send in a burst.
+    let exp = in_seconds(Duration::from_hours(1));
+    let claims = json!({ "sub": "ada", "exp": exp, "email": "x".repeat(500) });
+    for (token, answer) in [(stranger.sign(&claims), "44"), (issuer.sign(&claims), "40")] {
+        let token = json!({ "token": token, "watch": true });
         for way in Way::BOTH {
             let mut raw = Raw::alive_by(way, server).await;
             let asked: Vec<u8> =
@@ -97,7 +103,7 @@ async fn a_page_with_one_bad_token_is_told_so_in_each_room() {
         }
     }
     let refused = instance.metric("headcount_tokens_refused_total").await.expect("a metric");
-    assert!(refused <= 30.0, "{refused} verified, of {ROOMS} rooms in three ways");
+    assert!((3.0..=30.0).contains(&refused), "{refused} verified, of a hundred in three ways");
 }
 
 /// Goal: whatever a client says about itself, it gets an answer or loses its connection, and nobody else is hurt. Method: `auth` of

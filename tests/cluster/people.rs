@@ -181,10 +181,9 @@ async fn refusals_say_what_is_wrong(
         assert_eq!(record.times(Event::is_connected), 1, "{}: it went on", record.name());
     }
     for code in ["token_missing", "token_invalid", "token_expired", "room_forbidden", "bad_auth"] {
-        let name = format!("headcount_joins_refused_total{{code=\"{code}\"}}");
-        let metrics = instance.metric(&name);
+        let metric = format!("headcount_joins_refused_total{{code=\"{code}\"}}");
         let expected = codes.iter().filter(|known| **known == code).count();
-        assert_eq!(metrics.await, Ok(expected as f64), "{code}");
+        assert_eq!(instance.metric(&metric).await, Ok(expected as f64), "{code}");
     }
 }
 

@@ -199,7 +199,7 @@ impl<'a> Judge<'a> {
                 }
                 Event::Connected => joined = Some(attempted),
                 Event::Disconnected(_) => attempted = entry.at,
-                Event::Upgraded => {}
+                Event::Upgraded | Event::Users(_) => {}
             }
         }
         self.welcomes(visit, &entries, &mut verdict.violations);

@@ -128,7 +128,9 @@ async fn people_on_three_instances_are_counted_once() {
             let tab = |user: u64| {
                 let transport = Transport::ALL[usize::try_from(user).expect("few") % 3];
                 let tab = RoomsClient::open(*server, transport, &[]);
-                ["/", "/page"].map(|room| tab.join_with(room, &says(user)));
+                for room in ["/", "/page"] {
+                    tab.join_with(room, &says(user));
+                }
                 tab
             };
             (0..USERS).map(tab).collect()
@@ -155,7 +157,9 @@ async fn people_on_three_instances_are_counted_once() {
     tabs[0].truncate(1);
     tabs[1].drain(..2);
     let moved = RoomsClient::open(servers[0], Transport::Websocket, &[]);
-    ["/", "/page"].map(|room| moved.join_with(room, &says(3)));
+    for room in ["/", "/page"] {
+        moved.join_with(room, &says(3));
+    }
     show(&[(&moved.record("/"), everybody), (&moved.record("/page"), everybody)]).await;
     cluster.instances[1].process().signal(Signal::KILL);
     // Of the killed instance only the connection without an identity is missed.
