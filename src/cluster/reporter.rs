@@ -260,10 +260,7 @@ impl Reporter {
 
     fn leave_rooms_out(&self, rooms: &SentRooms, error: &StoreError, now: Instant) {
         let is_news = self.rooms.deny(rooms, now);
-        self.view.send_if_modified(|view| {
-            view.observe_users(self.rooms.site_users());
-            is_news
-        });
+        self.view.send_modify(|view| view.observe_users(self.rooms.site_users()));
         if is_news {
             tracing::warn!(
                 %error,
