@@ -48,7 +48,6 @@ pub struct Identified {
 }
 
 impl Identified {
-    #[expect(clippy::trivially_copy_pass_by_ref, reason = "it is the signature that serde needs")]
     fn is_none(&self) -> bool {
         *self == Self::default()
     }
