@@ -231,7 +231,9 @@ impl<'a> Judge<'a> {
         if at < self.fault.began || at > self.fault.over {
             return Some(self.truth.within(quiet, &[], knows));
         }
-        let from = self.quiet(self.fault.began).from.max(self.fault.agreed);
+        // A stage that was built further is ready once all have agreed again.
+        let agreed = self.ready.map_or(self.fault.agreed, |ready| ready.max(self.fault.agreed));
+        let from = self.quiet(self.fault.began).from.max(agreed);
         let span = Span { from, to: at };
         match &self.fault.sees {
             Sees::Nothing => Some(self.truth.within(quiet, &[], knows)),

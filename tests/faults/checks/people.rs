@@ -13,7 +13,7 @@ use crate::{
 
 /// The checks. A bystander, who is nobody in particular, is connected from 1 s to 9.5 s at place 0. The fault lasts from 2.5 s to
 /// 6 s unless a check says otherwise.
-pub(super) const ALL: [Check; 15] = [
+pub(super) const ALL: [Check; 16] = [
     check("two-tabs-are-one", || passes(TABS, &[(3.0, 2)], &[(3.0, 2, 9, true)])),
     check("two-tabs-are-two", || objects(TABS, &[(3.0, 3)], &[])),
     check("two-tabs-on-two-instances-are-one", || {
@@ -29,6 +29,7 @@ pub(super) const ALL: [Check; 15] = [
     check("more-than-twice-on-two-instances", || objects(TWO_INSTANCES, &[(5.0, 4)], &[])),
     check("a-person-is-forgotten", || objects(TWO_INSTANCES, &[(7.5, 1)], &[])),
     check("a-person-is-forgotten-in-a-fault", || objects(TWO_INSTANCES, &[(5.0, 1)], &[])),
+    check("all-agreed-on-who-came-before-the-fault", || objects(COMES_LATE, &[(3.0, 1)], &[])),
     check("one-tab-of-two-ends", || objects(ONE_ENDS, &[(7.5, 1)], &[])),
     check("a-move-is-not-seen", || passes(MOVES, &[(3.2, 2), (4.0, 2), (5.1, 2)], &[])),
     check("a-move-is-seen", || objects(MOVES, &[(4.2, 1)], &[])),
@@ -43,6 +44,8 @@ type Client = (Place, f64, f64);
 const TABS: &[Client] = &[(0, 1.0, 9.5), (0, 1.0, 9.5)];
 const TWO_INSTANCES: &[Client] = &[(0, 1.0, 9.5), (1, 1.0, 9.5)];
 const ONE_ENDS: &[Client] = &[(0, 1.0, 5.0), (1, 1.0, 9.5)];
+/// He comes after all agreed, and all agree again at 2.4 s.
+const COMES_LATE: &[Client] = &[(0, 2.1, 9.5)];
 /// He is on no instance for 200 ms.
 const MOVES: &[Client] = &[(0, 1.0, 4.0), (1, 4.2, 9.5)];
 const LEAVES: &[Client] = &[(0, 1.0, 4.0)];
@@ -59,8 +62,9 @@ fn objects(clients: &[Client], told: &[Told], shown: &[Shown]) -> Result<(), Str
 fn violations(clients: &[Client], told: &[Told], shown: &[Shown]) -> Vec<String> {
     let start = Instant::now();
     let streams = vec![shown.iter().map(|shown| showing(start, shown)).collect()];
-    let histories =
-        Histories { visits: visits(start, clients, told), streams, ..nothing_happened(start) };
+    let ready = (clients == COMES_LATE).then(|| start + Duration::from_millis(2400));
+    let visits = visits(start, clients, told);
+    let histories = Histories { visits, streams, ready, ..nothing_happened(start) };
     judge(&histories, &fault_of(start, clients)).violations
 }
 
