@@ -113,7 +113,7 @@ pub struct ServeArgs {
     /// such as /blog, names with * at the end for all that begin so, or none.
     #[arg(long, env = "HEADCOUNT_ROOMS", value_name = "LIST", default_value = "/*")]
     rooms: String,
-    /// Rooms that clients may join and watch, and programs ask for, only with a token: a list as for HEADCOUNT_ROOMS.
+    /// Rooms that clients may join and watch, and programs ask for, only with a token: a list like that of all rooms.
     #[arg(long, env = "HEADCOUNT_PRIVATE_ROOMS", value_name = "LIST", default_value = "none")]
     private_rooms: String,
     /// Rooms that one connection may be in at a time, besides the site: 0 to 100. It may watch 100 more without being counted.

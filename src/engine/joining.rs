@@ -223,8 +223,8 @@ impl Engine {
             (Attendance::Member, rules.per_connection)
         };
         let rooms = state.outbox.rooms_mut(now);
-        let joined = rooms.presences().map(|joined| joined.presence.attendance());
-        if joined.filter(|other| *other == attendance).count() >= most {
+        let alike = rooms.presences().filter(|other| other.presence.attendance() == attendance);
+        if alike.count() >= most {
             return Err(JoinRefusal::TooManyRooms);
         }
         let place = rooms.add(room.clone());
