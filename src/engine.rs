@@ -9,6 +9,9 @@ pub mod session_id;
 pub mod settings;
 
 pub mod credentials;
+pub mod list_frames;
+pub mod place;
+pub mod session_lists;
 pub mod session_rooms;
 pub mod sink;
 
@@ -23,6 +26,7 @@ pub mod admission;
 pub mod identifying;
 pub mod joining;
 pub mod lifecycle;
+pub mod listing;
 pub mod request;
 
 pub mod polling;

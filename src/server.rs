@@ -5,6 +5,7 @@
 
 mod limits;
 mod listening;
+mod lists;
 mod tasks;
 
 pub mod shared_store;
@@ -67,7 +68,7 @@ use crate::{
         labels::RefusedReason,
         metrics::{Metrics, signed},
     },
-    web::{self, site::Site, site_rooms::SiteRooms},
+    web::{self, site::Site, site_rooms::SiteRooms, site_users::SiteUsers},
 };
 use limits::Limits;
 use listening::Listening;
@@ -171,7 +172,8 @@ impl Server {
         );
 
         let mut tasks = Tasks::default();
-        let (serving, view, peaks) = self.spawn_ring(&mut tasks, &tally, &rooms, flusher);
+        let (serving, view, peaks) = self.spawn_ring(&mut tasks, &tally, &rooms, flusher.clone());
+        self.spawn_lists(&mut tasks, &engine, &rooms, &view, flusher, &serving);
         tasks.spawn("pings", ping_wheel::run(Arc::clone(&engine), serving.clone()));
         self.spawn_sign_in(&mut tasks, &engine, &serving);
         tasks.spawn("checks", Arc::clone(&engine).run_checks(serving.clone()));
@@ -327,6 +329,7 @@ impl Server {
             view,
             local,
             rooms,
+            users: SiteUsers::new(Arc::clone(&self.store)),
             peaks,
             sign_in: self.sign_in.clone(),
             origins: self.config.origins.clone(),

@@ -12,6 +12,8 @@ pub struct RoomRules {
     pub allowed: RoomPatterns,
     /// The rooms of which nobody learns anything without a token.
     pub private: RoomPatterns,
+    /// The rooms whose users are listed for clients with a token.
+    pub listed: RoomPatterns,
     /// The most rooms that one connection may be in, besides the site.
     pub per_connection: usize,
     /// The most rooms that one connection may watch.
@@ -25,6 +27,7 @@ impl Default for RoomRules {
         Self {
             allowed: RoomPatterns::default(),
             private: RoomPatterns::none(),
+            listed: RoomPatterns::none(),
             per_connection: 8,
             watched_per_connection: WATCHED_PER_CONNECTION,
             most: None,

@@ -116,6 +116,10 @@ pub struct ServeArgs {
     /// Rooms that clients may join and watch, and programs ask for, only with a token: a list like that of all rooms.
     #[arg(long, env = "HEADCOUNT_PRIVATE_ROOMS", value_name = "LIST", default_value = "none")]
     private_rooms: String,
+    /// Rooms whose users are listed: a client with a token may be told who is there, and a program may ask. A list as for
+    /// HEADCOUNT_ROOMS. Users with a visitor key are never listed.
+    #[arg(long, env = "HEADCOUNT_LISTS", value_name = "LIST", default_value = "none")]
+    lists: String,
     /// Rooms that one connection may be in at a time, besides the site: 0 to 100. It may watch 100 more without being counted.
     #[arg(
         long,
@@ -253,15 +257,18 @@ impl ServeArgs {
     }
 
     fn rooms(&self, mode: SignInMode) -> Result<RoomRules, ConfigError> {
-        let private_rooms = Setting("HEADCOUNT_PRIVATE_ROOMS", &self.private_rooms);
-        let private = private_rooms.room_patterns()?;
-        if mode == SignInMode::Off && !private.is_none() {
-            let allowed = "none while nobody can sign in, which needs HEADCOUNT_JWT_KEYS";
-            return Err(private_rooms.refuse(allowed));
-        }
+        let with_token = |setting: Setting<'_>| {
+            let patterns = setting.room_patterns()?;
+            if mode == SignInMode::Off && !patterns.is_none() {
+                let allowed = "none while nobody can sign in, which needs HEADCOUNT_JWT_KEYS";
+                return Err(setting.refuse(allowed));
+            }
+            Ok(patterns)
+        };
         Ok(RoomRules {
             allowed: Setting("HEADCOUNT_ROOMS", &self.rooms).room_patterns()?,
-            private,
+            private: with_token(Setting("HEADCOUNT_PRIVATE_ROOMS", &self.private_rooms))?,
+            listed: with_token(Setting("HEADCOUNT_LISTS", &self.lists))?,
             per_connection: Setting("HEADCOUNT_ROOMS_PER_CONNECTION", &self.rooms_per_connection)
                 .number(0, ROOMS_PER_CONNECTION_MAX)?,
             watched_per_connection: WATCHED_PER_CONNECTION,

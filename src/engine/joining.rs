@@ -223,14 +223,20 @@ impl Engine {
             (Attendance::Member, rules.per_connection)
         };
         let rooms = state.outbox.rooms_mut(now);
+        if wants.list {
+            self.may_list(room, rooms, joiner.credential.is_some())?;
+        }
         let alike = rooms.presences().filter(|other| other.presence.attendance() == attendance);
         if alike.count() >= most {
             return Err(JoinRefusal::TooManyRooms);
         }
         let place = rooms.add(room.clone());
         let member = RoomMembership { session: Arc::downgrade(session), place };
-        let presence = self.rooms.join_as(joiner.person, room, attendance, member, now);
-        let Ok(presence) = presence else {
+        let presence = self.rooms.join_as(joiner.person, room, attendance, member.clone(), now);
+        let presence = presence
+            .ok()
+            .filter(|presence| !wants.list || self.want_list(rooms, member, room, presence, now));
+        let Some(presence) = presence else {
             rooms.remove(place);
             return Err(JoinRefusal::TooManyRooms);
         };
@@ -324,6 +330,7 @@ fn message(refused: JoinRefusal) -> &'static str {
         }
         JoinRefusal::TokenExpired => "The token has expired: connect again with a fresh one",
         JoinRefusal::RoomForbidden => "The token does not allow this room",
+        JoinRefusal::ListNotAllowed => "The users of this room are not listed",
     }
 }
 

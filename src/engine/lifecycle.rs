@@ -26,7 +26,11 @@ use super::{
 };
 use crate::{
     access::rate_limit::{CLIENT_BYTES_PER_SECOND, TokenBucket, client_bytes_burst},
-    core::{rooms::Rooms, tally::Tally},
+    core::{
+        lists::{LISTS_MAX, Lists},
+        rooms::Rooms,
+        tally::Tally,
+    },
     protocol::{
         frame,
         packet::{PING, Packet},
@@ -45,6 +49,7 @@ pub struct Engine {
     admission: Admission,
     pub(super) tally: Arc<Tally<Membership>>,
     pub(super) rooms: Arc<Rooms<RoomMembership>>,
+    pub(super) lists: Arc<Lists<RoomMembership>>,
     pub(super) metrics: Metrics,
     flusher: Flusher,
     sessions: Registry,
@@ -74,6 +79,7 @@ impl Engine {
             admission,
             tally,
             rooms,
+            lists: Lists::new(LISTS_MAX),
             metrics,
             flusher,
             sessions,
@@ -106,6 +112,11 @@ impl Engine {
     /// The rooms of this instance.
     pub fn rooms(&self) -> &Rooms<RoomMembership> {
         &self.rooms
+    }
+
+    /// The lists of users that clients of this instance want.
+    pub fn lists(&self) -> &Arc<Lists<RoomMembership>> {
+        &self.lists
     }
 
     /// The number of connections that this transport carries.

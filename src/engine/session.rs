@@ -21,10 +21,12 @@ use tokio::{net::TcpStream, sync::OwnedSemaphorePermit, time::Instant};
 
 use super::{
     credentials::{Credential, Credentials, Known, TokenDigest},
+    list_frames::ListFrames,
     outbox::{Generation, Outbox, Told},
+    place::Place,
     reason::EndReason,
     session_id::SessionId,
-    session_rooms::{Place, SessionRooms},
+    session_rooms::SessionRooms,
     settings::{JOIN_TIMEOUT, POLL_GAP_SUSPECT},
 };
 use crate::{
@@ -190,6 +192,16 @@ impl Session {
     /// Tells the client a count of the room in this place that is newer than all before. See [`Outbox::tell_room`].
     pub fn tell_room(&self, place: Place, frame: &RoomFrame) -> Told {
         self.state().outbox.tell_room(place, frame)
+    }
+
+    /// Tells the client the list of the room in this place, which is newer than all before. See [`Outbox::tell_list`].
+    pub fn tell_list(&self, place: Place, list: &Arc<ListFrames>) -> Told {
+        self.state().outbox.tell_list(place, list)
+    }
+
+    /// Whether the client is told the list of the room in this place.
+    pub fn has_list(&self, place: Place) -> bool {
+        self.state().outbox.rooms().is_some_and(|rooms| rooms.has_list(place))
     }
 
     /// Whether the client is in a room in this place.

@@ -41,7 +41,9 @@ impl<'a> Claims<'a> {
     pub(super) fn read(json: &'a str, user_claim: &str) -> Result<Self, TokenFault> {
         let mut deserializer = serde_json::Deserializer::from_str(json);
         let claims = Reader { user_claim }.deserialize(&mut deserializer);
-        claims.map_err(|_| TokenFault::Claims)
+        let claims = claims.map_err(|_| TokenFault::Claims)?;
+        deserializer.end().map_err(|_| TokenFault::Claims)?;
+        Ok(claims)
     }
 
     /// When the token expires.
@@ -158,3 +160,7 @@ impl<'de> Visitor<'de> for Reader<'_> {
         Ok(claims)
     }
 }
+
+#[cfg(test)]
+#[path = "claims/tests.rs"]
+mod tests;

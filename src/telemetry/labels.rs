@@ -70,6 +70,8 @@ label_values! {
         TokenExpired = "token_expired",
         /// The token says which rooms its bearer may join, and this is none of them.
         RoomForbidden = "room_forbidden",
+        /// It asks for the list of the room's users, which `HEADCOUNT_LISTS` does not allow.
+        ListNotAllowed = "list_not_allowed",
     }
 }
 

@@ -61,6 +61,18 @@ pub(super) enum Refusal {
         /// The name.
         room: String,
     },
+    /// The users of this room are not listed.
+    #[error("HEADCOUNT_LISTS does not allow to list the users of this room")]
+    NotListed {
+        /// The name.
+        room: String,
+    },
+    /// A parameter says no page.
+    #[error("limit is 1 to {0}, and cursor is that of an answer")]
+    BadPage(usize),
+    /// The store did not answer.
+    #[error("the store does not answer: try again soon")]
+    Away,
     /// There are no badges of rooms that need a token, which a picture in a page cannot have.
     #[error("a badge of this needs a token, which pictures in pages cannot send")]
     NoBadge,
@@ -148,19 +160,27 @@ impl Refusal {
             Self::TokenInvalid => "token_invalid",
             Self::TokenExpired => "token_expired",
             Self::Forbidden { .. } => "room_forbidden",
+            Self::NotListed { .. } => "list_not_allowed",
+            Self::BadPage(_) => "bad_parameter",
+            Self::Away => "store_away",
             Self::Full => "rooms_full",
         }
     }
 
     fn status(&self) -> StatusCode {
         match self {
-            Self::Malformed | Self::TooMany(_) | Self::Missing => StatusCode::BAD_REQUEST,
-            Self::BadName { .. } | Self::NotAllowed { .. } | Self::NoBadge => StatusCode::NOT_FOUND,
+            Self::Malformed | Self::TooMany(_) | Self::Missing | Self::BadPage(_) => {
+                StatusCode::BAD_REQUEST
+            }
+            Self::BadName { .. }
+            | Self::NotAllowed { .. }
+            | Self::NotListed { .. }
+            | Self::NoBadge => StatusCode::NOT_FOUND,
             Self::TokenMissing | Self::TokenInvalid | Self::TokenExpired => {
                 StatusCode::UNAUTHORIZED
             }
             Self::Forbidden { .. } => StatusCode::FORBIDDEN,
-            Self::Full => StatusCode::SERVICE_UNAVAILABLE,
+            Self::Full | Self::Away => StatusCode::SERVICE_UNAVAILABLE,
         }
     }
 
@@ -184,7 +204,9 @@ impl Refusal {
     /// The name that is refused. Names that are too long are left out.
     fn room(&self) -> Option<&str> {
         match self {
-            Self::NotAllowed { room } | Self::Forbidden { room } => Some(room),
+            Self::NotAllowed { room } | Self::Forbidden { room } | Self::NotListed { room } => {
+                Some(room)
+            }
             Self::BadName { room, error } if *error != BadRoomName::TooLong => Some(room),
             _ => None,
         }

@@ -8,7 +8,7 @@ use tokio::{
 };
 use tokio_util::sync::CancellationToken;
 
-use super::{room_query::Refusal, site_rooms::SiteRooms};
+use super::{room_query::Refusal, site_rooms::SiteRooms, site_users::SiteUsers};
 use crate::{
     access::origin::{Origins, RefusalLog},
     core::{
@@ -30,6 +30,8 @@ pub struct Site {
     pub local: watch::Receiver<Local>,
     /// The counts of rooms, and which rooms may be asked for.
     pub rooms: SiteRooms,
+    /// The users of rooms.
+    pub users: SiteUsers,
     /// The peaks of the site.
     pub peaks: watch::Receiver<ShownPeaks>,
     /// Knows the bearers of tokens.

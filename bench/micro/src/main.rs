@@ -150,7 +150,8 @@ impl Stage {
         assert_eq!(local.users, SOCKETS, "all are counted");
         self.view.send_modify(|view| {
             view.observe(local);
-            let sent = SentReport { sequence: Sequence(1), local, is_site_told: true, at: Instant::now() };
+            let sent =
+                SentReport { sequence: Sequence(1), local, is_site_told: true, at: Instant::now() };
             view.begin_incarnation(Incarnation::random(), LEASE_MAX);
             view.fold_reply(sent, &reply(count(0)), SiteUsers::default(), sent.at);
         });

@@ -8,8 +8,8 @@
 // share one connection. "options" may be beside them, for the library; with "strict" an attempt that fails is a violation.
 // An "auth" with "tokens" becomes a function, as for an application that fetches a fresh token each time: it gives one after the
 // other as "token", and the last of them from then on.
-// gives, one line each: {"client": 0, "event": "connected" | "upgraded" | "count" | "disconnected" |
-// "refused" | "violation", "value": 5, "reason": "transport close"}. It ends when stdin ends.
+// gives, one line each: {"client": 0, "event": "connected" | "upgraded" | "count" | "users" | "disconnected" |
+// "refused" | "violation", "value": 5, "users": {…}, "reason": "transport close"}. It ends when stdin ends.
 
 import dns from "node:dns";
 import { createInterface } from "node:readline";
@@ -71,6 +71,9 @@ function listen(client, socket) {
   // An error without data is one of the connection, which the library restores.
   socket.on("connect_error", ({ data }) => data?.code && tell(client, "refused", { reason: data.code }));
   socket.on("disconnect", (reason) => tell(client, "disconnected", { reason }));
+  socket.on("users", (...values) => {
+    tell(client, values.length === 1 ? "users" : "violation", { users: values[0], reason: "users with several values" });
+  });
   socket.on("user count", (...values) => {
     if (values.length === 1 && Number.isInteger(values[0])) {
       tell(client, "count", { value: values[0] });
