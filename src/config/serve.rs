@@ -113,7 +113,7 @@ pub struct ServeArgs {
     /// such as /blog, names with * at the end for all that begin so, or none.
     #[arg(long, env = "HEADCOUNT_ROOMS", value_name = "LIST", default_value = "/*")]
     rooms: String,
-    /// Rooms that clients may join and watch, and programs ask for, only with a token: a list like that of rooms.
+    /// Rooms that clients may join and watch, and programs ask for, only with a token: a list like that of all rooms.
     #[arg(long, env = "HEADCOUNT_PRIVATE_ROOMS", value_name = "LIST", default_value = "none")]
     private_rooms: String,
     /// Rooms whose users are listed: a client with a token may be told who is there, and a program may ask. A list

@@ -226,8 +226,8 @@ impl Engine {
         if wants.list {
             self.may_list(room, rooms, joiner.credential.is_some())?;
         }
-        let attendances = rooms.presences().map(|it| it.presence.attendance());
-        if attendances.filter(|other| *other == attendance).count() >= most {
+        let alike = rooms.presences().filter(|other| other.presence.attendance() == attendance);
+        if alike.count() >= most {
             return Err(JoinRefusal::TooManyRooms);
         }
         let place = rooms.add(room.clone());
