@@ -170,10 +170,7 @@ impl Server {
         let (serving, view, peaks) = self.spawn_ring(&mut tasks, &tally, &rooms, flusher.clone());
         self.spawn_lists(&mut tasks, &engine, &rooms, &view, flusher, &serving);
         tasks.spawn("pings", ping_wheel::run(Arc::clone(&engine), serving.clone()));
-        for keys in self.sign_in.tasks(&self.metrics.tokens, &serving) {
-            tasks.spawn("keys of an issuer", keys);
-        }
-        tasks.spawn("key waits", Arc::clone(&engine).run_key_waits(serving.clone()));
+        self.spawn_sign_in(&mut tasks, &engine, &serving);
         tasks.spawn("checks", Arc::clone(&engine).run_checks(serving.clone()));
         let permits = Arc::clone(engine.admission().permits());
         tasks.spawn("memory", give_memory_back(permits, serving.clone()));
@@ -206,6 +203,14 @@ impl Server {
         serving.cancel();
         listening.cancel();
         tasks.all_to_end().await
+    }
+
+    /// Spawns the tasks that fetch keys of tokens, and the one behind clients that wait for them.
+    fn spawn_sign_in(&self, tasks: &mut Tasks, engine: &Arc<Engine>, stop: &CancellationToken) {
+        for keys in self.sign_in.tasks(&self.metrics.tokens, stop) {
+            tasks.spawn("keys of an issuer", keys);
+        }
+        tasks.spawn("key waits", Arc::clone(engine).run_key_waits(stop.clone()));
     }
 
     /// Says in the log which instance this is, by the names that operators meet elsewhere.

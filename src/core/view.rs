@@ -21,6 +21,8 @@
 //! an identity here. A user who has one may be on other instances, too. Then he is part of what is elsewhere, and not of who is
 //! here.
 
+mod reading;
+
 use std::{mem, time::Duration};
 
 use tokio::time::Instant;
@@ -30,7 +32,7 @@ use super::{
     peaks::Sight,
     report::{Outcome, Reply},
     site_users::SiteUsers,
-    tally::{Change, Local},
+    tally::Local,
 };
 
 /// What this instance knows of the count.
@@ -61,8 +63,8 @@ pub struct View {
     /// that it was sent with.
     acknowledged: Local,
     acknowledged_sequence: Option<Sequence>,
-    /// Whether the store has been told all users of the site since this incarnation began, and since it denied to be told.
-    is_site_told: bool,
+    /// The report by which the store was told all users of the site, since this incarnation began and since it denied to be told.
+    site_told_by: Option<Sequence>,
     /// Whether it was acknowledged while the store was recovering. Then announcements from before the loss may still arrive,
     /// which do not include it.
     acknowledged_in_recovery: bool,
@@ -94,7 +96,9 @@ impl View {
     pub fn shown(&self, now: Instant) -> Shown {
         match self.base {
             Some(base)
-                if self.is_reachable(now) && self.is_site_told && !self.newest.recovering =>
+                if self.is_reachable(now)
+                    && self.site_told_by.is_some()
+                    && !self.newest.recovering =>
             {
                 Shown { users: base.users, revision: base.revision, exact: true }
             }
@@ -136,7 +140,7 @@ impl View {
 
     /// Whether the store holds all users whom it takes.
     fn are_users_told(&self) -> bool {
-        self.is_site_told || self.users.are_denied
+        self.site_told_by.is_some() || self.users.are_denied
     }
 
     fn is_newly_acknowledged(&self, sent: SentReport, reply: &Reply) -> bool {
@@ -165,7 +169,9 @@ impl View {
         let change = if sent.is_site_told { sent.local.change } else { self.covered() };
         self.acknowledged = Local { change, ..sent.local };
         self.acknowledged_in_recovery = reply.count.recovering;
-        self.is_site_told |= sent.is_site_told;
+        if sent.is_site_told {
+            self.site_told_by = Some(sent.sequence);
+        }
         if is_reckoned && !users.are_doubtful {
             self.elsewhere = Some(reply.count.users.saturating_sub(self.stored_alone()));
         }
@@ -274,7 +280,9 @@ impl View {
     /// Takes over the users of the site.
     pub fn observe_users(&mut self, users: SiteUsers) {
         self.users = users;
-        self.is_site_told &= !users.are_denied;
+        if users.are_denied {
+            self.site_told_by = None;
+        }
     }
 
     /// Begins a new incarnation whose reports stand for `lease`. Nothing has been acknowledged yet.
@@ -283,110 +291,7 @@ impl View {
         self.lease = lease;
         self.acknowledged_sequence = None;
         self.acknowledged = Local::default();
-        self.is_site_told = false;
-    }
-
-    /// The id under which this instance reports; `None` before the first incarnation.
-    pub fn incarnation(&self) -> Option<Incarnation> {
-        self.incarnation
-    }
-
-    /// What a report says that this instance has seen: the highest revision that was received. If that is one of an announcement
-    /// of rooms, the users are those of the newest count before.
-    pub fn seen(&self) -> Count {
-        let (revision, stamp) = self.newest_page;
-        if revision > self.newest.revision {
-            return Count { revision, stamp, ..self.newest };
-        }
-        self.newest
-    }
-
-    /// The count with the highest revision that was received.
-    pub fn newest(&self) -> Count {
-        self.newest
-    }
-
-    /// Whether the store has acknowledged a report of this incarnation. Until then, its count may not include the local users.
-    pub fn is_counted(&self) -> bool {
-        self.acknowledged_sequence.is_some()
-    }
-
-    /// Whether the newest acknowledged report was acknowledged while the store was recovering, and the end of that was not heard.
-    /// Then a count from before the loss may still arrive, which does not include it.
-    pub fn is_acknowledged_in_recovery(&self) -> bool {
-        self.acknowledged_in_recovery
-    }
-
-    /// How long a report stands.
-    pub fn lease(&self) -> Duration {
-        self.lease
-    }
-
-    /// The greatest sequence number of this incarnation that the store has acknowledged; 0 if none.
-    pub fn acknowledged(&self) -> Sequence {
-        self.acknowledged_sequence.unwrap_or_default()
-    }
-
-    /// The last local change that the store has acknowledged.
-    pub fn covered(&self) -> Change {
-        self.acknowledged.change
-    }
-
-    /// The last local change that the estimate includes.
-    pub fn estimated(&self) -> Change {
-        self.local.change
-    }
-
-    /// Whether the shown count certainly includes this local change, which must not be after [`View::estimated`]. An estimate
-    /// always does; an exact count does if the store has acknowledged the change and not lost it.
-    pub fn shown_includes(&self, change: Change, now: Instant) -> bool {
-        !self.shown(now).exact || (change <= self.covered() && !self.acknowledged_in_recovery)
-    }
-
-    /// The connections without an identity that the store holds for this instance; 0 once the lease may have ended.
-    pub fn acknowledged_anonymous(&self, now: Instant) -> u64 {
-        if self.holds_lease(now) { self.acknowledged.anonymous } else { 0 }
-    }
-
-    /// Whether the store certainly still holds what it acknowledged last. The time is measured from the sending of the report;
-    /// the lease begins later, when the report is applied.
-    pub fn holds_lease(&self, now: Instant) -> bool {
-        self.lease_ends().is_some_and(|end| now < end)
-    }
-
-    /// When the lease may have ended, if no later report is answered; `None` before the first answer.
-    pub fn lease_ends(&self) -> Option<Instant> {
-        self.answered.map(|sent_at| sent_at + self.lease)
-    }
-
-    /// The last revision that the store said it had published.
-    pub fn announced(&self) -> Revision {
-        self.announced
-    }
-
-    /// When the newest answered report was sent; `None` before the first.
-    pub fn answered(&self) -> Option<Instant> {
-        self.answered
-    }
-
-    /// The time since the newest answered report was sent. Zero before the first answer.
-    pub fn age(&self, now: Instant) -> Duration {
-        self.answered.map_or(Duration::ZERO, |at| now.saturating_duration_since(at))
-    }
-
-    /// Whether the last report was answered, and a report was answered within the last lease.
-    pub fn is_reachable(&self, now: Instant) -> bool {
-        self.reachable && self.holds_lease(now)
-    }
-
-    /// Whether the last report was answered, however long ago.
-    pub fn answers(&self) -> bool {
-        self.reachable
-    }
-
-    /// Live instances, as of the last reply.
-    pub fn instances(&self) -> u32 {
-        self.instances
+        self.site_told_by = None;
     }
 }
 

@@ -142,7 +142,7 @@ impl<V> Table<V> {
         if settles {
             self.ledger.doubt.clear();
         }
-        self.ledger.is_resending &= !(settles && !self.ledger.has_news());
+        self.ledger.is_resending &= !settles || self.ledger.has_news();
         true
     }
 

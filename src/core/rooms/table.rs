@@ -148,13 +148,12 @@ impl<V> Table<V> {
 
     /// Counts a connection in a room. Returns the change that a count must cover to include it.
     fn count_in(&mut self, id: RoomId, person: Option<&Person>) -> u64 {
-        let is_new = match person {
-            Some(person) => self.add_connection(id, person),
-            None => {
-                self.entry(id).expect("it was found or added").anonymous += 1;
-                self.value_changed(id, None);
-                true
-            }
+        let is_new = if let Some(person) = person {
+            self.add_connection(id, person)
+        } else {
+            self.entry(id).expect("it was found or added").anonymous += 1;
+            self.value_changed(id, None);
+            true
         };
         let entry = self.entry(id).expect("it was found or added");
         entry.members += 1;

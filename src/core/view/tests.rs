@@ -9,7 +9,7 @@ use proptest::prelude::*;
 
 use super::*;
 use crate::{
-    core::report::Outcome,
+    core::{report::Outcome, tally::Change},
     fixtures::{count, reply},
 };
 

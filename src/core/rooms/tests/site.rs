@@ -21,7 +21,9 @@ impl Site {
     fn with(users: &[&'static str]) -> Self {
         let mut site = Self::new(RoomsSettings::default());
         site.present.push(site.tally.join("guest", site.story.now));
-        users.iter().for_each(|user| site.join(user));
+        for user in users {
+            site.join(user);
+        }
         site
     }
 
@@ -73,7 +75,9 @@ fn users_of_the_site_go_first() {
         Site::new(RoomsSettings { rooms_max: 9, entries_max: 3, ..RoomsSettings::default() });
     let _room = site.story.join("/a");
     site.present.push(site.tally.join("guest", site.story.now));
-    ["ada", "ada", "bob"].iter().for_each(|user| site.join(user));
+    for user in ["ada", "ada", "bob"] {
+        site.join(user);
+    }
     let sent = site.story.send();
     assert_eq!((words(&sent.said).as_str(), sent.report.local.anonymous), ("/=?+ada+bob", 1));
     assert!(sent.report.is_site_told);
@@ -130,7 +134,9 @@ fn a_report_in_portions_covers_nobody_too_early() {
     let mut site = Site::new(RoomsSettings { entries_max: 2, ..RoomsSettings::default() });
     let sent = site.story.send();
     site.answer(&sent, 1, 5, &[]);
-    ["ada", "bob", "eve"].iter().for_each(|user| site.join(user));
+    for user in ["ada", "bob", "eve"] {
+        site.join(user);
+    }
     for (revision, told) in [(2, vec![]), (3, vec![]), (4, vec!["ada", "bob", "eve"])] {
         let sent = site.story.send();
         assert_eq!(sent.report.is_site_told, revision == 4);
@@ -186,7 +192,9 @@ fn announcements_tell_of_others() {
 #[test]
 fn a_resend_causes_no_dip() {
     let mut site = Site::new(RoomsSettings { entries_max: 2, ..RoomsSettings::default() });
-    ["ada", "bob", "eve"].iter().for_each(|user| site.join(user));
+    for user in ["ada", "bob", "eve"] {
+        site.join(user);
+    }
     for (revision, users) in [(1, 8), (2, 9), (3, 10)] {
         let sent = site.story.send();
         site.answer(&sent, revision, users, &[false]);
