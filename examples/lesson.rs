@@ -20,7 +20,9 @@
 //! HEADCOUNT_LISTEN=127.0.0.1:3002 cargo run --example lesson &
 //! ```
 //!
-//! Log in at both addresses, and both consoles say 2. As in the lesson, the login guards the page, not the socket.
+//! Log in at both addresses, with different names, and both consoles say 2. Open more tabs, or log in with the same name at both
+//! addresses: a user is counted once, however many tabs he has and wherever they are. As in the lesson, the login guards the page,
+//! not the socket: a socket without a session is counted by itself.
 
 use std::{
     collections::HashMap,
@@ -64,13 +66,16 @@ async fn main() -> anyhow::Result<()> {
     set_up_logs()?;
     let member = Member::join(MemberSettings::from_env()?).await.context("failed to join")?;
     let (layer, io) = SocketIo::new_layer();
-    let counter = counter(&io, "/", &member)?;
+    let sessions = Sessions::default();
+    let of_sockets = sessions.clone();
+    let counter = counter(&io, "/", &member)?
+        .of_users(move |socket| of_sockets.name(&socket.req_parts().headers));
     io.ns("/", counter.handler(on_connect));
 
     let socket_io_script = async || ([(header::CONTENT_TYPE, JAVASCRIPT)], client_script());
     let app = Router::new()
         .route("/socket.io/socket.io.js", get(socket_io_script))
-        .fallback_service(pages().layer(layer));
+        .fallback_service(pages(sessions).layer(layer));
 
     let mut terminate = signal(SignalKind::terminate()).context("failed to listen for SIGTERM")?;
     let mut interrupt = signal(SignalKind::interrupt()).context("failed to listen for SIGINT")?;
@@ -100,7 +105,7 @@ async fn on_connect(socket: SocketRef) {
 #[derive(Clone, Debug, Default)]
 struct Sessions(Arc<Mutex<HashMap<String, String>>>);
 
-fn pages() -> Router {
+fn pages(sessions: Sessions) -> Router {
     Router::new()
         .route("/", get(async || Html(include_str!("lesson/login.html"))))
         .route("/login", post(log_in))
@@ -109,7 +114,7 @@ fn pages() -> Router {
         .route("/public/client.js", get(async || script(include_str!("lesson/client.js"))))
         // The lesson's checks read the server's source.
         .route("/_api/server.js", get(async || include_str!("lesson.rs")))
-        .with_state(Sessions::default())
+        .with_state(sessions)
 }
 
 fn script(text: &'static str) -> impl IntoResponse {

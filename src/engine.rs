@@ -8,6 +8,10 @@ pub mod reason;
 pub mod session_id;
 pub mod settings;
 
+pub mod credentials;
+pub mod list_frames;
+pub mod place;
+pub mod session_lists;
 pub mod session_rooms;
 pub mod sink;
 
@@ -15,11 +19,14 @@ pub mod outbox;
 pub mod session;
 
 pub mod flusher;
+pub mod key_waits;
 pub mod registry;
 
 pub mod admission;
+pub mod identifying;
 pub mod joining;
 pub mod lifecycle;
+pub mod listing;
 pub mod request;
 
 pub mod polling;

@@ -23,6 +23,7 @@ pub mod sources;
 mod claims;
 mod ring_provider;
 
+pub mod rights;
 pub mod token;
 
 mod fetch;

@@ -7,3 +7,4 @@ pub mod head;
 pub mod packet;
 pub mod payload;
 pub mod transport;
+pub mod users;

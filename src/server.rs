@@ -5,6 +5,7 @@
 
 mod limits;
 mod listening;
+mod lists;
 mod tasks;
 
 pub mod shared_store;
@@ -67,7 +68,7 @@ use crate::{
         labels::RefusedReason,
         metrics::{Metrics, signed},
     },
-    web::{self, site::Site, site_rooms::SiteRooms},
+    web::{self, site::Site, site_rooms::SiteRooms, site_users::SiteUsers},
 };
 use limits::Limits;
 use listening::Listening;
@@ -151,12 +152,7 @@ impl Server {
     pub async fn run(self, stop: CancellationToken) -> anyhow::Result<()> {
         self.tell();
         self.limits.tell(&self.config);
-        let rooms = Rooms::with_settings(RoomsSettings {
-            rooms_max: self.limits.rooms,
-            grace: self.config.grace,
-            lingering_max: self.limits.sessions,
-            ..RoomsSettings::default()
-        });
+        let rooms = self.rooms();
         let tally = Tally::with_users(Arc::<Rooms<_>>::clone(&rooms));
         let flusher = Flusher::default();
         let admission =
@@ -171,11 +167,13 @@ impl Server {
         );
 
         let mut tasks = Tasks::default();
-        let (serving, view, peaks) = self.spawn_ring(&mut tasks, &tally, &rooms, flusher);
+        let (serving, view, peaks) = self.spawn_ring(&mut tasks, &tally, &rooms, flusher.clone());
+        self.spawn_lists(&mut tasks, &engine, &rooms, &view, flusher, &serving);
         tasks.spawn("pings", ping_wheel::run(Arc::clone(&engine), serving.clone()));
         for keys in self.sign_in.tasks(&self.metrics.tokens, &serving) {
             tasks.spawn("keys of an issuer", keys);
         }
+        tasks.spawn("key waits", Arc::clone(&engine).run_key_waits(serving.clone()));
         tasks.spawn("checks", Arc::clone(&engine).run_checks(serving.clone()));
         let permits = Arc::clone(engine.admission().permits());
         tasks.spawn("memory", give_memory_back(permits, serving.clone()));
@@ -208,6 +206,16 @@ impl Server {
         serving.cancel();
         listening.cancel();
         tasks.all_to_end().await
+    }
+
+    /// The table of rooms, which also counts the users of the site.
+    fn rooms(&self) -> Arc<Rooms<RoomMembership>> {
+        Rooms::with_settings(RoomsSettings {
+            rooms_max: self.limits.rooms,
+            grace: self.config.grace,
+            lingering_max: self.limits.sessions,
+            ..RoomsSettings::default()
+        })
     }
 
     /// Says in the log which instance this is, by the names that operators meet elsewhere.
@@ -321,7 +329,9 @@ impl Server {
             view,
             local,
             rooms,
+            users: SiteUsers::new(Arc::clone(&self.store)),
             peaks,
+            sign_in: self.sign_in.clone(),
             origins: self.config.origins.clone(),
             refusal_log: admission.refusal_log(),
             metrics: self.metrics.clone(),
@@ -371,6 +381,8 @@ impl Server {
             payload_bytes_max: self.config.payload_bytes_max,
             transports: self.config.transports,
             rooms: self.config.rooms.clone(),
+            sign_in: self.sign_in.clone(),
+            visitors: self.config.visitors.clone(),
         }
     }
 }

@@ -70,7 +70,7 @@ use ::socketioxide::{
     socket::Socket,
 };
 
-use crate::{cluster::member::Member, socketioxide::emitter::Emitter};
+use crate::{cluster::member::Member, core::room::Person, socketioxide::emitter::Emitter};
 use roster::{CountedSockets, LeaveReason, SITE};
 
 /// The Socket.IO client for browsers that `headcount serve` serves as `/socket.io/socket.io.js`. It has `io()`, receives
@@ -127,7 +127,7 @@ pub fn counter<A: Adapter>(
     let emitter =
         Emitter::new(io.clone(), Arc::clone(&roster), member.view(), member.emit_interval());
     member.run("emitter", emitter.run(member.stop()));
-    Ok(Counter { roster })
+    Ok(Counter { roster, user_of: None })
 }
 
 /// Why sockets cannot be counted.
@@ -150,9 +150,45 @@ pub enum CountError {
 /// Counts sockets of one namespace; made by [`counter`]. All clones are the same counter. It stops when the member leaves.
 pub struct Counter<A: Adapter = LocalAdapter> {
     roster: Arc<CountedSockets<A>>,
+    /// Says which user a socket belongs to; `None` if sockets are counted and not users.
+    user_of: Option<Arc<UserOf<A>>>,
 }
 
+/// Says which user of the application a socket belongs to.
+type UserOf<A> = dyn Fn(&SocketRef<A>) -> Option<String> + Send + Sync;
+
 impl<A: Adapter> Counter<A> {
+    /// Counts users instead of sockets: all sockets of the same user are counted once, on whatever members and instances of the
+    /// cluster they are. A user whose last socket leaves is counted for two seconds more, so that nobody sees the number move while
+    /// he loads a page.
+    ///
+    /// `user_of` says for each new socket which user it belongs to, by a name of 1 to 126 bytes without control characters. It is
+    /// the application that must know this, for example by a session cookie. The names are those that the claim `sub` of tokens
+    /// has on instances where users sign in. A socket without a name, or with another one, is counted by itself.
+    ///
+    /// ```
+    /// # #[tokio::main(flavor = "current_thread")]
+    /// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// # use socketioxide::SocketIo;
+    /// # let member = headcount::Member::join(headcount::MemberSettings::default()).await?;
+    /// # let (_layer, io) = SocketIo::new_layer();
+    /// # fn name_of_session(_: &str) -> Option<String> { None }
+    /// let counter = headcount::socketioxide::counter(&io, "/", &member)?.of_users(|socket| {
+    ///     let cookies = socket.req_parts().headers.get("cookie")?;
+    ///     name_of_session(cookies.to_str().ok()?)
+    /// });
+    /// io.ns("/", counter.handler(async || {}));
+    /// # Ok(())
+    /// # }
+    /// ```
+    #[must_use]
+    pub fn of_users(
+        self,
+        user_of: impl Fn(&SocketRef<A>) -> Option<String> + Send + Sync + 'static,
+    ) -> Self {
+        Self { user_of: Some(Arc::new(user_of)), ..self }
+    }
+
     /// Returns a connect handler that counts every socket and then calls `handler`, with its middlewares if it has any. A
     /// socket that a middleware refuses is not counted.
     ///
@@ -187,7 +223,12 @@ impl<A: Adapter> Counter<A> {
     /// # }
     /// ```
     pub fn count(&self, socket: &SocketRef<A>) {
-        self.roster.enter(socket);
+        self.roster.enter(socket, self.person(socket));
+    }
+
+    fn person(&self, socket: &SocketRef<A>) -> Option<Person> {
+        let name = self.user_of.as_ref()?(socket)?;
+        Person::named(&name)
     }
 
     /// Counts a socket out, which is told nothing more. It does nothing if the socket is not counted.
@@ -198,7 +239,7 @@ impl<A: Adapter> Counter<A> {
 
 impl<A: Adapter> Clone for Counter<A> {
     fn clone(&self) -> Self {
-        Self { roster: Arc::clone(&self.roster) }
+        Self { roster: Arc::clone(&self.roster), user_of: self.user_of.clone() }
     }
 }
 
@@ -232,7 +273,8 @@ where
     H: ConnectHandler<A, T>,
 {
     fn call(&self, socket: Arc<Socket<A>>, auth: Option<Value>) {
-        self.counter.roster.enter_with_handler(&SocketRef::from(Arc::clone(&socket)));
+        let counted = SocketRef::from(Arc::clone(&socket));
+        self.counter.roster.enter_with_handler(&counted, self.counter.person(&counted));
         self.handler.call(socket, auth);
     }
 

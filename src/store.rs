@@ -5,6 +5,7 @@
 
 pub mod embedded;
 pub mod facts;
+pub mod people;
 pub mod redis;
 
 use std::{fmt, future::Future, pin::Pin, time::Duration};
@@ -15,12 +16,14 @@ use crate::{
     core::{
         count::{Count, Revision, Stamp},
         peaks::{Peaks, PeaksAnswer},
+        people::People,
         report::{Reply, Report, Roster},
         room::RoomName,
     },
     telemetry::escaped::Escaped,
 };
 use facts::StoreFacts;
+use people::{PeoplePage, PeoplePageQuery, PeopleQuery};
 
 /// What a store does for an instance. Futures are boxed so that the kind of store is chosen at start.
 pub trait Store: fmt::Debug + Send + Sync + 'static {
@@ -50,6 +53,19 @@ pub trait Store: fmt::Debug + Send + Sync + 'static {
     fn rooms(&self, query: RoomsQuery) -> StoreFuture<'_, Vec<(RoomName, u64)>> {
         let _ = query;
         Box::pin(async { Ok(Vec::new()) })
+    }
+
+    /// Who is in a room, for a list of those with a token: at most [`LISTED_MAX`](crate::core::people::LISTED_MAX) of them, first
+    /// those who are on the list already. It changes nothing, and takes no longer in a large room than in one of a few hundred.
+    fn people(&self, query: PeopleQuery) -> StoreFuture<'_, People> {
+        let _ = query;
+        Box::pin(async { Ok(People::default()) })
+    }
+
+    /// A page of those who are in a room with a token. Whoever is there while all pages are read is in one of them, perhaps in two.
+    fn people_page(&self, query: PeoplePageQuery) -> StoreFuture<'_, PeoplePage> {
+        let _ = query;
+        Box::pin(async { Ok(PeoplePage::default()) })
     }
 
     /// What the store says of itself, for operators; `None` if there is nothing to say: it is part of this process. A user of

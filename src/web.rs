@@ -2,6 +2,7 @@
 
 pub(crate) mod asset;
 mod badge;
+mod bearer;
 mod count;
 mod json;
 mod room_query;
@@ -10,7 +11,9 @@ mod scripted_rooms;
 pub(crate) mod scripts;
 pub mod site;
 pub mod site_rooms;
+pub mod site_users;
 mod stream;
+mod users;
 
 use std::sync::Arc;
 
@@ -50,6 +53,7 @@ pub fn router(site: Site) -> Router {
         .route("/api/count", get(count::answer))
         .route("/api/counts", get(count::answers))
         .route("/api/count/stream", get(stream::answer))
+        .route("/api/users", get(users::answer))
         .route("/badge.svg", get(badge::answer))
         .layer(map_response(guard))
         .with_state(Arc::new(site))

@@ -45,6 +45,13 @@ impl TokenBucket {
         rest.is_some()
     }
 
+    /// Gives tokens back that were taken for something that is allowed after all.
+    pub fn give_back(&mut self, tokens: u64, now: Instant) {
+        self.refill(now);
+        let tokens = u32::try_from(tokens).unwrap_or(u32::MAX);
+        self.left = self.left.saturating_add(tokens).min(self.burst);
+    }
+
     /// Adds whole tokens, and uses up only the time in which they were earned, so that no fraction is lost.
     fn refill(&mut self, now: Instant) {
         let elapsed = now.saturating_duration_since(self.refilled_at);
@@ -82,6 +89,19 @@ mod tests {
         let much_later = start + Duration::from_hours(1);
         assert!(bucket.spend(10, much_later));
         assert!(!bucket.spend(1, much_later));
+    }
+
+    /// Goal: what was given back can be taken again, and never makes more than a burst. Method: give back less than was taken,
+    /// and more.
+    #[test]
+    fn what_is_given_back_can_be_taken_again() {
+        let start = Instant::now();
+        let mut bucket = TokenBucket::new(10, 4, start);
+        assert!(bucket.spend(8, start));
+        bucket.give_back(5, start);
+        assert!(bucket.has(7, start) && !bucket.has(8, start));
+        bucket.give_back(u64::MAX, start);
+        assert!(bucket.has(10, start) && !bucket.has(11, start));
     }
 
     proptest! {

@@ -1,6 +1,6 @@
 //! Which rooms clients may join and programs may ask for, and how many.
 
-use crate::core::room::RoomName;
+use crate::core::{report::Room, room::RoomName};
 
 /// The most rooms that one connection may watch. A list page has so many items at most.
 pub const WATCHED_PER_CONNECTION: usize = 100;
@@ -10,6 +10,10 @@ pub const WATCHED_PER_CONNECTION: usize = 100;
 pub struct RoomRules {
     /// The rooms that exist.
     pub allowed: RoomPatterns,
+    /// The rooms of which nobody learns anything without a token.
+    pub private: RoomPatterns,
+    /// The rooms whose users are listed for clients with a token.
+    pub listed: RoomPatterns,
     /// The most rooms that one connection may be in, besides the site.
     pub per_connection: usize,
     /// The most rooms that one connection may watch.
@@ -22,10 +26,19 @@ impl Default for RoomRules {
     fn default() -> Self {
         Self {
             allowed: RoomPatterns::default(),
+            private: RoomPatterns::none(),
+            listed: RoomPatterns::none(),
             per_connection: 8,
             watched_per_connection: WATCHED_PER_CONNECTION,
             most: None,
         }
+    }
+}
+
+impl RoomRules {
+    /// Whether nobody learns anything of this room without a token.
+    pub fn is_private(&self, room: &Room) -> bool {
+        matches!(room, Room::Named(name) if self.private.allow(name))
     }
 }
 
@@ -52,13 +65,23 @@ pub struct InvalidRoomPattern {
 }
 
 impl RoomPatterns {
+    /// No rooms.
+    pub fn none() -> Self {
+        Self(Vec::new())
+    }
+
+    /// Whether no room can match.
+    pub fn is_none(&self) -> bool {
+        self.0.is_empty()
+    }
+
     /// Reads a list with commas between: names, names with `*` at the end, or `none` alone.
     ///
     /// # Errors
     /// The first entry that is neither.
     pub fn parse(text: &str) -> Result<Self, InvalidRoomPattern> {
         if text.trim() == "none" {
-            return Ok(Self(Vec::new()));
+            return Ok(Self::none());
         }
         let patterns = text.split(',').map(str::trim).map(RoomPattern::parse);
         Ok(Self(patterns.collect::<Result<_, _>>()?))

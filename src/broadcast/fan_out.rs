@@ -9,7 +9,9 @@ use tokio::net::TcpStream;
 
 use crate::{
     core::prune::Prune,
-    engine::{flusher::Flusher, outbox::Told, session::Session, session_rooms::Place},
+    engine::{
+        flusher::Flusher, list_frames::ListFrames, outbox::Told, place::Place, session::Session,
+    },
     protocol::frame::{CountFrame, RoomFrame},
 };
 
@@ -81,6 +83,29 @@ impl Listener for RoomListener {
 
     fn is_open(&self) -> bool {
         self.session.is_in(self.place)
+    }
+}
+
+/// A client that is told the list of users of a room.
+#[derive(Debug)]
+pub(super) struct ListListener {
+    pub(super) session: Arc<Session>,
+    pub(super) place: Place,
+}
+
+impl Listener for ListListener {
+    type Frame = Arc<ListFrames>;
+
+    fn session(&self) -> &Arc<Session> {
+        &self.session
+    }
+
+    fn tell(&self, frame: &Arc<ListFrames>) -> Told {
+        self.session.tell_list(self.place, frame)
+    }
+
+    fn is_open(&self) -> bool {
+        self.session.has_list(self.place)
     }
 }
 

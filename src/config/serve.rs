@@ -19,10 +19,13 @@ use crate::{
     access::{
         admin_token::AdminToken,
         origin::Origins,
-        rooms::{RoomPatterns, RoomRules, WATCHED_PER_CONNECTION},
+        rooms::{RoomRules, WATCHED_PER_CONNECTION},
     },
     core::count::Incarnation,
-    identity::{sign_in::SignInSettings, visitor::VisitorKeys},
+    identity::{
+        sign_in::{SignInMode, SignInSettings},
+        visitor::VisitorKeys,
+    },
     protocol::transport::Transports,
     telemetry::log::LogSettings,
 };
@@ -110,6 +113,13 @@ pub struct ServeArgs {
     /// such as /blog, names with * at the end for all that begin so, or none.
     #[arg(long, env = "HEADCOUNT_ROOMS", value_name = "LIST", default_value = "/*")]
     rooms: String,
+    /// Rooms that clients may join and watch, and programs ask for, only with a token: a list as for HEADCOUNT_ROOMS.
+    #[arg(long, env = "HEADCOUNT_PRIVATE_ROOMS", value_name = "LIST", default_value = "none")]
+    private_rooms: String,
+    /// Rooms whose users are listed: a client with a token may be told who is there, and a program may ask. A list as for
+    /// HEADCOUNT_ROOMS. Users with a visitor key are never listed.
+    #[arg(long, env = "HEADCOUNT_LISTS", value_name = "LIST", default_value = "none")]
+    lists: String,
     /// Rooms that one connection may be in at a time, besides the site: 0 to 100. It may watch 100 more without being counted.
     #[arg(
         long,
@@ -187,13 +197,13 @@ impl ServeArgs {
     /// The first setting that is not allowed.
     pub fn check(&self) -> Result<Config, ConfigError> {
         let transports = Setting("HEADCOUNT_TRANSPORTS", &self.transports);
+        let sign_in = self.sign_in.check()?;
         let (heartbeat, lease) = heartbeat_and_lease(&self.heartbeat, &self.lease)?;
         let redis = self.store.check()?;
         Ok(Config {
             listen: Setting("HEADCOUNT_LISTEN", &self.listen).address()?,
             admin_listen: Setting("HEADCOUNT_ADMIN_LISTEN", &self.admin_listen).address()?,
             admin_token: self.admin_token.check()?,
-            sign_in: self.sign_in.check()?,
             visitors: self.sign_in.visitors(redis.as_ref().map(|redis| redis.key.as_str()))?,
             redis,
             heartbeat,
@@ -209,7 +219,8 @@ impl ServeArgs {
             transports: transports.transports()?,
             origins: self.origins()?,
             connections_max: self.connections_max()?,
-            rooms: self.rooms()?,
+            rooms: self.rooms(sign_in.mode)?,
+            sign_in,
             drain_delay: Setting("HEADCOUNT_DRAIN_DELAY", &self.drain_delay)
                 .duration(Duration::ZERO, Duration::from_hours(1))?,
             drain: Setting("HEADCOUNT_DRAIN", &self.drain)
@@ -245,13 +256,19 @@ impl ServeArgs {
         })
     }
 
-    fn rooms(&self) -> Result<RoomRules, ConfigError> {
-        let allowed = RoomPatterns::parse(&self.rooms).map_err(|error| {
-            let allowed = "none, or a list of rooms such as /blog/*,/shop";
-            Setting("HEADCOUNT_ROOMS", &self.rooms).refuse(format!("{allowed} ({error})"))
-        })?;
+    fn rooms(&self, mode: SignInMode) -> Result<RoomRules, ConfigError> {
+        let with_token = |setting: Setting<'_>| {
+            let patterns = setting.room_patterns()?;
+            if mode == SignInMode::Off && !patterns.is_none() {
+                let allowed = "none while nobody can sign in, which needs HEADCOUNT_JWT_KEYS";
+                return Err(setting.refuse(allowed));
+            }
+            Ok(patterns)
+        };
         Ok(RoomRules {
-            allowed,
+            allowed: Setting("HEADCOUNT_ROOMS", &self.rooms).room_patterns()?,
+            private: with_token(Setting("HEADCOUNT_PRIVATE_ROOMS", &self.private_rooms))?,
+            listed: with_token(Setting("HEADCOUNT_LISTS", &self.lists))?,
             per_connection: Setting("HEADCOUNT_ROOMS_PER_CONNECTION", &self.rooms_per_connection)
                 .number(0, ROOMS_PER_CONNECTION_MAX)?,
             watched_per_connection: WATCHED_PER_CONNECTION,

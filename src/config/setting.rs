@@ -5,6 +5,7 @@ use std::{convert::Infallible, fmt, net::SocketAddr, str::FromStr, time::Duratio
 use tracing::level_filters::LevelFilter;
 
 use crate::{
+    access::rooms::RoomPatterns,
     protocol::transport::Transports,
     store::redis::{check_url, database_of, shown_url},
     telemetry::escaped::is_plain,
@@ -58,6 +59,13 @@ impl Setting<'_> {
 
     pub(super) fn address(&self) -> Result<SocketAddr, ConfigError> {
         self.parse("an IP address and a port such as 127.0.0.1:3000 or [::]:3000")
+    }
+
+    pub(super) fn room_patterns(&self) -> Result<RoomPatterns, ConfigError> {
+        RoomPatterns::parse(self.1).map_err(|error| {
+            let allowed = "none, or a list of rooms such as /blog/*,/shop";
+            self.refuse(format!("{allowed} ({error})"))
+        })
     }
 
     pub(super) fn duration(

@@ -264,3 +264,7 @@ fn read(path: &Path) -> io::Result<Vec<u8>> {
     File::open(path)?.take(most).read_to_end(&mut contents)?;
     Ok(contents)
 }
+
+#[cfg(test)]
+#[path = "sign_in/tests.rs"]
+mod tests;

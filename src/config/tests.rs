@@ -66,6 +66,12 @@ fn the_defaults_are_allowed() {
 #[case("--allowed-origins", "blog.example", "HEADCOUNT_ALLOWED_ORIGINS", "https://blog.example")]
 #[case("--max-connections", "0", "HEADCOUNT_MAX_CONNECTIONS", "from 1 to")]
 #[case("--max-connections", "99999999999", "HEADCOUNT_MAX_CONNECTIONS", "file limit")]
+#[case("--rooms", "blog/*", "HEADCOUNT_ROOMS", "begins with /")]
+#[case("--private-rooms", "/team/*,staff", "HEADCOUNT_PRIVATE_ROOMS", "begins with /")]
+#[case("--private-rooms", "/team/*", "HEADCOUNT_PRIVATE_ROOMS", "HEADCOUNT_JWT_KEYS")]
+#[case("--lists", "team/*", "HEADCOUNT_LISTS", "begins with /")]
+#[case("--lists", "/team/*", "HEADCOUNT_LISTS", "HEADCOUNT_JWT_KEYS")]
+#[case("--rooms-per-connection", "101", "HEADCOUNT_ROOMS_PER_CONNECTION", "from 0 to 100")]
 #[case("--drain-delay", "2h", "HEADCOUNT_DRAIN_DELAY", "to 1h")]
 #[case("--drain", "x", "HEADCOUNT_DRAIN", "such as")]
 #[case("--instance-name", "two\nlines", "HEADCOUNT_INSTANCE_NAME", "1 to 63 characters")]
@@ -184,6 +190,14 @@ const FLAGS: &[(&str, &str)] = &[
     ("--transports", "HEADCOUNT_TRANSPORTS"),
     ("--allowed-origins", "HEADCOUNT_ALLOWED_ORIGINS"),
     ("--max-connections", "HEADCOUNT_MAX_CONNECTIONS"),
+    ("--jwt-keys", "HEADCOUNT_JWT_KEYS"),
+    ("--jwt-issuer", "HEADCOUNT_JWT_ISSUER"),
+    ("--jwt-audience", "HEADCOUNT_JWT_AUDIENCE"),
+    ("--jwt-algorithms", "HEADCOUNT_JWT_ALGORITHMS"),
+    ("--jwt-user-claim", "HEADCOUNT_JWT_USER_CLAIM"),
+    ("--sign-in", "HEADCOUNT_SIGN_IN"),
+    ("--visitors", "HEADCOUNT_VISITORS"),
+    ("--visitor-secret-file", "HEADCOUNT_VISITOR_SECRET_FILE"),
     ("--drain-delay", "HEADCOUNT_DRAIN_DELAY"),
     ("--drain", "HEADCOUNT_DRAIN"),
     ("--instance-name", "HEADCOUNT_INSTANCE_NAME"),
@@ -224,8 +238,9 @@ proptest! {
         let (flag, variable) = flag;
         if let Err(error) = check(&[&format!("{flag}={value}")]) {
             let message = error.to_string();
-            // A lease or heartbeat may be refused for what the other is.
-            prop_assert!(message.starts_with(variable) || flag == "--lease" || flag == "--heartbeat", "{}", message);
+            // Some are refused for what another setting is, or lacks.
+            let others = ["--lease", "--heartbeat", "--jwt-keys"];
+            prop_assert!(message.starts_with(variable) || others.contains(&flag), "{}", message);
             prop_assert!(message.contains(", but must be "), "{}", message);
             let is_quoted = message.contains(&format!("{:?}", error.value));
             prop_assert!(is_quoted && !error.allowed.is_empty(), "{}", message);

@@ -22,9 +22,11 @@ mod ledger;
 mod lingering;
 mod people;
 mod reporting;
+mod reports;
 mod round;
 mod settle;
 mod site;
+mod stirs;
 mod table;
 mod tidings;
 mod users;
@@ -32,9 +34,11 @@ mod users;
 pub use due::{Attendance, DueRoom, RoomId, RoomNewcomer, TooManyRooms};
 pub use ledger::{RoomsToReport, SentRooms};
 pub use reporting::RoomLedger;
+pub use stirs::{RoomUsers, Stirred};
 pub use tidings::{Page, Standing};
 
 use std::{
+    fmt,
     sync::{Arc, Mutex, MutexGuard, PoisonError},
     time::Duration,
 };
@@ -46,9 +50,10 @@ use tokio::{
 
 use super::{
     report::ENTRIES_MAX,
-    room::{Person, RoomName, UserId},
+    room::{IdentityKind, Person, RoomName, UserId},
     site_users::UsersHere,
     tally::Local,
+    user_list::Info,
     view::{Shown, View},
 };
 use lingering::Lingering;
@@ -66,6 +71,8 @@ pub struct Rooms<V> {
     news: watch::Sender<u64>,
     /// Notified when something is to be reported.
     reports: Notify,
+    /// Notified when other users may be in a room with a list.
+    stirs: Notify,
 }
 
 /// The limits of a table of rooms, and its grace.
@@ -133,6 +140,7 @@ impl<V> Rooms<V> {
             local,
             news: watch::Sender::new(0),
             reports: Notify::new(),
+            stirs: Notify::new(),
         })
     }
 
@@ -252,6 +260,13 @@ impl<V> Rooms<V> {
         self.news.subscribe()
     }
 
+    /// Has changes of the users of a room noted for a list, as long as the room is in the table.
+    pub fn keep_list(&self, id: RoomId) {
+        if let Some(entry) = self.table().entry(id) {
+            entry.is_listed = true;
+        }
+    }
+
     fn leave(&self, presence: &RoomPresence<V>) {
         let RoomPresence { id, ref user, attendance, arrival, .. } = *presence;
         let mut table = self.table();
@@ -264,7 +279,11 @@ impl<V> Rooms<V> {
     fn changed(&self, table: MutexGuard<'_, Table<V>>) {
         let is_due = !table.due.is_empty();
         let has_to_report = table.has_to_report() || table.lingering.awaits_the_time();
+        let is_stirred = table.stirs.any();
         drop(table);
+        if is_stirred {
+            self.stirs.notify_one();
+        }
         if is_due {
             self.tell();
         }
@@ -279,6 +298,23 @@ impl<V> Rooms<V> {
 
     fn table(&self) -> MutexGuard<'_, Table<V>> {
         self.table.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl<V: fmt::Debug + Send + 'static> RoomUsers for Rooms<V> {
+    fn take_stirred(&self) -> Stirred {
+        self.table().stirs.take()
+    }
+
+    fn stirs(&self) -> &Notify {
+        &self.stirs
+    }
+
+    fn users_here(&self, room: &RoomName, most: usize) -> Vec<(UserId, Info)> {
+        let table = self.table();
+        let Some(entry) = table.named(room.as_str()) else { return Vec::new() };
+        let users = entry.users.all_here().filter(|(_, kind, _)| *kind == IdentityKind::Token);
+        users.take(most).map(|(user, _, info)| (user.clone(), info)).collect()
     }
 }
 

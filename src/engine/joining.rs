@@ -1,31 +1,36 @@
 //! How clients join and leave namespaces: the site and rooms, counted or as watchers.
 //!
 //! ```text
-//!  40 ──▶ may it? ──no──▶ 44 with a code: nothing else changes
-//!           │ yes
-//!           └──▶ acknowledged, and counted in ──41, or the end of the session──▶ counted out
+//!  40 ──▶ is there such a room? ──▶ who is it? ──▶ may it? ──no, at any step──▶ 44 with a code: nothing else changes
+//!                                       │            │ yes
+//!                          waits for a key           └──▶ acknowledged, and counted in
+//!                                                              └──41, or the end of the session──▶ counted out
 //! ```
 //!
-//! The acknowledgement is in the outbox before the client can be told a count: both happen under the session's lock.
+//! The acknowledgement is in the outbox before the client can be told a count: both happen under the session's lock. The steps
+//! are in this order so that a client learns what to change first, and nothing of a room that it may not join: an answer depends
+//! on the name of the room, the settings and the token, never on who is there.
 
 use std::sync::{Arc, atomic::Ordering};
 
 use tokio::time::Instant;
 
 use super::{
+    identifying::{Identified, Joiner},
     lifecycle::{Engine, by},
     reason::{End, EndReason},
-    session::{Membership, RoomMembership, Session, SessionState},
+    session::{JoinedRoom, Membership, RoomMembership, Session, SessionState},
     session_rooms::SessionRooms,
     settings::JOIN_TIMEOUT,
 };
 use crate::{
     core::{
+        report::Room,
         room::{RoomName, SITE},
-        rooms::{Attendance, RoomPresence},
+        rooms::Attendance,
     },
     protocol::{
-        auth::Auth,
+        auth::{Auth, Wants},
         packet::{acknowledgement, refusal},
         transport::Transport,
     },
@@ -33,7 +38,7 @@ use crate::{
 };
 
 /// The rooms of a session.
-type Rooms = SessionRooms<RoomPresence<RoomMembership>>;
+type Rooms = SessionRooms<JoinedRoom>;
 
 impl Engine {
     /// Records that a connection has changed its transport.
@@ -52,17 +57,26 @@ impl Engine {
         namespace: &str,
         auth: &str,
     ) -> Result<(), End> {
-        let auth = Auth::parse(auth);
-        if namespace == SITE {
-            return match auth {
-                Some(auth) => self.join_site(session, auth),
-                None => self.refuse(session, namespace, JoinRefusal::BadAuth),
-            };
+        let Some(room) = room(namespace) else {
+            return self.refuse_at_once(session, namespace, JoinRefusal::RoomNotAllowed);
+        };
+        if !may_ask(session, &room)? {
+            return Ok(());
         }
-        match RoomName::parse(namespace) {
-            Ok(room) => self.ask_for_room(session, &room, auth),
-            Err(_) => self.refuse(session, namespace, JoinRefusal::RoomNotAllowed),
-        }
+        let refused = match Auth::parse(auth) {
+            _ if !self.exists(&room) => JoinRefusal::RoomNotAllowed,
+            None => JoinRefusal::BadAuth,
+            Some(auth) => {
+                let identified = self.identify(session, &room, &auth)?;
+                let mut state = session.state();
+                if let Some(reason) = state.ended {
+                    return Err(reason.into());
+                }
+                let sent = self.answer(session, &mut state, &room, auth.wants(), identified);
+                return self.finish_sending(session, state, sent);
+            }
+        };
+        self.refuse_at_once(session, namespace, refused)
     }
 
     /// Lets the client leave a namespace, if it is in it. It may join again on the same session.
@@ -70,22 +84,24 @@ impl Engine {
     /// # Errors
     /// [`EndReason::Flood`] if it joins and leaves too often.
     pub(super) fn disconnect(&self, session: &Session, namespace: &str) -> Result<(), End> {
+        let Some(room) = room(namespace) else { return Ok(()) };
         let (now, mut state) = (Instant::now(), session.state());
-        if namespace == SITE {
-            if state.membership.is_none() {
-                return Ok(());
+        if let Some(credentials) = &mut state.credentials {
+            credentials.forget(&room);
+        }
+        match room {
+            Room::Site if state.membership.is_none() => return Ok(()),
+            Room::Site => {
+                state.outbox.leave();
+                self.count_out(&mut state, EndReason::ClientLeft);
             }
-            state.outbox.leave();
-            self.count_out(&mut state, EndReason::ClientLeft);
-        } else {
-            if RoomName::parse(namespace).is_err() {
-                return Ok(());
-            }
-            let Some(place) = rooms_to_change(&mut state, now)?.place_in(namespace) else {
-                return Ok(());
-            };
-            if let Some(presence) = state.outbox.leave_room(place) {
-                self.record_leave(&presence);
+            Room::Named(_) => {
+                let Some(place) = rooms_to_change(&mut state, now)?.place_in(namespace) else {
+                    return Ok(());
+                };
+                if let Some(joined) = state.outbox.leave_room(place) {
+                    self.record_leave(&joined);
+                }
             }
         }
         if state.is_outside() {
@@ -95,19 +111,73 @@ impl Engine {
         Ok(())
     }
 
-    fn join_site(&self, session: &Arc<Session>, auth: Auth) -> Result<(), End> {
-        let mut state = session.state();
-        if let Some(reason) = state.ended {
-            return Err(reason.into());
+    /// Whether a room may exist here. The site always exists.
+    fn exists(&self, room: &Room) -> bool {
+        match room {
+            Room::Site => true,
+            Room::Named(name) => self.settings().rooms.allowed.allow(name),
         }
-        if state.membership.is_some() {
-            return Ok(());
+    }
+
+    /// Answers a CONNECT: lets the client join, or refuses it. Returns false if the client has left too much unread.
+    pub(super) fn answer(
+        &self,
+        session: &Arc<Session>,
+        state: &mut SessionState,
+        room: &Room,
+        wants: Wants,
+        identified: Identified,
+    ) -> bool {
+        if state.has_joined(room) {
+            return true;
         }
+        let joined = match identified {
+            Identified::As(joiner) => self.join(session, state, room, wants, joiner),
+            Identified::Refused(refused) => Err(refused),
+            Identified::Later => return true,
+        };
+        match joined {
+            Ok(()) => {
+                state.unjoined_since = None;
+                if let Some(at) = state.token_ends() {
+                    self.plan_check(session, state, at, Instant::now());
+                }
+                state.outbox.send(&acknowledgement(room.as_str(), session.id()))
+            }
+            Err(refused) => self.refuse(state, room.as_str(), refused),
+        }
+    }
+
+    fn join(
+        &self,
+        session: &Arc<Session>,
+        state: &mut SessionState,
+        room: &Room,
+        wants: Wants,
+        joiner: Joiner,
+    ) -> Result<(), JoinRefusal> {
+        let identity = joiner.credential.as_ref().map(|credential| &credential.identity);
+        if identity.is_some_and(|identity| !identity.may_join(room)) {
+            return Err(JoinRefusal::RoomForbidden);
+        }
+        match room {
+            Room::Site => self.join_site(session, state, wants, joiner),
+            Room::Named(name) => self.join_room(session, state, name, wants, joiner)?,
+        }
+        Ok(())
+    }
+
+    fn join_site(
+        &self,
+        session: &Arc<Session>,
+        state: &mut SessionState,
+        wants: Wants,
+        joiner: Joiner,
+    ) {
         let generation = state.outbox.join();
-        let sent = state.outbox.send(&acknowledgement(SITE, session.id()));
         let member = Membership { session: Arc::downgrade(session), generation };
         let now = Instant::now();
-        if auth.watch {
+        if wants.watch {
             self.metrics.site_watchers.inc();
             state.membership = Some(self.tally.watch(member, now));
         } else {
@@ -115,15 +185,19 @@ impl Engine {
             if let Some(transport) = state.carrier() {
                 self.joined[by(transport)].fetch_add(1, Ordering::Relaxed);
             }
-            state.membership = Some(self.tally.join(member, now));
+            state.membership = Some(self.tally.join_as(joiner.person, member, now));
         }
-        state.unjoined_since = None;
-        self.finish_sending(session, state, sent)
+        if joiner.credential.is_some() {
+            state.credentials.get_or_insert_default().site = joiner.credential;
+        }
     }
 
     /// Takes the client out of the site's count, if it is in it.
     pub(super) fn count_out(&self, state: &mut SessionState, reason: EndReason) {
         let Some(presence) = state.membership.take() else { return };
+        if let Some(credentials) = &mut state.credentials {
+            credentials.site = None;
+        }
         if !presence.is_counted() {
             self.metrics.site_watchers.dec();
             return;
@@ -134,56 +208,39 @@ impl Engine {
         }
     }
 
-    /// Lets the client join a room, or refuses it.
-    fn ask_for_room(
-        &self,
-        session: &Arc<Session>,
-        room: &RoomName,
-        auth: Option<Auth>,
-    ) -> Result<(), End> {
-        let (now, mut state) = (Instant::now(), session.state());
-        let rooms = rooms_to_change(&mut state, now)?;
-        if rooms.place_in(room.as_str()).is_some() {
-            return Ok(());
-        }
-        if let Err(refused) = self.join_room(session, rooms, room, auth, now) {
-            drop(state);
-            return self.refuse(session, room.as_str(), refused);
-        }
-        let sent = state.outbox.send(&acknowledgement(room.as_str(), session.id()));
-        state.unjoined_since = None;
-        self.finish_sending(session, state, sent)
-    }
-
     fn join_room(
         &self,
         session: &Arc<Session>,
-        rooms: &mut Rooms,
+        state: &mut SessionState,
         room: &RoomName,
-        auth: Option<Auth>,
-        now: Instant,
+        wants: Wants,
+        joiner: Joiner,
     ) -> Result<(), JoinRefusal> {
-        let auth = auth.ok_or(JoinRefusal::BadAuth)?;
-        let rules = &self.settings().rooms;
-        if !rules.allowed.allow(room) {
-            return Err(JoinRefusal::RoomNotAllowed);
-        }
-        let (attendance, most) = if auth.watch {
+        let (rules, now) = (&self.settings().rooms, Instant::now());
+        let (attendance, most) = if wants.watch {
             (Attendance::Watcher, rules.watched_per_connection)
         } else {
             (Attendance::Member, rules.per_connection)
         };
-        let alike = rooms.presences().filter(|presence| presence.attendance() == attendance);
-        if alike.count() >= most {
+        let rooms = state.outbox.rooms_mut(now);
+        if wants.list {
+            self.may_list(room, rooms, joiner.credential.is_some())?;
+        }
+        let joined = rooms.presences().map(|joined| joined.presence.attendance());
+        if joined.filter(|other| *other == attendance).count() >= most {
             return Err(JoinRefusal::TooManyRooms);
         }
         let place = rooms.add(room.clone());
         let member = RoomMembership { session: Arc::downgrade(session), place };
-        let Ok(presence) = self.rooms.join(room, attendance, member, now) else {
+        let presence = self.rooms.join_as(joiner.person, room, attendance, member.clone(), now);
+        let presence = presence
+            .ok()
+            .filter(|presence| !wants.list || self.want_list(rooms, member, room, presence, now));
+        let Some(presence) = presence else {
             rooms.remove(place);
             return Err(JoinRefusal::TooManyRooms);
         };
-        rooms.enter(place, presence);
+        rooms.enter(place, JoinedRoom { presence, credential: joiner.credential });
         let kind = kind(attendance).label();
         self.metrics.memberships.with_label_values(&[kind]).inc();
         self.metrics.room_joins.with_label_values(&[kind]).inc();
@@ -193,26 +250,60 @@ impl Engine {
     /// Takes the client out of all its rooms. Dropping the result ends its presences.
     pub(super) fn take_out_of_rooms(&self, state: &mut SessionState) -> Option<Box<Rooms>> {
         let rooms = state.outbox.take_rooms()?;
-        rooms.presences().for_each(|presence| self.record_leave(presence));
+        rooms.presences().for_each(|joined| self.record_leave(joined));
         Some(rooms)
     }
 
-    fn record_leave(&self, presence: &RoomPresence<RoomMembership>) {
-        let kind = kind(presence.attendance()).label();
+    fn record_leave(&self, joined: &JoinedRoom) {
+        let kind = kind(joined.presence.attendance()).label();
         self.metrics.memberships.with_label_values(&[kind]).dec();
         self.metrics.room_leaves.with_label_values(&[kind]).inc();
     }
 
-    /// Tells the client that it may not join. The connection and its other namespaces go on.
-    fn refuse(
+    fn refuse_at_once(
         &self,
         session: &Arc<Session>,
         namespace: &str,
         refused: JoinRefusal,
     ) -> Result<(), End> {
-        self.metrics.joins_refused.with_label_values(&[refused.label()]).inc();
-        self.send(session, &refusal(namespace, message(refused), refused.label()))
+        let mut state = session.state();
+        let sent = self.refuse(&mut state, namespace, refused);
+        self.finish_sending(session, state, sent)
     }
+
+    /// Tells the client that it may not join. The connection and its other namespaces go on.
+    fn refuse(&self, state: &mut SessionState, namespace: &str, refused: JoinRefusal) -> bool {
+        self.metrics.joins_refused.with_label_values(&[refused.label()]).inc();
+        state.outbox.send(&refusal(namespace, message(refused), refused.label()))
+    }
+}
+
+/// The room with this name; `None` if no room can have it.
+fn room(namespace: &str) -> Option<Room> {
+    if namespace == SITE {
+        return Some(Room::Site);
+    }
+    RoomName::parse(namespace).ok().map(Room::Named)
+}
+
+/// Whether a CONNECT to this room is to be answered: not if the client is in it. A CONNECT that waits is replaced by it.
+///
+/// # Errors
+/// If the session has ended, or its client asks too often.
+fn may_ask(session: &Session, room: &Room) -> Result<bool, End> {
+    let mut state = session.state();
+    match room {
+        Room::Named(_) => drop(rooms_to_change(&mut state, Instant::now())?),
+        Room::Site => {
+            if let Some(reason) = state.ended {
+                return Err(reason.into());
+            }
+        }
+    }
+    if let Some(credentials) = &mut state.credentials {
+        credentials.forget(room);
+    }
+    Ok(!state.has_joined(room))
 }
 
 /// The rooms of the session, which its client asks to change.
@@ -233,6 +324,13 @@ fn message(refused: JoinRefusal) -> &'static str {
         JoinRefusal::RoomNotAllowed => "This room is not allowed here",
         JoinRefusal::TooManyRooms => "Too many rooms",
         JoinRefusal::BadAuth => "The auth object is wrong",
+        JoinRefusal::TokenMissing => "A token is needed here: pass it as auth.token",
+        JoinRefusal::TokenInvalid => {
+            "The token is not valid here: the server's metrics and debug log say why"
+        }
+        JoinRefusal::TokenExpired => "The token has expired: connect again with a fresh one",
+        JoinRefusal::RoomForbidden => "The token does not allow this room",
+        JoinRefusal::ListNotAllowed => "The users of this room are not listed",
     }
 }
 

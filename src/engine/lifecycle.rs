@@ -17,6 +17,7 @@ use tokio_util::sync::CancellationToken;
 use super::{
     admission::Admission,
     flusher::Flusher,
+    key_waits::KeyWaits,
     reason::{End, EndReason},
     registry::Registry,
     session::{Check, Membership, RoomMembership, Session, SessionOutbox, SessionState, shut_down},
@@ -25,7 +26,11 @@ use super::{
 };
 use crate::{
     access::rate_limit::{CLIENT_BYTES_PER_SECOND, TokenBucket, client_bytes_burst},
-    core::{rooms::Rooms, tally::Tally},
+    core::{
+        lists::{LISTS_MAX, Lists},
+        rooms::Rooms,
+        tally::Tally,
+    },
     protocol::{
         frame,
         packet::{PING, Packet},
@@ -44,9 +49,12 @@ pub struct Engine {
     admission: Admission,
     pub(super) tally: Arc<Tally<Membership>>,
     pub(super) rooms: Arc<Rooms<RoomMembership>>,
+    pub(super) lists: Arc<Lists<RoomMembership>>,
     pub(super) metrics: Metrics,
     flusher: Flusher,
     sessions: Registry,
+    /// The sessions with CONNECTs that wait for the key of their token.
+    pub(super) key_waits: KeyWaits,
     /// Connections by transport, in the order of [`Transport::ALL`].
     pub(super) joined: [AtomicUsize; 2],
     /// Sessions that polls carry.
@@ -71,9 +79,11 @@ impl Engine {
             admission,
             tally,
             rooms,
+            lists: Lists::new(LISTS_MAX),
             metrics,
             flusher,
             sessions,
+            key_waits: KeyWaits::default(),
             joined,
             polling_sessions: AtomicUsize::new(0),
         })
@@ -102,6 +112,11 @@ impl Engine {
     /// The rooms of this instance.
     pub fn rooms(&self) -> &Rooms<RoomMembership> {
         &self.rooms
+    }
+
+    /// The lists of users that clients of this instance want.
+    pub fn lists(&self) -> &Arc<Lists<RoomMembership>> {
+        &self.lists
     }
 
     /// The number of connections that this transport carries.
@@ -150,11 +165,25 @@ impl Engine {
     ) {
         match state.check(now, self.poll_gap()) {
             Check::Wait(None) => {}
-            Check::Wait(Some(next)) => self.check_by(session, &mut state, next),
+            Check::Wait(Some(next)) => self.plan_check(session, &mut state, next, now),
             Check::Over(reason) => {
                 drop(state);
                 self.end(session, reason);
             }
+        }
+    }
+
+    /// Plans a check of the session at `at`, if that is soon. Otherwise one of its next pings will plan it: a token may be valid
+    /// for days, and a plan stays in memory until its time, even if its session ends before.
+    pub(super) fn plan_check(
+        &self,
+        session: &Session,
+        state: &mut SessionState,
+        at: Instant,
+        now: Instant,
+    ) {
+        if at <= now + JOIN_TIMEOUT + 2 * self.settings.ping_interval {
+            self.check_by(session, state, at);
         }
     }
 
@@ -252,13 +281,6 @@ impl Engine {
         Ok(())
     }
 
-    /// Sends a packet, or queues it in the outbox.
-    pub(super) fn send(&self, session: &Arc<Session>, packet: &str) -> Result<(), End> {
-        let mut state = session.state();
-        let sent = state.outbox.send(packet);
-        self.finish_sending(session, state, sent)
-    }
-
     /// Sends complete websocket frames, or queues what the kernel does not take.
     pub(super) fn send_frames(&self, session: &Arc<Session>, frames: &[u8]) -> Result<(), End> {
         let mut state = session.state();
@@ -284,12 +306,19 @@ impl Engine {
         if sent { Ok(()) } else { Err(EndReason::Flood.into()) }
     }
 
-    /// Pings the client at this tick of the ping wheel, unless an earlier ping is unanswered.
+    /// Pings the client at this tick of the ping wheel, unless an earlier ping is unanswered. Also plans the end of the session,
+    /// if a token expires soon.
     pub(super) fn ping(&self, session: &Arc<Session>, tick: u64) {
-        if session.begin_ping(tick)
-            && let Err(end) = self.send(session, PING)
-        {
-            self.end(session, end);
+        let is_begun = session.begin_ping(tick);
+        let mut state = session.state();
+        if let Some(at) = state.token_ends() {
+            self.plan_check(session, &mut state, at, Instant::now());
+        }
+        if is_begun {
+            let sent = state.outbox.send(PING);
+            if let Err(end) = self.finish_sending(session, state, sent) {
+                self.end(session, end);
+            }
         }
     }
 
@@ -304,6 +333,7 @@ impl Engine {
         state.ended = Some(reason);
         self.count_out(&mut state, reason);
         let rooms = self.take_out_of_rooms(&mut state);
+        state.credentials = None;
         if state.outbox.is_polled() {
             self.polling_sessions.fetch_sub(1, Ordering::Relaxed);
         }

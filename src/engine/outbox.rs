@@ -21,13 +21,14 @@
 //!  closed: writing failed, or the session has ended; from any state, and final
 //! ```
 
+mod polls;
 mod rooms;
 
 use std::{io, mem, task::Waker};
 
 use super::{session_rooms::SessionRooms, sink::Sink};
 use crate::protocol::{
-    frame::{self, CountFrame, RoomFrame},
+    frame::{self, CountFrame},
     packet::PING,
     payload::SEPARATOR,
 };
@@ -171,7 +172,7 @@ impl<S: Sink, P> Outbox<S, P> {
 
     /// Sends complete frames on the websocket. Returns false, and sends nothing, if the client has left too much unread.
     pub fn send_frames(&mut self, frames: &[u8]) -> bool {
-        if self.rest.is_empty() {
+        if self.is_clear() {
             self.write_frames(frames);
             return true;
         }
@@ -234,6 +235,11 @@ impl<S: Sink, P> Outbox<S, P> {
         self.is_open() && (!self.rest.is_empty() || self.newest.is_some() || rooms_wait)
     }
 
+    /// Whether the next frame may begin.
+    fn is_clear(&self) -> bool {
+        self.rest.is_empty() && !self.is_within_list()
+    }
+
     fn told(&mut self) -> Told {
         if self.becomes_stuck() { Told::Stuck } else { Told::Taken }
     }
@@ -245,23 +251,15 @@ impl<S: Sink, P> Outbox<S, P> {
         !self.becomes_stuck()
     }
 
-    /// The site's count comes first, then the rooms', each time beginning after the room that was written last.
+    /// The site's count comes first, then counts and lists of rooms.
     fn write_what_waits(&mut self) {
         self.flush_rest();
-        if self.rest.is_empty()
+        if self.is_clear()
             && let Some(users) = self.newest
         {
             self.write_count(&CountFrame::new(users));
         }
-        while self.rest.is_empty()
-            && self.newest.is_none()
-            && let Some((place, name, users)) =
-                self.rooms.as_deref().and_then(SessionRooms::next_waiting)
-        {
-            if !self.write_room(place, &RoomFrame::new(name.as_str(), users)) {
-                break;
-            }
-        }
+        while self.is_clear() && self.newest.is_none() && self.write_next() {}
     }
 
     /// Returns whether something waits for the kernel that nobody has promised to write. The caller promises it by calling.
@@ -269,29 +267,6 @@ impl<S: Sink, P> Outbox<S, P> {
         let stuck = self.waits() && !self.awaited && !self.is_polled();
         self.awaited |= stuck;
         stuck
-    }
-
-    /// Takes everything that waits, as the answer to a poll; `None` if nothing waits: packets, then the newest counts.
-    pub fn take_payload(&mut self) -> Option<Vec<u8>> {
-        let mut payload = mem::take(&mut self.rest);
-        self.ping_waits = false;
-        if let Some(users) = self.newest.take() {
-            push(&mut payload, CountFrame::new(users).packet());
-        }
-        if let Some(rooms) = &mut self.rooms {
-            while let Some((place, name, users)) = rooms.next_waiting() {
-                push(&mut payload, RoomFrame::new(name.as_str(), users).packet());
-                rooms.written(place);
-            }
-        }
-        (!payload.is_empty()).then_some(payload)
-    }
-
-    /// Stores the waker of the open poll, which waits for something to be sent.
-    pub fn await_payload(&mut self, waker: &Waker) {
-        if let Carrier::Polling(waiting) = &mut self.carrier {
-            *waiting = Some(waker.clone());
-        }
     }
 
     /// Wakes the open poll.
@@ -358,6 +333,9 @@ impl<S: Sink, P> Outbox<S, P> {
     }
 
     fn flush_rest(&mut self) {
+        if !self.flush_list() {
+            return;
+        }
         while !self.rest.is_empty() {
             match self.try_write(&self.rest) {
                 Ok(0) | Err(None) => return,

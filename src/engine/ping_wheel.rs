@@ -98,7 +98,9 @@ fn to_index(slot: u64) -> usize {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::{access::rooms::RoomRules, protocol::transport::Transports};
+    use crate::{
+        access::rooms::RoomRules, identity::sign_in::SignIn, protocol::transport::Transports,
+    };
 
     const SETTINGS: [(u64, u64); 6] =
         [(25_000, 20_000), (1000, 1000), (1000, 30_000), (3_600_000, 1000), (1, 1), (1234, 777)];
@@ -113,6 +115,8 @@ mod tests {
                 payload_bytes_max: 0,
                 transports: Transports::Both,
                 rooms: RoomRules::default(),
+                sign_in: SignIn::default(),
+                visitors: None,
             };
             (Wheel::new(&settings), interval, timeout)
         })

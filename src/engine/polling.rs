@@ -81,7 +81,7 @@ impl Engine {
             self.end(&session, EndReason::OverlappingRequests);
             return Err(Refusal::BadRequest);
         }
-        state.requests.begin_poll();
+        state.begin_poll();
         let patience = state.requests.is_probed.then(|| Box::pin(sleep(MOVE_PATIENCE)));
         drop(state);
         Ok(Poll { engine: Arc::clone(self), session, patience, is_answered: false })
@@ -113,7 +113,7 @@ impl Engine {
     /// [`POLL_GAP_SUSPECT`](super::settings::POLL_GAP_SUSPECT).
     pub fn suspect(&self, session: &Session) {
         let mut state = session.state();
-        if state.requests.unpolled_since.is_some() && !state.requests.is_suspect {
+        if state.unpolled_since.is_some() && !state.requests.is_suspect {
             state.requests.is_suspect = true;
             self.look_after(session, state, Instant::now());
         }
@@ -153,7 +153,7 @@ impl Future for Poll {
         };
         this.is_answered = true;
         let now = Instant::now();
-        state.requests.end_poll(now);
+        state.end_poll(now);
         if state.carrier() == Some(Transport::Polling) {
             this.engine.check_by(&this.session, &mut state, now + this.engine.poll_gap());
         }

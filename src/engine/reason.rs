@@ -27,6 +27,8 @@ label_values! {
         Flood = "flood",
         /// The client did not join the namespace in time.
         NeverJoined = "while_connecting",
+        /// The token by which the client joined has expired. It comes back with a fresh one.
+        TokenExpired = "token_expired",
     }
 }
 

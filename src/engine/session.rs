@@ -20,15 +20,18 @@ use socket2::SockRef;
 use tokio::{net::TcpStream, sync::OwnedSemaphorePermit, time::Instant};
 
 use super::{
+    credentials::{Credential, Credentials, Known, TokenDigest},
+    list_frames::ListFrames,
     outbox::{Generation, Outbox, Told},
+    place::Place,
     reason::EndReason,
     session_id::SessionId,
-    session_rooms::{Place, SessionRooms},
+    session_rooms::SessionRooms,
     settings::{JOIN_TIMEOUT, POLL_GAP_SUSPECT},
 };
 use crate::{
     access::rate_limit::TokenBucket,
-    core::{rooms::RoomPresence, tally::Presence},
+    core::{report::Room, rooms::RoomPresence, tally::Presence},
     protocol::{
         frame::{CountFrame, RoomFrame},
         transport::Transport,
@@ -47,7 +50,16 @@ pub struct Session {
 }
 
 /// The outbox of a session. It also holds the session's rooms.
-pub(super) type SessionOutbox = Outbox<Arc<TcpStream>, RoomPresence<RoomMembership>>;
+pub(super) type SessionOutbox = Outbox<Arc<TcpStream>, JoinedRoom>;
+
+/// A room that the client of a session has joined.
+#[derive(Debug)]
+pub(super) struct JoinedRoom {
+    /// Its place in the room. Dropping it takes the client out.
+    pub(super) presence: RoomPresence<RoomMembership>,
+    /// The token by which it is there.
+    pub(super) credential: Option<Arc<Credential>>,
+}
 
 /// The part of a session that changes.
 #[derive(Debug)]
@@ -55,17 +67,21 @@ pub(super) struct SessionState {
     pub(super) outbox: SessionOutbox,
     /// The connection's place in the site's count, while the client is in the default namespace.
     pub(super) membership: Option<Presence<Membership>>,
+    /// The client's tokens. None until it shows the first one: most clients have none.
+    pub(super) credentials: Option<Box<Credentials>>,
     /// Why the session ended. Nothing changes after that.
     pub(super) ended: Option<EndReason>,
     /// Whether the client ended the session with a close packet.
     pub(super) closed_by_client: bool,
     /// The number of binary messages that must follow as parts of the last event.
-    pub(super) attachments: u32,
+    pub(super) attachments: u8,
     /// The bytes that the client may still send.
     pub(super) budget: TokenBucket,
     /// Counts against the limit of sessions. It is given back when the session ends.
     pub(super) permit: Option<OwnedSemaphorePermit>,
     pub(super) requests: Requests,
+    /// Since when no poll has been open; `None` while one is, and for a session that did not begin with polling.
+    pub(super) unpolled_since: Option<Instant>,
     /// The websocket to which the session is moving.
     pub(super) candidate: Option<Arc<TcpStream>>,
     /// Since when the client has been in no namespace; `None` while it is in one.
@@ -89,8 +105,6 @@ pub(super) struct Requests {
     pub(super) upgrades: bool,
     /// The client has probed that websocket. Polls are answered at once, so that it can complete the upgrade.
     pub(super) is_probed: bool,
-    /// Since when no poll has been open; `None` while one is.
-    pub(super) unpolled_since: Option<Instant>,
     /// There is a sign that the client is gone.
     pub(super) is_suspect: bool,
 }
@@ -135,12 +149,14 @@ impl Session {
         let state = SessionState {
             outbox,
             membership: None,
+            credentials: None,
             ended: None,
             closed_by_client: false,
             attachments: 0,
             budget,
             permit: Some(permit),
-            requests: Requests { unpolled_since, ..Requests::default() },
+            requests: Requests::default(),
+            unpolled_since,
             candidate: None,
             unjoined_since: Some(now),
             check_at: None,
@@ -178,6 +194,16 @@ impl Session {
         self.state().outbox.tell_room(place, frame)
     }
 
+    /// Tells the client the list of the room in this place, which is newer than all before. See [`Outbox::tell_list`].
+    pub fn tell_list(&self, place: Place, list: &Arc<ListFrames>) -> Told {
+        self.state().outbox.tell_list(place, list)
+    }
+
+    /// Whether the client is told the list of the room in this place.
+    pub fn has_list(&self, place: Place) -> bool {
+        self.state().outbox.rooms().is_some_and(|rooms| rooms.has_list(place))
+    }
+
     /// Whether the client is in a room in this place.
     pub fn is_in(&self, place: Place) -> bool {
         self.state().outbox.rooms().is_some_and(|rooms| rooms.has(place))
@@ -212,8 +238,13 @@ impl Session {
     pub fn unpolled_for(&self, now: Instant) -> Option<Duration> {
         let state = self.state();
         let polls = state.carrier() == Some(Transport::Polling) && !state.requests.upgrades;
-        let since = state.requests.unpolled_since.filter(|_| polls)?;
+        let since = state.unpolled_since.filter(|_| polls)?;
         Some(now.saturating_duration_since(since))
+    }
+
+    /// A token for whose key CONNECTs of the client wait.
+    pub(super) fn awaited_token(&self) -> Option<Arc<str>> {
+        self.state().credentials.as_ref()?.awaited()
     }
 
     /// Why the session ended, if it has.
@@ -243,9 +274,35 @@ impl SessionState {
         self.membership.is_none() && self.outbox.rooms().is_none_or(SessionRooms::is_empty)
     }
 
+    /// Whether the client is in this namespace.
+    pub(super) fn has_joined(&self, room: &Room) -> bool {
+        match room {
+            Room::Site => self.membership.is_some(),
+            Room::Named(name) => {
+                self.outbox.rooms().is_some_and(|rooms| rooms.place_in(name.as_str()).is_some())
+            }
+        }
+    }
+
     /// Whether the client is counted in the site.
     pub(super) fn is_counted(&self) -> bool {
         self.membership.as_ref().is_some_and(Presence::is_counted)
+    }
+
+    /// What is known of a token that the client shows.
+    pub(super) fn known(&self, token: TokenDigest, now: Instant) -> Known {
+        let Some(credentials) = &self.credentials else { return Known::Nothing };
+        credentials.known(token, self.credentials_in_rooms(), now)
+    }
+
+    /// When the session ends because a token expires by which the client is in a namespace.
+    pub(super) fn token_ends(&self) -> Option<Instant> {
+        self.credentials.as_ref()?.end_at(self.credentials_in_rooms())
+    }
+
+    fn credentials_in_rooms(&self) -> impl Iterator<Item = &Arc<Credential>> {
+        let rooms = self.outbox.rooms().into_iter().flat_map(SessionRooms::presences);
+        rooms.filter_map(|joined| joined.credential.as_ref())
     }
 
     /// The transport that carries the session; `None` once it has ended.
@@ -256,34 +313,36 @@ impl SessionState {
         self.outbox.sink().map(|_| Transport::Websocket)
     }
 
-    /// Checks whether the client joined and polled in time. `poll_gap` is the longest time between two polls.
+    /// Records that a poll is open.
+    pub(super) fn begin_poll(&mut self) {
+        (self.requests.polls, self.requests.is_suspect, self.unpolled_since) = (true, false, None);
+    }
+
+    /// Records that the poll has been answered.
+    pub(super) fn end_poll(&mut self, now: Instant) {
+        (self.requests.polls, self.unpolled_since) = (false, Some(now));
+    }
+
+    /// Checks whether the client joined and polled in time, and whether its tokens are still valid. `poll_gap` is the longest time
+    /// between two polls.
     pub(super) fn check(&self, now: Instant, poll_gap: Duration) -> Check {
         if self.ended.is_some() {
             return Check::Wait(None);
         }
         let unjoined =
             self.unjoined_since.map(|since| (since + JOIN_TIMEOUT, EndReason::NeverJoined));
-        let unpolled = self.requests.unpolled_since.filter(|_| !self.requests.upgrades);
+        // A poll may be answered after the session has moved to a websocket.
+        let must_poll = self.outbox.is_polled() && !self.requests.upgrades;
+        let unpolled = self.unpolled_since.filter(|_| must_poll);
         let poll_gap =
             if self.requests.is_suspect { poll_gap.min(POLL_GAP_SUSPECT) } else { poll_gap };
         let unpolled = unpolled.map(|since| (since + poll_gap, EndReason::PingTimeout));
-        let first = [unjoined, unpolled].into_iter().flatten().min_by_key(|&(at, _)| at);
+        let expired = self.token_ends().map(|at| (at, EndReason::TokenExpired));
+        let first = [unjoined, unpolled, expired].into_iter().flatten().min_by_key(|&(at, _)| at);
         match first {
             Some((at, reason)) if at <= now => Check::Over(reason),
             first => Check::Wait(first.map(|(at, _)| at)),
         }
-    }
-}
-
-impl Requests {
-    /// Records that a poll is open.
-    pub(super) fn begin_poll(&mut self) {
-        (self.polls, self.unpolled_since, self.is_suspect) = (true, None, false);
-    }
-
-    /// Records that the poll has been answered.
-    pub(super) fn end_poll(&mut self, now: Instant) {
-        (self.polls, self.unpolled_since) = (false, Some(now));
     }
 }
 

@@ -1,13 +1,18 @@
 //! The rooms that the client of one session is in: its presence in each, and a slot for the newest count of each.
 //!
 //! A count waits in its room's slot until it is written, or until a newer one replaces it. The order in which waiting counts
-//! are written is fair: it begins after the room that was written last, and goes around.
+//! are written is fair: it begins after the room that was written last, and goes around. Lists of users have slots of their own,
+//! and counts and lists take turns.
+
+use std::sync::Arc;
 
 use tokio::time::Instant;
 
+use super::{list_frames::ListFrames, place::Place, session_lists::SessionLists};
 use crate::{
     access::{rate_limit::TokenBucket, rooms::WATCHED_PER_CONNECTION},
-    core::room::RoomName,
+    core::{lists::ListWish, room::RoomName},
+    protocol::users::UsersFrame,
 };
 
 /// Joins and leaves of rooms that one client may send in one burst. It may leave a page that watches as many rooms as it can,
@@ -29,6 +34,10 @@ pub struct SessionRooms<P> {
     last: Place,
     /// The place that was given last.
     newest: Place,
+    /// The lists of users. None until the client wants the first one: most clients want none.
+    lists: Option<Box<SessionLists>>,
+    /// Whether a count was written last.
+    is_lists_turn: bool,
     /// The joins and leaves that the client may still send.
     changes: TokenBucket,
 }
@@ -45,16 +54,20 @@ struct SessionRoom<P> {
     newest: Option<u64>,
 }
 
-/// Names one membership of a session in a room. Each join has another place.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
-pub struct Place(u64);
-
 impl<P> SessionRooms<P> {
     /// No rooms.
     pub fn new(now: Instant) -> Self {
         let changes = TokenBucket::new(CHANGES_BURST, CHANGES_PER_SECOND, now);
         let place = Place::default();
-        Self { rooms: Vec::new(), waiting: 0, last: place, newest: place, changes }
+        Self {
+            rooms: Vec::new(),
+            waiting: 0,
+            last: place,
+            newest: place,
+            lists: None,
+            is_lists_turn: false,
+            changes,
+        }
     }
 
     /// Records that the client asks to join or leave a room. Returns false if it does so too often.
@@ -64,7 +77,7 @@ impl<P> SessionRooms<P> {
 
     /// Adds a room. [`SessionRooms::enter`] must follow.
     pub fn add(&mut self, name: RoomName) -> Place {
-        self.newest.0 += 1;
+        self.newest = self.newest.next();
         // Most sessions have one room, and a vector would begin with space for four.
         if self.rooms.is_empty() {
             self.rooms.reserve_exact(1);
@@ -84,6 +97,9 @@ impl<P> SessionRooms<P> {
     pub fn remove(&mut self, place: Place) -> Option<P> {
         let index = self.find(place)?;
         let room = self.rooms.remove(index);
+        if let Some(lists) = &mut self.lists {
+            lists.remove(place);
+        }
         self.waiting -= usize::from(room.newest.is_some());
         if self.rooms.is_empty() {
             self.rooms = Vec::new();
@@ -122,9 +138,9 @@ impl<P> SessionRooms<P> {
         true
     }
 
-    /// Whether a count waits in any slot.
+    /// Whether a count waits in any slot, or a list.
     pub fn waits(&self) -> bool {
-        self.waiting > 0
+        self.waiting > 0 || self.lists.as_ref().is_some_and(|lists| lists.waits())
     }
 
     /// The waiting count whose turn it is: its place, the name of its room, and the count.
@@ -140,12 +156,62 @@ impl<P> SessionRooms<P> {
 
     /// Records that the waiting count of a slot was written, in whole or in part.
     pub fn written(&mut self, place: Place) {
-        self.last = place;
+        (self.last, self.is_lists_turn) = (place, true);
         if let Some(index) = self.find(place)
             && let Some(users) = self.rooms[index].newest.take()
         {
             self.rooms[index].told = Some(users);
             self.waiting -= 1;
+        }
+    }
+
+    /// The number of lists that the client wants.
+    pub fn lists(&self) -> usize {
+        self.lists.as_ref().map_or(0, |lists| lists.len())
+    }
+
+    /// Has the client told the list of users of the room in this place, which was given last.
+    pub fn want_list(&mut self, place: Place, wish: ListWish) {
+        self.lists.get_or_insert_default().add(place, wish);
+    }
+
+    /// Whether the client is told the list of the room in this place.
+    pub fn has_list(&self, place: Place) -> bool {
+        self.lists.as_ref().is_some_and(|lists| lists.has(place))
+    }
+
+    /// Puts the newest list into a slot. Returns false if there is no such place.
+    pub fn put_list(&mut self, place: Place, list: &Arc<ListFrames>) -> bool {
+        self.lists.as_mut().is_some_and(|lists| lists.put(place, list))
+    }
+
+    /// Whether a list comes before a count, if both wait.
+    pub fn is_lists_turn(&self) -> bool {
+        self.is_lists_turn
+    }
+
+    /// The waiting list whose turn it is: its place, and what is to be sent of it.
+    pub fn next_list(&self) -> Option<(Place, UsersFrame)> {
+        self.lists.as_ref()?.next_waiting()
+    }
+
+    /// Records that the kernel has taken so many bytes of the waiting list of a slot, at least one.
+    pub fn list_written(&mut self, place: Place, frame: &UsersFrame, bytes: usize) {
+        self.is_lists_turn = false;
+        if let Some(lists) = &mut self.lists {
+            lists.written(place, frame, bytes);
+        }
+    }
+
+    /// The rest of the list that is written in part.
+    pub fn list_rest(&self) -> Option<&[u8]> {
+        self.lists.as_ref()?.rest()
+    }
+
+    /// Records that the kernel has taken so many further bytes of it.
+    pub fn list_continued(&mut self, bytes: usize) {
+        if let Some(lists) = &mut self.lists {
+            lists.continued(bytes);
         }
     }
 

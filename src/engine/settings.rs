@@ -2,7 +2,11 @@
 
 use std::time::Duration;
 
-use crate::{access::rooms::RoomRules, protocol::transport::Transports};
+use crate::{
+    access::rooms::RoomRules,
+    identity::{sign_in::SignIn, visitor::VisitorKeys},
+    protocol::transport::Transports,
+};
 
 /// The path of the endpoint. Without the slash at its end it is the same endpoint.
 pub const PATH: &str = "/socket.io/";
@@ -30,4 +34,8 @@ pub struct SessionSettings {
     pub transports: Transports,
     /// Which rooms clients may join, and how many.
     pub rooms: RoomRules,
+    /// Knows whose tokens are whose.
+    pub sign_in: SignIn,
+    /// Makes users of visitor keys; `None` if these do not count.
+    pub visitors: Option<VisitorKeys>,
 }

@@ -103,6 +103,7 @@ impl Upgrade {
         state.outbox.upgrade(websocket);
         self.engine.polling_sessions.fetch_sub(1, Ordering::Relaxed);
         state.requests = Requests { polls: state.requests.polls, ..Requests::default() };
+        state.unpolled_since = None;
         if state.is_counted() {
             self.engine.move_joined(Transport::Polling, Transport::Websocket);
         }
@@ -120,7 +121,7 @@ impl Drop for Upgrade {
         state.candidate = None;
         (state.requests.upgrades, state.requests.is_probed) = (false, false);
         if !state.requests.polls && state.ended.is_none() {
-            (state.requests.unpolled_since, state.requests.is_suspect) = (Some(now), true);
+            (state.unpolled_since, state.requests.is_suspect) = (Some(now), true);
             self.engine.look_after(&self.session, state, now);
         }
     }

@@ -41,7 +41,9 @@ impl<'a> Claims<'a> {
     pub(super) fn read(json: &'a str, user_claim: &str) -> Result<Self, TokenFault> {
         let mut deserializer = serde_json::Deserializer::from_str(json);
         let claims = Reader { user_claim }.deserialize(&mut deserializer);
-        claims.map_err(|_| TokenFault::Claims)
+        let claims = claims.map_err(|_| TokenFault::Claims)?;
+        deserializer.end().map_err(|_| TokenFault::Claims)?;
+        Ok(claims)
     }
 
     /// When the token expires.
@@ -58,12 +60,8 @@ impl<'a> Claims<'a> {
     pub(super) fn person(&self) -> Result<Person, TokenFault> {
         let user = self.user.ok_or(TokenFault::NoSubject)?;
         let name: Cow<'_, str> = string(user).ok_or(TokenFault::Subject)?;
-        let is_long = name.len() > USER_BYTES_MAX - PREFIX.len();
-        if name.is_empty() || is_long || name.contains(char::is_control) {
-            return Err(TokenFault::Subject);
-        }
-        let user = UserId::parse(&format!("{PREFIX}{name}")).ok_or(TokenFault::Subject)?;
-        Ok(Person { user, kind: IdentityKind::Token, info: self.info()? })
+        let person = Person::named(&name).ok_or(TokenFault::Subject)?;
+        Ok(Person { info: self.info()?, ..person })
     }
 
     /// The rooms that the bearer may join; `None` for all.
@@ -90,6 +88,19 @@ impl<'a> Claims<'a> {
             serde_json::from_str(info.get()).map_err(|_| TokenFault::Claims)?;
         let text = Value::Object(info).to_string();
         if text.len() > INFO_BYTES_MAX { Err(TokenFault::Claims) } else { Ok(Some(text.into())) }
+    }
+}
+
+impl Person {
+    /// The user with this name in the application that vouches for him: what the claim of a token says, or a session of the
+    /// application itself. `None` if the name has not 1 to 126 bytes, or has control characters.
+    pub fn named(name: &str) -> Option<Self> {
+        let is_long = name.len() > USER_BYTES_MAX - PREFIX.len();
+        if name.is_empty() || is_long || name.contains(char::is_control) {
+            return None;
+        }
+        let user = UserId::parse(&format!("{PREFIX}{name}"))?;
+        Some(Self { user, kind: IdentityKind::Token, info: None })
     }
 }
 
@@ -149,3 +160,7 @@ impl<'de> Visitor<'de> for Reader<'_> {
         Ok(claims)
     }
 }
+
+#[cfg(test)]
+#[path = "claims/tests.rs"]
+mod tests;

@@ -179,3 +179,7 @@ impl Issuer {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
+
+#[cfg(test)]
+#[path = "issuer/tests.rs"]
+mod tests;

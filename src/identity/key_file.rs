@@ -68,3 +68,7 @@ pub fn secret(contents: &[u8]) -> &[u8] {
     let line = contents.strip_suffix(b"\n").unwrap_or(contents);
     line.strip_suffix(b"\r").unwrap_or(line)
 }
+
+#[cfg(test)]
+#[path = "key_file/tests.rs"]
+mod tests;

@@ -191,3 +191,7 @@ fn fault(error: &Error) -> TokenFault {
         _ => TokenFault::Malformed,
     }
 }
+
+#[cfg(test)]
+#[path = "token/tests.rs"]
+mod tests;

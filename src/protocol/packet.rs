@@ -25,7 +25,7 @@ pub enum Packet<'a> {
     Disconnect(&'a str),
     /// An event or an acknowledgement, both of which are ignored, and the number of binary messages that follow as parts of
     /// it.
-    Event(u32),
+    Event(u8),
 }
 
 /// The default namespace. Packets may leave its name out.
@@ -33,7 +33,7 @@ const DEFAULT_NAMESPACE: &str = "/";
 /// The longest name of a namespace in bytes. The answer repeats the name.
 const NAMESPACE_BYTES_MAX: usize = 255;
 /// The most binary parts of an event: the reference server's default.
-const ATTACHMENTS_MAX: u32 = 10;
+const ATTACHMENTS_MAX: u8 = 10;
 /// Event names that Socket.IO reserves. Socket.IO clients do not send them.
 const RESERVED_EVENTS: [&str; 6] =
     ["connect", "connect_error", "disconnect", "disconnecting", "newListener", "removeListener"];
@@ -83,7 +83,7 @@ impl<'a> Packet<'a> {
 }
 
 /// Splits off the number of binary parts, which ends with a dash.
-fn attachments(packet: &str) -> Option<(u32, &str)> {
+fn attachments(packet: &str) -> Option<(u8, &str)> {
     let (number, rest) = packet.split_once('-')?;
     let digits = !number.is_empty() && number.bytes().all(|digit| digit.is_ascii_digit());
     let number = number.parse().ok().filter(|&number| digits && number <= ATTACHMENTS_MAX)?;

@@ -27,7 +27,10 @@ use tokio::{sync::Notify, time::Instant};
 use tokio_util::sync::CancellationToken;
 
 use crate::{
-    core::tally::{Presence, Tally},
+    core::{
+        room::Person,
+        tally::{Presence, Tally},
+    },
     protocol::transport::Transport,
     telemetry::{
         labels::label_values,
@@ -126,22 +129,31 @@ impl<A: Adapter> CountedSockets<A> {
     }
 
     /// Counts a socket in, and leaves its disconnect handler to the application.
-    pub(super) fn enter(&self, socket: &SocketRef<A>) {
-        if self.seat(socket, false).is_some() {
+    pub(super) fn enter(&self, socket: &SocketRef<A>, person: Option<Person>) {
+        if self.seat(socket, person, false).is_some() {
             self.unwatched.notify_one();
         }
     }
 
     /// Counts a socket in and sets its disconnect handler.
-    pub(super) fn enter_with_handler(self: &Arc<Self>, socket: &SocketRef<A>) {
-        let Some(seat) = self.seat(socket, true) else { return };
+    pub(super) fn enter_with_handler(
+        self: &Arc<Self>,
+        socket: &SocketRef<A>,
+        person: Option<Person>,
+    ) {
+        let Some(seat) = self.seat(socket, person, true) else { return };
         let is_watched = Arc::clone(&seat.is_watched);
         let (roster, is_called) = (Arc::clone(self), AtomicBool::new(false));
         socket.on_disconnect(Leaving { roster, is_watched, is_called });
     }
 
     /// Adds an entry for a socket; `None` if it has one, or nothing is counted any more.
-    fn seat(&self, socket: &SocketRef<A>, is_watched: bool) -> Option<Arc<CountedSocket<A>>> {
+    fn seat(
+        &self,
+        socket: &SocketRef<A>,
+        person: Option<Person>,
+        is_watched: bool,
+    ) -> Option<Arc<CountedSocket<A>>> {
         if self.is_over.is_cancelled() || !socket.connected() {
             return None;
         }
@@ -161,7 +173,7 @@ impl<A: Adapter> CountedSockets<A> {
             self.count_out(&before, LeaveReason::FoundGone);
         }
         self.metrics.connects.with_label_values(&[transport(socket).label()]).inc();
-        seat.take(&self.tally);
+        seat.take(&self.tally, person);
         Some(seat)
     }
 
@@ -265,9 +277,9 @@ impl<A: Adapter> CountedSocket<A> {
     }
 
     /// Counts the socket in under the lock, so that a task that finds the newcomer also finds it counted.
-    fn take(self: &Arc<Self>, tally: &Arc<Tally<Arc<Self>>>) {
+    fn take(self: &Arc<Self>, tally: &Arc<Tally<Arc<Self>>>, person: Option<Person>) {
         let mut presence = self.presence();
-        *presence = Some(tally.join(Arc::clone(self), Instant::now()));
+        *presence = Some(tally.join_as(person, Arc::clone(self), Instant::now()));
     }
 
     /// Counts the socket out. Returns whether it was counted.

@@ -17,11 +17,15 @@ use std::{
 use futures_util::{StreamExt, stream};
 use tokio::sync::broadcast::{self, error::RecvError};
 
-use super::{Announcements, RoomsQuery, Store, StoreError, StoreFuture};
+use super::{
+    Announcements, RoomsQuery, Store, StoreError, StoreFuture,
+    people::{PeoplePage, PeoplePageQuery, PeopleQuery},
+};
 use crate::{
     core::{
         count::{Count, Revision},
         peaks::{Peaks, PeaksAnswer},
+        people::People,
         report::{Reply, Report, Roster},
         room::RoomName,
     },
@@ -120,6 +124,14 @@ impl Store for EmbeddedStore {
 
     fn rooms(&self, query: RoomsQuery) -> StoreFuture<'_, Vec<(RoomName, u64)>> {
         Box::pin(async move { Ok(lock(&self.state).largest_rooms(&query)) })
+    }
+
+    fn people(&self, query: PeopleQuery) -> StoreFuture<'_, People> {
+        Box::pin(async move { Ok(lock(&self.state).people(&query)) })
+    }
+
+    fn people_page(&self, query: PeoplePageQuery) -> StoreFuture<'_, PeoplePage> {
+        Box::pin(async move { Ok(lock(&self.state).people_page(&query)) })
     }
 
     fn peaks(&self, known: Option<Peaks>) -> StoreFuture<'_, PeaksAnswer> {

@@ -1,4 +1,4 @@
-//! The store that a cluster shares. It has four connections for reports, and one for each subscription. With sentinels, all of
+//! The store that a cluster shares. It has up to six connections for calls, and one for each subscription. With sentinels, all of
 //! them lead to the current primary.
 //!
 //! `report/*.lua` define what a report does. This module sends it, limits every wait, and turns errors into [`StoreError`]s. It
@@ -10,6 +10,7 @@ mod info;
 mod keys;
 mod message;
 mod peaks;
+mod people;
 mod reply;
 mod request;
 mod rooms;
@@ -35,10 +36,15 @@ use super::{Announcements, Store, StoreError, StoreFuture};
 use crate::{
     core::{
         peaks::{Peaks, PeaksAnswer},
+        people::People,
         report::{Reply, Report, Roster},
         room::RoomName,
     },
-    store::{Dataset, RoomsQuery, facts::StoreFacts},
+    store::{
+        Dataset, RoomsQuery,
+        facts::StoreFacts,
+        people::{PeoplePage, PeoplePageQuery, PeopleQuery},
+    },
 };
 use call::{Call, Caller};
 use error::Secrets;
@@ -53,9 +59,9 @@ use waits::Waits;
 /// makes a late execution harmless.
 pub const CALL_MAX: Duration = Duration::from_secs(3);
 
-/// The connections for reports. The reporter has at most two reports under way. The others are for the roster, and for dead
-/// connections that are not recognised yet.
-const POOL_SIZE: usize = 4;
+/// The connections for calls. The reporter has at most two reports under way, and one list of users is read at a time, and one
+/// page of users for programs. The others are for the roster, and for dead connections that are not recognised yet.
+const POOL_SIZE: usize = 6;
 
 /// The address of the shared store, and the names of its key and channel.
 #[derive(Clone)]
@@ -87,6 +93,7 @@ pub struct RedisStore {
     report: Script,
     roster: Script,
     peaks: Script,
+    people: Script,
     keys: Keys,
     /// The dataset that this cluster's announcements name.
     dataset: Dataset,
@@ -120,6 +127,7 @@ impl RedisStore {
             report: Script::new(REPORT_SCRIPT),
             roster: Script::new(script::ROSTER_SCRIPT),
             peaks: Script::new(include_str!("peaks.lua")),
+            people: Script::new(include_str!("people.lua")),
             keys: Keys::of(&settings.key),
             dataset,
             channel: settings.channel,
@@ -219,6 +227,19 @@ impl Store for RedisStore {
 
     fn rooms(&self, query: RoomsQuery) -> StoreFuture<'_, Vec<(RoomName, u64)>> {
         Box::pin(rooms::largest(&self.caller, &self.keys.rooms, query))
+    }
+
+    fn people(&self, query: PeopleQuery) -> StoreFuture<'_, People> {
+        Box::pin(async move {
+            let key = self.keys.people(&query.room);
+            people::people(&self.caller, &self.people, [&key, &self.keys.meta], &query).await
+        })
+    }
+
+    fn people_page(&self, query: PeoplePageQuery) -> StoreFuture<'_, PeoplePage> {
+        Box::pin(
+            async move { people::page(&self.caller, &self.keys.people(&query.room), &query).await },
+        )
     }
 
     fn facts(&self) -> StoreFuture<'_, Option<StoreFacts>> {

@@ -48,6 +48,8 @@ label_values! {
         Streams = "streams",
         /// The limit of rooms that programs ask for is reached.
         Rooms = "rooms",
+        /// A request to the API has no token that allows it.
+        Token = "token",
     }
 }
 
@@ -60,6 +62,16 @@ label_values! {
         TooManyRooms = "too_many_rooms",
         /// What the client says about itself has the wrong form.
         BadAuth = "bad_auth",
+        /// A token is needed, and there is none.
+        TokenMissing = "token_missing",
+        /// The token is not valid here.
+        TokenInvalid = "token_invalid",
+        /// The token was valid once.
+        TokenExpired = "token_expired",
+        /// The token says which rooms its bearer may join, and this is none of them.
+        RoomForbidden = "room_forbidden",
+        /// It asks for the list of the room's users, which `HEADCOUNT_LISTS` does not allow.
+        ListNotAllowed = "list_not_allowed",
     }
 }
 

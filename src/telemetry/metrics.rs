@@ -52,6 +52,8 @@ pub struct Metrics {
     pub rooms: IntGauge,
     /// Rooms in the table.
     pub rooms_tracked: IntGauge,
+    /// Rooms whose list of users is told.
+    pub lists: IntGauge,
     /// The limit of rooms in the table.
     pub rooms_max: IntGauge,
     /// 1 while counts of rooms are exact.
@@ -165,6 +167,7 @@ impl Metrics {
             site_watchers: make.gauge("site_watchers")?,
             rooms: make.gauge("rooms")?,
             rooms_tracked: make.gauge("rooms_tracked")?,
+            lists: make.gauge("lists")?,
             rooms_max: make.gauge("rooms_max")?,
             rooms_exact: make.gauge("rooms_exact")?,
             rooms_unread: make.gauge("rooms_unread")?,

@@ -4,20 +4,21 @@ use std::sync::Arc;
 
 use axum::{
     extract::{Query, RawQuery, State},
-    http::{StatusCode, header},
+    http::{HeaderMap, HeaderValue, StatusCode, header},
     response::{IntoResponse, Response},
 };
 use serde::Deserialize;
 use tokio::time::Instant;
 
 use super::{
+    bearer::Access,
     room_query::{self, Refusal},
     site::Site,
 };
 use crate::core::report::Room;
 
 /// Caching of badges: short, since the number changes, but long enough for a README that many people read.
-const CACHING: &str = "public, max-age=10";
+const CACHING: HeaderValue = HeaderValue::from_static("public, max-age=10");
 /// A picture that is opened by itself is a document. It may load and run nothing.
 const POLICY: &str = "default-src 'none'; sandbox";
 /// The most characters of a label.
@@ -60,9 +61,13 @@ struct Color([u8; 3]);
 pub(super) async fn answer(
     State(site): State<Arc<Site>>,
     RawQuery(query): RawQuery,
+    request: HeaderMap,
     Query(wishes): Query<Wishes>,
 ) -> Result<Response, Refusal> {
     let room = room_query::one_room(query.as_deref(), site.rooms.allowed())?;
+    let Ok(access) = site.authorize(&request, room.as_slice()).await else {
+        return Err(Refusal::NoBadge);
+    };
     site.ask(room.as_slice()).await?;
     let room = room.unwrap_or(Room::Site);
     let shown = site.shown(&room, &site.view.borrow(), Instant::now());
@@ -75,11 +80,15 @@ pub(super) async fn answer(
     };
     let headers = [
         (header::CONTENT_TYPE.as_str(), "image/svg+xml"),
-        (header::CACHE_CONTROL.as_str(), CACHING),
         (header::CONTENT_SECURITY_POLICY.as_str(), POLICY),
         ("cross-origin-resource-policy", "cross-origin"),
     ];
-    Ok((headers, badge.draw()).into_response())
+    let mut response = (headers, badge.draw()).into_response();
+    match access {
+        Access::Everyone => drop(response.headers_mut().insert(header::CACHE_CONTROL, CACHING)),
+        Access::Bearer(_) => access.limit_caching(response.headers_mut()),
+    }
+    Ok(response)
 }
 
 impl Badge {

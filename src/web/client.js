@@ -2,7 +2,7 @@
 // `headcount()` of headcount.js in the place of `io()`.
 import { copyButtons } from './copy.js';
 import { lineIn } from './line.js';
-import { showRooms } from './room.js';
+import { aboutSignIn, showRooms } from './room.js';
 
 // The event has only the number. Every ten seconds the page asks whether it is exact, and which instance serves
 // the page.
@@ -15,6 +15,8 @@ const { locale, message, number } = globalThis.messages;
 const relative = new Intl.RelativeTimeFormat(locale, { numeric: 'auto' });
 const line = lineIn(byId('line'), byId('line-start'), byId('line-end'));
 let connection = 'connecting';
+let refusal;
+let told;
 let wasLive = false;
 let isExact = true;
 let users;
@@ -30,8 +32,9 @@ socket.on('user count', function (data) {
   show(data);
 });
 
-socket.on('state', function (state) {
+socket.on('state', function (state, code) {
   connection = state;
+  refusal = code;
   wasLive ||= state === 'live';
   // What the former connection said may be out of date.
   isExact = true;
@@ -68,15 +71,18 @@ function nudge(direction) {
   byId('count').animate([from, { transform: 'none' }], { duration: 280, easing: 'ease-out' });
 }
 
+// The name of the messages that say what the state is and means.
 function shownState() {
   if (connection === 'live' && !isExact) return 'estimate';
+  if (connection === 'refused') return aboutSignIn(refusal) ?? 'refused';
   return connection === 'reconnecting' && !wasLive ? 'refused' : connection;
 }
 
 function showState() {
   const state = shownState();
-  if (document.body.dataset.state === state) return;
-  document.body.dataset.state = state;
+  if (state === told) return;
+  told = state;
+  document.body.dataset.state = connection === 'refused' ? 'refused' : state;
   byId('state').textContent = message(state);
   byId('meaning').textContent = message(`${state}-meaning`);
   announce();
@@ -113,12 +119,13 @@ function announce() {
 }
 
 // Shows the number also where the server answers this request but no websocket gets through, as behind some
-// proxies.
+// proxies. A visitor who would have to sign in gets no answer to this request either.
 async function ask() {
   if (document.hidden || (connection !== 'live' && shownState() !== 'refused')) return;
   try {
     // Relative, like all addresses of this page, which may be below a path.
     const answer = await fetch('api/count', { cache: 'no-cache', signal: AbortSignal.timeout(ASK_TIMEOUT_MS) });
+    if (!answer.ok) return;
     const { count, exact, instance, instances, peak_today, peak_ever } = await answer.json();
     isExact = exact;
     if (!wasLive) show(count);

@@ -9,7 +9,7 @@ use std::{
 
 use axum::{
     extract::{RawQuery, State},
-    http::{HeaderMap, StatusCode, header},
+    http::{HeaderMap, HeaderValue, StatusCode, header},
     response::{IntoResponse, Response},
 };
 use serde::{Serialize, Serializer};
@@ -17,6 +17,7 @@ use tokio::time::Instant;
 
 use super::{
     asset::matches,
+    bearer::Access,
     json,
     room_query::{self, ROOMS_MAX, Refusal},
     site::Site,
@@ -188,9 +189,10 @@ pub(super) async fn answer(
     request: HeaderMap,
 ) -> Result<Response, Refusal> {
     let room = room_query::one_room(query.as_deref(), site.rooms.allowed())?;
+    let access = site.authorize(&request, room.as_slice()).await?;
     site.ask(room.as_slice()).await?;
     let answer = CountAnswer::new(&site, room.as_ref(), &site.view.borrow(), Instant::now());
-    Ok(unless_known(&request, answer.tag(), &answer))
+    Ok(unless_known(&request, &access, answer.tag(), &answer))
 }
 
 /// The handler of `/api/counts`.
@@ -203,6 +205,7 @@ pub(super) async fn answers(
     if rooms.is_empty() {
         return Err(Refusal::Missing);
     }
+    let access = site.authorize(&request, &rooms).await?;
     site.ask(&rooms).await?;
     let (view, now) = (*site.view.borrow(), Instant::now());
     let entry = |room| RoomEntry {
@@ -213,7 +216,7 @@ pub(super) async fn answers(
         counts: rooms.iter().map(entry).collect(),
         source: Source::new(&site, &view, now),
     };
-    Ok(unless_known(&request, answer.tag(), &answer))
+    Ok(unless_known(&request, &access, answer.tag(), &answer))
 }
 
 impl CountsAnswer<'_> {
@@ -228,11 +231,19 @@ impl CountsAnswer<'_> {
 }
 
 /// The JSON, or only its tag if the client has it already.
-fn unless_known(request: &HeaderMap, tag: String, answer: &impl Serialize) -> Response {
-    let is_known = matches(request, &tag);
-    let headers = [(header::CACHE_CONTROL, "no-cache".to_owned()), (header::ETAG, tag)];
-    if is_known {
-        return (StatusCode::NOT_MODIFIED, headers).into_response();
-    }
-    (headers, json::answer(answer)).into_response()
+fn unless_known(
+    request: &HeaderMap,
+    access: &Access,
+    tag: String,
+    answer: &impl Serialize,
+) -> Response {
+    let mut response = if matches(request, &tag) {
+        StatusCode::NOT_MODIFIED.into_response()
+    } else {
+        json::answer(answer)
+    };
+    let tag = HeaderValue::from_str(&tag).expect("tags are of numbers and words");
+    response.headers_mut().insert(header::ETAG, tag);
+    access.limit_caching(response.headers_mut());
+    response
 }

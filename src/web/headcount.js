@@ -1,10 +1,10 @@
-// Headcount's embeddable client, see docs/embed.md of the project.
+// Headcount's embeddable client
 //
-// It shows the number of people online, live. It speaks Engine.IO 4 and Socket.IO 5 over a websocket, for one event. For
-// anything more use socket.io-client. A room is a namespace, and the site is the room `/`. This file is one function:
-// `home` is the address that the script was loaded from, and it returns `headcount`.
+// It shows the number of people online, live; docs/embed.md of the project says how to use it. It speaks Engine.IO 4 and
+// Socket.IO 5 over a websocket, for one event. For anything more use socket.io-client. A room is a namespace, and the
+// site is the room `/`. This file is one function: `home` is the address that the script was loaded from, and it returns
+// `headcount`.
 (function (home) {
-  'use strict';
   // The wait doubles after every failed attempt, up to the longest, and is shortened at random by up to half. So the
   // visitors of a server that stopped do not all return at the same moment.
   const FIRST_WAIT_MS = 500;
@@ -31,6 +31,18 @@
     return `${text}`.replace(/^\/?/, '/').replace(/[\s\p{Cc},?#]/gu, encodeURIComponent);
   }
 
+  // What a visitor sends to be counted. If the page asks for it, all tabs of the browser send the same random key, which
+  // is kept in the storage of the page's origin. Where nothing can be stored, each tab is counted.
+  function identity() {
+    try {
+      if (page.querySelector('script[data-tabs=one]')) {
+        localStorage.headcountVisitor ||= crypto.getRandomValues(new Uint32Array(4)).join('-');
+        return JSON.stringify({ visitor: localStorage.headcountVisitor });
+      }
+    } catch {}
+    return '';
+  }
+
   // A connection to one server. It carries all rooms that are wanted, and is open while there is one.
   function open(url) {
     // By name. `wishes` has a function for everything that shows the room, and whether it only watches.
@@ -46,26 +58,25 @@
     // Why nothing may be opened: `reconnecting` while the page is in the back/forward cache, `closed` for good.
     let end;
 
-    // Whether it is news.
-    function tell(name, event, value) {
+    // Whether it is news. The state `refused` has the code of the refusal as its second value.
+    function tell(name, event, ...values) {
       const room = rooms.get(name);
-      if (!room || (event === 'state' && room.latest.state === value)) return false;
-      room.latest[event] = value;
-      [...room.wishes.keys()].forEach((wish) => wish(event, value));
-      return true;
+      if (!room || (event === 'state' && `${room.latest.state}` === `${values}`)) return;
+      room.latest[event] = values;
+      if (values[1]) console.warn('headcount:', name, values[1]);
+      [...room.wishes.keys()].forEach((wish) => wish(event, ...values));
     }
 
     function tellAll(state) {
-      rooms.forEach(({ latest }, name) => (end || latest.state !== 'refused') && tell(name, 'state', state));
+      rooms.forEach(({ latest }, name) => (end || latest.state[0] !== 'refused') && tell(name, 'state', state));
     }
 
     // Adds a wish and returns a function that takes it back. Both take effect with the next `update`.
-    function want(name, isWatch, wish) {
-      const room = rooms.get(name) || { wishes: new Map(), latest: { state: end || 'connecting' } };
-      const { wishes, latest } = room;
-      rooms.set(name, room);
-      wishes.set(wish, isWatch);
-      for (const event in latest) wish(event, latest[event]);
+    function want(name, watch, wish) {
+      const { wishes, latest } = rooms.get(name) || { wishes: new Map(), latest: { state: [end || 'connecting'] } };
+      rooms.set(name, { wishes, latest });
+      wishes.set(wish, watch);
+      for (const event in latest) wish(event, ...latest[event]);
       return () => wishes.delete(wish);
     }
 
@@ -74,20 +85,20 @@
     function update() {
       const say = (kind, name, text) => socket.send(kind + (name === '/' ? '' : `${name},`) + text);
       rooms.forEach((room, name) => {
-        room.isWatch = [...room.wishes.values()].every(Boolean);
+        room.watch = [...room.wishes.values()].every(Boolean);
         if (!room.wishes.size) rooms.delete(name);
       });
       if (!asked && !timer) connect();
-      asked?.forEach(({ isWatch, isIn }, name) => {
-        if (isIn === undefined || rooms.get(name)?.isWatch === isWatch) return;
+      asked?.forEach(({ watch, isIn }, name) => {
+        if (isIn === undefined || rooms.get(name)?.watch === watch) return;
         asked.delete(name);
         if (isIn) say('41', name, '');
       });
       if (!asked) return;
-      rooms.forEach(({ isWatch }, name) => {
+      rooms.forEach(({ watch }, name) => {
         if (asked.has(name)) return;
-        asked.set(name, { isWatch });
-        say('40', name, isWatch ? '{"watch":true}' : '');
+        asked.set(name, { watch });
+        say('40', name, watch ? '{"watch":true}' : identity());
       });
     }
 
@@ -98,7 +109,7 @@
     }
 
     function receive(packet) {
-      const [, kind, name = '/', text] = /^(\d\d?)(\/[^,]*)?,?(.*)/s.exec(packet);
+      const [, kind, name = '/', text] = /^(\d+)(\/[^,]*)?,?(.*)/s.exec(packet);
       const value = text && JSON.parse(text);
       if (kind === '0') {
         patienceMs = value.pingInterval + value.pingTimeout;
@@ -117,10 +128,10 @@
         tell(name, 'state', 'live');
       } else if (kind === '44') {
         asked.get(name).isIn = false;
-        if (tell(name, 'state', 'refused')) console.warn(`headcount: ${name}: ${value.data?.code || value.message}`);
+        tell(name, 'state', 'refused', value.data?.code);
         // If all are refused, there is nothing to stay for. The next connection asks again.
         if (asked && [...asked.values()].every(({ isIn }) => isIn === false)) lose();
-      } else if (kind === '42' && value[0] === 'user count' && Number.isFinite(value[1])) {
+      } else if (kind === '42' && value[0] === 'user count' && value[1] >= 0) {
         attempts = 0;
         tell(name, ...value);
       }
@@ -174,32 +185,32 @@
       connect();
     }
 
-    const signals = [
-      [globalThis, 'online', wake],
-      [page, 'visibilitychange', wake],
-      [globalThis, 'pagehide', () => stop('reconnecting')],
-      [globalThis, 'pageshow', () => {
+    const signals = {
+      online: wake,
+      visibilitychange: wake,
+      pagehide: () => stop('reconnecting'),
+      pageshow: () => {
         if (!end) return;
         end = '';
         wake();
-      }],
-    ];
+      },
+    };
 
     function close() {
-      signals.forEach(([target, name, react]) => target?.removeEventListener(name, react));
+      for (const name in signals) removeEventListener(name, signals[name]);
       stop('closed');
     }
 
     // What code holds of a room. Its own wish and those of its listeners end together.
     function room(name, options) {
       let wishes = [];
-      const add = (wish) => wishes?.push(want(nameOf(name), options?.watch, wish));
+      const add = (wish) => wishes?.push(want(name, options?.watch, wish));
       const handle = {
         // A new listener is told the latest value at once, if there is one.
         on(event, listener) {
-          add((told, value) => {
+          add((told, ...values) => {
             try {
-              if (told === event) listener(value);
+              if (told === event) listener(...values);
             } catch (error) {
               console.error(error);
             }
@@ -214,18 +225,17 @@
         },
         close,
       };
+      name = nameOf(name);
       add(() => {});
       update();
       return handle;
     }
 
     try {
-      endpoint = new URL(url || home || '/', globalThis.location);
       // An address given by the page is a folder, with or without a slash at its end. A script's address is a file.
-      if (url) endpoint.pathname = endpoint.pathname.replace(/\/?$/, '/');
-      endpoint = new URL('socket.io/?EIO=4&transport=websocket', endpoint);
-      endpoint.protocol = endpoint.protocol.replace('http', 'ws');
-      signals.forEach(([target, name, react]) => target?.addEventListener(name, react));
+      const base = new URL(url ? `${url}`.replace(/\/?$/, '/') : home || '/', location);
+      endpoint = new URL('socket.io/?EIO=4&transport=websocket', base).href.replace('http', 'ws');
+      for (const name in signals) addEventListener(name, signals[name]);
     } catch (error) {
       console.error(error);
       close();
@@ -235,10 +245,9 @@
 
   // The first call uses the connection of the page's elements, so that a page with elements and code counts once.
   function headcount(url, options) {
-    const isOther = isTaken || (main && url);
-    const { room } = isOther ? open(url) : (main ||= open(url));
-    isTaken ||= !isOther;
-    return room('/', options);
+    if (isTaken || (main && url)) return open(url).room('/', options);
+    isTaken = main ||= open(url);
+    return main.room('/', options);
   }
   headcount.room = (name, options) => (main ||= open()).room(name, options);
 
@@ -253,16 +262,15 @@
       const { dataset } = element;
       const isSite = !/^(\/|\.$)/.test(dataset.headcount);
       const name = isSite ? '/' : nameOf(dataset.headcount);
-      const isWatch = 'headcountWatch' in dataset;
-      const key = isWatch + name;
+      const watch = 'headcountWatch' in dataset;
+      const key = watch + name;
       let seat = former.get(element);
       if (seat?.key === key) {
         former.delete(element);
       } else {
         // It shows the number of another room.
         if (seat) element.textContent = '';
-        main ||= open();
-        seat = main.want(name, isWatch, (event, value) => {
+        seat = (main ||= open()).want(name, watch, (event, value) => {
           if (event === 'state') dataset.headcountState = value;
           else element.textContent = value.toLocaleString();
           if (isSite) dataset.headcount = dataset.headcountState;
@@ -291,7 +299,7 @@
     globalThis.navigation?.addEventListener('currententrychange', scanSoon);
   }
 
-  if (page?.readyState === 'loading') page.addEventListener('DOMContentLoaded', start);
+  if (page?.readyState === 'loading') addEventListener('DOMContentLoaded', start);
   else if (page) setTimeout(start);
   return headcount;
 })

@@ -6,6 +6,14 @@ const { message, number } = globalThis.messages;
 const EXAMPLE = '/blog/post-1';
 // The shortest time between two announcements to a screen reader.
 const ANNOUNCE_EVERY_MS = 5000;
+// The codes of refusals that have to do with who the visitor is.
+const ABOUT_SIGN_IN = ['token_missing', 'token_invalid', 'token_expired', 'room_forbidden'];
+
+// The name of the messages about such a refusal: one that says what it is, and one with `-meaning` at its end. Nothing for
+// any other code.
+export function aboutSignIn(code) {
+  return ABOUT_SIGN_IN.includes(code) ? code.replace('_', '-') : undefined;
+}
 
 // `site` is the page's connection. The snippet must have the page's own address by now.
 export function showRooms(site) {
@@ -14,6 +22,7 @@ export function showRooms(site) {
   let name = '';
   let room;
   let state;
+  let refusal;
   let users;
   let announcedAt = 0;
   let announcement = 0;
@@ -45,8 +54,9 @@ export function showRooms(site) {
     announce();
   }
 
-  function showState(next) {
+  function showState(next, code) {
     state = next;
+    refusal = code;
     byId('room').dataset.state = state;
     byId('room-state').textContent = stateInWords();
     if (state !== 'live') line.interrupt();
@@ -54,7 +64,9 @@ export function showRooms(site) {
   }
 
   function stateInWords() {
-    return state === 'refused' ? message('room-refused') : message(state);
+    if (state !== 'refused') return message(state);
+    const about = aboutSignIn(refusal);
+    return about ? message(`${about}-meaning`) : message('room-refused');
   }
 
   // Announces the newest state in one sentence, after a pause if the last announcement was just before.

@@ -46,6 +46,36 @@ pub(super) enum Refusal {
         /// The name.
         room: String,
     },
+    /// A token is needed, and there is none.
+    #[error("a token is needed here: send the header Authorization with Bearer and the token")]
+    TokenMissing,
+    /// The token is not valid here.
+    #[error("the token is not valid here: metrics and debug log of the server say why")]
+    TokenInvalid,
+    /// The token was valid once.
+    #[error("the token has expired")]
+    TokenExpired,
+    /// The token says which rooms its bearer may join, and this is none of them.
+    #[error("the token does not allow this room")]
+    Forbidden {
+        /// The name.
+        room: String,
+    },
+    /// The users of this room are not listed.
+    #[error("HEADCOUNT_LISTS does not allow to list the users of this room")]
+    NotListed {
+        /// The name.
+        room: String,
+    },
+    /// A parameter says no page.
+    #[error("limit is 1 to {0}, and cursor is that of an answer")]
+    BadPage(usize),
+    /// The store did not answer.
+    #[error("the store does not answer: try again soon")]
+    Away,
+    /// There are no badges of rooms that need a token, which a picture in a page cannot have.
+    #[error("a badge of this needs a token, which pictures in pages cannot send")]
+    NoBadge,
     /// As many rooms are watched for programs as may be.
     #[error("programs ask for too many rooms on this instance: try again in a minute")]
     Full,
@@ -126,22 +156,57 @@ impl Refusal {
             Self::TooMany(_) => "too_many_rooms",
             Self::Missing => "room_missing",
             Self::BadName { .. } | Self::NotAllowed { .. } => "room_not_allowed",
+            Self::TokenMissing | Self::NoBadge => "token_missing",
+            Self::TokenInvalid => "token_invalid",
+            Self::TokenExpired => "token_expired",
+            Self::Forbidden { .. } => "room_forbidden",
+            Self::NotListed { .. } => "list_not_allowed",
+            Self::BadPage(_) => "bad_parameter",
+            Self::Away => "store_away",
             Self::Full => "rooms_full",
         }
     }
 
     fn status(&self) -> StatusCode {
         match self {
-            Self::Malformed | Self::TooMany(_) | Self::Missing => StatusCode::BAD_REQUEST,
-            Self::BadName { .. } | Self::NotAllowed { .. } => StatusCode::NOT_FOUND,
-            Self::Full => StatusCode::SERVICE_UNAVAILABLE,
+            Self::Malformed | Self::TooMany(_) | Self::Missing | Self::BadPage(_) => {
+                StatusCode::BAD_REQUEST
+            }
+            Self::BadName { .. }
+            | Self::NotAllowed { .. }
+            | Self::NotListed { .. }
+            | Self::NoBadge => StatusCode::NOT_FOUND,
+            Self::TokenMissing | Self::TokenInvalid | Self::TokenExpired => {
+                StatusCode::UNAUTHORIZED
+            }
+            Self::Forbidden { .. } => StatusCode::FORBIDDEN,
+            Self::Full | Self::Away => StatusCode::SERVICE_UNAVAILABLE,
         }
+    }
+
+    /// What the client should do about its token, as RFC 6750, section 3, writes it.
+    fn challenge(&self) -> Option<HeaderValue> {
+        Some(HeaderValue::from_static(match self {
+            Self::TokenMissing => "Bearer realm=\"headcount\"",
+            Self::TokenInvalid => {
+                "Bearer realm=\"headcount\", error=\"invalid_token\", \
+                 error_description=\"The token is not valid here\""
+            }
+            Self::TokenExpired => {
+                "Bearer realm=\"headcount\", error=\"invalid_token\", \
+                 error_description=\"The token has expired\""
+            }
+            Self::Forbidden { .. } => "Bearer realm=\"headcount\", error=\"insufficient_scope\"",
+            _ => return None,
+        }))
     }
 
     /// The name that is refused. Names that are too long are left out.
     fn room(&self) -> Option<&str> {
         match self {
-            Self::NotAllowed { room } => Some(room),
+            Self::NotAllowed { room } | Self::Forbidden { room } | Self::NotListed { room } => {
+                Some(room)
+            }
             Self::BadName { room, error } if *error != BadRoomName::TooLong => Some(room),
             _ => None,
         }
@@ -158,6 +223,9 @@ impl IntoResponse for Refusal {
         add(header::CACHE_CONTROL, HeaderValue::from_static("no-store"));
         if self == Self::Full {
             add(header::RETRY_AFTER, RETRY_AFTER);
+        }
+        if let Some(challenge) = self.challenge() {
+            add(header::WWW_AUTHENTICATE, challenge);
         }
         response
     }

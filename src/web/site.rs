@@ -8,7 +8,7 @@ use tokio::{
 };
 use tokio_util::sync::CancellationToken;
 
-use super::{room_query::Refusal, site_rooms::SiteRooms};
+use super::{room_query::Refusal, site_rooms::SiteRooms, site_users::SiteUsers};
 use crate::{
     access::origin::{Origins, RefusalLog},
     core::{
@@ -17,6 +17,7 @@ use crate::{
         tally::Local,
         view::{Shown, View},
     },
+    identity::sign_in::SignIn,
     telemetry::{labels::RefusedReason, metrics::Metrics},
 };
 
@@ -29,8 +30,12 @@ pub struct Site {
     pub local: watch::Receiver<Local>,
     /// The counts of rooms, and which rooms may be asked for.
     pub rooms: SiteRooms,
+    /// The users of rooms.
+    pub users: SiteUsers,
     /// The peaks of the site.
     pub peaks: watch::Receiver<ShownPeaks>,
+    /// Knows the bearers of tokens.
+    pub sign_in: SignIn,
     /// Which pages may read event streams.
     pub origins: Origins,
     /// Logs pages that may not.

@@ -45,6 +45,16 @@ impl SiteRooms {
         &self.rules.allowed
     }
 
+    /// Whether the users of a room may be listed for the bearer of a token.
+    pub(super) fn is_listed(&self, room: &RoomName) -> bool {
+        self.rules.listed.allow(room)
+    }
+
+    /// Whether a room may be asked for only with a token.
+    pub(super) fn is_private(&self, room: &Room) -> bool {
+        self.rules.is_private(room)
+    }
+
     /// Watches these rooms for the next minute. The site is always watched.
     ///
     /// # Errors

@@ -57,6 +57,10 @@ pub(super) async fn answer(
         Ok(rooms) => rooms,
         Err(refusal) => return refusal.into_response(),
     };
+    let access = match site.authorize(&request, &rooms).await {
+        Ok(access) => access,
+        Err(refusal) => return refusal.into_response(),
+    };
     let permit = Arc::clone(&site.permits).try_acquire_owned();
     let (Ok(permit), false) = (permit, site.closing.is_cancelled()) else {
         site.metrics.refuse(RefusedReason::Streams);
@@ -67,7 +71,8 @@ pub(super) async fn answer(
         let why = "no more streams here: try again later, or ask /api/count now and then\n";
         return (StatusCode::SERVICE_UNAVAILABLE, headers, why).into_response();
     };
-    let reader = StreamReader::new(Arc::clone(&site), rooms, permit);
+    let ends_at = access.time_left().and_then(|left| Instant::now().checked_add(left));
+    let reader = StreamReader::new(Arc::clone(&site), rooms, permit, ends_at);
     if let Err(refusal) = site.ask(&reader.rooms()).await {
         return refusal.into_response();
     }
@@ -75,7 +80,9 @@ pub(super) async fn answer(
     // Without this header, some proxies hold an answer back until it is complete.
     let unbuffered = [("x-accel-buffering", "no")];
     let keep_alive = KeepAlive::new().interval(KEEP_ALIVE).text("nothing new");
-    (unbuffered, Sse::new(events).keep_alive(keep_alive)).into_response()
+    let mut response = (unbuffered, Sse::new(events).keep_alive(keep_alive)).into_response();
+    access.limit_caching(response.headers_mut());
+    response
 }
 
 /// One open stream.
@@ -94,6 +101,8 @@ struct StreamReader {
     due: Instant,
     /// When the rooms are to be asked for again.
     watch_at: Instant,
+    /// When the token expires by which the client reads.
+    ends_at: Option<Instant>,
     _permit: Place,
 }
 
@@ -114,7 +123,12 @@ struct Place {
 
 impl StreamReader {
     /// A reader of the site if there are no rooms. A room that is named twice is one subject.
-    fn new(site: Arc<Site>, rooms: Vec<Room>, permit: OwnedSemaphorePermit) -> Self {
+    fn new(
+        site: Arc<Site>,
+        rooms: Vec<Room>,
+        permit: OwnedSemaphorePermit,
+        ends_at: Option<Instant>,
+    ) -> Self {
         let open = site.metrics.streams.clone();
         open.inc();
         let mut seen = HashSet::new();
@@ -135,6 +149,7 @@ impl StreamReader {
             is_first: true,
             due: now,
             watch_at: now + WATCH_EVERY,
+            ends_at,
             _permit: Place { _permit: permit, open },
             site,
         }
@@ -151,6 +166,7 @@ impl StreamReader {
         let text = tokio::select! {
             biased;
             () = closing.cancelled() => None,
+            () = expired(self.ends_at) => None,
             text = self.change() => text,
         }?;
         let event = Event::default().data(text);
@@ -220,6 +236,14 @@ impl StreamReader {
                 Some(())
             }
         }
+    }
+}
+
+/// Resolves at this time, if there is one.
+async fn expired(at: Option<Instant>) {
+    match at {
+        Some(at) => sleep_until(at).await,
+        None => std::future::pending().await,
     }
 }
 

@@ -20,6 +20,7 @@ mod handshakes;
 mod malformed;
 mod memory;
 mod origins;
+mod people;
 mod posts;
 mod rooms;
 mod silent;

@@ -18,6 +18,8 @@ mod behind;
 mod conformance;
 mod counting;
 mod handshakes;
+mod lists;
+mod people;
 mod proxies;
 mod rooms;
 mod transports;

@@ -4,6 +4,7 @@
 //! The pages run in a real Chromium, on a real cluster.
 
 mod below_a_path;
+mod code;
 mod console;
 mod console_rooms;
 mod embed;
@@ -14,8 +15,10 @@ mod page;
 mod peaks;
 mod room_pages;
 mod socketio;
+mod tabs;
 
 mod badge;
+mod bearer;
 mod count;
 mod rooms;
 mod stream;

@@ -167,7 +167,7 @@ impl<'a> Judge<'a> {
                     }
                 }
                 Event::Connected => joined = Some(entry.at),
-                Event::Upgraded | Event::Disconnected(_) => {}
+                Event::Upgraded | Event::Users(_) | Event::Disconnected(_) => {}
             }
         }
         self.welcomes(visit, &entries, &mut verdict.violations);

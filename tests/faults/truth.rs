@@ -103,7 +103,11 @@ fn connections(visit: &Visit) -> Vec<Connection> {
                 current.gone = Some(entry.at);
                 all.push(begin(entry.at));
             }
-            Event::Upgraded | Event::Count(_) | Event::Refused(_) | Event::Violation(_) => {}
+            Event::Upgraded
+            | Event::Count(_)
+            | Event::Users(_)
+            | Event::Refused(_)
+            | Event::Violation(_) => {}
         }
     }
     let last = all.last_mut().expect("there is always one");

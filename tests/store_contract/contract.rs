@@ -1,6 +1,7 @@
 //! What an instance may expect of every store.
 
 mod histories;
+mod people;
 mod rooms;
 mod rooms_announced;
 mod rooms_ended;

@@ -4,12 +4,12 @@
 
 use std::{
     env,
-    path::Path,
     process::{Command, Output},
 };
 
 use headcount::store::{Store, StoreError};
 use headcount_testkit::{
+    certificates,
     redis_server::{RedisServer, free_port},
     sentinel::Sentinel,
     sentinel_set::NAME,
@@ -36,7 +36,7 @@ async fn tls_with_user_and_password() {
         return try_server(&port).await;
     }
     let certificates = tempfile::tempdir().unwrap();
-    make_certificates(certificates.path());
+    certificates::make(certificates.path());
     let path = |name: &str| certificates.path().join(name).display().to_string();
     let tls_port = free_port().to_string();
     let server = RedisServer::start(&[
@@ -122,28 +122,4 @@ async fn try_server(port: &str) {
     assert!(matches!(error, StoreError::Denied(_)), "{error:?}");
     let text = format!("{error} {error:?} {wrong:?} {store:?}");
     assert!(!text.contains("hunter") && !text.contains("margaret"), "{text}");
-}
-
-/// Makes an authority, a certificate of it for this machine, and another authority.
-fn make_certificates(directory: &Path) {
-    let openssl = |arguments: &str| {
-        let output = Command::new("openssl")
-            .args(arguments.split(' '))
-            .current_dir(directory)
-            .output()
-            .unwrap();
-        assert!(output.status.success(), "{output:?}");
-    };
-    let key = "-newkey ec -pkeyopt ec_paramgen_curve:prime256v1 -nodes";
-    for name in ["authority", "stranger"] {
-        openssl(&format!(
-            "req -x509 {key} -keyout {name}.key -out {name}.pem -subj /CN={name} -days 2"
-        ));
-    }
-    openssl(&format!(
-        "req {key} -keyout server.key -out server.csr -subj /CN=localhost -addext subjectAltName=IP:127.0.0.1"
-    ));
-    openssl(
-        "x509 -req -in server.csr -CA authority.pem -CAkey authority.key -out server.pem -days 2 -copy_extensions copy",
-    );
 }

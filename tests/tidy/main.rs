@@ -118,7 +118,8 @@ fn lock_files_of_npm_name_no_host() {
 
 /// Goal: every command in a document does what the document says. Method: a marker in front of each block of
 /// shell commands names the check of scripts/deploy-test that runs it, or the reason why none does. Every block
-/// names its language. All blocks of docs/api.md and docs/embed.md are run by tests/cluster/web/docs.rs.
+/// names its language. All blocks of docs/api.md and docs/embed.md are run by tests/cluster/web/docs.rs, and those of
+/// docs/identity.md by tests/identity/documented.rs.
 #[test]
 fn every_command_block_is_run_or_says_why_not() {
     let marker = r"^<!-- (run: [a-z-]+|parsed: kubectl, without a cluster|not run: .{10,}) -->$";
@@ -126,7 +127,8 @@ fn every_command_block_is_run_or_says_why_not() {
     let mut commands = 0;
     let documents = files(&["md"]).into_iter().flat_map(|(path, text)| {
         let lines: Vec<&str> = text.lines().collect();
-        let whole = ["docs/api.md", "docs/embed.md"].iter().any(|name| path == Path::new(name));
+        let whole = ["docs/api.md", "docs/embed.md", "docs/identity.md"];
+        let whole = whole.iter().any(|name| path == Path::new(name));
         let fences = (0..lines.len()).filter(|at| lines[*at].trim_start().starts_with("```"));
         let openings: Vec<usize> = fences.step_by(2).collect();
         let silent = openings.into_iter().filter(|at| match lines[*at].trim_start() {

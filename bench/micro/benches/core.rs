@@ -48,11 +48,16 @@ fn view(criterion: &mut Criterion) {
     criterion.bench_function("view: observe, report, fold the reply, show", |bencher| {
         bencher.iter(|| {
             number += 1;
-            let local = Local { anonymous: number % 1000, connections: number % 1000, change: Change(number) };
+            let local = Local {
+                anonymous: number % 1000,
+                connections: number % 1000,
+                change: Change(number),
+            };
             view.observe(local);
             view.report_sent(Sequence(number));
             view.report_ended();
-            let sent = SentReport { sequence: Sequence(number), local, is_site_told: true, at: now };
+            let sent =
+                SentReport { sequence: Sequence(number), local, is_site_told: true, at: now };
             view.fold_reply(sent, black_box(&reply(number)), SiteUsers::default(), now);
             view.shown(now)
         });

@@ -28,6 +28,7 @@ use headcount::{
         settings::SessionSettings,
     },
     http::{endpoint, serve::HttpService, timeouts::Timeouts},
+    identity::sign_in::SignIn,
     net::listener::{self, Listener},
     protocol::transport::Transports,
     telemetry::{labels::RefusedReason, metrics::Metrics},
@@ -102,6 +103,8 @@ impl Stage {
             payload_bytes_max: PAYLOAD_BYTES_MAX,
             transports: Transports::Both,
             rooms: RoomRules::default(),
+            sign_in: SignIn::default(),
+            visitors: None,
         };
         let admission = Admission::new(permits, Origins::default(), metrics.clone());
         let (tallied, flusher) = (Arc::clone(&tally), Flusher::default());
@@ -147,7 +150,8 @@ impl Stage {
         assert_eq!(local.users, SOCKETS, "all are counted");
         self.view.send_modify(|view| {
             view.observe(local);
-            let sent = SentReport { sequence: Sequence(1), local, is_site_told: true, at: Instant::now() };
+            let sent =
+                SentReport { sequence: Sequence(1), local, is_site_told: true, at: Instant::now() };
             view.begin_incarnation(Incarnation::random(), LEASE_MAX);
             view.fold_reply(sent, &reply(count(0)), SiteUsers::default(), sent.at);
         });

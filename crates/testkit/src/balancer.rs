@@ -1,5 +1,5 @@
-//! A small load balancer: a new session goes to the first instance that is ready, and later requests of the session go
-//! there too.
+//! A small load balancer: a new session goes to the first instance that is ready, or to each in turn, and later requests
+//! of the session go there too.
 //!
 //! It never retries, and never closes a working connection: clients reconnect by themselves.
 
@@ -7,7 +7,10 @@ use std::{
     collections::HashMap,
     io,
     net::SocketAddr,
-    sync::{Arc, Mutex},
+    sync::{
+        Arc, Mutex,
+        atomic::{AtomicUsize, Ordering},
+    },
 };
 
 use tokio::{
@@ -33,6 +36,18 @@ struct Routes {
     backends: Mutex<Vec<Backend>>,
     sessions: Mutex<HashMap<String, SocketAddr>>,
     loyalty: Loyalty,
+    preference: Preference,
+    /// How many sessions have begun, if they are taken in turns.
+    begun: AtomicUsize,
+}
+
+/// Which of the instances that are ready gets a new session.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Preference {
+    /// Always the first one.
+    First,
+    /// Each in turn. Other requests, such as those of pages for scripts, go to the first one and do not count.
+    InTurns,
 }
 
 /// Where requests of a session go whose instance is not ready any more.
@@ -56,20 +71,32 @@ const HEAD_BYTES_MAX: usize = 8192;
 impl Balancer {
     /// Starts a balancer in front of these instances, the preferred one first.
     pub async fn start<'a>(instances: impl IntoIterator<Item = &'a Instance>) -> Self {
-        Self::start_with(instances, Loyalty::ToTheEnd).await
+        Self::start_with(instances, Loyalty::ToTheEnd, Preference::First).await
     }
 
     /// Starts a balancer that forgets the sessions of an instance as soon as that is not ready, as Kubernetes does.
     pub async fn start_forgetful<'a>(instances: impl IntoIterator<Item = &'a Instance>) -> Self {
-        Self::start_with(instances, Loyalty::WhileReady).await
+        Self::start_with(instances, Loyalty::WhileReady, Preference::First).await
+    }
+
+    /// Starts a balancer that gives each of these instances every second, third, … new session.
+    pub async fn start_in_turns<'a>(instances: impl IntoIterator<Item = &'a Instance>) -> Self {
+        Self::start_with(instances, Loyalty::ToTheEnd, Preference::InTurns).await
     }
 
     async fn start_with<'a>(
         instances: impl IntoIterator<Item = &'a Instance>,
         loyalty: Loyalty,
+        preference: Preference,
     ) -> Self {
         let backends = Mutex::new(instances.into_iter().map(Backend::of).collect());
-        let routes = Arc::new(Routes { backends, sessions: Mutex::default(), loyalty });
+        let routes = Arc::new(Routes {
+            backends,
+            sessions: Mutex::default(),
+            loyalty,
+            preference,
+            begun: AtomicUsize::new(0),
+        });
         let listener = TcpListener::bind("127.0.0.1:0").await.expect("a free port");
         let address = listener.local_addr().expect("it is bound");
         let shared = Arc::clone(&routes);
@@ -97,7 +124,12 @@ impl Drop for Balancer {
 async fn forward(mut client: TcpStream, routes: Arc<Routes>) -> io::Result<()> {
     let head = read_until_blank_line(&mut client).await?;
     let session = between(&head, "sid=", |end| " &".contains(end));
-    let address = routes.address_for(session.as_deref()).await.ok_or(io::ErrorKind::NotFound)?;
+    let begins = session.is_none() && head.contains("/socket.io/?");
+    let address = match session.as_deref() {
+        Some(session) => routes.address_for(session).await,
+        None => routes.address_for_new(begins).await,
+    };
+    let address = address.ok_or(io::ErrorKind::NotFound)?;
     let mut server = TcpStream::connect(address).await?;
     client.set_nodelay(true)?;
     server.set_nodelay(true)?;
@@ -138,13 +170,28 @@ impl Backend {
 }
 
 impl Routes {
-    async fn address_for(&self, session: Option<&str>) -> Option<SocketAddr> {
-        let home = session.and_then(|session| self.lock().get(session).copied());
+    async fn address_for(&self, session: &str) -> Option<SocketAddr> {
+        let home = self.lock().get(session).copied();
         if home.is_some() && self.loyalty == Loyalty::ToTheEnd {
             return home;
         }
         let mut backends = self.backends().clone();
         backends.sort_by_key(|backend| Some(backend.public) != home);
+        Self::first_ready(backends).await
+    }
+
+    /// Where a request without a session goes. It may begin one.
+    async fn address_for_new(&self, begins: bool) -> Option<SocketAddr> {
+        let mut backends = self.backends().clone();
+        if begins && self.preference == Preference::InTurns {
+            let turn = self.begun.fetch_add(1, Ordering::Relaxed);
+            let first = turn % backends.len();
+            backends.rotate_left(first);
+        }
+        Self::first_ready(backends).await
+    }
+
+    async fn first_ready(backends: Vec<Backend>) -> Option<SocketAddr> {
         for backend in backends {
             let ready = http::get(backend.admin, "/readyz").await;
             if ready.is_ok_and(|answer| answer.status == 200) {

@@ -43,6 +43,10 @@ impl EventStream {
     /// The data of the next event, in JSON. `None` at the end, which may also be a reset of the connection.
     pub async fn next(&mut self) -> Option<String> {
         while let Ok(Some(line)) = self.lines.next_line().await {
+            // The last chunk of the answer. The connection may stay open.
+            if line == "0" {
+                return None;
+            }
             if let Some(data) = line.strip_prefix("data:") {
                 return Some(data.trim_start().to_owned());
             }

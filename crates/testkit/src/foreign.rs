@@ -72,6 +72,8 @@ struct Line {
     #[serde(default)]
     value: u64,
     #[serde(default)]
+    users: serde_json::Value,
+    #[serde(default)]
     reason: String,
 }
 
@@ -176,6 +178,7 @@ async fn listen(mut lines: Lines<BufReader<ChildStdout>>, records: Arc<Mutex<Vec
             "connected" => Event::Connected,
             "upgraded" => Event::Upgraded,
             "count" => Event::Count(line.value),
+            "users" => Event::Users(line.users),
             "refused" => Event::Refused(line.reason),
             "disconnected" => Event::Disconnected(line.reason),
             _ => Event::Violation(line.reason),

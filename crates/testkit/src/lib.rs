@@ -5,10 +5,10 @@
 //!
 //! - Processes: [`redis_server`], [`sentinel`] and [`sentinel_set`], [`instance`], and a whole [`cluster`] of them on a
 //!   [`machine`] that tests share; [`program`] and [`repository`] say where files are.
-//! - Between clients and instances: [`balancer`].
+//! - Between clients and instances: [`balancer`]; [`certificates`] of servers.
 //! - Clients: [`client`] follows the protocol and [`record`]s what it sees, and so does one in several [`rooms`]; [`foreign`] runs third-party clients,
 //!   [`raw`] follows no protocol, [`http`] sends single requests, [`event_stream`] reads the public stream, and
-//!   [`redis_client`] asks Redis.
+//!   [`redis_client`] asks Redis. [`tokens`] says who they are.
 //! - Waiting for a condition: [`waiting`].
 
 #![allow(
@@ -33,6 +33,7 @@ pub mod cluster;
 pub mod machine;
 
 pub mod balancer;
+pub mod certificates;
 
 pub mod client;
 pub mod event_stream;
@@ -42,6 +43,7 @@ pub mod raw;
 pub mod record;
 pub mod redis_client;
 pub mod rooms;
+pub mod tokens;
 
 pub mod open_files;
 pub mod waiting;

@@ -33,6 +33,8 @@ pub enum Event {
     Upgraded,
     /// The event `user count` with this number.
     Count(u64),
+    /// The event `users` with this value.
+    Users(serde_json::Value),
     /// The namespace was refused with this code.
     Refused(String),
     /// The connection ended for this reason.
@@ -83,7 +85,7 @@ impl Record {
             match entry.event {
                 Event::Count(users) => return Some(users),
                 Event::Connected | Event::Disconnected(_) => return None,
-                Event::Upgraded | Event::Refused(_) | Event::Violation(_) => {}
+                Event::Upgraded | Event::Users(_) | Event::Refused(_) | Event::Violation(_) => {}
             }
         }
         None

@@ -9,8 +9,9 @@ use std::{
 
 use headcount_client::{
     Packet, Session,
-    packet::{PONG, RoomNews, join, leave, watch},
+    packet::{CONNECT, PONG, RoomNews, join, leave, watch},
 };
+use serde_json::Value;
 use tokio::{sync::Notify, task::JoinHandle, time::sleep};
 
 use crate::{
@@ -64,6 +65,16 @@ impl RoomsClient {
         self.enter(room, join(room));
     }
 
+    /// Joins a room, and says this about itself. `/` is the site.
+    pub fn join_with(&self, room: &str, auth: &Value) {
+        self.enter(room, join_with(room, auth));
+    }
+
+    /// Will say something else about itself when it joins a room again after its connection was lost.
+    pub fn will_say(&self, room: &str, auth: &Value) {
+        self.shared.lock().wanted.insert(room.to_owned(), join_with(room, auth));
+    }
+
     /// Watches a room.
     pub fn watch(&self, room: &str) {
         self.enter(room, watch(room));
@@ -90,6 +101,10 @@ impl RoomsClient {
         state.orders.push(packet);
         self.shared.changed.notify_one();
     }
+}
+
+fn join_with(room: &str, auth: &Value) -> String {
+    format!("{CONNECT}{room},{auth}")
 }
 
 impl Drop for RoomsClient {
@@ -175,6 +190,8 @@ async fn session(
             Packet::Ping => session.send(PONG).await.map_err(as_text)?,
             Packet::Noop => {}
             Packet::Close => return Err("the server closed the session".into()),
+            Packet::Connected => shared.hear("/", RoomNews::Joined),
+            Packet::Count(users) => shared.hear("/", RoomNews::Count(users)),
             Packet::Room { room, news } => shared.hear(&room, news),
             other => return Err(format!("out of turn: {other:?}")),
         }

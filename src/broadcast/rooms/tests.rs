@@ -27,7 +27,7 @@ struct Stage {
 /// A client in a room.
 struct Guest {
     session: Arc<Session>,
-    place: crate::engine::session_rooms::Place,
+    place: crate::engine::place::Place,
     _presence: RoomPresence<RoomMembership>,
 }
 

@@ -43,6 +43,8 @@ pub(super) struct Entry<V> {
     pub(super) revision: Revision,
     /// How many of the count are not on this instance alone, as of the last time this was certain.
     pub(super) elsewhere: Option<u64>,
+    /// Whether changes of its users are noted for a list.
+    pub(super) is_listed: bool,
     pub(super) is_due: bool,
     /// The count that the connections were told last; `None` if they were not all told the same.
     pub(super) told: Option<u64>,
@@ -94,6 +96,7 @@ impl<V> Entry<V> {
             count: 0,
             revision: Revision::default(),
             elsewhere: None,
+            is_listed: false,
             is_due: false,
             told: None,
         }

@@ -151,6 +151,7 @@ impl<V> Table<V> {
         }
         for (room, count) in page.counts {
             let Some(id) = self.named(room.as_str()).map(|entry| entry.id) else { continue };
+            self.stir(id, true);
             if self.learn(id, *count, page.revision) {
                 self.reckon_from_view(id, view, now);
             }

@@ -11,13 +11,24 @@ use super::{
     ledger::{KeyId, SentRooms},
     table::Table,
 };
-use crate::core::{report::UserPresence, room::UserId};
+use crate::core::{
+    report::{Room, UserPresence},
+    room::UserId,
+};
 
 /// How long nothing is said of rooms to a store that has denied them. An operator who corrects the rights sees the effect soon,
 /// and the attempts cost little.
 const DENIED_PAUSE: Duration = Duration::from_secs(10);
 
 impl<V> Table<V> {
+    /// Records that other users may be in a room than before: here, or, if `is_elsewhere`, in the store.
+    pub(super) fn stir(&mut self, id: RoomId, is_elsewhere: bool) {
+        let Some(entry) = self.entry(id).filter(|entry| entry.is_listed) else { return };
+        if let Room::Named(name) = entry.room.clone() {
+            self.stirs.stir(name, is_elsewhere);
+        }
+    }
+
     /// Whether something is to be reported as soon as the gap between reports allows.
     pub(super) fn has_to_report(&self) -> bool {
         if self.tidings.is_denied() {
@@ -37,6 +48,10 @@ impl<V> Table<V> {
     pub(super) fn value_changed(&mut self, id: RoomId, user: Option<&UserId>) {
         let entry = self.entry(id).expect("only rooms of the table change");
         let value = entry.value(user);
+        if user.is_some() {
+            self.stir(id, false);
+        }
+        let entry = self.entry(id).expect("it is in the table");
         let mut becomes_news = false;
         entry.change_key(user, |key| {
             let is_outdated = key.is_outdated && value > 0;
@@ -101,6 +116,7 @@ impl<V> Table<V> {
     pub(super) fn reread_all(&mut self) {
         let slots = self.rooms.capacity();
         self.ledger.reread.begin(slots);
+        self.stirs.stir_all();
     }
 
     /// Records that the store acknowledged what a report said. Returns whether it was the newest report so far that did.

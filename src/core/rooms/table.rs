@@ -15,6 +15,7 @@ use super::{
     ledger::Ledger,
     lingering::Lingering,
     round::Round,
+    stirs::Stirs,
     tidings::Tidings,
 };
 use crate::core::{
@@ -53,6 +54,7 @@ pub(super) struct Table<V> {
     review: Round,
     pub(super) ledger: Ledger,
     pub(super) tidings: Tidings,
+    pub(super) stirs: Stirs,
 }
 
 /// The most rooms that programs may ask for at a time, if the table may have this many.
@@ -81,6 +83,7 @@ impl<V> Table<V> {
             review: Round::default(),
             ledger: Ledger::new(entries_max),
             tidings: Tidings::default(),
+            stirs: Stirs::default(),
         }
     }
 

@@ -7,6 +7,7 @@ use crate::core::{
     report::{UserPresence, is_storable},
     room::{IdentityKind, Person, UserId},
     site_users::UsersHere,
+    user_list::Info,
 };
 
 /// Users of a room with an identity, and the sums over them.
@@ -137,6 +138,12 @@ impl Users {
         use std::ops::Bound::{Excluded, Unbounded};
         let from = user.map_or(Unbounded, Excluded);
         self.by_id.range::<UserId, _>((from, Unbounded)).next().map(|(id, _)| id)
+    }
+
+    /// The users who are here, in the order of their ids, and what others may read of each.
+    pub(super) fn all_here(&self) -> impl Iterator<Item = (&UserId, IdentityKind, Info)> {
+        let here = self.by_id.iter().filter(|(_, user)| user.value() > 0);
+        here.map(|(id, user)| (id, user.kind, user.info.clone()))
     }
 
     pub(super) fn ids(&self) -> Vec<UserId> {

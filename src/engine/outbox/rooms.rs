@@ -1,4 +1,6 @@
-//! The part of an outbox that concerns rooms: who is in which, and their counts.
+//! The part of an outbox that concerns rooms: who is in which, their counts, and lists of their users.
+
+use std::sync::Arc;
 
 use tokio::time::Instant;
 
@@ -6,11 +8,8 @@ use super::{Outbox, REST_BYTES_MAX, Told};
 use crate::{
     access::rooms::WATCHED_PER_CONNECTION,
     core::room::ROOM_BYTES_MAX,
-    engine::{
-        session_rooms::{Place, SessionRooms},
-        sink::Sink,
-    },
-    protocol::frame::RoomFrame,
+    engine::{list_frames::ListFrames, place::Place, session_rooms::SessionRooms, sink::Sink},
+    protocol::{frame::RoomFrame, users::UsersFrame},
 };
 
 /// The most bytes of packets that may wait for a client that has named rooms. A page joins all its rooms with one write or one post, and the answers to
@@ -65,6 +64,77 @@ impl<S: Sink, P> Outbox<S, P> {
             rooms.written(place);
         }
         is_begun
+    }
+
+    /// Tells the client the list of the room in this place, which is newer than all before: writes it, or puts it into the list's
+    /// slot.
+    pub fn tell_list(&mut self, place: Place, list: &Arc<ListFrames>) -> Told {
+        let (waits, is_open) = (self.waits(), self.is_open());
+        let Some(rooms) = self.rooms.as_mut().filter(|_| is_open) else { return Told::Gone };
+        if !rooms.put_list(place, list) {
+            return Told::Gone;
+        }
+        if !waits {
+            self.write_next();
+        }
+        self.told()
+    }
+
+    /// Writes the waiting count or list whose turn it is. Returns whether it was written, at least in part.
+    pub(super) fn write_next(&mut self) -> bool {
+        let Some(rooms) = &self.rooms else { return false };
+        let list = rooms.next_list();
+        let count = rooms.next_waiting().filter(|_| list.is_none() || !rooms.is_lists_turn());
+        match (count, list) {
+            (Some((place, name, users)), _) => {
+                self.write_room(place, &RoomFrame::new(name.as_str(), users))
+            }
+            (None, Some((place, frame))) => self.write_list(place, &frame),
+            (None, None) => false,
+        }
+    }
+
+    /// Writes a list, which is in its slot. Returns whether it was written, at least in part.
+    fn write_list(&mut self, place: Place, frame: &UsersFrame) -> bool {
+        match self.try_write(frame.bytes()) {
+            Ok(0) | Err(None) => {
+                self.wake();
+                return false;
+            }
+            Ok(written) => {
+                if let Some(rooms) = &mut self.rooms {
+                    rooms.list_written(place, frame, written);
+                }
+            }
+            Err(Some(_)) => {
+                self.fail();
+                return false;
+            }
+        }
+        true
+    }
+
+    /// Whether a list is written in part.
+    pub(super) fn is_within_list(&self) -> bool {
+        self.rooms.as_ref().is_some_and(|rooms| rooms.list_rest().is_some())
+    }
+
+    /// Writes the rest of a list that is written in part. Returns whether nothing of it is left.
+    pub(super) fn flush_list(&mut self) -> bool {
+        while self.is_open()
+            && let Some(rest) = self.rooms.as_ref().and_then(|rooms| rooms.list_rest())
+        {
+            match self.try_write(rest) {
+                Ok(0) | Err(None) => return false,
+                Ok(written) => {
+                    if let Some(rooms) = &mut self.rooms {
+                        rooms.list_continued(written);
+                    }
+                }
+                Err(Some(_)) => self.fail(),
+            }
+        }
+        true
     }
 
     /// The most bytes of packets that may wait.

@@ -1,6 +1,8 @@
 //! Tests of what goes out of one session: random events over a kernel that takes what it likes, or polls, and a model of
 //! a client that reads what came out.
 
+#[path = "tests/lists.rs"]
+mod lists;
 #[path = "tests/rooms.rs"]
 mod rooms;
 

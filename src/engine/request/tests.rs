@@ -10,6 +10,7 @@ use crate::{
     core::{rooms::Rooms, tally::Tally},
     engine::{admission::Admission, flusher::Flusher, settings::SessionSettings},
     fixtures::mutate::mutated_text,
+    identity::sign_in::SignIn,
     protocol::transport::Transports,
     telemetry::metrics::Metrics,
 };
@@ -22,6 +23,8 @@ fn engine(transports: Transports, sessions_max: usize) -> Arc<Engine> {
         payload_bytes_max: 1000,
         transports,
         rooms: RoomRules::default(),
+        sign_in: SignIn::default(),
+        visitors: None,
     };
     let admission = Admission::new(sessions_max, Origins::Same, metrics.clone());
     let (tally, rooms) = (Tally::new(), Rooms::new(10));

@@ -34,6 +34,7 @@ use crate::{
     },
     fixtures::LonelyStore,
     http::endpoint,
+    identity::sign_in::SignIn,
     net::listener::{self, Listener},
     protocol::transport::Transports,
     telemetry::{labels::RefusedReason, metrics::Metrics},
@@ -74,6 +75,8 @@ impl Server {
                 allowed: RoomPatterns::parse(ROOMS).unwrap(),
                 ..RoomRules::default()
             },
+            sign_in: SignIn::default(),
+            visitors: None,
         };
         let admission = Admission::new(3, Origins::Same, metrics.clone());
         let (tallied, flusher) = (Arc::clone(&tally), Flusher::default());

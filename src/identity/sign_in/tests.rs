@@ -42,3 +42,111 @@ fn tokens_of_all_algorithms_are_accepted() {
         assert_eq!(identity.expires_at, Some(at(NOW + 60)));
     }
 }
+
+/// A token with a key id.
+fn named(signer: &Signer, id: &str) -> String {
+    signer.sign(&json!({ "alg": signer.alg(), "kid": id }).to_string(), &claims().to_string())
+}
+
+fn label(verified: Result<Identity, TokenError>) -> &'static str {
+    verified.map_or_else(TokenError::label, |_| "accepted")
+}
+
+/// Goal: while keys are exchanged, tokens of the old and of the new one are accepted. Method: two keys with ids, and two without.
+#[test]
+fn old_and_new_keys_stand_side_by_side() {
+    let (old, new) = (Signer::p256(), Signer::p256());
+    let by_id = with_keys(rules(), &[(&old, Some("old")), (&new, Some("new"))]);
+    let by_trial = with_keys(rules(), &[(&old, None), (&new, None)]);
+    for (signer, id) in [(&old, "old"), (&new, "new")] {
+        assert_eq!(label(by_id.verify(&named(signer, id), at(NOW))), "accepted");
+        assert_eq!(label(by_id.verify(&signer.token(&claims()), at(NOW))), "accepted");
+        assert_eq!(label(by_trial.verify(&named(signer, id), at(NOW))), "accepted");
+        assert_eq!(label(by_trial.verify(&signer.token(&claims()), at(NOW))), "accepted");
+    }
+    assert_eq!(label(by_id.verify(&named(&old, "new"), at(NOW))), "signature");
+    let stranger = Signer::p256();
+    assert_eq!(label(by_id.verify(&stranger.token(&claims()), at(NOW))), "signature");
+    assert_eq!(label(by_trial.verify(&named(&stranger, "old"), at(NOW))), "signature");
+}
+
+/// Goal: a key id only chooses among the keys, whatever it says. Method: ids as forgers send them.
+#[test]
+fn key_ids_are_only_compared() {
+    let signer = Signer::ed25519();
+    let sign_in = with_keys(rules(), &[(&signer, Some("a"))]);
+    for id in [
+        "",
+        "A",
+        "a ",
+        "../../dev/null",
+        "/dev/null",
+        "' OR 1=1 --",
+        "http://127.0.0.1/",
+        "a\u{0}",
+        "*",
+    ] {
+        assert_eq!(label(sign_in.verify(&named(&signer, id), at(NOW))), "key", "{id:?}");
+    }
+    assert_eq!(label(sign_in.verify(&named(&signer, "a"), at(NOW))), "accepted");
+}
+
+/// Goal: no token has a public key used as a secret. Method: tokens of HS256 that are signed with the text of a public key and
+/// name it, where HS256 is accepted too.
+#[test]
+fn algorithms_are_not_confused() {
+    let (secret, public) = (Signer::secret(), Signer::rsa());
+    let sign_in = with_keys(rules(), &[(&secret, Some("secret")), (&public, Some("public"))]);
+    let forged = Signer::Secret(public.jwk()["n"].as_str().unwrap().into());
+    assert_eq!(label(sign_in.verify(&named(&forged, "public"), at(NOW))), "algorithm");
+    assert_eq!(label(sign_in.verify(&named(&forged, "secret"), at(NOW))), "signature");
+    assert_eq!(label(sign_in.verify(&forged.token(&claims()), at(NOW))), "signature");
+    assert_eq!(label(sign_in.verify(&named(&public, "secret"), at(NOW))), "algorithm");
+    assert_eq!(label(sign_in.verify(&named(&secret, "public"), at(NOW))), "algorithm");
+    let no_secret = with_keys(rules(), &[(&public, None)]);
+    assert_eq!(label(no_secret.verify(&forged.token(&claims()), at(NOW))), "key");
+}
+
+/// Goal: a token cannot make an instance try many keys. Method: as many keys without an id as are tried, and one more.
+#[test]
+fn few_keys_are_tried() {
+    let signers: Vec<_> = (0..=TRIED_MAX).map(|_| Signer::ed25519()).collect();
+    let keys: Vec<_> = signers.iter().map(|signer| (signer, None)).collect();
+    let last = &signers[TRIED_MAX - 1];
+    let verify = |keys| with_keys(rules(), keys).verify(&last.token(&claims()), at(NOW));
+    assert_eq!(label(verify(&keys[..TRIED_MAX])), "accepted");
+    assert_eq!(label(verify(&keys)), "key");
+}
+
+/// Goal: a fault that is not the key's is told, whichever key is tried. Method: an expired token of the second of two keys.
+#[test]
+fn the_fault_of_the_right_key_is_told() {
+    let (first, second) = (Signer::ed25519(), Signer::ed25519());
+    let sign_in = with_keys(rules(), &[(&first, None), (&second, None)]);
+    let expired = second.token(&json!({ "sub": "a", "exp": NOW - 60 }));
+    assert_eq!(sign_in.verify(&expired, at(NOW)), Err(TokenError::Expired));
+}
+
+/// Goal: every reason has its series before the first token is refused. Method: the labels of all errors, in new metrics.
+#[test]
+fn every_reason_is_a_series() {
+    let metrics = crate::telemetry::metrics::Metrics::new("embedded").unwrap();
+    let page = metrics.render().unwrap();
+    let faults = TokenFault::ALL.iter().map(|fault| TokenError::Invalid(*fault));
+    for error in faults.chain([TokenError::Expired, TokenError::UnknownKey]) {
+        let line = format!("headcount_tokens_refused_total{{reason=\"{}\"}} 0", error.label());
+        assert!(page.contains(&line), "{line} in {page}");
+    }
+}
+
+/// Goal: what is off knows no keys and asks nobody. Method: settings with an issuer, and no mode.
+#[tokio::test]
+async fn what_is_off_does_nothing() {
+    let issuers = vec![JwksUrl::parse("https://id.example/jwks").unwrap()];
+    let off = SignIn::new(SignInSettings { issuers, ..SignInSettings::default() });
+    assert_eq!(off.mode(), SignInMode::Off);
+    let metrics = crate::telemetry::metrics::Metrics::new("embedded").unwrap();
+    assert!(off.tasks(&metrics.tokens, &CancellationToken::new()).is_empty());
+    assert_eq!(label(off.verify(&Signer::p256().token(&claims()), at(NOW))), "algorithm");
+    off.refreshed().await;
+}

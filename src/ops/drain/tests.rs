@@ -14,6 +14,7 @@ use crate::{
         session::tests::{join, polled},
         settings::SessionSettings,
     },
+    identity::sign_in::SignIn,
     protocol::transport::Transports,
     telemetry::metrics::Metrics,
 };
@@ -64,6 +65,8 @@ impl Stage {
             payload_bytes_max: 1000,
             transports: Transports::Both,
             rooms: RoomRules::default(),
+            sign_in: SignIn::default(),
+            visitors: None,
         };
         let admission = Admission::new(100, Origins::Same, metrics.clone());
         let tallied = Arc::clone(&tally);

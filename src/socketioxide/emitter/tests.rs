@@ -81,7 +81,7 @@ impl Stage {
             yield_now().await;
             let found = self.io.sockets().into_iter().find(|socket| socket.id.as_str() == session);
             if let Some(socket) = found.filter(|socket| socket.connected()) {
-                self.roster.enter(&socket);
+                self.roster.enter(&socket, None);
                 return poller;
             }
         }
@@ -331,7 +331,7 @@ async fn who_is_counted_again_stays() {
     stage.act(0).await;
     let socket = stage.socket_of(&poller);
     stage.roster.leave(&socket, crate::socketioxide::roster::LeaveReason::LeftByApplication);
-    stage.roster.enter(&socket);
+    stage.roster.enter(&socket, None);
     stage.acknowledged(2);
     stage.act(1000).await;
     assert_eq!(stage.tally.connections(), 1);

@@ -4,6 +4,8 @@
 //! The cost of a step follows the entries of the report, not the number of rooms. All maps are trees, which give back the memory
 //! of what is removed.
 
+mod users;
+
 use std::{
     cmp::Reverse,
     collections::{BTreeMap, BTreeSet, BinaryHeap},
@@ -14,11 +16,16 @@ use std::{
 use crate::{
     core::{
         count::Incarnation,
+        people::People,
         report::{Report, Room, RoomsReply, UserPresence, UserReport},
         room::{RoomName, UserId},
     },
-    store::RoomsQuery,
+    store::{
+        RoomsQuery,
+        people::{PeoplePage, PeoplePageQuery, PeopleQuery},
+    },
 };
+use users::Users;
 
 /// The most rooms of one page.
 const PAGE_ROOMS_MAX: usize = 100;
@@ -30,13 +37,15 @@ const PAGE_ROOMS_MAX: usize = 100;
 #[derive(Debug, Default)]
 pub(super) struct RoomTable {
     rooms: BTreeMap<RoomName, Members>,
-    site_users: BTreeMap<UserId, Holders>,
+    site_users: Users,
     held: BTreeMap<Incarnation, Held>,
     /// Incarnations that have ended, and still hold something.
     dead: BTreeSet<Incarnation>,
     /// Rooms whose members changed during this report, with the count that they had before it.
     touched: BTreeMap<RoomName, u64>,
-    /// Rooms whose count has changed since it was announced.
+    /// Rooms in which other users are than before this report, even if they are as many.
+    stirred: BTreeSet<RoomName>,
+    /// Rooms whose count, or whose users, have changed since it was announced.
     unannounced: BTreeSet<RoomName>,
     /// The last room of the last page. The next page goes on behind it, so that every room has its turn.
     paged_to: Option<RoomName>,
@@ -47,11 +56,8 @@ pub(super) struct RoomTable {
 struct Members {
     /// Connections without an identity, on all instances.
     connections: u64,
-    users: BTreeMap<UserId, Holders>,
+    users: Users,
 }
-
-/// The incarnations that hold a user in a room. Most often it is one.
-type Holders = Vec<Incarnation>;
 
 /// What an incarnation holds.
 #[derive(Debug, Default)]
@@ -63,7 +69,7 @@ struct Held {
 
 impl Members {
     fn count(&self) -> u64 {
-        self.connections + self.users.len() as u64
+        self.connections + self.users.len()
     }
 }
 
@@ -106,7 +112,7 @@ impl RoomTable {
     fn take_away_one(&mut self, owner: Incarnation) {
         let held = self.held.entry(owner).or_default();
         if let Some((room, user)) = held.users.pop_first() {
-            self.with_users(&room, |users| remove_holder(users, &user, owner));
+            self.with_users(&room, |users| users.release(&user, owner));
         } else if let Some((room, connections)) = held.connections.pop_first() {
             self.change(&room, |members| members.connections -= connections);
         }
@@ -132,30 +138,36 @@ impl RoomTable {
         let owner = report.incarnation;
         let pair = (room.clone(), entry.user.clone());
         let pairs = &mut self.held.entry(owner).or_default().users;
-        let is_here = matches!(entry.presence, UserPresence::Here(_));
-        let _ = if is_here { pairs.insert(pair) } else { pairs.remove(&pair) };
-        self.with_users(room, |users| {
-            if is_here {
-                let holders = users.entry(entry.user.clone()).or_default();
-                if !holders.contains(&owner) {
-                    holders.push(owner);
-                }
-            } else {
-                remove_holder(users, &entry.user, owner);
-            }
-            let mut holders = users.get(&entry.user).into_iter().flatten();
-            holders.any(|holder| *holder != owner && Some(*holder) != report.former)
-        })
+        let user = &entry.user;
+        if let UserPresence::Here(info) = &entry.presence {
+            pairs.insert(pair);
+            self.with_users(room, |users| users.hold(user, owner, info.as_ref()));
+        } else {
+            pairs.remove(&pair);
+            self.with_users(room, |users| users.release(user, owner));
+        }
+        let mut holders = self.users(room).into_iter().flat_map(|users| users.holders(user));
+        holders.any(|holder| *holder != owner && Some(*holder) != report.former)
     }
 
-    fn with_users<T>(
-        &mut self,
-        room: &Room,
-        step: impl FnOnce(&mut BTreeMap<UserId, Holders>) -> T,
-    ) -> T {
+    fn users(&self, room: &Room) -> Option<&Users> {
         match room {
-            Room::Site => step(&mut self.site_users),
-            Room::Named(name) => self.change(name, |members| step(&mut members.users)),
+            Room::Site => Some(&self.site_users),
+            Room::Named(name) => self.rooms.get(name).map(|members| &members.users),
+        }
+    }
+
+    /// Changes the users of a room. The step returns whether a list of them is another after it.
+    fn with_users(&mut self, room: &Room, step: impl FnOnce(&mut Users) -> bool) {
+        match room {
+            Room::Site => {
+                step(&mut self.site_users);
+            }
+            Room::Named(name) => {
+                if self.change(name, |members| step(&mut members.users)) {
+                    self.stirred.insert(name.clone());
+                }
+            }
         }
     }
 
@@ -174,10 +186,15 @@ impl RoomTable {
         result
     }
 
-    /// The rooms whose count is another one than before this report.
+    /// The rooms whose count is another one than before this report, and those in which other users are.
     pub(super) fn take_changed(&mut self) -> Vec<RoomName> {
-        let touched = mem::take(&mut self.touched).into_iter();
-        touched.filter(|(room, before)| self.count(room) != *before).map(|(room, _)| room).collect()
+        let mut changed = mem::take(&mut self.stirred);
+        for (room, before) in mem::take(&mut self.touched) {
+            if self.count(&room) != before {
+                changed.insert(room);
+            }
+        }
+        changed.into_iter().collect()
     }
 
     pub(super) fn remember_changes(&mut self, rooms: Vec<RoomName>) {
@@ -220,11 +237,23 @@ impl RoomTable {
     }
 
     pub(super) fn site_users(&self) -> u64 {
-        self.site_users.len() as u64
+        self.site_users.len()
     }
 
     pub(super) fn count(&self, room: &RoomName) -> u64 {
         self.rooms.get(room).map_or(0, Members::count)
+    }
+
+    /// Who is in a room, for a list.
+    pub(super) fn people(&self, query: &PeopleQuery) -> People {
+        let members = self.rooms.get(&query.room);
+        members.map_or_else(People::default, |members| members.users.people(query))
+    }
+
+    /// A page of those who are in a room.
+    pub(super) fn people_page(&self, query: &PeoplePageQuery) -> PeoplePage {
+        let members = self.rooms.get(&query.room);
+        members.map_or_else(PeoplePage::default, |members| members.users.page(query))
     }
 
     /// The largest rooms whose names begin with the prefix; those of one size in the order of their names.
@@ -242,14 +271,6 @@ impl RoomTable {
         }
         let largest = largest.into_sorted_vec().into_iter();
         largest.map(|(Reverse(count), room)| (room.clone(), count)).collect()
-    }
-}
-
-fn remove_holder(users: &mut BTreeMap<UserId, Holders>, user: &UserId, owner: Incarnation) {
-    let Some(holders) = users.get_mut(user) else { return };
-    holders.retain(|holder| *holder != owner);
-    if holders.is_empty() {
-        users.remove(user);
     }
 }
 

@@ -10,12 +10,16 @@ use crate::{
         count::{Count, Incarnation, Revision, Sequence, Stamp, WHOLE_MAX},
         pace::ANNOUNCEMENT_GAP_PER_INSTANCE,
         peaks::{Attendance, Attendee},
+        people::People,
         report::{
             Outcome, REAPED_MAX, Reply, Report, ReportKind, Room, RoomsReply, Roster, RosterEntry,
         },
         room::RoomName,
     },
-    store::{Announcement, RoomsPage, RoomsQuery},
+    store::{
+        Announcement, RoomsPage, RoomsQuery,
+        people::{PeoplePage, PeoplePageQuery, PeopleQuery},
+    },
 };
 
 /// The store announces at most one page of rooms in this time × the number of live instances, since every page goes to each of
@@ -304,6 +308,16 @@ impl State {
             count,
             instances: self.leases.iter().filter_map(entry).collect(),
         }
+    }
+
+    pub(super) fn people(&self, query: &PeopleQuery) -> People {
+        let people = self.rooms.people(query);
+        let Count { revision, recovering, .. } = self.count();
+        People { revision, recovering, ..people }
+    }
+
+    pub(super) fn people_page(&self, query: &PeoplePageQuery) -> PeoplePage {
+        self.rooms.people_page(query)
     }
 
     pub(super) fn largest_rooms(&self, query: &RoomsQuery) -> Vec<(RoomName, u64)> {

@@ -1,5 +1,7 @@
 //! The names of Headcount's keys in Redis.
 
+use crate::core::room::RoomName;
+
 /// The names of the keys. The public key's name is their hash tag, so that a Redis Cluster keeps all of them in one slot: a name
 /// without a tag has the same slot as the same text in a tag.
 pub(super) struct Keys {
@@ -10,6 +12,8 @@ pub(super) struct Keys {
     pub(super) meta: String,
     pub(super) peaks: String,
     pub(super) rooms: String,
+    /// How the names of the keys with the users of a room begin. The room's name follows.
+    people: String,
 }
 
 impl Keys {
@@ -23,7 +27,13 @@ impl Keys {
             meta: format!("{{{public}}}:meta"),
             peaks: format!("{{{public}}}:peaks"),
             rooms: format!("{{{public}}}:rooms"),
+            people: format!("{{{public}}}:people:"),
         }
+    }
+
+    /// The key with the users of a room.
+    pub(super) fn people(&self, room: &RoomName) -> String {
+        format!("{}{room}", self.people)
     }
 }
 
@@ -41,5 +51,7 @@ mod tests {
         assert_eq!(keys.leases, "{currentUsers}:leases");
         assert_eq!(keys.meta, "{currentUsers}:meta");
         assert_eq!(keys.peaks, "{currentUsers}:peaks");
+        let room = RoomName::parse("/team/7").unwrap();
+        assert_eq!(keys.people(&room), "{currentUsers}:people:/team/7");
     }
 }

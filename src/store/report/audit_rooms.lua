@@ -60,7 +60,7 @@ local function audit_users(room, cursor)
   end
   repaired = repaired + #empty + #set / 2
   call_all('HSET', key, set)
-  change(room, -call_all('HDEL', key, empty))
+  change_users(room, -call_all('HDEL', key, empty))
   call('PEXPIRE', key, PEOPLE_KEPT)
   return tonumber(page[1]), #page[2] / 2
 end

@@ -49,7 +49,7 @@ local function strip(room, tag, held)
     end
   end
   call_all('HSET', key, set)
-  change(room, -call_all('HDEL', key, empty))
+  change_users(room, -call_all('HDEL', key, empty))
 end
 
 -- Takes away pairs of a room and a user. Returns what is left of the budget.

@@ -8,6 +8,7 @@ local changes = {} -- room -> by how much its count changes; 0 if it is only ask
 local touched = {} -- the rooms of `changes`, in order
 local own_before, own_now = {}, {} -- this reporter's connections, by the place of the group
 local counts = {} -- room -> its count after this call
+local stirred = {} -- rooms whose users are others than before, even if they are as many
 local lookups = LOOKUPS_MAX
 
 function change(room, by)
@@ -16,6 +17,12 @@ function change(room, by)
     changes[room] = 0
   end
   changes[room] = changes[room] + by
+end
+
+-- Records that so many users have come into a room, or have gone: by < 0.
+local function change_users(room, by)
+  change(room, by)
+  stirred[room] = stirred[room] or by ~= 0
 end
 
 function count_of(room)
@@ -83,7 +90,8 @@ local function counted(room, base, is_stored)
   return count
 end
 
--- Step 8: write the counts.
+-- Step 8: write the counts. A room is announced if its count is another, or if other users are in it than before: lists of
+-- users follow from that.
 function settle()
   store.total = store.total + (changes[SITE] or 0)
   local asked, set, empty = {}, {}, {}
@@ -106,7 +114,7 @@ function settle()
       set[#set + 1] = room
       set[#set + 1] = text(count)
     end
-    if count ~= (base or 0) then
+    if count ~= (base or 0) or stirred[room] then
       changed[#changed + 1] = room
     end
   end

@@ -46,9 +46,10 @@ local function is_elsewhere(tags)
   return others > 0 and 1 or 0
 end
 
--- The value of a user after this report, or '' if nobody has him.
+-- The value of a user after this report, or '' if nobody has him; and whether other things are known of him than before.
 local function new_value(value, word)
-  local tags, information = split(value or '')
+  local tags, known = split(value or '')
+  local information = known
   if word == '-' then
     tags = without(tags, own_tag)
   else
@@ -56,7 +57,7 @@ local function new_value(value, word)
     information = #word > 1 and string.sub(word, 2) or information
   end
   elsewhere[#elsewhere + 1] = is_elsewhere(tags)
-  return tags ~= '' and tags .. information or ''
+  return tags ~= '' and tags .. information or '', information ~= known
 end
 
 local function apply_users(place, pairs_here, pairs_gone)
@@ -70,19 +71,20 @@ local function apply_users(place, pairs_here, pairs_gone)
     local user, word = asked[index], ARGV[first + 2 * index - 1]
     local told = word == '-' and pairs_gone or pairs_here
     told[#told + 1] = room .. '\n' .. user
-    local new = new_value(value, word)
+    local new, is_told_anew = new_value(value, word)
     if new == '' and value then
       empty[#empty + 1] = user
     elseif new ~= '' and new ~= value then
       set[#set + 1] = user
       set[#set + 1] = new
+      stirred[room] = stirred[room] or is_told_anew
     end
   end
   if #set > 0 then
-    change(room, call('HSET', key, unpack(set)))
+    change_users(room, call('HSET', key, unpack(set)))
     call('PEXPIRE', key, PEOPLE_KEPT)
   end
-  change(room, -call_all('HDEL', key, empty))
+  change_users(room, -call_all('HDEL', key, empty))
 end
 
 -- Keeps the list of incarnations that have rooms, and the lifetime of what this one has.

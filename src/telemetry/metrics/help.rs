@@ -14,6 +14,7 @@ pub(super) const HELP: &[(&str, &str)] = &[
         "rooms_tracked",
         "Rooms that this instance keeps: somebody is in them, watches or asks for them.",
     ),
+    ("lists", "Rooms whose list of users is told to connections of this instance."),
     ("rooms_max", "Rooms that this instance keeps at most."),
     ("rooms_exact", "1 while counts of rooms are exact, 0 while they are estimates."),
     ("rooms_unread", "Rooms whose counts are to be read from the store again, at most."),

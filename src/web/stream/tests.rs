@@ -15,6 +15,7 @@ use crate::{
         rooms::RoomRules,
     },
     core::{peaks::ShownPeaks, tally::Local},
+    identity::sign_in::SignIn,
     telemetry::metrics::Metrics,
     web::{scripted_rooms::ScriptedRooms, site_rooms::SiteRooms},
 };
@@ -41,6 +42,7 @@ impl Stage {
             view: view.subscribe(),
             local: local.subscribe(),
             peaks: peaks.subscribe(),
+            sign_in: SignIn::default(),
             rooms: SiteRooms::new(RoomRules::default(), counts),
             origins: Origins::Same,
             refusal_log: RefusalLog::default(),

@@ -2,7 +2,8 @@
 //
 //   {"id": 1, "tab": 0, "do": "open", "url": "http://…", "options": {"colorScheme": "dark"}}
 //   {"id": 2, "tab": 0, "do": "evaluate", "script": "document.title"}
-//   … "go" (url), "back", "hide", "show", "type" (text), "press" (key), "axe", "screenshot" (path), "problems", "sockets", "close"
+//   … "go" (url), "reload", "back", "offline" (offline), "type" (text), "press" (key), "axe", "screenshot" (path),
+//   "problems", "sockets", "forget", "close"
 // gives {"id": 1, "value": …} or {"id": 1, "error": "…"}. It ends when stdin ends.
 //
 // What a page complains about is collected per tab: exceptions, console errors and warnings, violations of
@@ -47,12 +48,23 @@ function speak(languages) {
   Object.defineProperty(navigator, "languages", { get: () => languages });
 }
 
+// Another window of the same profile, opened as scripts of pages do.
+async function windowBeside({ context, page }) {
+  const opened = context.waitForEvent("page");
+  await page.evaluate("void open('about:blank', '_blank', 'popup,width=400,height=300')");
+  return opened;
+}
+
+// A tab of a new profile, or one beside the tab `beside` in its profile; `window` makes it a window.
+//
 // Beside Playwright's options: "abort" and "stall" are patterns of addresses that do not load, or load for ever,
 // "watch" asks for the texts that were painted, and "languages" are those of the visitor, the preferred first.
-async function open({ tab, url, options: { abort = [], stall = [], watch: isWatched, languages, ...options } = {} }) {
-  const context = await browser.newContext(options);
+async function open({ tab, beside, window: isWindow, url, options = {} }) {
+  const { abort = [], stall = [], watch: isWatched, languages, ...ofProfile } = options;
+  const neighbour = tabs.get(beside);
+  const context = neighbour?.context ?? (await browser.newContext(ofProfile));
   if (options.permissions) await context.grantPermissions(options.permissions);
-  const page = await context.newPage();
+  const page = isWindow ? await windowBeside(neighbour) : await context.newPage();
   const problems = [];
   page.on("pageerror", (error) => problems.push(`exception: ${error}`));
   page.on("console", (message) => {
@@ -81,12 +93,12 @@ async function check(page) {
   return violations.map(({ id, nodes }) => `${id}: ${nodes.map((node) => node.html).join(" ")}`);
 }
 
-// A tab in the background, as the page is told: for what pages do when they are shown again.
-async function setHidden(page, hidden) {
-  await page.evaluate((hidden) => {
-    Object.defineProperty(document, "hidden", { configurable: true, get: () => hidden });
-    document.dispatchEvent(new Event("visibilitychange"));
-  }, hidden);
+// Clears what the browser has stored for the site of the page, as its user can in the settings.
+async function forget(context, page) {
+  const session = await context.newCDPSession(page);
+  const origin = new URL(page.url()).origin;
+  await session.send("Storage.clearDataForOrigin", { origin, storageTypes: "all" });
+  await session.detach();
 }
 
 async function follow(order) {
@@ -98,14 +110,17 @@ async function follow(order) {
     case "go":
       await page.goto(order.url);
       return;
+    case "reload":
+      await page.reload();
+      return;
     case "back":
       // A page that comes out of the cache is not loaded again, so there is no "load" to wait for.
       await page.goBack({ waitUntil: "commit" });
       return;
     case "offline":
       return context.setOffline(order.offline);
-    case "hidden":
-      return setHidden(page, order.hidden);
+    case "forget":
+      return forget(context, page);
     case "type":
       return page.keyboard.type(order.text);
     case "press":
@@ -121,7 +136,9 @@ async function follow(order) {
       return sockets;
     case "close":
       tabs.delete(order.tab);
-      return context.close({ runBeforeUnload: false });
+      await page.close();
+      if (!context.pages().length) await context.close();
+      return;
     default:
       throw new Error(`no such order: ${order.do}`);
   }

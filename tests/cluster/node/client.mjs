@@ -6,8 +6,10 @@
 //   {"join": 2}, to come back after "close"
 // With "rooms": [["/a", {}], ["/b", {"watch": true}]] there is one client for each room, with this "auth", and all of them
 // share one connection. "options" may be beside them, for the library; with "strict" an attempt that fails is a violation.
-// gives, one line each: {"client": 0, "event": "connected" | "upgraded" | "count" | "disconnected" |
-// "refused" | "violation", "value": 5, "reason": "transport close"}. It ends when stdin ends.
+// An "auth" with "tokens" becomes a function, as for an application that fetches a fresh token each time: it gives one after the
+// other as "token", and the last of them from then on.
+// gives, one line each: {"client": 0, "event": "connected" | "upgraded" | "count" | "users" | "disconnected" |
+// "refused" | "violation", "value": 5, "users": {…}, "reason": "transport close"}. It ends when stdin ends.
 
 import dns from "node:dns";
 import { createInterface } from "node:readline";
@@ -28,7 +30,7 @@ function tell(client, event, detail = {}) {
 function open({ first, clients: number, url, transports, options, strict, rooms }) {
   if (rooms) {
     const manager = new Manager(url, { transports, reconnectionDelay: 100, reconnectionDelayMax: 500, ...options });
-    rooms.forEach(([room, auth], index) => openRoom(first + index, manager.socket(room, { auth })));
+    rooms.forEach(([room, auth], index) => openRoom(first + index, manager.socket(room, { auth: saying(auth) })));
     return;
   }
   for (let client = first; client < first + number; client++) {
@@ -39,6 +41,7 @@ function open({ first, clients: number, url, transports, options, strict, rooms 
       reconnectionDelay: 100,
       reconnectionDelayMax: 500,
       ...options,
+      auth: saying(options?.auth),
     });
     clients.set(client, socket);
     // The library leaves the cookie of a websocket in these, for the next connection as well; no browser does.
@@ -53,14 +56,24 @@ function open({ first, clients: number, url, transports, options, strict, rooms 
 function openRoom(client, socket) {
   clients.set(client, socket);
   socket.on("connect", () => tell(client, "connected"));
-  // An error without data is one of the connection, which the library restores.
-  socket.on("connect_error", ({ data }) => data && tell(client, "refused", { reason: data.code }));
   listen(client, socket);
   socket.connect();
 }
 
+function saying(auth) {
+  if (!auth?.tokens) return auth;
+  const { tokens, ...rest } = auth;
+  const left = [...tokens];
+  return (tell) => tell({ ...rest, token: left.length > 1 ? left.shift() : left[0] });
+}
+
 function listen(client, socket) {
+  // An error without data is one of the connection, which the library restores.
+  socket.on("connect_error", ({ data }) => data?.code && tell(client, "refused", { reason: data.code }));
   socket.on("disconnect", (reason) => tell(client, "disconnected", { reason }));
+  socket.on("users", (...values) => {
+    tell(client, values.length === 1 ? "users" : "violation", { users: values[0], reason: "users with several values" });
+  });
   socket.on("user count", (...values) => {
     if (values.length === 1 && Number.isInteger(values[0])) {
       tell(client, "count", { value: values[0] });

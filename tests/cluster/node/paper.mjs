@@ -7,9 +7,10 @@ const source = readFileSync(process.env.HEADCOUNT_JS, "utf8");
 export const OPENING = `0${JSON.stringify({ sid: "s", pingInterval: 25000, pingTimeout: 20000 })}`;
 
 // A window with the script loaded; `random` is what Math.random gives. A test that changes `elements` or `location` tells
-// the script with `changed`.
-export function load({ random = 0, elements = [], path = "/post" } = {}) {
-  const world = { now: 0, timers: new Map(), sockets: [], errors: [], warnings: [], looks: 0, elements };
+// the script with `changed`. `tabs` is the value of the script's attribute data-tabs, and `storage` is what the browser
+// keeps for the site, or a function that throws.
+export function load({ random = 0, elements = [], path = "/post", tabs, storage = {} } = {}) {
+  const world = { now: 0, timers: new Map(), sockets: [], errors: [], warnings: [], looks: 0, elements, tabs };
   const listeners = (target) => {
     target.addEventListener = (name, react) => (target.reacts[name] ??= new Set()).add(react);
     target.removeEventListener = (name, react) => target.reacts[name]?.delete(react);
@@ -21,6 +22,7 @@ export function load({ random = 0, elements = [], path = "/post" } = {}) {
     hidden: false,
     currentScript: { src: "https://count.example/headcount.js" },
     querySelectorAll: () => ++world.looks && [...elements],
+    querySelector: (selector) => (selector === `script[data-tabs=${world.tabs}]` ? {} : null),
   });
   class WebSocket {
     constructor(url) {
@@ -51,7 +53,11 @@ export function load({ random = 0, elements = [], path = "/post" } = {}) {
     },
     WebSocket,
     URL,
-    console: { error: (error) => world.errors.push(error), warn: (text) => world.warnings.push(text) },
+    crypto,
+    get localStorage() {
+      return typeof storage === "function" ? storage() : storage;
+    },
+    console: { error: (error) => world.errors.push(error), warn: (...words) => world.warnings.push(words.join(" ")) },
     setTimeout: (then, ms = 0) => world.timers.set(++timer, { at: world.now + ms, then }) && timer,
     clearTimeout: (id) => world.timers.delete(id),
   });
@@ -61,7 +67,12 @@ export function load({ random = 0, elements = [], path = "/post" } = {}) {
   context.now = () => world.now;
   vm.runInContext("Date.now = () => now()", context);
   vm.runInContext(source, context);
-  const fire = (target, name) => [...(target.reacts[name] ?? [])].forEach((react) => react());
+  // Events of the document go on to the window, as those that the script listens to do.
+  const fire = (target, name) => {
+    for (const at of new Set([target, ...(target === document ? [window] : [])])) {
+      [...(at.reacts[name] ?? [])].forEach((react) => react());
+    }
+  };
   // Lets time pass, timer by timer.
   world.pass = (ms) => {
     const end = world.now + ms;

@@ -128,7 +128,7 @@ test("a refusal is told once, and leaves the other rooms alone", () => {
   page.world.serve(refusal, "40/yes,{}", '42/yes,["user count",2]');
   assert.deepEqual(elements.map(({ dataset }) => dataset.headcountState), ["refused", "live"]);
   assert.deepEqual(elements.map(({ textContent }) => textContent), ["", "2"]);
-  assert.deepEqual(page.world.warnings, ["headcount: /no: room_not_allowed"]);
+  assert.deepEqual(page.world.warnings, ["headcount: /no room_not_allowed"]);
   page.world.cut();
   assert.deepEqual(elements.map(({ dataset }) => dataset.headcountState), ["refused", "reconnecting"]);
   page.world.pass(500);
@@ -137,6 +137,37 @@ test("a refusal is told once, and leaves the other rooms alone", () => {
   page.world.serve(refusal, "40/yes,{}");
   assert.equal(page.world.warnings.length, 1);
   assert.deepEqual(states, ["connecting", "refused"]);
+});
+
+test("code is told why a room is refused, also who asks later, and each new reason", () => {
+  const page = loadOpen([element({ headcount: "/a" })]);
+  const heard = [];
+  const refuse = (code) => page.world.serve(`44/a,{"message":"no","data":{"code":"${code}"}}`);
+  const returns = () => {
+    for (const before = page.world.sockets.length; page.world.sockets.length === before; ) page.world.pass(100);
+    page.world.serve(OPENING);
+  };
+  refuse("token_missing");
+  page.window.headcount.room("/a").on("state", (...told) => heard.push(told));
+  assert.deepEqual(heard, [["refused", "token_missing"]]);
+  for (const code of ["token_missing", "token_expired"]) {
+    returns();
+    refuse(code);
+  }
+  returns();
+  page.world.serve("40/a,{}");
+  assert.deepEqual(heard.slice(1), [["refused", "token_expired"], ["live"]]);
+  assert.deepEqual(page.world.warnings, ["headcount: /a token_missing", "headcount: /a token_expired"]);
+});
+
+test("a room of the page's own path stays that room when the path changes", () => {
+  const page = load({ path: "/one" });
+  const own = page.window.headcount.room(".");
+  page.window.location.pathname = "/two";
+  const heard = [];
+  own.on("user count", (users) => heard.push(users));
+  page.world.serve(OPENING, '40/one,{}', '42/one,["user count",3]');
+  assert.deepEqual([page.world.last().sent, heard], [["40/one,"], [3]]);
 });
 
 test("a room that the server ends is asked for again, with all others, by a new connection", () => {

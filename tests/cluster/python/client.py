@@ -16,6 +16,14 @@ def tell(client, event, **detail):
     print(json.dumps({"client": client, "event": event, **detail}), flush=True)
 
 
+def saying(auth):
+    """What the library says when it connects; with "tokens" one after the other, and the last of them from then on."""
+    if not auth or "tokens" not in auth:
+        return auth
+    left = list(auth["tokens"])
+    return lambda: {"token": left.pop(0) if len(left) > 1 else left[0]}
+
+
 class Rooms:
     """One connection with several rooms, each of which is a client to the tests."""
 
@@ -23,7 +31,7 @@ class Rooms:
         self.url, self.transports = url, transports
         self.names = [name for name, _ in rooms]
         # The library says the same in all of them.
-        self.auth = rooms[0][1]
+        self.auth = saying(rooms[0][1])
         self.socket = socketio.AsyncClient(
             reconnection_delay=0.1, reconnection_delay_max=0.5, handle_sigint=False
         )
@@ -62,8 +70,9 @@ class Rooms:
 class Client:
     """One client that comes back by itself, as the library does it, only faster than by default."""
 
-    def __init__(self, number, url, transports):
+    def __init__(self, number, url, transports, auth):
         self.number = number
+        self.auth = saying(auth)
         self.url = url
         self.transports = transports
         self.socket = socketio.AsyncClient(
@@ -75,7 +84,9 @@ class Client:
         self.task = asyncio.create_task(self.run())
 
     async def run(self):
-        await self.socket.connect(self.url, transports=self.transports, retry=True)
+        await self.socket.connect(
+            self.url, transports=self.transports, auth=self.auth, retry=True
+        )
         await self.socket.wait()
 
     async def connected(self):
@@ -106,7 +117,8 @@ async def follow(order):
             clients[first] = Rooms(first, wanted["url"], wanted["transports"], rooms)
             return
         for number in range(wanted["first"], wanted["first"] + wanted["clients"]):
-            clients[number] = Client(number, wanted["url"], wanted["transports"])
+            auth = wanted.get("options", {}).get("auth")
+            clients[number] = Client(number, wanted["url"], wanted["transports"], auth)
     if "close" in order:
         await clients.pop(order["close"]).close()
 

@@ -53,7 +53,8 @@ struct Answer {
     error: Option<String>,
 }
 
-/// A tab with a separate context, so that tabs share no cache and no cookies.
+/// A tab. Unless it was opened beside another one, it has a profile to itself: it shares no cache, no cookies and no
+/// storage with other tabs.
 #[derive(Debug)]
 pub(super) struct Tab<'a> {
     browser: &'a Browser,
@@ -90,6 +91,15 @@ impl Browser {
         tab
     }
 
+    async fn open_beside(&self, tab: &Tab<'_>, is_window: bool, url: impl Display) -> Tab<'_> {
+        let number = self.next.fetch_add(1, Ordering::Relaxed);
+        let opened = Tab { browser: self, number };
+        let url = url.to_string();
+        let order = json!({ "do": "open", "beside": tab.number, "window": is_window, "url": url });
+        opened.order(order).await;
+        opened
+    }
+
     async fn follow(&self, mut order: Value) -> Result<Value, String> {
         let id = self.next.fetch_add(1, Ordering::Relaxed);
         order["id"] = json!(id);
@@ -104,7 +114,17 @@ impl Browser {
     }
 }
 
-impl Tab<'_> {
+impl<'a> Tab<'a> {
+    /// Opens another tab of the same profile.
+    pub(super) async fn beside(&self, url: impl Display) -> Tab<'a> {
+        self.browser.open_beside(self, false, url).await
+    }
+
+    /// Opens another window of the same profile.
+    pub(super) async fn window(&self, url: impl Display) -> Tab<'a> {
+        self.browser.open_beside(self, true, url).await
+    }
+
     /// The result of a script.
     pub(super) async fn evaluate(&self, script: &str) -> Result<Value, String> {
         self.try_order(json!({ "do": "evaluate", "script": script })).await
@@ -132,6 +152,16 @@ impl Tab<'_> {
     /// Navigates to another page.
     pub(super) async fn go(&self, url: impl Display) {
         self.order(json!({ "do": "go", "url": url.to_string() })).await;
+    }
+
+    /// Loads the page again, like the button of the browser.
+    pub(super) async fn reload(&self) {
+        self.order(json!({ "do": "reload" })).await;
+    }
+
+    /// Clears everything that the browser has stored for the page's site.
+    pub(super) async fn forget(&self) {
+        self.order(json!({ "do": "forget" })).await;
     }
 
     /// Goes back, like the button of the browser.

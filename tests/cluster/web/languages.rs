@@ -170,3 +170,47 @@ async fn a_page_that_is_refused_says_so_and_shows_the_number() {
     assert!(problems.iter().all(is_refusal), "{problems:?}");
     assert_eq!(tab.barriers().await, json!([]));
 }
+
+/// Goal: the page says why its visitor is not let in, in each language, for the site and for a room; and where that does
+/// not concern signing in, it shows the number that the API returns. Method: in the place of the embeddable client, a proxy serves one whose every room is refused with the code
+/// in the page's address.
+#[tokio::test(flavor = "multi_thread")]
+async fn the_page_says_why_its_visitor_is_not_let_in() {
+    const REFUSING: &str = "server { listen 8080; location / { proxy_pass http://127.0.0.1:3000; } \
+        location = /headcount.js { alias refusing.js; } }";
+    const CLIENT: &str = "const code = new URLSearchParams(location.search).get('code');\n\
+        const room = () => ({ room, leave() {}, on(event, listener) {\n\
+          if (event === 'state') listener('refused', code);\n\
+          return this; } });\n\
+        globalThis.headcount = room;\n";
+    let instance = Instance::start(&[]).await;
+    let files = [("refusing.js", CLIENT)];
+    let proxy = Proxy::start(Program::Nginx, instance.public, REFUSING, &files).await;
+    let browser = Browser::start().await;
+    for (locale, language) in [("en", "en"), ("zh-CN", "zh"), ("th-TH", "th"), ("ja-JP", "ja")] {
+        let messages = messages(language);
+        let text = |key: &str| messages[key].as_str().expect(key).to_owned();
+        let tab =
+            browser.open(format!("http://{}/", proxy.address), json!({ "locale": locale })).await;
+        for code in
+            ["token_missing", "token_invalid", "token_expired", "room_forbidden", "too_many_rooms"]
+        {
+            let (state, room) = match code {
+                "too_many_rooms" => ("refused".to_owned(), text("room-refused")),
+                code => {
+                    (code.replace('_', "-"), text(&format!("{}-meaning", code.replace('_', "-"))))
+                }
+            };
+            let url = format!("http://{}/?code={code}#/a", proxy.address);
+            tab.go(url).await;
+            tab.says("#state", &text(&state)).await;
+            tab.says("#meaning", &text(&format!("{state}-meaning"))).await;
+            tab.says("#room-state", &room).await;
+            tab.says("#count", if state == "refused" { "0" } else { "–" }).await;
+            let colour = tab.evaluate("document.body.dataset.state").await;
+            assert_eq!(colour, Ok(json!("refused")), "{code}");
+            assert_eq!(tab.problems().await, [""; 0], "{locale}: {code}");
+        }
+        assert_eq!(tab.barriers().await, json!([]), "{locale}");
+    }
+}

@@ -8,8 +8,8 @@ use serde_json::json;
 use super::browser::{Browser, Tab};
 use crate::application::Application;
 
-/// Goal: after a login the console shows how many users are online. Method: two users log in. The first one's console
-/// says 2, and 1 when the other closes the page. No page logs a problem.
+/// Goal: after a login the console shows how many users are online, each counted once. Method: two users log in, one of them twice. The
+/// first one's console says 2, and 1 when the other closes his pages; nothing in between. No page logs a problem.
 #[tokio::test(flavor = "multi_thread")]
 async fn the_console_says_how_many_are_logged_in() {
     let application = Application::start(&[]).await;
@@ -29,7 +29,11 @@ async fn the_console_says_how_many_are_logged_in() {
     };
     let second = log_in(&browser, application.public, "Grace").await;
     heard_last("2").await;
+    let tab_of_the_first = log_in(&browser, application.public, "Ada").await;
+    let tab_of_the_second = log_in(&browser, application.public, "Grace").await;
     second.close().await;
+    tab_of_the_first.close().await;
+    tab_of_the_second.close().await;
     heard_last("2,1").await;
     assert_eq!(first.problems().await, [""; 0]);
 }

@@ -19,6 +19,9 @@ pub(super) struct Site {
 /// one a page's.
 pub(super) type File = (&'static str, String);
 
+/// Pages whose path begins so are sandboxed: they have no origin, and browsers let them store nothing.
+pub(super) const SANDBOXED: &str = "/sandboxed";
+
 impl Site {
     /// Serves a page with this body at every path. Its policy allows only the script and the websocket of `server`, like
     /// in docs/embed.md.
@@ -26,7 +29,7 @@ impl Site {
         Self::of_files(server, vec![("/", body.to_owned())]).await
     }
 
-    /// Serves the first file whose path the requested one begins with. The policy also allows scripts of the site.
+    /// Serves the first file whose path the requested one begins with. The policy also allows scripts of the site, and requests to it.
     pub(super) async fn of_files(server: SocketAddr, files: Vec<File>) -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").await.expect("a free port");
         let address = listener.local_addr().expect("it is bound");
@@ -67,12 +70,13 @@ async fn answer(stream: TcpStream, server: SocketAddr, files: Arc<Vec<File>>) {
     let file = files.iter().find(|(start, _)| path.starts_with(start));
     let answer = match file {
         Some((path, script)) if Path::new(path).extension().is_some_and(|kind| kind == "js") => {
-            with_head("text/javascript", server, script)
+            with_head("text/javascript", server, "", script)
         }
         Some((_, body)) => {
             let start = "<!doctype html><html lang=en><meta charset=utf-8><title>A site</title>\
                 <link rel=icon href=data:,>";
-            with_head("text/html", server, &format!("{start}{body}"))
+            let sandbox = if path.starts_with(SANDBOXED) { "; sandbox allow-scripts" } else { "" };
+            with_head("text/html", server, sandbox, &format!("{start}{body}"))
         }
         None => {
             "HTTP/1.1 404 Not Found\r\ncontent-length: 0\r\nconnection: close\r\n\r\n".to_owned()
@@ -81,11 +85,11 @@ async fn answer(stream: TcpStream, server: SocketAddr, files: Arc<Vec<File>>) {
     let _ = stream.write_all(answer.as_bytes()).await;
 }
 
-fn with_head(media_type: &str, server: SocketAddr, content: &str) -> String {
+fn with_head(media_type: &str, server: SocketAddr, sandbox: &str, content: &str) -> String {
     format!(
         "HTTP/1.1 200 OK\r\ncontent-type: {media_type}\r\ncontent-length: {}\r\n\
          content-security-policy: default-src 'none'; img-src data:; script-src 'self' http://{server}; \
-         connect-src ws://{server}\r\n\
+         connect-src 'self' http://{server} ws://{server}{sandbox}\r\n\
          connection: close\r\n\r\n{content}",
         content.len()
     )

@@ -32,6 +32,11 @@ impl Reader {
         Self(opening.expect("an answer in time").expect("it answers"))
     }
 
+    /// The status of the answer.
+    pub(super) fn status(&self) -> u16 {
+        self.0.status
+    }
+
     /// The next event, or `None` at the end.
     pub(super) async fn event(&mut self) -> Option<Value> {
         let json = timeout(PATIENCE, self.0.next()).await.expect("an event in time")?;

@@ -15,7 +15,10 @@ use headcount::{
         report::{LEASE_MAX, Reply, Report, ReportKind, RoomReport, UserPresence, UserReport},
         room::{RoomName, UserId},
     },
-    store::{Announcement, Announcements, RoomsQuery, Store, embedded::EmbeddedStore},
+    store::{
+        Announcement, Announcements, RoomsQuery, Store, embedded::EmbeddedStore,
+        people::PeopleQuery,
+    },
 };
 use proptest::{
     collection::{btree_map, vec},
@@ -35,7 +38,7 @@ use crate::{
 const INSTANCES: usize = 6;
 /// The site, and rooms. Names of both kinds are in order.
 const ROOMS: [&str; 4] = ["/", "/a", "/a/b", "/c"];
-const USERS: [&str; 3] = ["ada", "bob", "eve"];
+const USERS: [&str; 3] = ["t:ada", "t:bob", "v:eve"];
 /// A lease under a time that only the test moves.
 const LEASE: Duration = Duration::from_secs(2);
 
@@ -170,7 +173,7 @@ where
 /// Goal: both stores give the same replies, and the right ones. Method: send the same random histories to both: reports that are
 /// late, repeated, forgetful or final, that have acknowledged what the store does not have, that name former incarnations, and
 /// say and ask something of rooms. Every reply must be that of a simple model. At the end, the announcements must have told the
-/// counts of the rooms.
+/// counts of the rooms, and both stores must list the same users.
 #[tokio::test(flavor = "multi_thread", worker_threads = 1)]
 async fn both_stores_give_the_same_replies() {
     // Keeps the server for all histories.
@@ -201,6 +204,13 @@ async fn replies_are_the_same(history: Vec<Step>) -> Result<(), TestCaseError> {
         instances.into_iter().map(|one| (one.incarnation, one.about)).collect::<Vec<_>>()
     };
     prop_assert_eq!(abouts(embedded).await, abouts(redis).await);
+    for name in &ROOMS[1..] {
+        let (own, room) = (Some(instances[0]), RoomName::parse(name).unwrap());
+        let query = PeopleQuery { room, own, listed: Vec::new() };
+        let mut people = redis.people(query.clone()).await.unwrap();
+        people.users.sort_by(|one, other| one.user.cmp(&other.user));
+        prop_assert_eq!(embedded.people(query).await.unwrap(), people);
+    }
     Ok(())
 }
 

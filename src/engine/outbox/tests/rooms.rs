@@ -4,8 +4,10 @@ use tokio::time::Instant;
 
 use super::*;
 use crate::{
-    access::rooms::WATCHED_PER_CONNECTION, core::room::RoomName, engine::session_rooms::Place,
-    protocol::packet::acknowledgement,
+    access::rooms::WATCHED_PER_CONNECTION,
+    core::room::RoomName,
+    engine::place::Place,
+    protocol::{frame::RoomFrame, packet::acknowledgement},
 };
 
 fn name(number: usize) -> RoomName {

@@ -13,6 +13,7 @@ use crate::{
         upgrade::Upgrade,
     },
     fixtures::LonelyStore,
+    identity::sign_in::SignIn,
     net::connection::{Connection, tests::pair},
     protocol::transport::Transports,
     telemetry::metrics::Metrics,
@@ -102,6 +103,8 @@ impl Model {
                 watched_per_connection: WATCHED_MAX,
                 ..RoomRules::default()
             },
+            sign_in: SignIn::default(),
+            visitors: None,
         };
         let admission = Admission::new(1, Origins::Same, metrics.clone());
         let (tally, rooms, flusher) = (Tally::new(), Rooms::new(ROOMS_MAX), Flusher::default());

@@ -99,6 +99,17 @@ impl RoomTable {
         counts
     }
 
+    /// The users of each room.
+    fn people_by_room(&self) -> BTreeMap<RoomName, BTreeSet<UserId>> {
+        let mut people: BTreeMap<_, BTreeSet<_>> = BTreeMap::new();
+        for (room, user) in self.held.values().flat_map(|held| &held.users) {
+            if let Room::Named(name) = room {
+                people.entry(name.clone()).or_default().insert(user.clone());
+            }
+        }
+        people
+    }
+
     fn shown(&self) -> HashMap<Room, u64> {
         let rooms = self.rooms.iter().map(|(name, members)| (name, members.count()));
         let mut counts: HashMap<_, _> =
@@ -155,7 +166,7 @@ fn apply(table: &mut RoomTable, step: &Step) -> Result<(), TestCaseError> {
 }
 
 proptest! {
-    /// Goal: all counts are right after any history, every change of a count is announced, and nothing is stored of a room without
+    /// Goal: all counts are right after any history, every change of a count or of the users is announced, and nothing is stored of a room without
     /// members or of an incarnation that holds nothing. Method: random reports, deaths, and portions of what is taken away, of a
     /// few incarnations; after every step, the counts are summed up again.
     #[test]
@@ -163,13 +174,15 @@ proptest! {
         let mut table = RoomTable::default();
         let mut told: BTreeMap<RoomName, u64> = BTreeMap::new();
         for step in history {
-            let before = table.shown();
+            let (before, people_before) = (table.shown(), table.people_by_room());
             apply(&mut table, &step)?;
             let after = table.summed_up();
             prop_assert_eq!(&table.shown(), &after);
+            let people = table.people_by_room();
             let changed: BTreeSet<_> = table.take_changed().into_iter().collect();
             for name in &ROOMS[1..] {
-                let is_changed = before.get(&room(name)) != after.get(&room(name));
+                let is_changed = before.get(&room(name)) != after.get(&room(name))
+                    || people_before.get(*name) != people.get(*name);
                 prop_assert_eq!(changed.contains(*name), is_changed, "{}", name);
             }
             table.remember_changes(changed.into_iter().collect());
@@ -186,7 +199,7 @@ proptest! {
             prop_assert!(table.dead.iter().all(|owner| table.held.contains_key(owner)));
             let mut held = table.held.values();
             prop_assert!(held.all(|held| held.connections.len() + held.users.len() > 0));
-            for holders in table.rooms.values().flat_map(|members| members.users.values()) {
+            for holders in table.rooms.values().flat_map(|members| members.users.all_holders()) {
                 let once: BTreeSet<_> = holders.iter().collect();
                 prop_assert!(!holders.is_empty() && once.len() == holders.len());
             }

@@ -124,6 +124,76 @@ pub(super) fn empty_rooms_are_announced(stage: &mut Stage<'_>) -> Outcome {
     same("counts", rooms, vec![2, 0])
 }
 
+/// The pages that a report leads to, as the counts of their rooms.
+fn pages_of(
+    stage: &mut Stage<'_>,
+    play: impl FnOnce(&mut Stage<'_>) -> Outcome,
+) -> Result<Vec<BTreeMap<String, u64>>, String> {
+    stage.wait(10);
+    Ok(pages(stage, play)?.into_iter().map(|page| page.rooms).collect())
+}
+
+/// A page with one room.
+fn page_of(room: &str, count: u64) -> Vec<BTreeMap<String, u64>> {
+    vec![BTreeMap::from([(room.to_owned(), count)])]
+}
+
+/// Goal: a room is announced if other users are in it, although they are as many: lists follow from that. Method: within one report a
+/// user takes the place of another, then a connection without identity does. A repetition is no news.
+pub(super) fn swaps_are_announced(stage: &mut Stage<'_>) -> Outcome {
+    let mut a = Holder::new("a", 1);
+    a.join("/p", "u").report(stage)?;
+    stage.wait(10);
+    a.report(stage)?;
+    let swap = [("u", "-"), ("v", "+")];
+    for expected in [page_of("/p", 1), Vec::new()] {
+        let heard = pages_of(stage, |stage| {
+            a.group("/p", "", &swap).report(stage)?;
+            Ok(())
+        })?;
+        same("pages", heard, expected)?;
+    }
+    let heard = pages_of(stage, |stage| {
+        a.group("/p", "1", &[("v", "-")]).report(stage)?;
+        Ok(())
+    })?;
+    same("pages", heard, page_of("/p", 1))
+}
+
+/// Goal: the same if it is a dead instance whose user is taken away. Method: an instance goes on as another one, without its user and
+/// with a connection instead.
+pub(super) fn the_dead_are_swapped(stage: &mut Stage<'_>) -> Outcome {
+    let mut a = Holder::new("a", 1);
+    let mut b = Holder::new("b", 1);
+    a.join("/p", "u").report(stage)?;
+    stage.wait(10);
+    a.report(stage)?;
+    b.former = a.incarnation();
+    let heard = pages_of(stage, |stage| {
+        b.set("/p", 1).report(stage)?;
+        Ok(())
+    })?;
+    same("pages", heard, page_of("/p", 1))
+}
+
+/// Goal: a room is announced if other things are known of a user, and not for the mere reason that another instance has him, too.
+/// Method: two instances join the same user, then one says something of him, twice.
+pub(super) fn new_information_is_announced(stage: &mut Stage<'_>) -> Outcome {
+    let (mut a, mut b) = (Holder::new("a", 1), Holder::new("b", 1));
+    a.join("/p", "u").report(stage)?;
+    stage.wait(10);
+    a.report(stage)?;
+    let said = [("+", Vec::new()), (r#"+{"n":1}"#, page_of("/p", 1)), (r#"+{"n":1}"#, Vec::new())];
+    for (word, expected) in said {
+        let heard = pages_of(stage, |stage| {
+            b.group("/p", "", &[("u", word)]).report(stage)?;
+            Ok(())
+        })?;
+        same(word, heard, expected)?;
+    }
+    Ok(())
+}
+
 /// Goal: pages keep the pace that the number of instances sets. Method: 200 changes of a room within 100 ms by twenty instances,
 /// which allow one page every 10 ms.
 pub(super) fn pages_are_paced(stage: &mut Stage<'_>) -> Outcome {

@@ -1,0 +1,117 @@
+//! The users of one room: who holds each of them, and what is known of him.
+
+use std::{collections::BTreeMap, ops::Bound, sync::Arc};
+
+use crate::{
+    core::{
+        count::Incarnation,
+        people::{LISTED_MAX, Listed, People, is_listed},
+        room::UserId,
+    },
+    store::people::{PeopleCursor, PeoplePage, PeoplePageQuery, PeopleQuery},
+};
+
+/// The users of a room.
+#[derive(Debug, Default)]
+pub(super) struct Users(BTreeMap<UserId, Occupant>);
+
+/// A user whom somebody holds.
+#[derive(Debug, Default)]
+struct Occupant {
+    /// The incarnations that hold him. Most often it is one.
+    holders: Vec<Incarnation>,
+    /// What was said of him last, as a JSON object.
+    info: Option<Arc<str>>,
+}
+
+impl Users {
+    pub(super) fn len(&self) -> u64 {
+        self.0.len() as u64
+    }
+
+    /// The incarnations that hold each user.
+    #[cfg(test)]
+    pub(super) fn all_holders(&self) -> impl Iterator<Item = &[Incarnation]> {
+        self.0.values().map(|occupant| &*occupant.holders)
+    }
+
+    /// The incarnations that hold a user.
+    pub(super) fn holders(&self, user: &UserId) -> &[Incarnation] {
+        self.0.get(user).map_or(&[], |occupant| &occupant.holders)
+    }
+
+    /// Records that an incarnation holds a user. Returns whether a list of the users is another now.
+    pub(super) fn hold(
+        &mut self,
+        user: &UserId,
+        owner: Incarnation,
+        info: Option<&Arc<str>>,
+    ) -> bool {
+        let occupant = self.0.entry(user.clone()).or_default();
+        let is_new = occupant.holders.is_empty();
+        if !occupant.holders.contains(&owner) {
+            occupant.holders.push(owner);
+        }
+        let is_told_anew = info.is_some() && occupant.info.as_ref() != info;
+        if is_told_anew {
+            occupant.info = info.cloned();
+        }
+        is_new || is_told_anew
+    }
+
+    /// Records that an incarnation does not hold a user any more. Returns whether a list of the users is another now.
+    pub(super) fn release(&mut self, user: &UserId, owner: Incarnation) -> bool {
+        let Some(occupant) = self.0.get_mut(user) else { return false };
+        occupant.holders.retain(|holder| *holder != owner);
+        let is_gone = occupant.holders.is_empty();
+        if is_gone {
+            self.0.remove(user);
+        }
+        is_gone
+    }
+
+    /// Who is there, for a list: first those who are on it, then others in the order of their ids.
+    pub(super) fn people(&self, query: &PeopleQuery) -> People {
+        let listed = |user: &UserId, occupant: &Occupant| Listed {
+            user: user.clone(),
+            info: occupant.info.clone(),
+            is_elsewhere: occupant.holders.iter().any(|holder| Some(*holder) != query.own),
+        };
+        let present = query.listed.iter().filter(|user| is_listed(user)).take(LISTED_MAX);
+        let mut people = People::default();
+        for user in present {
+            if let Some(occupant) = self.0.get(user) {
+                people.users.push(listed(user, occupant));
+            }
+        }
+        let on_the_list = people.users.len();
+        for (user, occupant) in self.0.iter().filter(|(user, _)| is_listed(user)) {
+            if people.users[..on_the_list].iter().any(|other| other.user == *user) {
+                continue;
+            }
+            if people.users.len() < LISTED_MAX {
+                people.users.push(listed(user, occupant));
+            } else {
+                people.more += 1;
+            }
+        }
+        people
+    }
+
+    /// The next users in the order of their ids.
+    pub(super) fn page(&self, query: &PeoplePageQuery) -> PeoplePage {
+        let after = query.cursor.as_ref().and_then(|cursor| cursor.after.as_ref());
+        let from = after.map_or(Bound::Unbounded, Bound::Excluded);
+        let mut rest = self.0.range::<UserId, _>((from, Bound::Unbounded));
+        let mut page = PeoplePage::default();
+        while let Some((user, occupant)) = rest.find(|(user, _)| is_listed(user)) {
+            if page.users.len() >= query.most {
+                let after = page.users.last().map(|(user, _)| user.clone());
+                page.next = after.map(|user| PeopleCursor { scan: 0, after: Some(user) });
+                break;
+            }
+            page.users.push((user.clone(), occupant.info.clone()));
+        }
+        page
+    }
+}

@@ -1,0 +1,12 @@
+//! Tokens and keys that others made, and servers that others run: what Headcount verifies must be what the usual libraries and
+//! programs issue.
+//!
+//! The servers are on free ports of this machine. They are ended by their process ids.
+
+mod documented;
+mod interoperability;
+mod issuers;
+mod tls;
+
+mod server;
+mod setup;
