@@ -26,7 +26,9 @@ const YEAR_10000: u64 = 253_402_300_800;
 pub struct Status {
     /// The count in the public key.
     pub count: u64,
-    /// The sum of the live instances' connections.
+    /// Users of the site with an identity, each counted once.
+    pub identified: u64,
+    /// The sum of the live instances' connections without an identity, and of the users with one.
     pub sum: u64,
     /// Whether the two are the same.
     pub agrees: bool,
@@ -74,8 +76,10 @@ pub struct Instance {
     pub version: Option<String>,
     /// When it was started, in seconds since 1970, from what it told or from its id; `None` if neither has it.
     pub started_at: Option<u64>,
-    /// Its connections.
+    /// Its connections; those of users with an identity as it said last.
     pub connections: u64,
+    /// Its users; those with an identity as it said last. They may be on other instances, too.
+    pub users: u64,
     /// The rest of its lease, in milliseconds of the lease clock; `None` if it has no lease.
     pub lease_left_ms: Option<u64>,
     /// Whether it is shutting down.
@@ -85,11 +89,10 @@ pub struct Instance {
 impl Status {
     /// Computes the status from a roster, without the peaks.
     pub fn of(roster: &Roster) -> Self {
-        let parts = roster.instances.iter().map(|entry| entry.users);
-        // Only forged numbers are that large.
-        let sum = parts.fold(0, u64::saturating_add);
+        let sum = roster.sum();
         Self {
             count: roster.users,
+            identified: roster.identified,
             sum,
             agrees: sum == roster.users,
             revision: roster.count.revision.0,
@@ -134,7 +137,8 @@ impl Instance {
             draining: about.is_some_and(|about| about.draining),
             incarnation: entry.incarnation.clone(),
             started_at,
-            connections: entry.users,
+            connections: entry.connections(),
+            users: entry.users_here(),
             lease_left_ms,
         }
     }
@@ -142,7 +146,7 @@ impl Instance {
 
 impl Instance {
     /// The cells of its row in the table. They are escaped, since the store is not trusted and this goes to a terminal.
-    fn row(&self) -> [String; 7] {
+    fn row(&self) -> [String; 8] {
         let text = |said: &Option<String>| match said {
             Some(text) => Escaped::new(text).to_string(),
             None => "unknown".to_owned(),
@@ -155,6 +159,7 @@ impl Instance {
             text(&self.version),
             self.started_at.map_or_else(|| "unknown".to_owned(), date),
             self.connections.to_string(),
+            self.users.to_string(),
             left,
             if self.draining { "draining".to_owned() } else { String::new() },
         ]
@@ -163,18 +168,19 @@ impl Instance {
 
 impl fmt::Display for Status {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let header = ["HOST", "INCARNATION", "VERSION", "STARTED", "CONNECTIONS", "LEASE LEFT", ""];
+        let header =
+            ["HOST", "INCARNATION", "VERSION", "STARTED", "CONNECTIONS", "USERS", "LEASE LEFT", ""];
         let rows: Vec<_> = self.instances.iter().map(Instance::row).collect();
         let width = |column: usize| {
             let cells = rows.iter().map(|row| row[column].chars().count());
             cells.chain([header[column].len()]).max().unwrap_or(0)
         };
-        let [host, incarnation, version, started, connections, left] =
-            [0, 1, 2, 3, 4, 5].map(width);
+        let [host, incarnation, version, started, connections, users, left] =
+            [0, 1, 2, 3, 4, 5, 6].map(width);
         for row in [header.map(str::to_owned)].iter().chain(&rows) {
             let line = format!(
-                "{:<host$}  {:<incarnation$}  {:<version$}  {:<started$}  {:>connections$}  {:>left$}  {}",
-                row[0], row[1], row[2], row[3], row[4], row[5], row[6]
+                "{:<host$}  {:<incarnation$}  {:<version$}  {:<started$}  {:>connections$}  {:>users$}  {:>left$}  {}",
+                row[0], row[1], row[2], row[3], row[4], row[5], row[6], row[7]
             );
             writeln!(f, "{}", line.trim_end())?;
         }
@@ -186,7 +192,13 @@ impl fmt::Display for Status {
         let verdict = if self.agrees { "they agree" } else { "THEY DO NOT AGREE" };
         let mark = if self.recovering { ", recovering" } else { "" };
         let (sum, count, revision) = (self.sum, self.count, self.revision);
-        write!(f, "sum {sum}, count {count} at revision {revision}{mark}: {verdict}")?;
+        let kinds = match self.identified {
+            0 => String::new(),
+            some => {
+                format!(" ({} without an identity, {some} with one)", sum.saturating_sub(some))
+            }
+        };
+        write!(f, "sum {sum}{kinds}, count {count} at revision {revision}{mark}: {verdict}")?;
         self.rooms.as_deref().map_or(Ok(()), |rooms| write_rooms(f, rooms))
     }
 }
@@ -218,7 +230,7 @@ mod tests {
 
     use super::*;
     use crate::core::{
-        about::About,
+        about::{About, Identified},
         count::{Count, Revision},
         peaks::Peaks,
     };
@@ -231,7 +243,7 @@ mod tests {
             about: None,
         };
         let count = Count { users, revision: Revision(7), ..Count::default() };
-        Roster { users, count, instances: parts.iter().map(entry).collect() }
+        Roster { users, identified: 0, count, instances: parts.iter().map(entry).collect() }
     }
 
     /// Goal: the status says whether the parts add up to the count. Method: parts that do and parts that do not.
@@ -242,6 +254,28 @@ mod tests {
         let wrong = Status::of(&roster(6, &[2, 3]));
         assert!(!wrong.agrees);
         assert!(wrong.to_string().ends_with("sum 5, count 6 at revision 7: THEY DO NOT AGREE"));
+    }
+
+    /// Goal: users with an identity are a part of the sum, and the table says how many there are. Method: two instances with two users
+    /// of whom one is on both; and a store that has lost one.
+    #[test]
+    fn users_with_an_identity_are_added() {
+        let mut roster = roster(7, &[2, 3]);
+        roster.identified = 2;
+        for (entry, [users, connections]) in roster.instances.iter_mut().zip([[1, 4], [2, 3]]) {
+            let about = About::new("web".to_owned(), std::time::UNIX_EPOCH);
+            let identified = Identified { users, connections };
+            entry.about = Some(Arc::new(About { identified, ..about }));
+        }
+        let status = Status::of(&roster);
+        assert!(status.agrees);
+        let numbers = status.instances.iter().map(|it| (it.connections, it.users));
+        assert_eq!(numbers.collect::<Vec<_>>(), [(6, 3), (6, 5)]);
+        let verdict =
+            "sum 7 (5 without an identity, 2 with one), count 7 at revision 7: they agree";
+        assert!(status.to_string().ends_with(verdict), "{status}");
+        roster.identified = 1;
+        assert!(!Status::of(&roster).agrees);
     }
 
     /// Goal: absurd numbers in the store cause no panic. Method: parts whose sum exceeds the largest number.
@@ -262,6 +296,7 @@ mod tests {
             version: "0.2.0".to_owned(),
             started_at: 1_764_172_800_999,
             draining: true,
+            identified: Identified::default(),
         };
         roster.instances[0].about = Some(Arc::new(about));
         let mut peaks = Peaks::default();
@@ -270,9 +305,9 @@ mod tests {
         let known = PeaksAnswer { now: 1_764_201_599_999, peaks, ..PeaksAnswer::default() };
         let text = Status::of(&roster).with_peaks(&known).to_string();
         let expected = "\
-HOST             INCARNATION                           VERSION  STARTED               CONNECTIONS  LEASE LEFT
-kitchen-2\\u{1b}  01a2011c-f814-765a-8ed8-cd16f884d799  0.2.0    2025-11-26T16:00:00Z            3     1500 ms  draining
-unknown          01a2011c-f814-765a-8ed8-cd16f884d799  unknown  2026-11-22T02:36:45Z            2     1500 ms
+HOST             INCARNATION                           VERSION  STARTED               CONNECTIONS  USERS  LEASE LEFT
+kitchen-2\\u{1b}  01a2011c-f814-765a-8ed8-cd16f884d799  0.2.0    2025-11-26T16:00:00Z            3      3     1500 ms  draining
+unknown          01a2011c-f814-765a-8ed8-cd16f884d799  unknown  2026-11-22T02:36:45Z            2      2     1500 ms
 peak today 12 at 2025-11-26T00:00:00Z
 peak ever 340 at 2025-11-25T23:59:59Z
 sum 5, count 5 at revision 7: they agree";

@@ -183,7 +183,7 @@ impl Reporter {
         self.metrics.pages_missed.inc_by(pages_missed);
         (report.rooms, report.resending) = (rooms, resending);
         let about = self.introduction.is_due(now).then(|| Arc::clone(&self.about.borrow()));
-        report.about.clone_from(&about);
+        report.about = about.as_ref().map(|it| it.with_users(self.rooms.site_users_here(), local));
         self.pace.sent(local.change, now);
         self.view.send_if_modified(|view| {
             view.report_sent(report.sequence);

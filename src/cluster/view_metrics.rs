@@ -3,8 +3,11 @@
 use tokio::time::Instant;
 
 use crate::{
-    core::{rooms::Rooms, view::View},
-    telemetry::metrics::{Metrics, signed},
+    core::{rooms::Rooms, site_users::UsersHere, view::View},
+    telemetry::{
+        labels::UserIdentity,
+        metrics::{Metrics, signed},
+    },
 };
 
 /// Sets the metrics that show the view, as of `now`.
@@ -18,6 +21,15 @@ pub(crate) fn record_view(metrics: &Metrics, view: &View, now: Instant) {
     metrics.instances.set(view.instances().into());
     if let Some(incarnation) = view.incarnation() {
         metrics.identity.name(&incarnation.to_string());
+    }
+}
+
+/// Sets the metrics of the users on this instance.
+pub(crate) fn record_users(metrics: &Metrics, UsersHere { token, visitor, none }: UsersHere) {
+    for (identity, users) in
+        [(UserIdentity::Token, token), (UserIdentity::Visitor, visitor), (UserIdentity::None, none)]
+    {
+        metrics.users.with_label_values(&[identity.label()]).set(signed(users));
     }
 }
 

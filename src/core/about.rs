@@ -1,12 +1,15 @@
 //! The name and version of an instance, which it tells the store for operators, and when to tell it again. The count does not
 //! depend on it.
 
-use std::time::{Duration, SystemTime};
+use std::{
+    sync::Arc,
+    time::{Duration, SystemTime},
+};
 
 use serde::{Deserialize, Serialize};
 use tokio::time::Instant;
 
-use super::{count::Sequence, pace::whole_millis};
+use super::{count::Sequence, pace::whole_millis, site_users::UsersHere, tally::Local};
 
 /// The most characters of a name: the limit of DNS for a label, which also holds for containers and pods.
 pub const HOST_CHARS_MAX: usize = 63;
@@ -30,6 +33,25 @@ pub struct About {
     /// Whether it is shutting down.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub draining: bool,
+    /// The users of the site with an identity whom it has at the moment.
+    #[serde(default, skip_serializing_if = "Identified::is_none")]
+    pub identified: Identified,
+}
+
+/// The users with an identity whom an instance has.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Identified {
+    /// How many users.
+    pub users: u64,
+    /// How many connections they have.
+    pub connections: u64,
+}
+
+impl Identified {
+    #[expect(clippy::trivially_copy_pass_by_ref, reason = "it is the signature that serde needs")]
+    fn is_none(&self) -> bool {
+        *self == Self::default()
+    }
 }
 
 impl About {
@@ -37,7 +59,21 @@ impl About {
     pub fn new(host: String, now: SystemTime) -> Self {
         let since_1970 = now.duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
         let version = env!("CARGO_PKG_VERSION").to_owned();
-        Self { host, version, started_at: whole_millis(since_1970), draining: false }
+        let started_at = whole_millis(since_1970);
+        Self { host, version, started_at, draining: false, identified: Identified::default() }
+    }
+
+    /// The same, with the users who have an identity, and their connections.
+    #[must_use]
+    pub fn with_users(self: &Arc<Self>, users: UsersHere, local: Local) -> Arc<Self> {
+        let identified = Identified {
+            users: users.token + users.visitor,
+            connections: local.connections.saturating_sub(local.anonymous),
+        };
+        if identified == self.identified {
+            return Arc::clone(self);
+        }
+        Arc::new(Self { identified, ..Self::clone(self) })
     }
 
     /// The JSON that is stored.
@@ -100,6 +136,7 @@ impl Introduction {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::core::report::LOCAL_MAX;
 
     fn about() -> About {
         About {
@@ -107,6 +144,7 @@ mod tests {
             version: "0.1.0".to_owned(),
             started_at: 1_764_172_800_000,
             draining: false,
+            identified: Identified::default(),
         }
     }
 
@@ -120,6 +158,10 @@ mod tests {
         let leaving = About { draining: true, ..about() };
         assert!(leaving.to_json().ends_with(r#","draining":true}"#));
         assert_eq!(About::from_json(leaving.to_json().as_bytes()), Some(leaving));
+        let identified = Identified { users: 3, connections: 7 };
+        let busy = About { identified, ..about() };
+        assert!(busy.to_json().ends_with(r#","identified":{"users":3,"connections":7}}"#));
+        assert_eq!(About::from_json(busy.to_json().as_bytes()), Some(busy));
         let later = text.replace('}', r#","rooms":7}"#);
         assert_eq!(About::from_json(later.as_bytes()), Some(about()));
         let too_long = text.replace("web-1", &"w".repeat(ABOUT_BYTES_MAX));
@@ -128,11 +170,26 @@ mod tests {
         }
     }
 
+    /// Goal: an instance says how many users with an identity it has, and nothing of them if it has none. Method: both.
+    #[test]
+    fn users_are_added() {
+        let about = Arc::new(about());
+        let local = Local { anonymous: 3, connections: 10, ..Local::default() };
+        let users = UsersHere { token: 1, visitor: 2, none: 3 };
+        let identified = Identified { users: 3, connections: 7 };
+        assert_eq!(*about.with_users(users, local), About { identified, ..About::clone(&about) });
+        let local = Local { connections: 3, ..local };
+        let same = about.with_users(UsersHere { none: 3, ..UsersHere::default() }, local);
+        assert!(Arc::ptr_eq(&about, &same));
+    }
+
     /// Goal: the longest name that may be set is taken. Method: one of characters that take the most room.
     #[test]
     fn the_longest_name_is_taken() {
         for character in ["\"", "\u{20000}"] {
-            let longest = About { host: character.repeat(HOST_CHARS_MAX), ..about() };
+            let identified = Identified { users: LOCAL_MAX, connections: LOCAL_MAX };
+            let host = character.repeat(HOST_CHARS_MAX);
+            let longest = About { host, identified, draining: true, ..about() };
             assert!(longest.is_valid(), "{} bytes", longest.to_json().len());
         }
         assert!(!About { host: "w".repeat(ABOUT_BYTES_MAX), ..about() }.is_valid());

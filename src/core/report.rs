@@ -3,7 +3,7 @@
 use std::{collections::HashSet, sync::Arc, time::Duration};
 
 use super::{
-    about::About,
+    about::{About, Identified},
     count::{Count, Incarnation, Revision, Sequence, WHOLE_MAX},
     room::{RoomName, SITE, UserId},
 };
@@ -243,6 +243,8 @@ pub const REAPED_MAX: u32 = 128;
 pub struct Roster {
     /// The value of the public key, `currentUsers`.
     pub users: u64,
+    /// Users of the site with an identity, each counted once on whatever instances.
+    pub identified: u64,
     /// The revision, and whether the store is recovering.
     pub count: Count,
     /// One entry for each live incarnation, the oldest first.
@@ -254,10 +256,35 @@ pub struct Roster {
 pub struct RosterEntry {
     /// The id, as stored.
     pub incarnation: String,
-    /// The connections of this incarnation.
+    /// The connections without an identity of this incarnation.
     pub users: u64,
     /// The rest of the lease on the lease clock, as of the last report of any instance; `None` if it holds no lease.
     pub lease_left: Option<Duration>,
     /// Who it is; `None` if it has not said so, as versions before this field do not, or if that cannot be read.
     pub about: Option<Arc<About>>,
+}
+
+impl Roster {
+    /// What the count must be: the connections without an identity of all instances, and the users with one.
+    pub fn sum(&self) -> u64 {
+        let parts = self.instances.iter().map(|entry| entry.users);
+        // Only forged numbers are that large.
+        parts.fold(self.identified, u64::saturating_add)
+    }
+}
+
+impl RosterEntry {
+    /// All connections of this incarnation; those of users with an identity as it said last.
+    pub fn connections(&self) -> u64 {
+        self.users.saturating_add(self.identified().connections)
+    }
+
+    /// The users of this incarnation; those with an identity as it said last. They may be on other instances, too.
+    pub fn users_here(&self) -> u64 {
+        self.users.saturating_add(self.identified().users)
+    }
+
+    fn identified(&self) -> Identified {
+        self.about.as_ref().map(|about| about.identified).unwrap_or_default()
+    }
 }

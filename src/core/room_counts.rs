@@ -8,6 +8,7 @@ use super::{
     room::RoomName,
     rooms::{Rooms, TooManyRooms},
     site_users::UsersHere,
+    tally::SiteLedger,
     view::{Shown, View},
 };
 
@@ -28,6 +29,9 @@ pub trait RoomCounts: fmt::Debug + Send + Sync + 'static {
     /// See [`Rooms::users_here`].
     fn users_here(&self, room: &RoomName) -> UsersHere;
 
+    /// The users of the site with an identity whom this instance has.
+    fn site_users_here(&self) -> UsersHere;
+
     /// See [`Rooms::subscribe`].
     fn subscribe(&self) -> watch::Receiver<u64>;
 }
@@ -47,6 +51,10 @@ impl<V: fmt::Debug + Send + 'static> RoomCounts for Rooms<V> {
 
     fn users_here(&self, room: &RoomName) -> UsersHere {
         self.users_here(room)
+    }
+
+    fn site_users_here(&self) -> UsersHere {
+        SiteLedger::site_users_here(self)
     }
 
     fn subscribe(&self) -> watch::Receiver<u64> {

@@ -18,7 +18,7 @@ use super::{
     sign_in::{self, Door, FORM_BYTES_MAX},
 };
 use crate::{
-    cluster::view_metrics::{record_rooms, record_view},
+    cluster::view_metrics::{record_rooms, record_users, record_view},
     core::{about::About, view::View},
     engine::lifecycle::Engine,
     identity::sign_in::SignIn,
@@ -175,6 +175,7 @@ impl Admin {
         record_view(metrics, &view, now);
         self.sign_in.record(&metrics.tokens, now);
         record_rooms(metrics, self.engine.rooms(), &view, now);
+        record_users(metrics, self.engine.tally().users_here());
         let mut sockets = 0;
         for transport in Transport::ALL {
             let joined = self.engine.joined(transport) as u64;

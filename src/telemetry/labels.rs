@@ -134,6 +134,18 @@ label_values! {
 }
 
 label_values! {
+    /// What is known of a user, as `headcount_users` counts it.
+    pub enum UserIdentity {
+        /// A token says who it is.
+        Token = "token",
+        /// A visitor key tells the user from others.
+        Visitor = "visitor",
+        /// Nothing: the user is a connection.
+        None = "none",
+    }
+}
+
+label_values! {
     /// The outcome of a report, as `headcount_reports_total` counts it.
     pub enum ReportResult {
         /// The store applied it.

@@ -13,7 +13,10 @@ use prometheus::{
 
 use super::{
     identity::Identity,
-    labels::{JoinRefusal, JwksResult, MembershipKind, RefusedReason, ReportResult, TokenFault},
+    labels::{
+        JoinRefusal, JwksResult, MembershipKind, RefusedReason, ReportResult, TokenFault,
+        UserIdentity,
+    },
 };
 use maker::Maker;
 
@@ -40,6 +43,8 @@ pub struct Metrics {
     pub peak_users: IntGaugeVec,
     /// Open connections by transport.
     pub connections: IntGaugeVec,
+    /// Users of the site on this instance, by identity.
+    pub users: IntGaugeVec,
     /// The limit of sessions.
     pub connections_max: IntGauge,
     /// Connections counted in, by the transport they began with.
@@ -156,11 +161,13 @@ impl Metrics {
         let refusals = RefusedReason::ALL.iter().map(|reason| reason.label());
         let codes = JoinRefusal::ALL.iter().map(|code| code.label());
         let kinds = || MembershipKind::ALL.iter().map(|kind| kind.label());
+        let identities = UserIdentity::ALL.iter().map(|identity| identity.label());
         let outcomes = ReportResult::ALL.iter().map(|outcome| outcome.label());
         Ok(Self {
             cluster_users: make.gauge("cluster_users")?,
             peak_users: make.gauges("peak_users", "period", [])?,
             connections: make.gauges("connections", "transport", [])?,
+            users: make.gauges("users", "identity", identities)?,
             connections_max: make.gauge("connections_max")?,
             connects: make.counters("connects_total", "transport", [])?,
             disconnects: make.counters("disconnects_total", "reason", [])?,

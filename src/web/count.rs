@@ -26,6 +26,7 @@ use crate::core::{
     pace::whole_millis,
     peaks::{DAY_MS, Peak, ShownPeaks},
     report::Room,
+    site_users::UsersHere,
     view::{Shown, View},
 };
 
@@ -37,6 +38,9 @@ pub(super) struct CountAnswer<'a> {
     room: Option<&'a str>,
     #[serde(flatten)]
     count: CountEntry,
+    /// Of the site only.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    users_here: Option<UsersEntry>,
     #[serde(flatten)]
     source: Source<'a>,
     /// Of the site only.
@@ -72,6 +76,23 @@ struct CountEntry {
     exact: bool,
     /// Counted connections on the instance that answers.
     connections: u64,
+}
+
+/// The users on the instance that answers.
+#[derive(Clone, Copy, Debug, Serialize)]
+struct UsersEntry {
+    /// Users with a token, each once.
+    token: u64,
+    /// Users with a visitor key, each once.
+    visitor: u64,
+    /// Connections without an identity.
+    none: u64,
+}
+
+impl From<UsersHere> for UsersEntry {
+    fn from(UsersHere { token, visitor, none }: UsersHere) -> Self {
+        Self { token, visitor, none }
+    }
 }
 
 /// Which instance answers.
@@ -122,15 +143,17 @@ impl<'a> CountAnswer<'a> {
     /// What is known of the site, or of the room that a request names.
     pub(super) fn new(site: &'a Site, room: Option<&'a Room>, view: &View, now: Instant) -> Self {
         let subject = room.unwrap_or(&Room::Site);
+        let is_site = *subject == Room::Site;
         Self {
             room: room.map(Room::as_str),
             count: CountEntry::new(site, subject, view, now),
+            users_here: is_site.then(|| site.users_here().into()),
             source: Source::new(site, view, now),
-            peaks: (*subject == Room::Site).then(|| PeaksEntry::new(*site.peaks.borrow())),
+            peaks: is_site.then(|| PeaksEntry::new(*site.peaks.borrow())),
         }
     }
 
-    /// What has to change for the answer to count as another one. Neither age, instance nor local connections belong to it: a
+    /// What has to change for the answer to count as another one. Neither age, instance nor who is on it belong to it: a
     /// client behind a balancer asks now this instance, now that one.
     fn tag(&self) -> String {
         let peaks = self.peaks.map(PeaksEntry::tag).unwrap_or_default();

@@ -62,6 +62,10 @@ impl RoomCounts for ScriptedRooms {
         UsersHere { token: 1, ..UsersHere::default() }
     }
 
+    fn site_users_here(&self) -> UsersHere {
+        UsersHere { token: 1, visitor: 2, none: 0 }
+    }
+
     fn subscribe(&self) -> watch::Receiver<u64> {
         self.news.subscribe()
     }

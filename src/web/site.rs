@@ -14,6 +14,7 @@ use crate::{
     core::{
         peaks::ShownPeaks,
         report::Room,
+        site_users::UsersHere,
         tally::Local,
         view::{Shown, View},
     },
@@ -87,5 +88,10 @@ impl Site {
             Room::Site => self.local.borrow().connections,
             Room::Named(name) => self.rooms.connections(name),
         }
+    }
+
+    /// The users of the site on this instance, by what is known of them.
+    pub(super) fn users_here(&self) -> UsersHere {
+        UsersHere { none: self.local.borrow().anonymous, ..self.rooms.site_users_here() }
     }
 }

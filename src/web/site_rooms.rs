@@ -16,6 +16,7 @@ use crate::{
         report::Room,
         room::RoomName,
         room_counts::RoomCounts,
+        site_users::UsersHere,
         view::{Shown, View},
     },
 };
@@ -90,10 +91,10 @@ impl SiteRooms {
         let _ = timeout(FIRST_ANSWER_WITHIN, all_known).await;
     }
 
-    /// The count of a room. What is not known is an estimate: the connections on this instance.
+    /// The count of a room. What is not known is an estimate: the users on this instance.
     pub(super) fn shown(&self, room: &RoomName, view: &View, now: Instant) -> Shown {
         let estimate = || Shown {
-            users: self.counts.connections(room),
+            users: self.counts.users_here(room).total(),
             revision: Revision::default(),
             exact: false,
         };
@@ -103,6 +104,11 @@ impl SiteRooms {
     /// The counted connections in a room on this instance.
     pub(super) fn connections(&self, room: &RoomName) -> u64 {
         self.counts.connections(room)
+    }
+
+    /// The users of the site with an identity on this instance.
+    pub(super) fn site_users_here(&self) -> UsersHere {
+        self.counts.site_users_here()
     }
 
     /// Changes when the count of a room may have changed.

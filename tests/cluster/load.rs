@@ -1,5 +1,7 @@
 //! `headcount load` with real instances: its report, its exit codes, and how it is stopped.
 
+mod people;
+
 use headcount_testkit::{
     client::{Client, Transport},
     cluster::{Cluster, records_of},
@@ -244,6 +246,7 @@ async fn losses_are_reported_or_made_good() {
 #[case("--rate", "0", "0.01")]
 #[case("--hold", "long", "0s")]
 #[case("--transport", "pigeon", "websocket or polling")]
+#[case("--tabs", "2", "--identities")]
 #[tokio::test(flavor = "multi_thread")]
 async fn wrong_flags_of_load_are_refused(
     #[case] flag: &str,

@@ -9,7 +9,8 @@
 //! 3. On one stream of an instance revisions never decrease, and one revision never has two exact counts.
 //! 4. Nothing arrives that is outside the contract.
 //!
-//! The same rules hold for each room by itself. A client that only watches a room may be told 0.
+//! The same rules hold for each room by itself. A client that only watches a room may be told 0. A person is counted once,
+//! except in an estimate: no instance can know who came to another one while the store was away.
 
 use std::{
     collections::{BTreeMap, HashMap},
@@ -20,8 +21,8 @@ use std::{
 use headcount_testkit::record::{Entry, Event};
 
 use crate::{
-    history::{Place, Showing, Visit},
-    truth::{Span, Truth},
+    history::{Place, Said, Showing, Visit},
+    truth::{Knows, Span, Truth},
 };
 
 /// How old a displayed count may be in quiet times, without the allowance for the machine. A report gap and an
@@ -73,6 +74,8 @@ pub(crate) struct Histories {
     pub(crate) ready: Option<Instant>,
     /// What the machine may have added to the time in which a change reaches all.
     pub(crate) lateness: Duration,
+    /// How long a person stays on an instance that he has left.
+    pub(crate) grace: Duration,
     /// When the clients were told to leave. What they were told after that is not judged.
     pub(crate) end: Instant,
 }
@@ -121,6 +124,27 @@ pub(crate) fn judge_rooms(histories: &Histories, fault: &Fault) -> Verdict {
     verdict
 }
 
+/// A number that was shown to somebody.
+struct Shown {
+    users: u64,
+    at: Instant,
+    /// Whether it may be an estimate for another reason than the fault.
+    is_estimate: bool,
+    /// Whether it is marked as exact. Only instances say that.
+    is_exact: bool,
+}
+
+impl Shown {
+    fn by_instance(said: &Said, at: Instant) -> Self {
+        Self { users: said.count, at, is_estimate: !said.exact, is_exact: said.exact }
+    }
+
+    /// What somebody knew of people who showed this during a fault.
+    fn in_a_fault(&self) -> Knows {
+        if self.is_exact { Knows::People } else { Knows::Instances }
+    }
+}
+
 struct Judge<'a> {
     truth: Truth,
     ready: Option<Instant>,
@@ -131,8 +155,8 @@ struct Judge<'a> {
 
 impl<'a> Judge<'a> {
     fn of(visits: &[&Visit], histories: &Histories, fault: &'a Fault) -> Self {
-        let Histories { ready, lateness, end, .. } = *histories;
-        Self { truth: Truth::of(visits), ready, fault, lateness, end }
+        let Histories { ready, lateness, grace, end, .. } = *histories;
+        Self { truth: Truth::of(visits, grace), ready, fault, lateness, end }
     }
 
     fn clients(&self, visits: &[&Visit], verdict: &mut Verdict) {
@@ -145,7 +169,8 @@ impl<'a> Judge<'a> {
         let name = visit.record.name();
         let mut entries = visit.record.entries();
         entries.retain(|entry| entry.at <= self.end);
-        let mut joined = None;
+        // A busy machine may show a client its acknowledgement late, and the count right after it.
+        let (mut attempted, mut joined) = (visit.opened, None);
         for entry in &entries {
             match &entry.event {
                 Event::Violation(what) | Event::Refused(what) => {
@@ -153,29 +178,37 @@ impl<'a> Judge<'a> {
                 }
                 Event::Count(users) => {
                     if !self.is_too_early(entry.at) {
-                        let truth = self.truth.within(self.quiet(entry.at), &[]);
+                        let truth = self.truth.within(self.quiet(entry.at), &[], Knows::People);
                         verdict.largest_error = verdict.largest_error.max(distance(*users, &truth));
                     }
                     let waited = joined.take().map(|at| entry.at.duration_since(at));
+                    let is_late = waited.is_some_and(|waited| waited >= PATIENCE);
+                    let shown = Shown {
+                        users: *users,
+                        at: entry.at,
+                        is_estimate: is_late,
+                        is_exact: false,
+                    };
                     // Where nothing is known of a room yet, a newcomer is told who is there on its instance, once its
                     // patience has ended.
-                    let is_first_estimate =
-                        visit.room.is_some() && waited.is_some_and(|waited| waited >= PATIENCE);
-                    let most = self.allowed(entry.at).map(|allowed| *allowed.end());
-                    if !is_first_estimate || most.is_some_and(|most| *users > most) {
-                        self.count(*users, entry.at, name, &mut verdict.violations);
+                    let is_first_of_room = visit.room.is_some() && is_late;
+                    let most = self.allowed(&shown).map(|allowed| *allowed.end());
+                    if !is_first_of_room || most.is_some_and(|most| *users > most) {
+                        self.count(&shown, name, &mut verdict.violations);
                     }
                 }
-                Event::Connected => joined = Some(entry.at),
-                Event::Upgraded | Event::Users(_) | Event::Disconnected(_) => {}
+                Event::Connected => joined = Some(attempted),
+                Event::Disconnected(_) => attempted = entry.at,
+                Event::Upgraded | Event::Users(_) => {}
             }
         }
         self.welcomes(visit, &entries, &mut verdict.violations);
     }
 
     /// Rule 1.
-    fn count(&self, users: u64, at: Instant, who: &str, violations: &mut Vec<String>) {
-        if let Some(allowed) = self.allowed(at)
+    fn count(&self, shown: &Shown, who: &str, violations: &mut Vec<String>) {
+        let Shown { users, at, .. } = *shown;
+        if let Some(allowed) = self.allowed(shown)
             && !allowed.contains(&users)
         {
             let after = at.saturating_duration_since(self.fault.began);
@@ -188,20 +221,22 @@ impl<'a> Judge<'a> {
     }
 
     /// What may be shown at this moment, or `None` if anything may.
-    fn allowed(&self, at: Instant) -> Option<RangeInclusive<u64>> {
+    fn allowed(&self, shown: &Shown) -> Option<RangeInclusive<u64>> {
+        let at = shown.at;
         if self.is_too_early(at) {
             return None;
         }
         let quiet = self.quiet(at);
+        let knows = if shown.is_estimate { Knows::Instances } else { Knows::People };
         if at < self.fault.began || at > self.fault.over {
-            return Some(self.truth.within(quiet, &[]));
+            return Some(self.truth.within(quiet, &[], knows));
         }
         let from = self.quiet(self.fault.began).from.max(self.fault.agreed);
         let span = Span { from, to: at };
         match &self.fault.sees {
-            Sees::Nothing => Some(self.truth.within(quiet, &[])),
-            Sees::Truth => Some(self.truth.within(span, &[])),
-            Sees::Without(absent) => Some(self.truth.within(span, absent)),
+            Sees::Nothing => Some(self.truth.within(quiet, &[], knows)),
+            Sees::Truth => Some(self.truth.within(span, &[], shown.in_a_fault())),
+            Sees::Without(absent) => Some(self.truth.within(span, absent, shown.in_a_fault())),
             Sees::Anything => None,
         }
     }
@@ -257,7 +292,8 @@ impl<'a> Judge<'a> {
             // An instance that was asked for a room of which it knows nothing yet may say who is there on it.
             is_known |= said.exact || said.room.is_none();
             if is_known {
-                self.count(said.count, showing.at, "an instance", violations);
+                let shown = Shown::by_instance(said, showing.at);
+                self.count(&shown, "an instance", violations);
             }
             if said.revision < newest {
                 violations.push(format!("revision {} came after {newest}", said.revision));

@@ -1,6 +1,8 @@
 //! The checker judges hand-made histories: one that is right, and one for every violation that it must
 //! find.
 
+mod people;
+
 use std::time::{Duration, Instant};
 
 use headcount_testkit::record::{Event, Record};
@@ -19,9 +21,14 @@ pub(crate) struct Check {
     pub(crate) run: fn() -> Result<(), String>,
 }
 
-/// All checks. Two clients are connected from 1 s to 9 s. All agree at 2 s, and the fault lasts from 2.5 s
+/// All checks.
+pub(crate) fn all() -> impl Iterator<Item = Check> {
+    OF_CLIENTS.into_iter().chain(people::ALL)
+}
+
+/// Checks with clients of nobody in particular. Two clients are connected from 1 s to 9 s. All agree at 2 s, and the fault lasts from 2.5 s
 /// to 6 s. Recording ends at 10 s.
-pub(crate) const ALL: [Check; 20] = [
+const OF_CLIENTS: [Check; 20] = [
     check("what-is-right-passes", || passes(&[(1.1, 1), (1.2, 2)], &[(2.0, 2, 2, true)])),
     check("old-news-in-quiet-times", || objects(&[(1.1, 1), (2.9, 1)], &[])),
     check("old-news-in-a-fault", || passes(&[(1.1, 2), (5.0, 2)], &[(5.0, 2, 9, false)])),
@@ -138,6 +145,7 @@ fn nothing_happened(start: Instant) -> Histories {
         room_streams: Vec::new(),
         ready: None,
         lateness: Duration::ZERO,
+        grace: Duration::from_millis(1500),
         end: start + Duration::from_secs(10),
     }
 }

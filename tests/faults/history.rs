@@ -12,7 +12,7 @@ use std::{
 };
 
 use headcount_testkit::{
-    client::{Client, RoomPlace, Transport},
+    client::{Auth, Client, RoomPlace, Transport},
     event_stream::{self, EventStream},
     record::Record,
 };
@@ -25,6 +25,9 @@ pub(crate) type Place = usize;
 /// The name of a room.
 pub(crate) type RoomName = Arc<str>;
 
+/// The visitor key of a person, which all his clients share.
+pub(crate) type PersonKey = Arc<str>;
+
 /// The visit of one client to the site or to a room.
 #[derive(Clone, Debug)]
 pub(crate) struct Visit {
@@ -32,6 +35,8 @@ pub(crate) struct Visit {
     pub(crate) room: Option<RoomName>,
     /// Whether the client is counted there. One that only watches a room is not.
     pub(crate) is_counted: bool,
+    /// Whose client it is; `None` if it does not say so.
+    pub(crate) person: Option<PersonKey>,
     /// The place of its instance, or `None` if a balancer chooses.
     pub(crate) place: Option<Place>,
     /// What the client saw.
@@ -62,6 +67,7 @@ pub(crate) struct Membership {
 pub(crate) struct Guest {
     client: Client,
     visits: Visits,
+    person: Option<PersonKey>,
     place: Option<Place>,
     /// Its visit to the site, and those to the rooms that it is in.
     indexes: Mutex<Vec<usize>>,
@@ -87,32 +93,35 @@ pub(crate) fn watcher(room: impl Into<RoomName>) -> Membership {
 }
 
 impl Visits {
-    /// A client connects to this address, and joins the site and these rooms.
+    /// A client connects to this address, and joins the site and these rooms. It is that of this person, if of any.
     pub(crate) fn open(
         &self,
         way: Way,
         server: SocketAddr,
         transport: Transport,
+        person: Option<&PersonKey>,
         rooms: &[Membership],
     ) -> Guest {
         let opened = Instant::now();
         let who = format!("{transport:?} client of {server}");
         let places: Vec<_> = rooms.iter().map(|membership| membership.place(&who)).collect();
+        let auth = Auth { visitor: person.cloned(), ..Auth::default() };
         let (place, client) = match way {
-            Way::To(place) => (Some(place), Client::open_in(server, transport, places.clone())),
+            Way::To(place) => {
+                (Some(place), Client::open_as(&auth, server, transport, places.clone()))
+            }
             Way::Balanced => {
-                (None, Client::open_reconnecting_in(server, transport, places.clone()))
+                (None, Client::open_reconnecting_as(&auth, server, transport, places.clone()))
             }
         };
-        let site = Visit::new(place, opened, client.record().clone());
-        let carrier = client.record();
-        let rooms = places.into_iter().map(|seat| Visit::of(seat, place, opened, carrier));
-        let rooms: Vec<_> = rooms.collect();
+        let record = client.record().clone();
+        let site = Visit { person: person.cloned(), ..Visit::new(place, opened, record) };
+        let rooms: Vec<_> = places.into_iter().map(|seat| site.of_room(seat, opened)).collect();
         let mut all = self.lock();
         let first = all.len();
         all.extend(std::iter::once(site).chain(rooms));
         let indexes = Mutex::new((first..all.len()).collect());
-        Guest { client, visits: self.clone(), place, indexes }
+        Guest { client, visits: self.clone(), person: person.cloned(), place, indexes }
     }
 
     /// All visits so far.
@@ -136,15 +145,16 @@ impl Visit {
     /// A visit to the site that begins now.
     pub(crate) fn new(place: Option<Place>, opened: Instant, record: Record) -> Self {
         let carrier = record.clone();
-        let (leaving, gone) = (None, None);
-        Self { room: None, is_counted: true, place, record, carrier, opened, leaving, gone }
+        let (room, person, leaving, gone) = (None, None, None, None);
+        Self { room, is_counted: true, person, place, record, carrier, opened, leaving, gone }
     }
 
-    fn of(seat: RoomPlace, place: Option<Place>, opened: Instant, carrier: &Record) -> Self {
+    /// The visit of the same client to a room.
+    fn of_room(&self, seat: RoomPlace, opened: Instant) -> Self {
         let RoomPlace { room, watches, record } = seat;
-        let carrier = carrier.clone();
-        let visit = Self::new(place, opened, record);
-        Self { room: Some(room), is_counted: !watches, carrier, ..visit }
+        let (person, carrier) = (self.person.clone(), self.carrier.clone());
+        let visit = Self::new(self.place, opened, record);
+        Self { room: Some(room), is_counted: !watches, person, carrier, ..visit }
     }
 
     /// Whether the client is there now.
@@ -168,10 +178,12 @@ impl Guest {
     pub(crate) fn join(&self, membership: &Membership) {
         let opened = Instant::now();
         let seat = membership.place(self.record().name());
+        let site = Visit::new(self.place, opened, self.record().clone());
+        let site = Visit { person: self.person.clone(), ..site };
         let mut all = self.visits.lock();
         self.client.join(seat.clone());
         self.indexes().push(all.len());
-        all.push(Visit::of(seat, self.place, opened, self.record()));
+        all.push(site.of_room(seat, opened));
     }
 
     /// Leaves a room, and stays connected.

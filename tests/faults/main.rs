@@ -54,7 +54,7 @@ fn main() -> ExitCode {
             }));
         }
     }
-    for check in checks::ALL {
+    for check in checks::all() {
         trials.push(Trial::test(format!("checker::{}", check.name), move || Ok((check.run)()?)));
     }
     for mutant in &mutants::MUTANTS {

@@ -57,7 +57,7 @@ return reply
 
 const NO_WELCOME: &str = "no welcome";
 
-pub(crate) const MUTANTS: [Mutant; 12] = [
+pub(crate) const MUTANTS: [Mutant; 15] = [
     script("no fence", "if last and sequence <= last then", "if false then", "repeats"),
     script("no lease clock", "gap = math.floor(lease / 8)", "gap = gap + 0", "all-cut-off"),
     script("no recovery", "  store.recovering = store.clock + lease\n", "", "flushall-quiet"),
@@ -80,6 +80,19 @@ pub(crate) const MUTANTS: [Mutant; 12] = [
     program("no large pages", "pages"),
     program("no gaps of pages", "page-gap"),
     program("no resend of rooms", "many-lost"),
+    program("no grace", "moves"),
+    script(
+        "people are connections",
+        "change(room, call('HSET', key, unpack(set)))",
+        "call('HSET', key, unpack(set))\n    change(room, #set / 2)",
+        "nothing",
+    ),
+    script(
+        "the dead take people along",
+        "without(tags, tag)\n    if left",
+        "''\n    if left",
+        "half-killed",
+    ),
 ];
 
 const fn script(

@@ -40,7 +40,7 @@ const TIME_WITH_OFFSET: &str = "local now = time[1] * 1000 + math.floor(time[2] 
                                 tonumber(redis.call('GET', 'test:clock-offset') or '0')";
 
 /// A file, the text to replace, and the new text.
-const PATCHES: [(&str, &str, &str); 10] = [
+const PATCHES: [(&str, &str, &str); 11] = [
     ("Cargo.toml", "name = \"headcount\"", "name = \"headcount-patched\""),
     // The library keeps its name, and its tests are not copied.
     (
@@ -79,6 +79,12 @@ const PATCHES: [(&str, &str, &str); 10] = [
         "src/cluster/reporter.rs",
         "self.rooms.begin_incarnation();",
         "if std::env::var_os(\"PATCH_PROGRAM\").is_none_or(|patch| patch != \"no resend of rooms\") { self.rooms.begin_incarnation(); }",
+    ),
+    (
+        "src/server.rs",
+        "grace: self.config.grace,",
+        "grace: if std::env::var_os(\"PATCH_PROGRAM\").is_some_and(|patch| patch == \"no grace\") {
+            std::time::Duration::ZERO } else { self.config.grace },",
     ),
     (
         "src/broadcast/broadcaster.rs",

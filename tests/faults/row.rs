@@ -135,7 +135,9 @@ pub(crate) async fn run(row: &Row) -> Result<Measured, String> {
     let ended = Instant::now();
     stage.stop_churn().await;
     let bounds = row.bounds();
-    let patience = bounds.site.time.max(bounds.rooms.time) + PATIENCE;
+    // People who have just left stay for a moment.
+    let grace = row.setup.grace();
+    let patience = bounds.site.time.max(bounds.rooms.time) + grace + PATIENCE;
     let right_after = stage.right_after(ended, patience).await?;
     stage.start_churn();
     // An old lease of the fault may still expire in this time.
@@ -150,8 +152,9 @@ pub(crate) async fn run(row: &Row) -> Result<Measured, String> {
         let over = ended + right_after;
         let fault = Fault { agreed, began: stage.began(), over, sees: sees.clone() };
         let mut verdict = judge(&histories, &fault);
-        if right_after > bound.time + NOISE + histories.lateness {
-            let late = format!("right after {right_after:?}: the bound is {:?}", bound.time);
+        if right_after > bound.time + grace + NOISE + histories.lateness {
+            let late =
+                format!("right after {right_after:?}: the bound is {:?}", bound.time + grace);
             verdict.violations.push(late);
         }
         let violations = verdict.violations.into_iter().map(move |line| format!("{what}: {line}"));

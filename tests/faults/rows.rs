@@ -2,6 +2,7 @@
 
 mod instances;
 mod network;
+mod people;
 mod rooms;
 mod store;
 mod tampering;
@@ -16,7 +17,8 @@ use crate::{
 
 /// All rows.
 pub(crate) fn all() -> Vec<Row> {
-    [instances::rows(), store::rows(), tampering::rows(), network::rows(), rooms::rows()].concat()
+    let of_site = [instances::rows(), store::rows(), tampering::rows(), network::rows()];
+    [of_site.concat(), rooms::rows(), people::rows()].concat()
 }
 
 /// A row on the default stage, in which only true counts may be seen.

@@ -5,6 +5,7 @@
 
 mod agreement;
 mod churn;
+pub(crate) mod people;
 mod rooms;
 
 use std::{
@@ -27,7 +28,7 @@ use rustix::process::Signal;
 use crate::{
     canary::Canary,
     checker::Histories,
-    history::{Guest, Membership, Place, Showing, Visits, Watcher, Way},
+    history::{Guest, Membership, PersonKey, Place, Showing, Visits, Watcher, Way},
     patched::{self, Patch},
     proxy::{Mode, Proxy},
 };
@@ -41,6 +42,8 @@ pub(crate) struct Setup {
     pub(crate) redis: &'static [&'static str],
     /// Settings of all instances.
     pub(crate) settings: &'static [Setting<'static>],
+    /// How long a person stays on an instance that he has left, if it is another time than [`GRACE`].
+    pub(crate) grace: Option<Duration>,
     /// Whether Redis has replicas, and sentinels that choose the primary.
     pub(crate) sentinels: bool,
     /// What is changed in the program, if anything.
@@ -93,6 +96,8 @@ pub(crate) struct Seat {
 pub(crate) const INSTANCES: usize = 3;
 /// Clients that stay, for each instance: two of each transport.
 pub(crate) const CROWD: usize = 6;
+/// How long a person stays on an instance that he has left. It is short, since every bound becomes longer by it.
+pub(crate) const GRACE: Duration = Duration::from_millis(300);
 
 impl Stage {
     /// Starts everything, and waits until all clients are counted and all agree.
@@ -132,7 +137,9 @@ impl Stage {
             Store::Set(set) => set.url(),
         };
         let patch = self.setup.patch.as_ref().map(Patch::settings);
-        let mut settings = vec![("HEADCOUNT_REDIS_URL", url.as_str())];
+        let grace = format!("{}ms", self.setup.grace().as_millis());
+        let mut settings =
+            vec![("HEADCOUNT_REDIS_URL", url.as_str()), ("HEADCOUNT_GRACE", grace.as_str())];
         settings.extend(self.setup.settings);
         settings.extend(patch.iter().flatten().map(|(name, value)| (*name, value.as_str())));
         let instance = match patch {
@@ -168,7 +175,8 @@ impl Stage {
     pub(crate) fn fill(&mut self, place: Place) {
         for number in 0..CROWD {
             let transport = Transport::ALL[number % Transport::ALL.len()];
-            let guest = self.open(place, transport, &rooms::of_crowd(place, number));
+            let (person, rooms) = (people::of_crowd(place, number), rooms::of_crowd(place, number));
+            let guest = self.open_as(person.as_ref(), place, transport, &rooms);
             self.crowd.push(guest);
         }
     }
@@ -180,16 +188,28 @@ impl Stage {
         transport: Transport,
         rooms: &[Membership],
     ) -> Guest {
+        self.open_as(None, place, transport, rooms)
+    }
+
+    /// The same for a client of this person.
+    pub(crate) fn open_as(
+        &mut self,
+        person: Option<&PersonKey>,
+        place: Place,
+        transport: Transport,
+        rooms: &[Membership],
+    ) -> Guest {
         let server = self.instance(place).public;
-        self.visits.open(Way::To(place), server, transport, rooms)
+        self.visits.open(Way::To(place), server, transport, person, rooms)
     }
 
     /// Connects clients of all transports that reconnect through this balancer whenever they lose the connection.
     pub(crate) fn fill_through(&mut self, balancer: &Balancer, clients: usize) {
         for number in 0..clients {
             let transport = Transport::ALL[number % Transport::ALL.len()];
-            let rooms = rooms::of_faithful();
-            let guest = self.visits.open(Way::Balanced, balancer.address, transport, &rooms);
+            let (person, rooms) = (people::of_faithful(number), rooms::of_faithful());
+            let (way, server) = (Way::Balanced, balancer.address);
+            let guest = self.visits.open(way, server, transport, person.as_ref(), &rooms);
             self.crowd.push(guest);
         }
     }
@@ -291,12 +311,19 @@ impl Stage {
         let streams = all(|seat| &seat.watcher);
         let room_streams = all(|seat| &seat.rooms_watcher);
         let (visits, lateness) = (self.visits.all(), self.lateness());
-        let (ready, end) = (self.ready, Instant::now());
-        Histories { visits, streams, room_streams, ready, lateness, end }
+        let (ready, grace, end) = (self.ready, self.setup.grace(), Instant::now());
+        Histories { visits, streams, room_streams, ready, lateness, grace, end }
     }
 
     fn entrances(&self) -> std::sync::MutexGuard<'_, Vec<(Place, SocketAddr)>> {
         self.open.lock().expect("nothing panics while it holds this lock")
+    }
+}
+
+impl Setup {
+    /// How long a person stays on an instance that he has left.
+    pub(crate) fn grace(&self) -> Duration {
+        self.grace.unwrap_or(GRACE)
     }
 }
 

@@ -3,20 +3,30 @@
 //! A connection is *certainly* counted from its acknowledgement until its client begins to leave or it is
 //! seen to break. It is *possibly* counted from the first attempt until it is certainly gone. Pure: it is
 //! computed from the visits to the site, or to one room. A client that only watches a room is not counted.
+//!
+//! A person is counted once, however many connections he has on whatever instances, and stays for the grace on each instance that
+//! he has left.
 
-use std::{ops::RangeInclusive, time::Instant};
+use std::{
+    collections::BTreeMap,
+    ops::RangeInclusive,
+    time::{Duration, Instant},
+};
 
 use headcount_testkit::record::Event;
 
-use crate::history::{Place, Visit};
+use crate::history::{PersonKey, Place, Visit};
 
-/// The smallest and the largest number of users of each place at each moment.
+/// The smallest and the largest number of users at each moment.
 #[derive(Debug)]
 pub(crate) struct Truth {
+    /// The connections of nobody in particular, place by place.
     places: Vec<Population>,
+    /// The connections of each person, place by place.
+    people: Vec<Vec<Population>>,
 }
 
-/// The users of one place.
+/// The connections at one place.
 #[derive(Debug, Default)]
 struct Population {
     place: Option<Place>,
@@ -28,6 +38,16 @@ struct Population {
 #[derive(Debug, Default)]
 struct Steps(Vec<(Instant, u64)>);
 
+/// What an observer knows of people who are on several instances.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Knows {
+    /// Everything: he counts each person once.
+    People,
+    /// He may not know that a person of one instance is on another one, too. An estimate is of this kind: no instance can know who
+    /// came to another one while the store was away.
+    Instances,
+}
+
 /// A span of time, both ends included.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Span {
@@ -38,41 +58,62 @@ pub(crate) struct Span {
 }
 
 impl Truth {
-    /// Computes the truth from these visits.
-    pub(crate) fn of(visits: &[&Visit]) -> Self {
-        let counted: Vec<&Visit> =
-            visits.iter().copied().filter(|visit| visit.is_counted).collect();
-        let mut places: Vec<Option<Place>> = counted.iter().map(|visit| visit.place).collect();
-        places.sort_unstable();
-        places.dedup();
-        let population = |place| Population::of(place, &counted);
-        Self { places: places.into_iter().map(population).collect() }
+    /// Computes the truth from these visits. `grace`: how long a person stays on an instance that he has left.
+    pub(crate) fn of(visits: &[&Visit], grace: Duration) -> Self {
+        let counted = || visits.iter().copied().filter(|visit| visit.is_counted);
+        let mut people = BTreeMap::<PersonKey, Vec<&Visit>>::new();
+        for visit in counted() {
+            if let Some(person) = &visit.person {
+                people.entry(PersonKey::clone(person)).or_default().push(visit);
+            }
+        }
+        let unknown: Vec<&Visit> = counted().filter(|visit| visit.person.is_none()).collect();
+        Self {
+            places: Population::by_place(&unknown, Duration::ZERO),
+            people: people.values().map(|visits| Population::by_place(visits, grace)).collect(),
+        }
     }
 
-    /// The smallest and the largest count that may be shown by an observer that knows, for each place, a
-    /// number that was true within `span`. For the places in `absent` it may know nothing.
+    /// The smallest and the largest count that may be shown by an observer that knows, for each place, what was true at some moment
+    /// within `span`. For the places in `absent` it may know nothing.
     ///
     /// Each place is treated separately, because an estimate combines the newest number of one with an old
     /// number of another.
-    pub(crate) fn within(&self, span: Span, absent: &[Place]) -> RangeInclusive<u64> {
+    pub(crate) fn within(&self, span: Span, absent: &[Place], knows: Knows) -> RangeInclusive<u64> {
         let least = |population: &Population| {
             let is_absent = population.place.is_some_and(|place| absent.contains(&place));
             if is_absent { 0 } else { population.certain.over(span).min().unwrap_or(0) }
         };
         let most = |population: &Population| population.possible.over(span).max().unwrap_or(0);
-        self.places.iter().map(least).sum()..=self.places.iter().map(most).sum()
+        let sum =
+            |number: &dyn Fn(&Population) -> u64| -> u64 { self.places.iter().map(number).sum() };
+        let people_least =
+            self.people.iter().filter(|places| places.iter().any(|at| least(at) > 0));
+        let people_most = self.people.iter().map(|places| {
+            let places = places.iter().filter(|at| most(at) > 0).count();
+            if knows == Knows::People { places.min(1) } else { places }
+        });
+        let least = sum(&least) + people_least.count() as u64;
+        least..=sum(&most) + people_most.sum::<usize>() as u64
     }
 }
 
 impl Population {
-    fn of(place: Option<Place>, visits: &[&Visit]) -> Self {
+    fn by_place(visits: &[&Visit], grace: Duration) -> Vec<Self> {
+        let mut places: Vec<Option<Place>> = visits.iter().map(|visit| visit.place).collect();
+        places.sort_unstable();
+        places.dedup();
+        places.into_iter().map(|place| Self::of(place, visits, grace)).collect()
+    }
+
+    fn of(place: Option<Place>, visits: &[&Visit], grace: Duration) -> Self {
         let here = visits.iter().filter(|visit| visit.place == place);
         let (mut certain, mut possible) = (Vec::new(), Vec::new());
         for connection in here.flat_map(|visit| connections(visit)) {
             possible.push((connection.attempted, 1));
-            possible.extend(connection.gone.map(|at| (at, -1)));
+            possible.extend(connection.gone.map(|at| (at + grace, -1)));
             if let Some(acknowledged) = connection.acknowledged {
-                let ended = connection.ending.map(|at| at.max(acknowledged));
+                let ended = connection.ending.map(|at| at.max(acknowledged) + grace);
                 certain.push((acknowledged, 1));
                 certain.extend(ended.map(|at| (at, -1)));
             }

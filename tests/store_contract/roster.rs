@@ -5,7 +5,10 @@ use std::{sync::Arc, time::SystemTime};
 use headcount::core::about::About;
 use rstest::rstest;
 
-use crate::setup::{Backend, Instance, Subject};
+use crate::{
+    entries::here,
+    setup::{Backend, Instance, Subject},
+};
 
 /// Goal: operators see who is alive. Method: two live instances, one that left.
 #[rstest]
@@ -31,6 +34,26 @@ async fn roster_lists_the_living(#[case] backend: Backend) {
         let left = entry.lease_left.unwrap();
         assert!(left <= a.lease && left > a.lease / 2, "{left:?}");
     }
+}
+
+/// Goal: operators see how many users with an identity are on the site, and the parts add up. Method: two instances share a user, one
+/// has another one, and both have users in a room, who are no part of it; then one leaves.
+#[rstest]
+#[case::embedded(Backend::Embedded)]
+#[case::redis(Backend::Redis)]
+#[tokio::test]
+async fn roster_counts_people_once(#[case] backend: Backend) {
+    let subject = Subject::new(backend);
+    let store = &*subject.store;
+    let [mut a, mut b] = [3, 1].map(Instance::new);
+    a.say(store, vec![here("/", &["ada", "grace"]), here("/x", &["ada"])]).await;
+    b.say(store, vec![here("/", &["ada"]), here("/x", &["mary"])]).await;
+    let roster = store.roster().await.unwrap();
+    assert_eq!((roster.identified, roster.users, roster.sum()), (2, 6, 6));
+    a.leave(store).await;
+    b.report(store).await;
+    let roster = store.roster().await.unwrap();
+    assert_eq!((roster.identified, roster.users, roster.sum()), (1, 2, 2));
 }
 
 /// Goal: operators see who is who, as each said last, and nobody who is gone. Method: one says who it is, reports on, then

@@ -278,7 +278,7 @@ impl Visitor {
                 self.stage = Stage::Joining;
                 self.asked_at = Instant::now();
             }
-            Packet::Close | Packet::Disconnected => heard.ended = true,
+            Packet::Close | Packet::Disconnected | Packet::Refused(_) => heard.ended = true,
             Packet::ProbeAnswer | Packet::Connected | Packet::Noop | Packet::Room { .. } => {}
         }
         if let Some(answer) = packet.answer() {

@@ -11,6 +11,7 @@
 //!             request            which requests carry a session             (no I/O, no clock)
 //!        ┌───────┼───────┐
 //!      http    frame   packet    bytes in, values out
+//!                        auth      who joins
 //! ```
 //!
 //! The lower half does no I/O. A program with its own sockets can use it alone, without the feature `transport`. All
@@ -20,6 +21,7 @@
 //! It is strict: everything outside the contract between Headcount and its clients is an [`Error`], and is never
 //! corrected. It cannot send what an attacker would send.
 
+pub mod auth;
 pub mod error;
 pub mod packet;
 

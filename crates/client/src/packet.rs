@@ -38,6 +38,8 @@ pub enum Packet {
     Connected,
     /// The server ends the namespace.
     Disconnected,
+    /// The namespace may not be joined, for the reason with this code.
+    Refused(String),
     /// The event `user count`: this many users are online.
     Count(u64),
     /// A packet of a room.
@@ -110,7 +112,7 @@ impl Packet {
     /// Parses one packet.
     ///
     /// # Errors
-    /// If it is outside the contract, such as an event other than the count, or the refusal of the default namespace.
+    /// If it is outside the contract, such as an event other than the count.
     pub fn parse(text: &[u8]) -> Result<Self, Error> {
         match text {
             [b'0', json @ ..] => Handshake::parse(json).map(Self::Open),
@@ -125,7 +127,9 @@ impl Packet {
             [b'4', b'2', event @ ..] => count(event)
                 .map(Self::Count)
                 .ok_or_else(|| Error::unexpected("an event other than the count", text)),
-            [b'4', b'4', ..] => Err(Error::unexpected("the namespace is refused", text)),
+            [b'4', b'4', refusal @ ..] => code(refusal)
+                .map(Self::Refused)
+                .ok_or_else(|| Error::unexpected("the namespace is refused", text)),
             _ => Err(Error::unexpected("a packet of another kind", text)),
         }
     }
@@ -136,7 +140,7 @@ impl Packet {
         let news = match kind {
             b'0' if rest.starts_with('{') && rest.ends_with('}') => RoomNews::Joined,
             b'2' => RoomNews::Count(count(rest.as_bytes())?),
-            b'4' => RoomNews::Refused(serde_json::from_str::<Refusal>(rest).ok()?.data.code),
+            b'4' => RoomNews::Refused(code(rest.as_bytes())?),
             _ => return None,
         };
         Some(Self::Room { room: room.to_owned(), news })
@@ -160,6 +164,7 @@ impl Packet {
             | Self::Noop
             | Self::Connected
             | Self::Disconnected
+            | Self::Refused(_)
             | Self::Count(_)
             | Self::Room { .. } => None,
         }
@@ -177,6 +182,11 @@ impl Handshake {
         let silence = u64::from(fields.ping_interval) + u64::from(fields.ping_timeout);
         Ok(Self { sid: fields.sid, silence_max: Duration::from_millis(silence) })
     }
+}
+
+/// The code of a refusal.
+fn code(refusal: &[u8]) -> Option<String> {
+    Some(serde_json::from_slice::<Refusal>(refusal).ok()?.data.code)
 }
 
 /// Parses exactly this form of the event: `["user count",5]`.
@@ -207,6 +217,7 @@ mod tests {
     #[rstest]
     #[case(r#"40{"sid":"x"}"#, Packet::Connected)]
     #[case("41", Packet::Disconnected)]
+    #[case(r#"44{"message":"no","data":{"code":"bad_auth"}}"#, Packet::Refused("bad_auth".into()))]
     #[case(r#"42["user count",0]"#, Packet::Count(0))]
     #[case(r#"42["user count",18446744073709551615]"#, Packet::Count(u64::MAX))]
     #[case("1", Packet::Close)]

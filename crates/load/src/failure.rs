@@ -11,6 +11,9 @@ pub(crate) enum Failure {
     /// The server told this client to leave the namespace.
     #[error("disconnected by the server")]
     Disconnected,
+    /// The server refused the default namespace. Holds the code of its reason.
+    #[error("refused: {0}")]
+    Refused(String),
     /// The server refused one of the client's rooms. Holds the code of its reason.
     #[error("room refused: {0}")]
     RoomRefused(String),

@@ -9,11 +9,15 @@ use url::Url;
 
 use crate::{
     flag::{Flag, FlagError},
+    identities::IdentityPlan,
+    identity_flags::IdentityArgs,
     rooms::{PREFIX, ROOMS_MAX, RoomPlan},
 };
 
 /// Descriptors reserved for everything except the visitors: standard streams, the runtime, requests to servers.
 const DESCRIPTORS_RESERVED: usize = 64;
+/// How many visitors there are unless it is said.
+const CONNECTIONS_DEFAULT: usize = 100;
 /// The number of polling visitors that may leave at a time. Each needs a second descriptor for a moment.
 pub(crate) const POLLING_LEAVES_AT_ONCE: usize = 128;
 /// The highest rate of joins and of leaves, in visitors per second. One core cannot open more connections.
@@ -36,6 +40,10 @@ visitors may be present: they are the difference. With --alone there must be non
 room of --rooms is checked in the same way; the servers are asked about 100 rooms at most. On a site whose count \
 changes several times a second such a moment may not exist; check it while it is quiet.
 
+With --identities the connections of one identity must be counted once. Then each count on the way is checked, too: none may \
+be lower than the users that have been there for the time of --settle (5s at least), and with --alone none may be higher than \
+those that were there within it.
+
 Exit code: 0 if everybody connected, stayed and was told the right count; 1 if not; 2 if a flag is refused.
 
 Ctrl-C ends early, with the check and the report; a second one at once. Visitors always say good-bye.
@@ -54,9 +62,9 @@ pub struct LoadArgs {
         default_value = "http://127.0.0.1:3000"
     )]
     url: Vec<String>,
-    /// Visitors to bring up: 1 to what the file limit allows.
-    #[arg(long, value_name = "NUMBER", default_value = "100")]
-    connections: String,
+    /// Visitors to bring up: 1 to what the file limit allows. 100 unless set, or those of --identities.
+    #[arg(long, value_name = "NUMBER")]
+    connections: Option<String>,
     /// Visitors that join per second: 0.01 to 10000.
     #[arg(long, value_name = "NUMBER", default_value = "100")]
     rate: String,
@@ -95,6 +103,8 @@ pub struct LoadArgs {
     /// rooms.
     #[arg(long, value_name = "NUMBER", default_value = "0")]
     skew: String,
+    #[command(flatten)]
+    identities: IdentityArgs,
     /// Print the report as JSON rather than a table.
     #[arg(long)]
     json: bool,
@@ -119,6 +129,7 @@ pub struct LoadConfig {
     pub settle: Duration,
     pub alone: bool,
     pub rooms: Option<RoomPlan>,
+    pub identities: Option<IdentityPlan>,
     pub json: bool,
 }
 
@@ -148,9 +159,10 @@ impl LoadArgs {
             .as_deref()
             .map(|wave| Flag("--vary", wave).duration(Duration::from_secs(1), DAY));
         let hold = Flag("--hold", &self.hold).duration(Duration::ZERO, 365 * DAY)?;
+        let identities = self.identities.check()?;
         Ok(LoadConfig {
             targets: self.targets()?,
-            connections: connections(&Flag("--connections", &self.connections), transport)?,
+            connections: self.connections(transport, identities.as_ref())?,
             rate,
             hold: (!hold.is_zero()).then_some(hold),
             transport,
@@ -161,7 +173,33 @@ impl LoadArgs {
                 .duration(Duration::ZERO, Duration::from_mins(10))?,
             alone: self.alone,
             rooms: self.rooms()?,
+            identities,
             json: self.json,
+        })
+    }
+
+    /// The number of connections: at least those of the identities.
+    fn connections(
+        &self,
+        transport: Transport,
+        identities: Option<&IdentityPlan>,
+    ) -> Result<usize, FlagError> {
+        let (most, reserved) = connections_max(transport);
+        let limit = format!("(the hard file limit less {reserved})");
+        let least = identities.map_or(1, |plan| plan.identities as usize * plan.tabs as usize);
+        if let Some(plan) = identities.filter(|_| least > most) {
+            let allowed =
+                format!("{} at most, times --tabs {most} {limit}", most / plan.tabs as usize);
+            return Err(Flag("--identities", &plan.identities.to_string()).refuse(allowed));
+        }
+        let Some(given) = &self.connections else {
+            return Ok(if identities.is_some() { least } else { CONNECTIONS_DEFAULT.min(most) });
+        };
+        let flag = Flag("--connections", given);
+        flag.number("a whole number", least, most).map_err(|error| {
+            let because =
+                if identities.is_some() { ", at least --identities times --tabs" } else { "" };
+            FlagError { allowed: format!("{} {limit}{because}", error.allowed), ..error }
         })
     }
 
@@ -246,120 +284,17 @@ fn rate_of_leaves(flag: &Flag<'_>, joins: f64) -> Result<f64, FlagError> {
         .map_err(|error| FlagError { allowed: format!("{} (--rate)", error.allowed), ..error })
 }
 
-fn connections(flag: &Flag<'_>, transport: Transport) -> Result<usize, FlagError> {
+/// The most connections that the file limit allows, and how many descriptors are kept for other things.
+fn connections_max(transport: Transport) -> (usize, usize) {
     let hard = rlimit::getrlimit(rlimit::Resource::NOFILE).map_or(u64::MAX, |(_, hard)| hard);
     let descriptors = usize::try_from(hard).unwrap_or(usize::MAX);
     let reserved = match transport {
         Transport::Websocket => DESCRIPTORS_RESERVED,
         Transport::Polling | Transport::Upgrade => DESCRIPTORS_RESERVED + POLLING_LEAVES_AT_ONCE,
     };
-    let most = descriptors.saturating_sub(reserved).max(1);
-    flag.number("a whole number", 1, most).map_err(|error| {
-        let because = format!("{} (the hard file limit less {reserved})", error.allowed);
-        FlagError { allowed: because, ..error }
-    })
+    (descriptors.saturating_sub(reserved).max(1), reserved)
 }
 
 #[cfg(test)]
-pub(crate) mod tests {
-    use clap::Parser;
-    use headcount_mutate::mutated_text;
-    use proptest::prelude::*;
-    use rstest::rstest;
-
-    use super::*;
-
-    #[derive(Parser)]
-    struct Program {
-        #[command(flatten)]
-        flags: LoadArgs,
-    }
-
-    /// The settings for these flags.
-    pub(crate) fn check(flags: &[&str]) -> Result<LoadConfig, FlagError> {
-        Program::try_parse_from(["load"].iter().chain(flags)).unwrap().flags.check()
-    }
-
-    /// Goal: the defaults are allowed, and without a hold the run does not end. Method: look at both.
-    #[test]
-    fn the_defaults_are_allowed() {
-        let config = check(&[]).unwrap();
-        assert_eq!(config.targets, [Target { authority: "127.0.0.1:3000".to_owned() }]);
-        assert_eq!((config.connections, config.hold), (100, Some(Duration::from_secs(10))));
-        assert_eq!(check(&["--hold=0s"]).unwrap().hold, None);
-    }
-
-    /// Goal: addresses of servers are accepted in all usual forms. Method: both schemes, a list, IPv6, the default port.
-    #[test]
-    fn servers_are_read() {
-        let config = check(&["--url=http://[::1]:3000/,ws://a.example", "--url=http://b:81"]);
-        let authorities: Vec<String> =
-            config.unwrap().targets.iter().map(|target| target.authority().to_owned()).collect();
-        assert_eq!(authorities, ["[::1]:3000", "a.example:80", "b:81"]);
-    }
-
-    /// Goal: a wrong value is refused with its flag, the value, and what is allowed. Method: one wrong value each.
-    #[rstest]
-    #[case("--url", "127.0.0.1:3000", "http://127.0.0.1:3000")]
-    #[case("--url", "https://127.0.0.1", "TLS")]
-    #[case("--url", "http://127.0.0.1/path", "without a path")]
-    #[case("--url", "http://user@127.0.0.1/", "without a path")]
-    #[case("--url", "", "http://127.0.0.1:3000")]
-    #[case("--connections", "0", "from 1 to")]
-    #[case("--connections", "99999999999", "file limit")]
-    #[case("--rate", "0", "from 0.01 to 10000")]
-    #[case("--rate", "NaN", "from 0.01 to 10000")]
-    #[case("--rate", "fast", "a number")]
-    #[case("--leave-rate", "-1", "from 0 to 100 (--rate)")]
-    #[case("--leave-rate", "100.5", "from 0 to 100 (--rate)")]
-    #[case("--hold", "long", "a duration from 0s")]
-    #[case("--transport", "carrier-pigeon", "websocket or polling")]
-    #[case("--vary", "0s", "from 1s to 1day")]
-    #[case("--settle", "1h", "to 10m")]
-    #[case("--rooms", "100001", "from 0 to 100000")]
-    #[case("--per-connection", "2", "from 1 to 1 (--rooms")]
-    #[case("--skew", "-1", "from 0 to 10")]
-    #[case("--prefix", "load/", "such as /load/")]
-    #[case("--prefix", "/a b", "such as /load/")]
-    fn wrong_flags_are_refused(#[case] flag: &str, #[case] value: &str, #[case] hint: &str) {
-        let message = check(&[&format!("{flag}={value}")]).unwrap_err().to_string();
-        assert!(message.starts_with(&format!("{flag} is {value:?}, but must be ")), "{message}");
-        assert!(message.contains(hint), "{message}");
-    }
-
-    proptest! {
-        /// Goal: every address of a server is accepted or refused, and an accepted one can be written into a request.
-        /// Method: damaged addresses. An accepted one is printed and parsed again.
-        #[test]
-        fn servers_are_read_as_printed(text in mutated_text(proptest::sample::select(&[
-            "http://127.0.0.1:3000",
-            "ws://[::1]:80/",
-            "http://count.example",
-        ][..]).prop_map(str::to_owned))) {
-            if let Some(target) = Target::parse(&text) {
-                prop_assert_eq!(Target::parse(&target.to_string()), Some(target.clone()));
-                let authority = target.authority();
-                prop_assert!(authority.is_ascii() && !authority.contains(['/', '@', ' ', '\r', '\n']));
-            }
-        }
-
-        /// Goal: any value of a flag is accepted, or refused with the flag's name. Method: values of all flags, for all
-        /// flags.
-        #[test]
-        fn any_flag_is_taken_or_refused(
-            flag in proptest::sample::select(&[
-                "--url", "--connections", "--rate", "--hold", "--transport", "--leave-rate", "--vary", "--settle",
-                "--rooms", "--per-connection", "--skew", "--prefix",
-            ][..]),
-            value in mutated_text(proptest::sample::select(&[
-                "http://127.0.0.1:3000", "100", "0.5", "10s", "polling", "1min",
-            ][..]).prop_map(str::to_owned)),
-        ) {
-            if let Err(error) = check(&[&format!("{flag}={value}")]) {
-                // Too few joins per second may be reported by the message about leaves.
-                let message = error.to_string();
-                prop_assert!(message.starts_with(flag) && message.contains(", but must be "), "{}", message);
-            }
-        }
-    }
-}
+#[path = "flags/tests.rs"]
+pub(crate) mod tests;

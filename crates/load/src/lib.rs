@@ -1,13 +1,18 @@
 //! `headcount load`: many simulated visitors in one process. They join at a set rate, stay and leave. In the end all
-//! must have received the same count, and the servers must show it too.
+//! must have received the same count, and the servers must show it too. Visitors may have identities, several connections each;
+//! then every count on the way is judged, too.
 //!
 //! It is a client: it uses only the public addresses of the server.
 
 mod failure;
 mod flag;
 mod flags;
+mod identities;
+mod identity_flags;
 mod rooms;
 
+mod on_the_way;
+mod presences;
 mod stats;
 mod visitor;
 
@@ -32,7 +37,10 @@ use tokio_util::sync::CancellationToken;
 
 pub use flag::FlagError;
 pub use flags::{LoadArgs, LoadConfig, Target};
-pub use report::{Latency, Report, RoomsReport};
+pub use identities::IdentityPlan;
+pub use identity_flags::IdentityArgs;
+pub use on_the_way::{OnTheWay, WrongCount};
+pub use report::{IdentitiesReport, Latency, Report, RoomsReport};
 pub use room_verdict::{RoomsVerdict, WorstRoom};
 pub use rooms::RoomPlan;
 pub use verdict::{ServerSays, Verdict};
@@ -41,7 +49,7 @@ use progress::{Phase, Progress, Snapshot};
 use report::Run;
 use schedule::{Schedule, Situation};
 use stats::Stats;
-use swarm::Swarm;
+use swarm::{Swarm, ToldInRoom};
 use verdict::Evidence;
 
 /// The time between two steps. A step starts visitors and asks others to leave. At 500 joins per second it starts five.
@@ -65,6 +73,7 @@ pub async fn run(config: LoadConfig, stop: CancellationToken) -> anyhow::Result<
         missing: load.missing(),
         verdict,
         rooms,
+        on_the_way: load.swarm.on_the_way(|room| load.room_name(room)),
         took: load.start.elapsed(),
         settled,
         stopped_early,
@@ -152,8 +161,9 @@ impl Load {
             let rooms_said = self.ask_for_rooms().await;
             self.swarm.reap();
             self.readmit();
-            let last_counts = self.swarm.last_counts().collect();
-            let verdict = Verdict::of(Evidence { last_counts, servers, alone: self.config.alone });
+            let (last_counts, users) = (self.swarm.last_counts().collect(), self.swarm.users());
+            let alone = self.config.alone;
+            let verdict = Verdict::of(Evidence { last_counts, users, servers, alone });
             let rooms = rooms_said.map(|said| self.judge_rooms(said));
             let are_rooms_right = rooms.as_ref().is_none_or(RoomsVerdict::is_right);
             let is_over = start.elapsed() >= self.config.settle;
@@ -175,16 +185,18 @@ impl Load {
 
     fn judge_rooms(&self, mut said: BTreeMap<u32, Vec<ServerSays>>) -> RoomsVerdict {
         let alone = self.config.alone;
-        let told = self.swarm.last_counts_of_rooms();
+        let mut told = self.swarm.told_in_rooms();
         let rooms: BTreeSet<u32> = told.keys().chain(said.keys()).copied().collect();
-        let name =
-            |room| self.config.rooms.as_ref().map_or_else(String::new, |plan| plan.name(room));
         let verdicts = rooms.into_iter().map(|room| {
-            let last_counts = told.get(&room).cloned().unwrap_or_default();
+            let ToldInRoom { last_counts, users } = told.remove(&room).unwrap_or_default();
             let servers = said.remove(&room).unwrap_or_default();
-            (room, Verdict::of(Evidence { last_counts, servers, alone }))
+            (room, Verdict::of(Evidence { last_counts, users, servers, alone }))
         });
-        RoomsVerdict::of(verdicts, name)
+        RoomsVerdict::of(verdicts, |room| self.room_name(room))
+    }
+
+    fn room_name(&self, room: u32) -> String {
+        self.config.rooms.as_ref().map_or_else(String::new, |plan| plan.name(room))
     }
 
     /// Restarts the visitors that were refused or lost, at the rate of joins. They may come back until the end.

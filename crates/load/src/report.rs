@@ -7,6 +7,8 @@ use serde::Serialize;
 
 use crate::{
     flags::{LoadConfig, Target},
+    identities::IdentityPlan,
+    on_the_way::{OnTheWay, WrongCount},
     room_verdict::RoomsVerdict,
     rooms::RoomPlan,
     stats::Totals,
@@ -47,9 +49,12 @@ pub struct Report {
     /// The rooms of the run; `None` if it had none.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub rooms: Option<RoomsReport>,
+    /// The identities of the run; `None` if it had none.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub identities: Option<IdentitiesReport>,
     /// Milliseconds from the last join or leave until all agreed, or until the settle time was over.
     pub settled_ms: u64,
-    /// Whether no visitor is missing and all agree.
+    /// Whether no visitor is missing, all agree, and no count on the way was wrong.
     pub right: bool,
 }
 
@@ -68,6 +73,19 @@ pub struct RoomsReport {
     pub join_to_count: Latency,
     /// Whether visitors and servers agreed at the end.
     pub end: RoomsVerdict,
+}
+
+/// The identities of a run.
+#[derive(Clone, Debug, Serialize)]
+pub struct IdentitiesReport {
+    /// How many there were.
+    pub number: u32,
+    /// How many connections each of them had.
+    pub tabs: u32,
+    /// How connections said whose they were.
+    pub proof: &'static str,
+    /// Whether the counts on the way were right, as those at the end have to be.
+    pub on_the_way: OnTheWay,
 }
 
 /// The percentiles of a latency, in milliseconds.
@@ -117,6 +135,8 @@ pub(crate) struct Run<'a> {
     pub(crate) missing: usize,
     pub(crate) verdict: Verdict,
     pub(crate) rooms: Option<RoomsVerdict>,
+    /// What the visitors were told before, if the run has identities.
+    pub(crate) on_the_way: Option<OnTheWay>,
     /// From the first join to the last check of the counts.
     pub(crate) took: Duration,
     /// The part of this time after the last join or leave.
@@ -126,9 +146,10 @@ pub(crate) struct Run<'a> {
 
 impl Report {
     pub(crate) fn of(run: Run<'_>) -> Self {
-        let Run { config, totals, counts_received, missing, verdict, rooms, .. } = run;
+        let Run { config, totals, counts_received, missing, verdict, rooms, on_the_way, .. } = run;
         let Run { took, settled, stopped_early, .. } = run;
-        let are_rooms_right = rooms.as_ref().is_none_or(RoomsVerdict::is_right);
+        let are_others_right = rooms.as_ref().is_none_or(RoomsVerdict::is_right)
+            && on_the_way.as_ref().is_none_or(OnTheWay::is_right);
         Self {
             urls: config.targets.iter().map(Target::to_string).collect(),
             transport: config.transport.name(),
@@ -143,12 +164,15 @@ impl Report {
             counts_received,
             connect_to_count: Latency::of(&totals.connect_to_count),
             join_to_count: Latency::of(&totals.join_to_count),
-            right: missing == 0 && verdict.is_right() && are_rooms_right,
+            right: missing == 0 && verdict.is_right() && are_others_right,
             end: verdict,
             rooms: rooms.zip(config.rooms.as_ref()).map(|(end, plan)| {
                 let join_to_count = Latency::of(&totals.room_join_to_count);
                 RoomsReport::new(plan, join_to_count, end)
             }),
+            identities: on_the_way
+                .zip(config.identities.as_ref())
+                .map(|(on_the_way, plan)| IdentitiesReport::new(plan, on_the_way)),
             settled_ms: whole_millis(settled),
         }
     }
@@ -179,6 +203,9 @@ impl fmt::Display for Report {
         writeln!(f)?;
         writeln!(f, "at the end, after {} ms without joins and leaves", self.settled_ms)?;
         writeln!(f, "{:<18}{:>10}  {} others", "count", end.count, end.others)?;
+        if let Some(identities) = &self.identities {
+            writeln!(f, "{:<18}{:>10}  {identities}", "users", end.users)?;
+        }
         writeln!(f, "{:<18}{:>10}  {} missing", "connections", end.connections, self.missing)?;
         write!(f, "{:<18}{:>10}", "disagreeing", end.disagreeing)?;
         for (number, times) in &end.told_instead {
@@ -190,6 +217,9 @@ impl fmt::Display for Report {
         if let Some(rooms) = &self.rooms {
             write!(f, "\n{rooms}")?;
         }
+        if let Some(identities) = &self.identities {
+            write!(f, "\n{}", identities.on_the_way)?;
+        }
         let verdict = if self.right { "right" } else { "WRONG" };
         write!(f, "\n{:<18}{verdict:>10}", "verdict")
     }
@@ -199,6 +229,36 @@ impl RoomsReport {
     fn new(plan: &RoomPlan, join_to_count: Latency, end: RoomsVerdict) -> Self {
         let RoomPlan { prefix, rooms, per_connection, skew } = plan.clone();
         Self { prefix, number: rooms, per_connection, skew, join_to_count, end }
+    }
+}
+
+impl IdentitiesReport {
+    fn new(plan: &IdentityPlan, on_the_way: OnTheWay) -> Self {
+        let IdentityPlan { identities, tabs, proof, .. } = plan;
+        Self { number: *identities, tabs: *tabs, proof: proof.name(), on_the_way }
+    }
+}
+
+/// How many users there should be.
+impl fmt::Display for IdentitiesReport {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { number, tabs, proof, .. } = self;
+        write!(f, "{number} identities by {proof}, {tabs} connections each")
+    }
+}
+
+/// The lines of the table, without the end of the last one.
+impl fmt::Display for OnTheWay {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let wrong = self.too_many + self.too_few;
+        write!(f, "{:<18}{wrong:>10}  of {} on the way", "counts wrong", self.judged)?;
+        let Some(WrongCount { room, told, allowed }) = &self.worst else { return Ok(()) };
+        let (many, few) = (self.too_many, self.too_few);
+        write!(f, ": {many} too many, {few} too few; ")?;
+        match room {
+            Some(room) => write!(f, "told {told} instead of {allowed} in {}", room.escape_debug()),
+            None => write!(f, "told {told} instead of {allowed}"),
+        }
     }
 }
 
@@ -258,117 +318,5 @@ fn reasons(f: &mut fmt::Formatter<'_>, name: &str, reasons: &BTreeMap<String, u6
 }
 
 #[cfg(test)]
-mod tests {
-    use headcount_client::Error;
-
-    use super::*;
-    use crate::{flags::tests::check, stats::Stats, verdict::Evidence};
-
-    fn report(told: &[u64]) -> Report {
-        report_with(&[], told, None)
-    }
-
-    fn report_with(flags: &[&str], told: &[u64], rooms: Option<RoomsVerdict>) -> Report {
-        let stats = Stats::new();
-        for _ in told {
-            stats.started();
-            stats.joined(Duration::from_micros(1500), Duration::from_micros(750));
-            stats.room_joined(Duration::from_micros(500));
-        }
-        stats.refused(&Error::Status(503).into());
-        let url = "http://127.0.0.1:3000".to_owned();
-        let servers = vec![ServerSays { url, count: Some(3), exact: Some(true) }];
-        Report::of(Run {
-            config: &check(flags).unwrap(),
-            totals: &stats.totals(),
-            counts_received: 7,
-            missing: 0,
-            verdict: Verdict::of(Evidence { last_counts: told.to_vec(), servers, alone: false }),
-            rooms,
-            took: Duration::from_millis(12_345),
-            settled: Duration::from_millis(12),
-            stopped_early: false,
-        })
-    }
-
-    /// Goal: the report is readable and complete. Method: compare the text of a small run.
-    #[test]
-    fn the_table() {
-        let text = report(&[3, 2]).to_string();
-        let expected = "\
-headcount load: websocket to http://127.0.0.1:3000, 12.3 s
-
-visitors                   2
-connected                  2
-refused                    1  1 status 503
-lost                       0
-left                       0
-counts received            7
-
-latency in ms            p50       p90       p99     p99.9       max
-connect to count        1.50      1.50      1.50      1.50      1.50
-join to count           0.75      0.75      0.75      0.75      0.75
-
-at the end, after 12 ms without joins and leaves
-count                      3  1 others
-connections                2  0 missing
-disagreeing                1  1 told 2
-http://127.0.0.1:3000 says 3
-verdict                WRONG";
-        assert_eq!(text, expected);
-    }
-
-    /// Goal: the JSON report has stable names for scripts. Method: compare the names, for a successful run.
-    #[test]
-    fn the_json() {
-        let json = serde_json::to_value(report(&[3, 3])).unwrap();
-        assert_eq!(json["right"], true);
-        assert_eq!(json["refused"]["status 503"], 1);
-        assert_eq!(json["connect_to_count"]["p99_9_ms"], 1.5);
-        assert_eq!(json["join_to_count"]["samples"], 2);
-        assert_eq!(json["end"]["disagreeing"], 0);
-        assert_eq!(json["end"]["servers"][0]["count"], 3);
-    }
-
-    /// Goal: a run with rooms says how many were right, and what is wrong in the worst one, and a wrong room makes the whole run
-    /// wrong. Method: compare the lines of a run with one wrong room, and the JSON.
-    #[test]
-    fn rooms_are_reported() {
-        let verdict = Verdict::of(Evidence {
-            last_counts: vec![2, 1],
-            servers: vec![ServerSays {
-                url: "http://a".to_owned(),
-                count: Some(2),
-                exact: Some(true),
-            }],
-            alone: false,
-        });
-        let end = RoomsVerdict::of([(7, verdict)].into_iter(), |room| format!("/\u{202e}{room}"));
-        let wrong = report_with(&["--rooms=9", "--per-connection=2"], &[3, 3], Some(end));
-        let text = wrong.to_string();
-        for line in [
-            "\nof a room               0.50      0.50      0.50      0.50      0.50\n",
-            "\nrooms                      1  2 memberships\n",
-            "\nrooms right                0  1 memberships disagree\n",
-            "\nworst room        /\\u{202e}7: count 2, 1 told 1, http://a says 2\n",
-            "\nverdict                WRONG",
-        ] {
-            assert!(text.contains(line), "no {line:?} in {text}");
-        }
-        let json = serde_json::to_value(&wrong).unwrap();
-        assert_eq!(json["rooms"]["end"]["worst"]["told_instead"]["1"], 1);
-        assert_eq!(
-            (&json["rooms"]["number"], &json["rooms"]["per_connection"]),
-            (&9.into(), &2.into())
-        );
-        assert!(serde_json::to_value(report(&[3, 3])).unwrap().get("rooms").is_none());
-    }
-
-    /// Goal: a run without any connection has a report too. Method: a run without visitors.
-    #[test]
-    fn nobody_connected() {
-        let report = report(&[]);
-        assert_eq!((report.connect_to_count.samples, report.connect_to_count.samples), (0, 0));
-        assert!(report.to_string().contains("connect to count        0.00"));
-    }
-}
+#[path = "report/tests.rs"]
+mod tests;

@@ -67,8 +67,8 @@ mod tests {
     /// A room whose visitors were told these counts, while its server says this one.
     fn verdict(told: &[u64], said: u64) -> Verdict {
         let server = ServerSays { url: String::new(), count: Some(said), exact: Some(true) };
-        let evidence = Evidence { last_counts: told.to_vec(), servers: vec![server], alone: true };
-        Verdict::of(evidence)
+        let (last_counts, users) = (told.to_vec(), told.len() as u64);
+        Verdict::of(Evidence { last_counts, users, servers: vec![server], alone: true })
     }
 
     /// Goal: the verdict counts right rooms and names the worst one. Method: right rooms, one in which one visitor is wrong, one in

@@ -26,6 +26,8 @@ pub(crate) struct Stats {
     /// Written with every received count, so it has no lock.
     counts_received: AtomicU64,
     totals: Mutex<Totals>,
+    /// The numbers of the visitors that have received their first counts since somebody asked.
+    newly_joined: Mutex<Vec<u64>>,
 }
 
 /// Everything except the number of received counts.
@@ -51,7 +53,11 @@ pub(crate) struct Totals {
 
 impl Stats {
     pub(crate) fn new() -> Self {
-        Self { counts_received: AtomicU64::new(0), totals: Mutex::new(Totals::new()) }
+        Self {
+            counts_received: AtomicU64::new(0),
+            totals: Mutex::new(Totals::new()),
+            newly_joined: Mutex::default(),
+        }
     }
 
     /// Records a visitor that was started.
@@ -69,13 +75,19 @@ impl Stats {
         self.counts_received.load(Ordering::Relaxed)
     }
 
-    /// Records the first count of a visitor, this long after its connect and after its request to
-    /// join.
-    pub(crate) fn joined(&self, since_connect: Duration, since_join: Duration) {
+    /// Records that the visitor with this number has its first counts, and how long after its connect and after its request to
+    /// join it had that of the site.
+    pub(crate) fn joined(&self, visitor: u64, since_connect: Duration, since_join: Duration) {
+        self.newly_joined.lock().unwrap_or_else(PoisonError::into_inner).push(visitor);
         let mut totals = self.totals();
         totals.connected += 1;
         totals.connect_to_count.saturating_record(micros(since_connect));
         totals.join_to_count.saturating_record(micros(since_join));
+    }
+
+    /// The visitors that have joined since the last call.
+    pub(crate) fn take_joined(&self) -> Vec<u64> {
+        std::mem::take(&mut *self.newly_joined.lock().unwrap_or_else(PoisonError::into_inner))
     }
 
     /// Records the first count of a room, this long after the request to join.

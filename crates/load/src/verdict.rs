@@ -9,6 +9,8 @@ use serde::Serialize;
 pub(crate) struct Evidence {
     /// The last count that each connected visitor received.
     pub(crate) last_counts: Vec<u64>,
+    /// How many users the visitors are: connections of one identity are one user.
+    pub(crate) users: u64,
     /// The count of each server.
     pub(crate) servers: Vec<ServerSays>,
     /// Whether there are no other visitors.
@@ -31,10 +33,13 @@ pub struct ServerSays {
 pub struct Verdict {
     /// Visitors of this program that were connected.
     pub connections: u64,
+    /// How many users they are: connections of one identity are one user.
+    pub users: u64,
     /// The number that all should have shown. It is the most common number of the servers, but not less than the
-    /// connections. Without servers it is that of the visitors. Without other visitors it is the number of connections.
+    /// users of this program. Without servers it is that of the visitors. Without other visitors it is the number of users of
+    /// this program.
     pub count: u64,
-    /// Users in the count that are not visitors of this program.
+    /// Users in the count that are not users of this program.
     pub others: u64,
     /// Visitors of this program whose last count was a different number.
     pub disagreeing: u64,
@@ -52,19 +57,19 @@ const WRONG_NUMBERS_MAX: usize = 5;
 impl Verdict {
     /// Judges one moment.
     pub(crate) fn of(evidence: Evidence) -> Self {
-        let Evidence { last_counts, servers, alone } = evidence;
-        let connections = last_counts.len() as u64;
+        let Evidence { last_counts, users, servers, alone } = evidence;
         let said = most_common(servers.iter().filter_map(|server| server.count));
         let count = match said.or_else(|| most_common(last_counts.iter().copied())) {
-            Some(count) if !alone => count.max(connections),
-            _ => connections,
+            Some(count) if !alone => count.max(users),
+            _ => users,
         };
         let wrong = frequencies(last_counts.iter().copied().filter(|&last| last != count));
         let silent_or_wrong = servers.iter().filter(|server| server.count != Some(count));
         Self {
-            connections,
+            connections: last_counts.len() as u64,
+            users,
             count,
-            others: count - connections,
+            others: count - users,
             disagreeing: wrong.values().sum(),
             servers_disagreeing: silent_or_wrong.count() as u64,
             told_instead: few_of(wrong),
@@ -105,13 +110,17 @@ mod tests {
     use super::*;
 
     fn verdict(told: &[u64], servers: &[Option<u64>], alone: bool) -> Verdict {
+        verdict_of(told.len() as u64, told, servers, alone)
+    }
+
+    fn verdict_of(users: u64, told: &[u64], servers: &[Option<u64>], alone: bool) -> Verdict {
         let says = |&count: &Option<u64>| ServerSays {
             url: String::new(),
             count,
             exact: count.map(|_| true),
         };
         let servers = servers.iter().map(says).collect();
-        Verdict::of(Evidence { last_counts: told.to_vec(), servers, alone })
+        Verdict::of(Evidence { last_counts: told.to_vec(), users, servers, alone })
     }
 
     /// Goal: the verdict finds wrong counts. Method: cases in which count, visitors and servers disagree.
@@ -138,6 +147,26 @@ mod tests {
         assert_eq!(found, (count, disagreeing, servers_disagreeing));
         assert_eq!(verdict.is_right(), disagreeing + servers_disagreeing == 0);
         assert_eq!(verdict.others, count - told.len() as u64);
+    }
+
+    /// Goal: connections of one identity are one user. Method: six connections of two users, with a server that counts users, one that
+    /// counts connections, and one that has forgotten a user; alone and beside others.
+    #[rstest]
+    #[case::right(&[2, 2, 2, 2, 2, 2], Some(2), false, 2, 0, true)]
+    #[case::beside_others(&[6, 6, 6, 6, 6, 6], Some(6), false, 6, 4, true)]
+    #[case::connections_are_counted(&[6, 6, 6, 6, 6, 6], Some(6), true, 2, 0, false)]
+    #[case::one_is_forgotten(&[1, 1, 1, 1, 1, 1], Some(1), false, 2, 0, false)]
+    fn users_are_counted_once(
+        #[case] told: &[u64],
+        #[case] said: Option<u64>,
+        #[case] alone: bool,
+        #[case] count: u64,
+        #[case] others: u64,
+        #[case] is_right: bool,
+    ) {
+        let verdict = verdict_of(2, told, &[said], alone);
+        assert_eq!((verdict.connections, verdict.users), (6, 2));
+        assert_eq!((verdict.count, verdict.others, verdict.is_right()), (count, others, is_right));
     }
 
     /// Goal: without other visitors, a count that is too high is wrong even if all agree. Method: the same case with

@@ -10,16 +10,21 @@ use std::{
     time::Duration,
 };
 
-use headcount_client::{
-    Error, Event, Packet, Session, Transport,
-    packet::{self, CONNECT, RoomNews},
-};
+use headcount_client::{Error, Event, Packet, Session, Transport, auth::Auth, packet::RoomNews};
 use tokio::{
     sync::{Notify, Semaphore},
     time::{Instant, sleep_until, timeout},
 };
 
-use crate::{failure::Failure, flags::Target, report::whole_millis, rooms::RoomPlan, stats::Stats};
+use crate::{
+    failure::Failure,
+    flags::Target,
+    on_the_way::{Judge, PATIENCE},
+    presences::Subject,
+    report::whole_millis,
+    rooms::RoomPlan,
+    stats::Stats,
+};
 
 /// A newcomer that receives no count within this time counts as refused. The server's own limit for joining is 10 s,
 /// and a rush may take longer to be answered.
@@ -32,6 +37,8 @@ const NO_COUNT: u64 = u64::MAX;
 /// What a visitor's task shares with the swarm: its last counts, and the request to leave.
 #[derive(Debug)]
 pub(crate) struct Slot {
+    /// The number of the visitor.
+    number: u64,
     /// The last count it received, or [`NO_COUNT`].
     last_count: AtomicU64,
     /// Its rooms, in the order of their numbers.
@@ -66,6 +73,8 @@ pub(crate) struct Visit {
     pub(crate) transport: Transport,
     pub(crate) rooms: Option<Arc<RoomPlan>>,
     pub(crate) stats: Arc<Stats>,
+    /// Judges every count, if the run has identities.
+    pub(crate) judge: Option<Arc<Judge>>,
     /// One permit for every visitor that may need a second connection to leave.
     pub(crate) leaves: Arc<Semaphore>,
 }
@@ -85,13 +94,14 @@ struct Joined {
 }
 
 impl Slot {
-    /// The slot of a visitor of these rooms.
-    pub(crate) fn new(rooms: &[u32]) -> Self {
+    /// The slot of the visitor with this number, in these rooms.
+    pub(crate) fn new(number: u64, rooms: &[u32]) -> Self {
         let rooms = rooms.iter().map(|&room| {
             let last_count = AtomicU64::new(NO_COUNT);
             RoomSlot { room, last_count }
         });
         Self {
+            number,
             last_count: AtomicU64::new(NO_COUNT),
             rooms: rooms.collect(),
             has_joined: AtomicBool::new(false),
@@ -103,6 +113,11 @@ impl Slot {
     pub(crate) fn last_count(&self) -> Option<u64> {
         let count = self.last_count.load(Ordering::Relaxed);
         self.has_joined.load(Ordering::Relaxed).then_some(count)
+    }
+
+    /// Whether the visitor has received its first counts.
+    pub(crate) fn has_joined(&self) -> bool {
+        self.has_joined.load(Ordering::Relaxed)
     }
 
     /// The rooms of a visitor that has joined, with the last count of each.
@@ -125,15 +140,15 @@ impl Slot {
 }
 
 impl Visit {
-    /// Runs a whole visit, from connecting to leaving.
-    pub(crate) async fn run(self, target: Target, slot: Arc<Slot>) -> End {
+    /// Runs a whole visit, from connecting to leaving. `auth`: what the visitor says of itself when it joins.
+    pub(crate) async fn run(self, target: Target, auth: Auth, slot: Arc<Slot>) -> End {
         // In a box, so that the memory for joining is freed afterwards.
-        let joining = Box::pin(timeout(JOIN_WITHIN, self.join(&target, &slot)));
+        let joining = Box::pin(timeout(JOIN_WITHIN, self.join(&target, &auth, &slot)));
         let joined = tokio::select! {
             joined = joining => joined,
             () = slot.leave.notified() => return End::Left,
         };
-        drop(target);
+        drop((target, auth));
         let Joined { mut session, silence_max } = match joined {
             Ok(Ok(joined)) => joined,
             Ok(Err(failure)) => return End::Refused(failure),
@@ -148,15 +163,17 @@ impl Visit {
         End::Left
     }
 
-    async fn join(&self, target: &Target, slot: &Slot) -> Result<Joined, Failure> {
+    async fn join(&self, target: &Target, auth: &Auth, slot: &Slot) -> Result<Joined, Failure> {
         let connect_at = Instant::now();
         let (mut session, handshake) = Session::open(target.authority(), self.transport).await?;
         let join_at = Instant::now();
-        session.send_all(&self.connects(slot)).await?;
+        session.send_all(&self.connects(auth, slot)).await?;
         let mut site_at = None;
         while !slot.is_told() {
             let event = session.next().await?;
-            if let Some(told) = self.receive(&mut session, event, slot).await? {
+            // What comes late may be an estimate.
+            let judge = self.judge.as_deref().filter(|_| join_at.elapsed() < PATIENCE);
+            if let Some(told) = self.receive(&mut session, event, slot, judge).await? {
                 match told {
                     FirstCount::Site => site_at = Some(Instant::now()),
                     FirstCount::Room => self.stats.room_joined(join_at.elapsed()),
@@ -165,15 +182,15 @@ impl Visit {
         }
         let now = site_at.unwrap_or_else(Instant::now);
         slot.has_joined.store(true, Ordering::Relaxed);
-        self.stats.joined(now - connect_at, now - join_at);
+        self.stats.joined(slot.number, now - connect_at, now - join_at);
         Ok(Joined { session, silence_max: handshake.silence_max })
     }
 
     /// The packets that join the site and the visitor's rooms.
-    fn connects(&self, slot: &Slot) -> Vec<String> {
-        let mut connects = vec![CONNECT.to_owned()];
+    fn connects(&self, auth: &Auth, slot: &Slot) -> Vec<String> {
+        let mut connects = vec![auth.connect()];
         if let Some(plan) = &self.rooms {
-            connects.extend(slot.rooms.iter().map(|slot| packet::join(&plan.name(slot.room))));
+            connects.extend(slot.rooms.iter().map(|slot| auth.join(&plan.name(slot.room))));
         }
         connects
     }
@@ -188,7 +205,8 @@ impl Visit {
                     Err(error) => return error.into(),
                 };
                 last.note();
-                if let Err(failure) = self.receive(session, event, slot).await {
+                let judge = self.judge.as_deref();
+                if let Err(failure) = self.receive(session, event, slot, judge).await {
                     return failure;
                 }
             }
@@ -205,6 +223,7 @@ impl Visit {
         session: &mut Session,
         event: Event,
         slot: &Slot,
+        judge: Option<&Judge>,
     ) -> Result<Option<FirstCount>, Failure> {
         let Event::Packet(packet) = event else {
             return Ok(None);
@@ -213,9 +232,12 @@ impl Visit {
             Packet::Count(users) => {
                 let before = slot.last_count.swap(users, Ordering::Relaxed);
                 self.stats.count_received();
+                if let Some(judge) = judge {
+                    judge.hear(Subject::Site, users, Instant::now());
+                }
                 return Ok((before == NO_COUNT).then_some(FirstCount::Site));
             }
-            Packet::Room { room, news } => return self.receive_of_room(&room, news, slot),
+            Packet::Room { room, news } => return self.receive_of_room(&room, news, slot, judge),
             Packet::Ping => {
                 if let Some(answer) = packet.answer() {
                     session.send(answer).await?;
@@ -223,6 +245,7 @@ impl Visit {
             }
             Packet::Close => return Err(Error::Closed.into()),
             Packet::Disconnected => return Err(Failure::Disconnected),
+            Packet::Refused(code) => return Err(Failure::Refused(code)),
             Packet::Open(_) | Packet::ProbeAnswer | Packet::Connected | Packet::Noop => {}
         }
         Ok(None)
@@ -233,6 +256,7 @@ impl Visit {
         room: &str,
         news: RoomNews,
         slot: &Slot,
+        judge: Option<&Judge>,
     ) -> Result<Option<FirstCount>, Failure> {
         let users = match news {
             RoomNews::Count(users) => users,
@@ -248,6 +272,9 @@ impl Visit {
         };
         let before = slot.rooms[place].last_count.swap(users, Ordering::Relaxed);
         self.stats.count_received();
+        if let Some(judge) = judge {
+            judge.hear(Subject::Room(slot.rooms[place].room), users, Instant::now());
+        }
         Ok((before == NO_COUNT).then_some(FirstCount::Room))
     }
 

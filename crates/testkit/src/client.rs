@@ -11,11 +11,11 @@ use std::{
     time::Duration,
 };
 
-pub use headcount_client::Transport;
 use headcount_client::{
     Error, Packet, Session,
-    packet::{self, CONNECT, PONG, RoomNews},
+    packet::{self, PONG, RoomNews},
 };
+pub use headcount_client::{Transport, auth::Auth};
 use tokio::{
     sync::{Notify, watch},
     task::JoinHandle,
@@ -50,6 +50,8 @@ pub struct RoomPlace {
 /// The rooms of a client.
 #[derive(Debug)]
 struct Rooms {
+    /// What the client says of itself when it joins.
+    auth: Auth,
     places: Mutex<Vec<RoomPlace>>,
     /// Packets that the client has to send on its present connection.
     unsent: Mutex<Vec<String>>,
@@ -77,17 +79,17 @@ const RECONNECT_GAP: Duration = Duration::from_millis(100);
 impl Client {
     /// Begins to connect and returns at once. All later events are in the record.
     pub fn open(server: SocketAddr, transport: Transport) -> Self {
-        Self::start(server, transport, AfterLoss::StayAway, Vec::new())
+        Self::open_as(&Auth::default(), server, transport, Vec::new())
     }
 
     /// The same as [`Client::open`], but the client reconnects whenever its connection is lost.
     pub fn open_reconnecting(server: SocketAddr, transport: Transport) -> Self {
-        Self::start(server, transport, AfterLoss::Reconnect, Vec::new())
+        Self::open_reconnecting_as(&Auth::default(), server, transport, Vec::new())
     }
 
     /// The same as [`Client::open`], and the client joins these rooms.
     pub fn open_in(server: SocketAddr, transport: Transport, rooms: Vec<RoomPlace>) -> Self {
-        Self::start(server, transport, AfterLoss::StayAway, rooms)
+        Self::open_as(&Auth::default(), server, transport, rooms)
     }
 
     /// The same as [`Client::open_reconnecting`], and the client joins these rooms on every connection.
@@ -96,10 +98,31 @@ impl Client {
         transport: Transport,
         rooms: Vec<RoomPlace>,
     ) -> Self {
-        Self::start(server, transport, AfterLoss::Reconnect, rooms)
+        Self::open_reconnecting_as(&Auth::default(), server, transport, rooms)
+    }
+
+    /// The same as [`Client::open_in`], and the client says this of itself whenever it joins.
+    pub fn open_as(
+        auth: &Auth,
+        server: SocketAddr,
+        transport: Transport,
+        rooms: Vec<RoomPlace>,
+    ) -> Self {
+        Self::start(auth, server, transport, AfterLoss::StayAway, rooms)
+    }
+
+    /// The same as [`Client::open_reconnecting_in`], and the client says this of itself whenever it joins.
+    pub fn open_reconnecting_as(
+        auth: &Auth,
+        server: SocketAddr,
+        transport: Transport,
+        rooms: Vec<RoomPlace>,
+    ) -> Self {
+        Self::start(auth, server, transport, AfterLoss::Reconnect, rooms)
     }
 
     fn start(
+        auth: &Auth,
         server: SocketAddr,
         transport: Transport,
         after_loss: AfterLoss,
@@ -107,9 +130,12 @@ impl Client {
     ) -> Self {
         let record = Record::new(format!("{transport:?} client of {server}"));
         let (order, orders) = watch::channel(Order::Read);
-        let rooms =
-            Rooms { places: Mutex::new(places), unsent: Mutex::default(), changed: Notify::new() };
-        let rooms = Arc::new(rooms);
+        let rooms = Arc::new(Rooms {
+            auth: auth.clone(),
+            places: Mutex::new(places),
+            unsent: Mutex::default(),
+            changed: Notify::new(),
+        });
         let sight = Sight { record: record.clone(), rooms: Arc::clone(&rooms) };
         let task = tokio::spawn(live(server, transport, after_loss, sight, orders));
         Self { record, rooms, order, task }
@@ -117,7 +143,7 @@ impl Client {
 
     /// Joins another room on the same connection.
     pub fn join(&self, place: RoomPlace) {
-        let packet = place.packet();
+        let packet = place.packet(&self.rooms.auth);
         self.rooms.places().push(place);
         self.rooms.send(packet);
     }
@@ -159,8 +185,8 @@ impl Drop for Client {
 
 impl RoomPlace {
     /// The packet that joins the room.
-    fn packet(&self) -> String {
-        if self.watches { packet::watch(&self.room) } else { packet::join(&self.room) }
+    fn packet(&self, auth: &Auth) -> String {
+        Auth { watch: self.watches, ..auth.clone() }.join(&self.room)
     }
 }
 
@@ -175,7 +201,7 @@ impl Rooms {
     fn begin(&self) -> Vec<String> {
         let places = self.places();
         self.unsent.lock().expect("no holder panics").clear();
-        places.iter().map(RoomPlace::packet).collect()
+        places.iter().map(|place| place.packet(&self.auth)).collect()
     }
 
     fn take_unsent(&self) -> Vec<String> {
@@ -244,7 +270,7 @@ async fn session(
 ) -> Result<(), String> {
     let as_text = |error: Error| error.to_string();
     let (mut session, _) = Session::open(&server.to_string(), transport).await.map_err(as_text)?;
-    session.send(CONNECT).await.map_err(as_text)?;
+    session.send(&sight.rooms.auth.connect()).await.map_err(as_text)?;
     for packet in sight.rooms.begin() {
         session.send(&packet).await.map_err(as_text)?;
     }
@@ -307,6 +333,7 @@ async fn receive(
             record.push(Event::Violation("41: a real client would stay away for good".into()));
             return Err("the server disconnected the namespace".into());
         }
+        Packet::Refused(code) => record.push(Event::Refused(code)),
         Packet::Room { room, news } => sight.hear(&room, news),
         Packet::Open(_) | Packet::ProbeAnswer => {
             record.push(Event::Violation(format!("out of turn: {packet:?}")));

@@ -19,6 +19,8 @@ pub const KEY: &str = "currentUsers";
 pub const CONNECTIONS: &str = "{currentUsers}:connections";
 /// The hash of rooms and their counts.
 pub const ROOMS: &str = "{currentUsers}:rooms";
+/// The hash of the site's users with an identity.
+pub const SITE_PEOPLE: &str = "{currentUsers}:people:/";
 /// The channel on which counts are published.
 pub const CHANNEL: &str = "user count";
 
@@ -56,10 +58,16 @@ impl RedisClient {
         users.map(Option::unwrap_or_default).map_err(|error| error.to_string())
     }
 
-    /// The live instances, with the number of users that each of them counts.
+    /// The live instances, with the number of connections without an identity that each of them counts.
     pub async fn instances(&self) -> Result<HashMap<String, u64>, String> {
         let mut redis = self.connection().await?;
         redis.hgetall(CONNECTIONS).await.map_err(|error| error.to_string())
+    }
+
+    /// The number of the site's users with an identity.
+    pub async fn site_people(&self) -> Result<u64, String> {
+        let mut redis = self.connection().await?;
+        redis.hlen(SITE_PEOPLE).await.map_err(|error| error.to_string())
     }
 
     /// The rooms in which somebody is, with their counts.

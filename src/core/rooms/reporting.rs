@@ -8,7 +8,12 @@ use super::{
     ledger::{RoomsToReport, SentRooms},
     tidings::{Page, Standing},
 };
-use crate::core::{count::Count, report::Reply, site_users::SiteUsers, view::View};
+use crate::core::{
+    count::Count,
+    report::Reply,
+    site_users::{SiteUsers, UsersHere},
+    view::View,
+};
 
 /// The rooms of this instance, as reports and announcements need them: [`super::Rooms`] without the type of its connections.
 pub trait RoomLedger: fmt::Debug + Send + Sync + 'static {
@@ -18,6 +23,9 @@ pub trait RoomLedger: fmt::Debug + Send + Sync + 'static {
     /// What estimates of the site need to know of its users. It must be read while the view that takes it is locked, so that
     /// newer numbers are not replaced by older ones.
     fn site_users(&self) -> SiteUsers;
+
+    /// The users of the site with an identity on this instance.
+    fn site_users_here(&self) -> UsersHere;
 
     /// Records what the store has acknowledged by the reply to a report of the present incarnation, and returns what the view needs
     /// to fold it in. The view must be locked, as for [`RoomLedger::site_users`]. `is_reckoned` is what the view says of the

@@ -10,7 +10,13 @@ use super::{
     reporting::RoomLedger,
     tidings::{Page, Standing},
 };
-use crate::core::{count::Count, report::Reply, site_users::SiteUsers, view::View};
+use crate::core::{
+    count::Count,
+    report::Reply,
+    site_users::{SiteUsers, UsersHere},
+    tally::SiteLedger,
+    view::View,
+};
 
 impl<V: fmt::Debug + Send + 'static> RoomLedger for Rooms<V> {
     fn report(&self, now: Instant) -> RoomsToReport {
@@ -19,6 +25,10 @@ impl<V: fmt::Debug + Send + 'static> RoomLedger for Rooms<V> {
 
     fn site_users(&self) -> SiteUsers {
         self.table().site_users()
+    }
+
+    fn site_users_here(&self) -> UsersHere {
+        SiteLedger::site_users_here(self)
     }
 
     fn acknowledge(&self, sent: &SentRooms, reply: &Reply, is_reckoned: bool) -> SiteUsers {

@@ -10,7 +10,7 @@ use super::{
     look::Look,
     words,
 };
-use crate::ops::runbook;
+use crate::{core::report::RosterEntry, ops::runbook};
 
 /// The alert of a store that is away fires after this long.
 const AWAY_FIRES: Duration = Duration::from_secs(15);
@@ -152,7 +152,7 @@ fn exact(look: &Look<'_>) -> Finding {
 
 fn sum(look: &Look<'_>) -> Finding {
     let Some((_, roster)) = look.instances.last() else { return fine("No sum has been read yet") };
-    let sum = roster.instances.iter().map(|entry| entry.users).fold(0, u64::saturating_add);
+    let sum = roster.sum();
     if sum == roster.count.users && sum == roster.users {
         return fine("The instances add up to the number");
     }
@@ -199,7 +199,7 @@ fn draining(look: &Look<'_>) -> Finding {
     if leaving.clone().next().is_none() {
         return fine("No instance is shutting down");
     }
-    let left = leaving.clone().map(|entry| entry.users).fold(0, u64::saturating_add);
+    let left = leaving.clone().map(RosterEntry::connections).fold(0, u64::saturating_add);
     let (names, left) = (names(leaving.map(instances::name)), words::several(left, "connection"));
     notice("", format!("Shutting down: {names}, with {left} left"))
 }

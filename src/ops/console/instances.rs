@@ -70,6 +70,7 @@ pub(super) struct Row {
     pub(super) version: String,
     pub(super) up: String,
     pub(super) connections: String,
+    pub(super) users: String,
     pub(super) share: String,
     /// The share again, as the length of a bar.
     pub(super) width: String,
@@ -145,7 +146,8 @@ impl Instances {
     pub(super) fn rows(&self, this: Option<&str>, now: Instant, unix_millis: u64) -> Vec<Row> {
         let Some((at, roster)) = self.last() else { return Vec::new() };
         let is_current = now.saturating_duration_since(at) < LEASE_CURRENT_FOR;
-        let sum = roster.instances.iter().map(|entry| entry.users).fold(0, u64::saturating_add);
+        let connections = roster.instances.iter().map(RosterEntry::connections);
+        let sum = connections.fold(0, u64::saturating_add);
         let mut rows: Vec<Row> = roster
             .instances
             .iter()
@@ -201,7 +203,7 @@ fn present(entry: &RosterEntry, sum: u64, unix_millis: u64) -> Row {
     };
     let lease = entry.lease_left.map_or_else(|| "none".to_owned(), words::moment);
     let version = entry.about.as_ref().map_or("–", |about| &about.version);
-    let share = format!("{} %", words::percent(entry.users, sum));
+    let share = format!("{} %", words::percent(entry.connections(), sum));
     Row {
         key: Escaped::new(&entry.incarnation).as_str().to_owned(),
         name: name(entry),
@@ -211,7 +213,8 @@ fn present(entry: &RosterEntry, sum: u64, unix_millis: u64) -> Row {
         state_text: state_text.to_owned(),
         version: Escaped::new(version).as_str().to_owned(),
         up: up(entry, unix_millis).map_or_else(|| "–".to_owned(), words::ago),
-        connections: words::number(entry.users),
+        connections: words::number(entry.connections()),
+        users: words::number(entry.users_here()),
         width: share.replace(' ', ""),
         share,
         lease,
@@ -231,6 +234,7 @@ fn absent(gone: &Gone, now: Instant) -> Row {
         state_text,
         up: none(),
         connections: none(),
+        users: none(),
         share: none(),
         width: "0%".to_owned(),
         lease: none(),

@@ -6,7 +6,7 @@ use tokio::time::Instant;
 
 use super::{history::History, instances::Instances};
 use crate::{
-    core::{rooms::RoomsState, view::View},
+    core::{rooms::RoomsState, site_users::UsersHere, view::View},
     store::facts::StoreFacts,
 };
 
@@ -20,8 +20,10 @@ pub(super) struct Look<'a> {
     pub(super) host: &'a str,
     pub(super) version: &'a str,
     pub(super) view: &'a View,
-    /// Connections of this instance.
+    /// Counted connections of this instance.
     pub(super) connections: u64,
+    /// The users of the site on this instance.
+    pub(super) users_here: UsersHere,
     pub(super) is_draining: bool,
     /// Whether the store is part of this process.
     pub(super) is_embedded: bool,

@@ -224,6 +224,7 @@ impl Lookout {
                 .map(|transport| engine.joined(transport) as u64)
                 .iter()
                 .sum(),
+            users_here: engine.tally().users_here(),
             is_draining: engine.admission().is_leaving(),
             is_embedded: store.kind() == "embedded",
             estimate_since: if is_exact { None } else { self.estimate_since.or(Some(now)) },

@@ -15,7 +15,10 @@ use super::{
     rooms::{LargestRooms, RoomRow},
     words,
 };
-use crate::store::facts::{StoreFacts, StoreRole};
+use crate::{
+    core::site_users::UsersHere,
+    store::facts::{StoreFacts, StoreRole},
+};
 
 /// The page: the screen, and the list of rooms that one reader looks for. Every text in it is escaped by the template, and set as
 /// text by the script.
@@ -55,6 +58,10 @@ pub(super) struct Screen {
     pub(super) instances_note: String,
     /// `old` if the table is not of this moment.
     pub(super) instances_age: &'static str,
+    /// Of this instance: its connections, its users, and what is known of these.
+    pub(super) connections: String,
+    pub(super) users: String,
+    pub(super) users_note: String,
     pub(super) joins: String,
     pub(super) leaves: String,
     pub(super) refusals: Vec<Named>,
@@ -113,6 +120,9 @@ impl Screen {
             instances: look.instances.rows(this.as_deref(), look.now, look.unix_millis),
             instances_note,
             instances_age,
+            connections: words::number(look.connections),
+            users: words::number(look.users_here.total()),
+            users_note: users_note(look.users_here),
             joins: rate(|rates| rates.joins),
             leaves: rate(|rates| rates.leaves),
             refusals: refusals(look),
@@ -172,18 +182,21 @@ fn why(look: &Look<'_>) -> String {
         return match view.instances() {
             0 | 1 => format!("Redis confirmed it {age} ago. There is one instance."),
             count => {
-                format!("It is the sum of {count} instances. Redis confirmed it {age} ago.")
+                format!(
+                    "It counts everybody on {count} instances once. Redis confirmed it {age} ago."
+                )
             }
         };
     }
     if view.answered().is_none() {
-        let here = words::several(look.connections, "connection");
+        let here = words::several(look.users_here.total(), "user");
         return format!(
             "Redis has not answered since this instance started. It has {here} of its own."
         );
     }
-    let here = words::number(look.connections);
-    let elsewhere = words::number(shown.users.saturating_sub(look.connections));
+    let users_here = look.users_here.total();
+    let here = words::number(users_here);
+    let elsewhere = words::number(shown.users.saturating_sub(users_here));
     let parts = format!("{here} here, which is sure, and {elsewhere} elsewhere, as last known.");
     if view.is_reachable(now) {
         return format!(
@@ -191,6 +204,15 @@ fn why(look: &Look<'_>) -> String {
         );
     }
     format!("Redis has not answered for {age}. {parts}")
+}
+
+/// What is known of the users of this instance; empty if nothing is.
+fn users_note(UsersHere { token, visitor, none }: UsersHere) -> String {
+    if token + visitor == 0 {
+        return String::new();
+    }
+    let [token, visitor, none] = [token, visitor, none].map(words::number);
+    format!("Users by token: {token}, by visitor key: {visitor}, without an identity: {none}.")
 }
 
 fn instances_note(look: &Look<'_>) -> (String, &'static str) {

@@ -305,6 +305,7 @@ impl State {
         let count = self.count();
         Roster {
             users: count.users,
+            identified: self.rooms.site_users(),
             count,
             instances: self.leases.iter().filter_map(entry).collect(),
         }

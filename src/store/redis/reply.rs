@@ -100,7 +100,7 @@ fn rooms_reply(fields: &[Value], asked: Option<Asked>) -> Result<Option<RoomsRep
 
 /// Parses the reply of `roster.lua`.
 pub(super) fn roster(value: &Value) -> Result<Roster, StoreError> {
-    let [public, connections, leases, meta, abouts] = array(value)? else {
+    let [public, connections, leases, meta, abouts, people] = array(value)? else {
         return Err(unexpected("roster of another length"));
     };
     let [total, revision, recovering, clock] = array(meta)? else {
@@ -126,7 +126,8 @@ pub(super) fn roster(value: &Value) -> Result<Roster, StoreError> {
         recovering: whole_or_zero(recovering)? > 0,
         ..Count::default()
     };
-    Ok(Roster { users: whole_or_zero(public)?, count, instances })
+    let (users, identified) = (whole_or_zero(public)?, whole(people)?);
+    Ok(Roster { users, identified, count, instances })
 }
 
 pub(super) fn unexpected(what: &str) -> StoreError {

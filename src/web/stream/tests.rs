@@ -148,10 +148,10 @@ async fn a_lively_room_holds_up_no_other() {
 async fn the_site_can_be_one_of_the_rooms() {
     let stage = Stage::new(ScriptedRooms::default());
     stage.table.know("/\u{202e}a", 3);
-    stage.local.send_modify(|local| local.connections = 4);
+    stage.local.send_modify(|local| (local.anonymous, local.connections) = (1, 4));
     let mut reader = stage.open("room=/&room=/%E2%80%AEa").await;
     let site = reader.event_within(PACE).await.unwrap();
-    let expected = json!({"room": "/", "count": 0, "revision": 0, "exact": false, "connections": 4,
+    let expected = json!({"room": "/", "count": 0, "revision": 0, "exact": false, "connections": 4, "users_here": {"token": 1, "visitor": 2, "none": 1},
         "age_ms": 0, "instance": null, "host": "kitchen", "instances": 0, "peak_today": null,
         "peak_ever": null});
     assert_eq!(site, expected);

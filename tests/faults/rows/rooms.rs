@@ -24,6 +24,7 @@ pub(super) fn rows() -> Vec<Row> {
 pub(super) const HUNDRED_ROOMS: Setup = Setup {
     redis: &[],
     settings: &[("HEADCOUNT_ROOMS_PER_CONNECTION", "100")],
+    grace: None,
     sentinels: false,
     patch: None,
 };

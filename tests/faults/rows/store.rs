@@ -23,6 +23,7 @@ use crate::{
 pub(super) const APPEND_ONLY: Setup = Setup {
     redis: &["--appendonly", "yes", "--appendfsync", "everysec"],
     settings: &[],
+    grace: None,
     sentinels: false,
     patch: None,
 };

@@ -1,7 +1,7 @@
 //! Whether everybody shows the right counts, while no client joins or leaves.
 
 use std::{
-    collections::{BTreeMap, HashMap},
+    collections::{BTreeMap, HashMap, HashSet},
     time::{Duration, Instant},
 };
 
@@ -10,7 +10,7 @@ use tokio::{task::JoinSet, time::sleep};
 
 use super::Stage;
 use crate::{
-    history::{RoomName, Visit},
+    history::{PersonKey, RoomName, Visit},
     row::SiteAndRooms,
 };
 
@@ -41,10 +41,10 @@ impl Stage {
 
     /// Checks whether every client, every instance, the public key and its parts are right at this moment.
     pub(crate) async fn site_is_right(&self) -> Result<(), String> {
-        let records: Vec<Record> =
-            self.here(|visit| visit.room.is_none()).map(|it| it.record).collect();
-        let users = records.len() as u64;
-        clients_say(users, &records)?;
+        let mut site = Present::default();
+        self.here(|visit| visit.room.is_none()).for_each(|visit| site.add(visit));
+        let users = site.users();
+        clients_say(users, &site.records)?;
         for instance in self.seats.iter().filter_map(|seat| seat.instance.as_ref()) {
             let shown = instance.shown().await?;
             if shown != (Shown { count: users, exact: true }) {
@@ -52,12 +52,16 @@ impl Stage {
             }
         }
         let parts = self.redis_client.instances().await?;
-        let sum: u64 = parts.values().sum();
+        let (sum, people) = (parts.values().sum(), self.redis_client.site_people().await?);
         let public = self.redis_client.users().await?;
-        if (sum, public) == (users, users) {
+        if (sum, people, public) == (site.unknown, site.people.len() as u64, users) {
             return Ok(());
         }
-        Err(format!("{users} are there, the public key holds {public}, its parts are {parts:?}"))
+        Err(format!(
+            "{} and {} people are there, the public key holds {public}, its parts are {parts:?} and {people} people",
+            site.unknown,
+            site.people.len()
+        ))
     }
 
     /// Checks whether every client in a room and every instance is right at this moment, and whether Redis holds exactly the rooms in
@@ -66,13 +70,15 @@ impl Stage {
         if let Some(visit) = self.visits.all().iter().find(|visit| visit.is_joining()) {
             return Err(format!("not joined yet: {}", visit.record.name()));
         }
-        let mut rooms = BTreeMap::<RoomName, (u64, Vec<Record>)>::new();
-        for visit in self.here(|visit| visit.room.is_some()) {
-            let Visit { room, is_counted, record, .. } = visit;
-            let (users, records) = rooms.entry(room.expect("it is of a room")).or_default();
-            *users += u64::from(is_counted);
-            records.push(record);
+        let mut present = BTreeMap::<RoomName, Present>::new();
+        for mut visit in self.here(|visit| visit.room.is_some()) {
+            let room = visit.room.take().expect("it is of a room");
+            present.entry(room).or_default().add(visit);
         }
+        let rooms: BTreeMap<RoomName, (u64, Vec<Record>)> = present
+            .into_iter()
+            .map(|(room, present)| (room, (present.users(), present.records)))
+            .collect();
         for (room, (users, records)) in &rooms {
             clients_say(*users, records)
                 .map_err(|wrong| format!("{users} are in {room}: {wrong}"))?;
@@ -122,6 +128,32 @@ impl Stage {
     /// The visits of clients that are there now.
     fn here(&self, wanted: impl Fn(&Visit) -> bool) -> impl Iterator<Item = Visit> {
         self.visits.all().into_iter().filter(move |visit| visit.is_here() && wanted(visit))
+    }
+}
+
+/// Who is in the site or in a room.
+#[derive(Debug, Default)]
+struct Present {
+    /// Counted clients of nobody in particular.
+    unknown: u64,
+    /// People with a counted client.
+    people: HashSet<PersonKey>,
+    /// What all clients saw, also those that only watch.
+    records: Vec<Record>,
+}
+
+impl Present {
+    fn add(&mut self, visit: Visit) {
+        let Visit { is_counted, person, record, .. } = visit;
+        match person.filter(|_| is_counted) {
+            Some(person) => drop(self.people.insert(person)),
+            None => self.unknown += u64::from(is_counted),
+        }
+        self.records.push(record);
+    }
+
+    fn users(&self) -> u64 {
+        self.unknown + self.people.len() as u64
     }
 }
 

@@ -9,7 +9,10 @@ use std::{
 use headcount_testkit::client::Transport;
 use tokio::{sync::watch, task::JoinSet, time::timeout};
 
-use super::rooms::{self, PASSING};
+use super::{
+    people,
+    rooms::{self, PASSING},
+};
 use crate::history::{Place, Visits, Way};
 
 /// How many there are at a time.
@@ -48,7 +51,7 @@ impl Churn {
     }
 }
 
-/// The number decides the instance, the transport, the rooms and the duration: spread well enough, and the same in every
+/// The number decides the instance, the transport, the person, the rooms and the duration: spread well enough, and the same in every
 /// run.
 async fn come_and_go(
     number: usize,
@@ -63,7 +66,10 @@ async fn come_and_go(
     };
     let transport = Transport::ALL[number % Transport::ALL.len()];
     let [first, second] = rooms::of_visitor(number);
-    let guest = place.map(|(place, server)| visits.open(Way::To(place), server, transport, &first));
+    let person = people::of_visitor(number);
+    let guest = place.map(|(place, server)| {
+        visits.open(Way::To(place), server, transport, person.as_ref(), &first)
+    });
     // These fail when the churn is dropped, which ends the visit too.
     drop(timeout(half, stopped.wait_for(|stopped| *stopped)).await);
     let Some(guest) = guest else { return };

@@ -41,7 +41,7 @@ impl Script {
 
 /// How a visit to a server with this script ends, and the last count that the visitor received.
 async fn visit(script: Script) -> (End, Option<u64>) {
-    let slot = Arc::new(Slot::new(&[]));
+    let slot = Arc::new(Slot::new(0, &[]));
     let end = visit_with(script, &slot).await;
     (end, slot.last_count())
 }
@@ -64,8 +64,9 @@ async fn run(transport: Transport, url: &str, slot: &Arc<Slot>) -> End {
     let leaves = Arc::new(Semaphore::new(1));
     let plan = RoomPlan { prefix: "/r/".to_owned(), rooms: 10, per_connection: 2, skew: 0.0 };
     let rooms = Some(Arc::new(plan));
-    let visit = Visit { transport, rooms, stats: Arc::new(Stats::new()), leaves };
-    visit.run(Target::parse(url).unwrap(), Arc::clone(slot)).await
+    let visit = Visit { transport, rooms, stats: Arc::new(Stats::new()), judge: None, leaves };
+    let auth = Auth { visitor: Some("k".into()), ..Auth::default() };
+    visit.run(Target::parse(url).unwrap(), auth, Arc::clone(slot)).await
 }
 
 /// Goal: a visitor that never gets a count is reported as refused, with the reason. Method: servers that fail at each step
@@ -76,6 +77,8 @@ async fn run(transport: Transport, url: &str, slot: &Arc<Slot>) -> End {
 #[case::not_upgraded("HTTP/1.1 101 OK\r\n\r\n", &[], "unexpected: an upgrade to something else")]
 #[case::no_handshake(SWITCH, &["2"], "unexpected: a session without a handshake")]
 #[case::refused(SWITCH, &[OPEN, r#"44{"message":"no"}"#], "unexpected: the namespace is refused")]
+#[case::refused_with_code(SWITCH, &[OPEN, r#"44{"message":"no","data":{"code":"token_expired"}}"#],
+    "refused: token_expired")]
 #[case::sent_away(SWITCH, &[OPEN, "40{}", "41"], "disconnected by the server")]
 #[case::closed(SWITCH, &[OPEN, "40{}", "1"], "closed by the server")]
 #[case::other(SWITCH, &[OPEN, "40{}", r#"42["users",1]"#], "unexpected: an event other than the count")]
@@ -147,7 +150,7 @@ async fn rooms_are_joined(
 ) {
     let start = [OPEN, "40{\"sid\":\"a\"}", "40/r/3,{\"sid\":\"b\"}"];
     let script = Script::new(&[&start[..], messages, &["1"]].concat());
-    let slot = Arc::new(Slot::new(&[3, 7]));
+    let slot = Arc::new(Slot::new(0, &[3, 7]));
     let end = visit_with(script, &slot).await;
     let (found, failure) = match end {
         End::Lost(failure) => (true, failure),
@@ -186,14 +189,19 @@ async fn answer(stream: &mut TcpStream, headers: &str, body: &str) {
 async fn polling_bears_balancers() {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let url = format!("http://{}", listener.local_addr().unwrap());
-    let slot = Arc::new(Slot::new(&[5]));
+    let slot = Arc::new(Slot::new(0, &[5]));
     let accept = async || listener.accept().await.unwrap().0;
     let serve = async {
         let mut first = accept().await;
         request(&mut first, &["GET /socket.io/?EIO=4&transport=polling HTTP/1.1\r\n"]).await;
         answer(&mut first, "Set-Cookie: server=b; path=/\r\n", OPEN).await;
         let known = ["transport=polling&sid=a HTTP/1.1\r\n", "\r\nCookie: server=b\r\n"];
-        request(&mut first, &[&known[..], &["POST", "\r\n\r\n40\x1e40/r/5,"]].concat()).await;
+        request(
+            &mut first,
+            &[&known[..], &["POST", "\r\n\r\n40{\"visitor\":\"k\"}\x1e40/r/5,{\"visitor\":\"k\"}"]]
+                .concat(),
+        )
+        .await;
         answer(&mut first, "Connection: close\r\n", "ok").await;
         let mut second = accept().await;
         request(&mut second, &known).await;

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use super::*;
 use crate::core::{
-    about::About,
+    about::{About, Identified},
     count::{Count, Revision},
 };
 
@@ -16,6 +16,7 @@ pub(in crate::ops::console) fn entry(host: &str, users: u64, lease_left: Duratio
         version: "0.2.0".to_owned(),
         started_at: 1_000_000,
         draining: false,
+        identified: Identified::default(),
     };
     let incarnation = format!("01a2011c-f814-765a-8ed8-{host:0>12}");
     let lease_left = Some(lease_left);
@@ -25,7 +26,7 @@ pub(in crate::ops::console) fn entry(host: &str, users: u64, lease_left: Duratio
 pub(in crate::ops::console) fn roster(instances: Vec<RosterEntry>) -> Roster {
     let users = instances.iter().map(|entry| entry.users).sum();
     let count = Count { users, revision: Revision(1), recovering: false, ..Count::default() };
-    Roster { users, count, instances }
+    Roster { users, identified: 0, count, instances }
 }
 
 pub(in crate::ops::console) fn draining(entry: RosterEntry) -> RosterEntry {
@@ -132,6 +133,7 @@ fn rows() {
         version: "0.2.0".to_owned(),
         up: "42 s".to_owned(),
         connections: "2".to_owned(),
+        users: "2".to_owned(),
         share: "50 %".to_owned(),
         width: "50%".to_owned(),
         lease: "1.4 s".to_owned(),

@@ -12,7 +12,7 @@ use crate::{
         count::{Count, Incarnation, Revision, Sequence},
         report::{Outcome, Reply},
         rooms::RoomsState,
-        site_users::SiteUsers,
+        site_users::{SiteUsers, UsersHere},
         tally::Local,
         view::{SentReport, View},
     },
@@ -109,6 +109,7 @@ impl World {
             version: "0.2.0",
             view: &self.view,
             connections: 1,
+            users_here: UsersHere { none: 1, ..UsersHere::default() },
             is_draining: false,
             is_embedded: false,
             estimate_since: self.estimate_since,
@@ -144,7 +145,10 @@ fn how_sure_the_number_is() {
         (screen.count.as_str(), screen.people, screen.sure),
         ("3", "people online", "Exact")
     );
-    assert_eq!(screen.why, "It is the sum of 2 instances. Redis confirmed it 0.0 s ago.");
+    assert_eq!(
+        screen.why,
+        "It counts everybody on 2 instances once. Redis confirmed it 0.0 s ago."
+    );
     assert_eq!(screen.at, "16:00:00 UTC");
 
     let mut lost = World::new();
@@ -167,6 +171,19 @@ fn how_sure_the_number_is() {
     assert_eq!((world.screen().state, world.screen().sure), ("waiting", "Not known yet"));
     let alone = Screen::of(&Look { is_embedded: true, ..World::new().look() });
     assert_eq!(alone.why, "This instance counts for itself.");
+}
+
+/// Goal: the page tells users from connections, and says what is known of users if anything is. Method: no identities, and some.
+#[test]
+fn users_are_told_from_connections() {
+    let world = World::new();
+    let screen = world.screen();
+    assert_eq!((&*screen.connections, &*screen.users, &*screen.users_note), ("1", "1", ""));
+    let users_here = UsersHere { token: 1, visitor: 1000, none: 2 };
+    let screen = Screen::of(&Look { connections: 2345, users_here, ..world.look() });
+    let note = "Users by token: 1, by visitor key: 1,000, without an identity: 2.";
+    assert_eq!((&*screen.connections, &*screen.users), ("2,345", "1,003"));
+    assert_eq!(screen.users_note, note);
 }
 
 /// Goal: the peaks are on the page as far as they are known. Method: both, one, and none.

@@ -4,7 +4,7 @@ use proptest::prelude::*;
 use rstest::rstest;
 
 use super::*;
-use crate::fixtures::mutate::mutated;
+use crate::{core::about::Identified, fixtures::mutate::mutated};
 
 fn good_reply() -> Vec<Value> {
     let mut fields = vec![Value::Okay];
@@ -56,7 +56,9 @@ fn any_name() -> impl Strategy<Value = Vec<u8>> {
 fn any_about() -> impl Strategy<Value = Vec<u8>> {
     let host = "\\PC{0,9}|[\\x00-\\x1f\\x7f-\\u{9f}\\u{2000}-\\u{206f}]{0,9}";
     let about = (host, any::<u64>(), any::<bool>()).prop_map(|(host, started_at, draining)| {
-        About { version: host.clone(), host, started_at, draining }.to_json().into_bytes()
+        let identified = Identified { users: started_at, connections: started_at };
+        let about = About { version: host.clone(), host, started_at, draining, identified };
+        about.to_json().into_bytes()
     });
     prop_oneof![about.clone(), mutated(about), any::<Vec<u8>>()]
 }
@@ -139,7 +141,7 @@ proptest! {
         parts in proptest::collection::btree_map(any_name(), 0..=WHOLE_MAX, 0..6),
         leases in proptest::collection::btree_map(any_name(), 0..=WHOLE_MAX, 0..6),
         abouts in proptest::collection::btree_map(any_name(), any_about(), 0..6),
-        numbers in proptest::array::uniform5(0..=WHOLE_MAX),
+        numbers in proptest::array::uniform6(0..=WHOLE_MAX),
     ) {
         let flat = |map: &std::collections::BTreeMap<Vec<u8>, u64>| {
             let entry = |(name, number): (&Vec<u8>, &u64)| {
@@ -147,13 +149,13 @@ proptest! {
             };
             Value::Array(map.iter().flat_map(entry).collect())
         };
-        let [public, meta @ ..] = numbers.map(|number| text(&number.to_string()));
+        let [public, people, meta @ ..] = numbers.map(|number| text(&number.to_string()));
         let said = |(name, about): (&Vec<u8>, &Vec<u8>)| [name, about].map(|it| Value::BulkString(it.clone()));
         let abouts = Value::Array(abouts.iter().flat_map(said).collect());
         let meta = Value::Array(meta.to_vec());
-        let value = Value::Array(vec![public, flat(&parts), flat(&leases), meta, abouts]);
+        let value = Value::Array(vec![public, flat(&parts), flat(&leases), meta, abouts, people]);
         let read = roster(&value).unwrap();
-        prop_assert_eq!(read.users, numbers[0]);
+        prop_assert_eq!([read.users, read.identified], [numbers[0], numbers[1]]);
         prop_assert_eq!(read.instances.len(), parts.len());
         let table = crate::cli::status::Status::of(&read).to_string();
         prop_assert_eq!(table.lines().count(), parts.len() + 2);
@@ -256,7 +258,7 @@ fn a_roster_is_read() {
     let web = About::new("web-1".to_owned(), std::time::SystemTime::UNIX_EPOCH);
     let abouts = ["b", &web.to_json(), "c", "{}", "gone", &web.to_json()].map(text).to_vec();
     let parts = [connections, leases, meta, abouts].map(Value::Array);
-    let parts = [text("3")].into_iter().chain(parts).collect();
+    let parts = [text("3")].into_iter().chain(parts).chain([Value::Int(4)]).collect();
     let read = roster(&Value::Array(parts)).unwrap();
     let entry = |incarnation: &str, users, left: Option<u64>| RosterEntry {
         incarnation: incarnation.to_owned(),
@@ -264,7 +266,7 @@ fn a_roster_is_read() {
         lease_left: left.map(Duration::from_millis),
         about: (incarnation == "b").then(|| Arc::new(web.clone())),
     };
-    assert_eq!(read.users, 3);
+    assert_eq!((read.users, read.identified), (3, 4));
     assert_eq!(
         read.count,
         Count { users: 3, revision: Revision(9), recovering: false, ..Count::default() }

@@ -1,9 +1,9 @@
-//! Loss of each key about rooms, and each of them made a key of another type.
+//! Loss of each key about rooms and people, and each of those about rooms made a key of another type.
 
 use std::time::{Duration, Instant};
 
 use headcount_testkit::{
-    redis_client::{CONNECTIONS, ROOMS},
+    redis_client::{CONNECTIONS, ROOMS, SITE_PEOPLE},
     waiting::PATIENCE,
 };
 use tokio::time::sleep;
@@ -20,7 +20,7 @@ use crate::{
 
 /// All rows about the keys of rooms.
 pub(super) fn rows() -> Vec<Row> {
-    [parts(), lists()].concat()
+    [parts(), people(), lists()].concat()
 }
 
 const HOLDERS: &str = "{currentUsers}:holders";
@@ -51,6 +51,22 @@ fn parts() -> Vec<Row> {
         }),
         lost(None, "at-type", "the hash of one instance's rooms made a string", |stage| {
             Box::pin(change_at(stage, MAKE_STRING))
+        }),
+    ]
+}
+
+/// Who is there looks right until the instances say it again, or until it is audited.
+fn people() -> Vec<Row> {
+    let lost = |name, fault, play| Row {
+        sees: Sees::Anything,
+        ..row(name, fault, Bound::LEASE_AND_2_HEARTBEATS, play)
+    };
+    vec![
+        lost("people-del", "the hash of the site's people deleted", |stage| {
+            Box::pin(change(stage, SITE_PEOPLE, DELETE))
+        }),
+        lost("of-del", "the set of one instance's people deleted", |stage| {
+            Box::pin(change_of(stage, DELETE))
         }),
     ]
 }
@@ -110,9 +126,19 @@ async fn change(stage: &mut Stage, key: &str, script: &str) {
 
 /// Goal: the same for the key of one instance. Method: that of any instance with users.
 async fn change_at(stage: &mut Stage, script: &str) {
+    let key = format!("{{currentUsers}}:at:{}", any_instance(stage).await);
+    change(stage, &key, script).await;
+}
+
+/// Goal: the same for its people. Method: the same.
+async fn change_of(stage: &mut Stage, script: &str) {
+    let key = format!("{{currentUsers}}:of:{}", any_instance(stage).await);
+    change(stage, &key, script).await;
+}
+
+async fn any_instance(stage: &Stage) -> String {
     let instances = stage.redis_client.instances().await.expect("Redis runs");
-    let owner = instances.keys().next().expect(CONNECTIONS);
-    change(stage, &format!("{{currentUsers}}:at:{owner}"), script).await;
+    instances.into_keys().next().expect(CONNECTIONS)
 }
 
 /// Goal: rooms of the dead are taken away although it is lost who is dead. Method: kill an instance with many rooms, and

@@ -1,0 +1,298 @@
+//! How many users of this program there may be, at each moment and in each room: the smallest and the largest number that a
+//! correct server may tell. Pure: the time is passed in.
+//!
+//! A user is *surely* counted while a connection of his has received its first counts and was not asked to leave, and
+//! *possibly* from the start of a connection until it has ended. Servers need time to count, so every number that was right
+//! within the last moments is right.
+
+use std::{
+    collections::{HashMap, VecDeque},
+    sync::{
+        Arc,
+        atomic::{AtomicU64, Ordering},
+    },
+    time::Duration,
+};
+
+use tokio::time::Instant;
+
+use crate::identities::User;
+
+/// The site, or the room with this number.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub(crate) enum Subject {
+    Site,
+    Room(u32),
+}
+
+/// A connection: whose it is, and in which rooms.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Connection<'a> {
+    pub(crate) user: User,
+    pub(crate) rooms: &'a [u32],
+}
+
+/// The users of the site and of all rooms.
+#[derive(Debug)]
+pub(crate) struct Presences {
+    /// How old a number may be that a server tells.
+    window: Duration,
+    subjects: HashMap<Subject, Population>,
+    /// The changes that may still be news, the oldest first. After the window a subject is looked at again.
+    changes: VecDeque<(Instant, Subject)>,
+    limits: Arc<Limits>,
+}
+
+/// The smallest and the largest number that may be told now. Read by all visitors, for every count, so there is no lock.
+#[derive(Debug)]
+pub(crate) struct Limits {
+    site: Limit,
+    rooms: Box<[Limit]>,
+}
+
+#[derive(Debug, Default)]
+struct Limit {
+    least: AtomicU64,
+    most: AtomicU64,
+}
+
+/// The users of one subject.
+#[derive(Debug)]
+struct Population {
+    users: HashMap<User, Connections>,
+    least: Extreme,
+    most: Extreme,
+    /// Users with a sure connection.
+    sure: u64,
+}
+
+/// The connections of one user.
+#[derive(Clone, Copy, Debug, Default)]
+struct Connections {
+    sure: u32,
+    possible: u32,
+}
+
+/// The smallest or the largest value of a number within a window of time.
+#[derive(Debug)]
+struct Extreme {
+    /// When the number changed, and to what. Only values that may still be the extreme one: from the most extreme to the newest.
+    values: VecDeque<(Instant, u64)>,
+    is_better: fn(u64, u64) -> bool,
+}
+
+/// What becomes of a connection.
+#[derive(Clone, Copy, Debug)]
+pub(crate) enum Step {
+    /// It is started.
+    Start,
+    /// It has received its first counts.
+    Join,
+    /// It was asked to leave, or was lost. `was_sure`: whether it had joined.
+    End { was_sure: bool },
+}
+
+impl Presences {
+    /// Nobody, and this number of rooms.
+    pub(crate) fn new(rooms: u32, window: Duration) -> Self {
+        let rooms = (0..rooms).map(|_| Limit::default()).collect();
+        let limits = Arc::new(Limits { site: Limit::default(), rooms });
+        Self { window, subjects: HashMap::new(), changes: VecDeque::new(), limits }
+    }
+
+    /// The limits, which follow these presences.
+    pub(crate) fn limits(&self) -> Arc<Limits> {
+        Arc::clone(&self.limits)
+    }
+
+    /// Records what becomes of a connection.
+    pub(crate) fn record(&mut self, step: Step, connection: Connection<'_>, now: Instant) {
+        let rooms = connection.rooms.iter().map(|&room| Subject::Room(room));
+        for subject in std::iter::once(Subject::Site).chain(rooms) {
+            let population = self.subjects.entry(subject).or_insert_with(|| Population::new(now));
+            population.record(step, connection.user, now);
+            self.changes.push_back((now, subject));
+            self.refresh(subject, now);
+        }
+    }
+
+    /// Forgets what is older than the window. To be called often.
+    pub(crate) fn pass(&mut self, now: Instant) {
+        while let Some(&(at, subject)) = self.changes.front()
+            && now.saturating_duration_since(at) >= self.window
+        {
+            self.changes.pop_front();
+            self.refresh(subject, now);
+        }
+    }
+
+    fn refresh(&mut self, subject: Subject, now: Instant) {
+        let (Some(population), Some(limit)) =
+            (self.subjects.get_mut(&subject), self.limits.of(subject))
+        else {
+            return;
+        };
+        let since = now.checked_sub(self.window).unwrap_or(now);
+        limit.least.store(population.least.since(since), Ordering::Relaxed);
+        limit.most.store(population.most.since(since), Ordering::Relaxed);
+    }
+}
+
+impl Limits {
+    fn of(&self, subject: Subject) -> Option<&Limit> {
+        match subject {
+            Subject::Site => Some(&self.site),
+            Subject::Room(room) => self.rooms.get(room as usize),
+        }
+    }
+
+    /// The fewest users that a server may tell now.
+    pub(crate) fn least(&self, subject: Subject) -> u64 {
+        self.of(subject).map_or(0, |limit| limit.least.load(Ordering::Relaxed))
+    }
+
+    /// The most users of this program that a server may tell now.
+    pub(crate) fn most(&self, subject: Subject) -> u64 {
+        self.of(subject).map_or(0, |limit| limit.most.load(Ordering::Relaxed))
+    }
+}
+
+impl Population {
+    fn new(now: Instant) -> Self {
+        let extreme = |is_better| Extreme { values: VecDeque::from([(now, 0)]), is_better };
+        Self {
+            users: HashMap::new(),
+            least: extreme(|one, other| one < other),
+            most: extreme(|one, other| one > other),
+            sure: 0,
+        }
+    }
+
+    fn record(&mut self, step: Step, user: User, now: Instant) {
+        let connections = self.users.entry(user).or_default();
+        let was_sure = connections.sure > 0;
+        match step {
+            Step::Start => connections.possible += 1,
+            Step::Join => connections.sure += 1,
+            Step::End { was_sure } => {
+                connections.sure -= u32::from(was_sure);
+                connections.possible -= 1;
+            }
+        }
+        let is_sure = connections.sure > 0;
+        if connections.possible == 0 {
+            self.users.remove(&user);
+        }
+        self.sure = self.sure + u64::from(is_sure) - u64::from(was_sure);
+        self.least.set(self.sure, now);
+        self.most.set(self.users.len() as u64, now);
+    }
+}
+
+impl Extreme {
+    fn set(&mut self, value: u64, now: Instant) {
+        while self.values.back().is_some_and(|&(_, last)| (self.is_better)(value, last)) {
+            self.values.pop_back();
+        }
+        // A value that has not changed is as old as it was.
+        if self.values.back().is_none_or(|&(_, last)| last != value) {
+            self.values.push_back((now, value));
+        }
+    }
+
+    /// The most extreme value from this moment on.
+    fn since(&mut self, since: Instant) -> u64 {
+        while self.values.get(1).is_some_and(|&(at, _)| at <= since) {
+            self.values.pop_front();
+        }
+        self.values.front().map_or(0, |&(_, value)| value)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    const SECOND: Duration = Duration::from_secs(1);
+    const WINDOW: Duration = Duration::from_secs(10);
+
+    /// The limits of the site at this time.
+    fn limits(presences: &mut Presences, now: Instant) -> (u64, u64) {
+        presences.pass(now);
+        let limits = presences.limits();
+        (limits.least(Subject::Site), limits.most(Subject::Site))
+    }
+
+    /// Goal: an identity is one user however many connections it has, and a number is news for as long as the window. Method: two
+    /// connections of one identity and one without, step by step.
+    #[test]
+    fn tabs_are_one_user() {
+        let start = Instant::now();
+        let at = |seconds: u32| start + seconds * SECOND;
+        let mut presences = Presences::new(0, WINDOW);
+        let identity = Connection { user: User::Identity(7), rooms: &[] };
+        let other = Connection { user: User::Connection(7), rooms: &[] };
+        for (seconds, step) in [(0, Step::Start), (1, Step::Join)] {
+            for connection in [identity, identity, other] {
+                presences.record(step, connection, at(seconds));
+            }
+        }
+        assert_eq!(limits(&mut presences, at(2)), (0, 2));
+        assert_eq!(limits(&mut presences, at(10)), (0, 2));
+        assert_eq!(limits(&mut presences, at(11)), (2, 2));
+        presences.record(Step::End { was_sure: true }, identity, at(20));
+        assert_eq!(limits(&mut presences, at(20)), (2, 2));
+        presences.record(Step::End { was_sure: true }, identity, at(30));
+        assert_eq!(limits(&mut presences, at(30)), (1, 2));
+        assert_eq!(limits(&mut presences, at(39)), (1, 2));
+        assert_eq!(limits(&mut presences, at(40)), (1, 1));
+    }
+
+    /// Goal: each room has limits of its own. Method: one identity in two rooms by different connections, and a room of nobody.
+    #[test]
+    fn rooms_are_apart() {
+        let now = Instant::now();
+        let mut presences = Presences::new(3, WINDOW);
+        for rooms in [&[0, 1][..], &[1], &[1]] {
+            presences.record(Step::Start, Connection { user: User::Identity(0), rooms }, now);
+        }
+        presences.record(Step::Start, Connection { user: User::Connection(0), rooms: &[1] }, now);
+        let limits = presences.limits();
+        let most = |room| limits.most(Subject::Room(room));
+        assert_eq!([most(0), most(1), most(2), limits.most(Subject::Site)], [1, 2, 0, 2]);
+    }
+
+    proptest! {
+        /// Goal: the limits are the smallest and the largest number within the window. Method: random joins and ends, compared with
+        /// all numbers since.
+        #[test]
+        fn limits_are_those_of_the_window(steps in prop::collection::vec((0_u32..4, 0_u32..3, 0_u32..6), 1..60)) {
+            let start = Instant::now();
+            let mut now = start;
+            let mut presences = Presences::new(0, WINDOW);
+            let mut open = [0_u32; 4];
+            let mut history = vec![(start, 0_u64)];
+            for (identity, what, seconds) in steps {
+                now += seconds * SECOND;
+                let connection = Connection { user: User::Identity(identity), rooms: &[] };
+                let mine = &mut open[identity as usize];
+                if what > 0 {
+                    *mine += 1;
+                    presences.record(Step::Start, connection, now);
+                    presences.record(Step::Join, connection, now);
+                } else if *mine > 0 {
+                    *mine -= 1;
+                    presences.record(Step::End { was_sure: true }, connection, now);
+                }
+                history.push((now, open.iter().filter(|count| **count > 0).count() as u64));
+                let since = now.checked_sub(WINDOW).unwrap();
+                let standing = history.iter().rposition(|(at, _)| *at <= since).unwrap_or(0);
+                let values = || history[standing..].iter().map(|(_, value)| *value);
+                let expected = (values().min().unwrap(), values().max().unwrap());
+                prop_assert_eq!(limits(&mut presences, now), expected);
+            }
+        }
+    }
+}
