@@ -162,7 +162,6 @@ impl Metrics {
         let codes = JoinRefusal::ALL.iter().map(|code| code.label());
         let kinds = || MembershipKind::ALL.iter().map(|kind| kind.label());
         let identities = UserIdentity::ALL.iter().map(|identity| identity.label());
-        let outcomes = ReportResult::ALL.iter().map(|outcome| outcome.label());
         Ok(Self {
             cluster_users: make.gauge("cluster_users")?,
             peak_users: make.gauges("peak_users", "period", [])?,
@@ -190,7 +189,7 @@ impl Metrics {
             room_join_to_emit_seconds: make.histogram("room_join_to_emit_seconds", JOIN_BUCKETS)?,
             refused: make.counters("refused_total", "reason", refusals)?,
             streams: make.gauge("streams")?,
-            reports: make.counters("reports_total", "outcome", outcomes)?,
+            reports: make.counters("reports_total", "outcome", report_outcomes())?,
             resends: make.counter("resends_total")?,
             dead_incarnations: make.gauge("dead_incarnations")?,
             report_seconds: make.histogram("report_seconds", REPORT_BUCKETS)?,
@@ -248,6 +247,10 @@ impl Metrics {
     pub fn render(&self) -> Result<String, prometheus::Error> {
         TextEncoder::new().encode_to_string(&self.registry.gather())
     }
+}
+
+fn report_outcomes() -> impl Iterator<Item = &'static str> {
+    ReportResult::ALL.iter().map(|outcome| outcome.label())
 }
 
 impl TokenMetrics {
