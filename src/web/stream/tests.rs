@@ -16,8 +16,9 @@ use crate::{
     },
     core::{peaks::ShownPeaks, tally::Local},
     identity::sign_in::SignIn,
+    store::embedded::EmbeddedStore,
     telemetry::metrics::Metrics,
-    web::{scripted_rooms::ScriptedRooms, site_rooms::SiteRooms},
+    web::{scripted_rooms::ScriptedRooms, site_rooms::SiteRooms, site_users::SiteUsers},
 };
 
 const PACE: Duration = Duration::from_millis(50);
@@ -44,6 +45,7 @@ impl Stage {
             peaks: peaks.subscribe(),
             sign_in: SignIn::default(),
             rooms: SiteRooms::new(RoomRules::default(), counts),
+            users: SiteUsers::new(Arc::new(EmbeddedStore::new())),
             origins: Origins::Same,
             refusal_log: RefusalLog::default(),
             metrics: Metrics::new("embedded").unwrap(),
