@@ -152,12 +152,7 @@ impl Server {
     pub async fn run(self, stop: CancellationToken) -> anyhow::Result<()> {
         self.tell();
         self.limits.tell(&self.config);
-        let rooms = Rooms::with_settings(RoomsSettings {
-            rooms_max: self.limits.rooms,
-            grace: self.config.grace,
-            lingering_max: self.limits.sessions,
-            ..RoomsSettings::default()
-        });
+        let rooms = Rooms::with_settings(self.rooms_settings());
         let tally = Tally::with_users(Arc::<Rooms<_>>::clone(&rooms));
         let flusher = Flusher::default();
         let admission =
@@ -372,6 +367,15 @@ impl Server {
             about: self.about.subscribe(),
         };
         admin::router(admin, Arc::new(Door::new(token)), &board)
+    }
+
+    fn rooms_settings(&self) -> RoomsSettings {
+        RoomsSettings {
+            rooms_max: self.limits.rooms,
+            grace: self.config.grace,
+            lingering_max: self.limits.sessions,
+            ..RoomsSettings::default()
+        }
     }
 
     fn session_settings(&self) -> SessionSettings {

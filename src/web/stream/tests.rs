@@ -42,6 +42,7 @@ impl Stage {
         let site = Arc::new(Site {
             view: view.subscribe(),
             local: local.subscribe(),
+            users: SiteUsers::new(Arc::new(EmbeddedStore::new())),
             peaks: peaks.subscribe(),
             sign_in: SignIn::default(),
             rooms: SiteRooms::new(RoomRules::default(), counts),
