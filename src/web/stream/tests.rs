@@ -16,8 +16,9 @@ use crate::{
     },
     core::{peaks::ShownPeaks, tally::Local},
     identity::sign_in::SignIn,
+    store::embedded::EmbeddedStore,
     telemetry::metrics::Metrics,
-    web::{scripted_rooms::ScriptedRooms, site_rooms::SiteRooms},
+    web::{scripted_rooms::ScriptedRooms, site_rooms::SiteRooms, site_users::SiteUsers},
 };
 
 const PACE: Duration = Duration::from_millis(50);
@@ -41,6 +42,7 @@ impl Stage {
         let site = Arc::new(Site {
             view: view.subscribe(),
             local: local.subscribe(),
+            users: SiteUsers::new(Arc::new(EmbeddedStore::new())),
             peaks: peaks.subscribe(),
             sign_in: SignIn::default(),
             rooms: SiteRooms::new(RoomRules::default(), counts),
