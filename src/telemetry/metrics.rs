@@ -161,13 +161,12 @@ impl Metrics {
         let refusals = RefusedReason::ALL.iter().map(|reason| reason.label());
         let codes = JoinRefusal::ALL.iter().map(|code| code.label());
         let kinds = || MembershipKind::ALL.iter().map(|kind| kind.label());
-        let identities = UserIdentity::ALL.iter().map(|identity| identity.label());
         let outcomes = ReportResult::ALL.iter().map(|outcome| outcome.label());
         Ok(Self {
             cluster_users: make.gauge("cluster_users")?,
             peak_users: make.gauges("peak_users", "period", [])?,
             connections: make.gauges("connections", "transport", [])?,
-            users: make.gauges("users", "identity", identities)?,
+            users: make.gauges("users", "identity", identities())?,
             connections_max: make.gauge("connections_max")?,
             connects: make.counters("connects_total", "transport", [])?,
             disconnects: make.counters("disconnects_total", "reason", [])?,
@@ -261,6 +260,10 @@ impl TokenMetrics {
             jwks_age_seconds: make.float_gauge("jwks_age_seconds")?,
         })
     }
+}
+
+fn identities() -> impl Iterator<Item = &'static str> {
+    UserIdentity::ALL.iter().map(|identity| identity.label())
 }
 
 /// Converts a number for a gauge; numbers that are too large become the largest.
