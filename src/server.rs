@@ -152,12 +152,7 @@ impl Server {
     pub async fn run(self, stop: CancellationToken) -> anyhow::Result<()> {
         self.tell();
         self.limits.tell(&self.config);
-        let rooms = Rooms::with_settings(RoomsSettings {
-            rooms_max: self.limits.rooms,
-            grace: self.config.grace,
-            lingering_max: self.limits.sessions,
-            ..RoomsSettings::default()
-        });
+        let rooms = Rooms::with_settings(self.rooms_settings());
         let tally = Tally::with_users(Arc::<Rooms<_>>::clone(&rooms));
         let flusher = Flusher::default();
         let admission =
@@ -175,10 +170,7 @@ impl Server {
         let (serving, view, peaks) = self.spawn_ring(&mut tasks, &tally, &rooms, flusher.clone());
         self.spawn_lists(&mut tasks, &engine, &rooms, &view, flusher, &serving);
         tasks.spawn("pings", ping_wheel::run(Arc::clone(&engine), serving.clone()));
-        for keys in self.sign_in.tasks(&self.metrics.tokens, &serving) {
-            tasks.spawn("keys of an issuer", keys);
-        }
-        tasks.spawn("key waits", Arc::clone(&engine).run_key_waits(serving.clone()));
+        self.spawn_sign_in(&mut tasks, &engine, &serving);
         tasks.spawn("checks", Arc::clone(&engine).run_checks(serving.clone()));
         let permits = Arc::clone(engine.admission().permits());
         tasks.spawn("memory", give_memory_back(permits, serving.clone()));
@@ -211,6 +203,14 @@ impl Server {
         serving.cancel();
         listening.cancel();
         tasks.all_to_end().await
+    }
+
+    /// Spawns the tasks that fetch keys of tokens, and the one behind clients that wait for them.
+    fn spawn_sign_in(&self, tasks: &mut Tasks, engine: &Arc<Engine>, stop: &CancellationToken) {
+        for keys in self.sign_in.tasks(&self.metrics.tokens, stop) {
+            tasks.spawn("keys of an issuer", keys);
+        }
+        tasks.spawn("key waits", Arc::clone(engine).run_key_waits(stop.clone()));
     }
 
     /// Says in the log which instance this is, by the names that operators meet elsewhere.
@@ -367,6 +367,15 @@ impl Server {
             about: self.about.subscribe(),
         };
         admin::router(admin, Arc::new(Door::new(token)), &board)
+    }
+
+    fn rooms_settings(&self) -> RoomsSettings {
+        RoomsSettings {
+            rooms_max: self.limits.rooms,
+            grace: self.config.grace,
+            lingering_max: self.limits.sessions,
+            ..RoomsSettings::default()
+        }
     }
 
     fn session_settings(&self) -> SessionSettings {

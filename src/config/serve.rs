@@ -113,11 +113,11 @@ pub struct ServeArgs {
     /// such as /blog, names with * at the end for all that begin so, or none.
     #[arg(long, env = "HEADCOUNT_ROOMS", value_name = "LIST", default_value = "/*")]
     rooms: String,
-    /// Rooms that clients may join and watch, and programs ask for, only with a token: a list as for HEADCOUNT_ROOMS.
+    /// Rooms that clients may join and watch, and programs ask for, only with a token: a list like that of all rooms.
     #[arg(long, env = "HEADCOUNT_PRIVATE_ROOMS", value_name = "LIST", default_value = "none")]
     private_rooms: String,
-    /// Rooms whose users are listed: a client with a token may be told who is there, and a program may ask. A list as for
-    /// HEADCOUNT_ROOMS. Users with a visitor key are never listed.
+    /// Rooms whose users are listed: a client with a token may be told who is there, and a program may ask. A list
+    /// like that of rooms. Users with a visitor key are never listed.
     #[arg(long, env = "HEADCOUNT_LISTS", value_name = "LIST", default_value = "none")]
     lists: String,
     /// Rooms that one connection may be in at a time, besides the site: 0 to 100. It may watch 100 more without being counted.

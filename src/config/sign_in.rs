@@ -71,7 +71,7 @@ pub(super) struct SignInArgs {
     #[arg(long, env = "HEADCOUNT_VISITORS", value_name = "SWITCH", default_value = "on")]
     visitors: String,
     /// A file with a secret of at least 32 bytes, which visitor keys are hashed with; the same on all instances. Default: a
-    /// hash of the name in HEADCOUNT_KEY.
+    /// hash of the name in `HEADCOUNT_KEY`.
     #[arg(long, env = "HEADCOUNT_VISITOR_SECRET_FILE", value_name = "PATH")]
     visitor_secret_file: Option<String>,
 }
@@ -178,9 +178,8 @@ impl SignInArgs {
         };
         let setting = Setting(ALGORITHMS, text);
         let allowed = "a list of RS256, ES256, EdDSA and HS256";
-        let names = text.split(',').map(|name| Algorithm::of_name(name.trim()));
-        let named: Option<Vec<_>> = names.collect();
-        let named = named.ok_or_else(|| setting.refuse(allowed))?;
+        let listed = text.split(',').map(|name| Algorithm::of_name(name.trim()));
+        let named: Vec<_> = listed.collect::<Option<_>>().ok_or_else(|| setting.refuse(allowed))?;
         if let Some(missing) = named.iter().find(|algorithm| !has_key(**algorithm)) {
             return Err(setting.refuse(format!(
                 "{allowed} for which {KEYS} has a key, and it has none for {missing}"

@@ -22,6 +22,7 @@ mod ledger;
 mod lingering;
 mod people;
 mod reporting;
+mod reports;
 mod round;
 mod settle;
 mod site;

@@ -226,8 +226,8 @@ impl Engine {
         if wants.list {
             self.may_list(room, rooms, joiner.credential.is_some())?;
         }
-        let joined = rooms.presences().map(|joined| joined.presence.attendance());
-        if joined.filter(|other| *other == attendance).count() >= most {
+        let alike = rooms.presences().filter(|other| other.presence.attendance() == attendance);
+        if alike.count() >= most {
             return Err(JoinRefusal::TooManyRooms);
         }
         let place = rooms.add(room.clone());

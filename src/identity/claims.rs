@@ -67,17 +67,13 @@ impl<'a> Claims<'a> {
     /// The rooms that the bearer may join; `None` for all.
     pub(super) fn rooms(&self) -> Result<Option<RoomPatterns>, TokenFault> {
         let Some(rooms) = self.rooms else { return Ok(None) };
-        let patterns = match string(rooms) {
-            Some(list) => RoomPatterns::parse(&list),
-            None => {
-                let list: Vec<String> =
-                    serde_json::from_str(rooms.get()).map_err(|_| TokenFault::Claims)?;
-                if list.is_empty() {
-                    RoomPatterns::parse("none")
-                } else {
-                    RoomPatterns::parse(&list.join(","))
-                }
-            }
+        let patterns = if let Some(list) = string(rooms) {
+            RoomPatterns::parse(&list)
+        } else {
+            let list: Vec<String> =
+                serde_json::from_str(rooms.get()).map_err(|_| TokenFault::Claims)?;
+            let is_empty = list.is_empty();
+            RoomPatterns::parse(if is_empty { "none".to_owned() } else { list.join(",") }.as_str())
         };
         patterns.map(Some).map_err(|_| TokenFault::Claims)
     }

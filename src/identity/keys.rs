@@ -27,7 +27,7 @@ const RSA_EXPONENT_BYTES_MAX: usize = 4;
 pub struct Key {
     id: Option<Box<str>>,
     algorithm: Algorithm,
-    key: DecodingKey,
+    decoding: DecodingKey,
 }
 
 /// Why a key is refused.
@@ -69,7 +69,7 @@ impl Key {
             return Err(BadKey::RsaNumbers);
         }
         let key = DecodingKey::from_rsa_raw_components(modulus, exponent);
-        Ok(Self { id: None, algorithm: Algorithm::Rs256, key })
+        Ok(Self { id: None, algorithm: Algorithm::Rs256, decoding: key })
     }
 
     /// A public key on the curve P-256: an uncompressed point of 65 bytes.
@@ -83,7 +83,7 @@ impl Key {
             .and_then(|own| agreement::agree_ephemeral(own, &peer, |_| ()))
             .map_err(|_| BadKey::Point)?;
         let key = DecodingKey::from_ec_der(point);
-        Ok(Self { id: None, algorithm: Algorithm::Es256, key })
+        Ok(Self { id: None, algorithm: Algorithm::Es256, decoding: key })
     }
 
     /// An Ed25519 public key.
@@ -95,7 +95,7 @@ impl Key {
             return Err(BadKey::Ed25519);
         }
         let key = DecodingKey::from_ed_der(point);
-        Ok(Self { id: None, algorithm: Algorithm::EdDsa, key })
+        Ok(Self { id: None, algorithm: Algorithm::EdDsa, decoding: key })
     }
 
     /// A secret that the issuer shares.
@@ -107,7 +107,7 @@ impl Key {
             return Err(BadKey::ShortSecret(secret.len()));
         }
         let key = DecodingKey::from_secret(secret);
-        Ok(Self { id: None, algorithm: Algorithm::Hs256, key })
+        Ok(Self { id: None, algorithm: Algorithm::Hs256, decoding: key })
     }
 
     /// The same key with an id, by which tokens name it.
@@ -126,7 +126,7 @@ impl Key {
     }
 
     pub(super) fn decoding(&self) -> &DecodingKey {
-        &self.key
+        &self.decoding
     }
 }
 

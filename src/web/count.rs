@@ -215,7 +215,7 @@ pub(super) async fn answer(
     let access = site.authorize(&request, room.as_slice()).await?;
     site.ask(room.as_slice()).await?;
     let answer = CountAnswer::new(&site, room.as_ref(), &site.view.borrow(), Instant::now());
-    Ok(unless_known(&request, &access, answer.tag(), &answer))
+    Ok(unless_known(&request, &access, &answer.tag(), &answer))
 }
 
 /// The handler of `/api/counts`.
@@ -239,7 +239,7 @@ pub(super) async fn answers(
         counts: rooms.iter().map(entry).collect(),
         source: Source::new(&site, &view, now),
     };
-    Ok(unless_known(&request, &access, answer.tag(), &answer))
+    Ok(unless_known(&request, &access, &answer.tag(), &answer))
 }
 
 impl CountsAnswer<'_> {
@@ -257,15 +257,15 @@ impl CountsAnswer<'_> {
 fn unless_known(
     request: &HeaderMap,
     access: &Access,
-    tag: String,
+    tag: &str,
     answer: &impl Serialize,
 ) -> Response {
-    let mut response = if matches(request, &tag) {
+    let mut response = if matches(request, tag) {
         StatusCode::NOT_MODIFIED.into_response()
     } else {
         json::answer(answer)
     };
-    let tag = HeaderValue::from_str(&tag).expect("tags are of numbers and words");
+    let tag = HeaderValue::from_str(tag).expect("tags are of numbers and words");
     response.headers_mut().insert(header::ETAG, tag);
     access.limit_caching(response.headers_mut());
     response

@@ -152,7 +152,7 @@ impl Refusal {
     /// Why, for programs.
     pub(super) fn code(&self) -> &'static str {
         match self {
-            Self::Malformed => "bad_parameter",
+            Self::Malformed | Self::BadPage(_) => "bad_parameter",
             Self::TooMany(_) => "too_many_rooms",
             Self::Missing => "room_missing",
             Self::BadName { .. } | Self::NotAllowed { .. } => "room_not_allowed",
@@ -161,7 +161,6 @@ impl Refusal {
             Self::TokenExpired => "token_expired",
             Self::Forbidden { .. } => "room_forbidden",
             Self::NotListed { .. } => "list_not_allowed",
-            Self::BadPage(_) => "bad_parameter",
             Self::Away => "store_away",
             Self::Full => "rooms_full",
         }

@@ -260,9 +260,9 @@ async fn long_lists_are_cut() {
         members.into_iter().enumerate().partition(|(number, _)| {
             number % 3 == 0 && known.users.contains_key(&format!("user-{:03}", number + 1))
         });
-    let stay = 1 + staying.len();
+    let listed = 1 + staying.len();
     drop(leaving);
-    say(stay.min(100), stay.saturating_sub(100) as u64).await;
+    say(listed.min(100), listed.saturating_sub(100) as u64).await;
     let gone = Known::of(&first).left;
     assert!(
         gone.iter()

@@ -20,6 +20,7 @@ mod counting;
 mod handshakes;
 mod lists;
 mod people;
+mod privacy;
 mod proxies;
 mod rooms;
 mod transports;

@@ -139,6 +139,10 @@ impl RoomLedger for FaultyLedger {
         self.inner.site_users()
     }
 
+    fn site_users_here(&self) -> UsersHere {
+        SiteLedger::site_users_here(&*self.inner)
+    }
+
     fn acknowledge(&self, sent: &SentRooms, reply: &Reply, is_reckoned: bool) -> SiteUsers {
         let users = self.inner.acknowledge(sent, reply, is_reckoned);
         match self.fault {
@@ -258,7 +262,7 @@ impl SiteLedger for FaultyUsers {
     }
 
     fn site_users_here(&self) -> UsersHere {
-        self.inner.site_users_here()
+        SiteLedger::site_users_here(&*self.inner)
     }
 
     fn lingering(&self, now: Instant) -> usize {

@@ -46,6 +46,15 @@ struct Place {
     _is_here: Arc<()>,
 }
 
+fn settings(world: &Shared, size: Size) -> RoomsSettings {
+    let mut world = lock(world);
+    let entries_max = match size {
+        Size::Full => 256,
+        Size::Small => usize::try_from(world.chance.between(2, 4)).unwrap(),
+    };
+    RoomsSettings { rooms_max: 100, entries_max, grace: world.grace, lingering_max: 1000 }
+}
+
 fn person(user: &str) -> Person {
     Person { user: UserId::parse(user).unwrap(), kind: IdentityKind::Token, info: None }
 }
@@ -74,16 +83,7 @@ impl Instance {
         metrics: &Metrics,
         fault: Fault,
     ) -> Self {
-        let entries = match size {
-            Size::Full => 256,
-            Size::Small => usize::try_from(lock(world).chance.between(2, 4)).unwrap(),
-        };
-        let rooms = Rooms::with_settings(RoomsSettings {
-            rooms_max: 100,
-            entries_max: entries,
-            grace: lock(world).grace,
-            lingering_max: 1000,
-        });
+        let rooms = Rooms::with_settings(settings(world, size));
         let ledger: Arc<dyn RoomLedger> =
             Arc::new(FaultyLedger { inner: Arc::clone(&rooms), fault, started: Instant::now() });
         let link: Arc<dyn Store> = Arc::new(Link { world: Arc::clone(world), who, fault });
@@ -92,14 +92,14 @@ impl Instance {
         let view = Arc::new(watch::Sender::new(View::default()));
         let resync = Arc::new(Notify::new());
         let about = Arc::new(About::new(format!("host-{who}"), SystemTime::UNIX_EPOCH));
-        let settings = ReporterSettings {
+        let reports = ReporterSettings {
             incarnation: Incarnation::random(),
             lease: LEASE,
             heartbeat: HEARTBEAT,
             about: watch::Sender::new(about).subscribe(),
         };
         let reporter = Reporter::new(
-            &settings,
+            &reports,
             Arc::clone(&link),
             tally.subscribe(),
             Arc::clone(&view),

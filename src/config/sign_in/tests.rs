@@ -177,6 +177,14 @@ fn checked_secrets_are_not_shown() {
     assert_eq!(person, VisitorKeys::with_secret(SECRET.as_bytes()).person("abcdefghijklmnop"));
 }
 
+/// Goal: the query of an address, which may hold a key of an API, is not shown. Method: an address with one, shown in each way.
+#[test]
+fn queries_are_not_shown() {
+    let url = JwksUrl::parse("https://id.example:8443/keys?apikey=sesame").unwrap();
+    assert_eq!(url.to_string(), "https://id.example:8443/keys");
+    assert_eq!(format!("{url:?}"), "JwksUrl(https://id.example:8443/keys)");
+}
+
 /// Goal: clusters on one Redis hash visitor keys differently, and all instances of a cluster alike. Method: two names.
 #[test]
 fn visitor_keys_belong_to_a_cluster() {
@@ -194,7 +202,7 @@ fn visitor_keys_belong_to_a_cluster() {
 proptest! {
     /// Goal: any list of keys is taken or refused, and what is refused is not shown. Method: damaged lists.
     #[test]
-    fn any_list_may_come(list in mutated_text(Just(format!("{URL},http://[::1]/k?sesame,/etc/headcount/jwt.pem")))) {
+    fn any_list_may_come(list in mutated_text(Just(format!("{URL},http://[::1]/k?sesame")))) {
         let arguments = [format!("--jwt-keys={list}"), "--jwt-issuer=a".to_owned(), "--jwt-audience=b".to_owned()];
         let shown = match check(&arguments) {
             Ok(config) => format!("{config:?}"),

@@ -17,11 +17,12 @@ end
 -- Making a function takes time in Lua. So the functions of rooms are made only if there is anything for them to do.
 local has_rooms = #names > 0 or wide.rooms > 0 or wide.dead > 0 or wide.backlog > 0
   or (values[11] and (store.recovering > 0 or wide.marked == 1))
--- Audits, farewells and burials also look for rooms of which `wide` does not know. For a user of Redis without rights on these
+-- Audits, farewells, burials, and calls that may remove an instance also look for rooms of which `wide` does not know, and
+-- for users of the site, who are in no room. For a user of Redis without rights on these
 -- keys there are no rooms, and the site is counted all the same; only a report that names rooms ends here. `hidden`: what
 -- such a call does not know of rooms, and keeps in `wide`.
 local hidden
-if has_rooms or audit_due or kind == 'farewell' or former ~= '' then
+if has_rooms or audit_due or kind == 'farewell' or former ~= '' or store.clock > expiry then
   local found = redis.pcall('EXISTS', prefix .. 'holders', prefix .. 'rooms', prefix .. 'dead')
   if is_error(found) then
     if #names > 0 then

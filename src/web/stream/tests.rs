@@ -46,6 +46,7 @@ impl Stage {
             peaks: peaks.subscribe(),
             sign_in: SignIn::default(),
             rooms: SiteRooms::new(RoomRules::default(), counts),
+            users: SiteUsers::new(Arc::new(EmbeddedStore::new())),
             origins: Origins::Same,
             refusal_log: RefusalLog::default(),
             metrics: Metrics::new("embedded").unwrap(),

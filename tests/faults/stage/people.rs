@@ -17,7 +17,7 @@ pub(super) fn of_crowd(place: Place, number: usize) -> Option<PersonKey> {
 
 /// Whose client the one with this number is, of those that reconnect through a balancer: three share a person.
 pub(super) fn of_faithful(number: usize) -> Option<PersonKey> {
-    (number % 2 == 0).then(|| key(&format!("faithful-{}", number / 6)))
+    number.is_multiple_of(2).then(|| key(&format!("faithful-{}", number / 6)))
 }
 
 /// Whose client the visitor with this number is: nobody's, that of a person who is there anyway, or that of one who comes and goes.
