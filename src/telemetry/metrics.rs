@@ -161,12 +161,11 @@ impl Metrics {
         let refusals = RefusedReason::ALL.iter().map(|reason| reason.label());
         let codes = JoinRefusal::ALL.iter().map(|code| code.label());
         let kinds = || MembershipKind::ALL.iter().map(|kind| kind.label());
-        let identities = UserIdentity::ALL.iter().map(|identity| identity.label());
         Ok(Self {
             cluster_users: make.gauge("cluster_users")?,
             peak_users: make.gauges("peak_users", "period", [])?,
             connections: make.gauges("connections", "transport", [])?,
-            users: make.gauges("users", "identity", identities)?,
+            users: make.gauges("users", "identity", identities())?,
             connections_max: make.gauge("connections_max")?,
             connects: make.counters("connects_total", "transport", [])?,
             disconnects: make.counters("disconnects_total", "reason", [])?,
@@ -264,6 +263,10 @@ impl TokenMetrics {
             jwks_age_seconds: make.float_gauge("jwks_age_seconds")?,
         })
     }
+}
+
+fn identities() -> impl Iterator<Item = &'static str> {
+    UserIdentity::ALL.iter().map(|identity| identity.label())
 }
 
 /// Converts a number for a gauge; numbers that are too large become the largest.
