@@ -11,12 +11,10 @@ const GUESTS: [&str; 6] = ["g1", "g2", "g3", "g4", "g5", "g6"];
 /// The patience of newcomers is over by then, and reports of few entries have named all guests.
 const STAY_MS: u64 = 700;
 
-/// A user who has left for a moment.
+/// Users of an instance who have left for a moment: the room, the user, and how many connections he had there.
 pub(super) struct Reload {
     instance: usize,
-    room: &'static str,
-    user: &'static str,
-    connections: usize,
+    users: Vec<(&'static str, &'static str, usize)>,
 }
 
 impl Episode {
@@ -52,29 +50,35 @@ impl Episode {
         }
     }
 
-    /// A user's last connection here ends, and he will be back within the grace.
+    /// All users of an instance leave the site and its rooms, and will be back within the grace.
     pub(super) fn begin_reload(&mut self) {
-        if lock(&self.world).grace.is_zero() || self.instances.is_empty() {
+        let knowing = (0..self.instances.len()).filter(|&index| self.instances[index].knows);
+        let knowing: Vec<usize> = knowing.collect();
+        if lock(&self.world).grace.is_zero() || knowing.is_empty() {
             return;
         }
-        let index = self.chance.index(self.instances.len());
-        let (room, user) = (self.chance.pick(&PLACES), self.chance.pick(&USERS));
+        let index = self.chance.pick(&knowing);
         let instance = &mut self.instances[index];
-        let connections = instance.connections(room, user);
-        if connections == 0 || !instance.knows {
-            return;
+        let mut users = Vec::new();
+        for (room, user) in PLACES.iter().flat_map(|room| USERS.map(|user| (*room, user))) {
+            let connections = instance.connections(room, user);
+            if connections > 0 {
+                instance.set(room, Some(user), 0);
+                users.push((room, user, connections));
+            }
         }
-        instance.set(room, Some(user), 0);
-        self.reload = Some(Reload { instance: index, room, user, connections });
+        self.reload = Some(Reload { instance: index, users });
     }
 
-    /// The user is back, soon enough.
+    /// They are back, soon enough.
     pub(super) async fn end_reload(&mut self) {
-        let Some(Reload { instance, room, user, connections }) = self.reload.take() else { return };
-        let within = lock(&self.world).grace * 3 / 4;
-        let ms = self.chance.between(0, u64::try_from(within.as_millis()).unwrap());
+        let Some(Reload { instance, users }) = self.reload.take() else { return };
+        let grace = u64::try_from(lock(&self.world).grace.as_millis()).unwrap();
+        let ms = self.chance.between(grace / 2, grace * 3 / 4);
         self.pass(ms).await;
-        self.instances[instance].set(room, Some(user), connections);
+        for (room, user, connections) in users {
+            self.instances[instance].set(room, Some(user), connections);
+        }
     }
 
     /// A user moves from one instance to another: without a gap, or, if there is a grace, with one that is shorter.
