@@ -1,4 +1,4 @@
-//! Tokens and keys of other programs: PyJWT, jose for Node.js, and openssl.
+//! Tokens and keys of other programs: `PyJWT`, jose for Node.js, and openssl.
 
 use std::{
     fs,
@@ -23,14 +23,14 @@ use crate::setup::{AUDIENCE, ISSUER, node, openssl, output, python, sign_in, tex
 
 const PUBLIC: [&str; 3] = ["RS256", "ES256", "EdDSA"];
 
-/// Goal: tokens and keys of PyJWT are accepted. Method: all algorithms; keys as a set, in PEM, and a secret.
+/// Goal: tokens and keys of `PyJWT` are accepted. Method: all algorithms; keys as a set, in PEM, and a secret.
 #[test]
 fn tokens_of_pyjwt_are_accepted() {
     let printed = output(python().arg(crate::setup::folder("python").join("issue.py")));
     accept_all(&serde_json::from_slice(&printed).unwrap(), "t:user of PyJWT");
 }
 
-/// Goal: tokens and keys of jose for Node.js are accepted. Method: as for PyJWT.
+/// Goal: tokens and keys of jose for Node.js are accepted. Method: as for `PyJWT`.
 #[test]
 fn tokens_of_jose_are_accepted() {
     let printed = output(node().arg("issue.mjs"));

@@ -42,7 +42,7 @@ struct Issued {
     token: String,
 }
 
-/// Keys and tokens of jose, the same for all tests: of RS256, ES256 and EdDSA.
+/// Keys and tokens of jose, the same for all tests: of RS256, ES256 and `EdDSA`.
 fn issued() -> [Issued; 3] {
     static PRINTED: LazyLock<Value> =
         LazyLock::new(|| serde_json::from_slice(&output(node().arg("issue.mjs"))).unwrap());

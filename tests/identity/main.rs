@@ -3,6 +3,8 @@
 //!
 //! The servers are on free ports of this machine. They are ended by their process ids.
 
+#![allow(clippy::unwrap_used, reason = "what cannot be prepared for a test fails the test")]
+
 mod documented;
 mod interoperability;
 mod issuers;
