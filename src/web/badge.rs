@@ -70,7 +70,8 @@ pub(super) async fn answer(
     };
     site.ask(room.as_slice()).await?;
     let room = room.unwrap_or(Room::Site);
-    let shown = site.shown(&room, &site.view.borrow(), Instant::now());
+    let view = *site.view.borrow();
+    let shown = site.shown(&room, &view, Instant::now());
     let about = if shown.exact { "" } else { "≈" };
     let number = format!("{about}{}", grouped(shown.users));
     let Some(badge) = Badge::new(wishes, number) else {

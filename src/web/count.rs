@@ -214,7 +214,8 @@ pub(super) async fn answer(
     let room = room_query::one_room(query.as_deref(), site.rooms.allowed())?;
     let access = site.authorize(&request, room.as_slice()).await?;
     site.ask(room.as_slice()).await?;
-    let answer = CountAnswer::new(&site, room.as_ref(), &site.view.borrow(), Instant::now());
+    let view = *site.view.borrow();
+    let answer = CountAnswer::new(&site, room.as_ref(), &view, Instant::now());
     Ok(unless_known(&request, &access, &answer.tag(), &answer))
 }
 

@@ -16,6 +16,7 @@ use crate::core::{
     room_counts::RoomCounts,
     rooms::TooManyRooms,
     site_users::UsersHere,
+    tally::Local,
     view::{Shown, View},
 };
 
@@ -25,6 +26,8 @@ pub(super) struct ScriptedRooms {
     counts: Mutex<HashMap<String, u64>>,
     /// How often a room was asked for.
     pub(super) asked: AtomicUsize,
+    /// Where somebody joins the site each time its users are asked for.
+    pub(super) joined: Mutex<Option<watch::Sender<Local>>>,
     /// Whether no new room is taken.
     is_full: bool,
     news: watch::Sender<u64>,
@@ -63,6 +66,9 @@ impl RoomCounts for ScriptedRooms {
     }
 
     fn site_users_here(&self) -> UsersHere {
+        if let Some(local) = &*self.joined.lock().unwrap() {
+            local.send_modify(|local| local.connections += 1);
+        }
         UsersHere { token: 1, visitor: 2, none: 0 }
     }
 

@@ -92,6 +92,8 @@ impl Site {
 
     /// The users of the site on this instance, by what is known of them.
     pub(super) fn users_here(&self) -> UsersHere {
-        UsersHere { none: self.local.borrow().anonymous, ..self.rooms.site_users_here() }
+        // The count is not borrowed while the table is asked, which tells others of its changes under its lock.
+        let none = self.local.borrow().anonymous;
+        UsersHere { none, ..self.rooms.site_users_here() }
     }
 }

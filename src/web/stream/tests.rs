@@ -199,3 +199,17 @@ async fn refused_streams_take_no_place() {
     assert_eq!(refused, 1);
     stage.open("room=/").await;
 }
+
+/// Goal: programs may ask who is here while somebody joins. Method: somebody joins between the two things that the answer is made
+/// of. If the first of them were still borrowed, the join would wait for ever, and the answer for the join.
+#[test]
+fn joining_does_not_wait_for_an_answer() {
+    let stage = Stage::new(ScriptedRooms::default());
+    *stage.table.joined.lock().unwrap() = Some(stage.local.clone());
+    let (answered, answer) = std::sync::mpsc::channel();
+    let site = Arc::clone(&stage.site);
+    std::thread::spawn(move || answered.send(site.users_here()));
+    let here = answer.recv_timeout(Duration::from_secs(10)).expect("it is answered");
+    assert_eq!((here.token, here.visitor, here.none), (1, 2, 0));
+    assert_eq!(stage.local.borrow().connections, 1);
+}
