@@ -17,31 +17,57 @@ pub(crate) struct Mutant {
     caught_by: &'static str,
 }
 
-/// The obvious design: add new users to a shared number, and subtract those that have left. The same for each room.
+/// The obvious design: add new users to a shared number, and subtract those that have left. The same for each room, and for the
+/// instances of each person.
 const INCREMENTS: &str = "
-local last = tonumber(redis.call('HGET', KEYS[2], ARGV[1]) or '0')
-local count = redis.call('INCRBY', KEYS[1], tonumber(ARGV[3]) - last)
-redis.call('HSET', KEYS[2], ARGV[1], ARGV[3])
-local revision = redis.call('HINCRBY', KEYS[5], 'revision', 1)
-redis.call('PUBLISH', ARGV[8], '{\"count\":' .. count .. ',\"revision\":' .. revision .. '}')
-local rooms, at = '{currentUsers}:rooms', '{currentUsers}:at:' .. ARGV[1]
+local rooms, at, of = '{currentUsers}:rooms', '{currentUsers}:at:' .. ARGV[1], '{currentUsers}:of:' .. ARGV[1]
 local paged = tonumber(redis.call('HGET', KEYS[5], 'paged') or '0')
+local place, counts, told, elsewhere = 15, {}, {}, {}
 local function set(key, room, users)
   if users > 0 then redis.call('HSET', key, room, users) else redis.call('HDEL', key, room) end
 end
-local place, counts, told = 15, {}, {}
-while ARGV[place] do
-  local room, here = ARGV[place], tonumber(ARGV[place + 1])
-  local users = tonumber(redis.call('HGET', rooms, room) or '0')
-  if here then
-    users = users + here - tonumber(redis.call('HGET', at, room) or '0')
-    set(rooms, room, users)
-    set(at, room, here)
-    table.insert(told, cjson.encode(room) .. ':' .. users)
+local function enter(room, first, last)
+  local people, by = '{currentUsers}:people:' .. room, 0
+  for index = first, last, 2 do
+    local user, is_here = ARGV[index], ARGV[index + 1] ~= '-'
+    if redis.call(is_here and 'SADD' or 'SREM', of, room .. '\\n' .. user) == 1 then
+      local instances = redis.call('HINCRBY', people, user, is_here and 1 or -1)
+      if is_here and instances == 1 then by = by + 1 end
+      if not is_here and instances == 0 then redis.call('HDEL', people, user) by = by - 1 end
+    end
+    local instances = tonumber(redis.call('HGET', people, user) or '0')
+    table.insert(elsewhere, instances > (is_here and 1 or 0) and 1 or 0)
   end
-  table.insert(counts, users)
-  place = place + 3
+  return by
 end
+local by = tonumber(ARGV[3]) - tonumber(redis.call('HGET', KEYS[2], ARGV[1]) or '0')
+while ARGV[place] do
+  local room, here, held = ARGV[place], tonumber(ARGV[place + 1]), tonumber(ARGV[place + 2])
+  local entered = enter(room, place + 3, place + 2 + 2 * held)
+  if room == '/' then
+    by = by + entered
+    table.insert(counts, room)
+  else
+    local users = tonumber(redis.call('HGET', rooms, room) or '0') + entered
+    if here then
+      users = users + here - tonumber(redis.call('HGET', at, room) or '0')
+      set(at, room, here)
+    end
+    if here or held > 0 then
+      set(rooms, room, users)
+      table.insert(told, cjson.encode(room) .. ':' .. users)
+    end
+    table.insert(counts, users)
+  end
+  place = place + 3 + 2 * held
+end
+local count = redis.call('INCRBY', KEYS[1], by)
+for index, users in ipairs(counts) do
+  if users == '/' then counts[index] = count end
+end
+redis.call('HSET', KEYS[2], ARGV[1], ARGV[3])
+local revision = redis.call('HINCRBY', KEYS[5], 'revision', 1)
+redis.call('PUBLISH', ARGV[8], '{\"count\":' .. count .. ',\"revision\":' .. revision .. '}')
 if #told > 0 then
   redis.call('PUBLISH', ARGV[8] .. ':rooms', '{\"revision\":' .. revision .. ',\"since\":' .. paged
     .. ',\"stamp\":\"\",\"rooms\":{' .. table.concat(told, ',') .. '},\"key\":\"currentUsers\",\"database\":0}')
@@ -50,7 +76,7 @@ if #told > 0 then
 end
 local reply = { 'OK', count, revision, revision, redis.call('HLEN', KEYS[2]), 0, 0, 0, 0, 0, '', 0, 0, paged }
 if #counts > 0 then
-  reply[15], reply[16], reply[17], reply[18] = redis.call('HLEN', at), 0, counts, {}
+  reply[15], reply[16], reply[17], reply[18] = redis.call('HLEN', at), redis.call('SCARD', of), counts, elsewhere
 end
 return reply
 ";
@@ -83,8 +109,8 @@ pub(crate) const MUTANTS: [Mutant; 15] = [
     program("no grace", "moves"),
     script(
         "people are connections",
-        "change(room, call('HSET', key, unpack(set)))",
-        "call('HSET', key, unpack(set))\n    change(room, #set / 2)",
+        "change_users(room, call('HSET', key, unpack(set)))",
+        "call('HSET', key, unpack(set))\n    change_users(room, #set / 2)",
         "nothing",
     ),
     script(

@@ -209,14 +209,14 @@ async fn gap(stage: &mut Stage) {
     stage.stop_churn().await;
     nobody_reports(stage).await;
     stage.begin();
+    let before = stage.redis_client.users().await.expect("Redis runs");
     stage.set_all(Mode::Deaf);
     let newcomer = stage.open(0, Transport::Websocket, &[member(EVERYWHERE), member(PASSING)]);
     stage.crowd.push(newcomer);
-    let users = stage.crowd.len() as u64;
     eventually("Redis has counted the newcomer", async || {
         match stage.redis_client.users().await? {
-            counted if counted == users => Ok(()),
-            counted => Err(format!("{counted} of {users}")),
+            counted if counted == before + 1 => Ok(()),
+            counted => Err(format!("{counted}, and before {before}")),
         }
     })
     .await;
