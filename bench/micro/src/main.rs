@@ -147,7 +147,7 @@ impl Stage {
             clients.push(client);
         }
         let local = *self.tally.subscribe().borrow();
-        assert_eq!(local.users, SOCKETS, "all are counted");
+        assert_eq!(local.connections, SOCKETS, "all are counted");
         self.view.send_modify(|view| {
             view.observe(local);
             let sent =
