@@ -17,6 +17,8 @@ use crate::{
 
 /// The sessions in one part of an emission. A part takes a few milliseconds.
 pub(super) const WRITES_AT_ONCE: usize = 256;
+/// The list of a room is pruned above this size. There may be very many rooms, so little that is gone may stay in each.
+pub(super) const PRUNED_ABOVE: usize = 8;
 /// How many sessions ahead of the written one are read into the cache. With many sessions, reading one misses every cache;
 /// reading ahead lets these waits overlap.
 pub(super) const READ_AHEAD: usize = 16;

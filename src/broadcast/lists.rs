@@ -17,7 +17,7 @@ use tokio::{
 };
 use tokio_util::sync::CancellationToken;
 
-use super::fan_out::{FanOut, ListListener};
+use super::fan_out::{FanOut, ListListener, PRUNED_ABOVE};
 use crate::{
     core::{
         lists::{DueList, Lists},
@@ -29,9 +29,6 @@ use crate::{
     engine::{flusher::Flusher, list_frames::ListFrames, session::RoomMembership},
     telemetry::metrics::{Metrics, signed},
 };
-
-/// The audience of a room is pruned above this size.
-const PRUNED_ABOVE: usize = 8;
 
 /// The state of the task.
 #[derive(Debug)]

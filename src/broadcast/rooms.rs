@@ -29,7 +29,7 @@ use tokio::{
 };
 use tokio_util::sync::CancellationToken;
 
-use super::fan_out::{FanOut, RoomListener, WRITES_AT_ONCE};
+use super::fan_out::{FanOut, PRUNED_ABOVE, RoomListener, WRITES_AT_ONCE};
 use crate::{
     core::{
         pace::HalfTime,
@@ -43,8 +43,6 @@ use crate::{
     telemetry::metrics::{Metrics, observe, signed},
 };
 
-/// The list of a room is pruned above this size. There may be very many rooms, so little that is gone may stay in each.
-const PRUNED_ABOVE: usize = 8;
 /// The table of rooms keeps this much memory when it becomes empty.
 const ROOMS_KEPT: usize = 64;
 

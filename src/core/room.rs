@@ -106,19 +106,6 @@ pub enum IdentityKind {
     Visitor,
 }
 
-impl IdentityKind {
-    /// All kinds.
-    pub const ALL: [Self; 2] = [Self::Token, Self::Visitor];
-
-    /// The kind as metrics and the API write it.
-    pub fn label(self) -> &'static str {
-        match self {
-            Self::Token => "token",
-            Self::Visitor => "visitor",
-        }
-    }
-}
-
 /// Who a connection belongs to.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Person {

@@ -68,21 +68,33 @@ impl Site {
         if !is_signed_in {
             return Ok(Access::Everyone);
         }
+        let identity = self.bearer_in(request, rooms).await?;
+        Ok(Access::Bearer(Box::new(identity)))
+    }
+
+    /// Whose token a request has, if he may join these rooms.
+    ///
+    /// # Errors
+    /// What is wrong with the token. The metrics have counted it.
+    pub(super) async fn bearer_in(
+        &self,
+        request: &HeaderMap,
+        rooms: &[Room],
+    ) -> Result<Identity, Refusal> {
         let identity = self.bearer(request).await.and_then(|identity| {
             match rooms.iter().find(|room| !identity.may_join(room)) {
                 Some(room) => Err(Refusal::Forbidden { room: room.as_str().to_owned() }),
                 None => Ok(identity),
             }
         });
-        let identity = identity.inspect_err(|_| self.metrics.refuse(RefusedReason::Token))?;
-        Ok(Access::Bearer(Box::new(identity)))
+        identity.inspect_err(|_| self.metrics.refuse(RefusedReason::Token))
     }
 
     /// Whose token a request has.
     ///
     /// # Errors
     /// If it has none, or it is not valid.
-    pub(super) async fn bearer(&self, request: &HeaderMap) -> Result<Identity, Refusal> {
+    async fn bearer(&self, request: &HeaderMap) -> Result<Identity, Refusal> {
         let token = token(request)?;
         let verify = || self.sign_in.verify(token, SystemTime::now());
         let verified = match verify() {

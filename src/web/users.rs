@@ -19,7 +19,6 @@ use crate::{
     core::{people::subject, report::Room, room::RoomName},
     protocol::users::objects,
     store::people::{PeopleCursor, PeoplePage, PeoplePageQuery},
-    telemetry::labels::RefusedReason,
 };
 
 /// The most users of a page, and as many as it has if a request says nothing.
@@ -42,11 +41,7 @@ pub(super) async fn answer(
         Room::Named(name) if site.rooms.is_listed(name) => name,
         _ => return Err(Refusal::NotListed { room: room.as_str().to_owned() }),
     };
-    let identity = site.bearer(&request).await.and_then(|identity| {
-        let forbidden = || Refusal::Forbidden { room: room.as_str().to_owned() };
-        identity.may_join(&room).then_some(identity).ok_or_else(forbidden)
-    });
-    identity.inspect_err(|_| site.metrics.refuse(RefusedReason::Token))?;
+    site.bearer_in(&request, std::slice::from_ref(&room)).await?;
     let query = page_query(query, name).ok_or(Refusal::BadPage(PAGE_USERS_MAX))?;
     let page = timeout(ANSWER_WITHIN, site.users.page(query)).await.ok().flatten();
     let PeoplePage { users, next } = page.ok_or(Refusal::Away)?;

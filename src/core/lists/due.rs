@@ -7,13 +7,13 @@ use crate::core::{
     user_list::UserList,
 };
 
-/// The least time between two readings of one list. A list of a hundred users takes Redis about 0.2 ms.
+/// The least time between two readings of one list.
 pub const READ_GAP: Duration = Duration::from_millis(100);
 /// The longest time between two readings. It heals what was edited in the store without an announcement.
 pub const SWEEP_GAP: Duration = Duration::from_secs(30);
 /// How long a client waits for the first reading of its list. After that it is told those who are here.
 pub(super) const FIRST_LIST_WITHIN: Duration = Duration::from_millis(250);
-/// The most lists of one instance. Each takes up to 100 kB.
+/// The most lists of one instance.
 pub const LISTS_MAX: usize = 1000;
 
 /// There are as many lists as there may be.
