@@ -24,6 +24,7 @@ use headcount_testkit::{
     waiting::{PATIENCE, eventually},
 };
 use rustix::process::Signal;
+use tokio::task::block_in_place;
 
 use crate::{
     canary::Canary,
@@ -160,6 +161,18 @@ impl Stage {
         match &mut self.store {
             Store::Alone(redis) => redis,
             Store::Set(_) => panic!("there are several"),
+        }
+    }
+
+    /// A client of the Redis that the instances report to now. Sentinels may change their choice: two of them can promote a
+    /// replica each, one after the other.
+    fn present_store(&self) -> Result<RedisClient, String> {
+        match &self.store {
+            Store::Alone(_) => Ok(self.redis_client.clone()),
+            Store::Set(set) => {
+                let place = block_in_place(|| set.primary())?;
+                Ok(RedisClient::new(&set.server(place).url()))
+            }
         }
     }
 

@@ -156,6 +156,18 @@ impl SentinelSet {
         if place == former { Err(format!("{former} is the primary still")) } else { Ok(place) }
     }
 
+    /// The same once all sentinels that run name it. Before that, another one may still promote another replica: its configuration
+    /// is newer, so that one is the primary then.
+    pub fn agreed_successor_of(&self, former: usize) -> Result<usize, String> {
+        let running = self.sentinels.iter().filter(|each| each.runs());
+        let named: Vec<_> = running.map(|sentinel| self.named_by(sentinel)).collect();
+        if named.windows(2).all(|pair| pair[0] == pair[1]) {
+            self.successor_of(former)
+        } else {
+            Err(format!("epochs and primaries of the sentinels: {named:?}"))
+        }
+    }
+
     /// Subscribes to the messages of all sentinels that run.
     pub fn switches(&self) -> Switches {
         let named = Arc::<Mutex<HashMap<u16, Instant>>>::default();

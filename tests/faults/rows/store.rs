@@ -211,12 +211,12 @@ async fn planned_failover(stage: &mut Stage) {
     another_is_named(stage).await;
 }
 
-/// Waits until the sentinels name another primary. The bounds begin here, because the settings of the sentinels
+/// Waits until all sentinels name the same other primary. The bounds begin here, because the settings of the sentinels
 /// decide how long that takes.
 async fn another_is_named(stage: &mut Stage) {
     let set = stage.set();
-    let (new, _) = eventually("the sentinels name another primary", async || {
-        block_in_place(|| set.successor_of(0))
+    let (new, _) = eventually("all sentinels name another primary", async || {
+        block_in_place(|| set.agreed_successor_of(0))
     })
     .await;
     stage.redis_client = RedisClient::new(&set.server(new).url());

@@ -51,9 +51,10 @@ impl Stage {
                 return Err(format!("{users} are there, {} shows {shown:?}", instance.public));
             }
         }
-        let parts = self.redis_client.instances().await?;
-        let (sum, people) = (parts.values().sum(), self.redis_client.site_people().await?);
-        let public = self.redis_client.users().await?;
+        let redis_client = self.present_store()?;
+        let parts = redis_client.instances().await?;
+        let (sum, people) = (parts.values().sum(), redis_client.site_people().await?);
+        let public = redis_client.users().await?;
         if (sum, people, public) == (site.unknown, site.people.len() as u64, users) {
             return Ok(());
         }
@@ -96,7 +97,7 @@ impl Stage {
         let taken = rooms.iter().filter(|(_, (users, _))| *users > 0);
         let expected: HashMap<String, u64> =
             taken.map(|(room, (users, _))| (room.to_string(), *users)).collect();
-        let stored = self.redis_client.rooms().await?;
+        let stored = self.present_store()?.rooms().await?;
         if stored == expected {
             return Ok(());
         }
@@ -117,7 +118,7 @@ impl Stage {
         }
         leaving.join_all().await;
         waited(Instant::now(), patience, async || {
-            let keys = self.redis_client.keys("{currentUsers}:*").await?;
+            let keys = self.present_store()?.keys("{currentUsers}:*").await?;
             let left = keys.iter().find(|key| OF_ROOMS.iter().any(|of| key.contains(of)));
             left.map_or(Ok(()), |key| Err(format!("all have left, and {key} is there")))
         })
