@@ -102,6 +102,12 @@ pub(super) struct SentRoom {
 }
 
 impl Ledger {
+    /// Whether a reply was taken over only in part: it is known what the store has acknowledged, and not yet which counts follow. A
+    /// newcomer would be told a count without itself.
+    pub(super) fn is_folding(&self) -> bool {
+        self.folded < self.acknowledged
+    }
+
     pub(super) fn new(entries_max: usize) -> Self {
         assert!((2..=ENTRIES_MAX).contains(&entries_max), "a user in a new room takes two entries");
         Self {

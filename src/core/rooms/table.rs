@@ -241,6 +241,9 @@ impl<V> Table<V> {
 
     /// Takes out the rooms that have something to tell.
     pub(super) fn take_due(&mut self, view: &View, now: Instant) -> Vec<DueRoom<V>> {
+        if self.ledger.is_folding() {
+            return Vec::new();
+        }
         while self.patience_ends().is_some_and(|at| at <= now) {
             let (_, id, _) = self.waiting.pop_front().expect("the first one is waiting");
             self.make_due(id);

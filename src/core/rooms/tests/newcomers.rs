@@ -30,6 +30,28 @@ fn newcomers_wait_until_they_are_counted() {
     assert_eq!(story.rooms.patience_ends(), None);
 }
 
+/// Goal: no newcomer is told the count before its own, whenever the broadcaster looks. Method: it looks between the two steps in which
+/// a reply is taken over. The room was watched before, so that an older count is known.
+#[test]
+fn newcomers_wait_for_the_whole_reply() {
+    let mut story = Story::new();
+    let _watcher = story.watch("/a");
+    let sent = story.send();
+    let _ = story.answer(&sent, 5, &[0]);
+    story.take_due();
+    let (_member, _user) = (story.join("/a"), story.join_as("v:1", "/a"));
+    let sent = story.send();
+    let rooms = RoomsReply { counts: vec![2], ..held_after(&sent.said) };
+    let count = Count { revision: Revision(6), ..Count::default() };
+    let reply = Reply { count, rooms: Some(rooms), ..Reply::default() };
+    let is_reckoned = story.view.reckons(sent.report, &reply);
+    let users = story.rooms.acknowledge(&sent.rooms, &reply, is_reckoned);
+    story.view.fold_reply(sent.report, &reply, users, story.now);
+    assert_eq!(tidings(&story.take_due()), []);
+    let _ = story.rooms.fold_reply(&sent.rooms, &reply, &story.view, story.now);
+    assert_eq!(tidings(&story.take_due()), [("/a".to_owned(), Some(2), vec![2, 2])]);
+}
+
 /// Goal: a newcomer whom the store is slow to count is told an estimate that includes it, and the others are told the count again
 /// afterwards. Method: a report without an answer, the end of the patience, the answer.
 #[test]
