@@ -40,6 +40,8 @@ pub(crate) struct Presences {
     subjects: HashMap<Subject, Population>,
     /// The changes that may still be news, the oldest first. After the window a subject is looked at again.
     changes: VecDeque<(Instant, Subject)>,
+    /// Connections that were asked to leave and have not ended.
+    leaving: Extreme,
     limits: Arc<Limits>,
 }
 
@@ -48,6 +50,8 @@ pub(crate) struct Presences {
 pub(crate) struct Limits {
     site: Limit,
     rooms: Box<[Limit]>,
+    /// Connections that may be counted although others have taken their places.
+    leaving: AtomicU64,
 }
 
 #[derive(Debug, Default)]
@@ -96,8 +100,14 @@ impl Presences {
     /// Nobody, and this number of rooms.
     pub(crate) fn new(rooms: u32, window: Duration) -> Self {
         let rooms = (0..rooms).map(|_| Limit::default()).collect();
-        let limits = Arc::new(Limits { site: Limit::default(), rooms });
-        Self { window, subjects: HashMap::new(), changes: VecDeque::new(), limits }
+        let limits = Limits { site: Limit::default(), rooms, leaving: AtomicU64::new(0) };
+        Self {
+            window,
+            subjects: HashMap::new(),
+            changes: VecDeque::new(),
+            leaving: Extreme::largest(Instant::now()),
+            limits: Arc::new(limits),
+        }
     }
 
     /// The limits, which follow these presences.
@@ -114,6 +124,14 @@ impl Presences {
             self.changes.push_back((now, subject));
             self.refresh(subject, now);
         }
+    }
+
+    /// Records how many connections were asked to leave and have not ended. A server counts them until it has heard of it. To be
+    /// called often.
+    pub(crate) fn leave(&mut self, leaving: u64, now: Instant) {
+        self.leaving.set(leaving, now);
+        let since = now.checked_sub(self.window).unwrap_or(now);
+        self.limits.leaving.store(self.leaving.since(since), Ordering::Relaxed);
     }
 
     /// Forgets what is older than the window. To be called often.
@@ -153,7 +171,8 @@ impl Limits {
 
     /// The most users of this program that a server may tell now.
     pub(crate) fn most(&self, subject: Subject) -> u64 {
-        self.of(subject).map_or(0, |limit| limit.most.load(Ordering::Relaxed))
+        let most = self.of(subject).map_or(0, |limit| limit.most.load(Ordering::Relaxed));
+        most + self.leaving.load(Ordering::Relaxed)
     }
 }
 
@@ -190,6 +209,11 @@ impl Population {
 }
 
 impl Extreme {
+    /// The largest value, which is 0 now.
+    fn largest(now: Instant) -> Self {
+        Self { values: VecDeque::from([(now, 0)]), is_better: |one, other| one > other }
+    }
+
     fn set(&mut self, value: u64, now: Instant) {
         while self.values.back().is_some_and(|&(_, last)| (self.is_better)(value, last)) {
             self.values.pop_back();

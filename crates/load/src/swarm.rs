@@ -170,7 +170,9 @@ impl Swarm {
             self.forget(&seat);
             self.missing.push_back(Instant::now());
         }
+        let leaving = self.tasks.len().saturating_sub(self.slots.len()) as u64;
         if let Some(people) = &mut self.people {
+            people.presences.leave(leaving, Instant::now());
             people.pass();
         }
     }
