@@ -122,7 +122,8 @@ async fn impossible_names_leave_the_other_rooms_alone() {
 #[tokio::test(flavor = "multi_thread")]
 async fn places_that_become_free_are_taken() {
     let rooms = |name| {
-        (0..5).map(|number| format!("<i data-headcount=/{name}/{number}></i>")).collect::<String>()
+        let all = (0..5).map(|number| format!("<i data-headcount=/{name}/{number}></i>"));
+        all.collect::<Vec<_>>().concat()
     };
     let page = format!("{SCRIPT}<main>{}{}</main>", rooms("a"), rooms("b"));
     let (_cluster, [here, _there]) = sites(&[], &[("/", page)]).await;
