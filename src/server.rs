@@ -28,7 +28,7 @@ use tokio_util::sync::CancellationToken;
 use crate::{
     access::{origin::cors, permits::Permits},
     broadcast::{broadcaster::Broadcaster, rooms::RoomBroadcaster},
-    cluster::{member::Upkeep, reporter::ReporterSettings},
+    cluster::{reporter::ReporterSettings, tasks::ClusterTasks},
     config::serve::Config,
     core::{
         about::About,
@@ -285,8 +285,8 @@ impl Server {
             about: self.about.subscribe(),
         };
         let ledger = Arc::<Rooms<_>>::clone(rooms);
-        let Upkeep { view, reporter, announcements, observer, peaks } =
-            Upkeep::new(&settings, &self.store, ledger, tally.subscribe(), &self.metrics);
+        let ClusterTasks { view, reporter, subscriber, observer, peaks } =
+            ClusterTasks::new(&settings, &self.store, ledger, tally.subscribe(), &self.metrics);
         let shown_peaks = peaks.subscribe();
         let broadcaster = Broadcaster::new(
             Arc::clone(tally),
@@ -306,7 +306,7 @@ impl Server {
         tasks.spawn("peaks", peaks.run(stop.clone()));
         tasks.spawn("flusher", flusher.run(stop.clone()));
         tasks.spawn("reporter", reporter.run(stop.clone()));
-        tasks.spawn("announcements", announcements.run(stop.clone()));
+        tasks.spawn("announcements", subscriber.run(stop.clone()));
         tasks.spawn("broadcaster", broadcaster.run(stop.clone()));
         tasks.spawn("broadcaster of rooms", room_broadcaster.run(stop.clone()));
         (stop, view.subscribe(), shown_peaks)
