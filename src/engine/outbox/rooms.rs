@@ -12,8 +12,8 @@ use crate::{
     protocol::{frame::RoomFrame, users::UsersFrame},
 };
 
-/// The most bytes of packets that may wait for a client that has named rooms. A page joins all its rooms with one write or one post, and the answers to
-/// these joins may all have to wait.
+/// The most bytes of packets that may wait for a client that has named rooms. A page joins all its rooms with one write or one
+/// post, and the answers to these joins may all have to wait.
 pub(super) const REST_BYTES_MAX_WITH_ROOMS: usize = 20 * 1024;
 /// The bytes of an acknowledgement beside the name of its room, with the header of its frame.
 const ACKNOWLEDGEMENT_BYTES: usize = 40;
@@ -96,20 +96,9 @@ impl<S: Sink, P> Outbox<S, P> {
 
     /// Writes a list, which is in its slot. Returns whether it was written, at least in part.
     fn write_list(&mut self, place: Place, frame: &UsersFrame) -> bool {
-        match self.try_write(frame.bytes()) {
-            Ok(0) | Err(None) => {
-                self.wake();
-                return false;
-            }
-            Ok(written) => {
-                if let Some(rooms) = &mut self.rooms {
-                    rooms.list_written(place, frame, written);
-                }
-            }
-            Err(Some(_)) => {
-                self.fail();
-                return false;
-            }
+        let Some(written) = self.begin(frame.bytes()) else { return false };
+        if let Some(rooms) = &mut self.rooms {
+            rooms.list_written(place, frame, written);
         }
         true
     }
