@@ -68,7 +68,7 @@ use crate::{
         labels::RefusedReason,
         metrics::{Metrics, signed},
     },
-    web::{self, site::Site, site_rooms::SiteRooms, site_users::SiteUsers},
+    web::{self, site::Site, site_rooms::SiteRooms, user_pages::UserPages},
 };
 use limits::Limits;
 use listening::Listening;
@@ -120,7 +120,7 @@ impl Server {
         let limits = Limits::raise(&config)?;
         let store = shared_store::of(&config)?;
         let mut metrics = Metrics::new(store.kind()).context("failed to set up metrics")?;
-        metrics.identity.set_host(&config.instance_name);
+        metrics.build_info.set_host(&config.instance_name);
         metrics.memory_limit_bytes.set(signed(limits.memory_bytes().unwrap_or_default()));
         let about = About::new(config.instance_name.clone(), SystemTime::now());
         let about = watch::Sender::new(Arc::new(about));
@@ -324,7 +324,7 @@ impl Server {
             view,
             local,
             rooms,
-            users: SiteUsers::new(Arc::clone(&self.store)),
+            users: UserPages::new(Arc::clone(&self.store)),
             peaks,
             sign_in: self.sign_in.clone(),
             origins: self.config.origins.clone(),

@@ -136,7 +136,7 @@ impl Member {
         let settings = settings.check()?;
         let store = store(&settings)?;
         let mut metrics = Metrics::new(store.kind())?;
-        metrics.identity.set_host(&settings.instance_name);
+        metrics.build_info.set_host(&settings.instance_name);
         let member = Self::begin(&settings, &store, metrics);
         let mut view = member.view();
         // An error means that there was no answer in time. The view is an estimate then.

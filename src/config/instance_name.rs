@@ -5,7 +5,7 @@ use crate::{
     core::about::HOST_CHARS_MAX,
     telemetry::{
         escaped::{Escaped, is_plain},
-        identity::host_name,
+        build_info::host_name,
     },
 };
 

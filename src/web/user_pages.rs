@@ -14,12 +14,12 @@ const READS_MAX: usize = 1;
 
 /// Where pages of users are read.
 #[derive(Debug)]
-pub struct SiteUsers {
+pub struct UserPages {
     store: Arc<dyn Store>,
     reads: Semaphore,
 }
 
-impl SiteUsers {
+impl UserPages {
     /// The users whom this store knows.
     pub fn new(store: Arc<dyn Store>) -> Self {
         Self { store, reads: Semaphore::new(READS_MAX) }
