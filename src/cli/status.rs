@@ -142,9 +142,7 @@ impl Instance {
             lease_left_ms,
         }
     }
-}
 
-impl Instance {
     /// The cells of its row in the table. They are escaped, since the store is not trusted and this goes to a terminal.
     fn row(&self) -> [String; 8] {
         let text = |said: &Option<String>| match said {
