@@ -4,8 +4,8 @@ use super::setting::{ConfigError, Setting};
 use crate::{
     core::about::HOST_CHARS_MAX,
     telemetry::{
-        escaped::{Escaped, is_plain},
         build_info::host_name,
+        escaped::{Escaped, is_plain},
     },
 };
 

@@ -20,11 +20,7 @@ use headcount::{
     store::Store,
     telemetry::metrics::Metrics,
 };
-use tokio::{
-    sync::watch,
-    task::JoinHandle,
-    time::Instant,
-};
+use tokio::{sync::watch, task::JoinHandle, time::Instant};
 use tokio_util::sync::CancellationToken;
 
 use super::{

@@ -39,7 +39,9 @@ fn the_readme_lists_every_value_of_a_label() {
         let row = readme.lines().find(|line| line.starts_with('|') && line.contains(&metric));
         let row = row.unwrap_or_else(|| panic!("{metric} has no row"));
         let values = captured(r#"= "(\w+)""#, &found[2]).into_iter();
-        values.filter(|value| !row.contains(&format!("`{value}`"))).map(move |value| metric.clone() + &value)
+        values
+            .filter(|value| !row.contains(&format!("`{value}`")))
+            .map(move |value| metric.clone() + &value)
     });
     nothing_in(missing.collect::<Vec<_>>(), "values that the README does not say");
 }
