@@ -22,11 +22,7 @@ use headcount::{
     },
     telemetry::metrics::Metrics,
 };
-use tokio::{
-    sync::watch,
-    task::JoinSet,
-    time::Instant,
-};
+use tokio::{sync::watch, task::JoinSet, time::Instant};
 use tokio_util::sync::CancellationToken;
 
 /// How long a report is valid: the product's default.
@@ -86,13 +82,8 @@ impl Instance {
             heartbeat: HEARTBEAT,
             about: watch::Sender::new(about).subscribe(),
         };
-        let ClusterTasks { view, reporter, subscriber, observer, .. } = ClusterTasks::new(
-            &settings,
-            &store,
-            Rooms::<()>::new(0),
-            tally.subscribe(),
-            &metrics,
-        );
+        let ClusterTasks { view, reporter, subscriber, observer, .. } =
+            ClusterTasks::new(&settings, &store, Rooms::<()>::new(0), tally.subscribe(), &metrics);
         let notes = Arc::new(Mutex::default());
         tasks.spawn(observer.run(CancellationToken::new()));
         tasks.spawn(reporter.run(CancellationToken::new()));
