@@ -103,7 +103,7 @@ struct StreamReader {
     watch_at: Instant,
     /// When the token expires by which the client reads.
     ends_at: Option<Instant>,
-    _permit: Place,
+    _permit: OpenStream,
 }
 
 /// What a stream tells of, and what the client was told of it last.
@@ -125,7 +125,7 @@ struct Told {
 
 /// Counts against the limit of streams. It is given back when the client is gone.
 #[derive(Debug)]
-struct Place {
+struct OpenStream {
     _permit: OwnedSemaphorePermit,
     open: IntGauge,
 }
@@ -159,7 +159,7 @@ impl StreamReader {
             due: now,
             watch_at: now + WATCH_EVERY,
             ends_at,
-            _permit: Place { _permit: permit, open },
+            _permit: OpenStream { _permit: permit, open },
             site,
         }
     }
@@ -257,7 +257,7 @@ async fn expired(at: Option<Instant>) {
     }
 }
 
-impl Drop for Place {
+impl Drop for OpenStream {
     fn drop(&mut self) {
         self.open.dec();
     }
