@@ -82,6 +82,16 @@ const ROOMS_KEPT: &[Column] = &[
     Median("rooms_mb", "MB in all"),
     Median("wrong_at_the_end", "wrong at the end"),
 ];
+const PRESENCE: &[Column] = &[
+    Median("user_bytes", "bytes a user"),
+    Median("minute_us", "µs a user and minute"),
+    Times("minute_us", "headcount", "× headcount"),
+    Median("rest_percent", "% of a core at rest"),
+    Median("alone_us", "µs a join, alone"),
+    Median("together_us", "µs a join, among many"),
+    Median("gone_ms", "ms after a crash"),
+    Median("gone_max_ms", "of which at once, ms"),
+];
 const REDIS: &[Column] = &[
     Median("told_per_s", "joins/s answered"),
     Median("cpu_percent", "% of a core"),
@@ -224,8 +234,16 @@ fn tables(results: &Results, section: &str) -> Vec<(String, String)> {
         return scale_tables(results);
     }
     if section == script::NAME {
-        let sizes = sizes(results, section);
-        return sizes.iter().map(|size| (describe_size(size), bounds::table(results))).collect();
+        let table = |size: &Size| {
+            let is_crowd = size.contains_key(script::CROWD);
+            let table = if is_crowd {
+                by_server(results, section, size, PRESENCE)
+            } else {
+                bounds::table(results)
+            };
+            (describe_size(size), table)
+        };
+        return sizes(results, section).iter().map(table).collect();
     }
     let columns = match section {
         clients::NAME => CLIENTS,
