@@ -28,7 +28,7 @@ pub(crate) fn all() -> impl Iterator<Item = Check> {
 
 /// Checks with clients of nobody in particular. Two clients are connected from 1 s to 9 s. All agree at 2 s, and the fault lasts from 2.5 s
 /// to 6 s. Recording ends at 10 s.
-const OF_CLIENTS: [Check; 20] = [
+const OF_CLIENTS: [Check; 23] = [
     check("what-is-right-passes", || passes(&[(1.1, 1), (1.2, 2)], &[(2.0, 2, 2, true)])),
     check("old-news-in-quiet-times", || objects(&[(1.1, 1), (2.9, 1)], &[])),
     check("old-news-in-a-fault", || passes(&[(1.1, 2), (5.0, 2)], &[(5.0, 2, 9, false)])),
@@ -43,6 +43,15 @@ const OF_CLIENTS: [Check; 20] = [
     check("a-revision-goes-back", || objects(&[(1.1, 2)], &[(2.5, 2, 9, true), (2.6, 2, 8, true)])),
     check("a-revision-has-two-counts", || {
         objects(&[(1.05, 2)], &[(1.1, 1, 9, true), (1.2, 2, 9, true)])
+    }),
+    check("a-revision-has-two-counts-in-a-fault", || {
+        something(&violations_of_instances(&[&[(2.6, 1, 9, true), (2.7, 2, 9, true)]]))
+    }),
+    check("a-revision-is-made-again-in-a-fault", || {
+        nothing(&violations_of_instances(&[&[(2.6, 1, 9, true)], &[(2.7, 2, 9, true)]]))
+    }),
+    check("instances-disagree-on-a-revision", || {
+        something(&violations_of_instances(&[&[(1.1, 1, 9, true)], &[(1.2, 2, 9, true)]]))
     }),
     check("rooms-that-are-right-pass", || rooms_pass(&[(1.1, 1), (1.2, 2)], &[(1.1, 2)], &[])),
     check("old-news-of-a-room", || rooms_object(&[(1.1, 1), (2.9, 1)], &[(1.1, 2)], &[])),
@@ -96,11 +105,21 @@ fn something(violations: &[String]) -> Result<(), String> {
 /// The violations that the checker finds for a client with these counts and an instance with these events.
 /// Another client connects at the same time, and its counts are right.
 fn violations(told: &[Told], shown: &[Shown]) -> Vec<String> {
+    violations_of(told, &[shown], Sees::Truth)
+}
+
+/// The same for several instances, during a fault that may hide all users.
+fn violations_of_instances(shown: &[&[Shown]]) -> Vec<String> {
+    violations_of(&[(1.1, 2)], shown, Sees::Without(vec![0]))
+}
+
+fn violations_of(told: &[Told], shown: &[&[Shown]], sees: Sees) -> Vec<String> {
     let start = Instant::now();
     let visits = vec![visit(start, told), visit(start, &[(1.1, 2)])];
-    let streams = vec![shown.iter().map(|shown| showing(start, shown)).collect()];
+    let stream = |shown: &&[Shown]| shown.iter().map(|shown| showing(start, shown)).collect();
+    let streams = shown.iter().map(stream).collect();
     let histories = Histories { visits, streams, ..nothing_happened(start) };
-    judge(&histories, &fault(start)).violations
+    judge(&histories, &Fault { sees, ..fault(start) }).violations
 }
 
 /// The same for a room. A third client only watches it. Somebody else is in another room, and shows its count.

@@ -24,8 +24,11 @@ const EVENTS_MAX: usize = 1024;
 const PER_SOURCE: u32 = 5000;
 /// The longest wait of a poll when the caller only wants the present events.
 const GLANCE: Duration = Duration::from_millis(5);
-/// The nap during an emission: short compared with an emission to a thousand clients.
-const NAP: Duration = Duration::from_millis(1);
+/// The nap during an emission: short compared with an emission to a thousand clients. A process that waits for events is
+/// woken up by the next one, and the loopback charges that to the server: as much as half a send. It happens only if the
+/// clients were quicker than the server and have fallen asleep, which makes a slow server slower still. Servers on a real
+/// network wake up no process of their clients.
+pub const NAP: Duration = Duration::from_millis(1);
 /// How long a server may take for one step of the benchmark before the run counts as failed.
 pub const PATIENCE: Duration = Duration::from_secs(120);
 
@@ -196,10 +199,7 @@ impl Crowd {
         Ok(events.len())
     }
 
-    /// Handles the events that are there, or naps if there are none. A process that waits for events is woken
-    /// up by the next one, and the loopback charges that to the server: as much as half a send. It happens only
-    /// if the crowd was quicker than the server and has fallen asleep, which makes a slow server slower still.
-    /// Servers on a real network wake up no process of their clients.
+    /// Handles the events that are there, or naps if there are none: see [`NAP`].
     fn glance(&mut self) -> Result<()> {
         if self.poll(Duration::ZERO)? == 0 {
             std::thread::sleep(NAP);

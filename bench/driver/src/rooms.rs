@@ -127,7 +127,7 @@ fn churn(bench: &Bench, contender: &Contender, case: Case) -> Result<Vec<(&'stat
             }
             turn += 1;
         }
-        guests.poll(Duration::from_millis(1))?;
+        guests.glance()?;
     }
     guests.until_quiet(QUIET)?;
     let used = server.process.cpu()?.total.saturating_sub(cpu.total);

@@ -53,7 +53,8 @@ async fn people_are_counted_once(#[case] transport: &str) {
     let [connected, left, connections, users, count] = numbers(&report, pointers);
     assert!(connections == connected - left && (44..=45).contains(&connections), "{report}");
     assert!(users == count && (21 + connections - 45..=21).contains(&users), "{report}");
-    let pointers = ["/end/others", "/rooms/end/rooms", "/rooms/end/right", "/rooms/end/memberships"];
+    let pointers =
+        ["/end/others", "/rooms/end/rooms", "/rooms/end/right", "/rooms/end/memberships"];
     assert_eq!(numbers(&report, pointers), [0, 4, 4, 2 * connections], "{report}");
     let [judged] = numbers(&report, ["/identities/on_the_way/judged"]);
     assert!(judged >= 45, "{report}");
