@@ -339,3 +339,34 @@ fn lines(results: &Results, section: &str, key: &str, figure: &str) -> Vec<Serie
     }
     lines
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Goal: the section on Redis has the table of bounds once, and presence beside that of others as a table of its own.
+    /// Method: one sample of each kind.
+    #[test]
+    fn presence_has_a_table_of_its_own() {
+        let sample = |server: &str, size: (&str, u64), figure: (&str, f64)| Sample {
+            section: script::NAME.to_owned(),
+            server: server.to_owned(),
+            size: Size::from([(size.0.to_owned(), size.1)]),
+            round: 0,
+            figures: [(figure.0.to_owned(), figure.1)].into(),
+        };
+        let crowd = (script::CROWD, 1_000_000);
+        let samples = vec![
+            sample("headcount", ("rooms", 10_000), ("crowd_gone_max_ms", 5.1)),
+            sample("headcount", crowd, ("minute_us", 0.5)),
+            sample("as Centrifugo", crowd, ("minute_us", 20.0)),
+        ];
+        let results = Results { samples, ..Results::default() };
+        let tables = tables(&results, script::NAME);
+        let headings: Vec<&str> = tables.iter().map(|(heading, _)| heading.as_str()).collect();
+        assert_eq!(headings, ["10,000 rooms", "1,000,000 users in one room"]);
+        assert!(tables[0].1.contains("longest call: ms of CPU | 5.10 | 5 | **missed** |"));
+        assert!(tables[1].1.contains("| headcount | – | 0.50 | 1 |"), "{}", tables[1].1);
+        assert!(tables[1].1.contains("| as Centrifugo | – | 20 | 40.00 |"), "{}", tables[1].1);
+    }
+}
