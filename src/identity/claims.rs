@@ -12,14 +12,15 @@ use serde_json::{Map, Value, value::RawValue};
 
 use crate::{
     access::rooms::RoomPatterns,
-    core::room::{IdentityKind, Person, USER_BYTES_MAX, UserId},
+    core::{
+        report::INFO_BYTES_MAX,
+        room::{IdentityKind, Person, USER_BYTES_MAX, UserId},
+    },
     telemetry::labels::TokenFault,
 };
 
 /// What the ids of users begin with who are known by a token.
 const PREFIX: &str = "t:";
-/// The most bytes of what lists show of a user, as compact JSON.
-pub(super) const INFO_BYTES_MAX: usize = 512;
 /// The latest time that a token can name, in seconds since 1970: the last second of the year 9999. Later ones are taken for it.
 const SECONDS_MAX: f64 = 253_402_300_799.0;
 
