@@ -12,12 +12,13 @@ use serde_json::{Map, Value, value::RawValue};
 
 use crate::{
     access::rooms::RoomPatterns,
-    core::room::{IdentityKind, Person, USER_BYTES_MAX, UserId},
+    core::{
+        report::INFO_BYTES_MAX,
+        room::{IdentityKind, Person, USER_BYTES_MAX, UserId},
+    },
     telemetry::labels::TokenFault,
 };
 
-/// The most bytes of what lists show of a user, as compact JSON.
-pub(super) const INFO_BYTES_MAX: usize = 512;
 /// The latest time that a token can name, in seconds since 1970: the last second of the year 9999. Later ones are taken for it.
 const SECONDS_MAX: f64 = 253_402_300_799.0;
 

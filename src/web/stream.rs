@@ -29,6 +29,7 @@ use crate::{
     core::{
         peaks::ShownPeaks,
         report::Room,
+        rooms::PLACE_HELD_FOR,
         view::{Shown, View},
     },
     telemetry::labels::RefusedReason,
@@ -38,8 +39,10 @@ use crate::{
 const KEEP_ALIVE: Duration = Duration::from_secs(15);
 /// How long browsers and refused clients are asked to wait before they connect again.
 const RETRY: Duration = Duration::from_secs(5);
-/// Time between two requests to watch the rooms of a stream: soon enough that they are watched without a gap.
-const WATCH_EVERY: Duration = Duration::from_secs(WATCHED_FOR.as_secs() / 2);
+/// Time between two requests to watch the rooms of a stream: soon enough that they are watched without a gap, and that none of them
+/// has to make way for others.
+const WATCH_EVERY: Duration = Duration::from_secs(PLACE_HELD_FOR.as_secs() / 2);
+const _: () = assert!(PLACE_HELD_FOR.as_secs() <= WATCHED_FOR.as_secs());
 
 /// The handler.
 pub(super) async fn answer(

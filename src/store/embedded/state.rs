@@ -291,7 +291,8 @@ impl State {
             let is_counted = lease.users.is_some();
             (incarnation.to_string(), Attendee { sequence: lease.sequence, is_counted })
         });
-        Attendance { revision: self.revision, instances: instances.collect() }
+        let has_dead = self.rooms.any_dead();
+        Attendance { revision: self.revision, has_dead, instances: instances.collect() }
     }
 
     pub(super) fn roster(&self) -> Roster {

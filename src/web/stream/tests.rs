@@ -176,11 +176,11 @@ async fn rooms_of_a_stream_stay_watched() {
     for minute in 1..=10 {
         reader.events_within(Duration::from_mins(1)).await;
         let asked = stage.table.asked.load(Ordering::Relaxed);
-        assert_eq!(asked, 1 + 2 * minute, "in minute {minute}");
+        assert_eq!(asked, 1 + 12 * minute, "in minute {minute}");
     }
     drop(reader);
     tokio::time::sleep(Duration::from_mins(5)).await;
-    assert_eq!(stage.table.asked.load(Ordering::Relaxed), 21);
+    assert_eq!(stage.table.asked.load(Ordering::Relaxed), 121);
 }
 
 /// Goal: a refused stream takes no place. Method: refuse streams for each reason that the query can have, then open one.
