@@ -41,8 +41,10 @@ pub struct Metrics {
     pub cluster_users: IntGauge,
     /// The peaks of the site, by period.
     pub peak_users: IntGaugeVec,
-    /// Open connections by transport.
+    /// Connections that are counted in the site, by transport.
     pub connections: IntGaugeVec,
+    /// Open sessions, in the site or not.
+    pub sessions: IntGauge,
     /// Users of the site on this instance, by identity.
     pub users: IntGaugeVec,
     /// The limit of sessions.
@@ -165,6 +167,7 @@ impl Metrics {
             cluster_users: make.gauge("cluster_users")?,
             peak_users: make.gauges("peak_users", "period", [])?,
             connections: make.gauges("connections", "transport", [])?,
+            sessions: make.gauge("sessions")?,
             users: make.gauges("users", "identity", identities())?,
             connections_max: make.gauge("connections_max")?,
             connects: make.counters("connects_total", "transport", [])?,
