@@ -10,6 +10,8 @@
 //! - A client is told nothing until the count includes it. So its first value includes itself. It follows the acknowledgement
 //!   of the join, and does not have to wait for an emission that is under way.
 //! - The first change of a room is emitted at once, and later ones at most once in every interval.
+//! - Rooms that change shortly after each other are told in one round. Rounds begin half an interval apart at least: waking up
+//!   for each room, and sending a little each time, would cost more than the sending.
 //! - Large and small rooms take turns: a turn writes to at most `WRITES_AT_ONCE` members of one large room, and to about as
 //!   many of small rooms. So neither waits for all of the other.
 //! - A client that leaves a room and joins it again has another place in it. What was meant for the former place does not
@@ -56,10 +58,12 @@ pub struct RoomBroadcaster {
     metrics: Metrics,
     interval: Duration,
     half: HalfTime,
+    /// When the next round may begin; `None` before the first one.
+    next_round: Option<Instant>,
     rooms: HashMap<RoomId, Room>,
     /// Small rooms whose next emission may start.
     ready: VecDeque<RoomId>,
-    /// Rooms whose next emission may start at the end of their interval.
+    /// Rooms whose next emission may start at the end of their interval, or with the next round.
     waiting: BinaryHeap<Reverse<(Instant, RoomId)>>,
     /// The emissions of large rooms that are under way.
     large: VecDeque<Emission>,
@@ -118,6 +122,7 @@ impl RoomBroadcaster {
             metrics,
             interval,
             half: HalfTime::default(),
+            next_round: None,
             rooms: HashMap::new(),
             ready: VecDeque::new(),
             waiting: BinaryHeap::new(),
@@ -168,7 +173,7 @@ impl RoomBroadcaster {
             && at <= now
         {
             self.waiting.pop();
-            self.make_ready(id, now);
+            self.make_ready_or_wait(id, now, now);
         }
         self.metrics.rooms.set(signed(self.rooms.len() as u64));
     }
@@ -213,9 +218,16 @@ impl RoomBroadcaster {
             return;
         }
         room.plan = Plan::Planned;
-        match room.emitted.map(|emitted| emitted + self.interval).filter(|&due| due > now) {
-            Some(due) => self.waiting.push(Reverse((due, id))),
-            None => self.make_ready(id, now),
+        let due = room.emitted.map_or(now, |emitted| emitted + self.interval);
+        self.make_ready_or_wait(id, due, now);
+    }
+
+    fn make_ready_or_wait(&mut self, id: RoomId, due: Instant, now: Instant) {
+        let due = self.next_round.map_or(due, |round| round.max(due));
+        if due > now {
+            self.waiting.push(Reverse((due, id)));
+        } else {
+            self.make_ready(id, now);
         }
     }
 
@@ -235,6 +247,7 @@ impl RoomBroadcaster {
         if let Some(emission) = self.large.pop_front() {
             self.go_on(emission, start);
         }
+        self.next_round = Some(start + self.interval / 2);
         let mut writes = 0;
         while writes < WRITES_AT_ONCE
             && let Some(id) = self.ready.pop_front()

@@ -130,17 +130,37 @@ async fn the_first_change_is_told_at_once() {
     assert_eq!(heard, 4, "each was told a first value");
 }
 
-/// Goal: one room does not delay another. Method: two rooms change within an interval of each other.
+/// Goal: rooms that change shortly after each other are told in one round, half an interval after the round before at the earliest; a
+/// room that changes later is told at once, whatever the interval of another. Method: three rooms, and the moments at which each is
+/// told.
 #[tokio::test(start_paused = true)]
-async fn every_room_has_its_own_interval() {
+async fn rooms_are_told_in_rounds() {
     let mut stage = Stage::new();
-    let [a, b] = ["/a", "/b"].map(|room| stage.joins(room));
-    stage.pass(0).await;
+    let rooms = ["/a", "/b", "/c"];
+    let guests = rooms.map(|room| stage.joins(room));
+    stage.pass(100).await;
+    forget(&guests);
+    let heard = || guests.each_ref().map(Guest::hears);
     let _a = stage.joins("/a");
     stage.pass(10).await;
+    assert_eq!(heard(), [vec![2], vec![], vec![]], "the first change is told at once");
     let _b = stage.joins("/b");
-    stage.pass(0).await;
-    assert_eq!((a.hears(), b.hears()), (vec![2], vec![2]));
+    stage.pass(10).await;
+    let c = stage.joins("/c");
+    stage.pass(4).await;
+    assert_eq!(
+        (heard(), c.hears()),
+        ([vec![], vec![], vec![]], vec![2]),
+        "only newcomers do not wait"
+    );
+    stage.pass(1).await;
+    assert_eq!(heard(), [vec![], vec![2], vec![2]]);
+    c.leaves();
+    let _a = stage.joins("/a");
+    stage.pass(25).await;
+    assert_eq!(heard(), [vec![3], vec![], vec![]], "the interval of the third room is not over");
+    stage.pass(25).await;
+    assert_eq!(heard(), [vec![], vec![], vec![1]]);
 }
 
 /// Goal: a watcher is told the counts and changes none; a session in several rooms is told the counts of each. Method: one
