@@ -235,7 +235,7 @@ mod tests {
                 found(&format!(r"((?:const|let|function|\(|, |\.\.\.|\[) ?{name}\b)"), &code);
             assert!(!declared.is_empty(), "{name} is not declared");
         }
-        let letters = found(r"(?:const|let|function|\() ?([A-Za-z])\b", &code);
+        let letters = found(r"(?:\b(?:const|let|function) |\()([A-Za-z])\b", &code);
         assert!(letters.is_empty(), "{letters:?} are used already");
     }
 
