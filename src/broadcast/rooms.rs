@@ -61,7 +61,7 @@ pub struct RoomBroadcaster {
     half: HalfTime,
     /// When the next round may begin; `None` before the first one.
     next_round: Option<Instant>,
-    rooms: RoomTable,
+    rooms: RoomTable<Room>,
     /// Small rooms whose next emission may start.
     ready: VecDeque<RoomId>,
     /// Rooms whose next emission may start at the end of their interval, or with the next round.
@@ -73,7 +73,6 @@ pub struct RoomBroadcaster {
 /// A room with connections on this instance.
 #[derive(Debug)]
 struct Room {
-    id: RoomId,
     name: RoomName,
     audience: FanOut<RoomListener>,
     /// The newest count.
@@ -125,7 +124,7 @@ impl RoomBroadcaster {
             interval,
             half: HalfTime::default(),
             next_round: None,
-            rooms: RoomTable::default(),
+            rooms: RoomTable::new(),
             ready: VecDeque::new(),
             waiting: BinaryHeap::new(),
             large: VecDeque::new(),
@@ -191,7 +190,7 @@ impl RoomBroadcaster {
         if newcomers.is_empty() && is_new {
             return;
         }
-        let room = self.rooms.get_or_insert(id, name);
+        let room = self.rooms.get_or_insert(id, || Room::new(name));
         if changed || is_new {
             room.hear(shown.users);
         }
@@ -288,9 +287,8 @@ impl RoomBroadcaster {
 }
 
 impl Room {
-    fn new(id: RoomId, name: RoomName) -> Self {
+    fn new(name: RoomName) -> Self {
         Self {
-            id,
             name,
             audience: FanOut::new(Prune::above(PRUNED_ABOVE)),
             users: 0,

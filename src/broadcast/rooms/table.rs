@@ -1,35 +1,39 @@
-//! The rooms of the broadcaster, found by their ids.
+//! What the broadcaster knows of each room, found by the ids of rooms.
 
-use super::Room;
-use crate::core::{room::RoomName, rooms::RoomId};
+use crate::core::rooms::RoomId;
 
-/// Rooms by their ids. An id names a slot; slots are as many as there were rooms at a time.
-#[derive(Debug, Default)]
-pub(super) struct RoomTable {
-    slots: Vec<Option<Box<Room>>>,
+/// Values by the ids of rooms. An id names a slot; slots are as many as there were rooms at a time.
+#[derive(Debug)]
+pub(super) struct RoomTable<T> {
+    slots: Vec<Option<Box<(RoomId, T)>>>,
     length: usize,
 }
 
-impl RoomTable {
+impl<T> RoomTable<T> {
+    /// No rooms.
+    pub(super) fn new() -> Self {
+        Self { slots: Vec::new(), length: 0 }
+    }
+
     /// The number of rooms.
     pub(super) fn len(&self) -> usize {
         self.length
     }
 
-    pub(super) fn get_mut(&mut self, id: RoomId) -> Option<&mut Room> {
-        self.slots.get_mut(id.index())?.as_deref_mut().filter(|room| room.id == id)
+    pub(super) fn get_mut(&mut self, id: RoomId) -> Option<&mut T> {
+        let (found, value) = &mut **self.slots.get_mut(id.index())?.as_mut()?;
+        (*found == id).then_some(value)
     }
 
-    /// The room with this id, which is added if it is missing. It replaces a former room with the same slot.
-    pub(super) fn get_or_insert(&mut self, id: RoomId, name: RoomName) -> &mut Room {
+    /// The value of the room with this id, which is added if it is missing. It replaces that of a former room with the same slot.
+    pub(super) fn get_or_insert(&mut self, id: RoomId, new: impl FnOnce() -> T) -> &mut T {
         if self.slots.len() <= id.index() {
             self.slots.resize_with(id.index() + 1, || None);
         }
         let slot = &mut self.slots[id.index()];
-        let is_former = |room: &mut Box<Room>| room.id != id;
-        self.length -= usize::from(slot.take_if(is_former).is_some());
+        self.length -= usize::from(slot.take_if(|it| it.0 != id).is_some());
         self.length += usize::from(slot.is_none());
-        slot.get_or_insert_with(|| Box::new(Room::new(id, name)))
+        &mut slot.get_or_insert_with(|| Box::new((id, new()))).1
     }
 
     /// Removes a room. Without rooms, the table takes no memory.
@@ -49,9 +53,9 @@ impl RoomTable {
         self.slots.len()
     }
 
-    /// The first room.
+    /// The value of the first room.
     #[cfg(test)]
-    pub(super) fn first(&self) -> Option<&Room> {
-        self.slots.iter().flatten().next().map(|room| &**room)
+    pub(super) fn first(&self) -> Option<&T> {
+        self.slots.iter().flatten().next().map(|room| &room.1)
     }
 }
