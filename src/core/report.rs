@@ -3,7 +3,7 @@
 use std::{collections::HashSet, sync::Arc, time::Duration};
 
 use super::{
-    about::{About, Identified},
+    about::{About, IdentifiedUsers},
     count::{Count, Incarnation, Revision, Sequence, WHOLE_MAX},
     room::{RoomName, SITE, UserId},
 };
@@ -284,7 +284,7 @@ impl RosterEntry {
         self.users.saturating_add(self.identified().users)
     }
 
-    fn identified(&self) -> Identified {
+    fn identified(&self) -> IdentifiedUsers {
         self.about.as_ref().map(|about| about.identified).unwrap_or_default()
     }
 }

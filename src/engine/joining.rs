@@ -37,6 +37,9 @@ use crate::{
     telemetry::labels::{JoinRefusal, MembershipKind},
 };
 
+/// The longest name in bytes that a refusal repeats. Addresses of pages are rarely longer, and no room's name is as long.
+const REFUSED_BYTES_MAX: usize = 1536;
+
 /// The rooms of a session.
 type Rooms = SessionRooms<JoinedRoom>;
 
@@ -272,10 +275,14 @@ impl Engine {
         self.finish_sending(session, state, sent)
     }
 
-    /// Tells the client that it may not join. The connection and its other namespaces go on.
+    /// Tells the client that it may not join. The connection and its other namespaces go on. The answer repeats the name, so a very
+    /// long one gets none.
     fn refuse(&self, state: &mut SessionState, namespace: &str, refused: JoinRefusal) -> bool {
         self.metrics.joins_refused.with_label_values(&[refused.label()]).inc();
-        state.outbox.send(&refusal(namespace, message(refused), refused.label()))
+        if namespace.len() > REFUSED_BYTES_MAX {
+            return true;
+        }
+        state.outbox.refuse(&refusal(namespace, message(refused), refused.label()))
     }
 }
 

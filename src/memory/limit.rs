@@ -17,7 +17,7 @@ const SESSION_BYTES: u64 = 4 << 10;
 /// What waits in the outbox for a client that does not read and has named no room.
 const OUTBOX_BYTES: u64 = 4 << 10;
 /// The same for a client that has named rooms.
-const OUTBOX_BYTES_WITH_ROOMS: u64 = 20 << 10;
+pub const OUTBOX_BYTES_WITH_ROOMS: u64 = 28 << 10;
 /// The place of a session in a room: in the session, and in the list of those who are told the count.
 const PLACE_BYTES: u64 = 150;
 /// What waits of lists of users: an answer to a poll, or a list of which the kernel has taken a part.

@@ -12,8 +12,10 @@ use serde::{
 #[serde(default)]
 pub struct Auth<'a> {
     /// It wants to be told the count, and not to be counted.
+    #[serde(deserialize_with = "true_or_not")]
     pub watch: bool,
     /// It wants to be told who is there.
+    #[serde(deserialize_with = "true_or_not")]
     pub list: bool,
     /// The token that says who its user is.
     #[serde(borrow)]
@@ -58,6 +60,11 @@ impl<'a> Auth<'a> {
     pub fn wants(&self) -> Wants {
         Wants { watch: self.watch, list: self.list }
     }
+}
+
+/// `null` is the same as nothing, as it is for a [`Proof`].
+fn true_or_not<'de, D: Deserializer<'de>>(deserializer: D) -> Result<bool, D::Error> {
+    Ok(Option::deserialize(deserializer)?.unwrap_or_default())
 }
 
 impl fmt::Debug for Proof<'_> {

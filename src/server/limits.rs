@@ -6,9 +6,10 @@ use anyhow::Context;
 
 use crate::{
     config::serve::{CONNECTIONS_MAX, Config, DESCRIPTORS_RESERVED},
+    engine::outbox::rooms::REST_BYTES_MAX_WITH_ROOMS,
     memory::limit::{
-        CONNECTIONS_PER_SESSION, CONNECTIONS_SPARE, MemoryLimit, ProcessLimits, SessionExtent,
-        memory_limit, rooms_within, sessions_within,
+        CONNECTIONS_PER_SESSION, CONNECTIONS_SPARE, MemoryLimit, OUTBOX_BYTES_WITH_ROOMS,
+        ProcessLimits, SessionExtent, memory_limit, rooms_within, sessions_within,
     },
 };
 
@@ -16,6 +17,11 @@ use crate::{
 const STREAMS_MAX: usize = 1000;
 /// If descriptors are few, streams may use one in this many connections.
 const STREAMS_SHARE: usize = 4;
+
+const _: () = assert!(
+    REST_BYTES_MAX_WITH_ROOMS as u64 <= OUTBOX_BYTES_WITH_ROOMS,
+    "the number of sessions reckons with what may wait for each"
+);
 
 /// The most rooms, if the setting does not say another number.
 const ROOMS_MAX: usize = 100_000;

@@ -153,8 +153,8 @@ impl<'a> CountAnswer<'a> {
         }
     }
 
-    /// What has to change for the answer to count as another one. Neither age, instance nor who is on it belong to it: a
-    /// client behind a balancer asks now this instance, now that one.
+    /// What has to change for the answer to count as another one. Neither revision, age, instance nor who is on it belong to it:
+    /// a client behind a balancer asks now this instance, now that one.
     fn tag(&self) -> String {
         let peaks = self.peaks.map(PeaksEntry::tag).unwrap_or_default();
         format!("W/\"{}{peaks}\"", self.count.tag())
@@ -190,7 +190,7 @@ impl CountEntry {
     }
 
     fn tag(self) -> String {
-        format!("{}-{}-{}", self.revision, self.count, self.exactness())
+        format!("{}-{}", self.count, self.exactness())
     }
 }
 
@@ -248,7 +248,7 @@ impl CountsAnswer<'_> {
     fn tag(&self) -> String {
         let mut hasher = DefaultHasher::new();
         for RoomEntry { room, count } in &self.counts {
-            (room, count.revision, count.count, count.exact).hash(&mut hasher);
+            (room, count.count, count.exact).hash(&mut hasher);
         }
         format!("W/\"{:016x}\"", hasher.finish())
     }

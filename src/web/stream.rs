@@ -103,7 +103,7 @@ struct StreamReader {
     watch_at: Instant,
     /// When the token expires by which the client reads.
     ends_at: Option<Instant>,
-    _permit: Place,
+    _permit: OpenStream,
 }
 
 /// What a stream tells of, and what the client was told of it last.
@@ -111,12 +111,21 @@ struct StreamReader {
 struct Subject {
     /// `None` for the site, if the request names no room.
     room: Option<Room>,
-    told: Option<(Shown, u32, ShownPeaks)>,
+    told: Option<Told>,
+}
+
+/// What has to change for an event. The revision does not belong to it: it grows with the counts of others, too.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+struct Told {
+    users: u64,
+    exact: bool,
+    instances: u32,
+    peaks: ShownPeaks,
 }
 
 /// Counts against the limit of streams. It is given back when the client is gone.
 #[derive(Debug)]
-struct Place {
+struct OpenStream {
     _permit: OwnedSemaphorePermit,
     open: IntGauge,
 }
@@ -150,7 +159,7 @@ impl StreamReader {
             due: now,
             watch_at: now + WATCH_EVERY,
             ends_at,
-            _permit: Place { _permit: permit, open },
+            _permit: OpenStream { _permit: permit, open },
             site,
         }
     }
@@ -202,7 +211,8 @@ impl StreamReader {
             let room = subject.room.as_ref();
             let named = room.unwrap_or(&Room::Site);
             let peaks = if *named == Room::Site { peaks } else { ShownPeaks::default() };
-            let news = Some((self.site.shown(named, &view, now), view.instances(), peaks));
+            let Shown { users, exact, .. } = self.site.shown(named, &view, now);
+            let news = Some(Told { users, exact, instances: view.instances(), peaks });
             if subject.told != news {
                 subject.told = news;
                 self.due = now + self.site.pace;
@@ -247,7 +257,7 @@ async fn expired(at: Option<Instant>) {
     }
 }
 
-impl Drop for Place {
+impl Drop for OpenStream {
     fn drop(&mut self) {
         self.open.dec();
     }

@@ -110,7 +110,7 @@ async fn counts_rise_while_clients_join() {
 }
 
 /// Goal: a refusal names its code, and the connection and its other rooms go on. Method: names outside the patterns, too many
-/// rooms, and a wrong `auth`, beside a room that is allowed.
+/// rooms, a wrong `auth`, and names that are too long (addresses with Thai words are), beside a room that is allowed.
 #[rstest]
 #[tokio::test(flavor = "multi_thread")]
 async fn refusals_leave_the_rest_alone(
@@ -120,18 +120,22 @@ async fn refusals_leave_the_rest_alone(
     let settings = [("HEADCOUNT_ROOMS", "/blog/*"), ("HEADCOUNT_ROOMS_PER_CONNECTION", "1")];
     let instance = Instance::start(&settings).await;
     let mut foreign = ForeignClients::start(library);
+    let long = ["x".repeat(300), "ก".repeat(500)].map(|slug| format!("/blog/{slug}"));
     let rooms = [
         ("/blog/1", json!({})),
         ("/shop", json!({})),
         ("/blog/2", json!({})),
         ("/blog/3", json!({ "watch": "yes" })),
+        (&long[0], json!({})),
+        (&long[1], json!({ "watch": true })),
         ("/blog/4", json!({ "watch": true })),
     ];
     let seen = foreign.open_rooms(instance.public, transport, &rooms).await;
-    show(&[(&seen[0], 1), (&seen[4], 0)]).await;
+    show(&[(&seen[0], 1), (&seen[6], 0)]).await;
     let refused = async || {
-        let codes = ["room_not_allowed", "too_many_rooms", "bad_auth"];
-        for (record, code) in seen[1..4].iter().zip(codes) {
+        let too_long = "room_not_allowed";
+        let codes = ["room_not_allowed", "too_many_rooms", "bad_auth", too_long, too_long];
+        for (record, code) in seen[1..6].iter().zip(codes) {
             let entries = record.entries();
             let told: Vec<_> = entries.iter().map(|entry| &entry.event).collect();
             if told != [&Event::Refused(code.into())] {
@@ -145,7 +149,7 @@ async fn refusals_leave_the_rest_alone(
     show(&[(&seen[0], 2), (&other.record("/blog/1"), 2)]).await;
     assert_eq!(seen[0].times(Event::is_connected), 1, "its connection went on");
     let refusals = instance.metric("headcount_joins_refused_total").await;
-    assert_eq!(refusals, Ok(3.0));
+    assert_eq!(refusals, Ok(5.0));
 }
 
 /// Goal: a watcher is told the counts of a page and of the site, and is in none of them. Method: one connection that watches

@@ -179,8 +179,8 @@ impl RoomLedger for FaultyLedger {
         }
     }
 
-    fn deny(&self, sent: &SentRooms, now: Instant) -> bool {
-        self.inner.deny(sent, now)
+    fn deny(&self, sent: &SentRooms, now: Instant) {
+        self.inner.deny(sent, now);
     }
 
     fn begin_incarnation(&self) {

@@ -8,11 +8,7 @@ use std::{
 };
 
 use headcount::{
-    cluster::{
-        observer::Observer,
-        reporter::{Reporter, ReporterSettings},
-        subscriber::Subscriber,
-    },
+    cluster::{reporter::ReporterSettings, tasks::ClusterTasks},
     core::{
         about::About,
         count::Incarnation,
@@ -24,11 +20,7 @@ use headcount::{
     store::Store,
     telemetry::metrics::Metrics,
 };
-use tokio::{
-    sync::{Notify, watch},
-    task::JoinHandle,
-    time::Instant,
-};
+use tokio::{sync::watch, task::JoinHandle, time::Instant};
 use tokio_util::sync::CancellationToken;
 
 use super::{
@@ -89,26 +81,15 @@ impl Instance {
         let link: Arc<dyn Store> = Arc::new(Link { world: Arc::clone(world), who, fault });
         let users = FaultyUsers::new(Arc::clone(&rooms), fault);
         let tally = Tally::with_users(Arc::new(users));
-        let view = Arc::new(watch::Sender::new(View::default()));
-        let resync = Arc::new(Notify::new());
         let about = Arc::new(About::new(format!("host-{who}"), SystemTime::UNIX_EPOCH));
-        let reports = ReporterSettings {
+        let settings = ReporterSettings {
             incarnation: Incarnation::random(),
             lease: LEASE,
             heartbeat: HEARTBEAT,
             about: watch::Sender::new(about).subscribe(),
         };
-        let reporter = Reporter::new(
-            &reports,
-            Arc::clone(&link),
-            tally.subscribe(),
-            Arc::clone(&view),
-            Arc::clone(&ledger),
-            Arc::clone(&resync),
-            metrics.clone(),
-        );
-        let observer = Observer::new(tally.subscribe(), Arc::clone(&ledger), Arc::clone(&view));
-        let subscriber = Subscriber::new(link, Arc::clone(&view), ledger, resync, metrics.clone());
+        let ClusterTasks { view, reporter, subscriber, observer, .. } =
+            ClusterTasks::new(&settings, &link, ledger, tally.subscribe(), metrics);
         let (stop, told) = (CancellationToken::new(), Arc::default());
         let reader =
             tell_rooms(Arc::clone(world), Arc::clone(&rooms), view.subscribe(), Arc::clone(&told));

@@ -24,7 +24,7 @@ OUTSIDE = {
 LAST_ONES_AND_FAREWELL = 4000
 # The formula of docs/security.md, "Memory", in bytes.
 INSTANCE, SESSION, PAYLOAD = 64 << 20, 80 << 10, 16 << 10
-ANSWERS, PLACE, WATCHED, PER_CONNECTION = 16 << 10, 150, 100, 8
+ANSWERS, PLACE, WATCHED, PER_CONNECTION = 24 << 10, 150, 100, 8
 LISTS, WAITING = 36 << 10, 40 << 10
 # Of all annotations of an object together; less a little for the others.
 ANNOTATIONS_BYTES = 262144 - 4096

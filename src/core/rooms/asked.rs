@@ -21,7 +21,7 @@ pub(super) struct Asked {
 
 /// The most rooms that programs may ask for at a time, if the table may have this many.
 pub(super) fn asked_max(most: usize) -> usize {
-    (most / ASKED_SHARE).max(ASKED_AT_LEAST.min(most / 2))
+    (most / ASKED_SHARE).max(ASKED_AT_LEAST.min(most.div_ceil(2)))
 }
 
 impl Asked {

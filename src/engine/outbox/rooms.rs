@@ -17,14 +17,17 @@ use crate::{
     protocol::{frame::RoomFrame, users::UsersFrame},
 };
 
-/// The most bytes of packets that may wait for a client that has named rooms. A page joins all its rooms with one write or one post, and the answers to
-/// these joins may all have to wait.
-pub(super) const REST_BYTES_MAX_WITH_ROOMS: usize = 20 * 1024;
+/// The most bytes of packets that may wait for a client that has named rooms. A page joins all its rooms with one write or one post,
+/// and the answers to these joins may all have to wait.
+pub const REST_BYTES_MAX_WITH_ROOMS: usize = 28 * 1024;
+/// While polls carry the session, refusals are left out if more bytes than this would wait then. The rest of the space is for
+/// acknowledgements.
+const REFUSALS_BYTES_MAX: usize = 8 * 1024;
 /// The bytes of an acknowledgement beside the name of its room, with the header of its frame.
 const ACKNOWLEDGEMENT_BYTES: usize = 40;
 const _: () = assert!(
     WATCHED_PER_CONNECTION * (ROOM_BYTES_MAX + ACKNOWLEDGEMENT_BYTES)
-        <= REST_BYTES_MAX_WITH_ROOMS - REST_BYTES_MAX / 2
+        <= REST_BYTES_MAX_WITH_ROOMS - REFUSALS_BYTES_MAX - REST_BYTES_MAX / 2
 );
 
 impl<S: Sink, P> Outbox<S, P> {
@@ -98,20 +101,9 @@ impl<S: Sink, P> Outbox<S, P> {
 
     /// Writes a list, which is in its slot. Returns whether it was written, at least in part.
     fn write_list(&mut self, place: Place, frame: &UsersFrame) -> bool {
-        match self.try_write(frame.bytes()) {
-            Ok(0) | Err(None) => {
-                self.wake();
-                return false;
-            }
-            Ok(written) => {
-                if let Some(rooms) = &mut self.rooms {
-                    rooms.list_written(place, frame, written);
-                }
-            }
-            Err(Some(_)) => {
-                self.fail();
-                return false;
-            }
+        let Some(written) = self.begin(frame.bytes()) else { return false };
+        if let Some(rooms) = &mut self.rooms {
+            rooms.list_written(place, frame, written);
         }
         true
     }
@@ -137,6 +129,15 @@ impl<S: Sink, P> Outbox<S, P> {
             }
         }
         true
+    }
+
+    /// Sends the packet that refuses a join, after everything that was sent before. Returns false if the client has left too much
+    /// unread. One post may ask for many rooms, and all answers have to wait for the next poll. So while polls carry the session,
+    /// refusals for which there is no space are left out.
+    pub fn refuse(&mut self, packet: &str) -> bool {
+        let space = REFUSALS_BYTES_MAX.min(self.rest_bytes_max() / 2);
+        let is_left_out = self.is_polled() && self.rest.len() + packet.len() > space;
+        is_left_out || self.send(packet)
     }
 
     /// The most bytes of packets that may wait.

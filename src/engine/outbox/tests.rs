@@ -11,6 +11,7 @@ use std::{cell::RefCell, collections::VecDeque, rc::Rc};
 use proptest::prelude::*;
 
 use super::*;
+use crate::{access::rooms::WATCHED_PER_CONNECTION, core::room::ROOM_BYTES_MAX};
 
 /// A kernel buffer. Each write takes the next number of bytes of a list, and fails at the end of the list.
 #[derive(Clone, Debug, Default)]
@@ -315,4 +316,20 @@ fn what_waits_for_a_poll_is_bounded() {
     let sent = (0..1000).take_while(|_| outbox.send(&answer)).count();
     assert!((20..=REST_BYTES_MAX / answer.len()).contains(&sent), "{sent}");
     assert!(outbox.take_payload().is_some_and(|payload| payload.len() <= REST_BYTES_MAX));
+}
+
+/// Goal: a post that asks for many rooms is not the end of a session that polls: refusals without space are left out, and the
+/// acknowledgements of as many rooms as there may be have space after them. Method: more refusals than fit, then acknowledgements
+/// of the longest names.
+#[test]
+fn refusals_leave_space_for_acknowledgements() {
+    let mut outbox = Outbox::<Kernel>::polled();
+    outbox.rooms_mut(tokio::time::Instant::now());
+    let refusal = "x".repeat(200);
+    assert!((0..1000).all(|_| outbox.refuse(&refusal)));
+    let acknowledgement = "y".repeat(ROOM_BYTES_MAX + 40);
+    assert!((0..WATCHED_PER_CONNECTION).all(|_| outbox.send(&acknowledgement)));
+    let payload = outbox.take_payload().expect("it waits");
+    assert!(payload.iter().filter(|&&byte| byte == b'x').count() >= 30 * refusal.len());
+    assert!(payload.len() <= super::rooms::REST_BYTES_MAX_WITH_ROOMS);
 }

@@ -197,14 +197,14 @@ async fn rooms_share_a_websocket() {
 async fn refusals_have_codes() {
     let (server, mut peer) = opened(PATIENCE).await;
     peer.hear().await;
-    let long = format!("/{}", "x".repeat(200));
+    let long = format!("/{}", "x".repeat(300));
     let cases = [
         ("/a b", "", "room_not_allowed"),
         ("/private/1", "", "room_not_allowed"),
         ("/a?b=1", "", "room_not_allowed"),
         (&*long, "", "room_not_allowed"),
         ("/a", "{\"watch\":1}", "bad_auth"),
-        ("", "{\"watch\":null}", "bad_auth"),
+        ("", "{\"list\":\"\"}", "bad_auth"),
     ];
     for (room, auth, code) in cases {
         let comma = if room.is_empty() { "" } else { "," };

@@ -78,7 +78,8 @@ impl State {
         }
         self.run_lease_clock(report.lease, now);
         if report.acknowledged > stored.unwrap_or_default() {
-            self.revise(report, stored.is_some(), Vec::new());
+            let is_behind = stored.is_some();
+            self.revise(report, is_behind, Vec::new());
             let announcements = self.announce(report);
             return (self.reply(Outcome::Resend, stored), announcements);
         }

@@ -18,7 +18,7 @@ use crate::{
     identity::sign_in::SignIn,
     store::embedded::EmbeddedStore,
     telemetry::metrics::Metrics,
-    web::{scripted_rooms::ScriptedRooms, site_rooms::SiteRooms, site_users::SiteUsers},
+    web::{scripted_rooms::ScriptedRooms, site_rooms::SiteRooms, user_pages::UserPages},
 };
 
 const PACE: Duration = Duration::from_millis(50);
@@ -42,7 +42,7 @@ impl Stage {
         let site = Arc::new(Site {
             view: view.subscribe(),
             local: local.subscribe(),
-            users: SiteUsers::new(Arc::new(EmbeddedStore::new())),
+            users: UserPages::new(Arc::new(EmbeddedStore::new())),
             peaks: peaks.subscribe(),
             sign_in: SignIn::default(),
             rooms: SiteRooms::new(RoomRules::default(), counts),

@@ -126,7 +126,7 @@ fn all_acknowledgements_of_a_page_may_wait() {
             assert!(outbox.send(&acknowledgement(&longest(number), "a".repeat(20))), "{number}");
         }
         let more = (0..1000).take_while(|_| outbox.send(&"x".repeat(100))).count();
-        assert!((20..60).contains(&more), "{more}");
+        assert!((20..140).contains(&more), "{more}");
         let space = outbox.rest.capacity();
         assert!(space <= REST_BYTES_MAX_WITH_ROOMS, "{space} bytes for {}", outbox.rest.len());
     }
