@@ -13,6 +13,7 @@
 //!  take_due    ◀── └────────┘ ◀── replies, pages     ◀── store
 //! ```
 
+mod asked;
 mod draft;
 mod due;
 mod entry;
@@ -20,6 +21,7 @@ mod fold;
 mod key;
 mod ledger;
 mod lingering;
+mod newcomers;
 mod people;
 mod reporting;
 mod reports;
@@ -225,14 +227,14 @@ impl<V> Rooms<V> {
 
     /// The counted connections in a room on this instance; 0 if there are none.
     pub fn connections(&self, room: &RoomName) -> u64 {
-        self.table().named(room.as_str()).map_or(0, |entry| entry.members)
+        self.table().named(room.as_str()).map_or(0, |entry| entry.members.into())
     }
 
     /// How many users there are in a room on this instance, by how they are known.
     pub fn users_here(&self, room: &RoomName) -> UsersHere {
         let table = self.table();
         let Some(entry) = table.named(room.as_str()) else { return UsersHere::default() };
-        UsersHere { none: entry.anonymous.into(), ..entry.users.here }
+        UsersHere { none: entry.anonymous.into(), ..entry.users.here() }
     }
 
     /// The number of rooms in the table.
@@ -321,6 +323,11 @@ impl<V: fmt::Debug + Send + 'static> RoomUsers for Rooms<V> {
 }
 
 impl<V> RoomPresence<V> {
+    /// The name of the room. All who are in it share its text.
+    pub fn name(&self) -> RoomName {
+        self.rooms.table().name(self.id)
+    }
+
     /// The room.
     pub fn room(&self) -> RoomId {
         self.id

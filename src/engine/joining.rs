@@ -238,12 +238,13 @@ impl Engine {
         let presence = self.rooms.join_as(joiner.person, room, attendance, member.clone(), now);
         let presence = presence
             .ok()
-            .filter(|presence| !wants.list || self.want_list(rooms, member, room, presence, now));
+            .filter(|presence| !wants.list || self.want_list(rooms, member, presence, now));
         let Some(presence) = presence else {
             rooms.remove(place);
             return Err(JoinRefusal::TooManyRooms);
         };
-        rooms.enter(place, JoinedRoom { presence, credential: joiner.credential });
+        let credential = joiner.credential;
+        rooms.enter(place, presence.name(), JoinedRoom { presence, credential });
         let kind = kind(attendance).label();
         self.metrics.memberships.with_label_values(&[kind]).inc();
         self.metrics.room_joins.with_label_values(&[kind]).inc();

@@ -10,6 +10,7 @@ use super::{
     entry::{Entry, Want},
     key::Pending,
     ledger::{KeyId, RoomsToReport, SentRoom, SentRooms},
+    newcomers::QUEUE_KEPT,
     round::Round,
     table::Table,
     users::User,
@@ -42,7 +43,7 @@ impl Draft {
     }
 
     /// Names the room, which asks for its count. Returns its place.
-    fn name<V>(&mut self, entry: &mut Entry<V>) -> usize {
+    fn name(&mut self, entry: &mut Entry) -> usize {
         if let Some(&place) = self.places.get(&entry.id) {
             return place;
         }
@@ -53,32 +54,32 @@ impl Draft {
         self.rooms.push(RoomReport { room, connections: None, users: Vec::new() });
         self.sent.push(SentRoom { id: entry.id, change: 0, connections: None, users: Vec::new() });
         if entry.want != Want::Nothing {
-            entry.want = Want::Asked(self.number);
+            entry.want = Want::asked_by(self.number);
         }
         place
     }
 
     /// Adds the value of a key that has changed.
-    fn carry<V>(&mut self, entry: &mut Entry<V>, user: Option<&UserId>) {
+    fn carry(&mut self, entry: &mut Entry, user: Option<&UserId>) {
         let Some(user) = user else { return self.carry_connections(entry) };
         let presence = entry.users.get(user).map_or(UserPresence::Gone, User::presence);
         self.carry_user(entry, user, presence);
     }
 
     /// Adds the value of a key that the store has acknowledged.
-    fn carry_again<V>(&mut self, entry: &mut Entry<V>, user: Option<&UserId>) {
+    fn carry_again(&mut self, entry: &mut Entry, user: Option<&UserId>) {
         let Some(user) = user else { return self.carry_connections(entry) };
         let presence = entry.users.get(user).map_or(UserPresence::Gone, User::presence_again);
         self.carry_user(entry, user, presence);
     }
 
-    fn carry_connections<V>(&mut self, entry: &mut Entry<V>) {
+    fn carry_connections(&mut self, entry: &mut Entry) {
         let place = self.name(entry);
         self.rooms[place].connections = Some(entry.anonymous.into());
         self.sent[place].connections = Some(entry.anonymous);
     }
 
-    fn carry_user<V>(&mut self, entry: &mut Entry<V>, user: &UserId, presence: UserPresence) {
+    fn carry_user(&mut self, entry: &mut Entry, user: &UserId, presence: UserPresence) {
         let place = self.name(entry);
         self.entries_left -= 1;
         self.sent[place].users.push((user.clone(), presence.clone()));
@@ -156,6 +157,10 @@ impl<V> Table<V> {
     }
 
     fn carry_news(&mut self, draft: &mut Draft) {
+        // After a rush, the memory of the queue is given back.
+        if self.ledger.news.keys.is_empty() {
+            self.ledger.news.keys.shrink_to(QUEUE_KEPT);
+        }
         while let Some((id, user)) = self.ledger.first_news().cloned() {
             if self.pending(&(id, user.clone())) != Pending::News {
                 self.ledger.news_of(id).keys.pop_front();
@@ -209,7 +214,7 @@ impl<V> Table<V> {
     }
 
     /// What is in a slot of the sweep. The first one is the site's.
-    fn swept(&mut self, slot: usize) -> Option<&mut Entry<V>> {
+    fn swept(&mut self, slot: usize) -> Option<&mut Entry> {
         match slot.checked_sub(1) {
             None => self.site.as_deref_mut(),
             Some(slot) => self.rooms.get_mut(slot),
@@ -230,7 +235,7 @@ impl<V> Table<V> {
             }
             let Some(slot) = self.ledger.reread.step(slots) else { return };
             if let Some(entry) = self.rooms.get_mut(slot).filter(|entry| entry.is_of_interest()) {
-                entry.want = Want::Asked(draft.number);
+                entry.want = Want::asked_by(draft.number);
                 draft.name(entry);
             }
         }

@@ -1,25 +1,33 @@
 //! The users of one room with an identity: those that are here, and those that the store holds for this instance.
 
-use std::{collections::BTreeMap, sync::Arc};
+use std::sync::Arc;
 
 use super::key::{Key, Pending};
 use crate::core::{
     report::{UserPresence, is_storable},
     room::{IdentityKind, Person, UserId},
     site_users::UsersHere,
+    small_map::SmallMap,
     user_list::Info,
 };
 
-/// Users of a room with an identity, and the sums over them.
+/// Users of a room with an identity. A room without such users needs no memory for them.
 #[derive(Debug, Default)]
-pub(super) struct Users {
-    by_id: BTreeMap<UserId, User>,
-    /// Users here that no other instance holds, as far as is known.
-    pub(super) here_alone: u64,
-    /// Users whom the store holds for this instance and no other one.
-    pub(super) stored_alone: u64,
-    /// Users here.
-    pub(super) here: UsersHere,
+pub(super) struct Users(Option<Box<Known>>);
+
+/// At least one user, and the sums over all of them.
+#[derive(Debug, Default)]
+struct Known {
+    by_id: SmallMap<UserId, User>,
+    sums: Sums,
+}
+
+/// How many users there are of each kind.
+#[derive(Clone, Copy, Debug, Default)]
+struct Sums {
+    here_alone: u64,
+    stored_alone: u64,
+    here: UsersHere,
 }
 
 /// A user of a room.
@@ -88,6 +96,11 @@ impl User {
         }
     }
 
+    /// 1 if it is so of the user, and no other instance holds the user.
+    fn alone(&self, is_so: bool) -> u64 {
+        u64::from(is_so && !self.is_elsewhere)
+    }
+
     fn is_over(&self) -> bool {
         self.value() == 0 && self.key.stored == 0 && self.key.pending == Pending::Settled
     }
@@ -95,58 +108,92 @@ impl User {
 
 impl Users {
     pub(super) fn get(&self, user: &UserId) -> Option<&User> {
-        self.by_id.get(user)
+        self.0.as_ref()?.by_id.get(user)
+    }
+
+    /// How many users are here that no other instance holds, as far as is known.
+    pub(super) fn here_alone(&self) -> u64 {
+        self.sums().here_alone
+    }
+
+    /// How many users the store holds for this instance and no other one.
+    pub(super) fn stored_alone(&self) -> u64 {
+        self.sums().stored_alone
+    }
+
+    /// How many users are here.
+    pub(super) fn here(&self) -> UsersHere {
+        self.sums().here
+    }
+
+    fn sums(&self) -> Sums {
+        self.0.as_ref().map(|known| known.sums).unwrap_or_default()
     }
 
     /// Changes a user, and keeps the sums. A user who is not here, and whom the store does not hold, is removed.
     pub(super) fn change<T>(&mut self, id: &UserId, change: impl FnOnce(&mut User) -> T) -> T {
-        let user = self.by_id.entry(id.clone()).or_default();
-        let alone = |user: &User, is_held: bool| u64::from(is_held && !user.is_elsewhere);
-        self.here_alone -= alone(user, user.value() > 0);
-        self.stored_alone -= alone(user, user.key.stored > 0);
-        *self.here.of_kind(user.kind) -= u64::from(user.value());
+        let known = self.0.get_or_insert_default();
+        let user = known.by_id.get_or_default(id);
+        known.sums.remove(user);
         let result = change(user);
-        self.here_alone += alone(user, user.value() > 0);
-        self.stored_alone += alone(user, user.key.stored > 0);
-        *self.here.of_kind(user.kind) += u64::from(user.value());
+        known.sums.add(user);
         if user.is_over() {
-            self.by_id.remove(id);
+            known.by_id.remove(id);
+        }
+        if known.by_id.is_empty() {
+            self.0 = None;
         }
         result
     }
 
     /// Records that the store was told this of a user.
     pub(super) fn told(&mut self, user: &UserId, presence: &UserPresence) {
-        if let Some(user) = self.by_id.get_mut(user) {
+        if let Some(user) = self.0.as_mut().and_then(|known| known.by_id.get_mut(user)) {
             user.told(presence);
         }
     }
 
     /// Takes over whether another instance holds a user, too.
     pub(super) fn is_elsewhere(&mut self, user: &UserId, is_elsewhere: bool) {
-        if self.by_id.contains_key(user) {
+        if self.get(user).is_some() {
             self.change(user, |user| user.is_elsewhere = is_elsewhere);
         }
     }
 
     pub(super) fn is_empty(&self) -> bool {
-        self.by_id.is_empty()
+        self.0.is_none()
     }
 
     /// The first user after this one, in the order of ids.
     pub(super) fn after(&self, user: Option<&UserId>) -> Option<&UserId> {
-        use std::ops::Bound::{Excluded, Unbounded};
-        let from = user.map_or(Unbounded, Excluded);
-        self.by_id.range::<UserId, _>((from, Unbounded)).next().map(|(id, _)| id)
+        self.0.as_ref()?.by_id.after(user).next().map(|(id, _)| id)
     }
 
     /// The users who are here, in the order of their ids, and what others may read of each.
     pub(super) fn all_here(&self) -> impl Iterator<Item = (&UserId, IdentityKind, Info)> {
-        let here = self.by_id.iter().filter(|(_, user)| user.value() > 0);
+        let here = self.all().filter(|(_, user)| user.value() > 0);
         here.map(|(id, user)| (id, user.kind, user.info.clone()))
     }
 
     pub(super) fn ids(&self) -> Vec<UserId> {
-        self.by_id.keys().cloned().collect()
+        self.all().map(|(id, _)| id.clone()).collect()
+    }
+
+    fn all(&self) -> impl Iterator<Item = (&UserId, &User)> {
+        self.0.iter().flat_map(|known| known.by_id.entries())
+    }
+}
+
+impl Sums {
+    fn add(&mut self, user: &User) {
+        self.here_alone += user.alone(user.value() > 0);
+        self.stored_alone += user.alone(user.key.stored > 0);
+        *self.here.of_kind(user.kind) += u64::from(user.value());
+    }
+
+    fn remove(&mut self, user: &User) {
+        self.here_alone -= user.alone(user.value() > 0);
+        self.stored_alone -= user.alone(user.key.stored > 0);
+        *self.here.of_kind(user.kind) -= u64::from(user.value());
     }
 }

@@ -8,13 +8,18 @@ use super::{Outbox, REST_BYTES_MAX, Told};
 use crate::{
     access::rooms::WATCHED_PER_CONNECTION,
     core::room::ROOM_BYTES_MAX,
-    engine::{list_frames::ListFrames, place::Place, session_rooms::SessionRooms, sink::Sink},
+    engine::{
+        list_frames::ListFrames,
+        place::Place,
+        session_rooms::{SessionRooms, Turn},
+        sink::Sink,
+    },
     protocol::{frame::RoomFrame, users::UsersFrame},
 };
 
 /// The most bytes of packets that may wait for a client that has named rooms. A page joins all its rooms with one write or one post,
 /// and the answers to these joins may all have to wait.
-pub(super) const REST_BYTES_MAX_WITH_ROOMS: usize = 28 * 1024;
+pub const REST_BYTES_MAX_WITH_ROOMS: usize = 28 * 1024;
 /// While polls carry the session, refusals are left out if more bytes than this would wait then. The rest of the space is for
 /// acknowledgements.
 const REFUSALS_BYTES_MAX: usize = 8 * 1024;
@@ -85,15 +90,12 @@ impl<S: Sink, P> Outbox<S, P> {
 
     /// Writes the waiting count or list whose turn it is. Returns whether it was written, at least in part.
     pub(super) fn write_next(&mut self) -> bool {
-        let Some(rooms) = &self.rooms else { return false };
-        let list = rooms.next_list();
-        let count = rooms.next_waiting().filter(|_| list.is_none() || !rooms.is_lists_turn());
-        match (count, list) {
-            (Some((place, name, users)), _) => {
+        match self.rooms.as_ref().and_then(|rooms| rooms.next_turn()) {
+            Some(Turn::Count(place, name, users)) => {
                 self.write_room(place, &RoomFrame::new(name.as_str(), users))
             }
-            (None, Some((place, frame))) => self.write_list(place, &frame),
-            (None, None) => false,
+            Some(Turn::List(place, frame)) => self.write_list(place, &frame),
+            None => false,
         }
     }
 
