@@ -13,6 +13,7 @@
 
 pub mod algorithm;
 pub mod keys;
+pub mod secret;
 
 mod jwk;
 mod pem;

@@ -224,6 +224,7 @@ impl Server {
             has_admin_token = self.config.admin_token.is_some(),
             "instance starts"
         );
+        config.sign_in.tell();
     }
 
     fn spawn_listeners(
