@@ -15,6 +15,8 @@ pub mod algorithm;
 pub mod keys;
 pub mod secret;
 
+mod point;
+
 mod jwk;
 mod pem;
 

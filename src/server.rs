@@ -165,7 +165,6 @@ impl Server {
             self.metrics.clone(),
             flusher.clone(),
         );
-
         let mut tasks = Tasks::default();
         let (serving, view, peaks) = self.spawn_ring(&mut tasks, &tally, &rooms, flusher.clone());
         self.spawn_lists(&mut tasks, &engine, &rooms, &view, flusher, &serving);

@@ -27,7 +27,8 @@ fn der(base64: &str) -> Vec<u8> {
 }
 
 fn in_hex(bytes: &[u8]) -> String {
-    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
+    let digits = bytes.iter().flat_map(|byte| [byte >> 4, byte & 15]);
+    digits.map(|digit| char::from_digit(digit.into(), 16).unwrap()).collect()
 }
 
 /// What is wrong with a file that is given as a source of keys. The file of a visitors' secret must be refused too.
