@@ -337,6 +337,11 @@ impl<V> RoomPresence<V> {
     pub fn attendance(&self) -> Attendance {
         self.attendance
     }
+
+    /// The user as whom the connection is counted; `None` if it has no identity, or watches.
+    pub fn user(&self) -> Option<&UserId> {
+        self.user.as_ref().filter(|_| self.attendance == Attendance::Member)
+    }
 }
 
 impl<V> Drop for RoomPresence<V> {

@@ -141,6 +141,11 @@ impl<S: Sink, P> Outbox<S, P> {
         self.generation
     }
 
+    /// Whether there was a membership before.
+    pub fn has_joined_before(&self) -> bool {
+        self.generation != Generation::default()
+    }
+
     /// Ends the membership. A first count that comes too late finds another generation.
     pub fn leave(&mut self) {
         self.join();

@@ -8,19 +8,29 @@ use std::{mem, sync::Arc};
 
 use tokio::time::Instant;
 
-use super::{list_frames::ListFrames, place::Place, session_lists::SessionLists};
+use super::{
+    departures::{Departure, Departures},
+    list_frames::ListFrames,
+    place::Place,
+    session_lists::SessionLists,
+};
 use crate::{
     access::{rate_limit::TokenBucket, rooms::WATCHED_PER_CONNECTION},
-    core::{count::MaybeCount, lists::ListWish, room::RoomName},
+    core::{
+        count::MaybeCount,
+        lists::ListWish,
+        report::Room,
+        room::{RoomName, UserId},
+    },
     protocol::users::UsersFrame,
 };
 
-/// Joins and leaves of rooms that one client may send in one burst. It may leave a page that watches as many rooms as it can,
-/// enter another such page, and do both again at once.
+/// Joins and leaves of rooms and of the site that one client may send in one burst. It may leave a page that watches as many rooms
+/// as it can, enter another such page, and do both again at once.
 const CHANGES_BURST: u32 = 448;
-const _: () = assert!(CHANGES_BURST as usize > 4 * (WATCHED_PER_CONNECTION + 8));
-/// Joins and leaves of rooms that one client may send a second on average: every five seconds it may change between two pages
-/// with fifty rooms each.
+const _: () = assert!(CHANGES_BURST as usize > 4 * (WATCHED_PER_CONNECTION + 8 + 1));
+/// Joins and leaves of rooms and of the site that one client may send a second on average: every five seconds it may change between
+/// two pages with fifty rooms each.
 const CHANGES_PER_SECOND: u32 = 20;
 
 /// The rooms of one session. `P` is what ends the presence in a room when it is dropped.
@@ -40,6 +50,8 @@ pub struct SessionRooms<P> {
     is_lists_turn: bool,
     /// The joins and leaves that the client may still send.
     changes: TokenBucket,
+    /// Who the client was in rooms, and in the site, that it has left. None until it leaves one with an identity.
+    departures: Option<Box<Departures>>,
 }
 
 #[derive(Debug)]
@@ -76,12 +88,24 @@ impl<P> SessionRooms<P> {
             lists: None,
             is_lists_turn: false,
             changes,
+            departures: None,
         }
     }
 
-    /// Records that the client asks to join or leave a room. Returns false if it does so too often.
+    /// Records that the client asks to join or leave a room or the site. Returns false if it does so too often.
     pub fn may_change(&mut self, now: Instant) -> bool {
         self.changes.spend(1, now)
+    }
+
+    /// Records that the client has left a room or the site as this user. Returns a departure whose user must not linger any more.
+    #[must_use]
+    pub fn has_left(&mut self, room: Room, user: UserId) -> Option<Departure> {
+        self.departures.get_or_insert_default().add(room, user)
+    }
+
+    /// The departures of users other than this one, as whom the client is counted now. They must not linger any more.
+    pub fn take_departures_of_others(&mut self, user: Option<&UserId>) -> Vec<Departure> {
+        self.departures.as_mut().map_or_else(Vec::new, |departures| departures.take_others(user))
     }
 
     /// Adds a room. [`SessionRooms::enter`] must follow.

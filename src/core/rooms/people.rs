@@ -5,8 +5,26 @@ use std::mem;
 
 use tokio::time::Instant;
 
-use super::{due::RoomId, lingering::Lingerer, table::Table};
-use crate::core::room::{Person, UserId};
+use super::{Rooms, due::RoomId, lingering::Lingerer, table::Table};
+use crate::core::{
+    report::Room,
+    room::{Person, UserId},
+};
+
+impl<V> Rooms<V> {
+    /// Ends the grace of a user in a room or in the site: without a connection there he is gone at once.
+    pub fn end_grace(&self, room: &Room, user: &UserId) {
+        let mut table = self.table();
+        let id = match room {
+            Room::Site => Some(RoomId::SITE),
+            Room::Named(name) => table.named(name.as_str()).map(|entry| entry.id),
+        };
+        if let Some(id) = id {
+            table.end_grace(id, user);
+        }
+        self.changed(table);
+    }
+}
 
 impl<V> Table<V> {
     /// Adds a connection of a user. Returns whether he was not counted in the room before.
@@ -86,10 +104,18 @@ impl<V> Table<V> {
         if !self.is_lingering(&first) {
             return;
         }
+        self.end_grace(first.id, &first.user);
+    }
+
+    /// Ends the grace of a user, if he lingers in the room.
+    fn end_grace(&mut self, id: RoomId, user: &UserId) {
+        let Some(entry) = self.entry(id) else { return };
+        if entry.users.get(user).is_none_or(|user| user.lingers == 0) {
+            return;
+        }
+        entry.users.change(user, |user| user.lingers = 0);
         self.lingering.ended();
-        let entry = self.entry(first.id).expect("a user lingers in it");
-        entry.users.change(&first.user, |user| user.lingers = 0);
-        self.user_is_gone(first.id, &first.user);
+        self.user_is_gone(id, user);
     }
 
     fn is_lingering(&mut self, it: &Lingerer) -> bool {

@@ -7,8 +7,9 @@ use tokio::time::Instant;
 use super::{Outbox, REST_BYTES_MAX, Told};
 use crate::{
     access::rooms::WATCHED_PER_CONNECTION,
-    core::room::ROOM_BYTES_MAX,
+    core::room::{ROOM_BYTES_MAX, UserId},
     engine::{
+        departures::Departure,
         list_frames::ListFrames,
         place::Place,
         session_rooms::{SessionRooms, Turn},
@@ -39,6 +40,12 @@ impl<S: Sink, P> Outbox<S, P> {
     /// The client's rooms, now that it has named one. The outbox must be open.
     pub fn rooms_mut(&mut self, now: Instant) -> &mut SessionRooms<P> {
         self.rooms.get_or_insert_with(|| Box::new(SessionRooms::new(now)))
+    }
+
+    /// The departures of users other than this one. See [`SessionRooms::take_departures_of_others`].
+    pub fn take_departures_of_others(&mut self, user: Option<&UserId>) -> Vec<Departure> {
+        let rooms = self.rooms.as_mut();
+        rooms.map_or_else(Vec::new, |rooms| rooms.take_departures_of_others(user))
     }
 
     /// Takes the client out of all its rooms. Dropping the result ends its presences.

@@ -186,3 +186,28 @@ fn users_are_counted_by_kind() {
     assert_eq!(here, UsersHere { token: 1, visitor: 1, none: 0 }, "they linger");
     assert_eq!(story.rooms.users_here(&room("/b")), UsersHere::default());
 }
+
+/// Goal: a grace can be ended, and whoever is there or was never there stays as he is. Method: two users who linger in a room and in
+/// the site, one of whom is back in the room.
+#[test]
+fn a_grace_can_be_ended() {
+    let story = with_grace(10);
+    let (ada, site) = (UserId::parse("ada").unwrap(), Room::Site);
+    let everywhere = [site.clone(), Room::Named(room("/a")), Room::Named(room("/nowhere"))];
+    let here = [story.join_as("ada", "/a"), story.join_as("bob", "/a")];
+    story.rooms.enter_site(&person("ada"), story.now);
+    story.rooms.leave_site(&ada);
+    drop(here);
+    let _back = story.join_as("bob", "/a");
+    assert_eq!(story.lingering(), 2);
+    for room in &everywhere {
+        story.rooms.end_grace(room, &UserId::parse("bob").unwrap());
+        story.rooms.end_grace(room, &UserId::parse("eve").unwrap());
+    }
+    assert_eq!((story.lingering(), story.rooms.users_here(&room("/a")).total()), (2, 2));
+    story.rooms.end_grace(&site, &ada);
+    assert_eq!((story.lingering(), SiteLedger::site_users_here(&*story.rooms).total()), (1, 0));
+    everywhere.iter().for_each(|room| story.rooms.end_grace(room, &ada));
+    assert_eq!((story.lingering(), story.rooms.users_here(&room("/a")).total()), (0, 1));
+    assert_eq!(story.rooms.expire(story.now), None, "nobody's grace is to end");
+}
