@@ -45,6 +45,7 @@ pub(crate) fn arguments(report: &Report) -> Vec<String> {
             list.push(match &user.presence {
                 UserPresence::Gone => "-".to_owned(),
                 UserPresence::Here(info) => format!("+{}", info.as_deref().unwrap_or_default()),
+                UserPresence::Still(info) => format!("~{info}"),
             });
         }
     }
