@@ -168,9 +168,8 @@ impl Audience {
         if number == self.newest.number() {
             return;
         }
-        let (told, before) = &self.told;
-        let frames = ListFrames::new(room.clone(), number, list, Some((*told, before)));
-        self.newest = Arc::new(frames);
+        let before = Some(self.told.clone());
+        self.newest = Arc::new(ListFrames::new(room.clone(), number, list, before));
     }
 
     /// Tells a client its first list, and adds it to the audience, unless it has left.

@@ -1,4 +1,4 @@
-//! A member of a cluster: it runs the observer, the reporter and the subscriber for a local count. It knows nothing of
+//! A member of a cluster: it runs the tasks between a local count and the view. It knows nothing of
 //! sockets: the owner of the connections counts them in the member's tally, and tells them what its view shows.
 
 mod task_guard;
@@ -15,7 +15,7 @@ use std::{
 
 use tokio::{
     runtime::Handle,
-    sync::{Notify, watch},
+    sync::watch,
     task::AbortHandle,
     time::{Instant, timeout},
 };
@@ -23,10 +23,8 @@ use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
 use super::{
     counts::{Counts, UserCount},
-    observer::Observer,
-    peaks::PeakKeeper,
-    reporter::{Reporter, ReporterSettings},
-    subscriber::Subscriber,
+    reporter::ReporterSettings,
+    tasks::ClusterTasks,
     view_metrics::record_view,
 };
 use crate::{
@@ -39,8 +37,8 @@ use crate::{
         about::About,
         count::Incarnation,
         pace::ANSWER_OVERDUE,
-        rooms::{RoomLedger, Rooms, RoomsSettings},
-        tally::{Local, SiteLedger, Tally},
+        rooms::{Rooms, RoomsSettings},
+        tally::{SiteLedger, Tally},
         view::View,
     },
     store::{
@@ -138,7 +136,7 @@ impl Member {
         let settings = settings.check()?;
         let store = store(&settings)?;
         let mut metrics = Metrics::new(store.kind())?;
-        metrics.identity.set_host(&settings.instance_name);
+        metrics.build_info.set_host(&settings.instance_name);
         let member = Self::begin(&settings, &store, metrics);
         let mut view = member.view();
         // An error means that there was no answer in time. The view is an estimate then.
@@ -161,8 +159,8 @@ impl Member {
             ..RoomsSettings::default()
         });
         let (ledger, local) = (Arc::<Rooms<()>>::clone(&rooms), rooms.local().subscribe());
-        let Upkeep { view, reporter, announcements, observer, peaks } =
-            Upkeep::new(&reporter_settings, store, ledger, local, &metrics);
+        let ClusterTasks { view, reporter, subscriber, observer, peaks } =
+            ClusterTasks::new(&reporter_settings, store, ledger, local, &metrics);
         let member = Self {
             inner: Arc::new(Inner {
                 rooms,
@@ -180,7 +178,7 @@ impl Member {
         };
         let stop = member.stop();
         member.run("reporter", reporter.run(stop.clone()));
-        member.run("announcements", announcements.run(stop.clone()));
+        member.run("announcements", subscriber.run(stop.clone()));
         member.run("observer", observer.run(stop.clone()));
         member.run("peaks", peaks.run(stop));
         member
@@ -303,7 +301,8 @@ impl fmt::Debug for Member {
 impl Inner {
     fn count(&self, view: &View) -> UserCount {
         let is_working = !self.is_over.is_cancelled() && self.failed.borrow().is_none();
-        UserCount::of(view, is_working)
+        let count = UserCount::of(view);
+        UserCount { exact: count.exact && is_working, ..count }
     }
 }
 
@@ -315,50 +314,6 @@ impl Drop for Inner {
         self.is_over.cancel();
         let aborts = self.aborts.get_mut().unwrap_or_else(PoisonError::into_inner);
         aborts.iter().for_each(AbortHandle::abort);
-    }
-}
-
-/// The tasks between a local count and the view, not spawned yet, and the view.
-#[derive(Debug)]
-pub(crate) struct Upkeep {
-    /// The view that the tasks keep up to date.
-    pub(crate) view: Arc<watch::Sender<View>>,
-    /// Reports the local count, and folds replies into the view.
-    pub(crate) reporter: Reporter,
-    /// Folds announcements into the view.
-    pub(crate) announcements: Subscriber,
-    /// Puts the local count into the view.
-    pub(crate) observer: Observer,
-    /// Keeps the peaks.
-    pub(crate) peaks: PeakKeeper,
-}
-
-impl Upkeep {
-    /// Makes the tasks for a local count and for rooms.
-    pub(crate) fn new(
-        settings: &ReporterSettings,
-        store: &Arc<dyn Store>,
-        rooms: Arc<dyn RoomLedger>,
-        local: watch::Receiver<Local>,
-        metrics: &Metrics,
-    ) -> Self {
-        let view = Arc::new(watch::Sender::new(View::default()));
-        let resync = Arc::new(Notify::new());
-        let (store, metrics) = (Arc::clone(store), metrics.clone());
-        let observer = Observer::new(local.clone(), Arc::clone(&rooms), Arc::clone(&view));
-        let peaks =
-            PeakKeeper::new(settings, Arc::clone(&store), Arc::clone(&view), metrics.clone());
-        let reporter = Reporter::new(
-            settings,
-            Arc::clone(&store),
-            local,
-            Arc::clone(&view),
-            Arc::clone(&rooms),
-            Arc::clone(&resync),
-            metrics.clone(),
-        );
-        let announcements = Subscriber::new(store, Arc::clone(&view), rooms, resync, metrics);
-        Self { view, reporter, announcements, observer, peaks }
     }
 }
 

@@ -15,7 +15,7 @@ pub const WHOLE_MAX: u64 = (1 << 53) - 2;
 /// `"recovering":true` while the store is recovering.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Count {
-    /// Connections in the cluster.
+    /// Users in the whole cluster.
     #[serde(rename = "count")]
     pub users: u64,
     /// The revision of this number.

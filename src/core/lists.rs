@@ -77,6 +77,11 @@ impl<V> Lists<V> {
         self.work.notify_one();
     }
 
+    /// Whether lists have to be computed again.
+    pub fn has_updates(&self) -> bool {
+        self.table().has_updates()
+    }
+
     /// Takes out the rooms whose lists have to be computed again. [`Lists::update`] must follow for each.
     pub fn take_updates(&self) -> Vec<RoomName> {
         self.table().take_updates()

@@ -2,13 +2,13 @@
 
 use std::sync::Arc;
 
-use super::{count::Revision, room::UserId};
+use super::{
+    count::Revision,
+    room::{IdentityKind, UserId},
+};
 
 /// The most users of a list. `store/people.lua` holds the same number.
 pub const LISTED_MAX: usize = 100;
-
-/// How the ids of users with a token begin. The rest is the subject of the token.
-const TOKEN_START: &str = "t:";
 
 /// Who is in a room, as far as a list shows it.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -55,5 +55,5 @@ pub fn is_listed(user: &UserId) -> bool {
 
 /// The subject of a user's token; `None` for a user with a visitor key.
 pub fn subject(user: &UserId) -> Option<&str> {
-    user.as_str().strip_prefix(TOKEN_START)
+    user.as_str().strip_prefix(IdentityKind::Token.prefix())
 }

@@ -3,7 +3,7 @@
 use std::{collections::HashSet, sync::Arc, time::Duration};
 
 use super::{
-    about::{About, Identified},
+    about::{About, IdentifiedUsers},
     count::{Count, Incarnation, Revision, Sequence, WHOLE_MAX},
     room::{RoomName, SITE, UserId},
 };
@@ -98,8 +98,8 @@ impl UserPresence {
 
 /// The most entries of one report: rooms and users together. With more, a call could block Redis for longer than 5 ms.
 pub const ENTRIES_MAX: usize = 256;
-/// The longest JSON of a user, in bytes.
-pub const INFO_BYTES_MAX: usize = 511;
+/// The longest JSON of a user, in bytes. The claim `info` of a token has the same limit, and the report's script.
+pub const INFO_BYTES_MAX: usize = 512;
 
 /// Whether a store takes this as the JSON of a user.
 pub(super) fn is_storable(info: &str) -> bool {
@@ -288,7 +288,7 @@ impl RosterEntry {
         self.users.saturating_add(self.identified().users)
     }
 
-    fn identified(&self) -> Identified {
+    fn identified(&self) -> IdentifiedUsers {
         self.about.as_ref().map(|about| about.identified).unwrap_or_default()
     }
 }

@@ -31,7 +31,7 @@ mod table;
 mod tidings;
 mod users;
 
-pub use due::{Attendance, DueRoom, RoomId, RoomNewcomer, TooManyRooms};
+pub use due::{Attendance, DueRoom, PLACE_HELD_FOR, RoomId, RoomNewcomer, TooManyRooms};
 pub use ledger::{RoomsToReport, SentRooms};
 pub use reporting::RoomLedger;
 pub use stirs::{RoomUsers, Stirred};
@@ -208,10 +208,12 @@ impl<V> Rooms<V> {
         self.table().patience_ends()
     }
 
-    /// Asks for a room's count on behalf of a program, until `until`. Once the count is known, [`Rooms::shown`] has it.
+    /// Asks for a room's count on behalf of a program, until `until`, which is as long after `now` for all programs. Once the count
+    /// is known, [`Rooms::shown`] has it. If programs ask for as many rooms as they may, the one that nobody has asked for again for
+    /// longest makes way, if that is [`PLACE_HELD_FOR`] ago.
     ///
     /// # Errors
-    /// If programs ask for as many rooms as they may, or the room is new and there are as many as there may be.
+    /// If none makes way, or the room is new and there are as many as there may be.
     pub fn ask(&self, room: &RoomName, now: Instant, until: Instant) -> Result<(), TooManyRooms> {
         let mut table = self.table();
         table.expire(now);

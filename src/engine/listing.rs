@@ -1,7 +1,7 @@
 //! Who may be told the list of a room's users, and how a client begins to be told.
 //!
-//! A member or a watcher gets a list if it asks for it as it joins, has a token, and `HEADCOUNT_LISTS` has the room. A client that may not is
-//! refused, rather than let in without a list: its page would show nobody, and nobody would know why.
+//! A member or a watcher gets a list if it asks for it as it joins, has a token, and `HEADCOUNT_LISTS` has the room. A client that
+//! may not is refused, rather than let in without a list: its page would show nobody, and nobody would know why.
 
 use tokio::time::Instant;
 

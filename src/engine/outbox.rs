@@ -10,7 +10,8 @@
 //!  polling:    everything waits for a poll, which takes all of it
 //! ```
 //!
-//! There is one slot for the newest count, and one for that of each room ([`super::session_rooms`]). A count that cannot be written at once waits in it until a newer one replaces it:
+//! There is one slot for the newest count, and one for that of each room ([`super::session_rooms`]). A count that cannot be
+//! written at once waits in it until a newer one replaces it:
 //!
 //! ```text
 //!              open(), when the acknowledgement of the join has been sent
@@ -300,22 +301,29 @@ impl<S: Sink, P> Outbox<S, P> {
         }
     }
 
-    /// Writes a frame when nothing waits before it, and keeps what the kernel does not take; all or nothing of it if the kernel
-    /// takes nothing. Returns whether the kernel took something.
+    /// Writes the frame of a count when nothing waits before it, and keeps what the kernel does not take. Returns whether the
+    /// kernel has taken something.
     fn begin_count(&mut self, bytes: &[u8]) -> bool {
-        match self.try_write(bytes) {
-            Ok(written) if written == bytes.len() => {}
-            Ok(0) | Err(None) => {
-                self.wake();
-                return false;
-            }
-            Ok(written) => self.rest = bytes[written..].to_vec(),
-            Err(Some(_)) => {
-                self.fail();
-                return false;
-            }
+        let Some(written) = self.begin(bytes) else { return false };
+        if written < bytes.len() {
+            self.rest = bytes[written..].to_vec();
         }
         true
+    }
+
+    /// Begins to write a frame when nothing waits before it. Returns how many bytes the kernel has taken; `None` if none.
+    fn begin(&mut self, bytes: &[u8]) -> Option<usize> {
+        match self.try_write(bytes) {
+            Ok(0) | Err(None) => {
+                self.wake();
+                None
+            }
+            Ok(written) => Some(written),
+            Err(Some(_)) => {
+                self.fail();
+                None
+            }
+        }
     }
 
     fn is_open(&self) -> bool {

@@ -12,14 +12,13 @@ use serde_json::{Map, Value, value::RawValue};
 
 use crate::{
     access::rooms::RoomPatterns,
-    core::room::{IdentityKind, Person, USER_BYTES_MAX, UserId},
+    core::{
+        report::INFO_BYTES_MAX,
+        room::{IdentityKind, Person, USER_BYTES_MAX, UserId},
+    },
     telemetry::labels::TokenFault,
 };
 
-/// What the ids of users begin with who are known by a token.
-const PREFIX: &str = "t:";
-/// The most bytes of what lists show of a user, as compact JSON.
-pub(super) const INFO_BYTES_MAX: usize = 512;
 /// The latest time that a token can name, in seconds since 1970: the last second of the year 9999. Later ones are taken for it.
 const SECONDS_MAX: f64 = 253_402_300_799.0;
 
@@ -91,11 +90,12 @@ impl Person {
     /// The user with this name in the application that vouches for him: what the claim of a token says, or a session of the
     /// application itself. `None` if the name has not 1 to 126 bytes, or has control characters.
     pub fn named(name: &str) -> Option<Self> {
-        let is_long = name.len() > USER_BYTES_MAX - PREFIX.len();
+        let prefix = IdentityKind::Token.prefix();
+        let is_long = name.len() > USER_BYTES_MAX - prefix.len();
         if name.is_empty() || is_long || name.contains(char::is_control) {
             return None;
         }
-        let user = UserId::parse(&format!("{PREFIX}{name}"))?;
+        let user = UserId::parse(&format!("{prefix}{name}"))?;
         Some(Self { user, kind: IdentityKind::Token, info: None })
     }
 }

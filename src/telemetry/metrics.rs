@@ -12,7 +12,7 @@ use prometheus::{
 };
 
 use super::{
-    identity::Identity,
+    build_info::BuildInfo,
     labels::{
         JoinRefusal, JwksResult, MembershipKind, RefusedReason, ReportResult, TokenFault,
         UserIdentity,
@@ -134,7 +134,7 @@ pub struct Metrics {
     /// The smallest limit on this process's memory; 0 if none is known.
     pub memory_limit_bytes: IntGauge,
     /// Who this instance is.
-    pub identity: Identity,
+    pub build_info: BuildInfo,
 }
 
 /// Metrics of tokens, and of the keys that verify them.
@@ -210,7 +210,7 @@ impl Metrics {
             draining: make.gauge("draining")?,
             log_lines_dropped: make.counter("log_lines_dropped_total")?,
             memory_limit_bytes: make.gauge("memory_limit_bytes")?,
-            identity: make.identity(store)?,
+            build_info: make.build_info(store)?,
             registry: make.registry,
         })
     }

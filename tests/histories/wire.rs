@@ -4,8 +4,9 @@ use deadpool_redis::redis::{Value, from_redis_value};
 use headcount::{
     core::{
         count::{Count, Revision, Sequence, Stamp},
+        people::{Listed, People},
         report::{Outcome, Reply, Report, ReportKind, RoomsReply, UserPresence},
-        room::RoomName,
+        room::{RoomName, UserId},
     },
     store::{Announcement, RoomsPage},
 };
@@ -88,6 +89,20 @@ pub(crate) fn reply(value: Value) -> Reply {
             elsewhere: list(17).into_iter().map(|bit| bit == 1).collect(),
         }),
     }
+}
+
+/// The answer to the question who is in a room.
+pub(crate) fn people(value: Value) -> Result<People, String> {
+    type Answer = (u64, u64, u64, Vec<(String, String, u64)>);
+    let answer = from_redis_value::<Answer>(value).map_err(|why| why.to_string());
+    let (more, revision, recovering, users) = answer?;
+    let listed = |(id, info, is_elsewhere): (String, String, u64)| Listed {
+        user: UserId::parse(&id).unwrap(),
+        info: (!info.is_empty()).then(|| info.into()),
+        is_elsewhere: is_elsewhere == 1,
+    };
+    let users = users.into_iter().map(listed).collect();
+    Ok(People { users, more, revision: Revision(revision), recovering: recovering == 1 })
 }
 
 /// A message of one of the channels.

@@ -38,7 +38,7 @@ struct Entry<V> {
     life: u64,
     /// The clients that want it, at least one.
     wishes: usize,
-    newcomers: Vec<(Instant, V)>,
+    newcomers: Vec<Newcomer<V>>,
     /// What the store said last.
     stored: Option<People>,
     list: Arc<UserList>,
@@ -49,6 +49,15 @@ struct Entry<V> {
     read_at: Option<Instant>,
     /// The least time between two readings. It follows from what the last one cost.
     gap: Duration,
+}
+
+/// A client that has not been told the list yet.
+#[derive(Debug)]
+struct Newcomer<V> {
+    member: V,
+    since: Instant,
+    /// Whether the list was computed since. Then it has the client's own user.
+    is_included: bool,
 }
 
 /// Whether a list is being read.
@@ -97,7 +106,7 @@ impl<V> Table<V> {
         }
         let entry = self.lists.get_mut(room).expect("it is there now");
         entry.wishes += 1;
-        entry.newcomers.push((now, member));
+        entry.newcomers.push(Newcomer { member, since: now, is_included: false });
         self.waiting.push_back((now, room.clone()));
         self.stirred.insert(room.clone());
         Ok(())
@@ -155,6 +164,10 @@ impl<V> Table<V> {
         }
     }
 
+    pub(super) fn has_updates(&self) -> bool {
+        !self.stirred.is_empty()
+    }
+
     pub(super) fn take_updates(&mut self) -> Vec<RoomName> {
         mem::take(&mut self.stirred).into_iter().collect()
     }
@@ -169,6 +182,7 @@ impl<V> Table<V> {
             entry.number += 1;
             self.due.insert(room.clone());
         }
+        entry.newcomers.iter_mut().for_each(|newcomer| newcomer.is_included = true);
         if !entry.newcomers.is_empty() {
             self.due.insert(room.clone());
         }
@@ -221,20 +235,20 @@ impl<V> Table<V> {
     }
 
     fn take_news(&mut self, room: RoomName, now: Instant) -> Option<DueList<V>> {
-        // Until it is computed with those who have joined, nobody is told it.
-        let is_behind = self.stirred.contains(&room);
         let Some(entry) = self.lists.get_mut(&room) else {
             return Some(DueList { room, list: None, newcomers: Vec::new() });
         };
         if entry.number == 0 {
             return None;
         }
-        let is_known = entry.stored.is_some() && !is_behind;
-        let is_told = |joined_at: Instant| is_known || joined_at + FIRST_LIST_WITHIN <= now;
+        let is_read = entry.stored.is_some();
+        let is_told = |newcomer: &Newcomer<V>| {
+            (is_read && newcomer.is_included) || newcomer.since + FIRST_LIST_WITHIN <= now
+        };
         let (told, waiting): (Vec<_>, Vec<_>) =
-            mem::take(&mut entry.newcomers).into_iter().partition(|(at, _)| is_told(*at));
+            mem::take(&mut entry.newcomers).into_iter().partition(is_told);
         entry.newcomers = waiting;
-        let newcomers = told.into_iter().map(|(_, member)| member).collect();
+        let newcomers = told.into_iter().map(|newcomer| newcomer.member).collect();
         Some(DueList { room, list: Some((entry.number, Arc::clone(&entry.list))), newcomers })
     }
 
@@ -242,7 +256,7 @@ impl<V> Table<V> {
     pub(super) fn patience_ends(&mut self) -> Option<Instant> {
         while let Some((joined_at, room)) = self.waiting.front() {
             let first = self.lists.get(room).and_then(|entry| entry.newcomers.first());
-            if first.is_some_and(|(at, _)| at <= joined_at) {
+            if first.is_some_and(|newcomer| newcomer.since <= *joined_at) {
                 return Some(*joined_at + FIRST_LIST_WITHIN);
             }
             self.waiting.pop_front();

@@ -88,6 +88,28 @@ fn the_first_list_is_read() {
     assert_eq!(world.told(), told(&[2], "ada bob eve"));
 }
 
+/// Goal: a room in which somebody comes and goes all the time lets no newcomer wait, and nobody is told a list without himself. Method:
+/// a change right after the list was computed with a newcomer, and a newcomer right after a change was computed.
+#[test]
+fn churn_delays_nobody() {
+    let mut world = World::new(&["ada"]);
+    let _one = world.want(1);
+    world.read(&["bob"]);
+    world.told();
+    world.here = here(&["ada", "eve"]);
+    let _two = world.want(2);
+    world.update();
+    world.lists.stir(&room(7), false);
+    let due = world.lists.take_due(world.now);
+    assert_eq!((due.len(), &due[0].newcomers[..]), (1, &[2][..]));
+    world.here = here(&["ada"]);
+    world.update();
+    let _three = world.want(3);
+    let due = world.lists.take_due(world.now);
+    assert_eq!((due.len(), &due[0].newcomers[..]), (1, &[][..]), "it is not computed with him");
+    assert_eq!(world.told(), told(&[3], "ada bob"));
+}
+
 /// Goal: without an answer of the store, a client is told who is here, after a short time. Method: a store that is away, and its
 /// first answer later.
 #[test]

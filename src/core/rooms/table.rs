@@ -10,7 +10,7 @@ use slab::Slab;
 use tokio::{sync::watch, time::Instant};
 
 use super::{
-    due::{Attendance, DueRoom, RoomId, RoomNewcomer, TooManyRooms},
+    due::{Attendance, DueRoom, PLACE_HELD_FOR, RoomId, RoomNewcomer, TooManyRooms},
     entry::{Entry, ExactFrom, Waiting, Want},
     ledger::Ledger,
     lingering::Lingering,
@@ -195,7 +195,7 @@ impl<V> Table<V> {
         most: usize,
     ) -> Result<(), TooManyRooms> {
         let is_asked = self.named(room.as_str()).is_some_and(|entry| entry.asked_until.is_some());
-        if !is_asked && self.asked.len() >= asked_max(most) {
+        if !is_asked && self.asked.len() >= asked_max(most) && !self.make_way(until) {
             return Err(TooManyRooms);
         }
         let id = self.find_or_add(room, most)?;
@@ -210,16 +210,33 @@ impl<V> Table<V> {
         Ok(())
     }
 
+    /// Ends the interest of programs in the room that nobody has asked for for longest, for the sake of another one that is asked for
+    /// until then. Returns false if somebody has asked for every room a short time ago.
+    fn make_way(&mut self, until: Instant) -> bool {
+        let Some(&(first_until, id)) = self.asked.first() else { return false };
+        if first_until + PLACE_HELD_FOR > until {
+            return false;
+        }
+        self.asked.pop_first();
+        self.lose_interest(id);
+        true
+    }
+
+    /// Records that programs do not ask for a room any more.
+    fn lose_interest(&mut self, id: RoomId) {
+        if let Some(entry) = self.entry(id) {
+            entry.asked_until = None;
+            self.make_due(id);
+        }
+    }
+
     /// Ends the interest of programs that has run out, and the grace of users. Returns whether users are gone now.
     pub(super) fn expire(&mut self, now: Instant) -> bool {
         while let Some(&(until, id)) = self.asked.first()
             && until <= now
         {
             self.asked.pop_first();
-            if let Some(entry) = self.entry(id) {
-                entry.asked_until = None;
-                self.make_due(id);
-            }
+            self.lose_interest(id);
         }
         self.look_at_lingering(now)
     }

@@ -99,20 +99,9 @@ impl<S: Sink, P> Outbox<S, P> {
 
     /// Writes a list, which is in its slot. Returns whether it was written, at least in part.
     fn write_list(&mut self, place: Place, frame: &UsersFrame) -> bool {
-        match self.try_write(frame.bytes()) {
-            Ok(0) | Err(None) => {
-                self.wake();
-                return false;
-            }
-            Ok(written) => {
-                if let Some(rooms) = &mut self.rooms {
-                    rooms.list_written(place, frame, written);
-                }
-            }
-            Err(Some(_)) => {
-                self.fail();
-                return false;
-            }
+        let Some(written) = self.begin(frame.bytes()) else { return false };
+        if let Some(rooms) = &mut self.rooms {
+            rooms.list_written(place, frame, written);
         }
         true
     }

@@ -13,7 +13,7 @@ use crate::{
     core::{
         count::Revision,
         people::{LISTED_MAX, Listed, People, is_listed},
-        room::UserId,
+        room::{IdentityKind, UserId},
     },
     store::{
         StoreError,
@@ -121,7 +121,8 @@ pub(super) async fn page(
         // A scan may return some more than it was asked for.
         let asked = if is_large || cursor.after.is_some() { 1 } else { (space * 2 / 3).max(1) };
         let mut scan = redis::cmd("HSCAN");
-        scan.arg(key).arg(cursor.scan).arg("MATCH").arg("t:*").arg("COUNT").arg(asked);
+        let with_token = format!("{}*", IdentityKind::Token.prefix());
+        scan.arg(key).arg(cursor.scan).arg("MATCH").arg(with_token).arg("COUNT").arg(asked);
         let scanned = caller.run(&Call::Command(scan)).await?;
         let (next, mut portion) = portion(&scanned.value)?;
         portion.retain(|(user, _)| Some(user) > cursor.after.as_ref());

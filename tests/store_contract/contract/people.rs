@@ -141,7 +141,8 @@ async fn lists_have_a_revision(#[case] backend: Backend) {
     assert_eq!((list.revision, list.recovering), (reply.count.revision, true));
 }
 
-/// Goal: in a large room the list still keeps those who are on it, and how many more there are is right. Method: a room of 2,000 users, of which the list has some.
+/// Goal: in a large room the list still keeps those who are on it, and how many more there are is right. Method: a room of 10,000
+/// users, of which the list has some.
 #[rstest]
 #[case::embedded(Backend::Embedded)]
 #[case::redis(Backend::Redis)]
@@ -150,12 +151,12 @@ async fn lists_of_large_rooms(#[case] backend: Backend) {
     let subject = Subject::new(backend);
     let store = &*subject.store;
     let mut a = Instance::new(0);
-    let users: Vec<String> = (0..2000).map(numbered).collect();
+    let users: Vec<String> = (0..10_000).map(numbered).collect();
     say_here(&mut a, store, &users).await;
     let listed: Vec<UserId> =
-        users.iter().step_by(25).map(|id| UserId::parse(id).unwrap()).collect();
+        users.iter().step_by(125).map(|id| UserId::parse(id).unwrap()).collect();
     let list = people(store, &a, &listed).await;
-    assert_eq!((list.users.len(), list.more), (LISTED_MAX, 1900));
+    assert_eq!((list.users.len(), list.more), (LISTED_MAX, 9900));
     assert!(listed.iter().zip(&list.users).all(|(user, listed)| *user == listed.user));
 }
 

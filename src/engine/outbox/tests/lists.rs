@@ -52,7 +52,7 @@ impl Editions {
         let next = self.list.next(ListSources { stored: &stored, here: &here, is_kept: true });
         let (before, former) = (self.number, mem::replace(&mut self.list, Arc::new(next)));
         self.number += 1;
-        let before = (before > 0).then_some((before, &*former));
+        let before = (before > 0).then_some((before, former));
         Arc::new(ListFrames::new(name(self.room), self.number, Arc::clone(&self.list), before))
     }
 }

@@ -144,7 +144,7 @@ pub(super) fn information(stage: &mut Stage<'_>) -> Outcome {
 pub(super) fn bad_groups(stage: &mut Stage<'_>) -> Outcome {
     let good = Holder::new("a", 1).prepare("report");
     let (long_name, long_word) =
-        (format!("/{}", "x".repeat(128)), format!("+{{{}", "x".repeat(511)));
+        (format!("/{}", "x".repeat(128)), format!("+{{{}", "x".repeat(512)));
     let bad: &[&[&str]] = &[
         &["/p", "1"],
         &["/p", "1", "0", "/p", "2", "0"],
