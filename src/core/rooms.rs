@@ -51,7 +51,7 @@ use tokio::{
 };
 
 use super::{
-    report::ENTRIES_MAX,
+    report::{ENTRIES_MAX, is_storable},
     room::{IdentityKind, Person, RoomName, UserId},
     site_users::UsersHere,
     tally::Local,
@@ -120,6 +120,8 @@ pub struct RoomPresence<V> {
     rooms: Arc<Rooms<V>>,
     id: RoomId,
     user: Option<UserId>,
+    /// Whether it has said something of the user.
+    is_informed: bool,
     attendance: Attendance,
     /// Numbers the newcomers of all rooms.
     arrival: u64,
@@ -179,8 +181,11 @@ impl<V> Rooms<V> {
         let id = table.find_or_add(room, self.most)?;
         let arrival = table.enter(id, person.as_ref(), attendance, member, now);
         self.changed(table);
+        let info = person.as_ref().and_then(|person| person.info.as_ref());
+        let is_informed = info.is_some_and(|info| is_storable(info));
         let user = person.map(|person| person.user);
-        Ok(RoomPresence { rooms: Arc::clone(self), id, user, attendance, arrival })
+        let rooms = Arc::clone(self);
+        Ok(RoomPresence { rooms, id, user, is_informed, attendance, arrival })
     }
 
     /// Takes out the rooms that have something to tell at `now`. It must be called again when the view changes, when
@@ -272,9 +277,9 @@ impl<V> Rooms<V> {
     }
 
     fn leave(&self, presence: &RoomPresence<V>) {
-        let RoomPresence { id, ref user, attendance, arrival, .. } = *presence;
+        let RoomPresence { id, ref user, is_informed, attendance, arrival, .. } = *presence;
         let mut table = self.table();
-        table.leave(id, user.as_ref(), attendance, arrival);
+        table.leave(id, user.as_ref().map(|user| (user, is_informed)), attendance, arrival);
         self.changed(table);
     }
 

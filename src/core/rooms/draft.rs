@@ -1,7 +1,7 @@
 //! Makes the part of a report that is about rooms and users: first the keys in doubt, then what has changed in the site, then what
 //! has changed in rooms, then some unchanged entries, then the rooms whose counts are asked for.
 
-use std::{collections::HashMap, mem, time::Duration};
+use std::{collections::HashMap, mem, ops::RangeInclusive, time::Duration};
 
 use tokio::time::Instant;
 
@@ -20,8 +20,11 @@ use crate::core::{
     room::UserId,
 };
 
-/// The most unchanged entries that are sent again at a time. They heal what was edited or evicted in the store.
-const SWEPT_MAX: usize = 16;
+/// How many unchanged entries are sent again at a time. They heal what was edited or evicted in the store, and the replies tell which
+/// users have come to other instances, which the estimate needs to know.
+const SWEPT: RangeInclusive<usize> = 16..=128;
+/// In how many sweeps every entry is to be sent again, unless there are too many: within two seconds.
+const SWEEPS_OF_ROUND: u64 = 5;
 /// The least time between two such repetitions: one heartbeat with the default settings.
 const SWEEP_GAP: Duration = Duration::from_millis(400);
 /// How many slots of the table are examined for one report. The table is locked meanwhile.
@@ -184,7 +187,9 @@ impl<V> Table<V> {
         }
         self.ledger.swept_at = Some(now);
         let slots = 1 + self.rooms.capacity();
-        let mut left = SWEPT_MAX;
+        let due = (self.ledger.rooms_held + self.ledger.users_held).div_ceil(SWEEPS_OF_ROUND);
+        let mut left =
+            usize::try_from(due).unwrap_or(usize::MAX).clamp(*SWEPT.start(), *SWEPT.end());
         let (mut slot, mut user) = mem::take(&mut self.ledger.sweep);
         for _ in 0..slots.min(SLOTS_MAX) {
             slot = if slot < slots { slot } else { 0 };

@@ -7,7 +7,7 @@ use tokio::time::Instant;
 
 use super::{Rooms, due::RoomId, lingering::Lingerer, table::Table};
 use crate::core::{
-    report::Room,
+    report::{Room, is_storable},
     room::{Person, UserId},
 };
 
@@ -32,7 +32,9 @@ impl<V> Table<V> {
         let entry = self.entry(id).expect("it was found or added");
         let before = entry.users.get(&person.user).map(|user| (user.value(), user.lingers));
         let (value, lingers) = before.unwrap_or_default();
-        entry.users.change(&person.user, |user| user.enter(person));
+        // Nobody reads who is in the site.
+        let info = person.info.as_ref().filter(|info| id != RoomId::SITE && is_storable(info));
+        entry.users.change(&person.user, |user| user.enter(person.kind, info));
         if lingers > 0 {
             self.lingering.ended();
         }
@@ -40,13 +42,18 @@ impl<V> Table<V> {
         value == 0
     }
 
-    /// Ends a connection of a user.
-    pub(super) fn end_connection(&mut self, id: RoomId, user: &UserId) {
+    /// Ends a connection of a user, which has said something of him if `is_informed`.
+    pub(super) fn end_connection(&mut self, id: RoomId, user: &UserId, is_informed: bool) {
         let entry = self.entry(id).expect("a room is in the table while somebody is in it");
         if entry.users.get(user).is_some_and(|user| user.connections == 1) {
-            self.linger(id, user);
-        } else {
-            entry.users.change(user, |user| user.connections -= 1);
+            return self.linger(id, user);
+        }
+        let is_news = entry.users.change(user, |user| {
+            user.exit(is_informed);
+            user.key.is_outdated
+        });
+        if is_news {
+            self.value_changed(id, Some(user));
         }
     }
 
@@ -64,9 +71,7 @@ impl<V> Table<V> {
     fn linger(&mut self, id: RoomId, user: &UserId) {
         let number = self.lingering.number();
         let entry = self.entry(id).expect("the user is in it");
-        entry.users.change(user, |user| {
-            (user.connections, user.lingers) = (0, number.unwrap_or_default());
-        });
+        entry.users.change(user, |user| user.exit_last(number.unwrap_or_default()));
         let Some(number) = number else { return self.user_is_gone(id, user) };
         let mut lingering = mem::take(&mut self.lingering);
         lingering.add(id, user.clone(), number, |it| self.is_lingering(it));

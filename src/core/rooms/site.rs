@@ -87,7 +87,7 @@ impl<V: fmt::Debug + Send + 'static> SiteLedger for Rooms<V> {
 
     fn leave_site(&self, user: &UserId) {
         let mut table = self.table();
-        table.end_connection(RoomId::SITE, user);
+        table.end_connection(RoomId::SITE, user, false);
         self.changed(table);
     }
 

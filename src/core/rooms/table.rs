@@ -162,11 +162,11 @@ impl<V> Table<V> {
         entry.change
     }
 
-    /// Ends a connection's place in a room.
+    /// Ends a connection's place in a room. `user` says also whether the connection has said something of him.
     pub(super) fn leave(
         &mut self,
         id: RoomId,
-        user: Option<&UserId>,
+        user: Option<(&UserId, bool)>,
         attendance: Attendance,
         arrival: u64,
     ) {
@@ -179,7 +179,7 @@ impl<V> Table<V> {
                 entry.anonymous -= u32::from(user.is_none());
                 match user {
                     None => self.value_changed(id, None),
-                    Some(user) => self.end_connection(id, user),
+                    Some((user, is_informed)) => self.end_connection(id, user, is_informed),
                 }
             }
         }

@@ -4,8 +4,8 @@ use std::sync::Arc;
 
 use super::key::{Key, Pending};
 use crate::core::{
-    report::{UserPresence, is_storable},
-    room::{IdentityKind, Person, UserId},
+    report::UserPresence,
+    room::{IdentityKind, UserId},
     site_users::UsersHere,
     small_map::SmallMap,
     user_list::Info,
@@ -42,6 +42,8 @@ pub(super) struct User {
     kind: IdentityKind,
     /// What others may read of the user, as JSON.
     info: Option<Arc<str>>,
+    /// How many of the connections have said something of the user.
+    informed: u32,
 }
 
 impl Default for User {
@@ -53,6 +55,7 @@ impl Default for User {
             is_elsewhere: false,
             kind: IdentityKind::Visitor,
             info: None,
+            informed: 0,
         }
     }
 }
@@ -63,13 +66,33 @@ impl User {
         u32::from(self.connections > 0 || self.lingers > 0)
     }
 
-    /// Adds a connection of the user.
-    pub(super) fn enter(&mut self, person: &Person) {
+    /// Adds a connection of the user, which says this of him. If it says nothing, what other connections have said stays.
+    pub(super) fn enter(&mut self, kind: IdentityKind, info: Option<&Arc<str>>) {
         self.connections += 1;
         self.lingers = 0;
-        self.kind = person.kind;
-        let info = person.info.as_ref().filter(|info| is_storable(info));
-        if info.is_some() && info != self.info.as_ref() {
+        self.kind = kind;
+        self.informed += u32::from(info.is_some());
+        if info.is_some() || self.informed == 0 {
+            self.learn(info);
+        }
+    }
+
+    /// Ends one of several connections. If no other one has said something of the user, nothing is known of him.
+    pub(super) fn exit(&mut self, is_informed: bool) {
+        self.connections -= 1;
+        self.informed -= u32::from(is_informed);
+        if self.informed == 0 {
+            self.learn(None);
+        }
+    }
+
+    /// Ends the last connection. What is known of the user stays with him for the grace.
+    pub(super) fn exit_last(&mut self, lingers: u32) {
+        (self.connections, self.informed, self.lingers) = (0, 0, lingers);
+    }
+
+    fn learn(&mut self, info: Option<&Arc<str>>) {
+        if info != self.info.as_ref() {
             self.info = info.cloned();
             self.key.is_outdated = true;
         }
@@ -80,11 +103,11 @@ impl User {
         if self.value() > 0 { UserPresence::Here(self.info.clone()) } else { UserPresence::Gone }
     }
 
-    /// The same if the store has acknowledged it before. If another instance has the user, too, his newest information may be that
-    /// one's. Then it must not be replaced.
+    /// The same if the store has acknowledged it before. Another instance may have said something newer of the user, which must not be
+    /// replaced.
     pub(super) fn presence_again(&self) -> UserPresence {
         match self.presence() {
-            UserPresence::Here(_) if self.is_elsewhere => UserPresence::Here(None),
+            UserPresence::Here(Some(info)) => UserPresence::Still(info),
             presence => presence,
         }
     }

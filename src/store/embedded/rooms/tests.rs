@@ -10,7 +10,10 @@ use proptest::{
 use uuid::Uuid;
 
 use super::*;
-use crate::core::{count::Sequence, report::RoomReport};
+use crate::core::{
+    count::Sequence,
+    report::{RoomReport, UserPresence},
+};
 
 const ROOMS: [&str; 4] = ["/", "/a", "/a/b", "/c"];
 

@@ -6,6 +6,7 @@ use crate::{
     core::{
         count::Incarnation,
         people::{LISTED_MAX, Listed, People, is_listed},
+        report::{Report, UserPresence},
         room::UserId,
         small_map::SmallMap,
     },
@@ -41,13 +42,9 @@ impl Users {
         self.get(user).map_or(&[], |occupant| &occupant.holders)
     }
 
-    /// Records that an incarnation holds a user. Returns whether a list of the users is another now.
-    pub(super) fn hold(
-        &mut self,
-        user: &UserId,
-        owner: Incarnation,
-        info: Option<&Arc<str>>,
-    ) -> bool {
+    /// Records that the incarnation of a report holds a user. Returns whether a list of the users is another now.
+    pub(super) fn hold(&mut self, user: &UserId, report: &Report, presence: &UserPresence) -> bool {
+        let owner = report.incarnation;
         let occupants = self.0.get_or_insert_default();
         let occupant = occupants.get_or_default(user);
         let is_new = occupant.holders.is_empty();
@@ -56,10 +53,18 @@ impl Users {
             occupant.holders.reserve_exact(1);
             occupant.holders.push(owner);
         }
-        let is_told_anew = info.is_some() && occupant.info.as_ref() != info;
-        if is_told_anew {
-            occupant.info = info.cloned();
-        }
+        let mut others =
+            occupant.holders.iter().filter(|it| **it != owner && Some(**it) != report.former);
+        let known = occupant.info.take();
+        let info = match presence {
+            UserPresence::Here(Some(info)) => Some(info.clone()),
+            // What is known of a user goes with the last who has said something.
+            UserPresence::Here(None) => known.clone().filter(|_| others.next().is_some()),
+            UserPresence::Still(info) => known.clone().or_else(|| Some(info.clone())),
+            UserPresence::Gone => known.clone(),
+        };
+        let is_told_anew = info != known;
+        occupant.info = info;
         is_new || is_told_anew
     }
 
