@@ -165,7 +165,6 @@ impl Server {
             self.metrics.clone(),
             flusher.clone(),
         );
-
         let mut tasks = Tasks::default();
         let (serving, view, peaks) = self.spawn_ring(&mut tasks, &tally, &rooms, flusher.clone());
         self.spawn_lists(&mut tasks, &engine, &rooms, &view, flusher, &serving);
@@ -224,6 +223,7 @@ impl Server {
             has_admin_token = self.config.admin_token.is_some(),
             "instance starts"
         );
+        config.sign_in.tell();
     }
 
     fn spawn_listeners(

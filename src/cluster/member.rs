@@ -52,6 +52,8 @@ use task_guard::TaskGuard;
 
 /// The most users of a member who are counted after their last connection: as many as an instance has sessions at most.
 const LINGERING_MAX: usize = CONNECTIONS_MAX;
+/// How long a member that leaves may wait for its users to be elsewhere: as long as an instance that shuts down waits for them.
+const HANDOVER_MAX: Duration = Duration::from_secs(2);
 
 /// An application's membership in a cluster. It reports how many connections the application has, and knows how many there are
 /// in the cluster.
@@ -61,7 +63,7 @@ const LINGERING_MAX: usize = CONNECTIONS_MAX;
 /// (2.5 s by default), and while Redis is unreachable the count is an estimate and says so.
 ///
 /// All clones are the same member. It ends in one of three ways:
-/// - [`Member::leave`] counts its connections out at once. Call it on shutdown.
+/// - [`Member::leave`] counts its connections out. Call it on shutdown.
 /// - Dropping all clones is like a crash: the background tasks end, the lease expires, and sockets that
 ///   [`crate::socketioxide::count`] counts are told nothing more.
 /// - A background task that ends by itself is a bug. The process continues without a correct count. [`Member::failure`]
@@ -89,6 +91,7 @@ struct Inner {
     view: Arc<watch::Sender<View>>,
     metrics: Metrics,
     emit_interval: Duration,
+    grace: Duration,
     /// Cancelled to end the tasks in order.
     stop: CancellationToken,
     /// Cancelled when tasks may end: the member has left, or all clones were dropped.
@@ -168,6 +171,7 @@ impl Member {
                 view,
                 metrics,
                 emit_interval: settings.emit_interval,
+                grace: settings.grace,
                 stop: CancellationToken::new(),
                 is_over: CancellationToken::new(),
                 failed: watch::Sender::new(None),
@@ -194,13 +198,29 @@ impl Member {
         Counts::new(self.view(), self.inner.is_over.clone(), self.inner.failed.subscribe())
     }
 
-    /// Ends the membership: this member's connections leave the count at once. It resolves when the store has answered, or after
-    /// a lease. From then on no clone counts or tells anything.
+    /// Ends the membership: this member's connections leave the count. It resolves when the store has answered, or after a lease.
+    /// From the call on, no clone counts anybody in, and [`Member::subscribe`] ends.
+    ///
+    /// A user of [`of_users`](crate::socketioxide::Counter::of_users) who is here, or was here a moment ago, is counted for the
+    /// grace before, but for two seconds at most. So close the transports of your clients first: their users are on other members
+    /// by then, and nobody sees them leave. A member without such users leaves at once.
     pub async fn leave(&self) {
         self.inner.is_over.cancel();
+        let patience = self.inner.grace.min(HANDOVER_MAX);
+        if timeout(patience, self.until_users_have_moved()).await.is_err() {
+            tracing::info!("some users were counted here until the end: the member has left");
+        }
         self.inner.stop.cancel();
         self.inner.tasks.close();
         self.inner.tasks.wait().await;
+    }
+
+    /// Resolves when nobody with an identity is counted here any more.
+    async fn until_users_have_moved(&self) {
+        let mut local = self.inner.rooms.local().subscribe();
+        let users_here = || SiteLedger::site_users_here(&*self.inner.rooms).total();
+        // The change of the local count advances when a user goes.
+        while users_here() > 0 && local.changed().await.is_ok() {}
     }
 
     /// Resolves if a background task ends by itself, and never otherwise, not even when the member leaves. An application should

@@ -15,12 +15,26 @@ pub const LISTED_MAX: usize = 100;
 pub struct People {
     /// At most [`LISTED_MAX`] users, each once.
     pub users: Vec<Listed>,
-    /// How many more there are. In a room of more than 500 users it includes those with a visitor key.
+    /// How many more there are.
     pub more: u64,
     /// The revision of the store. If it is older than one that was seen before, the store has lost data.
     pub revision: Revision,
     /// Whether the store has lost data, and waits until all instances have reported again.
     pub recovering: bool,
+    /// In how many parts it was read beside the first. It is more than 0 only in a room of many users.
+    pub further_parts: u32,
+}
+
+impl People {
+    /// Adds a further part, whose users are others.
+    pub fn add(&mut self, part: Self) {
+        self.users.extend(part.users);
+        self.more += part.more;
+        // Data may have been lost between the parts.
+        self.revision = self.revision.min(part.revision);
+        self.recovering |= part.recovering;
+        self.further_parts += 1;
+    }
 }
 
 /// A user of a list.

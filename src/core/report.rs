@@ -81,8 +81,12 @@ pub struct UserReport {
 pub enum UserPresence {
     /// He has none.
     Gone,
-    /// He has some. What is known of him, as a JSON object, if it is to be stored.
+    /// He has some. What is known of him, as a JSON object, replaces what was said before. If nothing is known of him here, what
+    /// another instance has said stays, as long as that one has him, too.
     Here(Option<Arc<str>>),
+    /// He has some, as was said before. What is known of him is stored only if the store knows nothing: another instance may have
+    /// said something newer.
+    Still(Arc<str>),
 }
 
 impl UserPresence {
@@ -144,7 +148,7 @@ impl RoomReport {
     fn is_valid(&self) -> bool {
         let mut ids = HashSet::new();
         let is_user_valid = |user: &UserReport| match &user.presence {
-            UserPresence::Here(Some(info)) => is_storable(info),
+            UserPresence::Here(Some(info)) | UserPresence::Still(info) => is_storable(info),
             UserPresence::Here(None) | UserPresence::Gone => true,
         };
         (self.room != Room::Site || self.connections.is_none())

@@ -67,7 +67,10 @@ impl Engine {
         let mode = self.settings().sign_in.mode();
         if mode != SignInMode::Off {
             match &auth.token {
-                Proof::Text(token) => return self.identify_by(token, session, room, auth.wants()),
+                // Pages pass on what an address of theirs answers, which often ends with a line break.
+                Proof::Text(token) => {
+                    return self.identify_by(token.trim_ascii(), session, room, auth.wants());
+                }
                 Proof::NoText => return Ok(Identified::Refused(JoinRefusal::BadAuth)),
                 Proof::Absent => {}
             }

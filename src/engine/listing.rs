@@ -46,13 +46,12 @@ impl Engine {
         &self,
         rooms: &mut SessionRooms<JoinedRoom>,
         member: RoomMembership,
-        room: &RoomName,
         presence: &RoomPresence<RoomMembership>,
         now: Instant,
     ) -> bool {
         let place = member.place;
         self.rooms.keep_list(presence.room());
-        match self.lists.want(room, member, now) {
+        match self.lists.want(&presence.name(), member, now) {
             Ok(wish) => rooms.want_list(place, wish),
             Err(_) => return false,
         }

@@ -7,7 +7,7 @@
 //!  websocket:  between frames ──a frame that the kernel took in part──▶ within one: its rest comes before anything else,
 //!                    ▲                                                   │  and further packets queue behind it
 //!                    └───────────────── all of it is taken ──────────────┘
-//!  polling:    everything waits for a poll, which takes all of it
+//!  polling:    everything waits for a poll, which takes what fits into one answer
 //! ```
 //!
 //! There is one slot for the newest count, and one for that of each room ([`super::session_rooms`]). A count that cannot be
@@ -23,7 +23,7 @@
 //! ```
 
 mod polls;
-mod rooms;
+pub mod rooms;
 
 use std::{io, mem, task::Waker};
 
@@ -141,6 +141,11 @@ impl<S: Sink, P> Outbox<S, P> {
         self.generation
     }
 
+    /// Whether there was a membership before.
+    pub fn has_joined_before(&self) -> bool {
+        self.generation != Generation::default()
+    }
+
     /// Ends the membership. A first count that comes too late finds another generation.
     pub fn leave(&mut self) {
         self.join();
@@ -163,8 +168,10 @@ impl<S: Sink, P> Outbox<S, P> {
             return self.send_frames(&frame::text(packet));
         }
         self.ping_waits |= packet == PING;
-        let fits = self.rest.len() + packet.len() < self.rest_bytes_max();
+        let most = self.rest_bytes_max();
+        let fits = self.rest.len() + packet.len() < most;
         if fits {
+            grow(&mut self.rest, packet.len() + 1, most);
             push(&mut self.rest, packet.as_bytes());
             self.wake();
         }
@@ -177,8 +184,10 @@ impl<S: Sink, P> Outbox<S, P> {
             self.write_frames(frames);
             return true;
         }
-        let fits = self.rest.len() + frames.len() <= self.rest_bytes_max();
+        let most = self.rest_bytes_max();
+        let fits = self.rest.len() + frames.len() <= most;
         if fits {
+            grow(&mut self.rest, frames.len(), most);
             self.rest.extend_from_slice(frames);
         }
         fits
@@ -366,6 +375,14 @@ impl<S: Sink, P> Outbox<S, P> {
             let full = error.kind() == io::ErrorKind::WouldBlock;
             (!full).then_some(error)
         })
+    }
+}
+
+/// Makes space for so many more bytes. There is never more space than `most`, which a vector would double at the end.
+fn grow(rest: &mut Vec<u8>, more: usize, most: usize) {
+    let length = rest.len() + more;
+    if length > rest.capacity() {
+        rest.reserve_exact((2 * length).min(most.max(length)) - rest.len());
     }
 }
 

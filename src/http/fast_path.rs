@@ -128,6 +128,9 @@ impl<'a> FastPath<'a> {
             Ok(Request::Opening(packet)) => Answer::payload(packet),
             Ok(Request::Post(post)) => self.read(post, framing).await?,
             Ok(Request::Poll(poll)) => {
+                if self.polled.is_none() {
+                    self.connection.prefer_new_data();
+                }
                 let session = Arc::clone(poll.session());
                 let Some(payload) = self.wait(poll).await? else {
                     return Ok(Step::Over(Handoff::Ended));

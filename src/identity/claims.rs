@@ -29,6 +29,8 @@ pub(super) struct Claims<'a> {
     exp: Option<&'a RawValue>,
     nbf: Option<&'a RawValue>,
     rooms: Option<&'a RawValue>,
+    iss: Option<&'a RawValue>,
+    aud: Option<&'a RawValue>,
     info: Option<&'a RawValue>,
 }
 
@@ -63,18 +65,17 @@ impl<'a> Claims<'a> {
         Ok(Person { info: self.info()?, ..person })
     }
 
-    /// The rooms that the bearer may join; `None` for all.
+    /// Whether the token names its issuer as one text (RFC 7519, section 4.1.1), and not as a list.
+    pub(super) fn has_one_issuer(&self) -> bool {
+        self.iss.is_some_and(|issuer| string(issuer).is_some())
+    }
+
+    /// The rooms that the bearer may join; `None` for all. Each element of the list is one pattern, whatever is in it.
     pub(super) fn rooms(&self) -> Result<Option<RoomPatterns>, TokenFault> {
         let Some(rooms) = self.rooms else { return Ok(None) };
-        let patterns = if let Some(list) = string(rooms) {
-            RoomPatterns::parse(&list)
-        } else {
-            let list: Vec<String> =
-                serde_json::from_str(rooms.get()).map_err(|_| TokenFault::Claims)?;
-            let is_empty = list.is_empty();
-            RoomPatterns::parse(if is_empty { "none".to_owned() } else { list.join(",") }.as_str())
-        };
-        patterns.map(Some).map_err(|_| TokenFault::Claims)
+        let list: Vec<Cow<'_, str>> =
+            serde_json::from_str(rooms.get()).map_err(|_| TokenFault::Claims)?;
+        RoomPatterns::of_list(&list).map(Some).map_err(|_| TokenFault::Claims)
     }
 
     fn info(&self) -> Result<Option<Arc<str>>, TokenFault> {
@@ -143,6 +144,8 @@ impl<'de> Visitor<'de> for Reader<'_> {
                 "exp" => &mut claims.exp,
                 "nbf" => &mut claims.nbf,
                 "rooms" => &mut claims.rooms,
+                "iss" => &mut claims.iss,
+                "aud" => &mut claims.aud,
                 "info" => &mut claims.info,
                 _ => {
                     map.next_value::<IgnoredAny>()?;

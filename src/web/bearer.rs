@@ -137,7 +137,7 @@ fn token(request: &HeaderMap) -> Result<&str, Refusal> {
     }
     let value = value.to_str().map_err(|_| Refusal::TokenInvalid)?;
     match value.split_once(' ') {
-        Some((scheme, token)) if scheme.eq_ignore_ascii_case(SCHEME) => Ok(token.trim_matches(' ')),
+        Some((scheme, token)) if scheme.eq_ignore_ascii_case(SCHEME) => Ok(token.trim_ascii()),
         _ => Err(Refusal::TokenMissing),
     }
 }
@@ -153,6 +153,7 @@ mod tests {
     #[case(&["Bearer a.b.c"], Ok("a.b.c"))]
     #[case(&["bearer a.b.c"], Ok("a.b.c"))]
     #[case(&["BEARER   a.b.c "], Ok("a.b.c"))]
+    #[case(&["Bearer \t a.b.c \t"], Ok("a.b.c"))]
     #[case(&["Bearer "], Ok(""))]
     #[case(&[], Err(Refusal::TokenMissing))]
     #[case(&["Bearer"], Err(Refusal::TokenMissing))]

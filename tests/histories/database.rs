@@ -148,7 +148,7 @@ impl Database {
         let own = query.own.map(|own| own.to_string()).unwrap_or_default();
         let tag = own[own.len().saturating_sub(12)..].to_owned();
         let listed = query.listed.iter().map(|user| user.as_str().to_owned());
-        let arguments: Vec<String> = [tag].into_iter().chain(listed).collect();
+        let arguments: Vec<String> = [tag, "0".to_owned()].into_iter().chain(listed).collect();
         let script = self.people.clone();
         let value: Value = self.command("EVALSHA", (script, keys.len(), &keys, arguments))?;
         people(value)

@@ -265,7 +265,7 @@ fn tables(results: &Results, section: &str) -> Vec<(String, String)> {
 fn rooms_columns(size: &Size) -> &'static [Column] {
     match size {
         _ if size.contains_key("instances") => ROOMS_SPREAD,
-        _ if size.contains_key("rooms_kept") => ROOMS_KEPT,
+        _ if size.keys().any(|key| key.starts_with("rooms_kept")) => ROOMS_KEPT,
         _ => ROOMS,
     }
 }

@@ -28,7 +28,7 @@ use crate::{
 /// The pause before a refused or lost visitor tries again. Browsers have tried twice by then.
 const RECONNECT_AFTER: Duration = Duration::from_secs(2);
 /// How old a count may be, and how long a user that has left may be counted, at least. `--settle` makes it longer.
-const WINDOW_MIN: Duration = Duration::from_secs(5);
+pub(crate) const WINDOW_MIN: Duration = Duration::from_secs(5);
 /// The time in which all visitors together may leave. After that, the remaining connections are dropped.
 const LEAVE_WITHIN: Duration = Duration::from_secs(10);
 

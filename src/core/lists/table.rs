@@ -4,6 +4,7 @@ use std::{
     collections::{BTreeSet, HashMap, VecDeque},
     mem,
     sync::Arc,
+    time::Duration,
 };
 
 use tokio::time::Instant;
@@ -46,6 +47,8 @@ struct Entry<V> {
     reading: Reading,
     /// When the last reading ended.
     read_at: Option<Instant>,
+    /// The least time between two readings. It follows from what the last one cost.
+    gap: Duration,
 }
 
 /// A client that has not been told the list yet.
@@ -128,7 +131,7 @@ impl<V> Table<V> {
     pub(super) fn stir(&mut self, room: &RoomName, is_elsewhere: bool) -> bool {
         let Some(entry) = self.lists.get_mut(room) else { return false };
         if is_elsewhere {
-            let from = entry.read_at.map(|at| at + READ_GAP);
+            let from = entry.read_at.map(|at| at + entry.gap);
             self.plan_read(room, from);
         } else {
             self.stirred.insert(room.clone());
@@ -213,10 +216,11 @@ impl<V> Table<V> {
         let is_read = people.is_some();
         entry.read_at = Some(now);
         if let Some(people) = people {
+            entry.gap = READ_GAP * (1 + people.further_parts);
             entry.stored = Some(people);
             self.stirred.insert(room.clone());
         }
-        let next = now + if again || !is_read { READ_GAP } else { SWEEP_GAP };
+        let next = now + if again || !is_read { entry.gap } else { entry.gap.max(SWEEP_GAP) };
         entry.reading = Reading::Planned(next);
         self.reads.insert((next, room.clone()));
     }
@@ -272,6 +276,7 @@ impl<V> Entry<V> {
             number: 0,
             reading: Reading::Planned(now),
             read_at: None,
+            gap: READ_GAP,
         }
     }
 }

@@ -157,6 +157,27 @@ fn readings_follow_changes() {
     assert_eq!(world.lists.next_read(), Some(world.now + READ_GAP / 2));
 }
 
+/// Goal: a list that is read in parts, since many are in the room, costs no more than another one in the same time. Method: readings in
+/// one part and in twenty, and changes after each; then a quiet room that takes longer than the time between two sweeps.
+#[test]
+fn large_rooms_are_read_less_often() {
+    let mut world = World::new(&[]);
+    let _wish = world.want(1);
+    for further_parts in [0, 19, 0] {
+        let reads = world.reads();
+        let stored = People { further_parts, ..people(&["a"]) };
+        world.lists.fold(&reads[0], Some(stored), world.now);
+        world.lists.stir(&room(7), true);
+        let gap = READ_GAP * (1 + further_parts);
+        assert_eq!(world.lists.next_read(), Some(world.now + gap));
+        world.now += gap;
+    }
+    let reads = world.reads();
+    let stored = People { further_parts: 399, ..people(&["a"]) };
+    world.lists.fold(&reads[0], Some(stored), world.now);
+    assert_eq!(world.lists.next_read(), Some(world.now + READ_GAP * 400));
+}
+
 /// Goal: a reading that failed is made again, and what was known stands. Method: an answer that is worth nothing.
 #[test]
 fn failed_readings_are_made_again() {

@@ -16,6 +16,11 @@ pub struct RoomId {
 impl RoomId {
     /// The site, of which the table holds the users with an identity.
     pub(super) const SITE: Self = Self { key: u32::MAX, life: 0 };
+
+    /// A small number, by which a table can be indexed. No two rooms that are in the table of rooms have the same.
+    pub fn index(self) -> usize {
+        self.key as usize
+    }
 }
 
 /// Whether a connection in a room is counted.

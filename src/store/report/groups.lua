@@ -11,7 +11,7 @@ local function are_users(first, last)
   local named = {}
   for index = first, last, 2 do
     local user, word = ARGV[index], ARGV[index + 1]
-    local known = word and (word == '-' or word == '+' or string.sub(word, 1, 2) == '+{')
+    local known = word and (word == '-' or word == '+' or string.find(word, '^[+~]{'))
     if not known or #word > WORD_BYTES_MAX or not is_name(user, USER_BYTES_MAX) or named[user] then
       return false
     end

@@ -219,7 +219,7 @@ fn programs_ask_for_a_time() {
     let (start, minute) = (story.now, Duration::from_mins(1));
     let rooms = Rooms::<()>::new(20_000);
     let ask = |name: &str, now| rooms.ask(&room(name), now, now + minute);
-    let most = table::asked_max(20_000);
+    let most = asked::asked_max(20_000);
     let answered = (0..1_000_000).filter(|number| ask(&format!("/{number}"), start).is_ok());
     assert_eq!((answered.count(), rooms.len(), most), (2000, 2000, 2000));
     let soon = start + PLACE_HELD_FOR;
@@ -260,7 +260,7 @@ fn programs_ask_for_a_time() {
 /// sizes.
 #[test]
 fn programs_have_a_share() {
-    let shares = [0, 1, 100, 1000, 100_000].map(table::asked_max);
+    let shares = [0, 1, 100, 1000, 100_000].map(asked::asked_max);
     assert_eq!(shares, [0, 1, 50, 100, 10_000]);
 }
 
