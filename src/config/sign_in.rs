@@ -244,7 +244,7 @@ fn file(index: usize, entry: &str) -> Result<Vec<Key>, ConfigError> {
         }
     }
     let name = Arc::from(entry);
-    Ok(keys.iter().map(|key| key.clone().from_file(&name)).collect())
+    Ok(keys.iter().map(|key| key.clone().of_file(&name)).collect())
 }
 
 /// Reads the file with the secret of visitor keys. As with keys, the path is shown only if the file is there.

@@ -118,7 +118,7 @@ impl Key {
     }
 
     /// The same key, read from a file.
-    pub(crate) fn from_file(self, file: &Arc<str>) -> Self {
+    pub(crate) fn of_file(self, file: &Arc<str>) -> Self {
         Self { file: Some(Arc::clone(file)), ..self }
     }
 

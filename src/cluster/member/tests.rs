@@ -63,10 +63,10 @@ impl Store for Recorded {
 }
 
 fn member_on(store: &Arc<Recorded>) -> Member {
-    member_with(store, MemberSettings::default())
+    member_with(store, &MemberSettings::default())
 }
 
-fn member_with(store: &Arc<Recorded>, settings: MemberSettings) -> Member {
+fn member_with(store: &Arc<Recorded>, settings: &MemberSettings) -> Member {
     let settings = settings.check().unwrap();
     let metrics = Metrics::new(store.kind()).unwrap();
     let store: Arc<dyn Store> = Arc::<Recorded>::clone(store);
@@ -115,7 +115,7 @@ async fn users_are_handed_over(
     #[case] millis: u64,
 ) {
     let store = Recorded::new(false);
-    let member = member_with(&store, MemberSettings { grace, ..MemberSettings::default() });
+    let member = member_with(&store, &MemberSettings { grace, ..MemberSettings::default() });
     let tally = member.tally().expect("nobody counts yet");
     let person = has_identity.then(|| Person::named("ada").expect("it is a name"));
     let presence = Some(tally.join_as(person, (), Instant::now()));

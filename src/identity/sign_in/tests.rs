@@ -133,7 +133,7 @@ fn the_fault_of_the_right_key_is_told() {
 fn keys_are_named() {
     let of = |jwk: Value, file: &str| {
         let set = key_file::read(json!({ "keys": [jwk] }).to_string().as_bytes()).unwrap();
-        set.keys()[0].clone().from_file(&Arc::from(file))
+        set.keys()[0].clone().of_file(&Arc::from(file))
     };
     let public = of(with_id(Signer::p256().jwk(), Some("a\u{1b}[2J")), "/etc/jwt.json");
     let secret = of(Signer::secret().jwk(), "/etc/jwt secret");

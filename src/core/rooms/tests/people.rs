@@ -242,7 +242,9 @@ fn a_grace_can_be_ended() {
     assert_eq!((story.lingering(), story.rooms.users_here(&room("/a")).total()), (2, 2));
     story.rooms.end_grace(&site, &ada);
     assert_eq!((story.lingering(), SiteLedger::site_users_here(&*story.rooms).total()), (1, 0));
-    everywhere.iter().for_each(|room| story.rooms.end_grace(room, &ada));
+    for room in &everywhere {
+        story.rooms.end_grace(room, &ada);
+    }
     assert_eq!((story.lingering(), story.rooms.users_here(&room("/a")).total()), (0, 1));
     assert_eq!(story.rooms.expire(story.now), None, "nobody's grace is to end");
 }
