@@ -45,7 +45,7 @@ async fn private_rooms_are_read_with_a_token() {
     let (instance, _member) = with_a_team(&issuer, &[]).await;
     let server = instance.public;
     let expired = issuer.sign(&json!({ "sub": "a", "exp": in_seconds(Duration::ZERO) - 3600 }));
-    let in_blog = issuer.token_in("ada", &json!("/blog/*"));
+    let in_blog = issuer.token_in("ada", &json!(["/blog/*"]));
     let faults = [
         (None, 401, "token_missing", "Bearer realm=\"headcount\""),
         (Some(stranger.token("ada")), 401, "token_invalid", "error=\"invalid_token\""),
