@@ -240,7 +240,7 @@ async fn lists_are_for_those_who_may(#[values(Library::Newest, Library::Oldest)]
     let issuer = Issuer::new("blog");
     let instance = Instance::start(&[&issuer.settings()[..], &[LISTS]].concat()).await;
     let mut foreign = ForeignClients::start(library);
-    let in_blog = issuer.token_in("ada", &json!("/blog/*"));
+    let in_blog = issuer.token_in("ada", &json!(["/blog/*"]));
     let rooms = [
         ("/team/1", json!({ "list": true })),
         ("/team/2", json!({ "list": true, "visitor": "k3J".repeat(8) })),
