@@ -21,7 +21,8 @@
 //! ```
 //!
 //! Log in at both addresses, with different names, and both consoles say 2. Open more tabs, or log in with the same name at both
-//! addresses: a user is counted once, however many tabs he has and wherever they are. As in the lesson, the login guards the page,
+//! addresses: a user is counted once, however many tabs he has and wherever they are. One browser is enough for all of that. As in
+//! the lesson, the login guards the page,
 //! not the socket: a socket without a session is counted by itself.
 
 use std::{
@@ -66,7 +67,8 @@ async fn main() -> anyhow::Result<()> {
     set_up_logs()?;
     let member = Member::join(MemberSettings::from_env()?).await.context("failed to join")?;
     let (layer, io) = SocketIo::new_layer();
-    let sessions = Sessions::default();
+    let listener = listen().await?;
+    let sessions = Sessions::at_port(listener.local_addr()?.port());
     let of_sockets = sessions.clone();
     let counter = counter(&io, "/", &member)?
         .of_users(move |socket| of_sockets.name(&socket.req_parts().headers));
@@ -79,16 +81,16 @@ async fn main() -> anyhow::Result<()> {
 
     let mut terminate = signal(SignalKind::terminate()).context("failed to listen for SIGTERM")?;
     let mut interrupt = signal(SignalKind::interrupt()).context("failed to listen for SIGINT")?;
-    let listener = listen().await?;
+    writeln!(io::stdout(), "listening public={}", listener.local_addr()?)?;
     tokio::select! {
         served = axum::serve(listener, app) => served.context("failed to serve")?,
         failure = member.failure() => return Err(failure.into()),
         _ = terminate.recv() => {}
         _ = interrupt.recv() => {}
     }
-    // First this process leaves the count, then its clients are sent elsewhere.
-    member.leave().await;
+    // First the clients are sent elsewhere. Until they are there, users stay in the count: `leave` sees to that.
     io.close().await;
+    member.leave().await;
     Ok(())
 }
 
@@ -101,9 +103,14 @@ async fn on_connect(socket: SocketRef) {
     });
 }
 
-/// The names of the users that are logged in, by the value of the session cookie.
-#[derive(Clone, Debug, Default)]
-struct Sessions(Arc<Mutex<HashMap<String, String>>>);
+/// The users that are logged in.
+#[derive(Clone, Debug)]
+struct Sessions {
+    /// Their names, by the value of the session cookie.
+    names: Arc<Mutex<HashMap<String, String>>>,
+    /// The name of the session cookie. A browser sends the cookies of a host to all its ports, so each port needs a name of its own.
+    cookie: Arc<str>,
+}
 
 fn pages(sessions: Sessions) -> Router {
     Router::new()
@@ -130,13 +137,13 @@ async fn log_in(State(sessions): State<Sessions>, form: String) -> Response {
     let Some(token) = sessions.begin(name) else {
         return (StatusCode::SERVICE_UNAVAILABLE, "too many are logged in\n").into_response();
     };
-    let cookie = format!("session={token}; Path=/; HttpOnly; SameSite=Lax");
+    let cookie = format!("{}={token}; Path=/; HttpOnly; SameSite=Lax", sessions.cookie);
     ([(header::SET_COOKIE, cookie)], Redirect::to("/chat")).into_response()
 }
 
 async fn log_out(State(sessions): State<Sessions>, headers: HeaderMap) -> impl IntoResponse {
     sessions.end(&headers);
-    let cookie = "session=; Path=/; HttpOnly; SameSite=Lax; Max-Age=0";
+    let cookie = format!("{}=; Path=/; HttpOnly; SameSite=Lax; Max-Age=0", sessions.cookie);
     ([(header::SET_COOKIE, cookie)], Redirect::to("/"))
 }
 
@@ -148,30 +155,35 @@ async fn chat(State(sessions): State<Sessions>, headers: HeaderMap) -> Response 
 }
 
 impl Sessions {
+    fn at_port(port: u16) -> Self {
+        Self { names: Arc::default(), cookie: format!("session-{port}").into() }
+    }
+
     /// Begins a session and returns its token, or `None` if there are too many sessions.
     fn begin(&self, name: String) -> Option<String> {
-        let mut sessions = self.0.lock().ok()?;
-        if sessions.len() >= SESSIONS_MAX {
+        let mut names = self.names.lock().ok()?;
+        if names.len() >= SESSIONS_MAX {
             return None;
         }
         let token = Uuid::new_v4().to_string();
-        sessions.insert(token.clone(), name);
+        names.insert(token.clone(), name);
         Some(token)
     }
 
     fn name(&self, headers: &HeaderMap) -> Option<String> {
-        self.0.lock().ok()?.get(token(headers)?).cloned()
+        self.names.lock().ok()?.get(self.token(headers)?).cloned()
     }
 
     fn end(&self, headers: &HeaderMap) -> Option<String> {
-        self.0.lock().ok()?.remove(token(headers)?)
+        self.names.lock().ok()?.remove(self.token(headers)?)
     }
-}
 
-/// The session cookie's value.
-fn token(headers: &HeaderMap) -> Option<&str> {
-    let cookies = headers.get(header::COOKIE)?.to_str().ok()?;
-    cookies.split(';').find_map(|cookie| cookie.trim().strip_prefix("session="))
+    /// The session cookie's value.
+    fn token<'a>(&self, headers: &'a HeaderMap) -> Option<&'a str> {
+        let cookies = headers.get(header::COOKIE)?.to_str().ok()?;
+        let mut pairs = cookies.split(';').filter_map(|cookie| cookie.trim().split_once('='));
+        pairs.find_map(|(name, value)| (*name == *self.cookie).then_some(value))
+    }
 }
 
 /// The text with characters of HTML markup escaped.
@@ -179,14 +191,12 @@ fn escaped(text: &str) -> String {
     text.replace('&', "&amp;").replace('<', "&lt;").replace('>', "&gt;")
 }
 
-/// Listens at the address of `HEADCOUNT_LISTEN`, and prints that address.
+/// Listens at the address of `HEADCOUNT_LISTEN`.
 async fn listen() -> anyhow::Result<TcpListener> {
     let address = env::var_os("HEADCOUNT_LISTEN").unwrap_or_else(|| "127.0.0.1:3000".into());
     let address = address.into_string().ok().context("HEADCOUNT_LISTEN is not Unicode")?;
     let listener = TcpListener::bind(&address).await;
-    let listener = listener.with_context(|| format!("failed to listen on {address}"))?;
-    writeln!(io::stdout(), "listening public={}", listener.local_addr()?)?;
-    Ok(listener)
+    listener.with_context(|| format!("failed to listen on {address}"))
 }
 
 fn set_up_logs() -> anyhow::Result<()> {

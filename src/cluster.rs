@@ -1,4 +1,4 @@
-//! An instance's part in the cluster: it reports the local count, hears the count of all, and keeps the view.
+//! An instance's part in the cluster: it reports the local count, receives the count of all, and keeps the view.
 
 pub mod counts;
 pub mod lists;
@@ -7,4 +7,5 @@ pub mod observer;
 pub mod peaks;
 pub mod reporter;
 pub mod subscriber;
+pub mod tasks;
 pub mod view_metrics;

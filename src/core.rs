@@ -13,6 +13,7 @@ pub mod room;
 pub mod room_counts;
 pub mod rooms;
 pub mod site_users;
+pub mod small_map;
 pub mod tally;
 pub mod user_list;
 pub mod view;

@@ -9,6 +9,7 @@ pub mod session_id;
 pub mod settings;
 
 pub mod credentials;
+pub mod departures;
 pub mod list_frames;
 pub mod place;
 pub mod session_lists;

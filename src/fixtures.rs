@@ -10,14 +10,15 @@ use std::{
     fmt,
 };
 
-use tokio::time::Instant;
+use tokio::{sync::watch, time::Instant};
 
 use crate::core::{
     count::{Count, Incarnation, Revision, Sequence},
     report::{LEASE_MAX, Reply, Room, RoomsReply},
     room::UserId,
     rooms::{RoomLedger, Rooms, RoomsToReport, Standing},
-    tally::Local,
+    site_users::SiteUsers,
+    tally::{Local, Tally},
     view::{SentReport, View},
 };
 
@@ -35,6 +36,26 @@ pub(crate) fn reply(count: Count) -> Reply {
         stored_sequence: Sequence::default(),
         ..Reply::default()
     }
+}
+
+/// Puts the local count into the view, as the observer does.
+pub(crate) fn observe<V>(tally: &Tally<V>, view: &watch::Sender<View>) -> Local {
+    let local = *tally.subscribe().borrow();
+    view.send_modify(|view| view.observe(local));
+    local
+}
+
+/// Has the store acknowledge the current local count, which was sent at `at` in the report that made this count.
+pub(crate) fn acknowledge<V>(
+    tally: &Tally<V>,
+    view: &watch::Sender<View>,
+    count: Count,
+    at: Instant,
+) {
+    let local = observe(tally, view);
+    let sequence = Sequence(count.revision.0);
+    let sent = SentReport { sequence, local, is_site_told: true, at };
+    view.send_modify(|view| view.fold_reply(sent, &reply(count), SiteUsers::default(), at));
 }
 
 /// A store that knows of no other instance and answers at once.

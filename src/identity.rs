@@ -13,6 +13,9 @@
 
 pub mod algorithm;
 pub mod keys;
+pub mod secret;
+
+mod point;
 
 mod jwk;
 mod pem;

@@ -51,6 +51,8 @@ pub mod telemetry;
 #[doc(hidden)]
 pub mod access;
 #[doc(hidden)]
+pub mod cli;
+#[doc(hidden)]
 pub mod store;
 
 #[doc(hidden)]
@@ -60,6 +62,8 @@ pub mod identity;
 pub mod config;
 #[doc(hidden)]
 pub mod engine;
+#[doc(hidden)]
+pub mod web;
 
 #[doc(hidden)]
 pub mod broadcast;
@@ -70,13 +74,8 @@ pub mod http;
 
 #[doc(hidden)]
 pub mod ops;
-#[doc(hidden)]
-pub mod web;
-
 pub mod socketioxide;
 
-#[doc(hidden)]
-pub mod cli;
 #[doc(hidden)]
 pub mod server;
 

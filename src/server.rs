@@ -28,7 +28,7 @@ use tokio_util::sync::CancellationToken;
 use crate::{
     access::{origin::cors, permits::Permits},
     broadcast::{broadcaster::Broadcaster, rooms::RoomBroadcaster},
-    cluster::{member::Upkeep, reporter::ReporterSettings},
+    cluster::{reporter::ReporterSettings, tasks::ClusterTasks},
     config::serve::Config,
     core::{
         about::About,
@@ -68,7 +68,7 @@ use crate::{
         labels::RefusedReason,
         metrics::{Metrics, signed},
     },
-    web::{self, site::Site, site_rooms::SiteRooms, site_users::SiteUsers},
+    web::{self, site::Site, site_rooms::SiteRooms, user_pages::UserPages},
 };
 use limits::Limits;
 use listening::Listening;
@@ -120,7 +120,7 @@ impl Server {
         let limits = Limits::raise(&config)?;
         let store = shared_store::of(&config)?;
         let mut metrics = Metrics::new(store.kind()).context("failed to set up metrics")?;
-        metrics.identity.set_host(&config.instance_name);
+        metrics.build_info.set_host(&config.instance_name);
         metrics.memory_limit_bytes.set(signed(limits.memory_bytes().unwrap_or_default()));
         let about = About::new(config.instance_name.clone(), SystemTime::now());
         let about = watch::Sender::new(Arc::new(about));
@@ -165,7 +165,6 @@ impl Server {
             self.metrics.clone(),
             flusher.clone(),
         );
-
         let mut tasks = Tasks::default();
         let (serving, view, peaks) = self.spawn_ring(&mut tasks, &tally, &rooms, flusher.clone());
         self.spawn_lists(&mut tasks, &engine, &rooms, &view, flusher, &serving);
@@ -224,6 +223,7 @@ impl Server {
             has_admin_token = self.config.admin_token.is_some(),
             "instance starts"
         );
+        config.sign_in.tell();
     }
 
     fn spawn_listeners(
@@ -285,8 +285,8 @@ impl Server {
             about: self.about.subscribe(),
         };
         let ledger = Arc::<Rooms<_>>::clone(rooms);
-        let Upkeep { view, reporter, announcements, observer, peaks } =
-            Upkeep::new(&settings, &self.store, ledger, tally.subscribe(), &self.metrics);
+        let ClusterTasks { view, reporter, subscriber, observer, peaks } =
+            ClusterTasks::new(&settings, &self.store, ledger, tally.subscribe(), &self.metrics);
         let shown_peaks = peaks.subscribe();
         let broadcaster = Broadcaster::new(
             Arc::clone(tally),
@@ -306,7 +306,7 @@ impl Server {
         tasks.spawn("peaks", peaks.run(stop.clone()));
         tasks.spawn("flusher", flusher.run(stop.clone()));
         tasks.spawn("reporter", reporter.run(stop.clone()));
-        tasks.spawn("announcements", announcements.run(stop.clone()));
+        tasks.spawn("announcements", subscriber.run(stop.clone()));
         tasks.spawn("broadcaster", broadcaster.run(stop.clone()));
         tasks.spawn("broadcaster of rooms", room_broadcaster.run(stop.clone()));
         (stop, view.subscribe(), shown_peaks)
@@ -324,7 +324,7 @@ impl Server {
             view,
             local,
             rooms,
-            users: SiteUsers::new(Arc::clone(&self.store)),
+            users: UserPages::new(Arc::clone(&self.store)),
             peaks,
             sign_in: self.sign_in.clone(),
             origins: self.config.origins.clone(),

@@ -11,8 +11,8 @@ mod scripted_rooms;
 pub(crate) mod scripts;
 pub mod site;
 pub mod site_rooms;
-pub mod site_users;
 mod stream;
+pub mod user_pages;
 mod users;
 
 use std::sync::Arc;

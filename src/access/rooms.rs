@@ -87,14 +87,24 @@ impl RoomPatterns {
         Ok(Self(patterns.collect::<Result<_, _>>()?))
     }
 
+    /// Patterns from a list of names, and of names with `*` at the end. An element is taken as it stands: with spaces around it or
+    /// a comma in it, it is refused.
+    ///
+    /// # Errors
+    /// The first element that is no pattern.
+    pub fn of_list(list: &[impl AsRef<str>]) -> Result<Self, InvalidRoomPattern> {
+        let patterns = list.iter().map(|entry| RoomPattern::parse(entry.as_ref()));
+        Ok(Self(patterns.collect::<Result<_, _>>()?))
+    }
+
+    /// Whether a room may exist that both lists allow.
+    pub fn overlap(&self, other: &Self) -> bool {
+        self.0.iter().any(|pattern| other.0.iter().any(|other| pattern.overlaps(other)))
+    }
+
     /// Whether a pattern allows this room.
     pub fn allow(&self, room: &RoomName) -> bool {
-        self.0.iter().any(|pattern| match pattern {
-            RoomPattern::Exact(name) => name == room,
-            RoomPattern::Below(start) => {
-                room.as_str().strip_prefix(&**start).is_some_and(|rest| !rest.is_empty())
-            }
-        })
+        self.0.iter().any(|pattern| pattern.allows(room))
     }
 }
 
@@ -106,6 +116,24 @@ impl Default for RoomPatterns {
 }
 
 impl RoomPattern {
+    fn allows(&self, room: &RoomName) -> bool {
+        match self {
+            Self::Exact(name) => name == room,
+            Self::Below(start) => {
+                room.as_str().strip_prefix(&**start).is_some_and(|rest| !rest.is_empty())
+            }
+        }
+    }
+
+    fn overlaps(&self, other: &Self) -> bool {
+        match (self, other) {
+            (Self::Exact(name), pattern) | (pattern, Self::Exact(name)) => pattern.allows(name),
+            (Self::Below(one), Self::Below(other)) => {
+                one.starts_with(other.as_str()) || other.starts_with(one.as_str())
+            }
+        }
+    }
+
     fn parse(entry: &str) -> Result<Self, InvalidRoomPattern> {
         let refuse = |reason: String| InvalidRoomPattern { entry: entry.to_owned(), reason };
         let start = entry.strip_suffix('*');
@@ -142,6 +170,36 @@ mod tests {
         let patterns = RoomPatterns::parse(list).unwrap();
         let allow = |name: &&str| patterns.allow(&RoomName::parse(name).unwrap());
         assert!(allowed.iter().all(allow) && !refused.iter().any(allow), "{list}");
+    }
+
+    /// Goal: an element of a list is one pattern, and never several. Method: elements with what separates or surrounds patterns in a
+    /// setting.
+    #[test]
+    fn elements_are_taken_as_they_stand() {
+        let list = RoomPatterns::of_list(&["/team/7", "/blog/*"]).unwrap();
+        assert_eq!(list, RoomPatterns::parse("/team/7,/blog/*").unwrap());
+        assert!(RoomPatterns::of_list(&[""; 0]).unwrap().is_none());
+        for element in
+            ["/team/7,/*", "/team/7, /*", " /a", "/a ", "/a\n", "none", "", "*", "/", ",", "/a,"]
+        {
+            assert!(RoomPatterns::of_list(&["/ok", element]).is_err(), "{element:?}");
+        }
+    }
+
+    /// Goal: it is known whether two lists have a room in common. Method: lists on both sides, in both orders.
+    #[rstest]
+    #[case("/a", "/a", true)]
+    #[case("/a", "/b", false)]
+    #[case("/team/7", "/team/*", true)]
+    #[case("/team/", "/team/*", false)]
+    #[case("/team/*", "/*", true)]
+    #[case("/team/*", "/team/a*", true)]
+    #[case("/team/*", "/teams/*", false)]
+    #[case("/a,/b/c", "/x,/b/*", true)]
+    #[case("none", "/*", false)]
+    fn lists_overlap(#[case] one: &str, #[case] other: &str, #[case] expected: bool) {
+        let [one, other] = [one, other].map(|list| RoomPatterns::parse(list).unwrap());
+        assert_eq!((one.overlap(&other), other.overlap(&one)), (expected, expected));
     }
 
     /// Goal: a list that could not work is refused with its reason. Method: one of each kind.

@@ -23,7 +23,7 @@ use tokio::{
 };
 use tokio_util::sync::CancellationToken;
 
-use super::fan_out::{FanOut, SiteListener};
+use super::fan_out::{FanOut, SiteListener, tell};
 use crate::{
     core::{
         pace::EmissionPace,
@@ -44,6 +44,7 @@ pub struct Broadcaster {
     metrics: Metrics,
     pace: EmissionPace,
     fan_out: FanOut<SiteListener>,
+    flusher: Flusher,
     /// Newcomers that get their first value after the present emission, because they may still be on the list from an earlier
     /// membership.
     postponed: Vec<Newcomer<Membership>>,
@@ -70,7 +71,8 @@ impl Broadcaster {
             view,
             metrics,
             pace: EmissionPace::new(interval),
-            fan_out: FanOut::new(Prune::default(), flusher),
+            fan_out: FanOut::new(Prune::default()),
+            flusher,
             postponed: Vec::new(),
             told: None,
             provisional: Vec::new(),
@@ -162,7 +164,7 @@ impl Broadcaster {
         let Some(session) = member.session.upgrade() else { return false };
         let Some(is_new) = session.open(member.generation) else { return false };
         let listener = SiteListener(session);
-        let is_told = self.fan_out.tell_one(&listener, &CountFrame::new(current_users));
+        let is_told = tell(&listener, &CountFrame::new(current_users), &self.flusher);
         if is_new {
             self.fan_out.enter(listener);
         }
@@ -174,7 +176,7 @@ impl Broadcaster {
         let frame = CountFrame::new(current_users);
         for told in corrected {
             let listener = told.member.session.upgrade().map(SiteListener);
-            if listener.is_some_and(|listener| self.fan_out.tell_one(&listener, &frame)) {
+            if listener.is_some_and(|listener| tell(&listener, &frame, &self.flusher)) {
                 self.metrics.emitted_packets.inc();
                 self.tell_some(current_users);
             }
@@ -188,7 +190,7 @@ impl Broadcaster {
         let frame = CountFrame::new(current_users);
         let mut left = self.fan_out.len();
         while left > 0 {
-            left = self.fan_out.tell_last_of(left, &frame);
+            left = self.fan_out.tell_last_of(left, &frame, &self.flusher);
             // Between the parts of an emission, other tasks and newcomers have their turn.
             yield_now().await;
             let view = *self.view.borrow();

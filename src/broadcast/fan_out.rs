@@ -114,82 +114,104 @@ impl Listener for ListListener {
 /// The list of those whom emissions reach.
 #[derive(Debug)]
 pub(super) struct FanOut<L> {
-    /// Those who are gone are removed by every emission, and when the list has doubled.
-    list: Vec<Listed<L>>,
+    /// First those on the list, then those who are added to it after the present emission. The latter know its count already, a
+    /// newer one, or the estimate. Those who are gone are removed by every emission, and when the list has doubled.
+    all: Vec<Listed<L>>,
+    /// How many of them are on the list.
+    listed: u32,
     prune: Prune,
-    /// Those who are added to the list after the present emission. They know its count already, a newer one, or the
-    /// estimate.
-    entering: Vec<L>,
-    flusher: Flusher,
 }
 
 impl<L: Listener> FanOut<L> {
-    /// An empty list. What the kernel does not take at once is handed to `flusher`.
-    pub(super) fn new(prune: Prune, flusher: Flusher) -> Self {
-        Self { list: Vec::new(), prune, entering: Vec::new(), flusher }
+    /// An empty list.
+    pub(super) fn new(prune: Prune) -> Self {
+        Self { all: Vec::new(), listed: 0, prune }
     }
 
     /// The number of listeners on the list.
     pub(super) fn len(&self) -> usize {
-        self.list.len()
+        self.listed as usize
     }
 
     /// Whether nobody is on the list, or about to be.
     pub(super) fn is_empty(&self) -> bool {
-        self.list.is_empty() && self.entering.is_empty()
+        self.all.is_empty()
     }
 
     /// Plans to add the listener to the list at the next [`FanOut::enlist_entering`].
     pub(super) fn enter(&mut self, listener: L) {
-        self.entering.push(listener);
+        // Most rooms have one listener, and a vector would begin with space for four.
+        if self.all.capacity() == 0 {
+            self.all.reserve_exact(1);
+        }
+        self.all.push(Listed::new(listener));
     }
 
     /// Adds a listener to the list at once.
     pub(super) fn enlist(&mut self, listener: L) {
         self.prune();
-        self.list.push(Listed::new(listener));
+        self.enter(listener);
+        let newest = self.all.len() - 1;
+        self.all.swap(self.listed as usize, newest);
+        self.listed += 1;
     }
 
     /// Adds the planned listeners to the list.
     pub(super) fn enlist_entering(&mut self) {
         self.prune();
-        self.list.extend(self.entering.drain(..).map(Listed::new));
+        self.listed = u32::try_from(self.all.len()).expect("sessions are fewer than descriptors");
     }
 
     fn prune(&mut self) {
-        self.prune.if_due(self.list.len(), || {
-            self.list.retain(|listed| listed.listener.is_open());
-            self.list.len()
+        self.prune.if_due(self.listed as usize, || {
+            let (mut index, listed) = (0, self.listed);
+            self.all.retain(|it| {
+                let is_open = it.listener.is_open();
+                self.listed -= u32::from(index < listed && !is_open);
+                index += 1;
+                is_open
+            });
+            self.listed as usize
         });
     }
 
-    /// Tells one listener, on the list or not. Returns false if it must not be told counts any more.
-    pub(super) fn tell_one(&self, listener: &L, frame: &L::Frame) -> bool {
-        tell(listener, frame, &self.flusher)
-    }
-
     /// Tells the last part of the first `untold` listeners of the list. Returns how many of them are left. The list is worked
-    /// off backwards, so that the one that takes the place of a removed one has been told already.
-    pub(super) fn tell_last_of(&mut self, untold: usize, frame: &L::Frame) -> usize {
+    /// off backwards, so that the one that takes the place of a removed one has been told already. What the kernel does not take
+    /// at once is handed to `flusher`.
+    pub(super) fn tell_last_of(
+        &mut self,
+        untold: usize,
+        frame: &L::Frame,
+        flusher: &Flusher,
+    ) -> usize {
         let left = untold.saturating_sub(WRITES_AT_ONCE);
         let mut end = untold;
         while end > left {
             let group = end.saturating_sub(READ_AHEAD).max(left)..end;
-            self.list[group.clone()].iter().for_each(Listed::read_ahead);
+            self.all[group.clone()].iter().for_each(Listed::read_ahead);
             for index in group.clone().rev() {
-                if tell(&self.list[index].listener, frame, &self.flusher) {
-                    self.list[index].look_for_stream();
+                if tell(&self.all[index].listener, frame, flusher) {
+                    self.all[index].look_for_stream();
                 } else {
-                    self.list.swap_remove(index).listener.unlist();
+                    self.remove(index).unlist();
                 }
             }
             end = group.start;
         }
         left
     }
+
+    /// Removes a listener from the list. The last one of the list takes its place, and one that is not on the list yet the place of
+    /// that.
+    fn remove(&mut self, index: usize) -> L {
+        self.listed -= 1;
+        self.all.swap(index, self.listed as usize);
+        self.all.swap_remove(self.listed as usize).listener
+    }
 }
 
-fn tell<L: Listener>(listener: &L, frame: &L::Frame, flusher: &Flusher) -> bool {
+/// Tells one listener, on a list or not. Returns false if it must not be told counts any more.
+pub(super) fn tell<L: Listener>(listener: &L, frame: &L::Frame, flusher: &Flusher) -> bool {
     let told = listener.tell(frame);
     if told == Told::Stuck {
         flusher.hand_over(listener.session());
@@ -228,3 +250,7 @@ impl<L: Listener> Listed<L> {
         hint::black_box((session, self.stream.strong_count()));
     }
 }
+
+#[cfg(test)]
+#[path = "fan_out/tests.rs"]
+mod tests;

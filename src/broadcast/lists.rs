@@ -17,7 +17,7 @@ use tokio::{
 };
 use tokio_util::sync::CancellationToken;
 
-use super::fan_out::{FanOut, ListListener, PRUNED_ABOVE};
+use super::fan_out::{FanOut, ListListener, PRUNED_ABOVE, tell};
 use crate::{
     core::{
         lists::{DueList, Lists},
@@ -117,14 +117,13 @@ impl ListBroadcaster {
             return;
         };
         let is_new = !self.rooms.contains_key(&room);
-        let flusher = &self.flusher;
         let audience = self.rooms.entry(room.clone()).or_insert_with(|| {
             let newest = ListFrames::new(room.clone(), number, Arc::clone(&list), None);
-            Audience::new(newest, flusher.clone())
+            Audience::new(newest)
         });
         audience.hear(&room, number, list);
         for newcomer in newcomers {
-            audience.let_in(&newcomer);
+            audience.let_in(&newcomer, &self.flusher);
         }
         if is_new || audience.told.0 == number || audience.is_planned {
             return;
@@ -144,7 +143,7 @@ impl ListBroadcaster {
         let mut untold = audience.clients.len();
         while untold > 0 {
             let start = Instant::now();
-            untold = audience.clients.tell_last_of(untold, &newest);
+            untold = audience.clients.tell_last_of(untold, &newest, &self.flusher);
             self.half.worked(start, Instant::now());
             // Between the parts, other tasks have their turns.
             yield_now().await;
@@ -153,9 +152,9 @@ impl ListBroadcaster {
 }
 
 impl Audience {
-    fn new(newest: ListFrames, flusher: Flusher) -> Self {
+    fn new(newest: ListFrames) -> Self {
         Self {
-            clients: FanOut::new(Prune::above(PRUNED_ABOVE), flusher),
+            clients: FanOut::new(Prune::above(PRUNED_ABOVE)),
             told: (newest.number(), Arc::clone(newest.list())),
             newest: Arc::new(newest),
             emitted: None,
@@ -168,16 +167,15 @@ impl Audience {
         if number == self.newest.number() {
             return;
         }
-        let (told, before) = &self.told;
-        let frames = ListFrames::new(room.clone(), number, list, Some((*told, before)));
-        self.newest = Arc::new(frames);
+        let before = Some(self.told.clone());
+        self.newest = Arc::new(ListFrames::new(room.clone(), number, list, before));
     }
 
     /// Tells a client its first list, and adds it to the audience, unless it has left.
-    fn let_in(&mut self, newcomer: &RoomMembership) {
+    fn let_in(&mut self, newcomer: &RoomMembership, flusher: &Flusher) {
         let Some(session) = newcomer.session.upgrade() else { return };
         let listener = ListListener { session, place: newcomer.place };
-        if self.clients.tell_one(&listener, &self.newest) {
+        if tell(&listener, &self.newest, flusher) {
             self.clients.enlist(listener);
         }
     }

@@ -17,9 +17,11 @@
 //! - A client that leaves a room and joins it again has another place in it. What was meant for the former place does not
 //!   reach it, so no older count follows a newer one.
 
+mod table;
+
 use std::{
     cmp::Reverse,
-    collections::{BinaryHeap, HashMap, VecDeque},
+    collections::{BinaryHeap, VecDeque},
     sync::Arc,
     time::Duration,
 };
@@ -31,9 +33,10 @@ use tokio::{
 };
 use tokio_util::sync::CancellationToken;
 
-use super::fan_out::{FanOut, PRUNED_ABOVE, RoomListener, WRITES_AT_ONCE};
+use super::fan_out::{FanOut, PRUNED_ABOVE, RoomListener, WRITES_AT_ONCE, tell};
 use crate::{
     core::{
+        count::MaybeCount,
         pace::HalfTime,
         prune::Prune,
         room::RoomName,
@@ -44,9 +47,7 @@ use crate::{
     protocol::frame::RoomFrame,
     telemetry::metrics::{Metrics, observe, signed},
 };
-
-/// The table of rooms keeps this much memory when it becomes empty.
-const ROOMS_KEPT: usize = 64;
+use table::RoomTable;
 
 /// The state of the task.
 #[derive(Debug)]
@@ -60,7 +61,7 @@ pub struct RoomBroadcaster {
     half: HalfTime,
     /// When the next round may begin; `None` before the first one.
     next_round: Option<Instant>,
-    rooms: HashMap<RoomId, Room>,
+    rooms: RoomTable<Room>,
     /// Small rooms whose next emission may start.
     ready: VecDeque<RoomId>,
     /// Rooms whose next emission may start at the end of their interval, or with the next round.
@@ -76,9 +77,9 @@ struct Room {
     audience: FanOut<RoomListener>,
     /// The newest count.
     users: u64,
-    /// The count that the audience was last told, or will be told by its slots or by the present emission. `None` once some
+    /// The count that the audience was last told, or will be told by its slots or by the present emission. None once some
     /// were told another count; then an emission must follow.
-    told: Option<u64>,
+    told: MaybeCount,
     /// When the last emission began.
     emitted: Option<Instant>,
     /// Whether a newcomer was told an estimate. The next news of the room is emitted even if its count is the same.
@@ -123,7 +124,7 @@ impl RoomBroadcaster {
             interval,
             half: HalfTime::default(),
             next_round: None,
-            rooms: HashMap::new(),
+            rooms: RoomTable::new(),
             ready: VecDeque::new(),
             waiting: BinaryHeap::new(),
             large: VecDeque::new(),
@@ -181,20 +182,20 @@ impl RoomBroadcaster {
     fn update(&mut self, due: DueRoom<RoomMembership>, now: Instant) {
         let DueRoom { id, name, shown, newcomers, is_over, changed } = due;
         if is_over {
-            self.forget(id);
+            // What is planned for it finds nothing.
+            self.rooms.remove(id);
             return;
         }
-        let is_new = !self.rooms.contains_key(&id);
+        let is_new = self.rooms.get_mut(id).is_none();
         if newcomers.is_empty() && is_new {
             return;
         }
-        let flusher = &self.flusher;
-        let room = self.rooms.entry(id).or_insert_with(|| Room::new(name, flusher.clone()));
+        let room = self.rooms.get_or_insert(id, || Room::new(name));
         if changed || is_new {
             room.hear(shown.users);
         }
         for newcomer in newcomers {
-            if room.let_in(&newcomer) {
+            if room.let_in(&newcomer, &self.flusher) {
                 self.metrics.room_emitted_packets.inc();
                 let waited = newcomer.joined_at.elapsed();
                 observe(&self.metrics.room_join_to_emit_seconds, waited);
@@ -203,18 +204,10 @@ impl RoomBroadcaster {
         self.plan(id, now);
     }
 
-    /// Nobody is in the room. What is planned for it finds nothing.
-    fn forget(&mut self, id: RoomId) {
-        self.rooms.remove(&id);
-        if self.rooms.capacity() > 4 * self.rooms.len().max(ROOMS_KEPT) {
-            self.rooms.shrink_to(2 * self.rooms.len());
-        }
-    }
-
     /// Plans an emission of the room, if its audience must be told something.
     fn plan(&mut self, id: RoomId, now: Instant) {
-        let Some(room) = self.rooms.get_mut(&id) else { return };
-        if room.plan != Plan::Nothing || room.told == Some(room.users) {
+        let Some(room) = self.rooms.get_mut(id) else { return };
+        if room.plan != Plan::Nothing || room.told == room.users.into() {
             return;
         }
         room.plan = Plan::Planned;
@@ -234,7 +227,7 @@ impl RoomBroadcaster {
     /// Small rooms wait for their turn in the order in which they are ready. A large room begins its emission, whose parts take
     /// turns with them.
     fn make_ready(&mut self, id: RoomId, now: Instant) {
-        let Some(room) = self.rooms.get_mut(&id) else { return };
+        let Some(room) = self.rooms.get_mut(id) else { return };
         if room.audience.len() > WRITES_AT_ONCE {
             self.begin(id, now);
         } else {
@@ -259,12 +252,12 @@ impl RoomBroadcaster {
 
     /// Begins the emission of a room, and tells all of a small room. Returns the number of writes.
     fn begin(&mut self, id: RoomId, now: Instant) -> usize {
-        let Some(room) = self.rooms.get_mut(&id) else { return 0 };
+        let Some(room) = self.rooms.get_mut(id) else { return 0 };
         room.plan = Plan::Nothing;
-        if room.told == Some(room.users) {
+        if room.told == room.users.into() {
             return 0;
         }
-        (room.told, room.emitted) = (Some(room.users), Some(now));
+        (room.told, room.emitted) = (room.users.into(), Some(now));
         let frame = RoomFrame::new(room.name.as_str(), room.users);
         let untold = room.audience.len();
         self.metrics.room_emissions.inc();
@@ -274,14 +267,15 @@ impl RoomBroadcaster {
             self.large.push_back(Emission { id, frame, untold });
             return 0;
         }
-        room.audience.tell_last_of(untold, &frame);
+        room.audience.tell_last_of(untold, &frame, &self.flusher);
         untold.max(1)
     }
 
     /// Tells the next part of a large room.
     fn go_on(&mut self, mut emission: Emission, now: Instant) {
-        let Some(room) = self.rooms.get_mut(&emission.id) else { return };
-        emission.untold = room.audience.tell_last_of(emission.untold, &emission.frame);
+        let Some(room) = self.rooms.get_mut(emission.id) else { return };
+        let (untold, frame) = (emission.untold, &emission.frame);
+        emission.untold = room.audience.tell_last_of(untold, frame, &self.flusher);
         if emission.untold > 0 {
             self.large.push_back(emission);
             return;
@@ -293,12 +287,12 @@ impl RoomBroadcaster {
 }
 
 impl Room {
-    fn new(name: RoomName, flusher: Flusher) -> Self {
+    fn new(name: RoomName) -> Self {
         Self {
             name,
-            audience: FanOut::new(Prune::above(PRUNED_ABOVE), flusher),
+            audience: FanOut::new(Prune::above(PRUNED_ABOVE)),
             users: 0,
-            told: None,
+            told: MaybeCount::NONE,
             emitted: None,
             is_provisional: false,
             plan: Plan::Nothing,
@@ -309,7 +303,7 @@ impl Room {
     fn hear(&mut self, users: u64) {
         self.users = users;
         if self.is_provisional {
-            (self.is_provisional, self.told) = (false, None);
+            (self.is_provisional, self.told) = (false, MaybeCount::NONE);
         }
         if self.plan != Plan::Emitting {
             self.audience.enlist_entering();
@@ -320,17 +314,17 @@ impl Room {
     ///
     /// While an emission is under way, and as long as only an estimate includes the newcomer, emissions do not reach it: they
     /// would tell it an older count.
-    fn let_in(&mut self, newcomer: &RoomNewcomer<RoomMembership>) -> bool {
+    fn let_in(&mut self, newcomer: &RoomNewcomer<RoomMembership>, flusher: &Flusher) -> bool {
         let (member, users) = (&newcomer.member, newcomer.shown.users);
         let Some(session) = member.session.upgrade() else { return false };
         let listener = RoomListener { session, place: member.place };
-        if !self.audience.tell_one(&listener, &RoomFrame::new(self.name.as_str(), users)) {
+        if !tell(&listener, &RoomFrame::new(self.name.as_str(), users), flusher) {
             return false;
         }
         if self.audience.is_empty() {
-            self.told = Some(users);
-        } else if self.told != Some(users) {
-            self.told = None;
+            self.told = users.into();
+        } else if self.told != users.into() {
+            self.told = MaybeCount::NONE;
         }
         self.is_provisional |= users != self.users;
         if self.plan == Plan::Emitting || users != self.users {

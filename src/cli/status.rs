@@ -142,9 +142,7 @@ impl Instance {
             lease_left_ms,
         }
     }
-}
 
-impl Instance {
     /// The cells of its row in the table. They are escaped, since the store is not trusted and this goes to a terminal.
     fn row(&self) -> [String; 8] {
         let text = |said: &Option<String>| match said {
@@ -230,7 +228,7 @@ mod tests {
 
     use super::*;
     use crate::core::{
-        about::{About, Identified},
+        about::{About, IdentifiedUsers},
         count::{Count, Revision},
         peaks::Peaks,
     };
@@ -264,7 +262,7 @@ mod tests {
         roster.identified = 2;
         for (entry, [users, connections]) in roster.instances.iter_mut().zip([[1, 4], [2, 3]]) {
             let about = About::new("web".to_owned(), std::time::UNIX_EPOCH);
-            let identified = Identified { users, connections };
+            let identified = IdentifiedUsers { users, connections };
             entry.about = Some(Arc::new(About { identified, ..about }));
         }
         let status = Status::of(&roster);
@@ -296,7 +294,7 @@ mod tests {
             version: "0.2.0".to_owned(),
             started_at: 1_764_172_800_999,
             draining: true,
-            identified: Identified::default(),
+            identified: IdentifiedUsers::default(),
         };
         roster.instances[0].about = Some(Arc::new(about));
         let mut peaks = Peaks::default();

@@ -17,10 +17,10 @@ pub struct UserCount {
 }
 
 impl UserCount {
-    /// The count that a view shows. It is never exact if the member has left or failed.
-    pub(super) fn of(view: &View, is_working: bool) -> Self {
+    /// The count that the view of a working member shows.
+    pub(super) fn of(view: &View) -> Self {
         let shown = view.shown(Instant::now());
-        Self { users: shown.users, exact: shown.exact && is_working }
+        Self { users: shown.users, exact: shown.exact }
     }
 }
 
@@ -68,7 +68,7 @@ impl Counts {
             if self.is_over.is_cancelled() || self.failed.borrow().is_some() {
                 return None;
             }
-            let count = UserCount::of(&self.view.borrow_and_update(), true);
+            let count = UserCount::of(&self.view.borrow_and_update());
             if self.last != Some(count) {
                 self.last = Some(count);
                 return self.last;

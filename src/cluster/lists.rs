@@ -9,7 +9,7 @@
 //!
 //! It never reports. While the store is away or recovers, it reads nothing: see [`crate::core::lists`].
 
-use std::{fmt, sync::Arc};
+use std::{fmt, sync::Arc, time::Duration};
 
 use tokio::{
     sync::watch,
@@ -22,6 +22,7 @@ use crate::{
     core::{
         count::Revision,
         lists::{DueRead, Lists},
+        pace::HalfTime,
         people::{LISTED_MAX, People},
         rooms::{RoomUsers, Stirred},
         view::View,
@@ -34,6 +35,9 @@ const READS_MAX: usize = 1;
 /// The most users of this instance that are looked at for one list: as many as may be on it, and as many more, so that it is known how
 /// many are left out.
 const HERE_MAX: usize = 2 * LISTED_MAX;
+/// The least time between two computations of lists, whatever comes and goes: short beside the time between two emissions. They take
+/// half of the time at most.
+const UPDATE_GAP: Duration = Duration::from_millis(10);
 
 /// The state of the task.
 #[derive(Debug)]
@@ -45,6 +49,9 @@ pub struct ListKeeper<V> {
     under_way: JoinSet<ReadOutcome>,
     /// Whether the store answers, and has all that was reported to it.
     is_kept: bool,
+    /// When lists were computed last, and what that has cost.
+    updated_at: Option<Instant>,
+    half: HalfTime,
 }
 
 #[derive(Debug)]
@@ -63,17 +70,27 @@ impl<V: fmt::Debug + Send + 'static> ListKeeper<V> {
         lists: Arc<Lists<V>>,
         view: watch::Receiver<View>,
     ) -> Self {
-        Self { store, users, lists, view, under_way: JoinSet::new(), is_kept: false }
+        Self {
+            store,
+            users,
+            lists,
+            view,
+            under_way: JoinSet::new(),
+            is_kept: false,
+            updated_at: None,
+            half: HalfTime::default(),
+        }
     }
 
     /// Task: keeps the lists until `stop`.
     pub async fn run(mut self, stop: CancellationToken) {
         while !stop.is_cancelled() {
             self.look();
-            self.update();
+            let update_at = self.update(Instant::now());
             self.read(Instant::now());
             let may_read = self.is_kept && self.under_way.len() < READS_MAX;
-            let wake = self.lists.next_read().filter(|_| may_read);
+            let read_at = self.lists.next_read().filter(|_| may_read);
+            let wake = [update_at, read_at].into_iter().flatten().min();
             tokio::select! {
                 () = stop.cancelled() => {}
                 Some(outcome) = self.under_way.join_next() => {
@@ -101,11 +118,24 @@ impl<V: fmt::Debug + Send + 'static> ListKeeper<V> {
         }
     }
 
-    fn update(&self) {
+    /// Computes lists that may be others now. Returns when that is allowed, if it is too early.
+    fn update(&mut self, now: Instant) -> Option<Instant> {
+        if !self.lists.has_updates() {
+            return None;
+        }
+        let gap_ends = self.updated_at.map(|at| at + UPDATE_GAP).filter(|at| *at > now);
+        let too_early_until = gap_ends.max(self.half.due(now));
+        if too_early_until.is_some() {
+            return too_early_until;
+        }
         for room in self.lists.take_updates() {
             let here = self.users.users_here(&room, HERE_MAX);
             self.lists.update(&room, &here, self.is_kept);
         }
+        let end = Instant::now();
+        self.half.worked(now, end);
+        self.updated_at = Some(end);
+        None
     }
 
     fn read(&mut self, now: Instant) {
@@ -141,3 +171,7 @@ impl<V: fmt::Debug + Send + 'static> ListKeeper<V> {
         self.lists.fold(&read, people, Instant::now());
     }
 }
+
+#[cfg(test)]
+#[path = "lists/tests.rs"]
+mod tests;

@@ -1,4 +1,4 @@
-//! A member of a cluster: it runs the observer, the reporter and the subscriber for a local count. It knows nothing of
+//! A member of a cluster: it runs the tasks between a local count and the view. It knows nothing of
 //! sockets: the owner of the connections counts them in the member's tally, and tells them what its view shows.
 
 mod task_guard;
@@ -15,7 +15,7 @@ use std::{
 
 use tokio::{
     runtime::Handle,
-    sync::{Notify, watch},
+    sync::watch,
     task::AbortHandle,
     time::{Instant, timeout},
 };
@@ -23,10 +23,8 @@ use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
 use super::{
     counts::{Counts, UserCount},
-    observer::Observer,
-    peaks::PeakKeeper,
-    reporter::{Reporter, ReporterSettings},
-    subscriber::Subscriber,
+    reporter::ReporterSettings,
+    tasks::ClusterTasks,
     view_metrics::record_view,
 };
 use crate::{
@@ -39,8 +37,8 @@ use crate::{
         about::About,
         count::Incarnation,
         pace::ANSWER_OVERDUE,
-        rooms::{RoomLedger, Rooms, RoomsSettings},
-        tally::{Local, SiteLedger, Tally},
+        rooms::{Rooms, RoomsSettings},
+        tally::{SiteLedger, Tally},
         view::View,
     },
     store::{
@@ -54,6 +52,8 @@ use task_guard::TaskGuard;
 
 /// The most users of a member who are counted after their last connection: as many as an instance has sessions at most.
 const LINGERING_MAX: usize = CONNECTIONS_MAX;
+/// How long a member that leaves may wait for its users to be elsewhere: as long as an instance that shuts down waits for them.
+const HANDOVER_MAX: Duration = Duration::from_secs(2);
 
 /// An application's membership in a cluster. It reports how many connections the application has, and knows how many there are
 /// in the cluster.
@@ -63,7 +63,7 @@ const LINGERING_MAX: usize = CONNECTIONS_MAX;
 /// (2.5 s by default), and while Redis is unreachable the count is an estimate and says so.
 ///
 /// All clones are the same member. It ends in one of three ways:
-/// - [`Member::leave`] counts its connections out at once. Call it on shutdown.
+/// - [`Member::leave`] counts its connections out. Call it on shutdown.
 /// - Dropping all clones is like a crash: the background tasks end, the lease expires, and sockets that
 ///   [`crate::socketioxide::count`] counts are told nothing more.
 /// - A background task that ends by itself is a bug. The process continues without a correct count. [`Member::failure`]
@@ -91,6 +91,7 @@ struct Inner {
     view: Arc<watch::Sender<View>>,
     metrics: Metrics,
     emit_interval: Duration,
+    grace: Duration,
     /// Cancelled to end the tasks in order.
     stop: CancellationToken,
     /// Cancelled when tasks may end: the member has left, or all clones were dropped.
@@ -138,7 +139,7 @@ impl Member {
         let settings = settings.check()?;
         let store = store(&settings)?;
         let mut metrics = Metrics::new(store.kind())?;
-        metrics.identity.set_host(&settings.instance_name);
+        metrics.build_info.set_host(&settings.instance_name);
         let member = Self::begin(&settings, &store, metrics);
         let mut view = member.view();
         // An error means that there was no answer in time. The view is an estimate then.
@@ -161,8 +162,8 @@ impl Member {
             ..RoomsSettings::default()
         });
         let (ledger, local) = (Arc::<Rooms<()>>::clone(&rooms), rooms.local().subscribe());
-        let Upkeep { view, reporter, announcements, observer, peaks } =
-            Upkeep::new(&reporter_settings, store, ledger, local, &metrics);
+        let ClusterTasks { view, reporter, subscriber, observer, peaks } =
+            ClusterTasks::new(&reporter_settings, store, ledger, local, &metrics);
         let member = Self {
             inner: Arc::new(Inner {
                 rooms,
@@ -170,6 +171,7 @@ impl Member {
                 view,
                 metrics,
                 emit_interval: settings.emit_interval,
+                grace: settings.grace,
                 stop: CancellationToken::new(),
                 is_over: CancellationToken::new(),
                 failed: watch::Sender::new(None),
@@ -180,7 +182,7 @@ impl Member {
         };
         let stop = member.stop();
         member.run("reporter", reporter.run(stop.clone()));
-        member.run("announcements", announcements.run(stop.clone()));
+        member.run("announcements", subscriber.run(stop.clone()));
         member.run("observer", observer.run(stop.clone()));
         member.run("peaks", peaks.run(stop));
         member
@@ -196,13 +198,29 @@ impl Member {
         Counts::new(self.view(), self.inner.is_over.clone(), self.inner.failed.subscribe())
     }
 
-    /// Ends the membership: this member's connections leave the count at once. It resolves when the store has answered, or after
-    /// a lease. From then on no clone counts or tells anything.
+    /// Ends the membership: this member's connections leave the count. It resolves when the store has answered, or after a lease.
+    /// From the call on, no clone counts anybody in, and [`Member::subscribe`] ends.
+    ///
+    /// A user of [`of_users`](crate::socketioxide::Counter::of_users) who is here, or was here a moment ago, is counted for the
+    /// grace before, but for two seconds at most. So close the transports of your clients first: their users are on other members
+    /// by then, and nobody sees them leave. A member without such users leaves at once.
     pub async fn leave(&self) {
         self.inner.is_over.cancel();
+        let patience = self.inner.grace.min(HANDOVER_MAX);
+        if timeout(patience, self.until_users_have_moved()).await.is_err() {
+            tracing::info!("some users were counted here until the end: the member has left");
+        }
         self.inner.stop.cancel();
         self.inner.tasks.close();
         self.inner.tasks.wait().await;
+    }
+
+    /// Resolves when nobody with an identity is counted here any more.
+    async fn until_users_have_moved(&self) {
+        let mut local = self.inner.rooms.local().subscribe();
+        let users_here = || SiteLedger::site_users_here(&*self.inner.rooms).total();
+        // The change of the local count advances when a user goes.
+        while users_here() > 0 && local.changed().await.is_ok() {}
     }
 
     /// Resolves if a background task ends by itself, and never otherwise, not even when the member leaves. An application should
@@ -303,7 +321,8 @@ impl fmt::Debug for Member {
 impl Inner {
     fn count(&self, view: &View) -> UserCount {
         let is_working = !self.is_over.is_cancelled() && self.failed.borrow().is_none();
-        UserCount::of(view, is_working)
+        let count = UserCount::of(view);
+        UserCount { exact: count.exact && is_working, ..count }
     }
 }
 
@@ -315,50 +334,6 @@ impl Drop for Inner {
         self.is_over.cancel();
         let aborts = self.aborts.get_mut().unwrap_or_else(PoisonError::into_inner);
         aborts.iter().for_each(AbortHandle::abort);
-    }
-}
-
-/// The tasks between a local count and the view, not spawned yet, and the view.
-#[derive(Debug)]
-pub(crate) struct Upkeep {
-    /// The view that the tasks keep up to date.
-    pub(crate) view: Arc<watch::Sender<View>>,
-    /// Reports the local count, and folds replies into the view.
-    pub(crate) reporter: Reporter,
-    /// Folds announcements into the view.
-    pub(crate) announcements: Subscriber,
-    /// Puts the local count into the view.
-    pub(crate) observer: Observer,
-    /// Keeps the peaks.
-    pub(crate) peaks: PeakKeeper,
-}
-
-impl Upkeep {
-    /// Makes the tasks for a local count and for rooms.
-    pub(crate) fn new(
-        settings: &ReporterSettings,
-        store: &Arc<dyn Store>,
-        rooms: Arc<dyn RoomLedger>,
-        local: watch::Receiver<Local>,
-        metrics: &Metrics,
-    ) -> Self {
-        let view = Arc::new(watch::Sender::new(View::default()));
-        let resync = Arc::new(Notify::new());
-        let (store, metrics) = (Arc::clone(store), metrics.clone());
-        let observer = Observer::new(local.clone(), Arc::clone(&rooms), Arc::clone(&view));
-        let peaks =
-            PeakKeeper::new(settings, Arc::clone(&store), Arc::clone(&view), metrics.clone());
-        let reporter = Reporter::new(
-            settings,
-            Arc::clone(&store),
-            local,
-            Arc::clone(&view),
-            Arc::clone(&rooms),
-            Arc::clone(&resync),
-            metrics.clone(),
-        );
-        let announcements = Subscriber::new(store, Arc::clone(&view), rooms, resync, metrics);
-        Self { view, reporter, announcements, observer, peaks }
     }
 }
 

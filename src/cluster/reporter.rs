@@ -4,10 +4,11 @@
 //! runs in a separate task and is never cancelled: the command may run all the same, and a late reply is still useful. A
 //! report that hangs does not keep the next one from being sent.
 //!
-//! Users with an identity, and what has changed in rooms, go with the same reports, at the same pace. A store that does not hold what this instance has
-//! reported makes it take a new incarnation, which names the former one and reports everything again.
+//! Users with an identity, and what has changed in rooms, go with the same reports, at the same pace. A store that does not hold
+//! what this instance has reported makes it take a new incarnation, which names the former one and reports everything again.
 
 mod answer;
+mod failures;
 mod settings;
 
 use std::{sync::Arc, time::Duration};
@@ -38,11 +39,7 @@ use crate::{
 
 pub use settings::ReporterSettings;
 
-use answer::{FAREWELL_MAX, TROUBLES_MAX, feedback, leaves_rooms, result, trouble};
-
-/// The least time between two log lines that say the store answers. A store that fails and recovers all the time must not fill
-/// the log.
-const LOG_GAP: Duration = Duration::from_secs(10);
+use answer::{FAREWELL_MAX, feedback, leaves_rooms, result};
 
 /// The state of the task.
 #[derive(Debug)]
@@ -69,6 +66,8 @@ pub struct Reporter {
     /// The kinds of trouble that were logged since the last log line that says the store answers.
     troubles: Vec<String>,
     reachable_since: Option<Instant>,
+    /// Whether the store denied the last report that named rooms.
+    are_rooms_denied: bool,
     /// When the tally may be read next. A pace keeps a rush from waking this task for every join.
     next_look: Instant,
 }
@@ -114,6 +113,7 @@ impl Reporter {
             under_way: JoinSet::new(),
             troubles: Vec::new(),
             reachable_since: None,
+            are_rooms_denied: false,
             next_look: now,
         }
     }
@@ -228,7 +228,7 @@ impl Reporter {
                 self.pace.answered(sent.at, feedback(&reply), now);
                 if outcome.incarnation == self.incarnation {
                     self.note_introduction(sent, outcome.about.as_ref(), &reply);
-                    self.hear(sent, &outcome.rooms, &reply, now);
+                    self.fold_reply(sent, &outcome.rooms, &reply, now);
                 } else {
                     self.rooms.abandon(&outcome.rooms);
                 }
@@ -237,40 +237,8 @@ impl Reporter {
         }
     }
 
-    /// A report has failed. It may have run all the same.
-    /// If it named rooms and something was denied, the next reports are about the site alone. If they are denied, too, it was
-    /// not because of the rooms.
-    fn fail(&mut self, sent: SentReport, rooms: &SentRooms, error: &StoreError, now: Instant) {
-        self.count(error.result());
-        self.pace.failed(sent.at, now);
-        // The next reply does not tell of a loss that this one did.
-        self.introduction.renew();
-        if error.may_be_half_done() {
-            self.kind = ReportKind::Audit;
-        }
-        if matches!(error, StoreError::Denied(_)) && rooms.names_rooms() {
-            self.leave_rooms_out(rooms, error, now);
-            return;
-        }
-        self.rooms.abandon(rooms);
-        if !self.pace.overtaken(sent.at) {
-            self.mark_unreachable(&trouble(error), &error.to_string());
-        }
-    }
-
-    fn leave_rooms_out(&self, rooms: &SentRooms, error: &StoreError, now: Instant) {
-        let is_news = self.rooms.deny(rooms, now);
-        self.view.send_modify(|view| view.observe_users(self.rooms.site_users()));
-        if is_news {
-            tracing::warn!(
-                %error,
-                "rooms cannot be reported: showing for each room an estimate, the connections of this instance, until they \
-                can; docs/redis.md names the keys"
-            );
-        }
-    }
-
-    fn hear(&mut self, sent: SentReport, rooms: &SentRooms, reply: &Reply, now: Instant) {
+    /// Takes over the answer to a report of this incarnation.
+    fn fold_reply(&mut self, sent: SentReport, rooms: &SentRooms, reply: &Reply, now: Instant) {
         if self.is_another_process(sent, reply) {
             tracing::warn!(incarnation = %self.incarnation, "another process has this id: taking a new one");
             // What is stored under the old id is the other process's.
@@ -295,6 +263,9 @@ impl Reporter {
         }
         let view = *self.view.borrow();
         let standing = self.rooms.fold_reply(rooms, reply, &view, now);
+        if reply.rooms.is_some() {
+            self.note_rooms_taken();
+        }
         if reply.outcome == Outcome::Resend || standing == Standing::Lost {
             tracing::warn!(
                 incarnation = %self.incarnation,
@@ -339,29 +310,6 @@ impl Reporter {
     /// Whether a report has waited too long for its answer, and no later one was answered.
     fn is_silent(&self, now: Instant) -> bool {
         self.pace.silence().is_some_and(|at| at <= now)
-    }
-
-    /// Makes the view an estimate, and logs the trouble if it is a new kind.
-    fn mark_unreachable(&mut self, trouble: &str, details: &str) {
-        self.view.send_if_modified(View::mark_unreachable);
-        let is_told = self.troubles.iter().any(|told| told == trouble);
-        if is_told || self.troubles.len() >= TROUBLES_MAX {
-            tracing::debug!(%details, "store still does not answer");
-            return;
-        }
-        self.troubles.push(trouble.to_owned());
-        tracing::warn!(%details, "store does not answer: showing the estimate until it does");
-    }
-
-    /// Logs that the store answers, if that is news.
-    fn mark_reachable(&mut self, now: Instant, reply: &Reply) {
-        let calm = self.reachable_since.is_none_or(|at| now.duration_since(at) >= LOG_GAP);
-        let first = self.reachable_since.is_none();
-        if calm && (first || !self.troubles.is_empty()) {
-            self.troubles.clear();
-            self.reachable_since = Some(now);
-            tracing::info!(count = reply.count.users, revision = %reply.count.revision, "store answers");
-        }
     }
 
     /// Sends the farewell, which counts this instance out at once. If it fails, the end of the lease does the same. Rooms are

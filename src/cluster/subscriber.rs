@@ -65,10 +65,10 @@ impl Subscriber {
 
     /// Task: folds announcements into the view until `stop`.
     pub async fn run(self, stop: CancellationToken) {
-        stop.run_until_cancelled(self.listen_for_ever()).await;
+        stop.run_until_cancelled(self.keep_subscribed()).await;
     }
 
-    async fn listen_for_ever(&self) {
+    async fn keep_subscribed(&self) {
         let mut delays = resubscribe_delays();
         let mut subscriptions = 0u64;
         let mut refused = false;
@@ -79,14 +79,14 @@ impl Subscriber {
                     subscriptions += 1;
                     self.metrics.resubscribes.inc_by(u64::from(subscriptions > 1));
                     let reason = self.listen(announcements).await;
-                    tracing::warn!(reason, "subscription lost: subscribing anew");
+                    tracing::warn!(reason, "subscription lost: subscribing again");
                     refused = false;
                 }
                 // The reporter logs why reports fail. Subscribing may fail for another reason.
                 Err(error) if !mem::replace(&mut refused, true) => {
-                    tracing::warn!(%error, "failed to subscribe to announcements: trying on");
+                    tracing::warn!(%error, "failed to subscribe to announcements: trying again");
                 }
-                Err(error) => tracing::debug!(%error, "failed again to subscribe"),
+                Err(error) => tracing::debug!(%error, "failed to subscribe again"),
             }
             if started.elapsed() > RESUBSCRIBE_MAX {
                 delays = resubscribe_delays();
@@ -97,26 +97,26 @@ impl Subscriber {
 
     /// Folds in the announcements of one subscription. Returns why the subscription ended.
     async fn listen(&self, mut announcements: store::Announcements) -> &'static str {
-        let mut hearing = Hearing::new(Instant::now());
+        let mut delivery = DeliveryCheck::new(Instant::now());
         let mut view = self.view.subscribe();
         self.rooms.subscribed();
         self.resync.notify_one();
         loop {
             let stalled_at = {
                 let view = view.borrow_and_update();
-                if hearing.is_contradicted(&view) {
+                if delivery.is_contradicted(&view) {
                     self.tell_of_others(
-                        "a message that says no key, of a revision that our store does not have",
+                        "a message that names no key, with a revision that our store does not have",
                     );
                 }
-                hearing.compare(&view, Instant::now())
+                delivery.compare(&view, Instant::now())
             };
             tokio::select! {
                 announcement = announcements.next() => match announcement {
-                    Some(Ok(announcement)) => self.receive(announcement, &mut hearing),
+                    Some(Ok(announcement)) => self.receive(announcement, &mut delivery),
                     Some(Err(StoreError::Denied(details))) => tracing::warn!(
                         %details,
-                        "announcements of rooms cannot be heard: asking for the counts of rooms, which come later"
+                        "announcements of rooms cannot be received: asking for the counts of rooms, which come later"
                     ),
                     Some(Err(error)) => tracing::debug!(%error, "failed to read an announcement"),
                     None => return "the connection ended",
@@ -129,11 +129,11 @@ impl Subscriber {
         }
     }
 
-    fn receive(&self, announcement: Announcement, hearing: &mut Hearing) {
+    fn receive(&self, announcement: Announcement, delivery: &mut DeliveryCheck) {
         match announcement {
             Announcement::Own(count) => {
                 self.metrics.announcements.inc();
-                hearing.heard(count.revision);
+                delivery.received(count.revision);
                 self.view.send_if_modified(|view| {
                     let news = count.supersedes(&view.newest());
                     view.fold(count, Instant::now());
@@ -144,7 +144,7 @@ impl Subscriber {
             Announcement::Rooms(page) => self.receive_rooms(&page),
             Announcement::Unsigned(count) => {
                 self.metrics.announcements.inc();
-                if hearing.is_news(&count, &self.view.borrow(), Instant::now()) {
+                if delivery.is_news(&count, &self.view.borrow(), Instant::now()) {
                     Notify::notify_one(&self.resync);
                 }
             }
@@ -188,30 +188,31 @@ fn resubscribe_delays() -> impl Iterator<Item = Duration> {
 
 /// Compares what a subscription delivers with what replies say was published.
 #[derive(Debug)]
-struct Hearing {
+struct DeliveryCheck {
     subscribed_at: Instant,
     /// The highest revision that was received. It starts with the published revision of the first reply after
     /// subscribing, because that announcement may have been sent before the subscription.
-    heard: Option<Revision>,
+    received: Option<Revision>,
     /// A published revision that has not arrived, and the time at which the subscription counts as stalled.
     awaited: Option<(Revision, Instant)>,
     /// The first message without a dataset that was newer than the view, and when it arrived.
     claimed: Option<(Revision, Instant)>,
 }
 
-impl Hearing {
+impl DeliveryCheck {
     fn new(subscribed_at: Instant) -> Self {
-        Self { subscribed_at, heard: None, awaited: None, claimed: None }
+        Self { subscribed_at, received: None, awaited: None, claimed: None }
     }
 
-    fn heard(&mut self, revision: Revision) {
-        self.heard = self.heard.max(Some(revision));
+    /// Records an announcement.
+    fn received(&mut self, revision: Revision) {
+        self.received = self.received.max(Some(revision));
     }
 
     /// Records a message without a dataset. Returns whether it is a reason to ask the store. In any case it shows that the
     /// subscription delivers, which matters beside instances of an older version.
     fn is_news(&mut self, count: &Count, view: &View, now: Instant) -> bool {
-        self.heard = self.heard.map(|heard| heard.max(view.announced()));
+        self.received = self.received.map(|received| received.max(view.announced()));
         let news = count.supersedes(&view.seen());
         if news {
             self.claimed.get_or_insert((count.revision, now));
@@ -234,11 +235,11 @@ impl Hearing {
         if view.answered().is_none_or(|sent_at| sent_at <= self.subscribed_at) {
             return None;
         }
-        let heard = *self.heard.get_or_insert(view.announced());
-        if self.awaited.is_some_and(|(revision, _)| revision <= heard) {
+        let received = *self.received.get_or_insert(view.announced());
+        if self.awaited.is_some_and(|(revision, _)| revision <= received) {
             self.awaited = None;
         }
-        if self.awaited.is_none() && view.announced() > heard {
+        if self.awaited.is_none() && view.announced() > received {
             self.awaited = Some((view.announced(), now + STALLED_AFTER));
         }
         self.awaited.map(|(_, stalled_at)| stalled_at)

@@ -20,7 +20,7 @@ pub(crate) fn record_view(metrics: &Metrics, view: &View, now: Instant) {
     metrics.store_up.set(i64::from(view.is_reachable(now)));
     metrics.instances.set(view.instances().into());
     if let Some(incarnation) = view.incarnation() {
-        metrics.identity.name(&incarnation.to_string());
+        metrics.build_info.name(&incarnation.to_string());
     }
 }
 

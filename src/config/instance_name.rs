@@ -4,8 +4,8 @@ use super::setting::{ConfigError, Setting};
 use crate::{
     core::about::HOST_CHARS_MAX,
     telemetry::{
+        build_info::host_name,
         escaped::{Escaped, is_plain},
-        identity::host_name,
     },
 };
 

@@ -257,18 +257,27 @@ impl ServeArgs {
     }
 
     fn rooms(&self, mode: SignInMode) -> Result<RoomRules, ConfigError> {
+        let allowed = Setting("HEADCOUNT_ROOMS", &self.rooms).room_patterns()?;
         let with_token = |setting: Setting<'_>| {
             let patterns = setting.room_patterns()?;
+            if !patterns.is_none() && !patterns.overlap(&allowed) {
+                return Err(setting.refuse(format!(
+                    "none, or a list with rooms that HEADCOUNT_ROOMS allows, which is {:?}",
+                    self.rooms
+                )));
+            }
             if mode == SignInMode::Off && !patterns.is_none() {
                 let allowed = "none while nobody can sign in, which needs HEADCOUNT_JWT_KEYS";
                 return Err(setting.refuse(allowed));
             }
             Ok(patterns)
         };
+        let private = with_token(Setting("HEADCOUNT_PRIVATE_ROOMS", &self.private_rooms))?;
+        let listed = with_token(Setting("HEADCOUNT_LISTS", &self.lists))?;
         Ok(RoomRules {
-            allowed: Setting("HEADCOUNT_ROOMS", &self.rooms).room_patterns()?,
-            private: with_token(Setting("HEADCOUNT_PRIVATE_ROOMS", &self.private_rooms))?,
-            listed: with_token(Setting("HEADCOUNT_LISTS", &self.lists))?,
+            allowed,
+            private,
+            listed,
             per_connection: Setting("HEADCOUNT_ROOMS_PER_CONNECTION", &self.rooms_per_connection)
                 .number(0, ROOMS_PER_CONNECTION_MAX)?,
             watched_per_connection: WATCHED_PER_CONNECTION,

@@ -4,6 +4,7 @@ use std::{
     fs::File,
     io::{self, Read},
     path::Path,
+    sync::Arc,
 };
 
 use clap::Args;
@@ -16,7 +17,7 @@ use crate::{
     identity::{
         algorithm::Algorithm,
         key_file::{self, KEY_FILE_BYTES_MAX},
-        keys::{Key, KeySet, SECRET_BYTES_MIN, TRIED_MAX},
+        keys::{Key, KeySet, TRIED_MAX},
         sign_in::{SignInMode, SignInSettings},
         sources::JwksUrl,
         token::TokenRules,
@@ -30,6 +31,8 @@ const ISSUER: &str = "HEADCOUNT_JWT_ISSUER";
 const AUDIENCE: &str = "HEADCOUNT_JWT_AUDIENCE";
 const ALGORITHMS: &str = "HEADCOUNT_JWT_ALGORITHMS";
 const USER_CLAIM: &str = "HEADCOUNT_JWT_USER_CLAIM";
+/// The default of `HEADCOUNT_JWT_USER_CLAIM`.
+const DEFAULT_USER_CLAIM: &str = "sub";
 const SIGN_IN: &str = "HEADCOUNT_SIGN_IN";
 const VISITORS: &str = "HEADCOUNT_VISITORS";
 const VISITOR_SECRET_FILE: &str = "HEADCOUNT_VISITOR_SECRET_FILE";
@@ -40,6 +43,8 @@ const SOURCES_MAX: usize = 16;
 const NAMES_MAX: usize = 16;
 /// The longest issuer, audience or name of a claim, in bytes.
 const NAME_BYTES_MAX: usize = 512;
+/// What is shown of a setting that may hold a secret.
+const NOT_SHOWN: &str = "(not shown: it may hold a secret)";
 /// Claims with a meaning of their own, which cannot say whose a token is.
 const OTHER_CLAIMS: [&str; 7] = ["iss", "aud", "exp", "nbf", "iat", "rooms", "info"];
 
@@ -47,7 +52,7 @@ const OTHER_CLAIMS: [&str; 7] = ["iss", "aud", "exp", "nbf", "iat", "rooms", "in
 #[derive(Args, Clone, Debug)]
 pub(super) struct SignInArgs {
     /// Keys that verify tokens: a list with commas between, of https addresses of a JWKS, and of paths of files with a JWKS, public
-    /// keys in PEM, or a secret of at least 32 bytes.
+    /// keys in PEM, or a secret of 32 to 4096 bytes.
     #[arg(long, env = "HEADCOUNT_JWT_KEYS", value_name = "LIST", hide_env_values = true)]
     jwt_keys: Option<Hidden>,
     /// What the claim iss of a token must be; a list with commas between if there are several. Needed with an address of keys.
@@ -61,7 +66,7 @@ pub(super) struct SignInArgs {
     #[arg(long, env = "HEADCOUNT_JWT_ALGORITHMS", value_name = "LIST")]
     jwt_algorithms: Option<String>,
     /// The claim of a token that says whose it is.
-    #[arg(long, env = "HEADCOUNT_JWT_USER_CLAIM", value_name = "NAME", default_value = "sub")]
+    #[arg(long, env = "HEADCOUNT_JWT_USER_CLAIM", value_name = "NAME", default_value = DEFAULT_USER_CLAIM)]
     jwt_user_claim: String,
     /// Who needs a token: off (nobody, tokens are ignored), optional (nobody, but a token must be valid) or required (everybody).
     /// Default: optional if there are keys.
@@ -70,10 +75,15 @@ pub(super) struct SignInArgs {
     /// Whether visitor keys count, by which all tabs of a browser are one user: on or off.
     #[arg(long, env = "HEADCOUNT_VISITORS", value_name = "SWITCH", default_value = "on")]
     visitors: String,
-    /// A file with a secret of at least 32 bytes, which visitor keys are hashed with; the same on all instances. Default: a
+    /// A file with a secret of 32 to 4096 bytes, which visitor keys are hashed with; the same on all instances. Default: a
     /// hash of the name in `HEADCOUNT_KEY`.
-    #[arg(long, env = "HEADCOUNT_VISITOR_SECRET_FILE", value_name = "PATH")]
-    visitor_secret_file: Option<String>,
+    #[arg(
+        long,
+        env = "HEADCOUNT_VISITOR_SECRET_FILE",
+        value_name = "PATH",
+        hide_env_values = true
+    )]
+    visitor_secret_file: Option<Hidden>,
 }
 
 impl SignInArgs {
@@ -94,6 +104,7 @@ impl SignInArgs {
         needs(AUDIENCE, &audiences)?;
         let algorithms = self.algorithms(&keys, !issuers.is_empty())?;
         let user_claim = self.user_claim()?;
+        self.need_keys(is_there)?;
         let rules = TokenRules { issuers: issuer_names, audiences, algorithms, user_claim };
         Ok(SignInSettings { mode, rules, keys, issuers })
     }
@@ -110,25 +121,25 @@ impl SignInArgs {
         };
         let keys = match &self.visitor_secret_file {
             None => VisitorKeys::of_count(count_key.unwrap_or(DEFAULT_KEY)),
-            Some(path) => {
-                let refuse = |why: &str| {
-                    let allowed =
-                        "the path of a file with a secret, as `openssl rand -base64 48` makes one";
-                    Setting(VISITOR_SECRET_FILE, path).refuse(format!("{allowed} ({why})"))
-                };
-                let contents = read(Path::new(path)).map_err(|error| refuse(&error.to_string()))?;
-                let secret = key_file::secret(&contents);
-                if secret.len() < SECRET_BYTES_MIN {
-                    let why = format!(
-                        "it has {} bytes; at least {SECRET_BYTES_MIN} are needed",
-                        secret.len()
-                    );
-                    return Err(refuse(&why));
-                }
-                VisitorKeys::with_secret(secret)
-            }
+            Some(path) => visitor_secret(path.text())?,
         };
         Ok(is_on.then_some(keys))
+    }
+
+    /// Refuses rules for tokens if there is no key that could verify one: they would do nothing.
+    fn need_keys(&self, is_there: bool) -> Result<(), ConfigError> {
+        let claim = Some(self.jwt_user_claim.as_str()).filter(|claim| *claim != DEFAULT_USER_CLAIM);
+        let rules = [
+            (ISSUER, self.jwt_issuer.as_deref()),
+            (AUDIENCE, self.jwt_audience.as_deref()),
+            (USER_CLAIM, claim),
+        ];
+        let set = rules.into_iter().find_map(|(variable, value)| Some(Setting(variable, value?)));
+        match set {
+            Some(setting) if !is_there => Err(setting
+                .refuse(format!("left out, or {KEYS} be set: without keys no token is looked at"))),
+            _ => Ok(()),
+        }
     }
 
     fn sources(&self) -> Result<Sources, ConfigError> {
@@ -197,8 +208,8 @@ impl SignInArgs {
     fn user_claim(&self) -> Result<String, ConfigError> {
         let name = self.jwt_user_claim.as_str();
         let fits = (1..=NAME_BYTES_MAX).contains(&name.len()) && is_plain(name);
-        if !fits || OTHER_CLAIMS.contains(&name) {
-            let allowed = "the name of a claim that holds the id of a user, such as sub or oid";
+        if !fits || name.trim() != name || OTHER_CLAIMS.contains(&name) {
+            let allowed = "the name of a claim that holds the id of a user, such as sub or oid, without spaces at either end";
             return Err(Setting(USER_CLAIM, name).refuse(allowed));
         }
         Ok(name.to_owned())
@@ -232,11 +243,26 @@ fn file(index: usize, entry: &str) -> Result<Vec<Key>, ConfigError> {
             return Err(refuse_keys(entry, &entry_is(&why)));
         }
     }
-    Ok(keys.to_vec())
+    let name = Arc::from(entry);
+    Ok(keys.iter().map(|key| key.clone().of_file(&name)).collect())
+}
+
+/// Reads the file with the secret of visitor keys. As with keys, the path is shown only if the file is there.
+fn visitor_secret(path: &str) -> Result<VisitorKeys, ConfigError> {
+    let refuse = |shown: &str, why: &str| {
+        let allowed = "the path of a file with a secret, as `openssl rand -base64 48` makes one";
+        Setting(VISITOR_SECRET_FILE, shown).refuse(format!("{allowed} ({why})"))
+    };
+    let contents = read(Path::new(path)).map_err(|error| {
+        let why = format!("there is no file that can be read: {error}; the setting names a file, and does not hold the secret");
+        refuse(NOT_SHOWN, &why)
+    })?;
+    let secret = key_file::secret(&contents).map_err(|why| refuse(path, &why.to_string()))?;
+    Ok(VisitorKeys::with_secret(secret))
 }
 
 fn refuse_keys(shown: &str, why: &str) -> ConfigError {
-    let shown = if shown.is_empty() { "(not shown: it may hold a secret)" } else { shown };
+    let shown = if shown.is_empty() { NOT_SHOWN } else { shown };
     Setting(KEYS, shown).refuse(format!(
         "https addresses of key sets (JWKS) and paths of files, with commas between ({why})"
     ))

@@ -34,20 +34,20 @@ pub struct About {
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub draining: bool,
     /// The users of the site with an identity whom it has at the moment.
-    #[serde(default, skip_serializing_if = "Identified::is_none")]
-    pub identified: Identified,
+    #[serde(default, skip_serializing_if = "IdentifiedUsers::is_none")]
+    pub identified: IdentifiedUsers,
 }
 
 /// The users with an identity whom an instance has.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Identified {
+pub struct IdentifiedUsers {
     /// How many users.
     pub users: u64,
     /// How many connections they have.
     pub connections: u64,
 }
 
-impl Identified {
+impl IdentifiedUsers {
     fn is_none(&self) -> bool {
         *self == Self::default()
     }
@@ -59,13 +59,13 @@ impl About {
         let since_1970 = now.duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
         let version = env!("CARGO_PKG_VERSION").to_owned();
         let started_at = whole_millis(since_1970);
-        Self { host, version, started_at, draining: false, identified: Identified::default() }
+        Self { host, version, started_at, draining: false, identified: IdentifiedUsers::default() }
     }
 
     /// The same, with the users who have an identity, and their connections.
     #[must_use]
     pub fn with_users(self: &Arc<Self>, users: UsersHere, local: Local) -> Arc<Self> {
-        let identified = Identified {
+        let identified = IdentifiedUsers {
             users: users.token + users.visitor,
             connections: local.connections.saturating_sub(local.anonymous),
         };
@@ -143,7 +143,7 @@ mod tests {
             version: "0.1.0".to_owned(),
             started_at: 1_764_172_800_000,
             draining: false,
-            identified: Identified::default(),
+            identified: IdentifiedUsers::default(),
         }
     }
 
@@ -157,7 +157,7 @@ mod tests {
         let leaving = About { draining: true, ..about() };
         assert!(leaving.to_json().ends_with(r#","draining":true}"#));
         assert_eq!(About::from_json(leaving.to_json().as_bytes()), Some(leaving));
-        let identified = Identified { users: 3, connections: 7 };
+        let identified = IdentifiedUsers { users: 3, connections: 7 };
         let busy = About { identified, ..about() };
         assert!(busy.to_json().ends_with(r#","identified":{"users":3,"connections":7}}"#));
         assert_eq!(About::from_json(busy.to_json().as_bytes()), Some(busy));
@@ -175,7 +175,7 @@ mod tests {
         let about = Arc::new(about());
         let local = Local { anonymous: 3, connections: 10, ..Local::default() };
         let users = UsersHere { token: 1, visitor: 2, none: 3 };
-        let identified = Identified { users: 3, connections: 7 };
+        let identified = IdentifiedUsers { users: 3, connections: 7 };
         assert_eq!(*about.with_users(users, local), About { identified, ..About::clone(&about) });
         let local = Local { connections: 3, ..local };
         let same = about.with_users(UsersHere { none: 3, ..UsersHere::default() }, local);
@@ -186,7 +186,7 @@ mod tests {
     #[test]
     fn the_longest_name_is_taken() {
         for character in ["\"", "\u{20000}"] {
-            let identified = Identified { users: LOCAL_MAX, connections: LOCAL_MAX };
+            let identified = IdentifiedUsers { users: LOCAL_MAX, connections: LOCAL_MAX };
             let host = character.repeat(HOST_CHARS_MAX);
             let longest = About { host, identified, draining: true, ..about() };
             assert!(longest.is_valid(), "{} bytes", longest.to_json().len());

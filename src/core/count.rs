@@ -1,6 +1,6 @@
 //! The count, its revision, and the ids of instances and reports: plain data, and the rule by which a count replaces another.
 
-use std::fmt;
+use std::{fmt, num::NonZeroU64};
 
 use serde::{Deserialize, Deserializer, Serialize, Serializer, de::Error};
 use uuid::Uuid;
@@ -15,7 +15,7 @@ pub const WHOLE_MAX: u64 = (1 << 53) - 2;
 /// `"recovering":true` while the store is recovering.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Count {
-    /// Connections in the cluster.
+    /// Users in the whole cluster.
     #[serde(rename = "count")]
     pub users: u64,
     /// The revision of this number.
@@ -34,6 +34,27 @@ impl Count {
     /// cross each other on the way; by this rule any order of arrival ends in the same place.
     pub fn supersedes(&self, other: &Self) -> bool {
         self.revision > other.revision
+    }
+}
+
+/// A count, or none, in the space of one number: very many of them are kept.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct MaybeCount(Option<NonZeroU64>);
+
+impl MaybeCount {
+    /// No count.
+    pub const NONE: Self = Self(None);
+
+    /// The count, if there is one.
+    pub fn get(self) -> Option<u64> {
+        self.0.map(|more| more.get() - 1)
+    }
+}
+
+impl From<u64> for MaybeCount {
+    /// A count above [`WHOLE_MAX`], which no store can make, becomes [`WHOLE_MAX`].
+    fn from(count: u64) -> Self {
+        Self(NonZeroU64::new(count.min(WHOLE_MAX) + 1))
     }
 }
 
@@ -184,6 +205,18 @@ mod tests {
         let text = r#"{"count":5,"revision":12,"stamp":"00c0ffee.77"}"#;
         assert_eq!(serde_json::to_string(&stamped).unwrap(), text);
         assert_eq!(serde_json::from_str::<Count>(text).unwrap(), stamped);
+    }
+
+    /// Goal: a count that may be missing takes no more space than a count, and is the same afterwards. Method: no count, the
+    /// smallest and the greatest, and one that is too great.
+    #[test]
+    fn a_count_may_be_missing() {
+        assert_eq!(size_of::<MaybeCount>(), size_of::<u64>());
+        assert_eq!(MaybeCount::default().get(), None);
+        for count in [0, 1, WHOLE_MAX] {
+            assert_eq!(MaybeCount::from(count).get(), Some(count));
+        }
+        assert_eq!(MaybeCount::from(u64::MAX).get(), Some(WHOLE_MAX));
     }
 
     proptest! {

@@ -7,7 +7,8 @@
 //! ```
 //!
 //! A list is what the store said last, and the users who are here. It is read again when the store announces its room, when
-//! announcements were missed, and once in [`SWEEP_GAP`]; every list at most once in [`READ_GAP`]. While the store is away or
+//! announcements were missed, and once in [`SWEEP_GAP`]; every list at most once in [`READ_GAP`], a list of a room of many users, which
+//! is read in parts, at most once in so many times that. While the store is away or
 //! recovers, nothing is read: whoever was elsewhere stays on the list, and those here come and go.
 
 mod due;
@@ -74,6 +75,11 @@ impl<V> Lists<V> {
     pub fn stir_all(&self) {
         self.table().stir_all();
         self.work.notify_one();
+    }
+
+    /// Whether lists have to be computed again.
+    pub fn has_updates(&self) -> bool {
+        self.table().has_updates()
     }
 
     /// Takes out the rooms whose lists have to be computed again. [`Lists::update`] must follow for each.

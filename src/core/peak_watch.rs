@@ -11,6 +11,9 @@
 //!                    dropped: an instance that was alive has vanished without a farewell
 //! ```
 //!
+//! Users with an identity are taken out of the count in portions when their incarnation has ended. While the store does that, no count
+//! is taken note of.
+//!
 //! An instance has reported again once the store has a sequence number of it that was sent after the answer, or its farewell. A
 //! count that lasts for a moment is a peak as well: it need not last until the proof is complete.
 
@@ -56,6 +59,8 @@ pub struct PeakWatch {
     attendance: Option<(Instant, Attendance)>,
     /// Counts with a lower revision may include an instance that has crashed.
     doubtful_below: Revision,
+    /// Whether every count may include users of incarnations that have ended: the last answer said so.
+    has_dead: bool,
     last_call: Option<Call>,
     failures: u32,
 }
@@ -97,6 +102,7 @@ impl PeakWatch {
             waiting: Vec::new(),
             attendance: None,
             doubtful_below: Revision::default(),
+            has_dead: false,
             last_call: None,
             failures: 0,
         }
@@ -128,6 +134,7 @@ impl PeakWatch {
         self.fresh.clear();
         self.waiting.clear();
         self.attendance = None;
+        self.has_dead = false;
         self.untold = true;
     }
 
@@ -174,10 +181,14 @@ impl PeakWatch {
         self.known = peaks;
         self.untold = false;
         let has_lost_somebody = self.has_lost_somebody(&attendance, called_at);
-        if self.decide(&attendance) || has_lost_somebody == Some(true) {
+        let had_dead = mem::replace(&mut self.has_dead, attendance.has_dead);
+        if self.decide(&attendance) || has_lost_somebody == Some(true) || had_dead {
             // Whoever was lost is not in the count any more, which is a change, so later counts have at least this revision.
             self.doubtful_below = attendance.revision;
             self.fresh.retain(|sight| sight.revision >= attendance.revision);
+        }
+        if self.has_dead {
+            self.fresh.clear();
         }
         self.let_wait(&attendance, called_at, has_lost_somebody.is_some());
         self.attendance = Some((called_at, attendance));
@@ -255,7 +266,7 @@ impl PeakWatch {
     }
 
     fn has_business(&self) -> bool {
-        self.untold || !self.fresh.is_empty() || !self.waiting.is_empty()
+        self.untold || self.has_dead || !self.fresh.is_empty() || !self.waiting.is_empty()
     }
 
     /// The highest count of a day that is known, waits or is fresh.

@@ -130,6 +130,8 @@ pub struct PeaksAnswer {
 pub struct Attendance {
     /// The revision of the count at that moment.
     pub revision: Revision,
+    /// Whether users of incarnations that have ended are still being taken out of the count.
+    pub has_dead: bool,
     /// By incarnation: every live instance, and those whose farewell is remembered. An instance that crashed is in it until its
     /// lease ends, and then no longer.
     pub instances: HashMap<String, Attendee>,

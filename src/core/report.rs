@@ -3,7 +3,7 @@
 use std::{collections::HashSet, sync::Arc, time::Duration};
 
 use super::{
-    about::{About, Identified},
+    about::{About, IdentifiedUsers},
     count::{Count, Incarnation, Revision, Sequence, WHOLE_MAX},
     room::{RoomName, SITE, UserId},
 };
@@ -81,8 +81,12 @@ pub struct UserReport {
 pub enum UserPresence {
     /// He has none.
     Gone,
-    /// He has some. What is known of him, as a JSON object, if it is to be stored.
+    /// He has some. What is known of him, as a JSON object, replaces what was said before. If nothing is known of him here, what
+    /// another instance has said stays, as long as that one has him, too.
     Here(Option<Arc<str>>),
+    /// He has some, as was said before. What is known of him is stored only if the store knows nothing: another instance may have
+    /// said something newer.
+    Still(Arc<str>),
 }
 
 impl UserPresence {
@@ -94,8 +98,8 @@ impl UserPresence {
 
 /// The most entries of one report: rooms and users together. With more, a call could block Redis for longer than 5 ms.
 pub const ENTRIES_MAX: usize = 256;
-/// The longest JSON of a user, in bytes.
-pub const INFO_BYTES_MAX: usize = 511;
+/// The longest JSON of a user, in bytes. The claim `info` of a token has the same limit, and the report's script.
+pub const INFO_BYTES_MAX: usize = 512;
 
 /// Whether a store takes this as the JSON of a user.
 pub(super) fn is_storable(info: &str) -> bool {
@@ -144,7 +148,7 @@ impl RoomReport {
     fn is_valid(&self) -> bool {
         let mut ids = HashSet::new();
         let is_user_valid = |user: &UserReport| match &user.presence {
-            UserPresence::Here(Some(info)) => is_storable(info),
+            UserPresence::Here(Some(info)) | UserPresence::Still(info) => is_storable(info),
             UserPresence::Here(None) | UserPresence::Gone => true,
         };
         (self.room != Room::Site || self.connections.is_none())
@@ -284,7 +288,7 @@ impl RosterEntry {
         self.users.saturating_add(self.identified().users)
     }
 
-    fn identified(&self) -> Identified {
+    fn identified(&self) -> IdentifiedUsers {
         self.about.as_ref().map(|about| about.identified).unwrap_or_default()
     }
 }

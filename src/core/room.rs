@@ -106,6 +106,16 @@ pub enum IdentityKind {
     Visitor,
 }
 
+impl IdentityKind {
+    /// How the ids of users of this kind begin. So the ids of two kinds never coincide.
+    pub fn prefix(self) -> &'static str {
+        match self {
+            Self::Token => "t:",
+            Self::Visitor => "v:",
+        }
+    }
+}
+
 /// Who a connection belongs to.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Person {

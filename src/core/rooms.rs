@@ -13,6 +13,7 @@
 //!  take_due    ◀── └────────┘ ◀── replies, pages     ◀── store
 //! ```
 
+mod asked;
 mod draft;
 mod due;
 mod entry;
@@ -20,6 +21,7 @@ mod fold;
 mod key;
 mod ledger;
 mod lingering;
+mod newcomers;
 mod people;
 mod reporting;
 mod reports;
@@ -31,7 +33,7 @@ mod table;
 mod tidings;
 mod users;
 
-pub use due::{Attendance, DueRoom, RoomId, RoomNewcomer, TooManyRooms};
+pub use due::{Attendance, DueRoom, PLACE_HELD_FOR, RoomId, RoomNewcomer, TooManyRooms};
 pub use ledger::{RoomsToReport, SentRooms};
 pub use reporting::RoomLedger;
 pub use stirs::{RoomUsers, Stirred};
@@ -49,7 +51,7 @@ use tokio::{
 };
 
 use super::{
-    report::ENTRIES_MAX,
+    report::{ENTRIES_MAX, is_storable},
     room::{IdentityKind, Person, RoomName, UserId},
     site_users::UsersHere,
     tally::Local,
@@ -118,6 +120,8 @@ pub struct RoomPresence<V> {
     rooms: Arc<Rooms<V>>,
     id: RoomId,
     user: Option<UserId>,
+    /// Whether it has said something of the user.
+    is_informed: bool,
     attendance: Attendance,
     /// Numbers the newcomers of all rooms.
     arrival: u64,
@@ -177,8 +181,11 @@ impl<V> Rooms<V> {
         let id = table.find_or_add(room, self.most)?;
         let arrival = table.enter(id, person.as_ref(), attendance, member, now);
         self.changed(table);
+        let info = person.as_ref().and_then(|person| person.info.as_ref());
+        let is_informed = info.is_some_and(|info| is_storable(info));
         let user = person.map(|person| person.user);
-        Ok(RoomPresence { rooms: Arc::clone(self), id, user, attendance, arrival })
+        let rooms = Arc::clone(self);
+        Ok(RoomPresence { rooms, id, user, is_informed, attendance, arrival })
     }
 
     /// Takes out the rooms that have something to tell at `now`. It must be called again when the view changes, when
@@ -203,10 +210,12 @@ impl<V> Rooms<V> {
         self.table().patience_ends()
     }
 
-    /// Asks for a room's count on behalf of a program, until `until`. Once the count is known, [`Rooms::shown`] has it.
+    /// Asks for a room's count on behalf of a program, until `until`, which is as long after `now` for all programs. Once the count
+    /// is known, [`Rooms::shown`] has it. If programs ask for as many rooms as they may, the one that nobody has asked for again for
+    /// longest makes way, if that is [`PLACE_HELD_FOR`] ago.
     ///
     /// # Errors
-    /// If programs ask for as many rooms as they may, or the room is new and there are as many as there may be.
+    /// If none makes way, or the room is new and there are as many as there may be.
     pub fn ask(&self, room: &RoomName, now: Instant, until: Instant) -> Result<(), TooManyRooms> {
         let mut table = self.table();
         table.expire(now);
@@ -223,14 +232,14 @@ impl<V> Rooms<V> {
 
     /// The counted connections in a room on this instance; 0 if there are none.
     pub fn connections(&self, room: &RoomName) -> u64 {
-        self.table().named(room.as_str()).map_or(0, |entry| entry.members)
+        self.table().named(room.as_str()).map_or(0, |entry| entry.members.into())
     }
 
     /// How many users there are in a room on this instance, by how they are known.
     pub fn users_here(&self, room: &RoomName) -> UsersHere {
         let table = self.table();
         let Some(entry) = table.named(room.as_str()) else { return UsersHere::default() };
-        UsersHere { none: entry.anonymous.into(), ..entry.users.here }
+        UsersHere { none: entry.anonymous.into(), ..entry.users.here() }
     }
 
     /// The number of rooms in the table.
@@ -268,9 +277,9 @@ impl<V> Rooms<V> {
     }
 
     fn leave(&self, presence: &RoomPresence<V>) {
-        let RoomPresence { id, ref user, attendance, arrival, .. } = *presence;
+        let RoomPresence { id, ref user, is_informed, attendance, arrival, .. } = *presence;
         let mut table = self.table();
-        table.leave(id, user.as_ref(), attendance, arrival);
+        table.leave(id, user.as_ref().map(|user| (user, is_informed)), attendance, arrival);
         self.changed(table);
     }
 
@@ -319,6 +328,11 @@ impl<V: fmt::Debug + Send + 'static> RoomUsers for Rooms<V> {
 }
 
 impl<V> RoomPresence<V> {
+    /// The name of the room. All who are in it share its text.
+    pub fn name(&self) -> RoomName {
+        self.rooms.table().name(self.id)
+    }
+
     /// The room.
     pub fn room(&self) -> RoomId {
         self.id
@@ -327,6 +341,11 @@ impl<V> RoomPresence<V> {
     /// Whether the connection is counted.
     pub fn attendance(&self) -> Attendance {
         self.attendance
+    }
+
+    /// The user as whom the connection is counted; `None` if it has no identity, or watches.
+    pub fn user(&self) -> Option<&UserId> {
+        self.user.as_ref().filter(|_| self.attendance == Attendance::Member)
     }
 }
 

@@ -76,6 +76,8 @@ pub struct View {
     answered: Option<Instant>,
     /// Live instances.
     instances: u32,
+    /// Incarnations that have ended and whose users were still being taken out of the count as of the last answer.
+    dead: u32,
     /// The highest exact count since [`View::take_highest`].
     highest: Option<Sight>,
 }
@@ -153,6 +155,7 @@ impl View {
         self.observe_users(users);
         self.reachable = true;
         self.instances = reply.instances;
+        self.dead = reply.dead;
         self.announced = reply.announced;
         if reply.outcome == Outcome::Resend {
             // The store does not hold this instance, so its count does not include the local users.
@@ -214,10 +217,11 @@ impl View {
         }
     }
 
-    /// The count at `now`, if it is exact.
+    /// The count at `now` for the peaks, if it is exact and has no users of incarnations that have ended, as far as is known.
     pub fn exact(&self, now: Instant) -> Option<Sight> {
         let Shown { users, revision, exact } = self.shown(now);
-        exact.then_some(Sight { users, revision, instances: self.instances, at: now })
+        let is_certain = exact && self.dead == 0;
+        is_certain.then_some(Sight { users, revision, instances: self.instances, at: now })
     }
 
     /// The highest exact count since the last call, which may have lasted for a moment only.

@@ -163,22 +163,21 @@ impl Credentials {
 
     /// Lets a CONNECT wait for the key of its token, in place of an earlier one to the same namespace. Returns false if too much
     /// waits already.
-    pub fn wait(&mut self, connect: WaitingConnect, token: &str) -> bool {
+    pub fn wait(&mut self, connect: WaitingConnect, token: &str, digest: TokenDigest) -> bool {
         self.forget(&connect.room);
         let waiting = &mut self.rare.get_or_insert_default().waiting;
         let number: usize = waiting.iter().map(|awaited| awaited.connects.len()).sum();
         if number >= WAITING_MAX {
             return false;
         }
-        if let Some(awaited) = waiting.iter_mut().find(|awaited| *awaited.token == *token) {
+        if let Some(awaited) = waiting.iter_mut().find(|awaited| awaited.digest == digest) {
             awaited.connects.push(connect);
             return true;
         }
         let bytes: usize = waiting.iter().map(|awaited| awaited.token.len()).sum();
         let fits = bytes + token.len() <= WAITING_TOKEN_BYTES_MAX;
         if fits {
-            let (token, digest) = (token.into(), TokenDigest::of(token));
-            waiting.push(Awaited { token, digest, connects: vec![connect] });
+            waiting.push(Awaited { token: token.into(), digest, connects: vec![connect] });
         }
         fits
     }
@@ -198,17 +197,18 @@ impl Credentials {
         self.rare.as_ref().is_some_and(|rare| !rare.waiting.is_empty())
     }
 
-    /// A token whose key is awaited.
-    pub fn awaited(&self) -> Option<Arc<str>> {
-        Some(Arc::clone(&self.rare.as_ref()?.waiting.first()?.token))
+    /// A token whose key is awaited, and its digest.
+    pub fn awaited(&self) -> Option<(Arc<str>, TokenDigest)> {
+        let first = self.rare.as_ref()?.waiting.first()?;
+        Some((Arc::clone(&first.token), first.digest))
     }
 
-    /// Takes out the CONNECTs that wait with this token.
-    pub fn take_waiting(&mut self, token: &str) -> Vec<WaitingConnect> {
+    /// Takes out the CONNECTs that wait with the token of this digest.
+    pub fn take_waiting(&mut self, token: TokenDigest) -> Vec<WaitingConnect> {
         let waiting = self
             .rare
             .iter_mut()
-            .flat_map(|rare| rare.waiting.extract_if(.., |awaited| *awaited.token == *token));
+            .flat_map(|rare| rare.waiting.extract_if(.., |awaited| awaited.digest == token));
         waiting.flat_map(|awaited| awaited.connects).collect()
     }
 

@@ -67,7 +67,10 @@ impl Engine {
         let mode = self.settings().sign_in.mode();
         if mode != SignInMode::Off {
             match &auth.token {
-                Proof::Text(token) => return self.identify_by(token, session, room, auth.wants()),
+                // Pages pass on what an address of theirs answers, which often ends with a line break.
+                Proof::Text(token) => {
+                    return self.identify_by(token.trim_ascii(), session, room, auth.wants());
+                }
                 Proof::NoText => return Ok(Identified::Refused(JoinRefusal::BadAuth)),
                 Proof::Absent => {}
             }
@@ -110,7 +113,7 @@ impl Engine {
         match verified {
             Ok(identity) => Ok(Identified::As(accept(session, digest, identity, now))),
             Err(TokenError::UnknownKey)
-                if self.await_key(session, WaitingConnect { room: room.clone(), wants }, token) =>
+                if self.await_key(session, (room, wants), token, digest) =>
             {
                 Ok(Identified::Later)
             }
@@ -119,16 +122,23 @@ impl Engine {
     }
 
     /// Lets a CONNECT wait until the key of its token has been looked for. Returns false if too much waits already.
-    fn await_key(&self, session: &Session, connect: WaitingConnect, token: &str) -> bool {
+    fn await_key(
+        &self,
+        session: &Session,
+        (room, wants): (&Room, Wants),
+        token: &str,
+        digest: TokenDigest,
+    ) -> bool {
+        let connect = WaitingConnect { room: room.clone(), wants };
         let mut state = session.state();
         let credentials = state.credentials.get_or_insert_default();
         let was_waiting = credentials.is_waiting();
-        let waits = credentials.wait(connect, token);
+        let has_place = credentials.wait(connect, token, digest);
         drop(state);
-        if waits && !was_waiting {
+        if has_place && !was_waiting {
             self.key_waits.add(session.id().key());
         }
-        waits
+        has_place
     }
 
     /// Task: answers CONNECTs that wait for the key of their token, once it has been looked for, until `stop`.
@@ -149,8 +159,8 @@ impl Engine {
     }
 
     fn answer_waiting(&self, session: &Arc<Session>) -> Result<(), End> {
-        while let Some(token) = session.awaited_token() {
-            let (digest, now) = (TokenDigest::of(&token), Instant::now());
+        while let Some((token, digest)) = session.awaited_token() {
+            let now = Instant::now();
             let identified = match self.settings().sign_in.verify(&token, SystemTime::now()) {
                 Ok(identity) => Identified::As(accept(session, digest, identity, now)),
                 Err(error) => Identified::Refused(self.refuse_token(session, digest, error, now)?),
@@ -159,7 +169,7 @@ impl Engine {
             if let Some(reason) = state.ended {
                 return Err(reason.into());
             }
-            let waiting = state.credentials.get_or_insert_default().take_waiting(&token);
+            let waiting = state.credentials.get_or_insert_default().take_waiting(digest);
             let answer = |sent, WaitingConnect { room, wants }: WaitingConnect| {
                 self.answer(session, &mut state, &room, wants, identified.clone()) && sent
             };

@@ -92,20 +92,28 @@ impl Engine {
         if let Some(credentials) = &mut state.credentials {
             credentials.forget(&room);
         }
-        match room {
+        let place = rooms_to_change(&mut state, now)?.place_in(namespace);
+        let user = match room {
             Room::Site if state.membership.is_none() => return Ok(()),
             Room::Site => {
+                let user = state.membership.as_ref().and_then(|presence| presence.user().cloned());
                 state.outbox.leave();
                 self.count_out(&mut state, EndReason::ClientLeft);
+                user
             }
             Room::Named(_) => {
-                let Some(place) = rooms_to_change(&mut state, now)?.place_in(namespace) else {
-                    return Ok(());
-                };
-                if let Some(joined) = state.outbox.leave_room(place) {
+                let Some(place) = place else { return Ok(()) };
+                let joined = state.outbox.leave_room(place);
+                joined.and_then(|joined| {
                     self.record_leave(&joined);
-                }
+                    joined.presence.user().cloned()
+                })
             }
+        };
+        if let Some(user) = user
+            && let Some((room, user)) = state.outbox.rooms_mut(now).has_left(room, user)
+        {
+            self.rooms.end_grace(&room, &user);
         }
         if state.is_outside() {
             state.unjoined_since = Some(now);
@@ -162,6 +170,13 @@ impl Engine {
         let identity = joiner.credential.as_ref().map(|credential| &credential.identity);
         if identity.is_some_and(|identity| !identity.may_join(room)) {
             return Err(JoinRefusal::RoomForbidden);
+        }
+        if !wants.watch {
+            // A connection is one user, whoever it says that it is by and by.
+            let user = joiner.person.as_ref().map(|person| &person.user);
+            for (room, user) in state.outbox.take_departures_of_others(user) {
+                self.rooms.end_grace(&room, &user);
+            }
         }
         match room {
             Room::Site => self.join_site(session, state, wants, joiner),
@@ -238,12 +253,13 @@ impl Engine {
         let presence = self.rooms.join_as(joiner.person, room, attendance, member.clone(), now);
         let presence = presence
             .ok()
-            .filter(|presence| !wants.list || self.want_list(rooms, member, room, presence, now));
+            .filter(|presence| !wants.list || self.want_list(rooms, member, presence, now));
         let Some(presence) = presence else {
             rooms.remove(place);
             return Err(JoinRefusal::TooManyRooms);
         };
-        rooms.enter(place, JoinedRoom { presence, credential: joiner.credential });
+        let credential = joiner.credential;
+        rooms.enter(place, presence.name(), JoinedRoom { presence, credential });
         let kind = kind(attendance).label();
         self.metrics.memberships.with_label_values(&[kind]).inc();
         self.metrics.room_joins.with_label_values(&[kind]).inc();
@@ -299,13 +315,13 @@ fn room(namespace: &str) -> Option<Room> {
 /// If the session has ended, or its client asks too often.
 fn may_ask(session: &Session, room: &Room) -> Result<bool, End> {
     let mut state = session.state();
-    match room {
-        Room::Named(_) => drop(rooms_to_change(&mut state, Instant::now())?),
-        Room::Site => {
-            if let Some(reason) = state.ended {
-                return Err(reason.into());
-            }
+    if *room == Room::Site && !state.outbox.has_joined_before() {
+        // Nearly all clients join the site once, and need no record of changes.
+        if let Some(reason) = state.ended {
+            return Err(reason.into());
         }
+    } else {
+        rooms_to_change(&mut state, Instant::now())?;
     }
     if let Some(credentials) = &mut state.credentials {
         credentials.forget(room);
@@ -313,7 +329,7 @@ fn may_ask(session: &Session, room: &Room) -> Result<bool, End> {
     Ok(!state.has_joined(room))
 }
 
-/// The rooms of the session, which its client asks to change.
+/// The rooms of the session, whose client asks to join or leave one, or the site.
 ///
 /// # Errors
 /// If the session has ended, or its client asks too often.

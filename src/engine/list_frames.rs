@@ -18,8 +18,9 @@ pub struct ListFrames {
     number: u64,
     list: Arc<UserList>,
     whole: OnceLock<UsersFrame>,
-    /// The number of the list before, and what has changed since.
-    change: Option<(u64, UsersFrame)>,
+    /// The list before, with its number, and what has changed since. Both frames are encoded once somebody is sent them.
+    before: Option<(u64, Arc<UserList>)>,
+    change: OnceLock<UsersFrame>,
 }
 
 impl ListFrames {
@@ -28,15 +29,9 @@ impl ListFrames {
         room: RoomName,
         number: u64,
         list: Arc<UserList>,
-        before: Option<(u64, &UserList)>,
+        before: Option<(u64, Arc<UserList>)>,
     ) -> Self {
-        let change = before.map(|(before, former)| {
-            let Difference { joined, left } = list.since(former);
-            let joined = joined.iter().map(|(user, info)| shown(user, info.as_deref()));
-            let left = left.iter().filter_map(subject);
-            (before, UsersFrame::change(room.as_str(), joined, left, list.more()))
-        });
-        Self { room, number, list, whole: OnceLock::new(), change }
+        Self { room, number, list, whole: OnceLock::new(), before, change: OnceLock::new() }
     }
 
     /// The number of the list. It grows with every change.
@@ -51,13 +46,22 @@ impl ListFrames {
 
     /// What a client must be sent that was told the list of this number last: what has changed since, or the whole list.
     pub fn frame(&self, told: Option<u64>) -> &UsersFrame {
-        match &self.change {
-            Some((before, change)) if Some(*before) == told => change,
+        match &self.before {
+            Some((before, former)) if Some(*before) == told => {
+                self.change.get_or_init(|| self.encode_change(former))
+            }
             _ => self.whole.get_or_init(|| {
                 let users = self.list.users().map(|(user, info)| shown(user, info));
                 UsersFrame::list(self.room.as_str(), users, self.list.more())
             }),
         }
+    }
+
+    fn encode_change(&self, former: &UserList) -> UsersFrame {
+        let Difference { joined, left } = self.list.since(former);
+        let joined = joined.iter().map(|(user, info)| shown(user, info.as_deref()));
+        let left = left.iter().filter_map(subject);
+        UsersFrame::change(self.room.as_str(), joined, left, self.list.more())
     }
 }
 

@@ -1,7 +1,7 @@
 //! Who may be told the list of a room's users, and how a client begins to be told.
 //!
-//! A member or a watcher gets a list if it asks for it as it joins, has a token, and `HEADCOUNT_LISTS` has the room. A client that may not is
-//! refused, rather than let in without a list: its page would show nobody, and nobody would know why.
+//! A member or a watcher gets a list if it asks for it as it joins, has a token, and `HEADCOUNT_LISTS` has the room. A client that
+//! may not is refused, rather than let in without a list: its page would show nobody, and nobody would know why.
 
 use tokio::time::Instant;
 
@@ -46,13 +46,12 @@ impl Engine {
         &self,
         rooms: &mut SessionRooms<JoinedRoom>,
         member: RoomMembership,
-        room: &RoomName,
         presence: &RoomPresence<RoomMembership>,
         now: Instant,
     ) -> bool {
         let place = member.place;
         self.rooms.keep_list(presence.room());
-        match self.lists.want(room, member, now) {
+        match self.lists.want(&presence.name(), member, now) {
             Ok(wish) => rooms.want_list(place, wish),
             Err(_) => return false,
         }

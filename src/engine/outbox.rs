@@ -7,10 +7,11 @@
 //!  websocket:  between frames ──a frame that the kernel took in part──▶ within one: its rest comes before anything else,
 //!                    ▲                                                   │  and further packets queue behind it
 //!                    └───────────────── all of it is taken ──────────────┘
-//!  polling:    everything waits for a poll, which takes all of it
+//!  polling:    everything waits for a poll, which takes what fits into one answer
 //! ```
 //!
-//! There is one slot for the newest count, and one for that of each room ([`super::session_rooms`]). A count that cannot be written at once waits in it until a newer one replaces it:
+//! There is one slot for the newest count, and one for that of each room ([`super::session_rooms`]). A count that cannot be
+//! written at once waits in it until a newer one replaces it:
 //!
 //! ```text
 //!              open(), when the acknowledgement of the join has been sent
@@ -22,7 +23,7 @@
 //! ```
 
 mod polls;
-mod rooms;
+pub mod rooms;
 
 use std::{io, mem, task::Waker};
 
@@ -140,6 +141,11 @@ impl<S: Sink, P> Outbox<S, P> {
         self.generation
     }
 
+    /// Whether there was a membership before.
+    pub fn has_joined_before(&self) -> bool {
+        self.generation != Generation::default()
+    }
+
     /// Ends the membership. A first count that comes too late finds another generation.
     pub fn leave(&mut self) {
         self.join();
@@ -162,8 +168,10 @@ impl<S: Sink, P> Outbox<S, P> {
             return self.send_frames(&frame::text(packet));
         }
         self.ping_waits |= packet == PING;
-        let fits = self.rest.len() + packet.len() < self.rest_bytes_max();
+        let most = self.rest_bytes_max();
+        let fits = self.rest.len() + packet.len() < most;
         if fits {
+            grow(&mut self.rest, packet.len() + 1, most);
             push(&mut self.rest, packet.as_bytes());
             self.wake();
         }
@@ -176,8 +184,10 @@ impl<S: Sink, P> Outbox<S, P> {
             self.write_frames(frames);
             return true;
         }
-        let fits = self.rest.len() + frames.len() <= self.rest_bytes_max();
+        let most = self.rest_bytes_max();
+        let fits = self.rest.len() + frames.len() <= most;
         if fits {
+            grow(&mut self.rest, frames.len(), most);
             self.rest.extend_from_slice(frames);
         }
         fits
@@ -300,22 +310,29 @@ impl<S: Sink, P> Outbox<S, P> {
         }
     }
 
-    /// Writes a frame when nothing waits before it, and keeps what the kernel does not take; all or nothing of it if the kernel
-    /// takes nothing. Returns whether the kernel took something.
+    /// Writes the frame of a count when nothing waits before it, and keeps what the kernel does not take. Returns whether the
+    /// kernel has taken something.
     fn begin_count(&mut self, bytes: &[u8]) -> bool {
-        match self.try_write(bytes) {
-            Ok(written) if written == bytes.len() => {}
-            Ok(0) | Err(None) => {
-                self.wake();
-                return false;
-            }
-            Ok(written) => self.rest = bytes[written..].to_vec(),
-            Err(Some(_)) => {
-                self.fail();
-                return false;
-            }
+        let Some(written) = self.begin(bytes) else { return false };
+        if written < bytes.len() {
+            self.rest = bytes[written..].to_vec();
         }
         true
+    }
+
+    /// Begins to write a frame when nothing waits before it. Returns how many bytes the kernel has taken; `None` if none.
+    fn begin(&mut self, bytes: &[u8]) -> Option<usize> {
+        match self.try_write(bytes) {
+            Ok(0) | Err(None) => {
+                self.wake();
+                None
+            }
+            Ok(written) => Some(written),
+            Err(Some(_)) => {
+                self.fail();
+                None
+            }
+        }
     }
 
     fn is_open(&self) -> bool {
@@ -358,6 +375,14 @@ impl<S: Sink, P> Outbox<S, P> {
             let full = error.kind() == io::ErrorKind::WouldBlock;
             (!full).then_some(error)
         })
+    }
+}
+
+/// Makes space for so many more bytes. There is never more space than `most`, which a vector would double at the end.
+fn grow(rest: &mut Vec<u8>, more: usize, most: usize) {
+    let length = rest.len() + more;
+    if length > rest.capacity() {
+        rest.reserve_exact((2 * length).min(most.max(length)) - rest.len());
     }
 }
 

@@ -141,6 +141,9 @@ impl Future for Poll {
             Some(Transport::Websocket) => Some(Ok(NOOP.into())),
             // As in the reference server, a client that closed the session itself is not told so.
             None if state.closed_by_client => Some(Ok(NOOP.into())),
+            None if state.ended.is_some_and(EndReason::sends_away) => {
+                Some(Err(Refusal::UnknownSession))
+            }
             None => Some(Ok(CLOSE.into())),
         };
         let may_wait = match &mut this.patience {

@@ -32,6 +32,14 @@ label_values! {
     }
 }
 
+impl EndReason {
+    /// Whether the client is to come back at once, here or elsewhere. If a poll is told that its session is closed, python-socketio
+    /// takes that for the last word and never comes back. Every client comes back after a poll that fails.
+    pub const fn sends_away(self) -> bool {
+        matches!(self, Self::Draining | Self::TokenExpired)
+    }
+}
+
 /// The end of a session: the reason, and the status code of the close frame if its websocket is sent one (RFC 6455,
 /// section 7.4.1).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

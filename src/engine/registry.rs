@@ -48,6 +48,11 @@ impl Registry {
         self.sessions().get(key as usize).cloned()
     }
 
+    /// The number of open sessions.
+    pub fn len(&self) -> usize {
+        self.sessions().len()
+    }
+
     /// Whether no session is open.
     pub fn is_empty(&self) -> bool {
         self.sessions().is_empty()

@@ -243,7 +243,7 @@ impl Session {
     }
 
     /// A token for whose key CONNECTs of the client wait.
-    pub(super) fn awaited_token(&self) -> Option<Arc<str>> {
+    pub(super) fn awaited_token(&self) -> Option<(Arc<str>, TokenDigest)> {
         self.state().credentials.as_ref()?.awaited()
     }
 

@@ -4,23 +4,33 @@
 //! are written is fair: it begins after the room that was written last, and goes around. Lists of users have slots of their own,
 //! and counts and lists take turns.
 
-use std::sync::Arc;
+use std::{mem, sync::Arc};
 
 use tokio::time::Instant;
 
-use super::{list_frames::ListFrames, place::Place, session_lists::SessionLists};
+use super::{
+    departures::{Departure, Departures},
+    list_frames::ListFrames,
+    place::Place,
+    session_lists::SessionLists,
+};
 use crate::{
     access::{rate_limit::TokenBucket, rooms::WATCHED_PER_CONNECTION},
-    core::{lists::ListWish, room::RoomName},
+    core::{
+        count::MaybeCount,
+        lists::ListWish,
+        report::Room,
+        room::{RoomName, UserId},
+    },
     protocol::users::UsersFrame,
 };
 
-/// Joins and leaves of rooms that one client may send in one burst. It may leave a page that watches as many rooms as it can,
-/// enter another such page, and do both again at once.
+/// Joins and leaves of rooms and of the site that one client may send in one burst. It may leave a page that watches as many rooms
+/// as it can, enter another such page, and do both again at once.
 const CHANGES_BURST: u32 = 448;
-const _: () = assert!(CHANGES_BURST as usize > 4 * (WATCHED_PER_CONNECTION + 8));
-/// Joins and leaves of rooms that one client may send a second on average: every five seconds it may change between two pages
-/// with fifty rooms each.
+const _: () = assert!(CHANGES_BURST as usize > 4 * (WATCHED_PER_CONNECTION + 8 + 1));
+/// Joins and leaves of rooms and of the site that one client may send a second on average: every five seconds it may change between
+/// two pages with fifty rooms each.
 const CHANGES_PER_SECOND: u32 = 20;
 
 /// The rooms of one session. `P` is what ends the presence in a room when it is dropped.
@@ -40,6 +50,8 @@ pub struct SessionRooms<P> {
     is_lists_turn: bool,
     /// The joins and leaves that the client may still send.
     changes: TokenBucket,
+    /// Who the client was in rooms, and in the site, that it has left. None until it leaves one with an identity.
+    departures: Option<Box<Departures>>,
 }
 
 #[derive(Debug)]
@@ -49,9 +61,18 @@ struct SessionRoom<P> {
     /// `None` only until the table of rooms has taken the client in.
     presence: Option<P>,
     /// The count that was written last, in whole or in part.
-    told: Option<u64>,
+    told: MaybeCount,
     /// The newest count, while it waits.
-    newest: Option<u64>,
+    newest: MaybeCount,
+}
+
+/// What is to be written next.
+#[derive(Clone, Debug)]
+pub enum Turn {
+    /// The count of the room in this place, with the name of the room.
+    Count(Place, RoomName, u64),
+    /// The list of the room in this place.
+    List(Place, UsersFrame),
 }
 
 impl<P> SessionRooms<P> {
@@ -67,12 +88,24 @@ impl<P> SessionRooms<P> {
             lists: None,
             is_lists_turn: false,
             changes,
+            departures: None,
         }
     }
 
-    /// Records that the client asks to join or leave a room. Returns false if it does so too often.
+    /// Records that the client asks to join or leave a room or the site. Returns false if it does so too often.
     pub fn may_change(&mut self, now: Instant) -> bool {
         self.changes.spend(1, now)
+    }
+
+    /// Records that the client has left a room or the site as this user. Returns a departure whose user must not linger any more.
+    #[must_use]
+    pub fn has_left(&mut self, room: Room, user: UserId) -> Option<Departure> {
+        self.departures.get_or_insert_default().add(room, user)
+    }
+
+    /// The departures of users other than this one, as whom the client is counted now. They must not linger any more.
+    pub fn take_departures_of_others(&mut self, user: Option<&UserId>) -> Vec<Departure> {
+        self.departures.as_mut().map_or_else(Vec::new, |departures| departures.take_others(user))
     }
 
     /// Adds a room. [`SessionRooms::enter`] must follow.
@@ -83,14 +116,16 @@ impl<P> SessionRooms<P> {
             self.rooms.reserve_exact(1);
         }
         let place = self.newest;
-        self.rooms.push(SessionRoom { place, name, presence: None, told: None, newest: None });
+        let none = MaybeCount::NONE;
+        self.rooms.push(SessionRoom { place, name, presence: None, told: none, newest: none });
         place
     }
 
-    /// Records the presence in a room that was added.
-    pub fn enter(&mut self, place: Place, presence: P) {
+    /// Records the presence in a room that was added. `name` replaces the name that was added: its text is shared by all who are in
+    /// the room.
+    pub fn enter(&mut self, place: Place, name: RoomName, presence: P) {
         let index = self.find(place).expect("it was added");
-        self.rooms[index].presence = Some(presence);
+        (self.rooms[index].name, self.rooms[index].presence) = (name, Some(presence));
     }
 
     /// Removes a room, if it is there, with the count that waits in its slot.
@@ -100,7 +135,7 @@ impl<P> SessionRooms<P> {
         if let Some(lists) = &mut self.lists {
             lists.remove(place);
         }
-        self.waiting -= usize::from(room.newest.is_some());
+        self.waiting -= usize::from(room.newest.get().is_some());
         if self.rooms.is_empty() {
             self.rooms = Vec::new();
         }
@@ -132,9 +167,10 @@ impl<P> SessionRooms<P> {
     pub fn put(&mut self, place: Place, users: u64) -> bool {
         let Some(index) = self.find(place) else { return false };
         let room = &mut self.rooms[index];
-        self.waiting -= usize::from(room.newest.is_some());
-        room.newest = Some(users).filter(|_| room.told != Some(users));
-        self.waiting += usize::from(room.newest.is_some());
+        self.waiting -= usize::from(room.newest.get().is_some());
+        let is_known = room.told == users.into();
+        room.newest = if is_known { MaybeCount::NONE } else { users.into() };
+        self.waiting += usize::from(room.newest.get().is_some());
         true
     }
 
@@ -143,24 +179,36 @@ impl<P> SessionRooms<P> {
         self.waiting > 0 || self.lists.as_ref().is_some_and(|lists| lists.waits())
     }
 
-    /// The waiting count whose turn it is: its place, the name of its room, and the count.
-    pub fn next_waiting(&self) -> Option<(Place, RoomName, u64)> {
+    /// The waiting count or list whose turn it is.
+    pub fn next_turn(&self) -> Option<Turn> {
+        let list = self.lists.as_ref().and_then(|lists| lists.next_waiting());
+        let list = list.map(|(place, frame)| Turn::List(place, frame));
+        if self.is_lists_turn && list.is_some() {
+            return list;
+        }
+        self.next_count().or(list)
+    }
+
+    fn next_count(&self) -> Option<Turn> {
         if self.waiting == 0 {
             return None;
         }
         let first = self.rooms.partition_point(|room| room.place <= self.last);
         let (before, after) = self.rooms.split_at(first);
-        let waits = |room: &SessionRoom<P>| Some((room.place, room.name.clone(), room.newest?));
+        let waits = |room: &SessionRoom<P>| {
+            Some(Turn::Count(room.place, room.name.clone(), room.newest.get()?))
+        };
         after.iter().chain(before).find_map(waits)
     }
 
     /// Records that the waiting count of a slot was written, in whole or in part.
     pub fn written(&mut self, place: Place) {
         (self.last, self.is_lists_turn) = (place, true);
-        if let Some(index) = self.find(place)
-            && let Some(users) = self.rooms[index].newest.take()
-        {
-            self.rooms[index].told = Some(users);
+        let Some(index) = self.find(place) else { return };
+        let room = &mut self.rooms[index];
+        let newest = mem::take(&mut room.newest);
+        if newest.get().is_some() {
+            room.told = newest;
             self.waiting -= 1;
         }
     }
@@ -183,16 +231,6 @@ impl<P> SessionRooms<P> {
     /// Puts the newest list into a slot. Returns false if there is no such place.
     pub fn put_list(&mut self, place: Place, list: &Arc<ListFrames>) -> bool {
         self.lists.as_mut().is_some_and(|lists| lists.put(place, list))
-    }
-
-    /// Whether a list comes before a count, if both wait.
-    pub fn is_lists_turn(&self) -> bool {
-        self.is_lists_turn
-    }
-
-    /// The waiting list whose turn it is: its place, and what is to be sent of it.
-    pub fn next_list(&self) -> Option<(Place, UsersFrame)> {
-        self.lists.as_ref()?.next_waiting()
     }
 
     /// Records that the kernel has taken so many bytes of the waiting list of a slot, at least one.

@@ -39,7 +39,7 @@ const LINGER_BYTES_MAX: usize = 256 * 1024;
 
 /// What a connection is when the fast path leaves it.
 #[derive(Debug)]
-pub enum Outcome {
+pub enum Handoff {
     /// The connection has ended.
     Ended,
     /// The HTTP server serves the next request.
@@ -64,7 +64,7 @@ enum Step {
     /// The request was answered, and another one may follow.
     Answered,
     /// The fast path leaves the connection.
-    Over(Outcome),
+    Over(Handoff),
 }
 
 /// A request whose head has been read.
@@ -93,13 +93,13 @@ impl<'a> FastPath<'a> {
     ///
     /// # Errors
     /// If the connection breaks, or its client is too slow.
-    pub async fn run(&mut self, timeouts: &Timeouts) -> io::Result<Outcome> {
+    pub async fn run(&mut self, timeouts: &Timeouts) -> io::Result<Handoff> {
         let mut patience = timeouts.head;
         loop {
             if self.received.is_empty() {
                 let read = self.connection.receive(&mut self.received);
                 if timeout(patience, read).await?? == 0 {
-                    return Ok(Outcome::Ended);
+                    return Ok(Handoff::Ended);
                 }
             }
             if let Step::Over(outcome) = self.step().await? {
@@ -118,19 +118,22 @@ impl<'a> FastPath<'a> {
     /// Serves the first request of the received bytes, if it is for the fast path.
     async fn step(&mut self) -> io::Result<Step> {
         let Some(Received { request, framing, origin }) = self.admit() else {
-            return Ok(Step::Over(Outcome::Http));
+            return Ok(Step::Over(Handoff::Http));
         };
         let answer = match request {
             Err(refusal) => Answer::refusal(refusal),
             Ok(Request::Websocket(opening, answer)) => {
-                return Ok(Step::Over(Outcome::Websocket(opening, answer)));
+                return Ok(Step::Over(Handoff::Websocket(opening, answer)));
             }
             Ok(Request::Opening(packet)) => Answer::payload(packet),
             Ok(Request::Post(post)) => self.read(post, framing).await?,
             Ok(Request::Poll(poll)) => {
+                if self.polled.is_none() {
+                    self.connection.prefer_new_data();
+                }
                 let session = Arc::clone(poll.session());
                 let Some(payload) = self.wait(poll).await? else {
-                    return Ok(Step::Over(Outcome::Ended));
+                    return Ok(Step::Over(Handoff::Ended));
                 };
                 let answer = payload.map_or_else(Answer::refusal, Answer::payload);
                 let sent = self.send(answer, framing, origin.as_deref()).await;
@@ -222,7 +225,7 @@ impl<'a> FastPath<'a> {
         }
         // An error means that the client is gone.
         let _ = timeout(LINGER, self.linger()).await;
-        Ok(Step::Over(Outcome::Ended))
+        Ok(Step::Over(Handoff::Ended))
     }
 
     /// Reads and drops what the client still sends, until it closes the connection. If bytes stayed unread, the kernel would

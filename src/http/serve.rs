@@ -9,7 +9,7 @@ use tower::ServiceExt;
 
 use super::{
     endpoint::Aftermath,
-    fast_path::{FastPath, Outcome},
+    fast_path::{FastPath, Handoff},
     idle::{Activity, Watched},
     timeouts::Timeouts,
 };
@@ -55,11 +55,11 @@ impl HttpService {
             let outcome = fast_path.run(&self.timeouts).await;
             let polled = fast_path.polled();
             match outcome {
-                Ok(Outcome::Http) => {}
-                Ok(Outcome::Websocket(opening, answer)) => {
+                Ok(Handoff::Http) => {}
+                Ok(Handoff::Websocket(opening, answer)) => {
                     return Some((connection, opening, answer));
                 }
-                Ok(Outcome::Ended) | Err(_) => {
+                Ok(Handoff::Ended) | Err(_) => {
                     polled.inspect(|session| engine.suspect(session));
                     return None;
                 }

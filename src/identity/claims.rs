@@ -12,14 +12,13 @@ use serde_json::{Map, Value, value::RawValue};
 
 use crate::{
     access::rooms::RoomPatterns,
-    core::room::{IdentityKind, Person, USER_BYTES_MAX, UserId},
+    core::{
+        report::INFO_BYTES_MAX,
+        room::{IdentityKind, Person, USER_BYTES_MAX, UserId},
+    },
     telemetry::labels::TokenFault,
 };
 
-/// What the ids of users begin with who are known by a token.
-const PREFIX: &str = "t:";
-/// The most bytes of what lists show of a user, as compact JSON.
-pub(super) const INFO_BYTES_MAX: usize = 512;
 /// The latest time that a token can name, in seconds since 1970: the last second of the year 9999. Later ones are taken for it.
 const SECONDS_MAX: f64 = 253_402_300_799.0;
 
@@ -30,6 +29,8 @@ pub(super) struct Claims<'a> {
     exp: Option<&'a RawValue>,
     nbf: Option<&'a RawValue>,
     rooms: Option<&'a RawValue>,
+    iss: Option<&'a RawValue>,
+    aud: Option<&'a RawValue>,
     info: Option<&'a RawValue>,
 }
 
@@ -64,18 +65,17 @@ impl<'a> Claims<'a> {
         Ok(Person { info: self.info()?, ..person })
     }
 
-    /// The rooms that the bearer may join; `None` for all.
+    /// Whether the token names its issuer as one text (RFC 7519, section 4.1.1), and not as a list.
+    pub(super) fn has_one_issuer(&self) -> bool {
+        self.iss.is_some_and(|issuer| string(issuer).is_some())
+    }
+
+    /// The rooms that the bearer may join; `None` for all. Each element of the list is one pattern, whatever is in it.
     pub(super) fn rooms(&self) -> Result<Option<RoomPatterns>, TokenFault> {
         let Some(rooms) = self.rooms else { return Ok(None) };
-        let patterns = if let Some(list) = string(rooms) {
-            RoomPatterns::parse(&list)
-        } else {
-            let list: Vec<String> =
-                serde_json::from_str(rooms.get()).map_err(|_| TokenFault::Claims)?;
-            let is_empty = list.is_empty();
-            RoomPatterns::parse(if is_empty { "none".to_owned() } else { list.join(",") }.as_str())
-        };
-        patterns.map(Some).map_err(|_| TokenFault::Claims)
+        let list: Vec<Cow<'_, str>> =
+            serde_json::from_str(rooms.get()).map_err(|_| TokenFault::Claims)?;
+        RoomPatterns::of_list(&list).map(Some).map_err(|_| TokenFault::Claims)
     }
 
     fn info(&self) -> Result<Option<Arc<str>>, TokenFault> {
@@ -91,11 +91,12 @@ impl Person {
     /// The user with this name in the application that vouches for him: what the claim of a token says, or a session of the
     /// application itself. `None` if the name has not 1 to 126 bytes, or has control characters.
     pub fn named(name: &str) -> Option<Self> {
-        let is_long = name.len() > USER_BYTES_MAX - PREFIX.len();
+        let prefix = IdentityKind::Token.prefix();
+        let is_long = name.len() > USER_BYTES_MAX - prefix.len();
         if name.is_empty() || is_long || name.contains(char::is_control) {
             return None;
         }
-        let user = UserId::parse(&format!("{PREFIX}{name}"))?;
+        let user = UserId::parse(&format!("{prefix}{name}"))?;
         Some(Self { user, kind: IdentityKind::Token, info: None })
     }
 }
@@ -143,6 +144,8 @@ impl<'de> Visitor<'de> for Reader<'_> {
                 "exp" => &mut claims.exp,
                 "nbf" => &mut claims.nbf,
                 "rooms" => &mut claims.rooms,
+                "iss" => &mut claims.iss,
+                "aud" => &mut claims.aud,
                 "info" => &mut claims.info,
                 _ => {
                     map.next_value::<IgnoredAny>()?;

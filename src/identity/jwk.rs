@@ -1,8 +1,8 @@
 //! Reads sets of keys in JSON (RFC 7517, RFC 8037), as issuers publish them.
 
 use base64::{Engine, engine::general_purpose::URL_SAFE_NO_PAD};
-use serde::{Deserialize, de::IgnoredAny};
-use serde_json::value::RawValue;
+use serde::Deserialize;
+use serde_json::{Value, value::RawValue};
 
 use super::{
     algorithm::Algorithm,
@@ -41,9 +41,18 @@ pub enum UnusedKey {
     /// It is for something else, as many keys of issuers are.
     #[error("it is not for verifying RS256, ES256 or EdDSA")]
     Other,
-    /// It is no key, or lacks something.
-    #[error("it is no JSON Web Key, or {0} is missing or wrong")]
+    /// It is no object, or has a member twice.
+    #[error("it is no JSON Web Key: no JSON object, or one with a member that occurs twice")]
+    NoObject,
+    /// It lacks something.
+    #[error("{0} is missing or wrong")]
     Broken(&'static str),
+    /// A member that must be a text is something else.
+    #[error("{0} is no text: it must be in quotation marks")]
+    NoText(&'static str),
+    /// What it may be used for is no list.
+    #[error("key_ops is no list of texts")]
+    Operations,
     /// It is private.
     #[error("it is a private key, which only the issuer should have")]
     Private,
@@ -77,21 +86,22 @@ struct JwkSet<'a> {
     keys: Vec<&'a RawValue>,
 }
 
+/// A key with its members as they stand, so that a wrong one can be named.
 #[derive(Deserialize)]
 struct Jwk {
-    kty: String,
-    kid: Option<String>,
-    alg: Option<String>,
+    kty: Option<Value>,
+    kid: Option<Value>,
+    alg: Option<Value>,
     #[serde(rename = "use")]
-    usage: Option<String>,
-    key_ops: Option<Vec<String>>,
-    crv: Option<String>,
-    n: Option<String>,
-    e: Option<String>,
-    x: Option<String>,
-    y: Option<String>,
-    k: Option<String>,
-    d: Option<IgnoredAny>,
+    usage: Option<Value>,
+    key_ops: Option<Value>,
+    crv: Option<Value>,
+    n: Option<Value>,
+    e: Option<Value>,
+    x: Option<Value>,
+    y: Option<Value>,
+    k: Option<Value>,
+    d: Option<Value>,
 }
 
 /// Reads a set.
@@ -114,51 +124,61 @@ pub(super) fn read(json: &[u8], publicity: Publicity) -> Result<ReadSet, BadSet>
 }
 
 fn read_key(json: &str, publicity: Publicity) -> Result<Key, UnusedKey> {
-    let jwk: Jwk = serde_json::from_str(json).map_err(|_| UnusedKey::Broken("kty"))?;
-    let Some(algorithm) = jwk.algorithm() else { return Err(UnusedKey::Other) };
+    let jwk: Jwk = serde_json::from_str(json).map_err(|_| UnusedKey::NoObject)?;
+    let Some(algorithm) = jwk.algorithm()? else { return Err(UnusedKey::Other) };
     if algorithm != Algorithm::Hs256 && jwk.d.is_some() {
         return Err(UnusedKey::Private);
     }
     let key = match algorithm {
-        Algorithm::Rs256 => {
-            Key::rsa(&bytes(jwk.n.as_deref(), "n")?, &bytes(jwk.e.as_deref(), "e")?)
-        }
+        Algorithm::Rs256 => Key::rsa(&bytes(jwk.n.as_ref(), "n")?, &bytes(jwk.e.as_ref(), "e")?),
         Algorithm::Es256 => Key::p256(&jwk.point()?),
-        Algorithm::EdDsa => Key::ed25519(&bytes(jwk.x.as_deref(), "x")?),
+        Algorithm::EdDsa => Key::ed25519(&bytes(jwk.x.as_ref(), "x")?),
         Algorithm::Hs256 if publicity == Publicity::Public => return Err(UnusedKey::Secret),
-        Algorithm::Hs256 => Key::secret(&bytes(jwk.k.as_deref(), "k")?),
+        Algorithm::Hs256 => Key::secret(&bytes(jwk.k.as_ref(), "k")?),
     };
-    Ok(key.map_err(UnusedKey::Bad)?.with_id(jwk.kid))
+    let id = text(jwk.kid.as_ref(), "kid")?.map(str::to_owned);
+    Ok(key.map_err(UnusedKey::Bad)?.with_id(id))
 }
 
 impl Jwk {
     /// The algorithm that the key is for; `None` if it is for another one, or not for verifying.
-    fn algorithm(&self) -> Option<Algorithm> {
-        let is_for_signatures = self.usage.as_deref().is_none_or(|usage| usage == "sig");
-        let verifies = |operations: &Vec<String>| operations.iter().any(|name| name == "verify");
-        if !is_for_signatures || !self.key_ops.as_ref().is_none_or(verifies) {
-            return None;
+    fn algorithm(&self) -> Result<Option<Algorithm>, UnusedKey> {
+        let kind = text(self.kty.as_ref(), "kty")?.ok_or(UnusedKey::Broken("kty"))?;
+        let is_for_signatures =
+            text(self.usage.as_ref(), "use")?.is_none_or(|usage| usage == "sig");
+        if !is_for_signatures || !self.verifies()? {
+            return Ok(None);
         }
-        let by_kind = match (self.kty.as_str(), self.crv.as_deref()) {
+        let by_kind = match (kind, text(self.crv.as_ref(), "crv")?) {
             ("RSA", _) => Algorithm::Rs256,
             ("EC", Some("P-256")) => Algorithm::Es256,
             ("OKP", Some("Ed25519")) => Algorithm::EdDsa,
             ("oct", _) => Algorithm::Hs256,
-            _ => return None,
+            _ => return Ok(None),
         };
-        match self.alg.as_deref() {
+        Ok(match text(self.alg.as_ref(), "alg")? {
             None => Some(by_kind),
             // RFC 9864 names the curve.
             Some("Ed25519") if by_kind == Algorithm::EdDsa => Some(by_kind),
             Some(name) => (name == by_kind.name()).then_some(by_kind),
+        })
+    }
+
+    /// Whether the key may be used for verifying.
+    fn verifies(&self) -> Result<bool, UnusedKey> {
+        let Some(operations) = &self.key_ops else { return Ok(true) };
+        let names = operations.as_array().ok_or(UnusedKey::Operations)?;
+        if !names.iter().all(Value::is_string) {
+            return Err(UnusedKey::Operations);
         }
+        Ok(names.iter().any(|name| name == "verify"))
     }
 
     /// The point of an elliptic curve, uncompressed.
     fn point(&self) -> Result<Vec<u8>, UnusedKey> {
         let mut point = vec![4];
         for (coordinate, name) in [(&self.x, "x"), (&self.y, "y")] {
-            let bytes = bytes(coordinate.as_deref(), name)?;
+            let bytes = bytes(coordinate.as_ref(), name)?;
             if bytes.len() != COORDINATE_BYTES {
                 return Err(UnusedKey::Broken(name));
             }
@@ -168,8 +188,13 @@ impl Jwk {
     }
 }
 
+/// A member that must be a text if it is there.
+fn text<'a>(value: Option<&'a Value>, name: &'static str) -> Result<Option<&'a str>, UnusedKey> {
+    value.map(|value| value.as_str().ok_or(UnusedKey::NoText(name))).transpose()
+}
+
 /// What base64url text stands for.
-fn bytes(text: Option<&str>, name: &'static str) -> Result<Vec<u8>, UnusedKey> {
-    let decoded = text.and_then(|text| URL_SAFE_NO_PAD.decode(text).ok());
+fn bytes(value: Option<&Value>, name: &'static str) -> Result<Vec<u8>, UnusedKey> {
+    let decoded = text(value, name)?.and_then(|text| URL_SAFE_NO_PAD.decode(text).ok());
     decoded.ok_or(UnusedKey::Broken(name))
 }

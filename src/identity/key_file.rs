@@ -4,6 +4,7 @@ use super::{
     jwk::{self, BadSet, Publicity, UnusedKey},
     keys::{BadKey, Key, KeySet},
     pem::{self, BadPem},
+    secret::{self, BadSecret},
 };
 
 /// The longest file of keys, in bytes. The sets of large issuers have about 20 kB.
@@ -27,8 +28,8 @@ pub enum BadKeyFile {
     /// It looks like PEM, and is refused.
     #[error("{0}")]
     Pem(BadPem),
-    /// It is taken for a secret, and is none.
-    #[error("{0}, and it is neither PEM nor a JSON Web Key Set")]
+    /// It is neither a set nor PEM, and no secret either.
+    #[error("{0} (it is neither PEM nor a JSON Web Key Set)")]
     Secret(BadKey),
 }
 
@@ -46,7 +47,7 @@ pub fn read(contents: &[u8]) -> Result<KeySet, BadKeyFile> {
     } else if contents.windows(11).any(|bytes| bytes == b"-----BEGIN ") {
         pem::read(contents).map_err(BadKeyFile::Pem)?
     } else {
-        vec![Key::secret(secret(contents)).map_err(BadKeyFile::Secret)?]
+        vec![Key::secret(without_line_break(contents)).map_err(BadKeyFile::Secret)?]
     };
     Ok(KeySet::new(keys))
 }
@@ -59,9 +60,32 @@ fn set(json: &[u8]) -> Result<Vec<Key>, BadKeyFile> {
     if set.keys.is_empty() { Err(BadKeyFile::NoKey) } else { Ok(set.keys) }
 }
 
-/// The secret in a file. The line break at the end of a text is not part of it: programs that read the same secret from a
-/// variable do not have it.
-pub fn secret(contents: &[u8]) -> &[u8] {
+/// Why a file has no secret.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum BadSecretFile {
+    /// It is too long.
+    #[error("it has more than {KEY_FILE_BYTES_MAX} bytes")]
+    TooLong,
+    /// It is no secret.
+    #[error("{0}")]
+    Secret(BadSecret),
+}
+
+/// The secret in a file, by the same rules as one that verifies tokens.
+///
+/// # Errors
+/// If it is none.
+pub fn secret(contents: &[u8]) -> Result<&[u8], BadSecretFile> {
+    if contents.len() > KEY_FILE_BYTES_MAX {
+        return Err(BadSecretFile::TooLong);
+    }
+    let secret = without_line_break(contents);
+    secret::check(secret).map_err(BadSecretFile::Secret).map(|()| secret)
+}
+
+/// The contents of a file without the line break at the end of a text. Programs that read the same secret from a variable do not
+/// have it.
+fn without_line_break(contents: &[u8]) -> &[u8] {
     if str::from_utf8(contents).is_err() {
         return contents;
     }

@@ -1,18 +1,19 @@
 //! Keys that verify tokens, each checked and bound to one algorithm.
 
-use std::fmt;
+use std::{fmt, sync::Arc};
 
 use jsonwebtoken::DecodingKey;
-use ring::{agreement, rand::SystemRandom};
 
-use super::algorithm::Algorithm;
+use super::{
+    algorithm::Algorithm,
+    point,
+    secret::{self, BadSecret},
+};
 
 /// The shortest modulus of an RSA key, in bits: NIST SP 800-131A allows no shorter one.
 pub const RSA_BITS_MIN: usize = 2048;
 /// The longest modulus of an RSA key, in bits. Verifying with it takes some ten times as long as with the shortest.
 pub const RSA_BITS_MAX: usize = 8192;
-/// The shortest secret, in bytes: as long as the hash (RFC 7518, section 3.2).
-pub const SECRET_BYTES_MIN: usize = 32;
 /// The most keys of one algorithm that are tried on a token without a usable key id. Each costs the time of a signature, and
 /// a rotation needs two.
 pub const TRIED_MAX: usize = 4;
@@ -27,6 +28,8 @@ const RSA_EXPONENT_BYTES_MAX: usize = 4;
 pub struct Key {
     id: Option<Box<str>>,
     algorithm: Algorithm,
+    /// The file that it comes from, as the settings name it.
+    file: Option<Arc<str>>,
     decoding: DecodingKey,
 }
 
@@ -45,9 +48,9 @@ pub enum BadKey {
     /// It has the wrong length.
     #[error("an Ed25519 key has 32 bytes")]
     Ed25519,
-    /// It is too short.
-    #[error("the secret has {0} bytes; at least {SECRET_BYTES_MIN} are needed")]
-    ShortSecret(usize),
+    /// It is no secret.
+    #[error("{0}")]
+    Secret(BadSecret),
 }
 
 impl Key {
@@ -69,7 +72,7 @@ impl Key {
             return Err(BadKey::RsaNumbers);
         }
         let key = DecodingKey::from_rsa_raw_components(modulus, exponent);
-        Ok(Self { id: None, algorithm: Algorithm::Rs256, decoding: key })
+        Ok(Self::new(Algorithm::Rs256, key))
     }
 
     /// A public key on the curve P-256: an uncompressed point of 65 bytes.
@@ -77,13 +80,11 @@ impl Key {
     /// # Errors
     /// If it is no point of the curve.
     pub(super) fn p256(point: &[u8]) -> Result<Self, BadKey> {
-        // Agreeing on a secret is the only operation of ring that tells a bad point from a bad signature.
-        let peer = agreement::UnparsedPublicKey::new(&agreement::ECDH_P256, point);
-        agreement::EphemeralPrivateKey::generate(&agreement::ECDH_P256, &SystemRandom::new())
-            .and_then(|own| agreement::agree_ephemeral(own, &peer, |_| ()))
-            .map_err(|_| BadKey::Point)?;
+        if !point::is_p256(point) {
+            return Err(BadKey::Point);
+        }
         let key = DecodingKey::from_ec_der(point);
-        Ok(Self { id: None, algorithm: Algorithm::Es256, decoding: key })
+        Ok(Self::new(Algorithm::Es256, key))
     }
 
     /// An Ed25519 public key.
@@ -95,24 +96,35 @@ impl Key {
             return Err(BadKey::Ed25519);
         }
         let key = DecodingKey::from_ed_der(point);
-        Ok(Self { id: None, algorithm: Algorithm::EdDsa, decoding: key })
+        Ok(Self::new(Algorithm::EdDsa, key))
     }
 
     /// A secret that the issuer shares.
     ///
     /// # Errors
-    /// If it is too short.
+    /// If it is too short, or something else than a secret.
     pub(super) fn secret(secret: &[u8]) -> Result<Self, BadKey> {
-        if secret.len() < SECRET_BYTES_MIN {
-            return Err(BadKey::ShortSecret(secret.len()));
-        }
-        let key = DecodingKey::from_secret(secret);
-        Ok(Self { id: None, algorithm: Algorithm::Hs256, decoding: key })
+        secret::check(secret).map_err(BadKey::Secret)?;
+        Ok(Self::new(Algorithm::Hs256, DecodingKey::from_secret(secret)))
+    }
+
+    fn new(algorithm: Algorithm, decoding: DecodingKey) -> Self {
+        Self { id: None, algorithm, file: None, decoding }
     }
 
     /// The same key with an id, by which tokens name it.
     pub(super) fn with_id(self, id: Option<String>) -> Self {
         Self { id: id.map(String::into_boxed_str), ..self }
+    }
+
+    /// The same key, read from a file.
+    pub(crate) fn of_file(self, file: &Arc<str>) -> Self {
+        Self { file: Some(Arc::clone(file)), ..self }
+    }
+
+    /// The file that it comes from, as the settings name it.
+    pub fn file(&self) -> Option<&str> {
+        self.file.as_deref()
     }
 
     /// The id by which tokens name it.

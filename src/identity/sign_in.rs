@@ -47,6 +47,37 @@ pub struct SignInSettings {
     pub issuers: Vec<JwksUrl>,
 }
 
+/// The most keys that one line of the log names.
+const NAMED_MAX: usize = 20;
+
+impl SignInSettings {
+    /// Says in the log which keys verify tokens.
+    pub fn tell(&self) {
+        if self.mode != SignInMode::Off {
+            let (mode, keys) = (self.mode, self.named_keys());
+            tracing::info!(?mode, %keys, "tokens are verified with these keys");
+        }
+    }
+
+    /// The keys that verify tokens, for the log: algorithm, id and file of each key, and the addresses from which others are
+    /// fetched. No key is in it.
+    fn named_keys(&self) -> String {
+        let of_files = self.keys.keys().iter().map(|key| {
+            let id = key.id().map(|id| format!(" kid={id:?}")).unwrap_or_default();
+            let file = key.file().map(|file| format!(" of {file:?}")).unwrap_or_default();
+            format!("{}{id}{file}", key.algorithm())
+        });
+        let fetched = self.issuers.iter().map(|url| format!("those of {url}"));
+        let mut named: Vec<_> = of_files.chain(fetched).collect();
+        let more = named.len().saturating_sub(NAMED_MAX);
+        named.truncate(NAMED_MAX);
+        if more > 0 {
+            named.push(format!("{more} more"));
+        }
+        named.join(", ")
+    }
+}
+
 /// Verifies tokens. A clone is cheap, and shares the keys.
 #[derive(Clone, Debug)]
 pub struct SignIn(Arc<SignInParts>);

@@ -146,6 +146,10 @@ impl Verifier {
         let decoded = decode::<Box<RawValue>>(token, key.decoding(), validation);
         let decoded = decoded.map_err(|error| fault(&error))?;
         let claims = Claims::read(decoded.claims.get(), &self.user_claim)?;
+        // The library takes a list of issuers too.
+        if validation.iss.is_some() && !claims.has_one_issuer() {
+            return Err(TokenFault::Issuer.into());
+        }
         let expires_at = claims.expires_at()?;
         if now >= expires_at + LEEWAY {
             return Err(TokenError::Expired);

@@ -14,8 +14,6 @@ use crate::core::room::{IdentityKind, Person, UserId};
 pub const VISITOR_KEY_CHARS: RangeInclusive<usize> = 16..=64;
 /// The bytes of the hash that are kept. By chance, two of a billion visitors have the same with a probability of 1 in 10^11.
 const HASH_BYTES: usize = 12;
-/// What the ids of users begin with who are known by a visitor key. No id of a token's user begins so.
-const PREFIX: &str = "v:";
 /// The key of the hash without a secret, together with the name of the count's key. All instances of a cluster share it.
 const PUBLIC_KEY: &[u8] = b"headcount visitor keys";
 
@@ -43,7 +41,7 @@ impl VisitorKeys {
             return None;
         }
         let hash = hmac::sign(&self.0, key.as_bytes());
-        let mut id = PREFIX.to_owned();
+        let mut id = IdentityKind::Visitor.prefix().to_owned();
         URL_SAFE_NO_PAD.encode_string(&hash.as_ref()[..HASH_BYTES], &mut id);
         let user = UserId::parse(&id)?;
         Some(Person { user, kind: IdentityKind::Visitor, info: None })

@@ -14,8 +14,16 @@ use std::{
 const BASE_BYTES: u64 = 64 << 20;
 /// A session's state and its entries in all tables. Measured: 2.2 kB if it never joined, 2.8 kB if it began with polling.
 const SESSION_BYTES: u64 = 4 << 10;
-/// What waits in the outbox for a client that does not read.
+/// What waits in the outbox for a client that does not read and has named no room.
 const OUTBOX_BYTES: u64 = 4 << 10;
+/// The same for a client that has named rooms.
+pub const OUTBOX_BYTES_WITH_ROOMS: u64 = 28 << 10;
+/// The place of a session in a room: in the session, and in the list of those who are told the count.
+const PLACE_BYTES: u64 = 150;
+/// What waits of lists of users: an answer to a poll, or a list of which the kernel has taken a part.
+const LISTS_BYTES: u64 = 36 << 10;
+/// CONNECTs that wait for the keys of their tokens to be fetched, with these tokens.
+const WAITING_BYTES: u64 = 40 << 10;
 /// The kernel's memory for a connection whose client does not read, which counts against the control group's limit.
 /// Measured: 1.5 kB for the connection, and up to about 38 kB of unread data.
 const KERNEL_BYTES: u64 = 40 << 10;
@@ -23,7 +31,8 @@ const KERNEL_BYTES: u64 = 40 << 10;
 /// Measured: 25 kB.
 const CONNECTION_BYTES: u64 = 32 << 10;
 
-/// A room with the longest name, one connection in it, and its entries in all tables. Measured: 890 bytes.
+/// A room with one connection in it, and its entries in all tables. Measured: 500 bytes, 630 with the embedded store; the longest name
+/// takes 112 more, and an identity up to 224 more in the tables of the instance.
 const ROOM_BYTES: u64 = 1 << 10;
 /// Rooms may use one in this many bytes of the memory. Up to 768 MiB, that fits into what [`BASE_BYTES`] leaves.
 const ROOMS_SHARE: u64 = 32;
@@ -35,15 +44,36 @@ pub const CONNECTIONS_SPARE: usize = 1024;
 /// The most connections of a session: a polling client posts on one while it polls on another.
 pub const CONNECTIONS_PER_SESSION: usize = 2;
 
-/// The most memory of a session: its client never reads, has sent half of a message of the largest size, and half of a head
-/// on a second connection.
-pub fn session_bytes(payload_bytes_max: usize) -> u64 {
-    SESSION_BYTES + OUTBOX_BYTES + payload_bytes_max as u64 + KERNEL_BYTES + CONNECTION_BYTES
+/// The settings that decide how much memory a session may take.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct SessionExtent {
+    /// The most bytes of a message.
+    pub payload_bytes_max: usize,
+    /// The most rooms that a client may be in, or watch; 0 if there are no rooms.
+    pub rooms: usize,
+    /// Whether there are lists of users.
+    pub has_lists: bool,
+    /// Whether keys of tokens are fetched from issuers.
+    pub fetches_keys: bool,
+}
+
+impl SessionExtent {
+    /// The most memory of a session: its client is in all the rooms it may be in, never reads, has sent half of a message of the
+    /// largest size, and half of a head on a second connection.
+    pub fn bytes(self) -> u64 {
+        let outbox = if self.rooms > 0 { OUTBOX_BYTES_WITH_ROOMS } else { OUTBOX_BYTES };
+        let places = (self.rooms as u64 * PLACE_BYTES).next_multiple_of(1 << 10);
+        let lists = if self.has_lists { LISTS_BYTES } else { 0 };
+        let waiting = if self.fetches_keys { WAITING_BYTES } else { 0 };
+        let message = self.payload_bytes_max as u64;
+        let held = SESSION_BYTES + outbox + places + lists + waiting;
+        held + message + KERNEL_BYTES + CONNECTION_BYTES
+    }
 }
 
 /// The number of sessions that fit into this much memory; at least one.
-pub fn sessions_within(bytes: u64, payload_bytes_max: usize) -> usize {
-    let sessions = bytes.saturating_sub(BASE_BYTES) / session_bytes(payload_bytes_max);
+pub fn sessions_within(bytes: u64, extent: SessionExtent) -> usize {
+    let sessions = bytes.saturating_sub(BASE_BYTES) / extent.bytes();
     usize::try_from(sessions).unwrap_or(usize::MAX).max(1)
 }
 

@@ -182,6 +182,7 @@ impl Admin {
             metrics.connections.with_label_values(&[transport.label()]).set(signed(joined));
             sockets += joined;
         }
+        metrics.sessions.set(signed(self.engine.admission().permits().taken() as u64));
         let here = *self.engine.tally().subscribe().borrow();
         let identified = here.connections - here.anonymous;
         let stored = view.acknowledged_anonymous(now) + identified;

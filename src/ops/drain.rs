@@ -46,7 +46,7 @@ pub async fn drain(engine: &Engine, tally: &Tally<Membership>, delay: Duration, 
     tracing::info!(
         ?delay,
         ?window,
-        connections = tally.connections(),
+        connections = engine.sessions().len(),
         "shutting down: not ready any more"
     );
     tokio::select! {
@@ -75,7 +75,7 @@ async fn send_elsewhere(
         }
     });
     if emptied.await.is_err() {
-        let connections = tally.connections();
+        let connections = engine.sessions().len();
         tracing::warn!(connections, "some clients could not be sent away in time");
         return;
     }

@@ -56,8 +56,8 @@ pub struct FrameDecoder {
     message_bytes_max: usize,
     /// The bytes of a frame that is not complete yet.
     begun: Vec<u8>,
-    /// The payload so far of a message in several frames, and whether it is text.
-    parts: Option<(Vec<u8>, bool)>,
+    /// The payload so far of a message in several frames, and what its first frame said it is: text or binary.
+    parts: Option<(Vec<u8>, Data)>,
 }
 
 impl FrameDecoder {
@@ -140,29 +140,28 @@ impl FrameDecoder {
         payload: &[u8],
         receive: &mut impl FnMut(Incoming<'_>) -> Result<(), E>,
     ) -> Result<(), E> {
-        let (data, text) = match header.opcode {
+        let data = match header.opcode {
             OpCode::Control(Control::Ping) => return receive(Incoming::Ping(payload)),
             OpCode::Control(Control::Pong) => return receive(Incoming::Pong),
             OpCode::Control(_) => return receive(Incoming::Close),
-            OpCode::Data(data) => (data, data == Data::Text),
+            OpCode::Data(data) => data,
         };
         if header.is_final && data != Data::Continue {
-            return receive(message(payload, text)?);
+            return receive(message(payload, data)?);
         }
-        let (parts, text) = self.parts.get_or_insert_with(|| (Vec::new(), text));
+        let (parts, begun_as) = self.parts.get_or_insert_with(|| (Vec::new(), data));
         parts.extend_from_slice(payload);
         if header.is_final {
-            let text = *text;
-            let whole = mem::take(parts);
+            let (whole, begun_as) = (mem::take(parts), *begun_as);
             self.parts = None;
-            return receive(message(&whole, text)?);
+            return receive(message(&whole, begun_as)?);
         }
         Ok(())
     }
 }
 
-fn message(payload: &[u8], text: bool) -> Result<Incoming<'_>, ProtocolError> {
-    if text {
+fn message(payload: &[u8], data: Data) -> Result<Incoming<'_>, ProtocolError> {
+    if data == Data::Text {
         str::from_utf8(payload).map(Incoming::Text).map_err(|_| ProtocolError::NotText)
     } else {
         Ok(Incoming::Binary)

@@ -2,7 +2,7 @@
 //! which reads plain heads itself.
 
 use base64::{Engine, prelude::BASE64_STANDARD};
-use http::{HeaderMap, Method, header, request::Parts, uri::PathAndQuery};
+use http::{HeaderMap, Method, Version, header, request::Parts, uri::PathAndQuery};
 use httparse::{EMPTY_HEADER, Request, Status};
 use tungstenite::handshake::derive_accept_key;
 
@@ -121,20 +121,19 @@ impl<'a> Head<'a> {
             None => 0,
         };
         let framing = Framing { content_length, close: headers.has_token("connection", "close") };
-        let head = Self::new(method, target, true, &headers);
+        let head = Self::new(method, target, Version::HTTP_11, &headers);
         is_plain.then_some((head, framing, &bytes[length..]))
     }
 
     /// The head of a request that the HTTP server read.
     pub fn of(parts: &'a Parts) -> Self {
         let target = parts.uri.path_and_query().map_or("/", |target| target.as_str());
-        let is_current = parts.version >= http::Version::HTTP_11;
-        Self::new(parts.method.clone(), target, is_current, &&parts.headers)
+        Self::new(parts.method.clone(), target, parts.version, &&parts.headers)
     }
 
-    fn new(method: Method, target: &'a str, is_current: bool, headers: &impl Headers<'a>) -> Self {
+    fn new(method: Method, target: &'a str, version: Version, headers: &impl Headers<'a>) -> Self {
         let (path, query) = target.split_once('?').unwrap_or((target, ""));
-        let websocket = if is_current && method == Method::GET {
+        let websocket = if version >= Version::HTTP_11 && method == Method::GET {
             WebsocketRequest::of(headers)
         } else {
             WebsocketRequest::No

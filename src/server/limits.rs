@@ -6,9 +6,10 @@ use anyhow::Context;
 
 use crate::{
     config::serve::{CONNECTIONS_MAX, Config, DESCRIPTORS_RESERVED},
+    engine::outbox::rooms::REST_BYTES_MAX_WITH_ROOMS,
     memory::limit::{
-        CONNECTIONS_PER_SESSION, CONNECTIONS_SPARE, MemoryLimit, ProcessLimits, memory_limit,
-        rooms_within, sessions_within,
+        CONNECTIONS_PER_SESSION, CONNECTIONS_SPARE, MemoryLimit, OUTBOX_BYTES_WITH_ROOMS,
+        ProcessLimits, SessionExtent, memory_limit, rooms_within, sessions_within,
     },
 };
 
@@ -16,6 +17,11 @@ use crate::{
 const STREAMS_MAX: usize = 1000;
 /// If descriptors are few, streams may use one in this many connections.
 const STREAMS_SHARE: usize = 4;
+
+const _: () = assert!(
+    REST_BYTES_MAX_WITH_ROOMS as u64 <= OUTBOX_BYTES_WITH_ROOMS,
+    "the number of sessions reckons with what may wait for each"
+);
 
 /// The most rooms, if the setting does not say another number.
 const ROOMS_MAX: usize = 100_000;
@@ -44,7 +50,7 @@ impl Limits {
         let descriptors = descriptors.saturating_sub(DESCRIPTORS_RESERVED).max(1);
         let memory = memory_limit(Path::new("/"), ProcessLimits::of_this_process());
         let memory = memory.map(|limit| {
-            let sessions = sessions_within(limit.bytes, config.payload_bytes_max);
+            let sessions = sessions_within(limit.bytes, extent(config));
             (limit, sessions)
         });
         let in_memory = memory.as_ref().map_or(usize::MAX, |(_, sessions)| *sessions);
@@ -97,5 +103,17 @@ impl Limits {
                 "HEADCOUNT_ROOMS_MAX is more than the rooms' share of the memory: hostile clients could end this instance"
             );
         }
+    }
+}
+
+/// The settings that decide how much memory a session may take.
+fn extent(config: &Config) -> SessionExtent {
+    let rules = &config.rooms;
+    let rooms = rules.per_connection + rules.watched_per_connection;
+    SessionExtent {
+        payload_bytes_max: config.payload_bytes_max,
+        rooms: if rules.allowed.is_none() { 0 } else { rooms },
+        has_lists: !rules.listed.is_none(),
+        fetches_keys: !config.sign_in.issuers.is_empty(),
     }
 }

@@ -130,7 +130,7 @@ impl<A: Adapter> CountedSockets<A> {
 
     /// Counts a socket in, and leaves its disconnect handler to the application.
     pub(super) fn enter(&self, socket: &SocketRef<A>, person: Option<Person>) {
-        if self.seat(socket, person, false).is_some() {
+        if self.add(socket, person, Arc::default()) {
             self.unwatched.notify_one();
         }
     }
@@ -141,30 +141,31 @@ impl<A: Adapter> CountedSockets<A> {
         socket: &SocketRef<A>,
         person: Option<Person>,
     ) {
-        let Some(seat) = self.seat(socket, person, true) else { return };
-        let is_watched = Arc::clone(&seat.is_watched);
-        let (roster, is_called) = (Arc::clone(self), AtomicBool::new(false));
-        socket.on_disconnect(Leaving { roster, is_watched, is_called });
+        let is_watched = Arc::new(AtomicBool::new(true));
+        if self.add(socket, person, Arc::clone(&is_watched)) {
+            let (roster, is_called) = (Arc::clone(self), AtomicBool::new(false));
+            socket.on_disconnect(Leaving { roster, is_watched, is_called });
+        }
     }
 
-    /// Adds an entry for a socket; `None` if it has one, or nothing is counted any more.
-    fn seat(
+    /// Adds an entry for a socket. Returns false if it has one, or nothing is counted any more.
+    fn add(
         &self,
         socket: &SocketRef<A>,
         person: Option<Person>,
-        is_watched: bool,
-    ) -> Option<Arc<CountedSocket<A>>> {
+        is_watched: Arc<AtomicBool>,
+    ) -> bool {
         if self.is_over.is_cancelled() || !socket.connected() {
-            return None;
+            return false;
         }
         let seat = Arc::new(CountedSocket {
             socket: socket.clone(),
             presence: Mutex::default(),
-            is_watched: Arc::new(AtomicBool::new(is_watched)),
+            is_watched,
         });
         let mut seats = self.seats();
         if seats.get(&socket.id).is_some_and(|seat| seat.is_of(socket)) {
-            return None;
+            return false;
         }
         // A client that left and joined again on the same connection has a new socket with the same id.
         let before = seats.insert(socket.id, Arc::clone(&seat));
@@ -174,7 +175,7 @@ impl<A: Adapter> CountedSockets<A> {
         }
         self.metrics.connects.with_label_values(&[transport(socket).label()]).inc();
         seat.take(&self.tally, person);
-        Some(seat)
+        true
     }
 
     /// Counts out a socket that was found to be gone, unless its entry was replaced meanwhile.

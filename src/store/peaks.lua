@@ -2,13 +2,15 @@
 --
 -- KEYS 1 {currentUsers}:peaks        hash    `ever` and one field for each day of UTC, such as `2026-11-26`, each of them
 --                                            {"count":5,"at":1764172800000}: users, and ms since 1970 by TIME
---      2 {currentUsers}:connections  3 {currentUsers}:sequence  4 {currentUsers}:meta  (see report.lua; only read)
+--      2 {currentUsers}:connections  3 {currentUsers}:sequence  4 {currentUsers}:meta  5 {currentUsers}:dead
+--        (see report.lua; only read)
 -- ARGV 1 tell | read: `read` writes nothing, and leaves out who is alive
 --      2.. what the instance knows: users and time of the peak ever (0, 0 for none), then of each day
 -- Reply { TIME in ms, { users, at } of the peak ever | {}, { users, at, .. } of each day, revision,
---         { incarnation, last sequence, 1 if it is counted | 0 after its farewell, .. } }
+--         { incarnation, last sequence, 1 if it is counted | 0 after its farewell, .. },
+--         1 while users of ended incarnations are still in the count, else 0 }
 
-local peaks, connections, sequences, meta = unpack(KEYS)
+local peaks, connections, sequences, meta, dead = unpack(KEYS)
 local tells = ARGV[1] == 'tell'
 
 local DAY = 86400000
@@ -155,7 +157,7 @@ if tells then
 end
 
 -- Step 5: who is alive. An instance that crashed has neither connections nor a sequence once its lease has ended.
-local attendance, revision = {}, 0
+local attendance, revision, has_dead = {}, 0, 0
 if tells then
   local last, is_live = {}, {}
   local numbers = read('HGETALL', sequences)
@@ -176,6 +178,8 @@ if tells then
   local value = read('HGET', meta, 'revision')
   value = type(value) == 'string' and tonumber(value) or 0
   revision = is_whole(value, WHOLE_MAX) and value or 0
+  local waiting = read('HLEN', dead)
+  has_dead = type(waiting) == 'number' and waiting > 0 and 1 or 0
 end
 
 local listed = {}
@@ -183,4 +187,4 @@ for _, day in ipairs(names) do
   listed[#listed + 1] = text(days[day].users)
   listed[#listed + 1] = text(days[day].at)
 end
-return { text(now), ever and { text(ever.users), text(ever.at) } or {}, listed, text(revision), attendance }
+return { text(now), ever and { text(ever.users), text(ever.at) } or {}, listed, text(revision), attendance, has_dead }

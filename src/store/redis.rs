@@ -50,7 +50,7 @@ use call::{Call, Caller};
 use error::Secrets;
 use keys::Keys;
 use pool::Connector;
-pub use script::REPORT_SCRIPT;
+pub use script::{PEOPLE_SCRIPT, REPORT_SCRIPT};
 use url::Address;
 pub use url::{InvalidRedisUrl, check_url, database_of, shown_url};
 use waits::Waits;
@@ -127,7 +127,7 @@ impl RedisStore {
             report: Script::new(REPORT_SCRIPT),
             roster: Script::new(script::ROSTER_SCRIPT),
             peaks: Script::new(include_str!("peaks.lua")),
-            people: Script::new(include_str!("people.lua")),
+            people: Script::new(PEOPLE_SCRIPT),
             keys: Keys::of(&settings.key),
             dataset,
             channel: settings.channel,

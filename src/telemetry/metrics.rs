@@ -12,7 +12,7 @@ use prometheus::{
 };
 
 use super::{
-    identity::Identity,
+    build_info::BuildInfo,
     labels::{
         JoinRefusal, JwksResult, MembershipKind, RefusedReason, ReportResult, TokenFault,
         UserIdentity,
@@ -41,8 +41,10 @@ pub struct Metrics {
     pub cluster_users: IntGauge,
     /// The peaks of the site, by period.
     pub peak_users: IntGaugeVec,
-    /// Open connections by transport.
+    /// Connections that are counted in the site, by transport.
     pub connections: IntGaugeVec,
+    /// Open sessions, in the site or not.
+    pub sessions: IntGauge,
     /// Users of the site on this instance, by identity.
     pub users: IntGaugeVec,
     /// The limit of sessions.
@@ -134,7 +136,7 @@ pub struct Metrics {
     /// The smallest limit on this process's memory; 0 if none is known.
     pub memory_limit_bytes: IntGauge,
     /// Who this instance is.
-    pub identity: Identity,
+    pub build_info: BuildInfo,
 }
 
 /// Metrics of tokens, and of the keys that verify them.
@@ -165,6 +167,7 @@ impl Metrics {
             cluster_users: make.gauge("cluster_users")?,
             peak_users: make.gauges("peak_users", "period", [])?,
             connections: make.gauges("connections", "transport", [])?,
+            sessions: make.gauge("sessions")?,
             users: make.gauges("users", "identity", identities())?,
             connections_max: make.gauge("connections_max")?,
             connects: make.counters("connects_total", "transport", [])?,
@@ -210,7 +213,7 @@ impl Metrics {
             draining: make.gauge("draining")?,
             log_lines_dropped: make.counter("log_lines_dropped_total")?,
             memory_limit_bytes: make.gauge("memory_limit_bytes")?,
-            identity: make.identity(store)?,
+            build_info: make.build_info(store)?,
             registry: make.registry,
         })
     }

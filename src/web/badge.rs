@@ -1,4 +1,7 @@
 //! `/badge.svg`: the count as a small picture, for READMEs and pages without scripts.
+//!
+//! A picture in a page cannot send a token. Where one is needed, the badge says so in place of the number, rather than be a broken
+//! picture: its page does not know who looks at it.
 
 use std::sync::Arc;
 
@@ -11,7 +14,7 @@ use serde::Deserialize;
 use tokio::time::Instant;
 
 use super::{
-    bearer::Access,
+    bearer::{self, Access},
     room_query::{self, Refusal},
     site::Site,
 };
@@ -21,6 +24,8 @@ use crate::core::report::Room;
 const CACHING: HeaderValue = HeaderValue::from_static("public, max-age=10");
 /// A picture that is opened by itself is a document. It may load and run nothing.
 const POLICY: &str = "default-src 'none'; sandbox";
+/// What stands in place of a number that is not for everybody.
+const PRIVATE: &str = "private";
 /// The most characters of a label.
 const LABEL_CHARACTERS_MAX: usize = 40;
 /// The approximate width of a character, in tenths of a pixel. The text is fitted to the computed width.
@@ -65,31 +70,38 @@ pub(super) async fn answer(
     Query(wishes): Query<Wishes>,
 ) -> Result<Response, Refusal> {
     let room = room_query::one_room(query.as_deref(), site.rooms.allowed())?;
-    let Ok(access) = site.authorize(&request, room.as_slice()).await else {
-        return Err(Refusal::NoBadge);
-    };
+    if site.needs_token(room.as_slice()) && !bearer::shows_token(&request) {
+        let mut response = picture(wishes, PRIVATE.to_owned());
+        Access::limit_caching_of_bearers(response.headers_mut());
+        return Ok(response);
+    }
+    let access = site.authorize(&request, room.as_slice()).await?;
     site.ask(room.as_slice()).await?;
     let room = room.unwrap_or(Room::Site);
     let view = *site.view.borrow();
     let shown = site.shown(&room, &view, Instant::now());
     let about = if shown.exact { "" } else { "≈" };
-    let number = format!("{about}{}", grouped(shown.users));
+    let mut response = picture(wishes, format!("{about}{}", grouped(shown.users)));
+    match access {
+        Access::Everyone => drop(response.headers_mut().insert(header::CACHE_CONTROL, CACHING)),
+        Access::Bearer(_) => access.limit_caching(response.headers_mut()),
+    }
+    Ok(response)
+}
+
+/// The badge with this text in place of the number, or what is wrong with the query.
+fn picture(wishes: Wishes, number: String) -> Response {
     let Some(badge) = Badge::new(wishes, number) else {
         let allowed = "label: 1 to 40 characters; color: a name such as green or blue, or 3 or 6 \
             hexadecimal digits\n";
-        return Ok((StatusCode::BAD_REQUEST, allowed).into_response());
+        return (StatusCode::BAD_REQUEST, allowed).into_response();
     };
     let headers = [
         (header::CONTENT_TYPE.as_str(), "image/svg+xml"),
         (header::CONTENT_SECURITY_POLICY.as_str(), POLICY),
         ("cross-origin-resource-policy", "cross-origin"),
     ];
-    let mut response = (headers, badge.draw()).into_response();
-    match access {
-        Access::Everyone => drop(response.headers_mut().insert(header::CACHE_CONTROL, CACHING)),
-        Access::Bearer(_) => access.limit_caching(response.headers_mut()),
-    }
-    Ok(response)
+    (headers, badge.draw()).into_response()
 }
 
 impl Badge {

@@ -31,14 +31,18 @@ pub(super) enum Access {
 impl Access {
     /// Adds the headers for caches: an answer for the bearer of a token is for nobody else.
     pub(super) fn limit_caching(&self, headers: &mut HeaderMap) {
-        let caching = match self {
-            Self::Everyone => "no-cache",
-            Self::Bearer(_) => {
-                headers.append(header::VARY, HeaderValue::from_static("authorization"));
-                "private, no-cache"
+        match self {
+            Self::Everyone => {
+                headers.insert(header::CACHE_CONTROL, HeaderValue::from_static("no-cache"));
             }
-        };
-        headers.insert(header::CACHE_CONTROL, HeaderValue::from_static(caching));
+            Self::Bearer(_) => Self::limit_caching_of_bearers(headers),
+        }
+    }
+
+    /// Adds the headers for caches to an answer that depends on the token of its request.
+    pub(super) fn limit_caching_of_bearers(headers: &mut HeaderMap) {
+        headers.append(header::VARY, HeaderValue::from_static("authorization"));
+        headers.insert(header::CACHE_CONTROL, HeaderValue::from_static("private, no-cache"));
     }
 
     /// How long the right lasts; `None` if it does not end.
@@ -60,16 +64,20 @@ impl Site {
         request: &HeaderMap,
         rooms: &[Room],
     ) -> Result<Access, Refusal> {
-        let is_signed_in = match self.sign_in.mode() {
-            SignInMode::Off => return Ok(Access::Everyone),
-            SignInMode::Optional => rooms.iter().any(|room| self.rooms.is_private(room)),
-            SignInMode::Required => true,
-        };
-        if !is_signed_in {
+        if !self.needs_token(rooms) {
             return Ok(Access::Everyone);
         }
         let identity = self.bearer_in(request, rooms).await?;
         Ok(Access::Bearer(Box::new(identity)))
+    }
+
+    /// Whether these rooms are read only with a token; the site if there are none.
+    pub(super) fn needs_token(&self, rooms: &[Room]) -> bool {
+        match self.sign_in.mode() {
+            SignInMode::Off => false,
+            SignInMode::Optional => rooms.iter().any(|room| self.rooms.is_private(room)),
+            SignInMode::Required => true,
+        }
     }
 
     /// Whose token a request has, if he may join these rooms.
@@ -115,6 +123,11 @@ impl Site {
     }
 }
 
+/// Whether a request shows a token, good or bad.
+pub(super) fn shows_token(request: &HeaderMap) -> bool {
+    token(request) != Err(Refusal::TokenMissing)
+}
+
 /// The token of a request. Other schemes than `Bearer` are somebody else's.
 fn token(request: &HeaderMap) -> Result<&str, Refusal> {
     let mut values = request.get_all(header::AUTHORIZATION).iter();
@@ -124,7 +137,7 @@ fn token(request: &HeaderMap) -> Result<&str, Refusal> {
     }
     let value = value.to_str().map_err(|_| Refusal::TokenInvalid)?;
     match value.split_once(' ') {
-        Some((scheme, token)) if scheme.eq_ignore_ascii_case(SCHEME) => Ok(token.trim_matches(' ')),
+        Some((scheme, token)) if scheme.eq_ignore_ascii_case(SCHEME) => Ok(token.trim_ascii()),
         _ => Err(Refusal::TokenMissing),
     }
 }
@@ -140,6 +153,7 @@ mod tests {
     #[case(&["Bearer a.b.c"], Ok("a.b.c"))]
     #[case(&["bearer a.b.c"], Ok("a.b.c"))]
     #[case(&["BEARER   a.b.c "], Ok("a.b.c"))]
+    #[case(&["Bearer \t a.b.c \t"], Ok("a.b.c"))]
     #[case(&["Bearer "], Ok(""))]
     #[case(&[], Err(Refusal::TokenMissing))]
     #[case(&["Bearer"], Err(Refusal::TokenMissing))]

@@ -60,6 +60,11 @@ export function showRooms(site) {
     byId('room').dataset.state = state;
     byId('room-state').textContent = stateInWords();
     if (state !== 'live') line.interrupt();
+    if (state === 'refused') {
+      users = undefined;
+      byId('room-count').textContent = '–';
+      byId('room-people').textContent = '';
+    }
     announce();
   }
 
@@ -82,7 +87,7 @@ export function showRooms(site) {
 
   byId('room-form').addEventListener('submit', function (event) {
     event.preventDefault();
-    location.hash = `#/${byId('room-input').value.trim().replace(/^\//, '')}`;
+    location.hash = `#${encoded(`/${byId('room-input').value.trim().replace(/^\//, '')}`)}`;
   });
   byId('room-leave').addEventListener('click', function () {
     history.pushState(null, '', location.pathname + location.search);
@@ -106,6 +111,12 @@ function nameIn(hash) {
   } catch {
     return hash.slice(1);
   }
+}
+
+// A name as it is written in an address, so that `nameIn` gives this name again. Halves of characters are replaced, as they are
+// wherever text leaves a script.
+function encoded(name) {
+  return encodeURI(name.replace(/\p{Cs}/gu, '\ufffd'));
 }
 
 // As it is written in an attribute.

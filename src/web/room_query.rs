@@ -73,16 +73,16 @@ pub(super) enum Refusal {
     /// The store did not answer.
     #[error("the store does not answer: try again soon")]
     Away,
-    /// There are no badges of rooms that need a token, which a picture in a page cannot have.
-    #[error("a badge of this needs a token, which pictures in pages cannot send")]
-    NoBadge,
     /// As many rooms are watched for programs as may be.
-    #[error("programs ask for too many rooms on this instance: try again in a minute")]
+    #[error("programs ask for too many rooms on this instance: try again soon")]
     Full,
 }
 
-/// How long a client that is refused for lack of room should wait: rooms asked for are watched that long.
-const RETRY_AFTER: HeaderValue = HeaderValue::from_static("60");
+/// How long a client should wait that is refused for lack of room, in seconds: after that a room that nobody has asked for again
+/// makes way ([`PLACE_HELD_FOR`](crate::core::rooms::PLACE_HELD_FOR)).
+const PLACE_FREE_AFTER: HeaderValue = HeaderValue::from_static("10");
+/// The same while the store is away, in seconds: about as long as an instance takes to find it again.
+const STORE_BACK_AFTER: HeaderValue = HeaderValue::from_static("2");
 
 /// The JSON of a refusal.
 #[derive(Debug, Serialize)]
@@ -156,7 +156,7 @@ impl Refusal {
             Self::TooMany(_) => "too_many_rooms",
             Self::Missing => "room_missing",
             Self::BadName { .. } | Self::NotAllowed { .. } => "room_not_allowed",
-            Self::TokenMissing | Self::NoBadge => "token_missing",
+            Self::TokenMissing => "token_missing",
             Self::TokenInvalid => "token_invalid",
             Self::TokenExpired => "token_expired",
             Self::Forbidden { .. } => "room_forbidden",
@@ -171,10 +171,9 @@ impl Refusal {
             Self::Malformed | Self::TooMany(_) | Self::Missing | Self::BadPage(_) => {
                 StatusCode::BAD_REQUEST
             }
-            Self::BadName { .. }
-            | Self::NotAllowed { .. }
-            | Self::NotListed { .. }
-            | Self::NoBadge => StatusCode::NOT_FOUND,
+            Self::BadName { .. } | Self::NotAllowed { .. } | Self::NotListed { .. } => {
+                StatusCode::NOT_FOUND
+            }
             Self::TokenMissing | Self::TokenInvalid | Self::TokenExpired => {
                 StatusCode::UNAUTHORIZED
             }
@@ -200,6 +199,15 @@ impl Refusal {
         }))
     }
 
+    /// How long the client should wait before it asks again, if waiting helps.
+    fn retry_after(&self) -> Option<HeaderValue> {
+        match self {
+            Self::Full => Some(PLACE_FREE_AFTER),
+            Self::Away => Some(STORE_BACK_AFTER),
+            _ => None,
+        }
+    }
+
     /// The name that is refused. Names that are too long are left out.
     fn room(&self) -> Option<&str> {
         match self {
@@ -220,8 +228,8 @@ impl IntoResponse for Refusal {
         *response.status_mut() = self.status();
         let mut add = |name: HeaderName, value| response.headers_mut().insert(name, value);
         add(header::CACHE_CONTROL, HeaderValue::from_static("no-store"));
-        if self == Self::Full {
-            add(header::RETRY_AFTER, RETRY_AFTER);
+        if let Some(wait) = self.retry_after() {
+            add(header::RETRY_AFTER, wait);
         }
         if let Some(challenge) = self.challenge() {
             add(header::WWW_AUTHENTICATE, challenge);

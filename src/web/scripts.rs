@@ -1,8 +1,67 @@
 //! Builds the scripts for browsers when the program starts, each from functions in separate files. Comments and indentation
-//! are left out, to save bytes.
+//! are left out, to save bytes. The embeddable client is shortened further, because every page of a site loads it.
 
 /// The embeddable client: a function of the address that the script came from.
 const HEADCOUNT: &str = include_str!("headcount.js");
+/// Variables of the embeddable client, each of which is served with a name of one letter. None of them may be the name of a
+/// property too, except after a dot.
+const HEADCOUNT_VARIABLES: [&str; 52] = [
+    "BURST_MS",
+    "CHANGE_MS",
+    "FIRST_WAIT_MS",
+    "LONGEST_WAIT_MS",
+    "NAME_BYTES_MAX",
+    "OPENING_MS",
+    "UPDATE_AGAIN_MS",
+    "asked",
+    "attempts",
+    "base",
+    "connect",
+    "copies",
+    "deadline",
+    "element",
+    "end",
+    "entry",
+    "error",
+    "event",
+    "folder",
+    "former",
+    "home",
+    "identity",
+    "isScanDue",
+    "isSite",
+    "isTaken",
+    "isWaiting",
+    "kind",
+    "lose",
+    "main",
+    "name",
+    "nameOf",
+    "nextUpdate",
+    "now",
+    "options",
+    "other",
+    "patienceMs",
+    "receive",
+    "say",
+    "scanSoon",
+    "shown",
+    "signals",
+    "socket",
+    "spentUntil",
+    "start",
+    "stop",
+    "tell",
+    "tellAll",
+    "text",
+    "timer",
+    "unwant",
+    "value",
+    "wish",
+];
+/// The short names.
+const LETTERS: &str = "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ";
+const _: () = assert!(HEADCOUNT_VARIABLES.len() <= LETTERS.len());
 /// The Socket.IO client: a function of the class of sessions.
 const SOCKET_IO: &str = include_str!("socketio/client.js");
 /// Sessions of Engine.IO: a function without parameters.
@@ -19,14 +78,19 @@ const LANGUAGES: [(&str, &str); 4] = [
 
 /// The embeddable client for `<script src>`. It defines `headcount` for all scripts of the page.
 pub(super) fn headcount() -> String {
-    let home = "document.currentScript && document.currentScript.src";
-    format!("{}globalThis.headcount = {}({home});\n", head_line(HEADCOUNT), code(HEADCOUNT))
+    let (head, code) = (head_line(HEADCOUNT), short_headcount());
+    let home = "document.currentScript&&document.currentScript.src";
+    format!("{head}globalThis.headcount={code}({home});\n")
 }
 
 /// The embeddable client for `import` and `<script type="module" src>`. It exports the function.
 pub(super) fn headcount_module() -> String {
-    let (head, code) = (head_line(HEADCOUNT), code(HEADCOUNT));
+    let (head, code) = (head_line(HEADCOUNT), short_headcount());
     format!("{head}export const headcount = {code}(import.meta.url);\nexport default headcount;\n")
+}
+
+fn short_headcount() -> String {
+    shortened(&code(HEADCOUNT), &HEADCOUNT_VARIABLES)
 }
 
 /// The Socket.IO client for `<script src>` and `require`. It defines or exports `io`, like the reference client.
@@ -69,6 +133,44 @@ fn code(source: &str) -> String {
     lines.filter(|line| !line.is_empty() && !line.starts_with("//")).collect::<Vec<_>>().join("\n")
 }
 
+/// Code without the spaces and ends of lines that mean nothing, and with short names for these variables. Apostrophes enclose texts, which
+/// stay as they are. A template must have no spaces, and of the variables only such as it inserts.
+fn shortened(code: &str, variables: &[&str]) -> String {
+    let short = |(number, part)| match number % 2 {
+        0 => shortened_part(part, variables),
+        _ => String::from(part),
+    };
+    code.split('\'').enumerate().map(short).collect::<Vec<_>>().join("'")
+}
+
+/// The code between two texts. A space has a meaning only between two words, and the end of a line may end a statement only where
+/// nothing else does.
+fn shortened_part(mut rest: &str, variables: &[&str]) -> String {
+    let mut short = String::with_capacity(rest.len());
+    while let Some(first) = rest.chars().next() {
+        let end = if is_of_word(first) { rest.find(|next| !is_of_word(next)) } else { None };
+        let alone = if is_of_word(first) { rest.len() } else { first.len_utf8() };
+        let (token, after) = rest.split_at(end.unwrap_or(alone));
+        let is_property = short.ends_with('.') && !short.ends_with("...");
+        let variable = variables.iter().position(|name| *name == token && !is_property);
+        if let Some(letter) = variable.and_then(|number| LETTERS.get(number..=number)) {
+            short.push_str(letter);
+        } else if match token {
+            " " => short.ends_with(is_of_word) && after.starts_with(is_of_word),
+            "\n" => !short.ends_with([';', '{', ',', '(']),
+            _ => true,
+        } {
+            short.push_str(token);
+        }
+        rest = after;
+    }
+    short
+}
+
+fn is_of_word(character: char) -> bool {
+    character.is_ascii_alphanumeric() || matches!(character, '_' | '$')
+}
+
 #[cfg(test)]
 mod tests {
     use std::collections::BTreeSet;
@@ -109,6 +211,32 @@ mod tests {
     fn found<'a>(pattern: &str, text: &'a str) -> BTreeSet<&'a str> {
         let pattern = Regex::new(pattern).unwrap();
         pattern.captures_iter(text).map(|found| found.get(1).unwrap().as_str()).collect()
+    }
+
+    /// Goal: shortened code means what the source means. Method: texts, properties and the spaces between words stay, and everything
+    /// else is as short as it can be.
+    #[test]
+    fn code_is_shortened() {
+        let code = "const name = { state: '= name' };\nfor (const key in name) {\ntell(...key, name.key, key?.name)\n}\nreturn 'a b'";
+        let short =
+            "const a={state:'= name'};for(const b in a){tell(...b,a.key,b?.name)\n}\nreturn'a b'";
+        assert_eq!(shortened(code, &["name", "key"]), short);
+    }
+
+    /// Goal: the short names of the embeddable client's variables change nothing else. Method: no listed name is a key of an object,
+    /// each is declared, and the source has no names of one letter. What code and pages see is tested with the script as it is served.
+    #[test]
+    fn only_variables_have_short_names() {
+        let code = code(HEADCOUNT);
+        for name in HEADCOUNT_VARIABLES {
+            let uses = found(&format!(r"([\w.$]*\b{name}:)"), &code);
+            assert!(uses.is_empty(), "{name} is a key: {uses:?}");
+            let declared =
+                found(&format!(r"((?:const|let|function|\(|, |\.\.\.|\[) ?{name}\b)"), &code);
+            assert!(!declared.is_empty(), "{name} is not declared");
+        }
+        let letters = found(r"(?:\b(?:const|let|function) |\()([A-Za-z])\b", &code);
+        assert!(letters.is_empty(), "{letters:?} are used already");
     }
 
     /// Goal: every language has exactly the messages of English. Method: compare the keys, the values that each message

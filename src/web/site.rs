@@ -8,7 +8,7 @@ use tokio::{
 };
 use tokio_util::sync::CancellationToken;
 
-use super::{room_query::Refusal, site_rooms::SiteRooms, site_users::SiteUsers};
+use super::{room_query::Refusal, site_rooms::SiteRooms, user_pages::UserPages};
 use crate::{
     access::origin::{Origins, RefusalLog},
     core::{
@@ -32,7 +32,7 @@ pub struct Site {
     /// The counts of rooms, and which rooms may be asked for.
     pub rooms: SiteRooms,
     /// The users of rooms.
-    pub users: SiteUsers,
+    pub users: UserPages,
     /// The peaks of the site.
     pub peaks: watch::Receiver<ShownPeaks>,
     /// Knows the bearers of tokens.

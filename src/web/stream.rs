@@ -29,6 +29,7 @@ use crate::{
     core::{
         peaks::ShownPeaks,
         report::Room,
+        rooms::PLACE_HELD_FOR,
         view::{Shown, View},
     },
     telemetry::labels::RefusedReason,
@@ -38,8 +39,10 @@ use crate::{
 const KEEP_ALIVE: Duration = Duration::from_secs(15);
 /// How long browsers and refused clients are asked to wait before they connect again.
 const RETRY: Duration = Duration::from_secs(5);
-/// Time between two requests to watch the rooms of a stream: soon enough that they are watched without a gap.
-const WATCH_EVERY: Duration = Duration::from_secs(WATCHED_FOR.as_secs() / 2);
+/// Time between two requests to watch the rooms of a stream: soon enough that they are watched without a gap, and that none of them
+/// has to make way for others.
+const WATCH_EVERY: Duration = Duration::from_secs(PLACE_HELD_FOR.as_secs() / 2);
+const _: () = assert!(PLACE_HELD_FOR.as_secs() <= WATCHED_FOR.as_secs());
 
 /// The handler.
 pub(super) async fn answer(
@@ -103,7 +106,7 @@ struct StreamReader {
     watch_at: Instant,
     /// When the token expires by which the client reads.
     ends_at: Option<Instant>,
-    _permit: Place,
+    _permit: OpenStream,
 }
 
 /// What a stream tells of, and what the client was told of it last.
@@ -125,7 +128,7 @@ struct Told {
 
 /// Counts against the limit of streams. It is given back when the client is gone.
 #[derive(Debug)]
-struct Place {
+struct OpenStream {
     _permit: OwnedSemaphorePermit,
     open: IntGauge,
 }
@@ -159,7 +162,7 @@ impl StreamReader {
             due: now,
             watch_at: now + WATCH_EVERY,
             ends_at,
-            _permit: Place { _permit: permit, open },
+            _permit: OpenStream { _permit: permit, open },
             site,
         }
     }
@@ -257,7 +260,7 @@ async fn expired(at: Option<Instant>) {
     }
 }
 
-impl Drop for Place {
+impl Drop for OpenStream {
     fn drop(&mut self) {
         self.open.dec();
     }

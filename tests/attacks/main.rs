@@ -17,6 +17,7 @@
 mod floods;
 mod footprint;
 mod handshakes;
+mod lists;
 mod malformed;
 mod memory;
 mod origins;

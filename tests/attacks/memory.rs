@@ -7,6 +7,7 @@ use std::{
     net::SocketAddr,
     path::{Path, PathBuf},
     str::FromStr,
+    sync::atomic::{AtomicUsize, Ordering},
     time::Duration,
 };
 
@@ -16,7 +17,7 @@ use headcount_testkit::{
     instance::Instance,
     machine::Machine,
     open_files,
-    raw::{Raw, upgrade},
+    raw::{Raw, frames::text, polling_session, post, say, upgrade},
     waiting::{eventually, eventually_within},
 };
 
@@ -32,6 +33,10 @@ const AT_A_TIME: usize = 100;
 const HALF_HEADS: usize = 800;
 /// Bytes of half a message and of half a head: as many as the server reads.
 const HALF: usize = 15_000;
+/// The rooms that a client may be in and watch, by default.
+const ROOMS: usize = 108;
+/// How long the instance may take to answer all joins on a busy machine.
+const ALL_JOIN_WITHIN: Duration = Duration::from_mins(1);
 /// The instance checks the number of sessions every five seconds, and the heap needs a moment.
 const SMALL_AGAIN_WITHIN: Duration = Duration::from_secs(30);
 
@@ -41,57 +46,147 @@ const SMALL_AGAIN_WITHIN: Duration = Duration::from_secs(30);
 /// Then all leave, and a visitor connects.
 #[tokio::test(flavor = "multi_thread")]
 async fn as_many_are_taken_as_fit_into_memory() {
-    open_files::raise_limit();
-    let _machine = Machine::shared().await;
-    let group = Group::new();
-    let preparation = match &group {
-        Some(group) => format!("echo $$ > {}", group.folder.join("cgroup.procs").display()),
-        None => format!("ulimit -v {}", ADDRESS_SPACE_MAX / 1024),
-    };
-    let mut instance = Instance::start_after(&preparation, &[]).await;
-    let most: usize = number(&instance, "headcount_connections_max").await;
-    println!(
-        "in {}: {most} sessions",
-        group.as_ref().map_or("an address space", |_| "a control group")
-    );
-    assert!((100..5_000).contains(&most), "{most} follows from the limit");
-    let log = instance.process().stderr();
-    let decides = if group.is_some() { "memory." } else { "ulimit -v" };
-    assert!(log.contains(decides), "the log says which limit decides: {log}");
-
-    let idle = resident(&instance).await;
-    let heads = (0..HALF_HEADS).map(|_| half_a_head(instance.public));
+    let mut small = Small::start().await;
+    let most = small.most;
+    let idle = resident(&small.instance).await;
+    let public = small.instance.public;
+    let heads = (0..HALF_HEADS).map(|_| half_a_head(public));
     let heads: Vec<_> = stream::iter(heads).buffer_unordered(AT_A_TIME).collect().await;
-    let attempts = (0..3 * most).map(|_| half_a_message(instance.public));
+    let attempts = (0..3 * most).map(|_| half_a_message(public));
     let outcomes: Vec<_> = stream::iter(attempts).buffer_unordered(AT_A_TIME).collect().await;
     let held: Vec<Raw> = outcomes.into_iter().flatten().collect();
-    let large = resident(&instance).await;
+    let large = resident(&small.instance).await;
     println!("{} were let in; resident {} MiB, then {} MiB", held.len(), idle / MIB, large / MIB);
     assert!(held.len() >= most, "{} of {most} were let in", held.len());
-    let refused: usize = number(&instance, "headcount_refused_total").await;
+    let refused: usize = number(&small.instance, "headcount_refused_total").await;
     assert!(refused >= most, "{refused} were refused");
     assert!(large > idle + 8 * MIB, "they made it large");
-    if let Some(group) = &group {
-        assert_eq!(group.failures(), 0, "the limit was never met");
-    }
+    small.is_within_its_limit();
     drop((held, heads));
 
     let goal = idle + (large - idle) / 2;
     let ((), took) = eventually_within(SMALL_AGAIN_WITHIN, "memory goes back", async || {
-        match resident(&instance).await {
+        match resident(&small.instance).await {
             bytes if bytes <= goal => Ok(()),
             bytes => Err(format!("{} MiB", bytes / MIB)),
         }
     })
     .await;
     println!("memory was back after {took:?}");
-    let visitor = Client::open(instance.public, Transport::Websocket);
-    eventually("a visitor is served", async || match visitor.record().shows() {
-        Some(1) => Ok(()),
-        other => Err(format!("{other:?}")),
+    small.serves_a_visitor().await;
+}
+
+/// Goal: as many sessions as are let in fit into 128 MiB also if each is as large as its client can make it with rooms. Method: on
+/// as many sessions as fit, the client is in eight rooms and watches a hundred more, all with the longest names, reads nothing, and
+/// leaves half a message and half a head unfinished. Half of them poll. Each session takes less than what is reckoned for it.
+#[tokio::test(flavor = "multi_thread")]
+async fn sessions_with_rooms_fit_into_memory() {
+    /// What is reckoned for a session without what the kernel holds, which is not resident.
+    const EACH_MAX: u64 = (136 - 40) << 10;
+    let mut small = Small::start().await;
+    let most = small.most;
+    let public = small.instance.public;
+    let idle = resident(&small.instance).await;
+    let attackers = (0..most).map(async |number| match number % 2 {
+        0 => in_rooms_by_websocket(public).await,
+        _ => in_rooms_by_polling(public).await,
+    });
+    let held: Vec<_> = stream::iter(attackers).buffer_unordered(AT_A_TIME).collect().await;
+    let heads = (0..most).map(|_| half_a_head(public));
+    let heads: Vec<_> = stream::iter(heads).buffer_unordered(AT_A_TIME).collect().await;
+    eventually_within(ALL_JOIN_WITHIN, "all are in all rooms", async || {
+        let [members, watchers] =
+            ["member", "watcher"].map(|kind| format!("headcount_memberships{{kind=\"{kind}\"}}"));
+        let members: usize = number(&small.instance, &members).await;
+        let watchers: usize = number(&small.instance, &watchers).await;
+        let all = members + watchers == most * ROOMS;
+        if all { Ok(()) } else { Err(format!("{members} members, {watchers} watchers")) }
     })
     .await;
-    assert!(instance.process().runs());
+    let large = resident(&small.instance).await;
+    let each = (large - idle) / most as u64;
+    println!("{most} sessions in all rooms: resident {} MiB, {each} bytes each", large / MIB);
+    assert!(each <= EACH_MAX, "{each} bytes for a session");
+    small.is_within_its_limit();
+    drop((held, heads));
+    small.serves_a_visitor().await;
+}
+
+/// An instance that may use little memory.
+struct Small {
+    group: Option<Group>,
+    instance: Instance,
+    /// The most sessions.
+    most: usize,
+    _machine: Machine,
+}
+
+impl Small {
+    async fn start() -> Self {
+        open_files::raise_limit();
+        let machine = Machine::shared().await;
+        let group = Group::new();
+        let preparation = match &group {
+            Some(group) => format!("echo $$ > {}", group.folder.join("cgroup.procs").display()),
+            None => format!("ulimit -v {}", ADDRESS_SPACE_MAX / 1024),
+        };
+        let mut instance = Instance::start_after(&preparation, &[]).await;
+        let most: usize = number(&instance, "headcount_connections_max").await;
+        let place = group.as_ref().map_or("an address space", |_| "a control group");
+        println!("in {place}: {most} sessions");
+        assert!((100..5_000).contains(&most), "{most} follows from the limit");
+        let log = instance.process().stderr();
+        let decides = if group.is_some() { "memory." } else { "ulimit -v" };
+        assert!(log.contains(decides), "the log says which limit decides: {log}");
+        Self { group, instance, most, _machine: machine }
+    }
+
+    fn is_within_its_limit(&self) {
+        if let Some(group) = &self.group {
+            assert_eq!(group.failures(), 0, "the limit was never met");
+        }
+    }
+
+    async fn serves_a_visitor(&mut self) {
+        let visitor = Client::open(self.instance.public, Transport::Websocket);
+        eventually("a visitor is served", async || match visitor.record().shows() {
+            Some(1) => Ok(()),
+            other => Err(format!("{other:?}")),
+        })
+        .await;
+        assert!(self.instance.process().runs());
+    }
+}
+
+/// Packets that join eight rooms and watch a hundred more. The names are the longest, and the same for all clients.
+fn joins() -> Vec<String> {
+    let packet = |room: usize| {
+        let auth = if room < 8 { "" } else { "{\"watch\":true}" };
+        format!("40/{room:0>127},{auth}")
+    };
+    (0..ROOMS).map(packet).collect()
+}
+
+async fn in_rooms_by_websocket(server: SocketAddr) -> (Raw, Option<Raw>) {
+    let mut raw = Raw::websocket(server, None).await;
+    raw.shrink_window();
+    let joins: Vec<u8> = joins().iter().flat_map(|join| text(join)).collect();
+    raw.send(&joins).await.expect("it is read");
+    raw.send(&half_a_frame()).await.expect("it is read");
+    (raw, None)
+}
+
+/// The answers to the joins are taken by a poll whose client does not read, those to further packets wait for the next one.
+async fn in_rooms_by_polling(server: SocketAddr) -> (Raw, Option<Raw>) {
+    let path = polling_session(server).await;
+    for half in joins().chunks(ROOMS / 2) {
+        assert_eq!(say(server, &path, &half.join("\x1e")).await.status, 200);
+    }
+    let poll = Raw::saying(server, format!("GET {path} HTTP/1.1\r\nhost: {server}\r\n\r\n")).await;
+    poll.shrink_window();
+    let mut half_a_post = post(server, &path, &"4".repeat(16_000));
+    half_a_post.truncate(half_a_post.len() - 1000);
+    (poll, Some(Raw::saying(server, half_a_post).await))
 }
 
 /// Opens a websocket that never joins and stops in the middle of a message. `None` if the server says that there is
@@ -103,11 +198,15 @@ async fn half_a_message(server: SocketAddr) -> Option<Raw> {
         return None;
     }
     assert_eq!(answer.status, 101, "{answer:?}");
-    // A text frame of 16,000 bytes, masked with zeros.
+    raw.send(&half_a_frame()).await.expect("it is read");
+    Some(raw)
+}
+
+/// The beginning of a text frame of 16,000 bytes, masked with zeros.
+fn half_a_frame() -> Vec<u8> {
     let mut frame = vec![0x81, 0xfe, 0x3e, 0x80, 0, 0, 0, 0];
     frame.resize(frame.len() + HALF, b'4');
-    raw.send(&frame).await.expect("it is read");
-    Some(raw)
+    frame
 }
 
 async fn half_a_head(server: SocketAddr) -> Raw {
@@ -150,7 +249,9 @@ impl Group {
     }
 
     fn below(above: &Path, limit: &str, failures: &'static str) -> Option<Self> {
-        let folder = above.join(format!("headcount-test-{}", std::process::id()));
+        static GROUPS: AtomicUsize = AtomicUsize::new(0);
+        let number = GROUPS.fetch_add(1, Ordering::Relaxed);
+        let folder = above.join(format!("headcount-test-{}-{number}", std::process::id()));
         fs::create_dir(&folder).ok()?;
         let group = Self { folder, failures };
         fs::write(group.folder.join(limit), RESIDENT_MAX.to_string()).ok()?;

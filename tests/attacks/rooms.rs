@@ -18,7 +18,7 @@ use crate::besieged::Besieged;
 const AT_A_TIME: usize = 20;
 
 /// Waits until the instance, and the store, know of no room.
-async fn nothing_is_left(besieged: &Besieged) {
+pub(crate) async fn nothing_is_left(besieged: &Besieged) {
     for metric in [
         "headcount_rooms",
         "headcount_memberships{kind=\"member\"}",

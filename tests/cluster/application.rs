@@ -6,6 +6,7 @@ use headcount_testkit::{
     http,
     instance::{FREE_PORTS, Process, Setting},
     program,
+    raw::{Raw, frames::text, upgrade},
     waiting::eventually,
 };
 
@@ -30,14 +31,34 @@ impl Application {
 
     /// The page after a login with this name.
     pub(crate) async fn page_of(&self, name: &str) -> String {
+        let cookie = self.cookie_of(name).await;
+        self.page_with(&cookie).await.expect("the user is logged in")
+    }
+
+    /// The page for a browser that sends these cookies, unless it must log in first.
+    pub(crate) async fn page_with(&self, cookies: &str) -> Option<String> {
+        let page = http::get_with(self.public, "/chat", &[("cookie", cookies)]).await;
+        let page = page.expect("it serves");
+        (page.status == 200).then_some(page.body)
+    }
+
+    /// The cookie after a login with this name.
+    pub(crate) async fn cookie_of(&self, name: &str) -> String {
         let form = http::post(self.public, "/login", format!("username={name}")).await;
         let form = form.expect("it serves");
         assert_eq!((form.status, form.header("location")), (303, "/chat"), "{}", form.body);
         let (cookie, _) = form.header("set-cookie").split_once(';').expect("a cookie is set");
-        let page = http::get_with(self.public, "/chat", &[("cookie", cookie)]).await;
-        let page = page.expect("it serves");
-        assert_eq!(page.status, 200, "{}", page.body);
-        page.body
+        cookie.to_owned()
+    }
+
+    /// A websocket of a browser that sends these cookies. It has sent its join.
+    pub(crate) async fn joined_with(&self, cookies: &str) -> Raw {
+        let request = upgrade(self.public, None);
+        let request = request.replacen("\r\n", &format!("\r\ncookie: {cookies}\r\n"), 1);
+        let mut raw = Raw::saying(self.public, request).await;
+        assert_eq!(raw.answer().await.expect("an answer").status, 101);
+        assert!(raw.is_answered_after(&text("40"), "40{").await, "it joins");
+        raw
     }
 
     /// The process of the application.

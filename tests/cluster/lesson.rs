@@ -1,8 +1,16 @@
 //! Both editions of the checks of the lesson from which this program grew. They fetch two files from a
 //! running server.
 
-use headcount_testkit::{http, instance::Instance};
+use headcount_testkit::{
+    client::{Client, Transport},
+    cluster::{Cluster, records_of},
+    http,
+    instance::Instance,
+};
 use regex::{Regex, RegexBuilder};
+use rustix::process::Signal;
+
+use crate::application::Application;
 
 /// Goal: both editions of the lesson's checks pass. Method: fetch the two files from a running server and
 /// match them as the lesson does, in the newer edition with `.` matching line ends.
@@ -19,6 +27,37 @@ async fn the_checks_of_the_lesson_pass() {
     assert!(spanning(listens).is_match(&client), "{listens} in {client}");
     let on_one_line = RegexBuilder::new(emits).case_insensitive(true).build().expect("it is valid");
     assert!(on_one_line.is_match(&server), "{emits} on one line in {server}");
+}
+
+/// Goal: one browser can be logged in at two ports, and its user is counted once; and a bystander does not see him leave when his
+/// application stops. Method: two applications, and a browser that sends the cookies of both to each; then the first application is
+/// asked to end while the user comes back at the second.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_user_of_two_ports_is_one_and_is_handed_over() {
+    let cluster = Cluster::start(1).await;
+    let url = cluster.redis.url();
+    let settings = [("HEADCOUNT_REDIS_URL", url.as_str())];
+    let mut first = Application::start(&settings).await;
+    let second = Application::start(&settings).await;
+    let jar = [first.cookie_of("zoe").await, second.cookie_of("zoe").await];
+    let names = jar.each_ref().map(|cookie| cookie.split_once('=').expect("a cookie").0);
+    assert_ne!(names[0], names[1], "the second login would end the first one");
+    let jar = jar.join("; ");
+    for application in [&first, &second] {
+        assert!(application.page_with(&jar).await.is_some(), "{} knows zoe", application.public);
+    }
+    let bystander = Client::open(cluster.instances[0].public, Transport::Websocket);
+    let records = records_of([&bystander]);
+    let here = first.joined_with(&jar).await;
+    cluster.agrees_on(2, &records).await;
+    let mark = records[0].mark();
+    first.process().signal(Signal::TERM);
+    here.ended().await;
+    let _back = second.joined_with(&jar).await;
+    let (status, _) = first.process().ended().await;
+    assert!(status.success(), "{status}");
+    cluster.agrees_on(2, &records).await;
+    assert_eq!(records[0].counts_since(mark), [0; 0], "nobody has left or come");
 }
 
 fn spanning(pattern: &str) -> Regex {

@@ -172,6 +172,7 @@ async fn watchers_are_not_counted(
     show(&[(&seen[0], 1), (&seen[1], 1), (&counted[0], 1), (&counted[1], 1)]).await;
     assert_eq!(instance.metric("headcount_site_watchers").await, Ok(1.0));
     assert_eq!(instance.metric("headcount_connections").await, Ok(1.0));
+    assert_eq!(instance.metric("headcount_sessions").await, Ok(2.0), "the watcher's, too");
     drop(members);
     show(&[(&seen[0], 0), (&seen[1], 0)]).await;
     foreign.close(0).await;

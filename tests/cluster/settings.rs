@@ -118,10 +118,31 @@ async fn a_refused_address_does_not_show_its_password() {
         assert!(answer.contains("HEADCOUNT_REDIS_URL"), "{answer}");
         assert!(!answer.contains("swordfish"), "{answer}");
     }
-    let mut process = Process::spawn(&["--help"], &wrong);
-    let (status, _) = process.ended().await;
-    assert_eq!(status.code(), Some(0), "{}", process.stderr());
-    assert!(!process.stdout().contains("swordfish"), "{}", process.stdout());
+    assert_help_hides(wrong[0], "swordfish").await;
+}
+
+/// Goal: a secret that somebody has put in the place of a file's path is never shown. Method: such settings, in refusals and in the
+/// help.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_secret_in_the_place_of_a_path_is_not_shown() {
+    let secret = "swordfish-swordfish-swordfish-swordfish";
+    for name in ["HEADCOUNT_JWT_KEYS", "HEADCOUNT_VISITOR_SECRET_FILE"] {
+        let answer = refusal(&[], &[(name, secret)]).await.expect("it is refused");
+        assert!(answer.contains(name) && answer.contains("(not shown"), "{answer}");
+        assert!(!answer.contains("swordfish"), "{answer}");
+        assert_help_hides((name, secret), "swordfish").await;
+    }
+    assert_help_hides(("HEADCOUNT_ADMIN_TOKEN", secret), "swordfish").await;
+}
+
+async fn assert_help_hides(setting: Setting<'_>, secret: &str) {
+    for arguments in [&["--help"][..], &["serve", "--help"]] {
+        let mut process = Process::spawn(arguments, &[setting]);
+        let (status, _) = process.ended().await;
+        assert_eq!(status.code(), Some(0), "{}", process.stderr());
+        let shown = process.stdout() + &process.stderr();
+        assert!(shown.contains(setting.0) && !shown.contains(secret), "{shown}");
+    }
 }
 
 /// The stderr of a program that refuses to start as it should. The error says what is wrong with the refusal.

@@ -8,6 +8,7 @@ mod code;
 mod console;
 mod console_rooms;
 mod embed;
+mod embed_rooms;
 mod faces;
 mod foreign_page;
 mod languages;

@@ -82,8 +82,8 @@ ok "an instance that hangs gives no sign of life, and is started again"
 
 drop_in headcount.service MemoryMax=128M LimitNOFILE=1024:4096
 systemctl restart headcount
-[[ $(metric 127.0.0.1:9100 connections_max) == 682 ]]
-journalctl --unit headcount | grep -q 'sessions=682 by=.*headcount.service/memory\.'
+[[ $(metric 127.0.0.1:9100 connections_max) == 481 ]]
+journalctl --unit headcount | grep -q 'sessions=481 by=.*headcount.service/memory\.'
 drop_in headcount.service LimitNOFILE=300:1000
 systemctl restart headcount
 [[ $(metric 127.0.0.1:9100 connections_max) == 744 ]]

@@ -7,14 +7,21 @@ use std::{
 
 use deadpool_redis::redis::{self, Connection, FromRedisValue, ToRedisArgs, Value};
 use headcount::{
-    core::report::{Reply, Report},
-    store::{Announcement, redis::REPORT_SCRIPT},
+    core::{
+        people::People,
+        report::{Reply, Report},
+    },
+    store::{
+        Announcement,
+        people::PeopleQuery,
+        redis::{PEOPLE_SCRIPT, REPORT_SCRIPT},
+    },
 };
 use headcount_testkit::redis_server::RedisServer;
 
 use super::{
     parts::PREFIX,
-    wire::{CHANNEL, arguments, message, reply},
+    wire::{CHANNEL, arguments, message, people, reply},
     world::Size,
 };
 
@@ -82,6 +89,7 @@ pub(crate) struct Database {
     connection: Connection,
     listener: Connection,
     script: String,
+    people: String,
     dump: String,
     /// What was returned to be checked last.
     checked: String,
@@ -96,7 +104,7 @@ impl Database {
         let mut load = |script: &str| -> String {
             redis::cmd("SCRIPT").arg("LOAD").arg(script).query(&mut connection).unwrap()
         };
-        let (script, dump) = (load(&virtual_script(size)), load(DUMP));
+        let (script, people, dump) = (load(&virtual_script(size)), load(PEOPLE_SCRIPT), load(DUMP));
         redis::cmd("FLUSHALL").query::<()>(&mut connection).unwrap();
         let channels = [CHANNEL.to_owned(), format!("{CHANNEL}:rooms")];
         listener
@@ -105,7 +113,7 @@ impl Database {
         for _ in channels {
             listener.recv_response().unwrap();
         }
-        Self { connection, listener, script, dump, checked: String::new() }
+        Self { connection, listener, script, people, dump, checked: String::new() }
     }
 
     /// Runs a report at this time. Returns the reply, what was announced, and, if wanted, what is stored unless it is the same as
@@ -132,6 +140,18 @@ impl Database {
         let held = dump.as_deref().map(read_dump);
         self.checked = dump.unwrap_or_else(|| std::mem::take(&mut self.checked));
         Ok(Applied { reply, news, held })
+    }
+
+    /// Who is in a room, for a list.
+    pub(crate) fn people(&mut self, query: &PeopleQuery) -> Result<People, String> {
+        let keys = [Self::key(&format!("people:{}", query.room)), Self::key("meta")];
+        let own = query.own.map(|own| own.to_string()).unwrap_or_default();
+        let tag = own[own.len().saturating_sub(12)..].to_owned();
+        let listed = query.listed.iter().map(|user| user.as_str().to_owned());
+        let arguments: Vec<String> = [tag, "0".to_owned()].into_iter().chain(listed).collect();
+        let script = self.people.clone();
+        let value: Value = self.command("EVALSHA", (script, keys.len(), &keys, arguments))?;
+        people(value)
     }
 
     fn hear(&mut self) -> Result<Vec<Announcement>, String> {

@@ -1,6 +1,7 @@
 //! One history: instances start, change, fail and end, and what must hold is checked.
 
 mod guests;
+mod listed;
 mod scenes;
 
 use std::{
@@ -24,7 +25,7 @@ use super::{
 pub(crate) const ROOMS: [&str; 4] = ["/a", "/b", "/c", "/d/e"];
 /// The site and the rooms.
 pub(crate) const PLACES: [&str; 5] = [SITE, "/a", "/b", "/c", "/d/e"];
-pub(crate) const USERS: [&str; 5] = ["u1", "u2", "u3", "u4", "u5"];
+pub(crate) const USERS: [&str; 5] = ["t:u1", "t:u2", "t:u3", "t:u4", "t:u5"];
 
 /// What happens in a history.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -129,6 +130,7 @@ pub(crate) fn play(
             metrics,
             fault,
             floor: None,
+            there: None,
             is_edited: !category.is_strict(),
             reload: None,
         };
@@ -149,6 +151,8 @@ struct Episode {
     fault: Fault,
     /// The numbers that must not dip while nobody comes or goes.
     floor: Option<BTreeMap<&'static str, u64>>,
+    /// The users who must be on all lists meanwhile.
+    there: Option<listed::Users>,
     /// Whether the store is edited by hand.
     is_edited: bool,
     reload: Option<guests::Reload>,
@@ -260,6 +264,7 @@ impl Episode {
     /// From now on nobody comes or goes, and no number may dip on the instances of now.
     fn watch_for_dips(&mut self) {
         self.floor = Some(PLACES.map(|room| (room, self.truth(room))).into());
+        self.there = Some(self.true_users());
         for instance in &mut self.instances {
             instance.knows = true;
         }
@@ -275,7 +280,8 @@ impl Episode {
             let low = Some((SITE, site)).filter(low).or_else(|| shown.find(low));
             low.map(|(room, shown)| format!("{} shows {shown:?} for {room}", it.who))
         });
-        if let Some(dip) = dip {
+        let short = self.there.as_ref().and_then(|there| self.short_list(there));
+        if let Some(dip) = dip.or(short) {
             lock(&self.world).note(&format!("a dip: {dip}, the truth is {floor:?}"));
             self.floor = None;
         }
@@ -321,6 +327,7 @@ impl Episode {
                 }
             }
         }
+        wrong.extend(self.wrong_list());
         if let Some(first) = wrong.into_iter().next() {
             lock(&self.world).note(&format!("{when}: {first}"));
         }

@@ -10,10 +10,11 @@ use std::{
 use headcount::core::{
     count::{Count, Revision},
     report::{Outcome, Reply, Report, UserPresence},
-    room::{Person, UserId},
-    rooms::{Page, RoomLedger, Rooms, RoomsToReport, SentRooms, Standing},
+    room::{Person, RoomName, UserId},
+    rooms::{Page, RoomLedger, RoomUsers, Rooms, RoomsToReport, SentRooms, Standing, Stirred},
     site_users::{SiteUsers, UsersHere},
     tally::{Local, SiteLedger},
+    user_list::Info,
     view::View,
 };
 use tokio::{
@@ -78,6 +79,8 @@ faults! {
     CoveredTooEarly: Hop,
     /// A user of the site counts as gone when one of his two connections ends.
     DroppedWithFirst: Burst,
+    /// Lists are not read when the users of a room have changed elsewhere.
+    ListsUnread: Burst,
 }
 
 impl Fault {
@@ -179,8 +182,8 @@ impl RoomLedger for FaultyLedger {
         }
     }
 
-    fn deny(&self, sent: &SentRooms, now: Instant) -> bool {
-        self.inner.deny(sent, now)
+    fn deny(&self, sent: &SentRooms, now: Instant) {
+        self.inner.deny(sent, now);
     }
 
     fn begin_incarnation(&self) {
@@ -267,5 +270,30 @@ impl SiteLedger for FaultyUsers {
 
     fn lingering(&self, now: Instant) -> usize {
         self.inner.lingering(now)
+    }
+}
+
+/// The users of rooms, as lists read them, with one broken rule.
+#[derive(Debug)]
+pub(crate) struct FaultyRoomUsers {
+    pub(crate) inner: Arc<Rooms<Member>>,
+    pub(crate) fault: Fault,
+}
+
+impl RoomUsers for FaultyRoomUsers {
+    fn take_stirred(&self) -> Stirred {
+        let mut stirred = self.inner.take_stirred();
+        if self.fault == Fault::ListsUnread {
+            stirred.rooms.iter_mut().for_each(|(_, is_elsewhere)| *is_elsewhere = false);
+        }
+        stirred
+    }
+
+    fn stirs(&self) -> &Notify {
+        self.inner.stirs()
+    }
+
+    fn users_here(&self, room: &RoomName, most: usize) -> Vec<(UserId, Info)> {
+        RoomUsers::users_here(&*self.inner, room, most)
     }
 }

@@ -2,20 +2,17 @@
 //! go.
 
 use std::{
-    collections::BTreeMap,
+    collections::{BTreeMap, BTreeSet},
     sync::{Arc, Mutex},
     time::SystemTime,
 };
 
 use headcount::{
-    cluster::{
-        observer::Observer,
-        reporter::{Reporter, ReporterSettings},
-        subscriber::Subscriber,
-    },
+    cluster::{reporter::ReporterSettings, tasks::ClusterTasks},
     core::{
         about::About,
         count::Incarnation,
+        lists::ListWish,
         room::{IdentityKind, Person, RoomName, SITE, UserId},
         rooms::{Attendance, RoomLedger, RoomPresence, Rooms, RoomsSettings},
         tally::{Presence, Tally},
@@ -24,16 +21,13 @@ use headcount::{
     store::Store,
     telemetry::metrics::Metrics,
 };
-use tokio::{
-    sync::{Notify, watch},
-    task::JoinHandle,
-    time::Instant,
-};
+use tokio::{sync::watch, task::JoinHandle, time::Instant};
 use tokio_util::sync::CancellationToken;
 
 use super::{
     audience::{Member, tell_rooms, tell_site},
-    faulty::{Fault, FaultyLedger, FaultyUsers},
+    faulty::{Fault, FaultyLedger, FaultyRoomUsers, FaultyUsers},
+    listing::Listing,
     stores::Link,
     world::{HEARTBEAT, LEASE, Shared, Size, lock},
 };
@@ -66,7 +60,9 @@ pub(crate) struct Instance {
     tally: Arc<Tally<Member>>,
     /// By room and user; connections without an identity have none.
     present: BTreeMap<(String, Option<String>), Vec<Place>>,
-    watching: BTreeMap<String, Place>,
+    /// Rooms that somebody watches, and whose list he is told.
+    watching: BTreeMap<String, (Place, ListWish)>,
+    listing: Listing,
     told: Arc<Mutex<BTreeMap<String, u64>>>,
     stop: CancellationToken,
     reporter: Option<JoinHandle<()>>,
@@ -89,36 +85,29 @@ impl Instance {
         let link: Arc<dyn Store> = Arc::new(Link { world: Arc::clone(world), who, fault });
         let users = FaultyUsers::new(Arc::clone(&rooms), fault);
         let tally = Tally::with_users(Arc::new(users));
-        let view = Arc::new(watch::Sender::new(View::default()));
-        let resync = Arc::new(Notify::new());
         let about = Arc::new(About::new(format!("host-{who}"), SystemTime::UNIX_EPOCH));
-        let reports = ReporterSettings {
+        let settings = ReporterSettings {
             incarnation: Incarnation::random(),
             lease: LEASE,
             heartbeat: HEARTBEAT,
             about: watch::Sender::new(about).subscribe(),
         };
-        let reporter = Reporter::new(
-            &reports,
-            Arc::clone(&link),
-            tally.subscribe(),
-            Arc::clone(&view),
-            Arc::clone(&ledger),
-            Arc::clone(&resync),
-            metrics.clone(),
-        );
-        let observer = Observer::new(tally.subscribe(), Arc::clone(&ledger), Arc::clone(&view));
-        let subscriber = Subscriber::new(link, Arc::clone(&view), ledger, resync, metrics.clone());
+        let ClusterTasks { view, reporter, subscriber, observer, .. } =
+            ClusterTasks::new(&settings, &link, ledger, tally.subscribe(), metrics);
         let (stop, told) = (CancellationToken::new(), Arc::default());
+        let in_rooms = Arc::new(FaultyRoomUsers { inner: Arc::clone(&rooms), fault });
+        let (listing, of_lists) =
+            Listing::start(Arc::clone(&link), in_rooms, view.subscribe(), stop.clone());
         let reader =
             tell_rooms(Arc::clone(world), Arc::clone(&rooms), view.subscribe(), Arc::clone(&told));
         let greeter = tell_site(Arc::clone(world), Arc::clone(&tally), view.subscribe());
-        let others = vec![
+        let mut others = vec![
             tokio::spawn(subscriber.run(stop.clone())),
             tokio::spawn(observer.run(stop.clone())),
             tokio::spawn(reader),
             tokio::spawn(greeter),
         ];
+        others.extend(of_lists);
         let reporter = Some(tokio::spawn(reporter.run(stop.clone())));
         Self {
             who,
@@ -127,6 +116,7 @@ impl Instance {
             tally,
             present: BTreeMap::new(),
             watching: BTreeMap::new(),
+            listing,
             told,
             stop,
             reporter,
@@ -170,12 +160,13 @@ impl Instance {
         Place { _site: None, _room: Some(joined.unwrap()), _is_here: is_here }
     }
 
-    fn watch(&self, room: &str) -> Place {
+    fn watch(&self, room: &str) -> (Place, ListWish) {
         let is_here = Arc::new(());
         let member = Member { at_least: 0, is_here: Arc::downgrade(&is_here) };
         let name = RoomName::parse(room).unwrap();
-        let joined = self.rooms.join(&name, Attendance::Watcher, member, Instant::now());
-        Place { _site: None, _room: Some(joined.unwrap()), _is_here: is_here }
+        let joined = self.rooms.join(&name, Attendance::Watcher, member, Instant::now()).unwrap();
+        self.rooms.keep_list(joined.room());
+        (Place { _site: None, _room: Some(joined), _is_here: is_here }, self.listing.want(&name))
     }
 
     /// How many connections of a user are there.
@@ -230,6 +221,16 @@ impl Instance {
     pub(crate) fn shown_site(&self) -> (u64, bool) {
         let shown = self.view.borrow().shown(Instant::now());
         (shown.users, shown.exact)
+    }
+
+    /// Whether somebody is told who is in a room.
+    pub(crate) fn lists(&self, room: &str) -> bool {
+        self.watching.contains_key(room)
+    }
+
+    /// Who is in a room, as somebody was told last.
+    pub(crate) fn listed(&self, room: &str) -> Option<BTreeSet<String>> {
+        self.listing.told(room)
     }
 
     /// What the connections of a room were told last.

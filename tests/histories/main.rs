@@ -3,8 +3,9 @@
 //! rooms. Faults of all kinds happen to stores, messages and instances.
 //!
 //! After every report the store's counts must be the sums of its parts. After the documented time every instance must show the
-//! truth. While nobody leaves for longer than the grace, no number may dip, and no first value may leave its receiver out. A quiet cluster must report at its heartbeat only. When all have left,
-//! nothing about rooms may be left.
+//! truth, and every list of users must have exactly those who are there. While nobody leaves for longer than the grace, no number may
+//! dip, nobody may be missing from a list, and no first value may leave its receiver out. A quiet cluster must report at its heartbeat
+//! only. When all have left, nothing about rooms may be left.
 
 #![allow(
     clippy::unwrap_used,
@@ -20,6 +21,7 @@ mod database;
 mod episode;
 mod faulty;
 mod instance;
+mod listing;
 mod parts;
 mod stores;
 mod tampering;

@@ -5,10 +5,11 @@ use std::{fmt, time::Duration};
 use futures_util::{StreamExt, stream};
 use headcount::{
     core::{
+        people::People,
         report::{Reply, Report, Roster},
         room::RoomName,
     },
-    store::{Announcements, RoomsQuery, Store, StoreError, StoreFuture},
+    store::{Announcements, RoomsQuery, Store, StoreError, StoreFuture, people::PeopleQuery},
 };
 use tokio::{sync::mpsc::unbounded_channel, time::sleep};
 
@@ -50,6 +51,14 @@ impl Link {
         }
         let after = if world.chance.percent(late) { world.chance.between(1, 900) } else { 1 };
         Fate::Answered { after }
+    }
+
+    fn read(&self, query: &PeopleQuery) -> Result<People, StoreError> {
+        let mut world = lock(&self.world);
+        if world.is_away || world.cut.contains(&self.who) {
+            return Err(unreachable());
+        }
+        world.people(query).ok_or_else(unreachable)
     }
 
     fn run(&self, report: &Report) -> Result<Reply, StoreError> {
@@ -131,6 +140,24 @@ impl Store for Link {
 
     fn rooms(&self, _: RoomsQuery) -> StoreFuture<'_, Vec<(RoomName, u64)>> {
         Box::pin(async { Ok(Vec::new()) })
+    }
+
+    fn people(&self, query: PeopleQuery) -> StoreFuture<'_, People> {
+        Box::pin(async move {
+            sleep(Duration::from_millis(1)).await;
+            match self.fate() {
+                Fate::Refused => Err(unreachable()),
+                Fate::Lost | Fate::ReplyLost | Fate::Late(_) => {
+                    sleep(TIMEOUT).await;
+                    Err(StoreError::Timeout(TIMEOUT))
+                }
+                Fate::Answered { after } => {
+                    let people = self.read(&query)?;
+                    sleep(Duration::from_millis(after)).await;
+                    Ok(people)
+                }
+            }
+        })
     }
 
     fn kind(&self) -> &'static str {

@@ -4,8 +4,9 @@ use deadpool_redis::redis::{Value, from_redis_value};
 use headcount::{
     core::{
         count::{Count, Revision, Sequence, Stamp},
+        people::{Listed, People},
         report::{Outcome, Reply, Report, ReportKind, RoomsReply, UserPresence},
-        room::RoomName,
+        room::{RoomName, UserId},
     },
     store::{Announcement, RoomsPage},
 };
@@ -45,6 +46,7 @@ pub(crate) fn arguments(report: &Report) -> Vec<String> {
             list.push(match &user.presence {
                 UserPresence::Gone => "-".to_owned(),
                 UserPresence::Here(info) => format!("+{}", info.as_deref().unwrap_or_default()),
+                UserPresence::Still(info) => format!("~{info}"),
             });
         }
     }
@@ -87,6 +89,22 @@ pub(crate) fn reply(value: Value) -> Reply {
             elsewhere: list(17).into_iter().map(|bit| bit == 1).collect(),
         }),
     }
+}
+
+/// The answer to the question who is in a room, which has few users: it comes in one part.
+pub(crate) fn people(value: Value) -> Result<People, String> {
+    type Answer = (u64, u64, u64, Vec<(String, String, u64)>, String);
+    let answer = from_redis_value::<Answer>(value).map_err(|why| why.to_string());
+    let (more, revision, recovering, users, next) = answer?;
+    assert_eq!(next, "0", "there are further parts");
+    let listed = |(id, info, is_elsewhere): (String, String, u64)| Listed {
+        user: UserId::parse(&id).unwrap(),
+        info: (!info.is_empty()).then(|| info.into()),
+        is_elsewhere: is_elsewhere == 1,
+    };
+    let users = users.into_iter().map(listed).collect();
+    let (revision, recovering) = (Revision(revision), recovering == 1);
+    Ok(People { users, more, revision, recovering, further_parts: 0 })
 }
 
 /// A message of one of the channels.

@@ -8,8 +8,11 @@ use std::{
 
 use futures_util::{FutureExt, StreamExt};
 use headcount::{
-    core::report::{Outcome, Reply, Report},
-    store::{Announcement, Announcements, Store, embedded::EmbeddedStore},
+    core::{
+        people::People,
+        report::{Outcome, Reply, Report},
+    },
+    store::{Announcement, Announcements, Store, embedded::EmbeddedStore, people::PeopleQuery},
 };
 use headcount_testkit::redis_server::RedisServer;
 use tokio::{sync::mpsc::UnboundedSender, time::Instant};
@@ -178,6 +181,27 @@ impl World {
         }
         self.spread(&news);
         Some(reply)
+    }
+
+    /// The store says who is in a room.
+    pub(crate) fn people(&mut self, query: &PeopleQuery) -> Option<People> {
+        self.count("lists");
+        let people = match &mut self.backing {
+            Backing::Redis(database) => database.people(query),
+            Backing::Embedded(memory) => {
+                let people = memory.store.people(query.clone()).now_or_never().unwrap();
+                people.map_err(|error| error.to_string())
+            }
+        };
+        let is_strict = self.is_strict;
+        // Who edits the store can make a question fail.
+        people
+            .inspect_err(|why| {
+                if is_strict {
+                    self.note(why);
+                }
+            })
+            .ok()
     }
 
     fn look_at(&mut self, report: &Report, reply: &Reply, news: &[Announcement]) {

@@ -144,5 +144,8 @@ async fn look_at_an_instance(directory: &Path, url: &str) {
     assert!(age < Duration::from_mins(1).as_secs_f64(), "{age}");
     let log = instance.process().stderr();
     assert!(log.contains("fetched the keys of an issuer") && log.contains("keys=3"), "{log}");
+    let named =
+        "tokens are verified with these keys mode=Optional keys=those of https://127.0.0.1:";
+    assert!(log.contains(named), "{log}");
     assert!(!log.contains("sesame"), "{log}");
 }

@@ -24,6 +24,8 @@ OUTSIDE = {
 LAST_ONES_AND_FAREWELL = 4000
 # The formula of docs/security.md, "Memory", in bytes.
 INSTANCE, SESSION, PAYLOAD = 64 << 20, 80 << 10, 16 << 10
+ANSWERS, PLACE, WATCHED, PER_CONNECTION = 24 << 10, 150, 100, 8
+LISTS, WAITING = 36 << 10, 40 << 10
 # Of all annotations of an object together; less a little for the others.
 ANNOTATIONS_BYTES = 262144 - 4096
 # Where its controller reads an annotation. haproxytech/kubernetes-ingress 3.2 and later: documentation/annotations.md
@@ -175,6 +177,19 @@ def check_ways_in(it):
         it.expect(named is None or named in middlewares, f"there is no Middleware {named}")
 
 
+def session_bytes(settings):
+    """What one session may take at its worst."""
+    session = SESSION + int(settings.get("HEADCOUNT_MAX_PAYLOAD", PAYLOAD))
+    if settings.get("HEADCOUNT_ROOMS") != "none":
+        places = WATCHED + int(settings.get("HEADCOUNT_ROOMS_PER_CONNECTION", PER_CONNECTION))
+        session += ANSWERS + -(-places * PLACE // 1024) * 1024
+    if settings.get("HEADCOUNT_LISTS", "none") != "none":
+        session += LISTS
+    if "https://" in settings.get("HEADCOUNT_JWT_KEYS", ""):
+        session += WAITING
+    return session
+
+
 def check_limits(it):
     """Times, sessions and memory fit together, and what the autoscaler aims at leaves room for a lost neighbour's."""
     deployment, container, settings = it.instances(), it.container(), it.settings()
@@ -191,8 +206,7 @@ def check_limits(it):
     sessions = int(settings.get("HEADCOUNT_MAX_CONNECTIONS", 0))
     it.expect(bool(memory) == bool(sessions), "memory is limited and sessions are not, or the other way round")
     if memory:
-        session = SESSION + int(settings.get("HEADCOUNT_MAX_PAYLOAD", PAYLOAD))
-        fit = ((kibibytes(memory) << 10) - INSTANCE) // session
+        fit = ((kibibytes(memory) << 10) - INSTANCE) // session_bytes(settings)
         it.expect(sessions <= fit, f"{sessions} sessions are allowed, and {fit} fit into {memory} at their worst")
     for scaler in it.of_kind("HorizontalPodAutoscaler"):
         target = scaler["spec"]["scaleTargetRef"]

@@ -1,6 +1,6 @@
 //! What an instance may expect of every store that keeps peaks: what is told stands, and who is alive is said.
 
-use std::time::SystemTime;
+use std::time::{Duration, SystemTime};
 
 use deadpool_redis::redis::{self, Connection};
 use headcount::{
@@ -14,7 +14,13 @@ use headcount_testkit::redis_server::RedisServer;
 use proptest::{prelude::*, test_runner::TestRunner};
 use rstest::rstest;
 
-use crate::setup::{Backend, Instance, LONG, Subject, redis_store, unique_name};
+use crate::{
+    entries::here,
+    setup::{Backend, Instance, LONG, Subject, redis_store, unique_name},
+};
+
+/// A lease that ends within a test.
+const SHORT: Duration = Duration::from_millis(300);
 
 /// The machine's time, which is also the time of every store here.
 fn now() -> u64 {
@@ -100,7 +106,7 @@ async fn old_days_are_forgotten(#[case] backend: Backend) {
 async fn attendance_tells_a_crash_from_a_farewell(#[case] backend: Backend) {
     let subject = Subject::new(backend);
     let [mut a, mut idle, mut left, mut dead] = [5, 0, 2, 4].map(Instance::new);
-    dead.lease = std::time::Duration::from_millis(300);
+    dead.lease = SHORT;
     for instance in [&mut a, &mut idle, &mut left, &mut dead] {
         instance.report(&*subject.store).await;
     }
@@ -123,6 +129,33 @@ async fn attendance_tells_a_crash_from_a_farewell(#[case] backend: Backend) {
     assert!(attendance.revision == last.count.revision && attendance.revision > Revision(0));
     let only_read = subject.store.peaks(None).await.unwrap();
     assert!(only_read.attendance.instances.is_empty());
+}
+
+/// Goal: the store says as long as users of a dead instance are in the count. Method: an instance with more users of the site than a
+/// report takes out ends by its lease, and another one reports until the store says that none is left.
+#[rstest]
+#[case::embedded(Backend::Embedded)]
+#[case::redis(Backend::Redis)]
+#[tokio::test]
+async fn attendance_tells_of_users_of_the_dead(#[case] backend: Backend) {
+    const USERS: usize = 2000;
+    let subject = Subject::new(backend);
+    let store = &*subject.store;
+    let [mut a, mut dying] = [1, 0].map(Instance::new);
+    let users: Vec<String> = (0..USERS).map(|number| format!("t:{number}")).collect();
+    for users in users.chunks(200) {
+        let users: Vec<&str> = users.iter().map(String::as_str).collect();
+        dying.say(store, vec![here("/", &users)]).await;
+    }
+    let has_dead = async || store.peaks(Some(Peaks::default())).await.unwrap().attendance.has_dead;
+    assert!(!has_dead().await, "it lives");
+    (a.lease, dying.lease) = (SHORT, SHORT);
+    dying.report(store).await;
+    let reply = a.report_until(store, |reply| reply.crashed == 1).await;
+    assert!(reply.count.users > 1 && reply.dead == 1, "some are left: {reply:?}");
+    assert!(has_dead().await);
+    let reply = a.report_until(store, |reply| reply.dead == 0).await;
+    assert_eq!((reply.count.users, has_dead().await), (1, false));
 }
 
 /// Goal: both stores answer the same. Method: the same random peaks, told in the same portions, to both.
@@ -172,7 +205,7 @@ fn fields(connection: &mut Connection, key: &str) -> Vec<(String, String)> {
 async fn redis_holds_the_documented_fields() {
     let (_server, mut connection, store, key) = redis();
     let date = |at: u64| {
-        let time = SystemTime::UNIX_EPOCH + std::time::Duration::from_millis(at);
+        let time = SystemTime::UNIX_EPOCH + Duration::from_millis(at);
         humantime::format_rfc3339(time).to_string()[..10].to_owned()
     };
     let told =

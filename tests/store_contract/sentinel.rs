@@ -9,6 +9,7 @@ use headcount_testkit::{
     sentinel::Sentinel,
     sentinel_set::{NAME, Passwords, SentinelSet},
 };
+use rstest::rstest;
 use tokio::{
     io::copy_bidirectional,
     net::{TcpListener, TcpStream},
@@ -174,35 +175,21 @@ async fn calls_and_subscriptions_leave_a_primary_that_is_replaced() {
     assert_eq!(next(&mut announcements).await.unwrap().unwrap(), count);
 }
 
-/// Goal: sentinels that were installed again, and so count their configurations from the start, are believed, although
-/// the former primary lives and accepts writes. Method: the sentinel names another server with an older epoch.
+/// Goal: a former primary is left with its idle connections, although it lives and accepts writes; also if the sentinels were
+/// installed again, and so count their configurations from the start. Method: the sentinel names another server, and a
+/// subscription notices that. Then a report must go to the new server.
+#[rstest]
+#[case::with_a_newer_epoch(4)]
+#[case::with_epochs_from_the_start(0)]
 #[tokio::test]
-async fn sentinels_that_begin_anew_are_believed() {
+async fn a_former_primary_is_left(#[case] epoch: u64) {
     let [old, new] = [RedisServer::start(&[]), RedisServer::start(&[])];
     let mut sentinel = Sentinel::naming(NAME, old.port(), 3);
     let store = store_by(&[&sentinel]);
     let mut a = Instance::new(5);
     report(&store, &mut a).await;
     let mut announcements = store.subscribe().await.unwrap();
-    sentinel.rename(NAME, new.port(), 0);
-    assert!(within(next(&mut announcements)).await.is_none(), "the subscription ends");
-    let _announcements = within(store.subscribe()).await.unwrap();
-    a.users = 6;
-    a.report(&store).await;
-    assert_eq!((users_on(&old), users_on(&new)), (Some(5), Some(6)));
-}
-
-/// Goal: idle connections to a former primary are not used again, although it still accepts writes. Method: its
-/// sentinel names another server, and a subscription notices that. Then a report must go to the new server.
-#[tokio::test]
-async fn idle_connections_to_a_former_primary_are_dropped() {
-    let [old, new] = [RedisServer::start(&[]), RedisServer::start(&[])];
-    let mut sentinel = Sentinel::naming(NAME, old.port(), 3);
-    let store = store_by(&[&sentinel]);
-    let mut a = Instance::new(5);
-    report(&store, &mut a).await;
-    let mut announcements = store.subscribe().await.unwrap();
-    sentinel.rename(NAME, new.port(), 4);
+    sentinel.rename(NAME, new.port(), epoch);
     assert!(within(next(&mut announcements)).await.is_none(), "the subscription ends");
     let _announcements = within(store.subscribe()).await.unwrap();
     a.users = 6;

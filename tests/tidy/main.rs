@@ -2,6 +2,7 @@
 //!
 //! The tests read files and run the program for its help. They change nothing.
 
+mod documents;
 mod layers;
 
 use std::{

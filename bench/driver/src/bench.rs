@@ -69,6 +69,8 @@ pub struct Plan {
     pub stored: [u64; 2],
     /// Rooms of an instance that dies.
     pub reaped: u64,
+    /// Users in one room.
+    pub crowd: u64,
     /// Portions of calls in which reports are measured.
     pub portions: u64,
     /// The seconds after which memory should be given back.
@@ -103,6 +105,7 @@ impl Plan {
             rooms_kept: 100_000,
             stored: [10_000, 200_000],
             reaped: 50_000,
+            crowd: 1_000_000,
             portions: 40,
             rest_seconds: 10,
         }
@@ -135,6 +138,7 @@ impl Plan {
             rooms_kept: 10_000,
             stored: [1000, 20_000],
             reaped: 5000,
+            crowd: 20_000,
             portions: 8,
             rest_seconds: 2,
         }
@@ -215,10 +219,21 @@ impl Bench {
         size: &[(&str, u64)],
         figures: &[(&str, f64)],
     ) {
+        self.record_of(section, contender.name(), size, figures);
+    }
+
+    /// Records figures of something that is no program.
+    pub fn record_of(
+        &mut self,
+        section: &str,
+        server: String,
+        size: &[(&str, u64)],
+        figures: &[(&str, f64)],
+    ) {
         let owned = |name: &&str| (*name).to_owned();
         self.results.samples.push(Sample {
             section: section.to_owned(),
-            server: contender.name(),
+            server,
             size: size.iter().map(|(name, value)| (owned(name), *value)).collect(),
             round: self.round,
             figures: figures

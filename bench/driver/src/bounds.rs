@@ -49,6 +49,16 @@ const LINES: &[Line] = &[
     ("reaping_users_max_ms", "the same, longest call: ms of CPU", Some(5.0)),
     ("reaping_users_and_rooms_calls", "taking away a user in each of as many rooms: calls", None),
     ("reaping_users_and_rooms_max_ms", "the same, longest call: ms of CPU", Some(5.0)),
+    ("crowd_bytes", "very many users in one room (see below): a user, bytes", Some(160.0)),
+    ("crowd_entry_us", "there, an entry of a full report: µs in the script", Some(4.0)),
+    ("crowd_entry_cpu_us", "the same: µs of CPU", Some(4.0)),
+    ("crowd_full_ms", "the whole report: ms of CPU", Some(5.0)),
+    ("crowd_join_us", "a report with which one user joins there: µs in the script", None),
+    ("crowd_leave_us", "a report with which one user leaves: µs in the script", None),
+    ("crowd_minute_ms", "a minute of 20 instances without news: ms of CPU", None),
+    ("crowd_gone_calls", "taking away one of the 20 instances there: calls", None),
+    ("crowd_gone_ms", "the same: ms of CPU in all", None),
+    ("crowd_gone_max_ms", "the same, longest call: ms of CPU", Some(5.0)),
     ("heartbeat_commands", "commands in a heartbeat without news", Some(8.0)),
 ];
 

@@ -82,6 +82,16 @@ const ROOMS_KEPT: &[Column] = &[
     Median("rooms_mb", "MB in all"),
     Median("wrong_at_the_end", "wrong at the end"),
 ];
+const PRESENCE: &[Column] = &[
+    Median("user_bytes", "bytes a user"),
+    Median("minute_us", "µs a user and minute"),
+    Times("minute_us", "headcount", "× headcount"),
+    Median("rest_percent", "% of a core at rest"),
+    Median("alone_us", "µs a join, alone"),
+    Median("together_us", "µs a join, among many"),
+    Median("gone_ms", "ms after a crash"),
+    Median("gone_max_ms", "of which at once, ms"),
+];
 const REDIS: &[Column] = &[
     Median("told_per_s", "joins/s answered"),
     Median("cpu_percent", "% of a core"),
@@ -224,8 +234,16 @@ fn tables(results: &Results, section: &str) -> Vec<(String, String)> {
         return scale_tables(results);
     }
     if section == script::NAME {
-        let sizes = sizes(results, section);
-        return sizes.iter().map(|size| (describe_size(size), bounds::table(results))).collect();
+        let table = |size: &Size| {
+            let is_crowd = size.contains_key(script::CROWD);
+            let table = if is_crowd {
+                by_server(results, section, size, PRESENCE)
+            } else {
+                bounds::table(results)
+            };
+            (describe_size(size), table)
+        };
+        return sizes(results, section).iter().map(table).collect();
     }
     let columns = match section {
         clients::NAME => CLIENTS,
@@ -247,7 +265,7 @@ fn tables(results: &Results, section: &str) -> Vec<(String, String)> {
 fn rooms_columns(size: &Size) -> &'static [Column] {
     match size {
         _ if size.contains_key("instances") => ROOMS_SPREAD,
-        _ if size.contains_key("rooms_kept") => ROOMS_KEPT,
+        _ if size.keys().any(|key| key.starts_with("rooms_kept")) => ROOMS_KEPT,
         _ => ROOMS,
     }
 }
@@ -320,4 +338,35 @@ fn lines(results: &Results, section: &str, key: &str, figure: &str) -> Vec<Serie
         }
     }
     lines
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Goal: the section on Redis has the table of bounds once, and presence beside that of others as a table of its own.
+    /// Method: one sample of each kind.
+    #[test]
+    fn presence_has_a_table_of_its_own() {
+        let sample = |server: &str, size: (&str, u64), figure: (&str, f64)| Sample {
+            section: script::NAME.to_owned(),
+            server: server.to_owned(),
+            size: Size::from([(size.0.to_owned(), size.1)]),
+            round: 0,
+            figures: [(figure.0.to_owned(), figure.1)].into(),
+        };
+        let crowd = (script::CROWD, 1_000_000);
+        let samples = vec![
+            sample("headcount", ("rooms", 10_000), ("crowd_gone_max_ms", 5.1)),
+            sample("headcount", crowd, ("minute_us", 0.5)),
+            sample("as Centrifugo", crowd, ("minute_us", 20.0)),
+        ];
+        let results = Results { samples, ..Results::default() };
+        let tables = tables(&results, script::NAME);
+        let headings: Vec<&str> = tables.iter().map(|(heading, _)| heading.as_str()).collect();
+        assert_eq!(headings, ["10,000 rooms", "1,000,000 users in one room"]);
+        assert!(tables[0].1.contains("longest call: ms of CPU | 5.10 | 5 | **missed** |"));
+        assert!(tables[1].1.contains("| headcount | – | 0.50 | 1 |"), "{}", tables[1].1);
+        assert!(tables[1].1.contains("| as Centrifugo | – | 20 | 40.00 |"), "{}", tables[1].1);
+    }
 }

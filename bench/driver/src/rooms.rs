@@ -58,9 +58,14 @@ pub fn run(bench: &mut Bench) -> Result<()> {
     }
     for contender in bench.contenders(Vec::new()) {
         let rooms = bench.plan.rooms_kept;
-        bench.say(&format!("memory of {rooms} rooms, {}", contender.name()));
-        let figures = memory(bench, &contender, rooms);
-        bench.keep(NAME, &contender, &[("rooms_kept", rooms)], figures)?;
+        for (case, is_clustered) in
+            [("rooms_kept_with_redis", true), ("rooms_kept_with_the_embedded_store", false)]
+        {
+            let words = case.replace('_', " ");
+            bench.say(&format!("memory of {rooms} {words}, {}", contender.name()));
+            let figures = memory(bench, &contender, rooms, is_clustered);
+            bench.keep(NAME, &contender, &[(case, rooms)], figures)?;
+        }
     }
     Ok(())
 }
@@ -193,10 +198,18 @@ fn spread(bench: &Bench, contender: &Contender) -> Result<Vec<(&'static str, f64
     ])
 }
 
-/// The memory of rooms with one member each, above that of the same connections without rooms.
-fn memory(bench: &Bench, contender: &Contender, rooms: u64) -> Result<Vec<(&'static str, f64)>> {
-    let server =
-        Server::start(contender, &bench.places, Terms { interval: INTERVAL, redis: None })?;
+/// The memory of rooms with one member each, above that of the same connections with one room each. The embedded store is in the same
+/// process, and keeps the rooms once more.
+fn memory(
+    bench: &Bench,
+    contender: &Contender,
+    rooms: u64,
+    is_clustered: bool,
+) -> Result<Vec<(&'static str, f64)>> {
+    let redis = is_clustered.then(Redis::start).transpose()?;
+    let redis_address = redis.as_ref().map(|redis| redis.address);
+    let terms = Terms { interval: INTERVAL, redis: redis_address };
+    let server = Server::start(contender, &bench.places, terms)?;
     let rooms = usize::try_from(rooms)?;
     let clients = rooms.div_ceil(PER_CLIENT - 1);
     let mut guests = Guests::connect(&[server.address], clients, WINDOW)?;

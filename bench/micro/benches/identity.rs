@@ -1,5 +1,5 @@
-//! Times of what runs for a client that says who it is: verifying a token, and hashing a visitor key. Beside the token stands
-//! its signature alone, verified by ring, which is what no code around it can make faster.
+//! Times of what runs for a client that says who it is: verifying a token, and hashing a visitor key. Beside each kind of token
+//! stands its signature alone, verified by ring, which is what no code around it can make faster.
 
 use std::{
     hint::black_box,
@@ -17,48 +17,36 @@ use headcount::identity::{
 };
 use ring::{
     hmac,
-    rand::SystemRandom,
     signature::{
-        ECDSA_P256_SHA256_FIXED, ECDSA_P256_SHA256_FIXED_SIGNING, EcdsaKeyPair, KeyPair,
-        UnparsedPublicKey,
+        ECDSA_P256_SHA256_FIXED, ED25519, KeyPair, RSA_PKCS1_2048_8192_SHA256,
+        RsaPublicKeyComponents, UnparsedPublicKey,
     },
 };
 use serde_json::json;
+use tokens::Signer;
 
-criterion_group!(identity, es256, hs256, visitor);
+#[path = "../../../src/fixtures/tokens.rs"]
+#[allow(clippy::unwrap_used, dead_code, reason = "it is written for the product's tests")]
+mod tokens;
+
+criterion_group!(identity, verified_tokens, visitor);
 criterion_main!(identity);
 
-const SECRET: &[u8] = b"0123456789abcdef0123456789abcdef";
-
-fn es256(criterion: &mut Criterion) {
-    let (random, algorithm) = (SystemRandom::new(), &ECDSA_P256_SHA256_FIXED_SIGNING);
-    let pkcs8 = EcdsaKeyPair::generate_pkcs8(algorithm, &random).expect("a key");
-    let pair = EcdsaKeyPair::from_pkcs8(algorithm, pkcs8.as_ref(), &random).expect("the key");
-    let sign = |message: &[u8]| pair.sign(&random, message).expect("a signature").as_ref().to_vec();
-    let (x, y) = pair.public_key().as_ref()[1..].split_at(32);
-    let jwk = json!({ "kty": "EC", "crv": "P-256", "kid": "1", "x": encode(x), "y": encode(y) });
-    let sign_in = sign_in(json!({ "keys": [jwk] }).to_string().as_bytes());
-    let token = token("ES256", sign);
-    let (message, signature) = token.rsplit_once('.').expect("it has three parts");
-    let signature = URL_SAFE_NO_PAD.decode(signature).expect("it was encoded so");
-    let key = UnparsedPublicKey::new(&ECDSA_P256_SHA256_FIXED, pair.public_key().as_ref());
-    criterion.bench_function("ES256: the signature alone, by ring", |bencher| {
-        bencher.iter(|| key.verify(black_box(message.as_bytes()), black_box(&signature)));
-    });
-    let now = SystemTime::now();
-    criterion.bench_function("ES256: verify a token", |bencher| {
-        bencher.iter(|| sign_in.verify(black_box(&token), now).expect("it is valid"));
-    });
-}
-
-fn hs256(criterion: &mut Criterion) {
-    let sign_in = sign_in(SECRET);
-    let key = hmac::Key::new(hmac::HMAC_SHA256, SECRET);
-    let token = token("HS256", |message| hmac::sign(&key, message).as_ref().to_vec());
-    let now = SystemTime::now();
-    criterion.bench_function("HS256: verify a token", |bencher| {
-        bencher.iter(|| sign_in.verify(black_box(&token), now).expect("it is valid"));
-    });
+fn verified_tokens(criterion: &mut Criterion) {
+    for signer in Signer::of_each_kind() {
+        let (alg, token) = (signer.alg(), token(&signer));
+        let (message, signature) = token.rsplit_once('.').expect("it has three parts");
+        let signature = URL_SAFE_NO_PAD.decode(signature).expect("it was encoded so");
+        let verify = verifier(&signer);
+        assert!(verify(message.as_bytes(), &signature), "{alg}");
+        criterion.bench_function(&format!("{alg}: the signature alone, by ring"), |bencher| {
+            bencher.iter(|| verify(black_box(message.as_bytes()), black_box(&signature)));
+        });
+        let (sign_in, now) = (sign_in(&signer), SystemTime::now());
+        criterion.bench_function(&format!("{alg}: verify a token"), |bencher| {
+            bencher.iter(|| sign_in.verify(black_box(&token), now).expect("it is valid"));
+        });
+    }
 }
 
 fn visitor(criterion: &mut Criterion) {
@@ -68,19 +56,48 @@ fn visitor(criterion: &mut Criterion) {
     });
 }
 
-fn sign_in(keys: &[u8]) -> SignIn {
+type Verify = Box<dyn Fn(&[u8], &[u8]) -> bool>;
+
+/// Verifies signatures with a key that is ready.
+fn verifier(signer: &Signer) -> Verify {
+    match signer {
+        Signer::Secret(secret) => {
+            let key = hmac::Key::new(hmac::HMAC_SHA256, secret);
+            Box::new(move |message, tag| hmac::verify(&key, message, tag).is_ok())
+        }
+        Signer::Rsa(pair) => {
+            let key = RsaPublicKeyComponents::<Vec<u8>>::from(pair.public());
+            Box::new(move |message, signature| {
+                key.verify(&RSA_PKCS1_2048_8192_SHA256, message, signature).is_ok()
+            })
+        }
+        Signer::P256(pair) => {
+            let key = UnparsedPublicKey::new(&ECDSA_P256_SHA256_FIXED, *pair.public_key());
+            Box::new(move |message, signature| key.verify(message, signature).is_ok())
+        }
+        Signer::Ed25519(pair) => {
+            let key = UnparsedPublicKey::new(&ED25519, *pair.public_key());
+            Box::new(move |message, signature| key.verify(message, signature).is_ok())
+        }
+    }
+}
+
+fn sign_in(signer: &Signer) -> SignIn {
     let rules = TokenRules {
         issuers: vec!["https://id.example/".to_owned()],
         audiences: vec!["count".to_owned()],
         algorithms: Algorithm::ALL.to_vec(),
         user_claim: "sub".to_owned(),
     };
-    let keys = key_file::read(keys).expect("they are keys");
+    let mut jwk = signer.jwk();
+    jwk["kid"] = json!("1");
+    let keys = key_file::read(json!({ "keys": [jwk] }).to_string().as_bytes());
+    let keys = keys.expect("they are keys");
     SignIn::new(SignInSettings { mode: SignInMode::Optional, rules, keys, issuers: Vec::new() })
 }
 
 /// A token as issuers make them, with rooms and what lists show.
-fn token(alg: &str, sign: impl Fn(&[u8]) -> Vec<u8>) -> String {
+fn token(signer: &Signer) -> String {
     let end = SystemTime::now() + Duration::from_hours(24);
     let end = end.duration_since(SystemTime::UNIX_EPOCH).expect("it is later").as_secs();
     let claims = json!({
@@ -88,13 +105,6 @@ fn token(alg: &str, sign: impl Fn(&[u8]) -> Vec<u8>) -> String {
         "iat": end - 90_000, "exp": end, "azp": "my_client_id", "scope": "openid profile",
         "rooms": ["/team/7", "/blog/*"], "info": { "name": "Margaret" },
     });
-    let header = json!({ "alg": alg, "typ": "JWT", "kid": "1" });
-    let [header, claims] = [header, claims].map(|part| encode(part.to_string().as_bytes()));
-    let message = format!("{header}.{claims}");
-    let signature = encode(&sign(message.as_bytes()));
-    format!("{message}.{signature}")
-}
-
-fn encode(bytes: &[u8]) -> String {
-    URL_SAFE_NO_PAD.encode(bytes)
+    let header = json!({ "alg": signer.alg(), "typ": "JWT", "kid": "1" });
+    signer.sign(&header.to_string(), &claims.to_string())
 }

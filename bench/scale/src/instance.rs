@@ -8,15 +8,11 @@ use std::{
 
 use anyhow::{Context, Result};
 use headcount::{
-    cluster::{
-        observer::Observer,
-        reporter::{Reporter, ReporterSettings},
-        subscriber::Subscriber,
-    },
+    cluster::{reporter::ReporterSettings, tasks::ClusterTasks},
     core::{
         about::About,
         count::{Incarnation, Revision},
-        rooms::{RoomLedger, Rooms},
+        rooms::Rooms,
         tally::{Change, Presence, Tally},
         view::View,
     },
@@ -26,11 +22,7 @@ use headcount::{
     },
     telemetry::metrics::Metrics,
 };
-use tokio::{
-    sync::{Notify, watch},
-    task::JoinSet,
-    time::Instant,
-};
+use tokio::{sync::watch, task::JoinSet, time::Instant};
 use tokio_util::sync::CancellationToken;
 
 /// How long a report is valid: the product's default.
@@ -83,8 +75,6 @@ impl Instance {
         })?);
         let metrics = Metrics::new(store.kind()).context("failed to set up metrics")?;
         let tally = Tally::new();
-        let view = Arc::new(watch::Sender::new(View::default()));
-        let resync = Arc::new(Notify::new());
         let about = Arc::new(About::new("bench".to_owned(), SystemTime::now()));
         let settings = ReporterSettings {
             incarnation: Incarnation::random(),
@@ -92,22 +82,12 @@ impl Instance {
             heartbeat: HEARTBEAT,
             about: watch::Sender::new(about).subscribe(),
         };
-        let rooms: Arc<dyn RoomLedger> = Rooms::<()>::new(0);
-        let reporter = Reporter::new(
-            &settings,
-            Arc::clone(&store),
-            tally.subscribe(),
-            Arc::clone(&view),
-            Arc::clone(&rooms),
-            Arc::clone(&resync),
-            metrics.clone(),
-        );
-        let observer = Observer::new(tally.subscribe(), Arc::clone(&rooms), Arc::clone(&view));
-        let listener = Subscriber::new(store, Arc::clone(&view), rooms, resync, metrics);
+        let ClusterTasks { view, reporter, subscriber, observer, .. } =
+            ClusterTasks::new(&settings, &store, Rooms::<()>::new(0), tally.subscribe(), &metrics);
         let notes = Arc::new(Mutex::default());
         tasks.spawn(observer.run(CancellationToken::new()));
         tasks.spawn(reporter.run(CancellationToken::new()));
-        tasks.spawn(listener.run(CancellationToken::new()));
+        tasks.spawn(subscriber.run(CancellationToken::new()));
         tasks.spawn(take_notes(Arc::clone(&tally), view.subscribe(), Arc::clone(&notes)));
         Ok(Self { tally, view, notes, present: Vec::new() })
     }

@@ -1,6 +1,6 @@
 //! Taking away the rooms of an instance that died.
 
-use std::{thread, time::Duration};
+use std::{slice, thread, time::Duration};
 
 use anyhow::Result;
 
@@ -47,26 +47,44 @@ pub fn measure(redis: &mut Redis, entries: usize, figures: &mut Figures) -> Resu
             dying.report(redis, &write(part))?;
         }
         dying.settle(redis)?;
-        dying.lease_ms = SHORT_LEASE_MS;
-        dying.report(redis, &[])?;
-        survivor.report(redis, &[])?;
-        // Not a wait for an event: the lease has to end.
-        thread::sleep(Duration::from_millis(2 * SHORT_LEASE_MS));
-        let mut calls = Vec::new();
-        loop {
-            let start = redis.cpu_us()?;
-            let answer = survivor.report(redis, &[])?;
-            calls.push((redis.cpu_us()? - start) / 1e3);
-            if answer.dead == 0 {
-                break;
-            }
-        }
+        let mut calls = take_away(redis, &mut dying, slice::from_mut(&mut survivor))?;
         figures.insert(format!("reaping_{kind}_calls"), calls.len() as f64);
         figures.insert(format!("reaping_{kind}_cpu_ms"), calls.iter().sum());
         figures.insert(format!("reaping_{kind}_p50_ms"), quantile(&mut calls, 0.5));
         figures.insert(format!("reaping_{kind}_max_ms"), quantile(&mut calls, 1.0));
     }
     Ok(())
+}
+
+/// Lets an instance die, and the others report in turn until nothing of it is left. Returns the CPU of each of their calls, in
+/// milliseconds.
+///
+/// # Errors
+/// If a report fails.
+pub fn take_away(
+    redis: &mut Redis,
+    dying: &mut Reporter,
+    survivors: &mut [Reporter],
+) -> Result<Vec<f64>> {
+    dying.lease_ms = SHORT_LEASE_MS;
+    dying.report(redis, &[])?;
+    survivors[0].report(redis, &[])?;
+    // Not a wait for an event: the lease has to end.
+    thread::sleep(Duration::from_millis(2 * SHORT_LEASE_MS));
+    let mut calls = Vec::new();
+    for turn in 0.. {
+        let survivor = &mut survivors[turn % survivors.len()];
+        let mut dead = 0;
+        let cpu_us = redis.cpu_of(|redis| {
+            dead = survivor.report(redis, &[])?.dead;
+            Ok(())
+        })?;
+        calls.push(cpu_us / 1e3);
+        if dead == 0 {
+            break;
+        }
+    }
+    Ok(calls)
 }
 
 fn user(number: &usize) -> (String, bool) {

@@ -1,7 +1,7 @@
 //! The Redis: what it has spent on calls, and how much memory it uses. This module never knows what the scripts do.
 
 use anyhow::{Context, Result};
-use redis::{Client, Connection, Value, cmd};
+use redis::{Client, Connection, Pipeline, Value, cmd};
 
 /// A connection to the Redis, and the way to open others.
 pub struct Redis {
@@ -55,12 +55,28 @@ impl Redis {
         Ok(call.query(&mut self.connection)?)
     }
 
+    /// Sends commands together, and waits for all answers.
+    ///
+    /// # Errors
+    /// If one ends with an error.
+    pub fn send(&mut self, commands: &Pipeline) -> Result<()> {
+        Ok(commands.exec(&mut self.connection)?)
+    }
+
     /// Removes all data.
     ///
     /// # Errors
     /// If that is refused.
     pub fn clear(&mut self) -> Result<()> {
         Ok(cmd("FLUSHALL").arg("SYNC").exec(&mut self.connection)?)
+    }
+
+    /// How many fields a hash has.
+    ///
+    /// # Errors
+    /// If the key is no hash.
+    pub fn fields(&mut self, key: &str) -> Result<usize> {
+        Ok(cmd("HLEN").arg(key).query(&mut self.connection)?)
     }
 
     /// The bytes in use.
@@ -93,6 +109,16 @@ impl Redis {
         let (later, made) = (self.script_us()?, self.calls()? - calls);
         anyhow::ensure!(made > 0.0, "nothing was called");
         Ok(Cost { script_us: (later - time) / made, cpu_us: used / made })
+    }
+
+    /// CPU of the main thread that this takes, in microseconds.
+    ///
+    /// # Errors
+    /// If it fails.
+    pub fn cpu_of(&mut self, work: impl FnOnce(&mut Self) -> Result<()>) -> Result<f64> {
+        let start = self.cpu_us()?;
+        work(self)?;
+        Ok(self.cpu_us()? - start)
     }
 
     fn calls(&mut self) -> Result<f64> {
@@ -130,10 +156,18 @@ fn number_of(text: &str, name: &str) -> Result<f64> {
 /// # Panics
 /// If there are none.
 pub fn quickest(costs: &[Cost]) -> Cost {
-    let quarter = |part: fn(&Cost) -> f64| {
-        let mut values: Vec<f64> = costs.iter().map(part).collect();
-        values.sort_by(f64::total_cmp);
-        values[values.len() / 4]
-    };
-    Cost { script_us: quarter(|cost| cost.script_us), cpu_us: quarter(|cost| cost.cpu_us) }
+    let all = |part: fn(&Cost) -> f64| costs.iter().map(part).collect();
+    Cost {
+        script_us: quickest_quarter(all(|cost| cost.script_us)),
+        cpu_us: quickest_quarter(all(|cost| cost.cpu_us)),
+    }
+}
+
+/// The same of times.
+///
+/// # Panics
+/// If there are none.
+pub fn quickest_quarter(mut times: Vec<f64>) -> f64 {
+    times.sort_by(f64::total_cmp);
+    times[times.len() / 4]
 }

@@ -43,6 +43,11 @@ impl Script {
         Self::load(redis, BEFORE_ROOMS, "visitorsThen", false)
     }
 
+    /// The key of a room's users.
+    pub fn users_of(&self, room: usize) -> String {
+        format!("{{{}}}:people:{}", self.keys[0], room_name(room))
+    }
+
     fn load(redis: &mut Redis, source: &str, public: &str, knows_rooms: bool) -> Result<Self> {
         let mut keys = vec![public.to_owned()];
         for part in ["connections", "sequence", "leases", "meta"] {

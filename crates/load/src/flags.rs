@@ -36,7 +36,8 @@ const DAY: Duration = Duration::from_hours(24);
 const TRUTH: &str = "How the count is checked: when the time is over nobody joins or leaves any more, and \
 for up to --settle the program looks for a moment at which all its visitors were last told the same number, \
 /api/count of every --url says that number too, and it is not less than the visitors of this program. Other \
-visitors may be present: they are the difference. With --alone there must be none. Every \
+visitors may be present: they are the difference. With --alone there must be none: the program waits at the start until \
+nobody is counted, since users of an earlier run may be for a moment; for the time of --settle, 5s at least. Every \
 room of --rooms is checked in the same way; the servers are asked about 100 rooms at most. On a site whose count \
 changes several times a second such a moment may not exist; check it while it is quiet.
 

@@ -1,6 +1,11 @@
 //! The flags about identities: how many there are, how many connections each has, and how these say whose they are.
 
-use std::{collections::HashSet, fs, sync::Arc};
+use std::{
+    collections::HashSet,
+    fs::File,
+    io::{self, BufRead, BufReader, Read},
+    sync::Arc,
+};
 
 use clap::Args;
 use serde_json::{Map, Value};
@@ -16,8 +21,12 @@ const IDENTITIES_MAX: u32 = 1_000_000;
 const TABS_MAX: u32 = 1_000;
 /// The shortest secret that servers take, in bytes.
 const SECRET_BYTES_MIN: usize = 32;
-/// The largest file of tokens or of a secret, in bytes.
-const FILE_BYTES_MAX: u64 = 1 << 30;
+/// The largest file with a secret, in bytes: servers read no larger one.
+const SECRET_FILE_BYTES_MAX: u64 = 256 * 1024;
+/// The longest line of a file of tokens, in bytes. Servers take tokens of 8 KiB; a longer one may be meant to be refused.
+const TOKEN_LINE_BYTES_MAX: u64 = 64 * 1024;
+/// The most bytes that are read of a file of tokens.
+const TOKEN_FILE_BYTES_MAX: u64 = 1 << 30;
 
 /// The flags about identities as given, unchecked.
 #[derive(Args, Clone, Debug)]
@@ -78,7 +87,7 @@ impl IdentityArgs {
             }
             (None, Some(path)) => {
                 let flag = Flag("--secret-file", path);
-                let secret = read(&flag)?;
+                let secret = secret(path).map_err(|why| unreadable(&flag, &why))?;
                 let secret = secret.trim_end_matches(['\r', '\n']);
                 if secret.len() < SECRET_BYTES_MIN {
                     return Err(
@@ -97,13 +106,12 @@ impl IdentityArgs {
     }
 }
 
-/// Reads tokens. Each identity needs one of its own.
+/// Each identity needs a token of its own.
 fn tokens(flag: &Flag<'_>, identities: u32) -> Result<Proof, FlagError> {
-    let text = read(flag)?;
-    let lines = text.lines().map(str::trim).filter(|line| !line.is_empty());
-    let mut seen = HashSet::new();
-    let tokens: Vec<Arc<str>> = lines.filter(|token| seen.insert(*token)).map(Arc::from).collect();
-    if tokens.len() < identities as usize {
+    let most = identities as usize;
+    let tokens = File::open(flag.1).and_then(|file| different_lines(file, most));
+    let tokens = tokens.map_err(|why| unreadable(flag, &why))?;
+    if tokens.len() < most {
         let allowed = format!(
             "a file with {identities} different tokens (--identities), one a line; it has {}",
             tokens.len()
@@ -113,14 +121,42 @@ fn tokens(flag: &Flag<'_>, identities: u32) -> Result<Proof, FlagError> {
     Ok(Proof::Tokens(tokens.into()))
 }
 
-/// Reads the file of text that a flag names.
-fn read(flag: &Flag<'_>) -> Result<String, FlagError> {
-    let refuse = |why: &str| flag.refuse(format!("a file that can be read ({why})"));
-    let about = fs::metadata(flag.1).map_err(|error| refuse(&error.to_string()))?;
-    if about.len() > FILE_BYTES_MAX {
-        return Err(refuse("it is too large"));
+/// Reads until there are enough different lines that are not empty. A device or a pipe may have no end and no line breaks, and does
+/// not say so.
+fn different_lines(from: impl Read, most: usize) -> io::Result<Vec<Arc<str>>> {
+    let mut from = BufReader::new(from.take(TOKEN_FILE_BYTES_MAX));
+    let (mut seen, mut lines, mut line) = (HashSet::new(), Vec::new(), String::new());
+    while lines.len() < most {
+        line.clear();
+        if from.by_ref().take(TOKEN_LINE_BYTES_MAX + 1).read_line(&mut line)? == 0 {
+            break;
+        }
+        if line.len() as u64 > TOKEN_LINE_BYTES_MAX {
+            return Err(too_long("a line of it", TOKEN_LINE_BYTES_MAX));
+        }
+        let text: Arc<str> = line.trim().into();
+        if !text.is_empty() && seen.insert(Arc::clone(&text)) {
+            lines.push(text);
+        }
     }
-    fs::read_to_string(flag.1).map_err(|error| refuse(&error.to_string()))
+    Ok(lines)
+}
+
+fn secret(path: &str) -> io::Result<String> {
+    let mut bytes = Vec::new();
+    File::open(path)?.take(SECRET_FILE_BYTES_MAX + 1).read_to_end(&mut bytes)?;
+    if bytes.len() as u64 > SECRET_FILE_BYTES_MAX {
+        return Err(too_long("it", SECRET_FILE_BYTES_MAX));
+    }
+    String::from_utf8(bytes).map_err(|_| io::Error::other("it is no text in UTF-8"))
+}
+
+fn too_long(what: &str, most: u64) -> io::Error {
+    io::Error::other(format!("{what} has more than {most} bytes"))
+}
+
+fn unreadable(flag: &Flag<'_>, why: &io::Error) -> FlagError {
+    flag.refuse(format!("a file that can be read ({why})"))
 }
 
 fn object(flag: &Flag<'_>) -> Result<Map<String, Value>, FlagError> {
@@ -138,7 +174,7 @@ mod tests {
     /// A file with this text.
     fn file(text: &str) -> tempfile::NamedTempFile {
         let file = tempfile::NamedTempFile::new().unwrap();
-        fs::write(file.path(), text).unwrap();
+        std::fs::write(file.path(), text).unwrap();
         file
     }
 
@@ -191,6 +227,31 @@ mod tests {
             error.ends_with("different tokens (--identities), one a line; it has 1"),
             "{error}"
         );
+    }
+
+    /// Goal: files without an end are refused soon, whatever they are. Method: devices,
+    /// folders, lines on both sides of the limit, and a file without an end that begins with what is needed.
+    #[test]
+    fn files_without_an_end_are_refused() {
+        for (flag, path) in [
+            ("--token-file", "/dev/zero"),
+            ("--secret-file", "/dev/zero"),
+            ("--secret-file", "/dev/urandom"),
+            ("--secret-file", "/"),
+            ("--token-file", "/"),
+            ("--token-file", "/dev/null"),
+        ] {
+            let error = check(&["--identities=30", &format!("{flag}={path}")]).unwrap_err();
+            assert!(error.to_string().starts_with(&format!("{flag} is ")), "{error}");
+        }
+        let most = usize::try_from(TOKEN_LINE_BYTES_MAX).unwrap();
+        for (bytes, is_read) in [(most - 1, true), (most + 1, false)] {
+            let line = format!("{}\n", "x".repeat(bytes));
+            let read = different_lines(line.as_bytes(), 2);
+            assert_eq!(read.is_ok_and(|lines| lines.len() == 1), is_read, "{bytes}");
+        }
+        let endless = io::repeat(b'a').take(9).chain(&b"\nb\n"[..]).chain(io::repeat(0));
+        assert_eq!(different_lines(endless, 2).unwrap(), ["aaaaaaaaa".into(), "b".into()]);
     }
 
     /// Goal: a secret that no server takes is refused without being shown, and claims are a JSON object. Method: files on both sides of

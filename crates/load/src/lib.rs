@@ -49,7 +49,7 @@ use progress::{Phase, Progress, Snapshot};
 use report::Run;
 use schedule::{Schedule, Situation};
 use stats::Stats;
-use swarm::{Swarm, ToldInRoom};
+use swarm::{Swarm, ToldInRoom, WINDOW_MIN};
 use verdict::Evidence;
 
 /// The time between two steps. A step starts visitors and asks others to leave. At 500 joins per second it starts five.
@@ -64,6 +64,7 @@ const LOOK_GAP: Duration = Duration::from_millis(100);
 pub async fn run(config: LoadConfig, stop: CancellationToken) -> anyhow::Result<Report> {
     rlimit::increase_nofile_limit(u64::MAX).context("failed to raise the file limit")?;
     let mut load = Load::new(config);
+    load.wait_until_alone(&stop).await;
     let stopped_early = load.keep_up(&stop).await;
     let (verdict, rooms, settled) = load.settle().await;
     let report = Report::of(Run {
@@ -73,6 +74,7 @@ pub async fn run(config: LoadConfig, stop: CancellationToken) -> anyhow::Result<
         missing: load.missing(),
         verdict,
         rooms,
+        others_at_start: load.others_at_start,
         on_the_way: load.swarm.on_the_way(|room| load.room_name(room)),
         took: load.start.elapsed(),
         settled,
@@ -90,6 +92,8 @@ struct Load {
     schedule: Schedule,
     progress: Progress,
     start: Instant,
+    /// The users that were online before the first visitor, although there must be no others.
+    others_at_start: u64,
     /// When every visitor had joined or been refused once.
     full_at: Option<Instant>,
 }
@@ -102,10 +106,34 @@ impl Load {
             schedule: Schedule::new(&config),
             progress: Progress::new(),
             start: Instant::now(),
+            others_at_start: 0,
             full_at: None,
             stats,
             config,
         }
+    }
+
+    /// With `--alone`: waits until no server counts anybody. Users of an earlier run are counted for the grace of the servers. Whoever
+    /// stays longer than the settle time is no such user, and makes counts wrong.
+    async fn wait_until_alone(&mut self, stop: &CancellationToken) {
+        let patience = self.config.settle.max(WINDOW_MIN);
+        while self.config.alone && !stop.is_cancelled() {
+            self.others_at_start = self.others().await;
+            if self.others_at_start == 0 || self.start.elapsed() >= patience {
+                break;
+            }
+            self.show(Phase::Waiting, Some(patience.saturating_sub(self.start.elapsed())));
+            sleep(LOOK_GAP).await;
+        }
+        self.start = Instant::now();
+    }
+
+    /// The most users that a server counts in the site or in a room. One that does not answer counts nobody.
+    async fn others(&self) -> u64 {
+        let site = servers::ask(&self.config.targets).await;
+        let rooms = self.ask_for_rooms().await.unwrap_or_default();
+        let said = site.iter().chain(rooms.values().flatten());
+        said.filter_map(|server| server.count).max().unwrap_or_default()
     }
 
     /// Keeps the target number of visitors connected until the hold is over. Returns whether it was stopped before.
@@ -226,7 +254,8 @@ impl Load {
         drop(totals);
         let connected = self.swarm.last_counts().count();
         let goal = self.schedule.goal(self.start.elapsed());
-        let last_count = self.swarm.last_counts().last();
+        let others = Some(self.others_at_start).filter(|_| phase == Phase::Waiting);
+        let last_count = others.or_else(|| self.swarm.last_counts().last());
         self.progress.show(&Snapshot { phase, connected, goal, refused, lost, last_count, left });
     }
 }

@@ -1,4 +1,5 @@
-//! Judges every count that visitors are told on the way, and not only at the end: whether there can be so many or so few.
+//! Judges every count that visitors are told while the run goes on: whether it lies between the fewest and the most users that there
+//! may have been.
 
 use std::{
     collections::BTreeMap,
@@ -14,8 +15,8 @@ use tokio::time::Instant;
 
 use crate::presences::{Limits, Subject};
 
-/// How long a number that is too low is suspected before it counts as wrong. A connection may have been lost at the same moment,
-/// and this program learns it a little later.
+/// How long this program waits before it decides that a number was too low. A connection may have been lost at the same moment, and
+/// this program may learn of the loss later than the server.
 const SUSPECTED_FOR: Duration = Duration::from_secs(1);
 /// The first count may be an estimate if it comes later than this: servers wait no longer for the store.
 pub(crate) const PATIENCE: Duration = Duration::from_millis(250);
@@ -25,15 +26,15 @@ pub(crate) const PATIENCE: Duration = Duration::from_millis(250);
 pub struct OnTheWay {
     /// Counts that were judged.
     pub judged: u64,
-    /// Counts above the number of users that there may have been. Only known if nobody else visits.
+    /// Counts above the most users that there may have been. Only known if nobody else visits.
     pub too_many: u64,
-    /// Counts below the number of users of this program that there were for sure.
+    /// Counts below the fewest users that there must have been.
     pub too_few: u64,
-    /// The count that was furthest from what it may have been; `None` if none was wrong.
+    /// The count that was furthest from the allowed numbers; `None` if none was wrong.
     pub worst: Option<WrongCount>,
 }
 
-/// A count that cannot have been right.
+/// A count that was wrong.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct WrongCount {
     /// The room; `None` for the site.
@@ -219,7 +220,7 @@ mod tests {
             judge.hear(Subject::Site, 1, now);
             if is_lost {
                 for connection in &connections[..2] {
-                    let step = Step::End { was_sure: true };
+                    let step = Step::End { had_joined: true };
                     presences.record(step, *connection, now + SECOND / 100);
                 }
             }

@@ -1,9 +1,9 @@
-//! How many users of this program there may be, at each moment and in each room: the smallest and the largest number that a
-//! correct server may tell. Pure: the time is passed in.
+//! The limits for the counts of a correct server: how many users of this program there are at least and at most, in the site and in
+//! each room. Pure: the time is passed in.
 //!
-//! A user is *surely* counted while a connection of his has received its first counts and was not asked to leave, and
-//! *possibly* from the start of a connection until it has ended. Servers need time to count, so every number that was right
-//! within the last moments is right.
+//! The lower limit counts a user while one of his connections has received its first counts and was not asked to leave. The upper
+//! limit counts him from the start of his first connection to the end of his last one. A server needs time to count, so the limits
+//! are the lowest and the highest of these numbers within a window of time.
 
 use std::{
     collections::{HashMap, VecDeque},
@@ -35,17 +35,18 @@ pub(crate) struct Connection<'a> {
 /// The users of the site and of all rooms.
 #[derive(Debug)]
 pub(crate) struct Presences {
-    /// How old a number may be that a server tells.
+    /// How long ago a number may have been right.
     window: Duration,
     subjects: HashMap<Subject, Population>,
-    /// The changes that may still be news, the oldest first. After the window a subject is looked at again.
+    /// The changes within the window, the oldest first. When a change leaves the window, the limits of its subject are computed again.
     changes: VecDeque<(Instant, Subject)>,
     /// Connections that were asked to leave and have not ended.
     leaving: Extreme,
     limits: Arc<Limits>,
 }
 
-/// The smallest and the largest number that may be told now. Read by all visitors, for every count, so there is no lock.
+/// The limits of the site and of all rooms at this moment. Every visitor reads them for every count, so they are atomic numbers
+/// without a lock.
 #[derive(Debug)]
 pub(crate) struct Limits {
     site: Limit,
@@ -54,6 +55,7 @@ pub(crate) struct Limits {
     leaving: AtomicU64,
 }
 
+/// The fewest and the most users that a server may tell now.
 #[derive(Debug, Default)]
 struct Limit {
     least: AtomicU64,
@@ -66,15 +68,15 @@ struct Population {
     users: HashMap<User, Connections>,
     least: Extreme,
     most: Extreme,
-    /// Users with a sure connection.
-    sure: u64,
+    /// Users with a connection that has joined.
+    joined: u64,
 }
 
 /// The connections of one user.
 #[derive(Clone, Copy, Debug, Default)]
 struct Connections {
-    sure: u32,
-    possible: u32,
+    joined: u32,
+    open: u32,
 }
 
 /// The smallest or the largest value of a number within a window of time.
@@ -92,8 +94,11 @@ pub(crate) enum Step {
     Start,
     /// It has received its first counts.
     Join,
-    /// It was asked to leave, or was lost. `was_sure`: whether it had joined.
-    End { was_sure: bool },
+    /// It was asked to leave, or was lost.
+    End {
+        /// Whether it had received its first counts.
+        had_joined: bool,
+    },
 }
 
 impl Presences {
@@ -183,27 +188,27 @@ impl Population {
             users: HashMap::new(),
             least: extreme(|one, other| one < other),
             most: extreme(|one, other| one > other),
-            sure: 0,
+            joined: 0,
         }
     }
 
     fn record(&mut self, step: Step, user: User, now: Instant) {
         let connections = self.users.entry(user).or_default();
-        let was_sure = connections.sure > 0;
+        let was_counted = connections.joined > 0;
         match step {
-            Step::Start => connections.possible += 1,
-            Step::Join => connections.sure += 1,
-            Step::End { was_sure } => {
-                connections.sure -= u32::from(was_sure);
-                connections.possible -= 1;
+            Step::Start => connections.open += 1,
+            Step::Join => connections.joined += 1,
+            Step::End { had_joined } => {
+                connections.joined -= u32::from(had_joined);
+                connections.open -= 1;
             }
         }
-        let is_sure = connections.sure > 0;
-        if connections.possible == 0 {
+        let is_counted = connections.joined > 0;
+        if connections.open == 0 {
             self.users.remove(&user);
         }
-        self.sure = self.sure + u64::from(is_sure) - u64::from(was_sure);
-        self.least.set(self.sure, now);
+        self.joined = self.joined + u64::from(is_counted) - u64::from(was_counted);
+        self.least.set(self.joined, now);
         self.most.set(self.users.len() as u64, now);
     }
 }
@@ -249,7 +254,7 @@ mod tests {
         (limits.least(Subject::Site), limits.most(Subject::Site))
     }
 
-    /// Goal: an identity is one user however many connections it has, and a number is news for as long as the window. Method: two
+    /// Goal: an identity is one user however many connections it has, and a number is allowed for as long as the window. Method: two
     /// connections of one identity and one without, step by step.
     #[test]
     fn tabs_are_one_user() {
@@ -266,9 +271,9 @@ mod tests {
         assert_eq!(limits(&mut presences, at(2)), (0, 2));
         assert_eq!(limits(&mut presences, at(10)), (0, 2));
         assert_eq!(limits(&mut presences, at(11)), (2, 2));
-        presences.record(Step::End { was_sure: true }, identity, at(20));
+        presences.record(Step::End { had_joined: true }, identity, at(20));
         assert_eq!(limits(&mut presences, at(20)), (2, 2));
-        presences.record(Step::End { was_sure: true }, identity, at(30));
+        presences.record(Step::End { had_joined: true }, identity, at(30));
         assert_eq!(limits(&mut presences, at(30)), (1, 2));
         assert_eq!(limits(&mut presences, at(39)), (1, 2));
         assert_eq!(limits(&mut presences, at(40)), (1, 1));
@@ -308,7 +313,7 @@ mod tests {
                     presences.record(Step::Join, connection, now);
                 } else if *mine > 0 {
                     *mine -= 1;
-                    presences.record(Step::End { was_sure: true }, connection, now);
+                    presences.record(Step::End { had_joined: true }, connection, now);
                 }
                 history.push((now, open.iter().filter(|count| **count > 0).count() as u64));
                 let since = now.checked_sub(WINDOW).unwrap();

@@ -35,6 +35,8 @@ pub(crate) struct Progress {
 /// The phase of a run.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Phase {
+    /// Others are still online who must not be there.
+    Waiting,
     Joining,
     Holding,
     Settling,
@@ -143,6 +145,7 @@ impl Snapshot {
 impl Phase {
     fn name(self) -> &'static str {
         match self {
+            Self::Waiting => "waiting until nobody else is online (--alone)",
             Self::Joining => "joining",
             Self::Holding => "holding",
             Self::Settling => "waiting for the count to be right",

@@ -26,6 +26,9 @@ pub struct Report {
     pub seconds: f64,
     /// Whether a signal ended the run.
     pub stopped_early: bool,
+    /// With `--alone`: the users that were online before the first visitor, and had not left in time.
+    #[serde(skip_serializing_if = "is_zero")]
+    pub others_at_start: u64,
     /// Visits that were started. A visitor that comes back counts again.
     pub started: u64,
     /// Visitors that received a count.
@@ -121,6 +124,11 @@ fn milliseconds(micros: u64) -> f64 {
     (micros as f64 / 10.0).round() / 100.0
 }
 
+#[allow(clippy::trivially_copy_pass_by_ref, reason = "serde passes a reference")]
+fn is_zero(number: &u64) -> bool {
+    *number == 0
+}
+
 /// A duration in whole milliseconds, rounded down.
 pub(crate) fn whole_millis(duration: Duration) -> u64 {
     u64::try_from(duration.as_millis()).unwrap_or(u64::MAX)
@@ -135,6 +143,7 @@ pub(crate) struct Run<'a> {
     pub(crate) missing: usize,
     pub(crate) verdict: Verdict,
     pub(crate) rooms: Option<RoomsVerdict>,
+    pub(crate) others_at_start: u64,
     /// What the visitors were told before, if the run has identities.
     pub(crate) on_the_way: Option<OnTheWay>,
     /// From the first join to the last check of the counts.
@@ -147,7 +156,7 @@ pub(crate) struct Run<'a> {
 impl Report {
     pub(crate) fn of(run: Run<'_>) -> Self {
         let Run { config, totals, counts_received, missing, verdict, rooms, on_the_way, .. } = run;
-        let Run { took, settled, stopped_early, .. } = run;
+        let Run { took, settled, stopped_early, others_at_start, .. } = run;
         let are_others_right = rooms.as_ref().is_none_or(RoomsVerdict::is_right)
             && on_the_way.as_ref().is_none_or(OnTheWay::is_right);
         Self {
@@ -155,6 +164,7 @@ impl Report {
             transport: config.transport.name(),
             seconds: (took.as_secs_f64() * 1000.0).round() / 1000.0,
             stopped_early,
+            others_at_start,
             started: totals.started,
             connected: totals.connected,
             refused: totals.refused.clone(),
@@ -219,6 +229,13 @@ impl fmt::Display for Report {
         }
         if let Some(identities) = &self.identities {
             write!(f, "\n{}", identities.on_the_way)?;
+        }
+        if self.others_at_start > 0 {
+            write!(
+                f,
+                "\n{:<18}{:>10}  others online, but with --alone there must be none",
+                "at the start", self.others_at_start
+            )?;
         }
         let verdict = if self.right { "right" } else { "WRONG" };
         write!(f, "\n{:<18}{verdict:>10}", "verdict")

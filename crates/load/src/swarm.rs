@@ -28,7 +28,7 @@ use crate::{
 /// The pause before a refused or lost visitor tries again. Browsers have tried twice by then.
 const RECONNECT_AFTER: Duration = Duration::from_secs(2);
 /// How old a count may be, and how long a user that has left may be counted, at least. `--settle` makes it longer.
-const WINDOW_MIN: Duration = Duration::from_secs(5);
+pub(crate) const WINDOW_MIN: Duration = Duration::from_secs(5);
 /// The time in which all visitors together may leave. After that, the remaining connections are dropped.
 const LEAVE_WITHIN: Duration = Duration::from_secs(10);
 
@@ -58,7 +58,7 @@ struct Seat {
     /// Its rooms.
     rooms: Vec<u32>,
     /// Whether it is recorded as joined.
-    is_sure: bool,
+    has_joined: bool,
 }
 
 /// The identities of a run, and how many there are at the moment.
@@ -140,7 +140,7 @@ impl Swarm {
         };
         let rooms = self.visit.rooms.as_ref().map(|plan| plan.rooms_of(who)).unwrap_or_default();
         let slot = Arc::new(Slot::new(id, &rooms));
-        (Seat { slot, user, place, rooms, is_sure: false }, auth)
+        (Seat { slot, user, place, rooms, has_joined: false }, auth)
     }
 
     /// Asks the visitor with the oldest connection to leave.
@@ -182,7 +182,7 @@ impl Swarm {
         let Some(people) = &mut self.people else { return };
         for id in joined {
             if let Some(seat) = self.slots.get_mut(&id) {
-                seat.is_sure = true;
+                seat.has_joined = true;
                 people.record(Step::Join, seat);
             }
         }
@@ -191,7 +191,7 @@ impl Swarm {
     /// Records that a visitor is not there any more.
     fn forget(&mut self, seat: &Seat) {
         if let Some(people) = &mut self.people {
-            people.record(Step::End { was_sure: seat.is_sure }, seat);
+            people.record(Step::End { had_joined: seat.has_joined }, seat);
             people.free.insert(seat.place);
         }
     }

@@ -44,6 +44,7 @@ pub mod record;
 pub mod redis_client;
 pub mod rooms;
 pub mod tokens;
+pub mod users;
 
 pub mod open_files;
 pub mod waiting;

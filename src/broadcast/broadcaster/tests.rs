@@ -14,15 +14,13 @@ use crate::{
     core::{
         count::{Incarnation, Sequence},
         report::LEASE_MAX,
-        site_users::SiteUsers,
         tally::{Local, Presence},
-        view::SentReport,
     },
     engine::session::{
         Session,
         tests::{join, leave, move_to, on_websocket, poll, polled},
     },
-    fixtures::{count, reply},
+    fixtures::{acknowledge, count, observe},
     net::connection::{Connection, tests::pair},
 };
 
@@ -127,19 +125,13 @@ impl Stage {
     }
 
     fn observed(&self) -> Local {
-        let local = *self.tally.subscribe().borrow();
-        self.view.send_modify(|view| view.observe(local));
-        local
+        observe(&self.tally, &self.view)
     }
 
     /// The store acknowledges the current local count.
     fn acknowledged(&mut self, users: u64) {
-        let local = self.observed();
         self.sequence = self.sequence.next();
-        let sent =
-            SentReport { sequence: self.sequence, local, is_site_told: true, at: self.start };
-        let reply = reply(count(users, self.sequence.0));
-        self.view.send_modify(|view| view.fold_reply(sent, &reply, SiteUsers::default(), sent.at));
+        acknowledge(&self.tally, &self.view, count(users, self.sequence.0), self.start);
     }
 
     async fn act(&mut self, at_millis: u64) -> Option<Duration> {

@@ -4,7 +4,7 @@
 use super::*;
 use crate::{
     core::{
-        room::RoomName,
+        room::{Person, RoomName},
         rooms::{Attendance, RoomPresence},
     },
     engine::session::{
@@ -13,6 +13,9 @@ use crate::{
     },
     fixtures::LonelyStore,
 };
+
+#[path = "tests/memory.rs"]
+mod memory;
 
 const INTERVAL: Duration = Duration::from_millis(50);
 
@@ -63,7 +66,7 @@ fn name(name: &str) -> RoomName {
 
 impl Stage {
     fn new() -> Self {
-        let (table, view) = (Rooms::new(5000), watch::Sender::new(LonelyStore::view()));
+        let (table, view) = (Rooms::new(20_000), watch::Sender::new(LonelyStore::view()));
         let (metrics, flusher) = (Metrics::new("none").unwrap(), Flusher::default());
         let told = Arc::clone(&table);
         let broadcaster =
@@ -76,9 +79,20 @@ impl Stage {
     }
 
     fn enters(&self, session: &Arc<Session>, room: &str, attendance: Attendance) -> Guest {
-        let member = enter_room(session, &name(room));
+        self.enters_as(None, session, room, attendance)
+    }
+
+    fn enters_as(
+        &self,
+        person: Option<Person>,
+        session: &Arc<Session>,
+        room: &str,
+        attendance: Attendance,
+    ) -> Guest {
+        let room = name(room);
+        let member = enter_room(session, &room);
         let place = member.place;
-        let presence = self.table.join(&name(room), attendance, member, Instant::now());
+        let presence = self.table.join_as(person, &room, attendance, member, Instant::now());
         let presence = presence.expect("there is space");
         Guest { session: Arc::clone(session), place, _presence: presence }
     }
@@ -211,14 +225,14 @@ async fn nothing_remains() {
     drop(guests);
     stage.pass(100).await;
     assert_eq!((stage.broadcaster.rooms.len(), stage.metrics.rooms.get()), (0, 0));
-    assert!(stage.broadcaster.rooms.capacity() <= 8 * ROOMS_KEPT);
+    assert_eq!(stage.broadcaster.rooms.slots(), 0);
     let _stays = stage.joins("/a");
     for _ in 0..100 {
         let watcher = stage.enters(&polled(), "/a", Attendance::Watcher);
         stage.pass(1).await;
         watcher.leaves();
     }
-    let room = stage.broadcaster.rooms.values().next().expect("it is there");
+    let room = stage.broadcaster.rooms.first().expect("it is there");
     assert!(room.audience.len() <= 2 * PRUNED_ABOVE, "{}", room.audience.len());
 }
 

@@ -11,6 +11,7 @@ use crate::{
     core::{
         count::Count,
         report::{Reply, Report, ReportKind, Roster},
+        room::Person,
         tally::Presence,
     },
     store::{Announcements, StoreError, StoreFuture},
@@ -62,7 +63,11 @@ impl Store for Recorded {
 }
 
 fn member_on(store: &Arc<Recorded>) -> Member {
-    let settings = MemberSettings::default().check().unwrap();
+    member_with(store, &MemberSettings::default())
+}
+
+fn member_with(store: &Arc<Recorded>, settings: &MemberSettings) -> Member {
+    let settings = settings.check().unwrap();
     let metrics = Metrics::new(store.kind()).unwrap();
     let store: Arc<dyn Store> = Arc::<Recorded>::clone(store);
     Member::begin(&settings, &store, metrics)
@@ -91,6 +96,37 @@ async fn leaving_says_farewell() {
     member.leave().await;
     assert_eq!(store.farewells(), 1);
     assert!(!member.count().exact, "it knows nothing more");
+}
+
+/// Goal: a member that leaves keeps a user who was here a moment ago in the count for the rest of the grace, and for two seconds at
+/// most, so that he can be elsewhere by then; a member without such users leaves at once. Method: members of every grace, whose user
+/// has just left, is still connected, or has no identity, under a paused clock.
+#[rstest]
+#[case::a_moment_ago(Duration::from_secs(1), true, false, 1000)]
+#[case::still_connected(Duration::from_secs(1), true, true, 1000)]
+#[case::too_long(Duration::from_secs(50), true, false, 2000)]
+#[case::no_grace(Duration::ZERO, true, true, 0)]
+#[case::nobody_with_an_identity(Duration::from_secs(50), false, true, 0)]
+#[tokio::test(start_paused = true)]
+async fn users_are_handed_over(
+    #[case] grace: Duration,
+    #[case] has_identity: bool,
+    #[case] is_connected: bool,
+    #[case] millis: u64,
+) {
+    let store = Recorded::new(false);
+    let member = member_with(&store, &MemberSettings { grace, ..MemberSettings::default() });
+    let tally = member.tally().expect("nobody counts yet");
+    let person = has_identity.then(|| Person::named("ada").expect("it is a name"));
+    let presence = Some(tally.join_as(person, (), Instant::now()));
+    let mut view = member.view();
+    view.wait_for(|view| view.shown(Instant::now()).users == 1).await.unwrap();
+    let _presence = presence.filter(|_| is_connected);
+    let start = Instant::now();
+    member.leave().await;
+    let (took, wanted) = (start.elapsed(), Duration::from_millis(millis));
+    assert!(took >= wanted && took <= wanted + Duration::from_millis(100), "{took:?}");
+    assert_eq!((store.users().await, store.farewells()), (0, 1));
 }
 
 /// Goal: dropping all clones is like a crash: no farewell, no further report, and the lease expires. Method: drop one

@@ -2,7 +2,7 @@
 
 use std::fs;
 
-use clap::Parser;
+use clap::{CommandFactory, Parser};
 use proptest::prelude::*;
 use rstest::rstest;
 use serde_json::json;
@@ -39,6 +39,7 @@ impl Files {
         files.write("wrong.json", jwks(&[json!({ "kty": "OKP", "crv": "Ed25519", "x": "AA" })]));
         files.write("many.json", jwks(&vec![Signer::ed25519().jwk(); TRIED_MAX + 1]));
         files.write("large", "x".repeat(KEY_FILE_BYTES_MAX + 1));
+        files.write("ssh.pub", "ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIMvu4JIkV4yrN0sysXpa1N85yus2KLsTyXzk6zV38dyG me@host");
         files
     }
 
@@ -86,6 +87,10 @@ fn settings_are_taken() {
     let both = check(&["--jwt-keys=FILES/p256.json, FILES/secret"]).sign_in;
     assert_eq!(both.keys.keys().len(), 2);
     assert!(both.rules.algorithms.contains(&Algorithm::Hs256));
+    let file = both.keys.keys()[1].file().unwrap();
+    assert_eq!(file, files.path("secret"), "a key knows its file");
+    let rooms = check(&["--jwt-keys=FILES/secret", "--rooms=/a/*,/b", "--private-rooms=/a/7,/p/*"]);
+    assert!(!rooms.rooms.private.is_none());
     let off = check(&["--jwt-keys=FILES/p256.json", "--sign-in=off", "--visitors=off"]);
     assert_eq!(off.sign_in.mode, SignInMode::Off);
     assert!(off.visitors.is_none());
@@ -125,6 +130,21 @@ fn settings_are_taken() {
 #[case(&["--jwt-algorithms=ES256"], "HEADCOUNT_JWT_ALGORITHMS", "none for ES256")]
 #[case(&["--jwt-user-claim="], "HEADCOUNT_JWT_USER_CLAIM", "the name of a claim")]
 #[case(&["--jwt-user-claim=exp"], "HEADCOUNT_JWT_USER_CLAIM", "the name of a claim")]
+#[case(&["--jwt-keys=FILES/ssh.pub"], "HEADCOUNT_JWT_KEYS", "ssh.pub\", but must be ")]
+#[case(&["--jwt-keys=FILES/ssh.pub"], "HEADCOUNT_JWT_KEYS", "entry 1: it looks like a key of OpenSSH")]
+#[case(&["--jwt-keys=/dev/zero"], "HEADCOUNT_JWT_KEYS", "more than 262144 bytes")]
+#[case(&["--jwt-issuer=a"], "HEADCOUNT_JWT_ISSUER", "left out, or HEADCOUNT_JWT_KEYS be set")]
+#[case(&["--jwt-audience=a", "--sign-in=off"], "HEADCOUNT_JWT_AUDIENCE", "left out, or HEADCOUNT_JWT_KEYS be set")]
+#[case(&["--jwt-user-claim=oid"], "HEADCOUNT_JWT_USER_CLAIM", "left out, or HEADCOUNT_JWT_KEYS be set")]
+#[case(&["--jwt-user-claim= ", "--jwt-keys=FILES/secret"], "HEADCOUNT_JWT_USER_CLAIM", "without spaces at either end")]
+#[case(&["--jwt-user-claim=sub ", "--jwt-keys=FILES/secret"], "HEADCOUNT_JWT_USER_CLAIM", "without spaces at either end")]
+#[case(&["--jwt-keys=FILES/secret", "--rooms=/a/*", "--private-rooms=/p/*,/a"], "HEADCOUNT_PRIVATE_ROOMS", "that HEADCOUNT_ROOMS allows, which is \"/a/*\"")]
+#[case(&["--jwt-keys=FILES/secret", "--rooms=/a/*", "--lists=/p/*"], "HEADCOUNT_LISTS", "that HEADCOUNT_ROOMS allows")]
+#[case(&["--jwt-keys=FILES/secret", "--rooms=none", "--lists=/*"], "HEADCOUNT_LISTS", "that HEADCOUNT_ROOMS allows")]
+#[case(&["--visitor-secret-file=FILES/ssh.pub"], "HEADCOUNT_VISITOR_SECRET_FILE", "it looks like a key of OpenSSH")]
+#[case(&["--visitor-secret-file=FILES/large"], "HEADCOUNT_VISITOR_SECRET_FILE", "more than 262144 bytes")]
+#[case(&["--visitor-secret-file=/dev/zero"], "HEADCOUNT_VISITOR_SECRET_FILE", "/dev/zero\", but must be ")]
+#[case(&["--visitor-secret-file=/dev/zero"], "HEADCOUNT_VISITOR_SECRET_FILE", "more than 262144 bytes")]
 #[case(&["--visitors=yes"], "HEADCOUNT_VISITORS", "on or off")]
 #[case(&["--visitor-secret-file=FILES/nothing"], "HEADCOUNT_VISITOR_SECRET_FILE", "No such file")]
 #[case(&["--visitor-secret-file=FILES/short"], "HEADCOUNT_VISITOR_SECRET_FILE", "6 bytes; at least 32")]
@@ -157,12 +177,34 @@ fn http_is_for_this_machine(#[case] url: &str, #[case] is_taken: bool) {
 #[case("--jwt-keys=-----BEGIN PRIVATE KEY-----\nsesame\n-----END PRIVATE KEY-----")]
 #[case("--jwt-keys={\"keys\":[{\"kty\":\"oct\",\"k\":\"sesame\"}]}")]
 #[case("--jwt-keys=https://user:sesame@id.example/")]
+#[case("--visitor-secret-file=sesame-sesame-sesame-sesame-sesame")]
+#[case("--visitor-secret-file=/sesame+sesame/sesame=")]
 fn secrets_are_not_shown(#[case] argument: &str) {
     let cli = Cli::try_parse_from(["headcount", argument]).unwrap();
     let error = cli.serve.check().map(drop).unwrap_err();
     let shown = format!("{error} {error:?} {cli:?}");
     assert!(!shown.contains("sesame"), "{shown}");
     assert!(shown.contains("(not shown"), "{shown}");
+}
+
+/// Goal: the help shows no value of a setting in which somebody may have put a secret. Method: the definition of each such setting, in
+/// every subcommand.
+#[test]
+fn the_help_shows_no_secret() {
+    let hidden = [KEYS, VISITOR_SECRET_FILE, "HEADCOUNT_ADMIN_TOKEN", "HEADCOUNT_REDIS_URL"];
+    let mut seen = 0;
+    for command in Cli::command().get_subcommands() {
+        for argument in command.get_arguments() {
+            let Some(variable) = argument.get_env().and_then(|name| name.to_str()) else {
+                continue;
+            };
+            if hidden.contains(&variable) {
+                assert!(argument.is_hide_env_values_set(), "{} {variable}", command.get_name());
+                seen += 1;
+            }
+        }
+    }
+    assert!(seen >= hidden.len(), "{seen}");
 }
 
 /// Goal: the checked settings show no secret either. Method: a secret of tokens and one of visitor keys.

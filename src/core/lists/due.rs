@@ -7,7 +7,7 @@ use crate::core::{
     user_list::UserList,
 };
 
-/// The least time between two readings of one list.
+/// The least time between two readings of one list, for each part in which it is read.
 pub const READ_GAP: Duration = Duration::from_millis(100);
 /// The longest time between two readings. It heals what was edited in the store without an announcement.
 pub const SWEEP_GAP: Duration = Duration::from_secs(30);

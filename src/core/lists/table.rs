@@ -4,6 +4,7 @@ use std::{
     collections::{BTreeSet, HashMap, VecDeque},
     mem,
     sync::Arc,
+    time::Duration,
 };
 
 use tokio::time::Instant;
@@ -37,7 +38,7 @@ struct Entry<V> {
     life: u64,
     /// The clients that want it, at least one.
     wishes: usize,
-    newcomers: Vec<(Instant, V)>,
+    newcomers: Vec<Newcomer<V>>,
     /// What the store said last.
     stored: Option<People>,
     list: Arc<UserList>,
@@ -46,6 +47,17 @@ struct Entry<V> {
     reading: Reading,
     /// When the last reading ended.
     read_at: Option<Instant>,
+    /// The least time between two readings. It follows from what the last one cost.
+    gap: Duration,
+}
+
+/// A client that has not been told the list yet.
+#[derive(Debug)]
+struct Newcomer<V> {
+    member: V,
+    since: Instant,
+    /// Whether the list was computed since. Then it has the client's own user.
+    is_included: bool,
 }
 
 /// Whether a list is being read.
@@ -94,7 +106,7 @@ impl<V> Table<V> {
         }
         let entry = self.lists.get_mut(room).expect("it is there now");
         entry.wishes += 1;
-        entry.newcomers.push((now, member));
+        entry.newcomers.push(Newcomer { member, since: now, is_included: false });
         self.waiting.push_back((now, room.clone()));
         self.stirred.insert(room.clone());
         Ok(())
@@ -119,7 +131,7 @@ impl<V> Table<V> {
     pub(super) fn stir(&mut self, room: &RoomName, is_elsewhere: bool) -> bool {
         let Some(entry) = self.lists.get_mut(room) else { return false };
         if is_elsewhere {
-            let from = entry.read_at.map(|at| at + READ_GAP);
+            let from = entry.read_at.map(|at| at + entry.gap);
             self.plan_read(room, from);
         } else {
             self.stirred.insert(room.clone());
@@ -152,6 +164,10 @@ impl<V> Table<V> {
         }
     }
 
+    pub(super) fn has_updates(&self) -> bool {
+        !self.stirred.is_empty()
+    }
+
     pub(super) fn take_updates(&mut self) -> Vec<RoomName> {
         mem::take(&mut self.stirred).into_iter().collect()
     }
@@ -166,6 +182,7 @@ impl<V> Table<V> {
             entry.number += 1;
             self.due.insert(room.clone());
         }
+        entry.newcomers.iter_mut().for_each(|newcomer| newcomer.is_included = true);
         if !entry.newcomers.is_empty() {
             self.due.insert(room.clone());
         }
@@ -199,10 +216,11 @@ impl<V> Table<V> {
         let is_read = people.is_some();
         entry.read_at = Some(now);
         if let Some(people) = people {
+            entry.gap = READ_GAP * (1 + people.further_parts);
             entry.stored = Some(people);
             self.stirred.insert(room.clone());
         }
-        let next = now + if again || !is_read { READ_GAP } else { SWEEP_GAP };
+        let next = now + if again || !is_read { entry.gap } else { entry.gap.max(SWEEP_GAP) };
         entry.reading = Reading::Planned(next);
         self.reads.insert((next, room.clone()));
     }
@@ -217,20 +235,20 @@ impl<V> Table<V> {
     }
 
     fn take_news(&mut self, room: RoomName, now: Instant) -> Option<DueList<V>> {
-        // Until it is computed with those who have joined, nobody is told it.
-        let is_behind = self.stirred.contains(&room);
         let Some(entry) = self.lists.get_mut(&room) else {
             return Some(DueList { room, list: None, newcomers: Vec::new() });
         };
         if entry.number == 0 {
             return None;
         }
-        let is_known = entry.stored.is_some() && !is_behind;
-        let is_told = |joined_at: Instant| is_known || joined_at + FIRST_LIST_WITHIN <= now;
+        let is_read = entry.stored.is_some();
+        let is_told = |newcomer: &Newcomer<V>| {
+            (is_read && newcomer.is_included) || newcomer.since + FIRST_LIST_WITHIN <= now
+        };
         let (told, waiting): (Vec<_>, Vec<_>) =
-            mem::take(&mut entry.newcomers).into_iter().partition(|(at, _)| is_told(*at));
+            mem::take(&mut entry.newcomers).into_iter().partition(is_told);
         entry.newcomers = waiting;
-        let newcomers = told.into_iter().map(|(_, member)| member).collect();
+        let newcomers = told.into_iter().map(|newcomer| newcomer.member).collect();
         Some(DueList { room, list: Some((entry.number, Arc::clone(&entry.list))), newcomers })
     }
 
@@ -238,7 +256,7 @@ impl<V> Table<V> {
     pub(super) fn patience_ends(&mut self) -> Option<Instant> {
         while let Some((joined_at, room)) = self.waiting.front() {
             let first = self.lists.get(room).and_then(|entry| entry.newcomers.first());
-            if first.is_some_and(|(at, _)| at <= joined_at) {
+            if first.is_some_and(|newcomer| newcomer.since <= *joined_at) {
                 return Some(*joined_at + FIRST_LIST_WITHIN);
             }
             self.waiting.pop_front();
@@ -258,6 +276,7 @@ impl<V> Entry<V> {
             number: 0,
             reading: Reading::Planned(now),
             read_at: None,
+            gap: READ_GAP,
         }
     }
 }

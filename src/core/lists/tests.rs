@@ -88,6 +88,28 @@ fn the_first_list_is_read() {
     assert_eq!(world.told(), told(&[2], "ada bob eve"));
 }
 
+/// Goal: a room in which somebody comes and goes all the time lets no newcomer wait, and nobody is told a list without himself. Method:
+/// a change right after the list was computed with a newcomer, and a newcomer right after a change was computed.
+#[test]
+fn churn_delays_nobody() {
+    let mut world = World::new(&["ada"]);
+    let _one = world.want(1);
+    world.read(&["bob"]);
+    world.told();
+    world.here = here(&["ada", "eve"]);
+    let _two = world.want(2);
+    world.update();
+    world.lists.stir(&room(7), false);
+    let due = world.lists.take_due(world.now);
+    assert_eq!((due.len(), &due[0].newcomers[..]), (1, &[2][..]));
+    world.here = here(&["ada"]);
+    world.update();
+    let _three = world.want(3);
+    let due = world.lists.take_due(world.now);
+    assert_eq!((due.len(), &due[0].newcomers[..]), (1, &[][..]), "it is not computed with him");
+    assert_eq!(world.told(), told(&[3], "ada bob"));
+}
+
 /// Goal: without an answer of the store, a client is told who is here, after a short time. Method: a store that is away, and its
 /// first answer later.
 #[test]
@@ -133,6 +155,27 @@ fn readings_follow_changes() {
     world.now += READ_GAP / 2;
     world.lists.stir_all();
     assert_eq!(world.lists.next_read(), Some(world.now + READ_GAP / 2));
+}
+
+/// Goal: a list that is read in parts, since many are in the room, costs no more than another one in the same time. Method: readings in
+/// one part and in twenty, and changes after each; then a quiet room that takes longer than the time between two sweeps.
+#[test]
+fn large_rooms_are_read_less_often() {
+    let mut world = World::new(&[]);
+    let _wish = world.want(1);
+    for further_parts in [0, 19, 0] {
+        let reads = world.reads();
+        let stored = People { further_parts, ..people(&["a"]) };
+        world.lists.fold(&reads[0], Some(stored), world.now);
+        world.lists.stir(&room(7), true);
+        let gap = READ_GAP * (1 + further_parts);
+        assert_eq!(world.lists.next_read(), Some(world.now + gap));
+        world.now += gap;
+    }
+    let reads = world.reads();
+    let stored = People { further_parts: 399, ..people(&["a"]) };
+    world.lists.fold(&reads[0], Some(stored), world.now);
+    assert_eq!(world.lists.next_read(), Some(world.now + READ_GAP * 400));
 }
 
 /// Goal: a reading that failed is made again, and what was known stands. Method: an answer that is worth nothing.

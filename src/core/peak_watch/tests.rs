@@ -6,6 +6,8 @@ use std::collections::BTreeMap;
 use super::*;
 use crate::core::peaks::Attendee;
 
+#[path = "tests/dead.rs"]
+mod dead;
 #[path = "tests/model.rs"]
 mod model;
 
@@ -23,6 +25,7 @@ struct Stage {
     noon: u64,
     stored: Peaks,
     instances: BTreeMap<&'static str, (u64, bool)>,
+    has_dead: bool,
     revision: u64,
 }
 
@@ -32,8 +35,8 @@ impl Stage {
         let instances = BTreeMap::from([("a", (10, true)), ("b", (10, true))]);
         let stored = Peaks::default();
         let watch = PeakWatch::new(LEASE, HEARTBEAT);
-        let mut stage =
-            Self { watch, start, now: start, noon: NOON, stored, instances, revision: 1 };
+        let (now, noon, has_dead, revision) = (start, NOON, false, 1);
+        let mut stage = Self { watch, start, now, noon, stored, instances, has_dead, revision };
         stage.call();
         stage.pass(60_000);
         stage
@@ -72,8 +75,8 @@ impl Stage {
         let attendees = self.instances.iter().map(|(&name, &(sequence, is_counted))| {
             (name.to_owned(), Attendee { sequence: Sequence(sequence), is_counted })
         });
-        let attendance =
-            Attendance { revision: Revision(self.revision), instances: attendees.collect() };
+        let (revision, has_dead) = (Revision(self.revision), self.has_dead);
+        let attendance = Attendance { revision, has_dead, instances: attendees.collect() };
         self.watch.answered(PeaksAnswer { now, peaks, attendance }, self.now);
     }
 
@@ -176,6 +179,7 @@ fn a_count_waits_for_the_next_call() {
     let b = Attendee { sequence: Sequence(10), is_counted: true };
     let attendance = Attendance {
         revision: Revision(1),
+        has_dead: false,
         instances: [("b".to_owned(), b)].into_iter().collect(),
     };
     let answer = PeaksAnswer { now: stage.time(), peaks: Peaks::default(), attendance };

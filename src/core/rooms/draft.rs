@@ -1,7 +1,7 @@
 //! Makes the part of a report that is about rooms and users: first the keys in doubt, then what has changed in the site, then what
 //! has changed in rooms, then some unchanged entries, then the rooms whose counts are asked for.
 
-use std::{collections::HashMap, mem, time::Duration};
+use std::{collections::HashMap, mem, ops::RangeInclusive, time::Duration};
 
 use tokio::time::Instant;
 
@@ -10,6 +10,7 @@ use super::{
     entry::{Entry, Want},
     key::Pending,
     ledger::{KeyId, RoomsToReport, SentRoom, SentRooms},
+    newcomers::QUEUE_KEPT,
     round::Round,
     table::Table,
     users::User,
@@ -19,8 +20,11 @@ use crate::core::{
     room::UserId,
 };
 
-/// The most unchanged entries that are sent again at a time. They heal what was edited or evicted in the store.
-const SWEPT_MAX: usize = 16;
+/// How many unchanged entries are sent again at a time. They heal what was edited or evicted in the store, and the replies tell which
+/// users have come to other instances, which the estimate needs to know.
+const SWEPT: RangeInclusive<usize> = 16..=128;
+/// In how many sweeps every entry is to be sent again, unless there are too many: within two seconds.
+const SWEEPS_OF_ROUND: u64 = 5;
 /// The least time between two such repetitions: one heartbeat with the default settings.
 const SWEEP_GAP: Duration = Duration::from_millis(400);
 /// How many slots of the table are examined for one report. The table is locked meanwhile.
@@ -42,7 +46,7 @@ impl Draft {
     }
 
     /// Names the room, which asks for its count. Returns its place.
-    fn name<V>(&mut self, entry: &mut Entry<V>) -> usize {
+    fn name(&mut self, entry: &mut Entry) -> usize {
         if let Some(&place) = self.places.get(&entry.id) {
             return place;
         }
@@ -53,32 +57,32 @@ impl Draft {
         self.rooms.push(RoomReport { room, connections: None, users: Vec::new() });
         self.sent.push(SentRoom { id: entry.id, change: 0, connections: None, users: Vec::new() });
         if entry.want != Want::Nothing {
-            entry.want = Want::Asked(self.number);
+            entry.want = Want::asked_by(self.number);
         }
         place
     }
 
     /// Adds the value of a key that has changed.
-    fn carry<V>(&mut self, entry: &mut Entry<V>, user: Option<&UserId>) {
+    fn carry(&mut self, entry: &mut Entry, user: Option<&UserId>) {
         let Some(user) = user else { return self.carry_connections(entry) };
         let presence = entry.users.get(user).map_or(UserPresence::Gone, User::presence);
         self.carry_user(entry, user, presence);
     }
 
     /// Adds the value of a key that the store has acknowledged.
-    fn carry_again<V>(&mut self, entry: &mut Entry<V>, user: Option<&UserId>) {
+    fn carry_again(&mut self, entry: &mut Entry, user: Option<&UserId>) {
         let Some(user) = user else { return self.carry_connections(entry) };
         let presence = entry.users.get(user).map_or(UserPresence::Gone, User::presence_again);
         self.carry_user(entry, user, presence);
     }
 
-    fn carry_connections<V>(&mut self, entry: &mut Entry<V>) {
+    fn carry_connections(&mut self, entry: &mut Entry) {
         let place = self.name(entry);
         self.rooms[place].connections = Some(entry.anonymous.into());
         self.sent[place].connections = Some(entry.anonymous);
     }
 
-    fn carry_user<V>(&mut self, entry: &mut Entry<V>, user: &UserId, presence: UserPresence) {
+    fn carry_user(&mut self, entry: &mut Entry, user: &UserId, presence: UserPresence) {
         let place = self.name(entry);
         self.entries_left -= 1;
         self.sent[place].users.push((user.clone(), presence.clone()));
@@ -156,6 +160,10 @@ impl<V> Table<V> {
     }
 
     fn carry_news(&mut self, draft: &mut Draft) {
+        // After a rush, the memory of the queue is given back.
+        if self.ledger.news.keys.is_empty() {
+            self.ledger.news.keys.shrink_to(QUEUE_KEPT);
+        }
         while let Some((id, user)) = self.ledger.first_news().cloned() {
             if self.pending(&(id, user.clone())) != Pending::News {
                 self.ledger.news_of(id).keys.pop_front();
@@ -179,7 +187,9 @@ impl<V> Table<V> {
         }
         self.ledger.swept_at = Some(now);
         let slots = 1 + self.rooms.capacity();
-        let mut left = SWEPT_MAX;
+        let due = (self.ledger.rooms_held + self.ledger.users_held).div_ceil(SWEEPS_OF_ROUND);
+        let mut left =
+            usize::try_from(due).unwrap_or(usize::MAX).clamp(*SWEPT.start(), *SWEPT.end());
         let (mut slot, mut user) = mem::take(&mut self.ledger.sweep);
         for _ in 0..slots.min(SLOTS_MAX) {
             slot = if slot < slots { slot } else { 0 };
@@ -209,7 +219,7 @@ impl<V> Table<V> {
     }
 
     /// What is in a slot of the sweep. The first one is the site's.
-    fn swept(&mut self, slot: usize) -> Option<&mut Entry<V>> {
+    fn swept(&mut self, slot: usize) -> Option<&mut Entry> {
         match slot.checked_sub(1) {
             None => self.site.as_deref_mut(),
             Some(slot) => self.rooms.get_mut(slot),
@@ -230,7 +240,7 @@ impl<V> Table<V> {
             }
             let Some(slot) = self.ledger.reread.step(slots) else { return };
             if let Some(entry) = self.rooms.get_mut(slot).filter(|entry| entry.is_of_interest()) {
-                entry.want = Want::Asked(draft.number);
+                entry.want = Want::asked_by(draft.number);
                 draft.name(entry);
             }
         }

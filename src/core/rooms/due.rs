@@ -1,4 +1,6 @@
-//! What the table of rooms hands out.
+//! What the table of rooms hands out, and for how long it keeps a place for a program.
+
+use std::time::Duration;
 
 use tokio::time::Instant;
 
@@ -14,6 +16,11 @@ pub struct RoomId {
 impl RoomId {
     /// The site, of which the table holds the users with an identity.
     pub(super) const SITE: Self = Self { key: u32::MAX, life: 0 };
+
+    /// A small number, by which a table can be indexed. No two rooms that are in the table of rooms have the same.
+    pub fn index(self) -> usize {
+        self.key as usize
+    }
 }
 
 /// Whether a connection in a room is counted.
@@ -24,6 +31,10 @@ pub enum Attendance {
     /// It is told the count, and not counted.
     Watcher,
 }
+
+/// How long a room that a program has asked for keeps its place if others want it. Readers of a stream ask again before that, so
+/// they keep their places; a stranger who asks once for as many rooms as there are places holds them no longer.
+pub const PLACE_HELD_FOR: Duration = Duration::from_secs(10);
 
 /// The instance has as many rooms as it may have.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]

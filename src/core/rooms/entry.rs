@@ -1,29 +1,29 @@
 //! One room of the table: who is in it here, what the store holds of that, and what is known of its count. The site has such an
 //! entry, too, for its users with an identity alone.
 
-use tokio::time::Instant;
-
 use super::{
     due::RoomId,
     key::{Key, Pending},
     users::{User, Users},
 };
-use crate::core::{count::Revision, report::Room, room::UserId, view::Shown};
+use crate::core::{
+    count::{MaybeCount, Revision},
+    report::Room,
+    room::UserId,
+    view::Shown,
+};
 
-/// A room of this instance, or the site.
+/// A room of this instance, or the site. There are very many of them, so what most rooms do not have most of the time is kept
+/// elsewhere.
 #[derive(Debug)]
-pub(super) struct Entry<V> {
+pub(super) struct Entry {
     pub(super) id: RoomId,
     pub(super) room: Room,
     /// Counted connections, with and without an identity.
-    pub(super) members: u64,
+    pub(super) members: u32,
     /// Counted connections without an identity.
     pub(super) anonymous: u32,
     pub(super) watchers: u32,
-    /// Until when programs ask for the count.
-    pub(super) asked_until: Option<Instant>,
-    /// In the order of joining.
-    pub(super) newcomers: Vec<Waiting<V>>,
     /// The number of connections without an identity, as the store knows it.
     pub(super) own: Key,
     /// Users with an identity: those that are here, those that were here less than the grace ago, and those that the store may
@@ -42,24 +42,14 @@ pub(super) struct Entry<V> {
     pub(super) count: u64,
     pub(super) revision: Revision,
     /// How many of the count are not on this instance alone, as of the last time this was certain.
-    pub(super) elsewhere: Option<u64>,
+    pub(super) elsewhere: MaybeCount,
+    /// Whether programs ask for the count.
+    pub(super) is_asked: bool,
     /// Whether changes of its users are noted for a list.
     pub(super) is_listed: bool,
     pub(super) is_due: bool,
-    /// The count that the connections were told last; `None` if they were not all told the same.
-    pub(super) told: Option<u64>,
-}
-
-/// A newcomer.
-#[derive(Debug)]
-pub(super) struct Waiting<V> {
-    /// `None` once it has left: it is told nothing.
-    pub(super) member: Option<V>,
-    /// Numbers the newcomers of all rooms.
-    pub(super) arrival: u64,
-    /// The change that the count must include; `None` for a watcher, who is told any count.
-    pub(super) change: Option<u64>,
-    pub(super) joined_at: Instant,
+    /// The count that the connections were told last; none if they were not all told the same.
+    pub(super) told: MaybeCount,
 }
 
 /// Whether the count of a room is to be asked for.
@@ -68,14 +58,23 @@ pub(super) enum Want {
     #[default]
     Nothing,
     Queued,
-    /// The report with this number asks for it.
-    Asked(u64),
+    /// The report with this number asks for it. The lower half of the number is enough: it tells apart reports that are under way
+    /// at the same time.
+    Asked(u32),
+}
+
+impl Want {
+    /// The report with this number asks for the count.
+    #[allow(clippy::cast_possible_truncation, reason = "the lower half is wanted")]
+    pub(super) fn asked_by(number: u64) -> Self {
+        Self::Asked(number as u32)
+    }
 }
 
 /// From which revision on counts of rooms are exact; `None` while none is.
 pub(super) type ExactFrom = Option<Revision>;
 
-impl<V> Entry<V> {
+impl Entry {
     pub(super) fn new(id: RoomId, room: Room) -> Self {
         Self {
             id,
@@ -83,8 +82,6 @@ impl<V> Entry<V> {
             members: 0,
             anonymous: 0,
             watchers: 0,
-            asked_until: None,
-            newcomers: Vec::new(),
             own: Key::default(),
             users: Users::default(),
             unsent: 0,
@@ -95,10 +92,11 @@ impl<V> Entry<V> {
             want: Want::Nothing,
             count: 0,
             revision: Revision::default(),
-            elsewhere: None,
+            elsewhere: MaybeCount::NONE,
+            is_asked: false,
             is_listed: false,
             is_due: false,
-            told: None,
+            told: MaybeCount::NONE,
         }
     }
 
@@ -115,12 +113,12 @@ impl<V> Entry<V> {
 
     /// What was last known of the other instances, and who is here alone.
     pub(super) fn estimate(&self) -> u64 {
-        self.elsewhere.unwrap_or(0) + u64::from(self.anonymous) + self.users.here_alone
+        self.elsewhere.get().unwrap_or(0) + u64::from(self.anonymous) + self.users.here_alone()
     }
 
     /// What the store holds for this instance and no other one.
     pub(super) fn stored_alone(&self) -> u64 {
-        u64::from(self.own.stored) + self.users.stored_alone
+        u64::from(self.own.stored) + self.users.stored_alone()
     }
 
     /// Whether a count of the store is known.
@@ -130,7 +128,7 @@ impl<V> Entry<V> {
 
     /// Whether its count matters to somebody here.
     pub(super) fn is_of_interest(&self) -> bool {
-        self.members > 0 || self.watchers > 0 || self.asked_until.is_some()
+        self.members > 0 || self.watchers > 0 || self.is_asked
     }
 
     /// Whether the store holds exactly what is here.

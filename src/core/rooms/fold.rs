@@ -86,7 +86,7 @@ impl<V> Table<V> {
                 continue;
             }
             let Some(entry) = self.entry(room.id) else { continue };
-            if entry.want == Want::Asked(sent.number) {
+            if entry.want == Want::asked_by(sent.number) {
                 entry.want = Want::Nothing;
             }
             let is_taken = !recovering && self.learn(room.id, count, revision);
@@ -114,13 +114,13 @@ impl<V> Table<V> {
     /// elsewhere, too, is taken over at the same time or not at all: otherwise a user would be missing on both sides.
     fn reckon(&mut self, room: &SentRoom, count: u64, bits: &[bool], recovering: bool) {
         let entry = self.entry(room.id).expect("it was found");
-        if entry.lost > 0 || (recovering && entry.elsewhere.is_some()) {
+        if entry.lost > 0 || (recovering && entry.elsewhere.get().is_some()) {
             return;
         }
         for ((user, _), &is_elsewhere) in room.users.iter().zip(bits) {
             entry.users.is_elsewhere(user, is_elsewhere);
         }
-        entry.elsewhere = Some(count.saturating_sub(entry.stored_alone()));
+        entry.elsewhere = count.saturating_sub(entry.stored_alone()).into();
     }
 
     /// Computes who is elsewhere from the newest count, if it is certain what that includes of this instance. A report under way
@@ -129,7 +129,7 @@ impl<V> Table<V> {
         let is_certain = !self.tidings.is_recovering && view.is_ours_kept(now);
         let entry = self.entry(id).expect("it was found");
         if is_certain && entry.is_known() && entry.lost == 0 && entry.doubtful == 0 {
-            entry.elsewhere = Some(entry.count.saturating_sub(entry.stored_alone()));
+            entry.elsewhere = entry.count.saturating_sub(entry.stored_alone()).into();
         }
     }
 

@@ -5,8 +5,26 @@ use std::mem;
 
 use tokio::time::Instant;
 
-use super::{due::RoomId, lingering::Lingerer, table::Table};
-use crate::core::room::{Person, UserId};
+use super::{Rooms, due::RoomId, lingering::Lingerer, table::Table};
+use crate::core::{
+    report::{Room, is_storable},
+    room::{Person, UserId},
+};
+
+impl<V> Rooms<V> {
+    /// Ends the grace of a user in a room or in the site: without a connection there he is gone at once.
+    pub fn end_grace(&self, room: &Room, user: &UserId) {
+        let mut table = self.table();
+        let id = match room {
+            Room::Site => Some(RoomId::SITE),
+            Room::Named(name) => table.named(name.as_str()).map(|entry| entry.id),
+        };
+        if let Some(id) = id {
+            table.end_grace(id, user);
+        }
+        self.changed(table);
+    }
+}
 
 impl<V> Table<V> {
     /// Adds a connection of a user. Returns whether he was not counted in the room before.
@@ -14,7 +32,9 @@ impl<V> Table<V> {
         let entry = self.entry(id).expect("it was found or added");
         let before = entry.users.get(&person.user).map(|user| (user.value(), user.lingers));
         let (value, lingers) = before.unwrap_or_default();
-        entry.users.change(&person.user, |user| user.enter(person));
+        // Nobody reads who is in the site.
+        let info = person.info.as_ref().filter(|info| id != RoomId::SITE && is_storable(info));
+        entry.users.change(&person.user, |user| user.enter(person.kind, info));
         if lingers > 0 {
             self.lingering.ended();
         }
@@ -22,13 +42,18 @@ impl<V> Table<V> {
         value == 0
     }
 
-    /// Ends a connection of a user.
-    pub(super) fn end_connection(&mut self, id: RoomId, user: &UserId) {
+    /// Ends a connection of a user, which has said something of him if `is_informed`.
+    pub(super) fn end_connection(&mut self, id: RoomId, user: &UserId, is_informed: bool) {
         let entry = self.entry(id).expect("a room is in the table while somebody is in it");
         if entry.users.get(user).is_some_and(|user| user.connections == 1) {
-            self.linger(id, user);
-        } else {
-            entry.users.change(user, |user| user.connections -= 1);
+            return self.linger(id, user);
+        }
+        let is_news = entry.users.change(user, |user| {
+            user.exit(is_informed);
+            user.key.is_outdated
+        });
+        if is_news {
+            self.value_changed(id, Some(user));
         }
     }
 
@@ -46,9 +71,7 @@ impl<V> Table<V> {
     fn linger(&mut self, id: RoomId, user: &UserId) {
         let number = self.lingering.number();
         let entry = self.entry(id).expect("the user is in it");
-        entry.users.change(user, |user| {
-            (user.connections, user.lingers) = (0, number.unwrap_or_default());
-        });
+        entry.users.change(user, |user| user.exit_last(number.unwrap_or_default()));
         let Some(number) = number else { return self.user_is_gone(id, user) };
         let mut lingering = mem::take(&mut self.lingering);
         lingering.add(id, user.clone(), number, |it| self.is_lingering(it));
@@ -86,10 +109,18 @@ impl<V> Table<V> {
         if !self.is_lingering(&first) {
             return;
         }
+        self.end_grace(first.id, &first.user);
+    }
+
+    /// Ends the grace of a user, if he lingers in the room.
+    fn end_grace(&mut self, id: RoomId, user: &UserId) {
+        let Some(entry) = self.entry(id) else { return };
+        if entry.users.get(user).is_none_or(|user| user.lingers == 0) {
+            return;
+        }
+        entry.users.change(user, |user| user.lingers = 0);
         self.lingering.ended();
-        let entry = self.entry(first.id).expect("a user lingers in it");
-        entry.users.change(&first.user, |user| user.lingers = 0);
-        self.user_is_gone(first.id, &first.user);
+        self.user_is_gone(id, user);
     }
 
     fn is_lingering(&mut self, it: &Lingerer) -> bool {

@@ -39,8 +39,8 @@ pub trait RoomLedger: fmt::Debug + Send + Sync + 'static {
     fn abandon(&self, sent: &SentRooms);
 
     /// Records that the store denied a report because of what it said of rooms. For some seconds, reports say nothing of them,
-    /// and all their counts are estimates. Returns whether that is news.
-    fn deny(&self, sent: &SentRooms, now: Instant) -> bool;
+    /// and all their counts are estimates.
+    fn deny(&self, sent: &SentRooms, now: Instant);
 
     /// Begins a new incarnation: the store holds nothing of it.
     fn begin_incarnation(&self);

@@ -46,14 +46,10 @@ impl<V: fmt::Debug + Send + 'static> RoomLedger for Rooms<V> {
         self.table().abandon(sent);
     }
 
-    fn deny(&self, sent: &SentRooms, now: Instant) -> bool {
-        let mut table = self.table();
-        let is_news = !table.tidings.is_denied();
-        table.deny(sent, now);
-        drop(table);
+    fn deny(&self, sent: &SentRooms, now: Instant) {
+        self.table().deny(sent, now);
         // All counts are estimates now.
         self.tell();
-        is_news
     }
 
     fn begin_incarnation(&self) {

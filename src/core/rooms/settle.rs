@@ -188,7 +188,7 @@ impl<V> Table<V> {
     /// Records that a report has ended without being applied: what it asked for is asked for again.
     pub(super) fn abandon(&mut self, sent: &SentRooms) {
         for room in &sent.rooms {
-            let is_open = |want: Want| want == Want::Asked(sent.number);
+            let is_open = |want: Want| want == Want::asked_by(sent.number);
             if self.entry(room.id).is_some_and(|entry| is_open(entry.want)) {
                 self.want(room.id);
             }

@@ -30,8 +30,8 @@ impl<V> Table<V> {
         let Some(site) = &self.site else { return SiteUsers::default() };
         let is_denied = self.tidings.is_denied();
         SiteUsers {
-            here_alone: site.users.here_alone,
-            stored_alone: site.users.stored_alone,
+            here_alone: site.users.here_alone(),
+            stored_alone: site.users.stored_alone(),
             // What was denied was not stored.
             are_doubtful: site.doubtful > 0 && !is_denied,
             are_denied: is_denied && !site.is_settled(),
@@ -87,12 +87,12 @@ impl<V: fmt::Debug + Send + 'static> SiteLedger for Rooms<V> {
 
     fn leave_site(&self, user: &UserId) {
         let mut table = self.table();
-        table.end_connection(RoomId::SITE, user);
+        table.end_connection(RoomId::SITE, user, false);
         self.changed(table);
     }
 
     fn site_users_here(&self) -> UsersHere {
-        self.table().site.as_ref().map(|site| site.users.here).unwrap_or_default()
+        self.table().site.as_ref().map(|site| site.users.here()).unwrap_or_default()
     }
 
     fn lingering(&self, now: Instant) -> usize {

@@ -2,64 +2,58 @@
 //! the site are in it, too.
 
 use std::{
-    collections::{BTreeSet, HashMap, VecDeque},
+    hash::{BuildHasher, RandomState},
     mem,
 };
 
+use hashbrown::HashTable;
 use slab::Slab;
 use tokio::{sync::watch, time::Instant};
 
 use super::{
+    asked::Asked,
     due::{Attendance, DueRoom, RoomId, RoomNewcomer, TooManyRooms},
-    entry::{Entry, ExactFrom, Waiting, Want},
+    entry::{Entry, ExactFrom, Want},
     ledger::Ledger,
     lingering::Lingering,
+    newcomers::{Newcomer, Newcomers},
     round::Round,
     stirs::Stirs,
     tidings::Tidings,
 };
 use crate::core::{
+    count::MaybeCount,
     report::Room,
     room::{Person, RoomName, UserId},
-    tally::{Local, NEWCOMER_PATIENCE},
+    tally::Local,
     view::{Shown, View},
 };
 
-/// Programs may ask for one in this many of all rooms at a time. The rest is for clients, whatever strangers ask for.
-const ASKED_SHARE: usize = 10;
-/// In a small table they may ask for more: for so many at least, but for half of the rooms at most.
-const ASKED_AT_LEAST: usize = 100;
 /// How many rooms one look examines after all estimates have become counts, or the other way round. The table is locked
 /// meanwhile: 4,096 rooms take less than a millisecond.
 const REVIEWED_MAX: usize = 4096;
 
 #[derive(Debug)]
 pub(super) struct Table<V> {
-    pub(super) ids: HashMap<RoomName, RoomId>,
-    pub(super) rooms: Slab<Entry<V>>,
+    pub(super) rooms: Slab<Entry>,
+    /// Where a room is in `rooms`, by its name. A map would keep all names once more.
+    keys: HashTable<u32>,
+    hasher: RandomState,
     /// The site's users with an identity; `None` until there was one.
-    pub(super) site: Option<Box<Entry<V>>>,
+    pub(super) site: Option<Box<Entry>>,
     /// The local count of the site, whose change advances when one of them comes or goes.
     pub(super) local: watch::Sender<Local>,
     pub(super) lingering: Lingering,
     pub(super) due: Vec<RoomId>,
     lives: u32,
-    /// The newcomers of all rooms in the order of joining, also some that were told a count since.
-    waiting: VecDeque<(Instant, RoomId, u64)>,
-    arrivals: u64,
-    /// The rooms that programs ask for, by the end of their interest.
-    asked: BTreeSet<(Instant, RoomId)>,
+    newcomers: Newcomers<V>,
+    asked: Asked,
     /// What holds for all rooms at the last look, and the round of a look at all of them.
     exact_from: ExactFrom,
     review: Round,
     pub(super) ledger: Ledger,
     pub(super) tidings: Tidings,
     pub(super) stirs: Stirs,
-}
-
-/// The most rooms that programs may ask for at a time, if the table may have this many.
-pub(super) fn asked_max(most: usize) -> usize {
-    (most / ASKED_SHARE).max(ASKED_AT_LEAST.min(most.div_ceil(2)))
 }
 
 impl<V> Table<V> {
@@ -69,16 +63,16 @@ impl<V> Table<V> {
         local: watch::Sender<Local>,
     ) -> Self {
         Self {
-            ids: HashMap::new(),
             rooms: Slab::new(),
+            keys: HashTable::new(),
+            hasher: RandomState::new(),
             site: None,
             local,
             lingering,
             due: Vec::new(),
             lives: 0,
-            waiting: VecDeque::new(),
-            arrivals: 0,
-            asked: BTreeSet::new(),
+            newcomers: Newcomers::new(),
+            asked: Asked::default(),
             exact_from: None,
             review: Round::default(),
             ledger: Ledger::new(entries_max),
@@ -87,16 +81,25 @@ impl<V> Table<V> {
         }
     }
 
-    pub(super) fn entry(&mut self, id: RoomId) -> Option<&mut Entry<V>> {
+    pub(super) fn entry(&mut self, id: RoomId) -> Option<&mut Entry> {
         if id == RoomId::SITE {
             return self.site.as_deref_mut();
         }
         self.rooms.get_mut(id.key as usize).filter(|entry| entry.id == id)
     }
 
-    pub(super) fn named(&self, room: &str) -> Option<&Entry<V>> {
-        let id = self.ids.get(room)?;
-        self.rooms.get(id.key as usize)
+    pub(super) fn named(&self, room: &str) -> Option<&Entry> {
+        let is_named = |&key: &u32| self.rooms[key as usize].room.as_str() == room;
+        let key = self.keys.find(self.hasher.hash_one(room), is_named)?;
+        self.rooms.get(*key as usize)
+    }
+
+    /// The name of a room with somebody in it.
+    pub(super) fn name(&mut self, id: RoomId) -> RoomName {
+        match self.entry(id).map(|entry| &entry.room) {
+            Some(Room::Named(name)) => name.clone(),
+            _ => unreachable!("a room is in the table while somebody is in it"),
+        }
     }
 
     pub(super) fn find_or_add(
@@ -104,8 +107,8 @@ impl<V> Table<V> {
         room: &RoomName,
         most: usize,
     ) -> Result<RoomId, TooManyRooms> {
-        if let Some(&id) = self.ids.get(room) {
-            return Ok(id);
+        if let Some(entry) = self.named(room.as_str()) {
+            return Ok(entry.id);
         }
         if self.rooms.len() >= most {
             return Err(TooManyRooms);
@@ -115,7 +118,9 @@ impl<V> Table<V> {
         let key = u32::try_from(vacant.key()).expect("rooms are limited");
         let id = RoomId { key, life: self.lives };
         vacant.insert(Entry::new(id, Room::Named(room.clone())));
-        self.ids.insert(room.clone(), id);
+        let (rooms, hasher) = (&self.rooms, &self.hasher);
+        let hash_of = |&key: &u32| hasher.hash_one(rooms[key as usize].room.as_str());
+        self.keys.insert_unique(hasher.hash_one(room.as_str()), key, hash_of);
         Ok(id)
     }
 
@@ -132,13 +137,9 @@ impl<V> Table<V> {
             Attendance::Watcher => None,
             Attendance::Member => Some(self.count_in(id, person)),
         };
-        let arrival = self.arrivals;
-        self.arrivals += 1;
+        let arrival = self.newcomers.add(id, member, change, now);
         let entry = self.entry(id).expect("it was found or added");
         entry.watchers += u32::from(attendance == Attendance::Watcher);
-        let member = Some(member);
-        entry.newcomers.push(Waiting { member, arrival, change, joined_at: now });
-        self.waiting.push_back((now, id, arrival));
         if attendance == Attendance::Watcher {
             self.want_if_unknown(id);
         }
@@ -161,18 +162,16 @@ impl<V> Table<V> {
         entry.change
     }
 
-    /// Ends a connection's place in a room.
+    /// Ends a connection's place in a room. `user` says also whether the connection has said something of him.
     pub(super) fn leave(
         &mut self,
         id: RoomId,
-        user: Option<&UserId>,
+        user: Option<(&UserId, bool)>,
         attendance: Attendance,
         arrival: u64,
     ) {
+        self.newcomers.leave(id, arrival);
         let entry = self.entry(id).expect("a room is in the table while somebody is in it");
-        if let Ok(place) = entry.newcomers.binary_search_by_key(&arrival, |it| it.arrival) {
-            entry.newcomers[place].member = None;
-        }
         match attendance {
             Attendance::Watcher => entry.watchers -= 1,
             Attendance::Member => {
@@ -180,7 +179,7 @@ impl<V> Table<V> {
                 entry.anonymous -= u32::from(user.is_none());
                 match user {
                     None => self.value_changed(id, None),
-                    Some(user) => self.end_connection(id, user),
+                    Some((user, is_informed)) => self.end_connection(id, user, is_informed),
                 }
             }
         }
@@ -194,49 +193,44 @@ impl<V> Table<V> {
         until: Instant,
         most: usize,
     ) -> Result<(), TooManyRooms> {
-        let is_asked = self.named(room.as_str()).is_some_and(|entry| entry.asked_until.is_some());
-        if !is_asked && self.asked.len() >= asked_max(most) {
+        let is_asked = self.named(room.as_str()).is_some_and(|entry| entry.is_asked);
+        if !is_asked && self.asked.are_full(most) && !self.make_way(until) {
             return Err(TooManyRooms);
         }
         let id = self.find_or_add(room, most)?;
-        let entry = self.entry(id).expect("it was found or added");
-        let earlier = entry.asked_until.replace(until.max(entry.asked_until.unwrap_or(until)));
-        let ends = entry.asked_until.expect("it was set");
-        if let Some(earlier) = earlier {
-            self.asked.remove(&(earlier, id));
-        }
-        self.asked.insert((ends, id));
+        self.entry(id).expect("it was found or added").is_asked = true;
+        self.asked.ask(id, until);
         self.want_if_unknown(id);
         Ok(())
     }
 
+    /// Ends the interest of programs in the room that nobody has asked for for longest, for the sake of another one that is asked for
+    /// until then. Returns false if somebody has asked for every room a short time ago.
+    fn make_way(&mut self, until: Instant) -> bool {
+        let Some(id) = self.asked.take_oldest(until) else { return false };
+        self.lose_interest(id);
+        true
+    }
+
+    /// Records that programs do not ask for a room any more.
+    fn lose_interest(&mut self, id: RoomId) {
+        if let Some(entry) = self.entry(id) {
+            entry.is_asked = false;
+            self.make_due(id);
+        }
+    }
+
     /// Ends the interest of programs that has run out, and the grace of users. Returns whether users are gone now.
     pub(super) fn expire(&mut self, now: Instant) -> bool {
-        while let Some(&(until, id)) = self.asked.first()
-            && until <= now
-        {
-            self.asked.pop_first();
-            if let Some(entry) = self.entry(id) {
-                entry.asked_until = None;
-                self.make_due(id);
-            }
+        while let Some(id) = self.asked.take_ended(now) {
+            self.lose_interest(id);
         }
         self.look_at_lingering(now)
     }
 
     /// When the newcomer that has waited longest is told the estimate.
     pub(super) fn patience_ends(&mut self) -> Option<Instant> {
-        while let Some(&(joined_at, id, arrival)) = self.waiting.front() {
-            let is_waiting = self.entry(id).is_some_and(|entry| {
-                let place = entry.newcomers.binary_search_by_key(&arrival, |it| it.arrival);
-                place.is_ok_and(|place| entry.newcomers[place].member.is_some())
-            });
-            if is_waiting {
-                return Some(joined_at + NEWCOMER_PATIENCE);
-            }
-            self.waiting.pop_front();
-        }
-        None
+        self.newcomers.patience_ends()
     }
 
     /// Takes out the rooms that have something to tell.
@@ -244,8 +238,7 @@ impl<V> Table<V> {
         if self.ledger.is_folding() {
             return Vec::new();
         }
-        while self.patience_ends().is_some_and(|at| at <= now) {
-            let (_, id, _) = self.waiting.pop_front().expect("the first one is waiting");
+        while let Some(id) = self.newcomers.take_overdue(now) {
             self.make_due(id);
         }
         self.review(view, now);
@@ -253,13 +246,20 @@ impl<V> Table<V> {
         let is_covering = !view.is_acknowledged_in_recovery();
         let mut told = Vec::new();
         for id in mem::take(&mut self.due) {
-            let Some(entry) = self.entry(id) else { continue };
+            let entry = self.rooms.get_mut(id.key as usize).filter(|entry| entry.id == id);
+            let Some(entry) = entry else { continue };
             entry.is_due = false;
-            let Some(due) = entry.take_news(exact_from, is_covering, now) else { continue };
+            let newcomers = self.newcomers.take(id);
+            let news = entry.take_news(newcomers, exact_from, is_covering, now);
+            let Some((due, waiting)) = news else { continue };
+            self.newcomers.put_back(id, waiting);
             let is_over = due.is_over;
             if is_over {
+                let hash = self.hasher.hash_one(due.name.as_str());
+                if let Ok(found) = self.keys.find_entry(hash, |key| *key == id.key) {
+                    found.remove();
+                }
                 self.rooms.remove(id.key as usize);
-                self.ids.remove(&due.name);
             }
             if is_over || due.changed || !due.newcomers.is_empty() {
                 told.push(due);
@@ -315,41 +315,42 @@ impl<V> Table<V> {
     }
 }
 
-impl<V> Entry<V> {
-    /// What the room has to tell; `None` for the site.
-    fn take_news(
+impl Entry {
+    /// What the room has to tell, and which of these newcomers wait on; `None` for the site.
+    fn take_news<V>(
         &mut self,
+        newcomers: Vec<Newcomer<V>>,
         exact_from: ExactFrom,
         is_covering: bool,
         now: Instant,
-    ) -> Option<DueRoom<V>> {
+    ) -> Option<(DueRoom<V>, Vec<Newcomer<V>>)> {
         let Room::Named(name) = self.room.clone() else { return None };
         let shown = self.shown(exact_from);
         let estimate = Shown { users: self.estimate(), exact: false, ..shown };
         let is_known = self.is_known();
         // While the store answers, an unknown count will be known soon.
         let is_telling = is_known || (self.members > 0 && exact_from.is_none());
-        let changed = is_telling && self.told != Some(shown.users);
+        let changed = is_telling && self.told != shown.users.into();
         if is_telling {
-            self.told = Some(shown.users);
+            self.told = shown.users.into();
         }
-        let mut newcomers = Vec::new();
-        for mut newcomer in mem::take(&mut self.newcomers) {
+        let (mut told, mut waiting) = (Vec::with_capacity(newcomers.len()), Vec::new());
+        for mut newcomer in newcomers {
             let Some(member) = newcomer.member.take() else { continue };
             let is_covered = newcomer.change.map_or(is_known, |change| self.covers(change));
-            if !is_covered && now < newcomer.joined_at + NEWCOMER_PATIENCE {
-                self.newcomers.push(Waiting { member: Some(member), ..newcomer });
+            if !is_covered && !newcomer.is_overdue(now) {
+                waiting.push(Newcomer { member: Some(member), ..newcomer });
                 continue;
             }
             let is_included =
                 !shown.exact || newcomer.change.is_none() || (is_covered && is_covering);
             let shown = if is_included { shown } else { estimate };
-            if self.told != Some(shown.users) {
-                self.told = None;
+            if self.told != shown.users.into() {
+                self.told = MaybeCount::NONE;
             }
-            newcomers.push(RoomNewcomer { member, joined_at: newcomer.joined_at, shown });
+            told.push(RoomNewcomer { member, joined_at: newcomer.joined_at, shown });
         }
         let (id, is_over) = (self.id, self.is_over());
-        Some(DueRoom { id, name, shown, changed, newcomers, is_over })
+        Some((DueRoom { id, name, shown, changed, newcomers: told, is_over }, waiting))
     }
 }

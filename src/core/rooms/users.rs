@@ -1,25 +1,33 @@
 //! The users of one room with an identity: those that are here, and those that the store holds for this instance.
 
-use std::{collections::BTreeMap, sync::Arc};
+use std::sync::Arc;
 
 use super::key::{Key, Pending};
 use crate::core::{
-    report::{UserPresence, is_storable},
-    room::{IdentityKind, Person, UserId},
+    report::UserPresence,
+    room::{IdentityKind, UserId},
     site_users::UsersHere,
+    small_map::SmallMap,
     user_list::Info,
 };
 
-/// Users of a room with an identity, and the sums over them.
+/// Users of a room with an identity. A room without such users needs no memory for them.
 #[derive(Debug, Default)]
-pub(super) struct Users {
-    by_id: BTreeMap<UserId, User>,
-    /// Users here that no other instance holds, as far as is known.
-    pub(super) here_alone: u64,
-    /// Users whom the store holds for this instance and no other one.
-    pub(super) stored_alone: u64,
-    /// Users here.
-    pub(super) here: UsersHere,
+pub(super) struct Users(Option<Box<Known>>);
+
+/// At least one user, and the sums over all of them.
+#[derive(Debug, Default)]
+struct Known {
+    by_id: SmallMap<UserId, User>,
+    sums: Sums,
+}
+
+/// How many users there are of each kind.
+#[derive(Clone, Copy, Debug, Default)]
+struct Sums {
+    here_alone: u64,
+    stored_alone: u64,
+    here: UsersHere,
 }
 
 /// A user of a room.
@@ -34,6 +42,8 @@ pub(super) struct User {
     kind: IdentityKind,
     /// What others may read of the user, as JSON.
     info: Option<Arc<str>>,
+    /// How many of the connections have said something of the user.
+    informed: u32,
 }
 
 impl Default for User {
@@ -45,6 +55,7 @@ impl Default for User {
             is_elsewhere: false,
             kind: IdentityKind::Visitor,
             info: None,
+            informed: 0,
         }
     }
 }
@@ -55,13 +66,33 @@ impl User {
         u32::from(self.connections > 0 || self.lingers > 0)
     }
 
-    /// Adds a connection of the user.
-    pub(super) fn enter(&mut self, person: &Person) {
+    /// Adds a connection of the user, which says this of him. If it says nothing, what other connections have said stays.
+    pub(super) fn enter(&mut self, kind: IdentityKind, info: Option<&Arc<str>>) {
         self.connections += 1;
         self.lingers = 0;
-        self.kind = person.kind;
-        let info = person.info.as_ref().filter(|info| is_storable(info));
-        if info.is_some() && info != self.info.as_ref() {
+        self.kind = kind;
+        self.informed += u32::from(info.is_some());
+        if info.is_some() || self.informed == 0 {
+            self.learn(info);
+        }
+    }
+
+    /// Ends one of several connections. If no other one has said something of the user, nothing is known of him.
+    pub(super) fn exit(&mut self, is_informed: bool) {
+        self.connections -= 1;
+        self.informed -= u32::from(is_informed);
+        if self.informed == 0 {
+            self.learn(None);
+        }
+    }
+
+    /// Ends the last connection. What is known of the user stays with him for the grace.
+    pub(super) fn exit_last(&mut self, lingers: u32) {
+        (self.connections, self.informed, self.lingers) = (0, 0, lingers);
+    }
+
+    fn learn(&mut self, info: Option<&Arc<str>>) {
+        if info != self.info.as_ref() {
             self.info = info.cloned();
             self.key.is_outdated = true;
         }
@@ -72,11 +103,11 @@ impl User {
         if self.value() > 0 { UserPresence::Here(self.info.clone()) } else { UserPresence::Gone }
     }
 
-    /// The same if the store has acknowledged it before. If another instance has the user, too, his newest information may be that
-    /// one's. Then it must not be replaced.
+    /// The same if the store has acknowledged it before. Another instance may have said something newer of the user, which must not be
+    /// replaced.
     pub(super) fn presence_again(&self) -> UserPresence {
         match self.presence() {
-            UserPresence::Here(_) if self.is_elsewhere => UserPresence::Here(None),
+            UserPresence::Here(Some(info)) => UserPresence::Still(info),
             presence => presence,
         }
     }
@@ -88,6 +119,11 @@ impl User {
         }
     }
 
+    /// 1 if it is so of the user, and no other instance holds the user.
+    fn alone(&self, is_so: bool) -> u64 {
+        u64::from(is_so && !self.is_elsewhere)
+    }
+
     fn is_over(&self) -> bool {
         self.value() == 0 && self.key.stored == 0 && self.key.pending == Pending::Settled
     }
@@ -95,58 +131,92 @@ impl User {
 
 impl Users {
     pub(super) fn get(&self, user: &UserId) -> Option<&User> {
-        self.by_id.get(user)
+        self.0.as_ref()?.by_id.get(user)
+    }
+
+    /// How many users are here that no other instance holds, as far as is known.
+    pub(super) fn here_alone(&self) -> u64 {
+        self.sums().here_alone
+    }
+
+    /// How many users the store holds for this instance and no other one.
+    pub(super) fn stored_alone(&self) -> u64 {
+        self.sums().stored_alone
+    }
+
+    /// How many users are here.
+    pub(super) fn here(&self) -> UsersHere {
+        self.sums().here
+    }
+
+    fn sums(&self) -> Sums {
+        self.0.as_ref().map(|known| known.sums).unwrap_or_default()
     }
 
     /// Changes a user, and keeps the sums. A user who is not here, and whom the store does not hold, is removed.
     pub(super) fn change<T>(&mut self, id: &UserId, change: impl FnOnce(&mut User) -> T) -> T {
-        let user = self.by_id.entry(id.clone()).or_default();
-        let alone = |user: &User, is_held: bool| u64::from(is_held && !user.is_elsewhere);
-        self.here_alone -= alone(user, user.value() > 0);
-        self.stored_alone -= alone(user, user.key.stored > 0);
-        *self.here.of_kind(user.kind) -= u64::from(user.value());
+        let known = self.0.get_or_insert_default();
+        let user = known.by_id.get_or_default(id);
+        known.sums.remove(user);
         let result = change(user);
-        self.here_alone += alone(user, user.value() > 0);
-        self.stored_alone += alone(user, user.key.stored > 0);
-        *self.here.of_kind(user.kind) += u64::from(user.value());
+        known.sums.add(user);
         if user.is_over() {
-            self.by_id.remove(id);
+            known.by_id.remove(id);
+        }
+        if known.by_id.is_empty() {
+            self.0 = None;
         }
         result
     }
 
     /// Records that the store was told this of a user.
     pub(super) fn told(&mut self, user: &UserId, presence: &UserPresence) {
-        if let Some(user) = self.by_id.get_mut(user) {
+        if let Some(user) = self.0.as_mut().and_then(|known| known.by_id.get_mut(user)) {
             user.told(presence);
         }
     }
 
     /// Takes over whether another instance holds a user, too.
     pub(super) fn is_elsewhere(&mut self, user: &UserId, is_elsewhere: bool) {
-        if self.by_id.contains_key(user) {
+        if self.get(user).is_some() {
             self.change(user, |user| user.is_elsewhere = is_elsewhere);
         }
     }
 
     pub(super) fn is_empty(&self) -> bool {
-        self.by_id.is_empty()
+        self.0.is_none()
     }
 
     /// The first user after this one, in the order of ids.
     pub(super) fn after(&self, user: Option<&UserId>) -> Option<&UserId> {
-        use std::ops::Bound::{Excluded, Unbounded};
-        let from = user.map_or(Unbounded, Excluded);
-        self.by_id.range::<UserId, _>((from, Unbounded)).next().map(|(id, _)| id)
+        self.0.as_ref()?.by_id.after(user).next().map(|(id, _)| id)
     }
 
     /// The users who are here, in the order of their ids, and what others may read of each.
     pub(super) fn all_here(&self) -> impl Iterator<Item = (&UserId, IdentityKind, Info)> {
-        let here = self.by_id.iter().filter(|(_, user)| user.value() > 0);
+        let here = self.all().filter(|(_, user)| user.value() > 0);
         here.map(|(id, user)| (id, user.kind, user.info.clone()))
     }
 
     pub(super) fn ids(&self) -> Vec<UserId> {
-        self.by_id.keys().cloned().collect()
+        self.all().map(|(id, _)| id.clone()).collect()
+    }
+
+    fn all(&self) -> impl Iterator<Item = (&UserId, &User)> {
+        self.0.iter().flat_map(|known| known.by_id.entries())
+    }
+}
+
+impl Sums {
+    fn add(&mut self, user: &User) {
+        self.here_alone += user.alone(user.value() > 0);
+        self.stored_alone += user.alone(user.key.stored > 0);
+        *self.here.of_kind(user.kind) += u64::from(user.value());
+    }
+
+    fn remove(&mut self, user: &User) {
+        self.here_alone -= user.alone(user.value() > 0);
+        self.stored_alone -= user.alone(user.key.stored > 0);
+        *self.here.of_kind(user.kind) -= u64::from(user.value());
     }
 }

@@ -22,6 +22,22 @@ fn connect(room: &str) -> WaitingConnect {
     WaitingConnect { room, wants: Wants::default() }
 }
 
+/// Has a CONNECT to this room wait for the key of this token.
+fn wait(credentials: &mut Credentials, room: &str, token: &str) -> bool {
+    credentials.wait(connect(room), token, TokenDigest::of(token))
+}
+
+/// The CONNECTs that wait with this token.
+fn taken(credentials: &mut Credentials, token: &str) -> Vec<WaitingConnect> {
+    credentials.take_waiting(TokenDigest::of(token))
+}
+
+fn awaited(credentials: &Credentials) -> Option<Arc<str>> {
+    let (token, digest) = credentials.awaited()?;
+    assert_eq!(digest, TokenDigest::of(&token));
+    Some(token)
+}
+
 /// Goal: a token that is in use, or was verified last, is known again until it expires, and no other text is. Method: a token in the
 /// site, one in a room, the latest one, one that was replaced by it, and one whose time is over.
 #[test]
@@ -100,18 +116,18 @@ fn ends_are_spread() {
 #[test]
 fn connects_wait_by_token() {
     let mut credentials = Credentials::default();
-    assert!(!credentials.is_waiting() && credentials.awaited().is_none());
+    assert!(!credentials.is_waiting() && awaited(&credentials).is_none());
     for (room, token) in [("/a", "one"), ("/b", "two"), ("/c", "one"), ("/a", "two")] {
-        assert!(credentials.wait(connect(room), token));
+        assert!(wait(&mut credentials, room, token));
     }
-    assert_eq!(credentials.awaited().as_deref(), Some("one"));
+    assert_eq!(awaited(&credentials).as_deref(), Some("one"));
     credentials.forget(&connect("/b").room);
-    assert_eq!(credentials.take_waiting("one"), [connect("/c")]);
-    assert_eq!(credentials.take_waiting("one"), []);
-    assert_eq!(credentials.awaited().as_deref(), Some("two"));
+    assert_eq!(taken(&mut credentials, "one"), [connect("/c")]);
+    assert_eq!(taken(&mut credentials, "one"), []);
+    assert_eq!(awaited(&credentials).as_deref(), Some("two"));
     assert!(credentials.is_waiting());
     credentials.forget(&connect("/a").room);
-    assert!(!credentials.is_waiting() && credentials.awaited().is_none());
+    assert!(!credentials.is_waiting() && awaited(&credentials).is_none());
 }
 
 /// Goal: what waits on one session is bounded, by number and by the bytes of tokens. Method: as many CONNECTs with one token as fit,
@@ -120,17 +136,17 @@ fn connects_wait_by_token() {
 fn what_waits_is_bounded() {
     let mut credentials = Credentials::default();
     let rooms: Vec<String> = (0..=WAITING_MAX).map(|number| format!("/{number}")).collect();
-    let waits = rooms.iter().filter(|room| credentials.wait(connect(room), "one")).count();
+    let waits = rooms.iter().filter(|room| wait(&mut credentials, room, "one")).count();
     assert_eq!(waits, WAITING_MAX);
-    assert!(credentials.wait(connect("/0"), "one"), "it replaces one");
-    assert_eq!(credentials.take_waiting("one").len(), WAITING_MAX);
+    assert!(wait(&mut credentials, "/0", "one"), "it replaces one");
+    assert_eq!(taken(&mut credentials, "one").len(), WAITING_MAX);
     let long = |number: usize| format!("{number:0>4096}");
-    let waits = (0..9).filter(|number| credentials.wait(connect("/a"), &long(*number))).count();
+    let waits = (0..9).filter(|number| wait(&mut credentials, "/a", &long(*number))).count();
     assert_eq!(waits, 9, "each replaces the one before");
     let waits = rooms[..9]
         .iter()
         .enumerate()
-        .filter(|(number, room)| credentials.wait(connect(room), &long(*number)));
+        .filter(|(number, room)| wait(&mut credentials, room, &long(*number)));
     assert_eq!(waits.count(), 4, "three more tokens, and a room with the one before");
     assert!(!format!("{credentials:?}").contains("00000"), "no token is shown");
 }

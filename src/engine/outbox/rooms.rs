@@ -7,14 +7,20 @@ use tokio::time::Instant;
 use super::{Outbox, REST_BYTES_MAX, Told};
 use crate::{
     access::rooms::WATCHED_PER_CONNECTION,
-    core::room::ROOM_BYTES_MAX,
-    engine::{list_frames::ListFrames, place::Place, session_rooms::SessionRooms, sink::Sink},
+    core::room::{ROOM_BYTES_MAX, UserId},
+    engine::{
+        departures::Departure,
+        list_frames::ListFrames,
+        place::Place,
+        session_rooms::{SessionRooms, Turn},
+        sink::Sink,
+    },
     protocol::{frame::RoomFrame, users::UsersFrame},
 };
 
 /// The most bytes of packets that may wait for a client that has named rooms. A page joins all its rooms with one write or one post,
 /// and the answers to these joins may all have to wait.
-pub(super) const REST_BYTES_MAX_WITH_ROOMS: usize = 28 * 1024;
+pub const REST_BYTES_MAX_WITH_ROOMS: usize = 28 * 1024;
 /// While polls carry the session, refusals are left out if more bytes than this would wait then. The rest of the space is for
 /// acknowledgements.
 const REFUSALS_BYTES_MAX: usize = 8 * 1024;
@@ -34,6 +40,12 @@ impl<S: Sink, P> Outbox<S, P> {
     /// The client's rooms, now that it has named one. The outbox must be open.
     pub fn rooms_mut(&mut self, now: Instant) -> &mut SessionRooms<P> {
         self.rooms.get_or_insert_with(|| Box::new(SessionRooms::new(now)))
+    }
+
+    /// The departures of users other than this one. See [`SessionRooms::take_departures_of_others`].
+    pub fn take_departures_of_others(&mut self, user: Option<&UserId>) -> Vec<Departure> {
+        let rooms = self.rooms.as_mut();
+        rooms.map_or_else(Vec::new, |rooms| rooms.take_departures_of_others(user))
     }
 
     /// Takes the client out of all its rooms. Dropping the result ends its presences.
@@ -85,34 +97,20 @@ impl<S: Sink, P> Outbox<S, P> {
 
     /// Writes the waiting count or list whose turn it is. Returns whether it was written, at least in part.
     pub(super) fn write_next(&mut self) -> bool {
-        let Some(rooms) = &self.rooms else { return false };
-        let list = rooms.next_list();
-        let count = rooms.next_waiting().filter(|_| list.is_none() || !rooms.is_lists_turn());
-        match (count, list) {
-            (Some((place, name, users)), _) => {
+        match self.rooms.as_ref().and_then(|rooms| rooms.next_turn()) {
+            Some(Turn::Count(place, name, users)) => {
                 self.write_room(place, &RoomFrame::new(name.as_str(), users))
             }
-            (None, Some((place, frame))) => self.write_list(place, &frame),
-            (None, None) => false,
+            Some(Turn::List(place, frame)) => self.write_list(place, &frame),
+            None => false,
         }
     }
 
     /// Writes a list, which is in its slot. Returns whether it was written, at least in part.
     fn write_list(&mut self, place: Place, frame: &UsersFrame) -> bool {
-        match self.try_write(frame.bytes()) {
-            Ok(0) | Err(None) => {
-                self.wake();
-                return false;
-            }
-            Ok(written) => {
-                if let Some(rooms) = &mut self.rooms {
-                    rooms.list_written(place, frame, written);
-                }
-            }
-            Err(Some(_)) => {
-                self.fail();
-                return false;
-            }
+        let Some(written) = self.begin(frame.bytes()) else { return false };
+        if let Some(rooms) = &mut self.rooms {
+            rooms.list_written(place, frame, written);
         }
         true
     }

@@ -182,6 +182,24 @@ async fn a_second_poll_ends_the_session(#[values(false, true)] is_unusual: bool)
     assert_eq!(stage.server.disconnects("multiple_polls"), 1);
 }
 
+/// Goal: a client that is sent away is not told that its session is closed, which python-socketio takes for the last word. Method: ends for
+/// several reasons while a poll is open.
+#[rstest]
+#[case(EndReason::Draining, 400)]
+#[case(EndReason::TokenExpired, 400)]
+#[case(EndReason::PingTimeout, 200)]
+#[tokio::test]
+async fn who_is_sent_away_comes_back(#[case] reason: EndReason, #[case] status: u16) {
+    let stage = Stage::settled(false).await;
+    let poll = stage.poll().await;
+    let session = stage.server.engine.sessions().all().pop().expect("it is open");
+    stage.server.engine.end(&session, reason);
+    let (answered, body) = answer(poll).await;
+    assert_eq!((answered, body == "1"), (status, status == 200), "{body}");
+    assert_eq!(stage.ask("GET", "").await.0, 400, "the session has ended");
+    stage.server.users(0).await;
+}
+
 /// Goal: an invalid body is refused and ends the session. Method: one invalid body each.
 #[rstest]
 #[case("9", 400, "bad_packet")]

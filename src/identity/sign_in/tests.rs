@@ -127,6 +127,26 @@ fn the_fault_of_the_right_key_is_told() {
     assert_eq!(sign_in.verify(&expired, at(NOW)), Err(TokenError::Expired));
 }
 
+/// Goal: the log names the keys that are there, by what operators know of them, and holds none. Method: keys of two files, one of them
+/// a secret, and an issuer with a key of an API in its address; then more keys than fit.
+#[test]
+fn keys_are_named() {
+    let of = |jwk: Value, file: &str| {
+        let set = key_file::read(json!({ "keys": [jwk] }).to_string().as_bytes()).unwrap();
+        set.keys()[0].clone().of_file(&Arc::from(file))
+    };
+    let public = of(with_id(Signer::p256().jwk(), Some("a\u{1b}[2J")), "/etc/jwt.json");
+    let secret = of(Signer::secret().jwk(), "/etc/jwt secret");
+    let issuers = vec![JwksUrl::parse("https://id.example/jwks?apikey=sesame").unwrap()];
+    let keys = KeySet::new(vec![public.clone(), secret]);
+    let settings = SignInSettings { keys, issuers, ..SignInSettings::default() };
+    let expected = "ES256 kid=\"a\\u{1b}[2J\" of \"/etc/jwt.json\", HS256 of \"/etc/jwt secret\", those of https://id.example/jwks";
+    assert_eq!(settings.named_keys(), expected);
+    let keys = KeySet::new(vec![public; NAMED_MAX + 2]);
+    let many = SignInSettings { keys, ..SignInSettings::default() }.named_keys();
+    assert!(many.ends_with(", 2 more") && many.matches("ES256").count() == NAMED_MAX, "{many}");
+}
+
 /// Goal: every reason has its series before the first token is refused. Method: the labels of all errors, in new metrics.
 #[test]
 fn every_reason_is_a_series() {

@@ -144,18 +144,37 @@ fn nonsense_is_no_limit() {
     assert_eq!(least(&strange), None);
 }
 
+/// A session without anything that a setting allows.
+const LEAST: SessionExtent =
+    SessionExtent { payload_bytes_max: 16 << 10, rooms: 0, has_lists: false, fetches_keys: false };
+
 /// Goal: the default number of sessions fits into the memory. Method: limits as in the manifests, and one that is too small
-/// for a single session.
+/// for a single session; with rooms and without.
 #[rstest]
-#[case(0, 1)]
-#[case(64 * MIB, 1)]
-#[case(128 * MIB, 682)]
-#[case(512 * MIB, 4778)]
-#[case(2048 * MIB, 21_162)]
-fn sessions_fit_into_memory(#[case] bytes: u64, #[case] sessions: usize) {
-    let payload = 16 << 10;
-    assert_eq!(sessions_within(bytes, payload), sessions);
-    assert!(sessions == 1 || BASE_BYTES + session_bytes(payload) * sessions as u64 <= bytes);
+#[case(0, 1, 1)]
+#[case(64 * MIB, 1, 1)]
+#[case(128 * MIB, 481, 682)]
+#[case(512 * MIB, 3373, 4778)]
+#[case(2048 * MIB, 14_938, 21_162)]
+fn sessions_fit_into_memory(#[case] bytes: u64, #[case] with_rooms: usize, #[case] without: usize) {
+    let extent = |rooms| SessionExtent { rooms, ..LEAST };
+    for (rooms, sessions) in [(108, with_rooms), (0, without)] {
+        assert_eq!(sessions_within(bytes, extent(rooms)), sessions);
+        let taken = BASE_BYTES + extent(rooms).bytes() * sessions as u64;
+        assert!(sessions == 1 || taken <= bytes);
+    }
+}
+
+/// Goal: every setting that lets a session take more memory counts. Method: each of them alone.
+#[test]
+fn settings_count() {
+    let kib = |extent: SessionExtent| extent.bytes() / 1024;
+    assert_eq!(kib(LEAST), 96);
+    assert_eq!(kib(SessionExtent { payload_bytes_max: 32 << 10, ..LEAST }), 112);
+    assert_eq!(kib(SessionExtent { rooms: 108, ..LEAST }), 136);
+    assert_eq!(kib(SessionExtent { rooms: 200, ..LEAST }), 150);
+    assert_eq!(kib(SessionExtent { has_lists: true, ..LEAST }), 132);
+    assert_eq!(kib(SessionExtent { fetches_keys: true, ..LEAST }), 136);
 }
 
 /// Goal: strangers cannot fill the memory with rooms, whatever they are called. Method: limits from the smallest to a large one, and

@@ -22,8 +22,7 @@ fn parts(head: &str) -> Parts {
     let mut headers = [EMPTY_HEADER; HEADERS_MAX];
     let mut request = Request::new(&mut headers);
     request.parse(head.as_bytes()).expect("a head");
-    let version =
-        if request.version == Some(0) { http::Version::HTTP_10 } else { http::Version::HTTP_11 };
+    let version = if request.version == Some(0) { Version::HTTP_10 } else { Version::HTTP_11 };
     let method = request.method.expect("a method");
     let target = request.path.expect("a target");
     let builder = http::Request::builder().method(method).uri(target).version(version);

@@ -10,11 +10,9 @@ use super::*;
 use crate::{
     core::{
         count::Sequence,
-        site_users::SiteUsers,
         tally::{Local, Tally},
-        view::SentReport,
     },
-    fixtures::{count, reply},
+    fixtures::{acknowledge, count, observe},
     telemetry::metrics::Metrics,
 };
 
@@ -117,19 +115,13 @@ impl Stage {
     }
 
     fn observed(&self) -> Local {
-        let local = *self.tally.subscribe().borrow();
-        self.view.send_modify(|view| view.observe(local));
-        local
+        observe(&self.tally, &self.view)
     }
 
     /// The store acknowledges the current local count.
     fn acknowledged(&mut self, users: u64) {
-        let local = self.observed();
         self.sequence = self.sequence.next();
-        let sent =
-            SentReport { sequence: self.sequence, local, is_site_told: true, at: self.start };
-        let reply = reply(count(users, self.sequence.0));
-        self.view.send_modify(|view| view.fold_reply(sent, &reply, SiteUsers::default(), sent.at));
+        acknowledge(&self.tally, &self.view, count(users, self.sequence.0), self.start);
     }
 
     async fn act(&mut self, at_millis: u64) -> Option<Duration> {

@@ -17,7 +17,7 @@ use crate::{
     core::{
         count::Incarnation,
         people::People,
-        report::{Report, Room, RoomsReply, UserPresence, UserReport},
+        report::{Report, Room, RoomsReply, UserReport},
         room::{RoomName, UserId},
     },
     store::{
@@ -139,9 +139,9 @@ impl RoomTable {
         let pair = (room.clone(), entry.user.clone());
         let pairs = &mut self.held.entry(owner).or_default().users;
         let user = &entry.user;
-        if let UserPresence::Here(info) = &entry.presence {
+        if entry.presence.is_here() {
             pairs.insert(pair);
-            self.with_users(room, |users| users.hold(user, owner, info.as_ref()));
+            self.with_users(room, |users| users.hold(user, report, &entry.presence));
         } else {
             pairs.remove(&pair);
             self.with_users(room, |users| users.release(user, owner));

@@ -78,7 +78,8 @@ impl State {
         }
         self.run_lease_clock(report.lease, now);
         if report.acknowledged > stored.unwrap_or_default() {
-            self.revise(report, stored.is_some(), Vec::new());
+            let is_behind = stored.is_some();
+            self.revise(report, is_behind, Vec::new());
             let announcements = self.announce(report);
             return (self.reply(Outcome::Resend, stored), announcements);
         }
@@ -290,7 +291,8 @@ impl State {
             let is_counted = lease.users.is_some();
             (incarnation.to_string(), Attendee { sequence: lease.sequence, is_counted })
         });
-        Attendance { revision: self.revision, instances: instances.collect() }
+        let has_dead = self.rooms.any_dead();
+        Attendance { revision: self.revision, has_dead, instances: instances.collect() }
     }
 
     pub(super) fn roster(&self) -> Roster {

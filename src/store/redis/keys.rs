@@ -10,6 +10,7 @@ pub(super) struct Keys {
     pub(super) sequence: String,
     pub(super) leases: String,
     pub(super) meta: String,
+    pub(super) dead: String,
     pub(super) peaks: String,
     pub(super) rooms: String,
     /// How the names of the keys with the users of a room begin. The room's name follows.
@@ -25,6 +26,7 @@ impl Keys {
             sequence: format!("{{{public}}}:sequence"),
             leases: format!("{{{public}}}:leases"),
             meta: format!("{{{public}}}:meta"),
+            dead: format!("{{{public}}}:dead"),
             peaks: format!("{{{public}}}:peaks"),
             rooms: format!("{{{public}}}:rooms"),
             people: format!("{{{public}}}:people:"),
@@ -50,6 +52,7 @@ mod tests {
         assert_eq!(keys.sequence, "{currentUsers}:sequence");
         assert_eq!(keys.leases, "{currentUsers}:leases");
         assert_eq!(keys.meta, "{currentUsers}:meta");
+        assert_eq!(keys.dead, "{currentUsers}:dead");
         assert_eq!(keys.peaks, "{currentUsers}:peaks");
         let room = RoomName::parse("/team/7").unwrap();
         assert_eq!(keys.people(&room), "{currentUsers}:people:/team/7");

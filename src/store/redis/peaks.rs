@@ -28,7 +28,7 @@ impl RedisStore {
     ) -> Result<PeaksAnswer, StoreError> {
         let keys = &self.keys;
         let mut call = self.peaks.prepare_invoke();
-        for key in [&keys.peaks, &keys.connections, &keys.sequence, &keys.meta] {
+        for key in [&keys.peaks, &keys.connections, &keys.sequence, &keys.meta, &keys.dead] {
             call.key(key);
         }
         call.arg(if known.is_some() { "tell" } else { "read" });
@@ -44,7 +44,7 @@ impl RedisStore {
 
 /// Parses the reply of `peaks.lua`.
 fn answer(value: &Value) -> Result<PeaksAnswer, StoreError> {
-    let [now, ever, days, revision, attendance] = array(value)? else {
+    let [now, ever, days, revision, attendance, has_dead] = array(value)? else {
         return Err(unexpected("answer about peaks of another length"));
     };
     let now = whole(now)?;
@@ -59,12 +59,9 @@ fn answer(value: &Value) -> Result<PeaksAnswer, StoreError> {
     }
     // After the peak ever, which stands against days that are as high.
     list(days)?.into_iter().for_each(|peak| peaks.add(peak));
-    let revision = Revision(whole(revision)?);
-    Ok(PeaksAnswer {
-        now,
-        peaks,
-        attendance: Attendance { revision, instances: instances(attendance)? },
-    })
+    let (revision, has_dead) = (Revision(whole(revision)?), flag(has_dead)?);
+    let attendance = Attendance { revision, has_dead, instances: instances(attendance)? };
+    Ok(PeaksAnswer { now, peaks, attendance })
 }
 
 fn list(value: &Value) -> Result<Vec<Peak>, StoreError> {
@@ -115,6 +112,7 @@ mod tests {
             texts(&["5", "1764172799000"]),
             text("12"),
             Value::Array(instances),
+            Value::Int(1),
         ]
     }
 
@@ -126,11 +124,11 @@ mod tests {
         assert_eq!(read.peaks.ever(), Some(Peak { users: 9, at: 1_764_000_000_000 }));
         let day = Peak { users: 5, at: 1_764_172_799_000 };
         assert_eq!(read.peaks.days().collect::<Vec<_>>(), [day]);
-        assert_eq!(read.attendance.revision, Revision(12));
+        assert_eq!((read.attendance.revision, read.attendance.has_dead), (Revision(12), true));
         let attendee = |sequence, is_counted| Attendee { sequence: Sequence(sequence), is_counted };
         assert_eq!(read.attendance.instances["a"], attendee(7, true));
         assert_eq!(read.attendance.instances["b"], attendee(3, false));
-        let none = [text("1"), texts(&[]), texts(&[]), text("0"), texts(&[])];
+        let none = [text("1"), texts(&[]), texts(&[]), text("0"), texts(&[]), Value::Int(0)];
         let read = answer(&Value::Array(none.to_vec())).unwrap();
         assert_eq!((read.peaks, read.attendance), (Peaks::default(), Attendance::default()));
     }
@@ -171,7 +169,8 @@ mod tests {
             let number = |index: usize| text(&numbers[index].to_string());
             let pair = |index| Value::Array(vec![number(index), number(index + 1)]);
             let instances = Value::Array(vec![text("a"), number(6), Value::Int(numbers[7])]);
-            let fields = vec![number(0), pair(1), pair(3), number(5), instances];
+            let has_dead = Value::Int(numbers[7] & 1);
+            let fields = vec![number(0), pair(1), pair(3), number(5), instances, has_dead];
             if let Ok(read) = answer(&Value::Array(fields)) {
                 prop_assert!(read.now <= PEAK_TIME_MAX);
             }

@@ -1,4 +1,4 @@
-//! Reads who is in a room: for a list with one call of a script, and page by page with a scan. Neither blocks Redis for long, however
+//! Reads who is in a room: for a list with calls of a script, and page by page with scans. Neither blocks Redis for long, however
 //! many are in the room.
 
 use std::{str, sync::Arc};
@@ -13,7 +13,7 @@ use crate::{
     core::{
         count::Revision,
         people::{LISTED_MAX, Listed, People, is_listed},
-        room::UserId,
+        room::{IdentityKind, UserId},
     },
     store::{
         StoreError,
@@ -23,27 +23,50 @@ use crate::{
 
 /// How much of an incarnation's name stands beside a user: `TAG_BYTES` of the report's script.
 const TAG_BYTES: usize = 12;
+/// The most calls that read one list, beside the first. Each looks at about 1,000 users.
+const FURTHER_PARTS_MAX: u32 = 999;
 /// The most commands that read one page. In a room of visitors with few tokens, a page may stay empty.
 const SCANS_MAX: usize = 8;
 
-/// Reads who is in a room, for a list.
+/// Reads who is in a room, for a list: in one call, or in a large room in as many as it takes.
 pub(super) async fn people(
     caller: &Caller,
     script: &Script,
-    [key, meta]: [&str; 2],
+    keys: [&str; 2],
     query: &PeopleQuery,
 ) -> Result<People, StoreError> {
-    let mut call = script.prepare_invoke();
     let own = query.own.map(|own| own.to_string()).unwrap_or_default();
-    call.key(key).key(meta).arg(&own[own.len().saturating_sub(TAG_BYTES)..]);
-    for user in query.listed.iter().take(LISTED_MAX) {
+    let tag = &own[own.len().saturating_sub(TAG_BYTES)..];
+    let named = query.listed.iter().take(LISTED_MAX);
+    let (mut people, mut next) = read_part(caller, script, keys, tag, 0, named).await?;
+    while next != 0 && people.further_parts < FURTHER_PARTS_MAX {
+        let named = people.users.iter().map(|listed| &listed.user);
+        let (part, after) = read_part(caller, script, keys, tag, next, named).await?;
+        people.add(part);
+        next = after;
+    }
+    Ok(people)
+}
+
+/// Reads a part of those who are in a room. Returns also where the next part begins; 0 if this was the last one.
+async fn read_part(
+    caller: &Caller,
+    script: &Script,
+    [key, meta]: [&str; 2],
+    tag: &str,
+    from: u64,
+    named: impl Iterator<Item = &UserId>,
+) -> Result<(People, u64), StoreError> {
+    let mut call = script.prepare_invoke();
+    call.key(key).key(meta).arg(tag).arg(from);
+    for user in named {
         call.arg(user.as_str());
     }
     parse_people(&caller.run(&Call::Script(call)).await?.value)
 }
 
-fn parse_people(value: &Value) -> Result<People, StoreError> {
-    let [more, revision, recovering, users] = array(value)? else {
+fn parse_people(value: &Value) -> Result<(People, u64), StoreError> {
+    let [more, revision, recovering, users, next] = array(value)? else {
         return Err(unexpected("list of users of another form"));
     };
     let (users, []) = array(users)?.as_chunks() else {
@@ -57,14 +80,16 @@ fn parse_people(value: &Value) -> Result<People, StoreError> {
         more: whole(more)?,
         revision: Revision(whole(revision)?),
         recovering: flag(recovering)?,
+        further_parts: 0,
     };
+    let next = decimal(bytes(next)?).ok_or_else(|| unexpected("cursor that is no number"))?;
     for [id, info, is_elsewhere] in users {
         let is_elsewhere = flag(is_elsewhere)?;
         if let Some(user) = listed(bytes(id)?) {
             people.users.push(Listed { user, info: information(bytes(info)?), is_elsewhere });
         }
     }
-    Ok(people)
+    Ok((people, next))
 }
 
 /// A user whom lists show. Another field is left out, since anybody may have put it there.
@@ -96,7 +121,8 @@ pub(super) async fn page(
         // A scan may return some more than it was asked for.
         let asked = if is_large || cursor.after.is_some() { 1 } else { (space * 2 / 3).max(1) };
         let mut scan = redis::cmd("HSCAN");
-        scan.arg(key).arg(cursor.scan).arg("MATCH").arg("t:*").arg("COUNT").arg(asked);
+        let with_token = format!("{}*", IdentityKind::Token.prefix());
+        scan.arg(key).arg(cursor.scan).arg("MATCH").arg(with_token).arg("COUNT").arg(asked);
         let scanned = caller.run(&Call::Command(scan)).await?;
         let (next, mut portion) = portion(&scanned.value)?;
         portion.retain(|(user, _)| Some(user) > cursor.after.as_ref());
@@ -173,7 +199,7 @@ mod tests {
         /// Goal: no answer causes a panic, and only users with a token are read. Method: random answers.
         #[test]
         fn any_answer_may_come(value in value()) {
-            if let Ok(people) = parse_people(&value) {
+            if let Ok((people, _)) = parse_people(&value) {
                 prop_assert!(people.users.iter().all(|listed| is_listed(&listed.user)));
             }
             if let Ok((_, users)) = portion(&value) {
@@ -187,12 +213,14 @@ mod tests {
     fn what_is_no_user_is_left_out() {
         let user = |id: &str| [text(id), text("{}"), text("1")];
         let list_of = |users: Vec<Value>| {
-            Value::Array(vec![Value::Int(3), text("7"), Value::Int(0), Value::Array(users)])
+            let users = Value::Array(users);
+            Value::Array(vec![Value::Int(3), text("7"), Value::Int(0), users, text("12")])
         };
         let list = |users: &[[Value; 3]]| list_of(users.concat());
-        let people = parse_people(&list(&[user("t:a"), user("v:b"), user("c")])).unwrap();
+        let (people, next) = parse_people(&list(&[user("t:a"), user("v:b"), user("c")])).unwrap();
         let ids: Vec<&str> = people.users.iter().map(|listed| listed.user.as_str()).collect();
         assert_eq!((ids, people.more, people.revision), (vec!["t:a"], 3, Revision(7)));
+        assert_eq!(next, 12);
         assert!(parse_people(&list(&[[text("t:a"), text(""), text("2")]])).is_err());
         assert!(parse_people(&list_of(vec![text("t:a")])).is_err());
         let many: Vec<_> = (0..101).map(|number| user(&format!("t:{number}"))).collect();

@@ -50,6 +50,7 @@ fn write_room(call: &mut ScriptInvocation<'_>, room: &RoomReport) {
             UserPresence::Gone => call.arg("-"),
             UserPresence::Here(None) => call.arg("+"),
             UserPresence::Here(Some(info)) => call.arg(format!("+{info}")),
+            UserPresence::Still(info) => call.arg(format!("~{info}")),
         };
     }
 }

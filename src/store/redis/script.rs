@@ -1,5 +1,8 @@
 //! The scripts that run in Redis, as they are sent.
 
+/// Reads who is in a room, for a list.
+pub const PEOPLE_SCRIPT: &str = include_str!("../people.lua");
+
 /// What a report does, in one atomic call. The files are its steps, in their order; what only stores with rooms need is skipped
 /// without rooms, since in Lua even making a function takes time.
 pub const REPORT_SCRIPT: &str = concat!(

@@ -26,7 +26,8 @@
 --      14 1 while the reporter needs further reports to tell all its rooms again, else 0
 --      15... groups, one for each room that is named, each room once:
 --         room, connections without identity (empty: nothing is said of them), number of users,
---         then for each user: his id, and `-` gone | `+` here | `+{JSON}` here, with information
+--         then for each user: his id, and `-` gone | `+` here, nothing is known of him here | `+{JSON}` here, with
+--         information | `~{JSON}` still here, with information that is stored only if there is none
 --         A group without connections and users only asks for the room's count.
 -- Reply { OK | STALE | RESEND, count, revision, announced revision, instances, sequence stored before,
 --         recovering 0 | 1, leases reaped, values repaired, how many of those reaped were still counted,

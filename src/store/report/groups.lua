@@ -1,7 +1,7 @@
 -- Part of step 1, only if rooms are named: read and check the groups.
 
 local ENTRIES_MAX = 256 -- more could block Redis for longer than 5 ms
-local ROOM_BYTES_MAX, USER_BYTES_MAX, WORD_BYTES_MAX = 128, 128, 512
+local ROOM_BYTES_MAX, USER_BYTES_MAX, WORD_BYTES_MAX = 128, 128, 513 -- a sign, and 512 of JSON
 
 local function is_name(word, max)
   return #word > 0 and #word <= max and not string.find(word, '\n', 1, true)
@@ -11,7 +11,7 @@ local function are_users(first, last)
   local named = {}
   for index = first, last, 2 do
     local user, word = ARGV[index], ARGV[index + 1]
-    local known = word and (word == '-' or word == '+' or string.sub(word, 1, 2) == '+{')
+    local known = word and (word == '-' or word == '+' or string.find(word, '^[+~]{'))
     if not known or #word > WORD_BYTES_MAX or not is_name(user, USER_BYTES_MAX) or named[user] then
       return false
     end

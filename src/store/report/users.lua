@@ -54,9 +54,14 @@ local function new_value(value, word)
     tags = without(tags, own_tag)
   else
     tags = position(tags, own_tag) and tags or tags .. own_tag
-    information = #word > 1 and string.sub(word, 2) or information
   end
-  elsewhere[#elsewhere + 1] = is_elsewhere(tags)
+  local others = is_elsewhere(tags)
+  elsewhere[#elsewhere + 1] = others
+  if word == '+' then
+    information = others == 1 and known or '' -- what is known of a user goes with the last who has said something
+  elseif word ~= '-' and (known == '' or string.sub(word, 1, 1) == '+') then
+    information = string.sub(word, 2)
+  end
   return tags ~= '' and tags .. information or '', information ~= known
 end
 

@@ -4,8 +4,9 @@
 pub(super) const HELP: &[(&str, &str)] = &[
     ("cluster_users", "Users online in the whole cluster, as this instance holds it."),
     ("peak_users", "Highest exact count of the current day of UTC, and ever; 0 if none is known."),
-    ("connections", "Open connections."),
+    ("connections", "Connections that are counted in the site."),
     ("users", "Users of the site on this instance, by what is known of them."),
+    ("sessions", "Open sessions, in the site or not."),
     ("connections_max", "Sessions this instance takes at a time."),
     ("connects_total", "Connections counted in, by the transport they began with."),
     ("disconnects_total", "Connections counted out."),

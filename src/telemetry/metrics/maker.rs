@@ -6,7 +6,7 @@ use prometheus::{
 };
 
 use super::help::HELP;
-use crate::telemetry::identity::Identity;
+use crate::telemetry::build_info::BuildInfo;
 
 /// Makes metrics and registers them.
 #[derive(Default)]
@@ -15,9 +15,9 @@ pub(super) struct Maker {
 }
 
 impl Maker {
-    pub(super) fn identity(&self, store: &str) -> Result<Identity, prometheus::Error> {
-        let build_info = IntGaugeVec::new(options("build_info"), &Identity::LABELS)?;
-        Ok(Identity::new(self.add(build_info)?, store))
+    pub(super) fn build_info(&self, store: &str) -> Result<BuildInfo, prometheus::Error> {
+        let build_info = IntGaugeVec::new(options("build_info"), &BuildInfo::LABELS)?;
+        Ok(BuildInfo::new(self.add(build_info)?, store))
     }
 
     #[cfg(target_os = "linux")]

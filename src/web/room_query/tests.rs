@@ -98,7 +98,23 @@ async fn refusals_are_json() {
     assert_eq!(json, expected);
     let long = of(&format!("room=/{}", "x".repeat(10_000))).await;
     assert!(long.contains("at most 128 bytes") && long.len() < 200, "{long}");
-    assert_eq!(Refusal::Full.into_response().headers()[header::RETRY_AFTER], "60");
+}
+
+/// Goal: a client that is refused for the moment is told when to ask again, and no other. Method: a refusal of each kind.
+#[test]
+fn refusals_for_the_moment_say_how_long() {
+    let wait = |refusal: Refusal| {
+        let response = refusal.into_response();
+        let wait = response.headers().get(header::RETRY_AFTER);
+        (response.status().as_u16(), wait.map(|wait| wait.to_str().unwrap().to_owned()))
+    };
+    let seconds = |seconds: &str| Some(seconds.to_owned());
+    assert_eq!(wait(Refusal::Full), (503, seconds("10")));
+    assert_eq!(wait(Refusal::Away), (503, seconds("2")));
+    let room = "/a".to_owned();
+    for lasting in [Refusal::Missing, Refusal::TokenMissing, Refusal::NotListed { room }] {
+        assert_eq!(wait(lasting).1, None);
+    }
 }
 
 proptest! {

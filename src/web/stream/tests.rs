@@ -18,7 +18,7 @@ use crate::{
     identity::sign_in::SignIn,
     store::embedded::EmbeddedStore,
     telemetry::metrics::Metrics,
-    web::{scripted_rooms::ScriptedRooms, site_rooms::SiteRooms, site_users::SiteUsers},
+    web::{scripted_rooms::ScriptedRooms, site_rooms::SiteRooms, user_pages::UserPages},
 };
 
 const PACE: Duration = Duration::from_millis(50);
@@ -42,7 +42,7 @@ impl Stage {
         let site = Arc::new(Site {
             view: view.subscribe(),
             local: local.subscribe(),
-            users: SiteUsers::new(Arc::new(EmbeddedStore::new())),
+            users: UserPages::new(Arc::new(EmbeddedStore::new())),
             peaks: peaks.subscribe(),
             sign_in: SignIn::default(),
             rooms: SiteRooms::new(RoomRules::default(), counts),
@@ -176,11 +176,11 @@ async fn rooms_of_a_stream_stay_watched() {
     for minute in 1..=10 {
         reader.events_within(Duration::from_mins(1)).await;
         let asked = stage.table.asked.load(Ordering::Relaxed);
-        assert_eq!(asked, 1 + 2 * minute, "in minute {minute}");
+        assert_eq!(asked, 1 + 12 * minute, "in minute {minute}");
     }
     drop(reader);
     tokio::time::sleep(Duration::from_mins(5)).await;
-    assert_eq!(stage.table.asked.load(Ordering::Relaxed), 21);
+    assert_eq!(stage.table.asked.load(Ordering::Relaxed), 121);
 }
 
 /// Goal: a refused stream takes no place. Method: refuse streams for each reason that the query can have, then open one.

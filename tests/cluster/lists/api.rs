@@ -71,7 +71,7 @@ async fn users_are_read_in_pages() {
         assert!(pages >= 130_usize.div_ceil(limit), "{pages}");
         assert_eq!(users.into_iter().collect::<BTreeSet<_>>(), expected);
     }
-    let forbidden = issuer.token_in("ada", &json!("/blog/*"));
+    let forbidden = issuer.token_in("ada", &json!(["/blog/*"]));
     let faults = [
         ("?room=/team/7", None, 401, "token_missing"),
         ("?room=/team/7", Some("rubbish"), 401, "token_invalid"),

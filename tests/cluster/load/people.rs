@@ -1,7 +1,8 @@
 //! `headcount load` with identities: each is counted once, however many connections it has.
 
 use headcount_testkit::{
-    cluster::Cluster,
+    client::{Client, Transport},
+    cluster::{Cluster, records_of},
     instance::{Process, Setting},
     waiting::eventually,
 };
@@ -119,4 +120,31 @@ async fn counted_tabs_fail_the_run() {
     let [too_many, told] =
         numbers(&report, ["/identities/on_the_way/too_many", "/identities/on_the_way/worst/told"]);
     assert!(too_many > 0 && told > 10, "{report}");
+}
+
+/// Goal: a run that begins while users of an earlier one linger is judged by its own users: with `--alone` it waits until they are gone,
+/// and says so. Method: two runs right after each other, of different people and with rooms, on instances with a grace that is as long
+/// as a run; without the wait the second one is told both. Then somebody stays, and the table says what is wrong.
+#[tokio::test(flavor = "multi_thread")]
+async fn who_lingers_is_waited_for() {
+    let cluster = Cluster::start_with(2, &[("HEADCOUNT_GRACE", "4s")]).await;
+    let flags = ["--rate=200", "--hold=100ms", "--alone", "--rooms=3", "--tabs=2"];
+    for identities in ["--identities=30", "--identities=10"] {
+        let mut load = load(&cluster.instances, &[&flags[..], &[identities]].concat());
+        let (code, report) = ended(&mut load).await;
+        assert_eq!(code, Some(0), "{report}");
+        assert_eq!(numbers(&report, WRONG), [0; 5], "{report}");
+        assert_eq!(report["others_at_start"], Value::Null, "{report}");
+        let waited = load.stderr().contains("waiting until nobody else is online");
+        assert_eq!(waited, identities == "--identities=10", "{}", load.stderr());
+    }
+    let other = Client::open(cluster.instances[0].public, Transport::Websocket);
+    eventually("the other is alone", async || cluster.all_say(1, &records_of([&other])).await)
+        .await;
+    let url = format!("--url=http://{}", cluster.instances[0].public);
+    let flags = ["load", &url, "--connections=3", "--hold=10ms", "--settle=0s", "--alone"];
+    let mut load = Process::spawn(&flags, &[]);
+    let (status, _) = load.ended().await;
+    let line = "at the start               1  others online, but with --alone there must be none\n";
+    assert!(status.code() == Some(1) && load.stdout().contains(line), "{}", load.stdout());
 }

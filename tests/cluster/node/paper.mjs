@@ -53,6 +53,7 @@ export function load({ random = 0, elements = [], path = "/post", tabs, storage 
     },
     WebSocket,
     URL,
+    TextEncoder,
     crypto,
     get localStorage() {
       return typeof storage === "function" ? storage() : storage;

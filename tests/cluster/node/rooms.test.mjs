@@ -238,6 +238,8 @@ test("the page's own path is decoded and has no slash at its end, and no charact
     ["/a%2Fb%2Cc%3Fd%23e", "/a%2Fb%2Cc%3Fd%23e"],
     ["/a,b%20c%0Ad%C2%85e%E3%80%80f", "/a%2Cb%20c%0Ad%C2%85e%E3%80%80f"],
     ["/%FF", "/%FF"],
+    ["/100%25", "/100%25"],
+    ["/a%252Fb", "/a%252Fb"],
   ]) {
     assert.deepEqual(loadOpen([element({ headcount: "." })], { path }).sent(), [`40${name},`], path);
   }

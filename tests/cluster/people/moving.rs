@@ -38,9 +38,9 @@ async fn have_connected(records: &[Record], times: usize) {
     .await;
 }
 
-/// Goal: when a token expires, socket.io-client gets a fresh one from its application and comes back by itself, and nobody's number
-/// moves. Method: clients of both libraries on every transport, with the default delays of reconnecting, whose first token expires
-/// after some seconds; each is another user, in the site and in a room. A connection beside them counts what it is told.
+/// Goal: when a token expires, the client gets a fresh one from its application and comes back by itself, and nobody's number
+/// moves. Method: clients of every library on every transport, socket.io-client with the default delays of reconnecting, whose first
+/// token expires after some seconds; each is another user, in the site and in a room. A connection beside them counts what it is told.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_token_expires_and_its_client_returns() {
     let issuer = Issuer::new("blog");
@@ -49,7 +49,7 @@ async fn a_token_expires_and_its_client_returns() {
     let stranger = RoomsClient::open(server, Transport::Websocket, &["/", "/page"]);
     let (site, page) = (stranger.record("/"), stranger.record("/page"));
     let (mut foreign, mut seen) = (Vec::new(), Vec::new());
-    for library in [Library::Newest, Library::Oldest] {
+    for library in [Library::Newest, Library::Oldest, Library::Python] {
         for transport in Transport::ALL {
             let auth = tokens(&issuer, &format!("{library:?} {transport:?}"));
             let mut clients = ForeignClients::start(library);
@@ -62,20 +62,20 @@ async fn a_token_expires_and_its_client_returns() {
             foreign.push(clients);
         }
     }
-    show(&[(&site, 7), (&page, 7)]).await;
+    show(&[(&site, 10), (&page, 10)]).await;
     let marks = [site.mark(), page.mark()];
     have_connected(&seen, 2).await;
     let other = RoomsClient::open(server, Transport::Websocket, &["/", "/page"]);
-    show(&[(&site, 8), (&page, 8), (&other.record("/"), 8)]).await;
+    show(&[(&site, 11), (&page, 11), (&other.record("/"), 11)]).await;
     for (record, mark) in [&site, &page].into_iter().zip(marks) {
-        assert_eq!(record.counts_since(mark), [8], "{}", record.name());
+        assert_eq!(record.counts_since(mark), [11], "{}", record.name());
     }
     for record in &seen {
         assert_eq!(record.times(Event::is_connected), 2, "{}: once is enough", record.name());
     }
     let ended =
         cluster.instances[0].metric("headcount_disconnects_total{reason=\"token_expired\"}");
-    assert_eq!(ended.await, Ok(6.0));
+    assert_eq!(ended.await, Ok(9.0));
 }
 
 /// Goal: a token that has expired for good ends the client's stay: it is told so, and counted out after the grace. Method: a client
@@ -172,9 +172,9 @@ async fn people_on_three_instances_are_counted_once() {
     show(&[(&seen[0], 2), (&seen[1], 2)]).await;
 }
 
-/// Goal: people whose instance ends in order move to another one, and nobody is told anything. Method: real clients with default
-/// delays, users and visitors, on one of two instances behind a balancer; it is asked to end. A connection on the other one
-/// counts what it is told.
+/// Goal: people whose instance ends in order move to another one, and nobody is told anything. Method: real clients, those of
+/// socket.io-client with default delays, users and visitors, on one of two instances behind a balancer; it is asked to end. A
+/// connection on the other one counts what it is told.
 #[tokio::test(flavor = "multi_thread")]
 async fn people_move_when_an_instance_ends() {
     const EACH: usize = 4;
@@ -196,6 +196,12 @@ async fn people_move_when_an_instance_ends() {
             let more = json!({ "options": options });
             people.extend(node.open_with(1, &url, transport, &more).await);
         }
+    }
+    let mut python = ForeignClients::start(Library::Python);
+    for transport in Transport::ALL {
+        let visitor = format!("{transport:?}-key-of-a-python");
+        let more = json!({ "options": { "auth": { "visitor": visitor } } });
+        people.extend(python.open_with(1, &url, transport, &more).await);
     }
     let stranger = RoomsClient::open(cluster.instances[1].public, Transport::Websocket, &["/"]);
     let seen = stranger.record("/");

@@ -45,7 +45,7 @@ async fn private_rooms_are_read_with_a_token() {
     let (instance, _member) = with_a_team(&issuer, &[]).await;
     let server = instance.public;
     let expired = issuer.sign(&json!({ "sub": "a", "exp": in_seconds(Duration::ZERO) - 3600 }));
-    let in_blog = issuer.token_in("ada", &json!("/blog/*"));
+    let in_blog = issuer.token_in("ada", &json!(["/blog/*"]));
     let faults = [
         (None, 401, "token_missing", "Bearer realm=\"headcount\""),
         (Some(stranger.token("ada")), 401, "token_invalid", "error=\"invalid_token\""),
@@ -69,11 +69,19 @@ async fn private_rooms_are_read_with_a_token() {
             assert_eq!(answer.header("cache-control"), "no-store", "{path} {code}");
         }
     }
-    for (token, ..) in &faults {
+    for (token, status, ..) in &faults {
         let badge = get(server, "/badge.svg?room=/team/1", token.as_deref()).await;
-        assert_eq!((badge.status, badge.header("cache-control")), (404, "no-store"), "{badge:?}");
+        let Some(_) = token else {
+            assert_eq!((badge.status, badge.header("content-type")), (200, "image/svg+xml"));
+            assert_eq!(badge.header("cache-control"), "private, no-cache");
+            assert!(badge.body.contains(">online: private</title>"), "{badge:?}");
+            continue;
+        };
+        let found = (badge.status, badge.header("cache-control"));
+        assert_eq!(found, (*status, "no-store"), "{badge:?}");
     }
-    assert_eq!(instance.metric("headcount_refused_total{reason=\"token\"}").await, Ok(20.0));
+    // A page that shows a badge shows no bad token.
+    assert_eq!(instance.metric("headcount_refused_total{reason=\"token\"}").await, Ok(19.0));
     for token in [issuer.token("ada"), issuer.token_in("ada", &json!(["/team/1", "/blog/*"]))] {
         for path in &paths[..2] {
             let answer = get(server, path, Some(&token)).await;
@@ -135,13 +143,16 @@ async fn required_sign_in_is_required_of_programs() {
         ("/api/count", 401),
         ("/api/count?room=/blog/1", 401),
         ("/api/counts?room=/", 401),
-        ("/badge.svg", 404),
+        ("/badge.svg", 200),
         ("/", 200),
         ("/headcount.js", 200),
     ] {
         assert_eq!(get(server, path, None).await.status, without, "{path}");
         assert_eq!(get(server, path, Some(&token)).await.status, 200, "{path}");
     }
+    let badge = get(server, "/badge.svg?label=members", None).await;
+    assert!(badge.body.contains(">members: private</title>"), "no number: {badge:?}");
+    assert_eq!(get(server, "/badge.svg?color=loud", None).await.status, 400);
     assert_eq!(Reader::open_at(server, "/api/count/stream", "").await.status(), 401);
 }
 

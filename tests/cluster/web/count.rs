@@ -75,12 +75,13 @@ async fn the_embeddable_client_is_small() {
 }
 
 /// Goal: the embeddable client keeps its promises about time and failures. Method: the served script runs in
-/// Node with a clock and a websocket that its tests control; see headcount.test.mjs, rooms.test.mjs and
-/// tabs.test.mjs.
+/// Node with a clock and a websocket that its tests control; see headcount.test.mjs, rooms.test.mjs,
+/// limits.test.mjs and tabs.test.mjs.
 #[tokio::test(flavor = "multi_thread")]
 async fn the_embeddable_client_keeps_its_promises() {
     runs_in_node("/headcount.js", "HEADCOUNT_JS", "headcount.test.mjs").await;
     runs_in_node("/headcount.js", "HEADCOUNT_JS", "rooms.test.mjs").await;
+    runs_in_node("/headcount.js", "HEADCOUNT_JS", "limits.test.mjs").await;
     runs_in_node("/headcount.js", "HEADCOUNT_JS", "tabs.test.mjs").await;
 }
 

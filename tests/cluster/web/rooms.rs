@@ -234,13 +234,15 @@ async fn hostile_queries_are_refused() {
 }
 
 /// Goal: a stranger who asks for ever more rooms gets a share of the table, hurts nobody, and leaves nothing in Redis. Method: ask for
-/// twenty thousand rooms on an instance with a table of 2,000. Known rooms are answered, and clients join new ones, all the time.
+/// twenty thousand rooms on an instance with a table of 2,000. Known rooms are answered, and clients join new ones, all the time; a
+/// room that nobody knew is answered as soon as a place has been held for its time.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_stranger_asks_for_many_rooms() {
     let cluster = Cluster::start_with(1, &[("HEADCOUNT_ROOMS_MAX", "2000")]).await;
     let server = cluster.instances[0].public;
     let _client = member(server, "/lively").await;
     let (mut answered, mut refused) = (0, 0);
+    let start = Instant::now();
     for batch in 0..200 {
         let query = parameters(|n| format!("/{batch}-{n}"));
         let answer = get(server, &format!("/api/counts?{query}")).await;
@@ -248,15 +250,17 @@ async fn a_stranger_asks_for_many_rooms() {
             200 => answered += 1,
             503 => {
                 refused += 1;
-                assert_eq!(answer.header("retry-after"), "60");
+                assert_eq!(answer.header("retry-after"), "10");
                 assert!(answer.body.contains("\"code\":\"rooms_full\""), "{}", answer.body);
             }
             _ => panic!("{answer:?}"),
         }
     }
-    assert_eq!((answered, refused), (2, 198), "a tenth of the table is for programs");
-    let metrics = get(cluster.instances[0].admin, "/metrics").await.body;
-    assert!(metrics.contains("headcount_refused_total{reason=\"rooms\"} 198\n"), "{metrics}");
+    // A tenth of the table is for programs, and each of its places for another room every ten seconds.
+    let turns = 1 + start.elapsed().as_secs() / 10;
+    assert!((2..=2 * turns).contains(&answered), "{answered} of 200 in {:?}", start.elapsed());
+    let counted = cluster.instances[0].metric("headcount_refused_total{reason=\"rooms\"}").await;
+    assert_eq!(counted, Ok(f64::from(refused)));
     shows(server, "/lively", json!(["/lively", 1, true, 1])).await;
     shows(server, "/0-0", json!(["/0-0", 0, true, 0])).await;
     let _newcomer = member(server, "/new").await;
@@ -265,6 +269,12 @@ async fn a_stranger_asks_for_many_rooms() {
     let stored = format!("{:?}", stored.expect("Redis runs"));
     assert!(stored.contains("/lively") && stored.contains("/new"), "{stored}");
     assert!(!stored.contains("0-0"), "{stored}");
+    let ((), took) = eventually("somebody else's room is answered", async || {
+        let answer = get(server, "/api/count?room=/of-somebody-else").await;
+        if answer.status == 200 { Ok(()) } else { Err(answer.body) }
+    })
+    .await;
+    println!("a place was free after {took:?}");
 }
 
 /// Goal: a program that asks for an unknown room while the store is away is answered soon, with what is known, and told that it is an

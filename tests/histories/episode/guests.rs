@@ -7,7 +7,7 @@ use headcount::core::room::SITE;
 use super::{Episode, Instance, PLACES, ROOMS, USERS, lock};
 
 /// Users who come as guests, and whom no instance has before.
-const GUESTS: [&str; 6] = ["g1", "g2", "g3", "g4", "g5", "g6"];
+const GUESTS: [&str; 6] = ["t:g1", "t:g2", "t:g3", "t:g4", "t:g5", "t:g6"];
 /// The patience of newcomers is over by then, and reports of few entries have named all guests.
 const STAY_MS: u64 = 700;
 

@@ -142,6 +142,7 @@ fn entry(name: &str, (connections, users): &Said) -> RoomReport {
         presence: match presence {
             0 | 1 => UserPresence::Gone,
             2 => UserPresence::Here(Some(r#"{"name":"Ada"}"#.into())),
+            3 => UserPresence::Still(r#"{"name":"A."}"#.into()),
             _ => UserPresence::Here(None),
         },
     });

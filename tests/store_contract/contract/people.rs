@@ -141,8 +141,8 @@ async fn lists_have_a_revision(#[case] backend: Backend) {
     assert_eq!((list.revision, list.recovering), (reply.count.revision, true));
 }
 
-/// Goal: in a large room the list still keeps those who are on it, and how many more there are is right while nobody has a visitor
-/// key. Method: a room of 2,000 users, of which the list has some.
+/// Goal: in a large room the list still keeps those who are on it, and how many more there are is right. Method: a room of 10,000
+/// users, of which the list has some.
 #[rstest]
 #[case::embedded(Backend::Embedded)]
 #[case::redis(Backend::Redis)]
@@ -151,13 +151,71 @@ async fn lists_of_large_rooms(#[case] backend: Backend) {
     let subject = Subject::new(backend);
     let store = &*subject.store;
     let mut a = Instance::new(0);
-    let users: Vec<String> = (0..2000).map(numbered).collect();
+    let users: Vec<String> = (0..10_000).map(numbered).collect();
     say_here(&mut a, store, &users).await;
     let listed: Vec<UserId> =
-        users.iter().step_by(25).map(|id| UserId::parse(id).unwrap()).collect();
+        users.iter().step_by(125).map(|id| UserId::parse(id).unwrap()).collect();
     let list = people(store, &a, &listed).await;
-    assert_eq!((list.users.len(), list.more), (LISTED_MAX, 1900));
+    assert_eq!((list.users.len(), list.more), (LISTED_MAX, 9900));
     assert!(listed.iter().zip(&list.users).all(|(user, listed)| *user == listed.user));
+}
+
+/// Goal: users with a token are found among many with a visitor key, and only they are counted. Method: rooms of very many visitors,
+/// and of a few or many users with a token, of whom some are on the list, on two instances.
+#[rstest]
+#[case::embedded(Backend::Embedded)]
+#[case::redis(Backend::Redis)]
+#[tokio::test]
+async fn lists_find_users_among_visitors(
+    #[case] backend: Backend,
+    #[values(1, 10, 150)] size: usize,
+) {
+    let subject = Subject::new(backend);
+    let store = &*subject.store;
+    let (mut a, mut b) = (Instance::new(0), Instance::new(0));
+    let visitors: Vec<String> = (0..3000).map(|number| format!("v:{number}")).collect();
+    let tokens: Vec<String> = (0..size).map(numbered).collect();
+    say_here(&mut b, store, &visitors).await;
+    say_here(&mut b, store, &tokens[1..]).await;
+    say_here(&mut a, store, &tokens[..1]).await;
+    let some: Vec<UserId> = tokens.iter().step_by(2).map(|id| UserId::parse(id).unwrap()).collect();
+    for listed in [&some[..0], &some] {
+        let list = people(store, &a, listed).await;
+        let ids: BTreeSet<&str> = list.users.iter().map(|listed| listed.user.as_str()).collect();
+        assert!(ids.iter().all(|id| tokens.iter().any(|token| token == id)));
+        assert_eq!((ids.len(), list.users.len()), (size.min(LISTED_MAX), size.min(LISTED_MAX)));
+        assert_eq!(list.more, size.saturating_sub(LISTED_MAX) as u64);
+        assert!(listed.iter().zip(&list.users).all(|(user, listed)| *user == listed.user));
+    }
+}
+
+/// Goal: of two things that are said of a user the newest is listed; what is only repeated fills a gap, and replaces nothing; nothing is
+/// known of a user any more once nobody who has him has said anything. Method: two instances, one of which says something new.
+#[rstest]
+#[case::embedded(Backend::Embedded)]
+#[case::redis(Backend::Redis)]
+#[tokio::test]
+async fn the_newest_information_is_listed(#[case] backend: Backend) {
+    let subject = Subject::new(backend);
+    let store = &*subject.store;
+    let (mut a, mut b) = (Instance::new(0), Instance::new(0));
+    let (old, new): (Arc<str>, Arc<str>) = (r#"{"v":1}"#.into(), r#"{"v":2}"#.into());
+    let steps = [
+        (false, UserPresence::Here(Some(Arc::clone(&old))), Some(&old)),
+        (true, UserPresence::Here(Some(Arc::clone(&new))), Some(&new)),
+        (false, UserPresence::Still(Arc::clone(&old)), Some(&new)),
+        (false, UserPresence::Here(None), Some(&new)),
+        (true, UserPresence::Gone, Some(&new)),
+        (false, UserPresence::Here(None), None),
+        (false, UserPresence::Still(Arc::clone(&old)), Some(&old)),
+        (true, UserPresence::Still(Arc::clone(&new)), Some(&old)),
+    ];
+    for (number, (is_of_b, presence, expected)) in steps.into_iter().enumerate() {
+        let instance = if is_of_b { &mut b } else { &mut a };
+        instance.say(store, vec![said(ROOM, &["t:ada"], &presence)]).await;
+        let list = people(store, &a, &[]).await;
+        assert_eq!(list.users[0].info.as_ref(), expected, "step {number}");
+    }
 }
 
 /// Reads all pages, and does something after each.
@@ -243,7 +301,8 @@ async fn pages_have_all_who_stay(#[case] backend: Backend, #[values(60, 300)] si
 }
 
 /// Goal: every change of a list is announced, also if the count stays the same, and nothing else is. Method: a swap within a report;
-/// something else that is known of a user; another instance that has him, too; the same again.
+/// something else that is known of a user; another instance that has him, too; the same again; nothing that is known of him any
+/// more; something that is only repeated.
 #[rstest]
 #[case::embedded(Backend::Embedded)]
 #[case::redis(Backend::Redis)]
@@ -259,14 +318,19 @@ async fn changes_of_lists_are_announced(#[case] backend: Backend) {
         RoomReport { users: [ada.users, bob.users].concat(), ..ada }
     };
     b.report(store).await;
-    let steps: [(bool, RoomReport, bool); 7] = [
+    let still = |text: &str| UserPresence::Still(text.into());
+    let steps: [(bool, RoomReport, bool); 11] = [
         (false, here(ROOM, &["t:bob"]), true),
         (false, swap(), true),
         (false, swap(), false),
         (true, here(ROOM, &["t:ada"]), false),
         (true, said(ROOM, &["t:ada"], &info("{}")), true),
         (false, said(ROOM, &["t:ada"], &info("{}")), false),
+        (true, said(ROOM, &["t:ada"], &still(r#"{"n":1}"#)), false),
         (false, gone(ROOM, &["t:ada"]), false),
+        (true, here(ROOM, &["t:ada"]), true),
+        (true, said(ROOM, &["t:ada"], &still("{}")), true),
+        (true, said(ROOM, &["t:ada"], &still(r#"{"n":1}"#)), false),
     ];
     for (number, (is_of_b, said, is_news)) in steps.into_iter().enumerate() {
         let instance = if is_of_b { &mut b } else { &mut a };

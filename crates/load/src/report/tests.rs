@@ -34,6 +34,7 @@ fn report_with(
         missing: 0,
         verdict: Verdict::of(evidence),
         rooms,
+        others_at_start: 0,
         on_the_way,
         took: Duration::from_millis(12_345),
         settled: Duration::from_millis(12),

@@ -60,10 +60,22 @@ helm.sh/chart: {{ printf "%s-%s" .Chart.Name .Chart.Version | replace "+" "_" }}
 {{- end -}}
 
 {{- /* The sessions that fit into the memory limit at their worst; nothing if there is no limit. docs/security.md has the
-       formula: 64 MiB, and for each session 80 KiB and the largest message. */ -}}
+       formula: 64 MiB, and for each session 80 KiB and the largest message; with rooms 24 KiB and 150 bytes a room more, with lists
+       36 KiB, with keys from an issuer 40 KiB. */ -}}
 {{- define "headcount.sessionsThatFit" -}}
 {{- with dig "limits" "memory" "" .Values.resources -}}
-{{- $session := add 81920 ($.Values.settings.maxPayload | default 16384 | int64) -}}
+{{- $settings := $.Values.settings -}}
+{{- $session := add 81920 ($settings.maxPayload | default 16384 | int64) -}}
+{{- if ne (toString $settings.rooms) "none" -}}
+{{- $places := mul 150 (add 100 ($settings.roomsPerConnection | default 8 | int64)) -}}
+{{- $session = add $session 24576 (mul 1024 (div (add $places 1023) 1024)) -}}
+{{- end -}}
+{{- if and $settings.lists (ne (toString $settings.lists) "none") -}}
+{{- $session = add $session 36864 -}}
+{{- end -}}
+{{- if contains "https://" (toString $settings.jwtKeys) -}}
+{{- $session = add $session 40960 -}}
+{{- end -}}
 {{ div (sub (include "headcount.bytes" . | int64) 67108864) $session }}
 {{- end -}}
 {{- end -}}

@@ -1,5 +1,5 @@
 //! Random histories of a cluster, against what is true. Instances start, crash and leave, clients move between them, reports of
-//! the dead arrive late, and views lag behind.
+//! the dead arrive late, views lag behind, and users of the dead are taken out of the count one by one.
 
 use std::collections::BTreeMap;
 
@@ -72,6 +72,7 @@ struct Total {
     users: u64,
     revision: u64,
     instances: u32,
+    has_dead: bool,
 }
 
 struct World {
@@ -82,6 +83,8 @@ struct World {
     homeless: u64,
     late: Vec<Late>,
     parts: BTreeMap<String, Part>,
+    /// Users of the dead who are not taken out of the count yet.
+    dead: u64,
     total: Total,
     before: Total,
     stored: Peaks,
@@ -103,6 +106,7 @@ impl World {
             homeless: 0,
             late: Vec::new(),
             parts: BTreeMap::new(),
+            dead: 0,
             total: Total::default(),
             before: Total::default(),
             stored: Peaks::default(),
@@ -192,12 +196,17 @@ impl World {
     }
 
     fn reap(&mut self) {
+        self.dead = self.dead.saturating_sub(1);
+        let over = self.parts.values().filter(|part| part.ends <= self.step);
+        self.dead += over.map(|part| part.users).sum::<u64>();
         self.parts.retain(|_, part| part.ends > self.step);
         let counted = self.parts.values().filter(|part| part.is_counted);
         let instances = u32::try_from(counted.count()).unwrap();
-        let users = self.parts.values().map(|part| part.users).sum();
+        let (dead, has_dead) = (self.dead, self.dead > 0);
+        let users = dead + self.parts.values().map(|part| part.users).sum::<u64>();
         let revision = self.total.revision + u64::from(users != self.total.users);
-        self.before = mem::replace(&mut self.total, Total { users, revision, instances });
+        let total = Total { users, revision, instances, has_dead };
+        self.before = mem::replace(&mut self.total, total);
         if users > self.counted {
             (self.counted, self.counted_at) = (users, self.step);
         }
@@ -214,8 +223,14 @@ impl World {
             } else {
                 self.total
             };
-            for Total { users, revision, instances } in missed.into_iter().chain([current]) {
-                one.watch.see(Sight { users, revision: Revision(revision), instances, at: now });
+            for Total { users, revision, instances, has_dead } in
+                missed.into_iter().chain([current])
+            {
+                // The view takes no note of such a count, if the answer to a report said so.
+                if !has_dead {
+                    let revision = Revision(revision);
+                    one.watch.see(Sight { users, revision, instances, at: now });
+                }
             }
             if one.watch.due(now) > now {
                 continue;
@@ -225,8 +240,8 @@ impl World {
                 let Part { sequence, is_counted, .. } = *part;
                 (name.clone(), Attendee { sequence: Sequence(sequence), is_counted })
             });
-            let revision = Revision(self.total.revision);
-            let attendance = Attendance { revision, instances: attendees.collect() };
+            let (revision, has_dead) = (Revision(self.total.revision), self.total.has_dead);
+            let attendance = Attendance { revision, has_dead, instances: attendees.collect() };
             let peaks = self.stored.clone();
             let time = NOON + 50 * self.step;
             one.watch.answered(PeaksAnswer { now: time, peaks, attendance }, now);

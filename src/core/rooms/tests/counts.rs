@@ -212,24 +212,35 @@ fn a_user_on_two_instances_is_one() {
 }
 
 /// Goal: programs can ask for rooms, a bounded number, and for a bounded time. Method: a million rooms, one that is asked for longer,
-/// the end of their time, and one room that the store answers.
+/// one that takes the place of another, the end of their time, and one room that the store answers.
 #[test]
 fn programs_ask_for_a_time() {
     let mut story = Story::new();
     let (start, minute) = (story.now, Duration::from_mins(1));
     let rooms = Rooms::<()>::new(20_000);
     let ask = |name: &str, now| rooms.ask(&room(name), now, now + minute);
-    let most = table::asked_max(20_000);
+    let most = asked::asked_max(20_000);
     let answered = (0..1_000_000).filter(|number| ask(&format!("/{number}"), start).is_ok());
     assert_eq!((answered.count(), rooms.len(), most), (2000, 2000, 2000));
-    assert_eq!(ask("/1", start + minute / 2), Ok(()), "it is known");
-    assert_eq!(ask("/more", start + minute / 2), Err(TooManyRooms));
+    let soon = start + PLACE_HELD_FOR;
+    let just_before = soon.checked_sub(Duration::from_millis(1)).unwrap();
+    assert_eq!(ask("/1", just_before), Ok(()), "it is known");
+    assert_eq!(ask("/more", just_before), Err(TooManyRooms), "nobody has had a place for long");
+    assert_eq!(ask("/other", soon), Ok(()), "another one makes way");
+    assert_eq!(
+        (0..most).filter(|number| ask(&format!("/more/{number}"), soon).is_ok()).count(),
+        most - 2
+    );
+    let due = rooms.take_due(&story.view, soon);
+    assert_eq!(due.iter().filter(|due| due.is_over).count(), most - 1, "all but /1 made way");
+    assert_eq!((ask("/1", soon), rooms.len()), (Ok(()), most));
     let presence = rooms.join(&room("/more"), Attendance::Member, (), start);
     presence.expect("clients have places of their own");
-    assert_eq!(ask("/more", start + minute), Ok(()), "nobody has looked at the table meanwhile");
-    let due = rooms.take_due(&story.view, start + minute);
-    assert_eq!(due.iter().filter(|due| due.is_over).count(), most - 1);
-    assert_eq!(rooms.len(), 2, "/1 and /more");
+    let end = soon + minute;
+    assert_eq!(ask("/more", end), Ok(()), "nobody has looked at the table meanwhile");
+    let due = rooms.take_due(&story.view, end);
+    assert_eq!(due.iter().filter(|due| due.is_over).count(), most);
+    assert_eq!(rooms.len(), 1, "/more");
 
     let until = story.now + minute;
     story.rooms.ask(&room("/a"), story.now, until).unwrap();
@@ -249,7 +260,7 @@ fn programs_ask_for_a_time() {
 /// sizes.
 #[test]
 fn programs_have_a_share() {
-    let shares = [0, 1, 100, 1000, 100_000].map(table::asked_max);
+    let shares = [0, 1, 100, 1000, 100_000].map(asked::asked_max);
     assert_eq!(shares, [0, 1, 50, 100, 10_000]);
 }
 

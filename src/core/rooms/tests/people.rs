@@ -119,31 +119,35 @@ fn without_grace_users_leave_at_once() {
     assert_eq!(words(&story.send().said), "");
 }
 
-/// What is said of the only user of a report; `-` if nothing is.
-fn info_of(said: &[RoomReport]) -> &str {
+/// What is said of the only user of a report; `-` if nothing is. `~` is before what must not replace anything.
+fn info_of(said: &[RoomReport]) -> String {
     match &said[0].users[0].presence {
         UserPresence::Gone => panic!("he is here"),
-        UserPresence::Here(info) => info.as_deref().unwrap_or("-"),
+        UserPresence::Here(info) => info.as_deref().unwrap_or("-").to_owned(),
+        UserPresence::Still(info) => format!("~{info}"),
     }
 }
 
-/// Goal: what is known of a user is sent with him, and again when it changes; what another instance may know better is not replaced.
-/// Method: joins with information, without, with other, and with one that no store takes; sweeps of a user who is here alone, and
-/// of one who is elsewhere, too.
+/// A tab of one user, who is known by this.
+fn tab(story: &Story, info: Option<&str>) -> RoomPresence<&'static str> {
+    let person = Person { info: info.map(Arc::from), ..person("ada") };
+    let attendance = Attendance::Member;
+    story.rooms.join_as(Some(person), &room("/a"), attendance, "tab", story.now).unwrap()
+}
+
+fn answer(story: &mut Story, sent: &Sent, revision: u64, is_elsewhere: bool) {
+    let rooms = RoomsReply { elsewhere: vec![is_elsewhere], ..held(1) };
+    assert_eq!(story.answer_with(sent, revision, rooms), Standing::Kept);
+}
+
+/// Goal: what is known of a user is sent with him, and again when it changes and after a loss; a sweep never replaces what another
+/// instance may have said since. Method: joins with information, without, with other, and with one that no store takes; sweeps of
+/// a user who is here alone, and of one who is elsewhere, too; a new incarnation.
 #[test]
 fn what_is_known_of_users_is_sent() {
     let mut story = Story::new();
     let mut guests = Vec::new();
-    let mut join = |story: &Story, info: Option<&str>| {
-        let person = Person { info: info.map(Arc::from), ..person("ada") };
-        let joined =
-            story.rooms.join_as(Some(person), &room("/a"), Attendance::Member, "tab", story.now);
-        guests.push(joined.unwrap());
-    };
-    let answer = |story: &mut Story, sent: &Sent, revision, is_elsewhere| {
-        let rooms = RoomsReply { elsewhere: vec![is_elsewhere], ..held(1) };
-        assert_eq!(story.answer_with(sent, revision, rooms), Standing::Kept);
-    };
+    let mut join = |story: &Story, info| guests.push(tab(story, info));
     join(&story, Some(r#"{"name":"Ada"}"#));
     let lost = story.send();
     assert_eq!(info_of(&lost.said), r#"{"name":"Ada"}"#);
@@ -160,13 +164,44 @@ fn what_is_known_of_users_is_sent() {
         join(&story, unchanged);
         assert!(!story.rooms.is_waiting(story.now), "{unchanged:?}");
     }
-    let known = r#"{"name":"A."}"#;
-    for (revision, is_elsewhere, again) in [(3, true, known), (4, false, "-"), (5, false, known)] {
+    for (revision, is_elsewhere) in [(3, true), (4, false), (5, false)] {
         story.now += Duration::from_secs(1);
         let swept = story.send();
-        assert_eq!(info_of(&swept.said), again, "{revision}");
+        assert_eq!(info_of(&swept.said), r#"~{"name":"A."}"#, "{revision}");
         answer(&mut story, &swept, revision, is_elsewhere);
     }
+    story.view.begin_incarnation(Incarnation::random(), LEASE);
+    story.rooms.begin_incarnation();
+    assert_eq!(info_of(&story.send().said), r#"{"name":"A."}"#, "the store has lost it");
+}
+
+/// Goal: what is known of a user goes with the last tab that has said it. Method: two tabs of which one says something, which is closed;
+/// a page that is loaded again within the grace with it, and then without.
+#[test]
+fn what_nobody_says_is_forgotten() {
+    let mut story = with_grace(10);
+    let (known, info) = (r#"{"name":"Ada"}"#, Some(r#"{"name":"Ada"}"#));
+    let said = |story: &mut Story, expected: &str, revision| {
+        assert!(story.rooms.is_waiting(story.now), "at {revision}");
+        let sent = story.send();
+        assert_eq!(info_of(&sent.said), expected, "at {revision}");
+        answer(story, &sent, revision, false);
+        assert!(!story.rooms.is_waiting(story.now), "at {revision}");
+    };
+    let first = tab(&story, info);
+    said(&mut story, known, 1);
+    let second = tab(&story, None);
+    assert!(!story.rooms.is_waiting(story.now), "the other tab says it");
+    drop(first);
+    said(&mut story, "-", 2);
+    let third = tab(&story, info);
+    said(&mut story, known, 3);
+    drop((second, third));
+    let loaded_again = tab(&story, info);
+    assert!(!story.rooms.is_waiting(story.now), "it stays for the grace");
+    drop(loaded_again);
+    let _bare = tab(&story, None);
+    said(&mut story, "-", 4);
 }
 
 /// Goal: users are counted by how they are known. Method: users of both kinds with several connections, and one without an identity.
@@ -185,4 +220,31 @@ fn users_are_counted_by_kind() {
     let here = story.rooms.users_here(&room("/a"));
     assert_eq!(here, UsersHere { token: 1, visitor: 1, none: 0 }, "they linger");
     assert_eq!(story.rooms.users_here(&room("/b")), UsersHere::default());
+}
+
+/// Goal: a grace can be ended, and whoever is there or was never there stays as he is. Method: two users who linger in a room and in
+/// the site, one of whom is back in the room.
+#[test]
+fn a_grace_can_be_ended() {
+    let story = with_grace(10);
+    let (ada, site) = (UserId::parse("ada").unwrap(), Room::Site);
+    let everywhere = [site.clone(), Room::Named(room("/a")), Room::Named(room("/nowhere"))];
+    let here = [story.join_as("ada", "/a"), story.join_as("bob", "/a")];
+    story.rooms.enter_site(&person("ada"), story.now);
+    story.rooms.leave_site(&ada);
+    drop(here);
+    let _back = story.join_as("bob", "/a");
+    assert_eq!(story.lingering(), 2);
+    for room in &everywhere {
+        story.rooms.end_grace(room, &UserId::parse("bob").unwrap());
+        story.rooms.end_grace(room, &UserId::parse("eve").unwrap());
+    }
+    assert_eq!((story.lingering(), story.rooms.users_here(&room("/a")).total()), (2, 2));
+    story.rooms.end_grace(&site, &ada);
+    assert_eq!((story.lingering(), SiteLedger::site_users_here(&*story.rooms).total()), (1, 0));
+    for room in &everywhere {
+        story.rooms.end_grace(room, &ada);
+    }
+    assert_eq!((story.lingering(), story.rooms.users_here(&room("/a")).total()), (0, 1));
+    assert_eq!(story.rooms.expire(story.now), None, "nobody's grace is to end");
 }

@@ -167,3 +167,21 @@ proptest! {
         check_estimate(&steps);
     }
 }
+
+/// Goal: a count that still has users of ended incarnations is shown as exact, and is nothing for the peaks. Method: an answer that
+/// says so, an announcement after it, and the next answer.
+#[test]
+fn counts_with_users_of_the_dead_are_not_for_the_peaks() {
+    let mut story = Story::new();
+    story.answered(1, count(5, 7));
+    assert_eq!(story.view.exact(story.now).map(|sight| sight.users), Some(5));
+    story.view.take_highest();
+    let sent = story.send(1);
+    story.receive(sent, &Reply { dead: 1, ..reply(count(9, 8)) });
+    story.view.fold(count(10, 9), story.now);
+    let shown = story.view.shown(story.now);
+    assert_eq!((shown.users, shown.exact), (10, true));
+    assert_eq!((story.view.exact(story.now), story.view.take_highest()), (None, None));
+    story.answered(1, count(6, 10));
+    assert_eq!(story.view.exact(story.now).map(|sight| sight.users), Some(6));
+}

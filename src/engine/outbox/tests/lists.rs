@@ -6,13 +6,14 @@ use tokio::time::Instant;
 
 use super::*;
 use crate::{
+    access::rooms::WATCHED_PER_CONNECTION,
     core::{
         lists::Lists,
         people::People,
         room::{RoomName, UserId},
         user_list::{Info, ListSources, UserList},
     },
-    engine::{list_frames::ListFrames, place::Place},
+    engine::{list_frames::ListFrames, outbox::polls::PAYLOAD_BYTES, place::Place},
     protocol::frame::RoomFrame,
 };
 
@@ -24,7 +25,7 @@ fn enter(outbox: &mut Outbox<Kernel>, number: usize, lists: &Arc<Lists<()>>) -> 
     let now = Instant::now();
     let rooms = outbox.rooms_mut(now);
     let place = rooms.add(name(number));
-    rooms.enter(place, ());
+    rooms.enter(place, name(number), ());
     rooms.want_list(place, lists.want(&name(number), (), now).unwrap());
     place
 }
@@ -52,7 +53,7 @@ impl Editions {
         let next = self.list.next(ListSources { stored: &stored, here: &here, is_kept: true });
         let (before, former) = (self.number, mem::replace(&mut self.list, Arc::new(next)));
         self.number += 1;
-        let before = (before > 0).then_some((before, &*former));
+        let before = (before > 0).then_some((before, former));
         Arc::new(ListFrames::new(name(self.room), self.number, Arc::clone(&self.list), before))
     }
 }
@@ -181,6 +182,37 @@ fn a_poll_takes_lists() {
     outbox.tell_list(place, &editions.next(&[4]));
     let change = r#"42/team/7,["users",{"joined":[],"left":["2"],"more":0}]"#;
     assert_eq!(poll(&mut outbox).as_deref(), Some(change));
+}
+
+/// Goal: the answer to a poll is bounded, however much waits, and counts and lists take turns over the answers. Method: a client in as
+/// many rooms as there may be, with the longest names and large lists, which polls until nothing waits.
+#[test]
+fn answers_to_polls_are_bounded() {
+    const LISTS: usize = 8;
+    const LIST_BYTES_MAX: usize = 8 * 1024;
+    let lists = Lists::new(LISTS);
+    let mut outbox = Outbox::<Kernel>::polled();
+    let users: Vec<u8> = (0..100).collect();
+    for room in 0..LISTS {
+        let place = enter(&mut outbox, room, &lists);
+        outbox.tell_list(place, &Editions::new(room).next(&users));
+    }
+    for number in 0..WATCHED_PER_CONNECTION {
+        let name = RoomName::parse(&format!("/{number:0>127}")).unwrap();
+        let place = outbox.rooms_mut(Instant::now()).add(name.clone());
+        outbox.tell_room(place, &RoomFrame::new(name.as_str(), u64::MAX >> 12));
+    }
+    let payloads: Vec<Vec<u8>> = std::iter::from_fn(|| outbox.take_payload()).collect();
+    assert!(payloads.iter().all(|it| it.len() <= PAYLOAD_BYTES + LIST_BYTES_MAX), "bounded");
+    let told = |payload: &[u8], event: &str| {
+        let payload = String::from_utf8(payload.to_vec()).unwrap();
+        payload.split('\u{1e}').filter(|packet| packet.contains(event)).count()
+    };
+    let [counts, listed] = ["[\"user count\"", "[\"users\""]
+        .map(|event| payloads.iter().map(|payload| told(payload, event)).collect::<Vec<_>>());
+    assert!(counts[0] > 0 && listed[0] > 0, "both take turns: {counts:?} {listed:?}");
+    assert_eq!(counts.iter().sum::<usize>(), WATCHED_PER_CONNECTION);
+    assert_eq!(listed.iter().sum::<usize>(), LISTS);
 }
 
 /// What may happen to the lists of a session.

@@ -6,7 +6,7 @@ use super::*;
 use crate::{
     access::rooms::WATCHED_PER_CONNECTION,
     core::room::RoomName,
-    engine::place::Place,
+    engine::{outbox::rooms::REST_BYTES_MAX_WITH_ROOMS, place::Place},
     protocol::{frame::RoomFrame, packet::acknowledgement},
 };
 
@@ -17,7 +17,7 @@ fn name(number: usize) -> RoomName {
 fn enter<S: Sink>(outbox: &mut Outbox<S>, number: usize) -> Place {
     let now = Instant::now();
     let place = outbox.rooms_mut(now).add(name(number));
-    outbox.rooms_mut(now).enter(place, ());
+    outbox.rooms_mut(now).enter(place, name(number), ());
     assert!(outbox.send(&acknowledgement(name(number).as_str(), "s")));
     place
 }
@@ -127,6 +127,8 @@ fn all_acknowledgements_of_a_page_may_wait() {
         }
         let more = (0..1000).take_while(|_| outbox.send(&"x".repeat(100))).count();
         assert!((20..140).contains(&more), "{more}");
+        let space = outbox.rest.capacity();
+        assert!(space <= REST_BYTES_MAX_WITH_ROOMS, "{space} bytes for {}", outbox.rest.len());
     }
 }
 

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use super::*;
 use crate::core::{
-    about::{About, Identified},
+    about::{About, IdentifiedUsers},
     count::{Count, Revision},
 };
 
@@ -16,7 +16,7 @@ pub(in crate::ops::console) fn entry(host: &str, users: u64, lease_left: Duratio
         version: "0.2.0".to_owned(),
         started_at: 1_000_000,
         draining: false,
-        identified: Identified::default(),
+        identified: IdentifiedUsers::default(),
     };
     let incarnation = format!("01a2011c-f814-765a-8ed8-{host:0>12}");
     let lease_left = Some(lease_left);

@@ -10,7 +10,10 @@ use proptest::{
 use uuid::Uuid;
 
 use super::*;
-use crate::core::{count::Sequence, report::RoomReport};
+use crate::core::{
+    count::Sequence,
+    report::{RoomReport, UserPresence},
+};
 
 const ROOMS: [&str; 4] = ["/", "/a", "/a/b", "/c"];
 
@@ -222,4 +225,36 @@ fn every_room_has_its_turn() {
         told.extend(page.into_iter().map(|(room, _)| room));
     }
     assert_eq!(told.len(), 250);
+}
+
+/// Goal: very many rooms fit into little memory. Method: count the live bytes of many rooms with a connection each, whose names
+/// belong to whoever reports them.
+#[test]
+fn a_room_is_small() {
+    const ROOMS: usize = 14_000;
+    const BYTES_MAX: usize = 120;
+    let said = |number: usize| RoomReport {
+        room: room(&format!("/blog/post-{number}")),
+        connections: Some(1),
+        users: Vec::new(),
+    };
+    let all: Vec<RoomReport> = (0..ROOMS).map(said).collect();
+    let reports: Vec<Report> = all
+        .chunks(200)
+        .map(|rooms| Report { rooms: rooms.to_vec(), ..report(0, None, &BTreeMap::new()) })
+        .collect();
+    let mut table = RoomTable::default();
+    let taken = allocation_counter::measure(|| {
+        for report in &reports {
+            table.apply(report);
+            let changed = table.take_changed();
+            table.remember_changes(changed);
+            while table.any_unannounced() {
+                table.take_page();
+            }
+        }
+    });
+    assert_eq!(table.rooms.len(), ROOMS);
+    let bytes = usize::try_from(taken.bytes_current).expect("rooms take memory") / ROOMS;
+    assert!(bytes <= BYTES_MAX, "{bytes} bytes for a room");
 }

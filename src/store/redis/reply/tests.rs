@@ -4,7 +4,7 @@ use proptest::prelude::*;
 use rstest::rstest;
 
 use super::*;
-use crate::{core::about::Identified, fixtures::mutate::mutated};
+use crate::{core::about::IdentifiedUsers, fixtures::mutate::mutated};
 
 fn good_reply() -> Vec<Value> {
     let mut fields = vec![Value::Okay];
@@ -56,7 +56,7 @@ fn any_name() -> impl Strategy<Value = Vec<u8>> {
 fn any_about() -> impl Strategy<Value = Vec<u8>> {
     let host = "\\PC{0,9}|[\\x00-\\x1f\\x7f-\\u{9f}\\u{2000}-\\u{206f}]{0,9}";
     let about = (host, any::<u64>(), any::<bool>()).prop_map(|(host, started_at, draining)| {
-        let identified = Identified { users: started_at, connections: started_at };
+        let identified = IdentifiedUsers { users: started_at, connections: started_at };
         let about = About { version: host.clone(), host, started_at, draining, identified };
         about.to_json().into_bytes()
     });

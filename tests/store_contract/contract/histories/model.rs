@@ -115,7 +115,7 @@ impl Model {
             for UserReport { user, presence } in &entry.users {
                 let pair = (entry.room.clone(), user.clone());
                 match presence {
-                    UserPresence::Here(_) => life.pairs.insert(pair),
+                    UserPresence::Here(_) | UserPresence::Still(_) => life.pairs.insert(pair),
                     UserPresence::Gone => life.pairs.remove(&pair),
                 };
             }

@@ -116,8 +116,9 @@ pub(super) fn empty_rooms_vanish(stage: &mut Stage<'_>) -> Outcome {
     nothing_is_left(stage)
 }
 
-/// Goal: what is known of a user is stored, stays until something else is said, and goes with the user. Method: say it, say
-/// nothing, leave on one of two instances, say something else.
+/// Goal: what is known of a user is stored, stays until something else is said, and goes with the user, or with the last who has said
+/// it. What is only repeated replaces nothing. Method: say it, say nothing, leave on one of two instances, say nothing again, repeat
+/// it, repeat something else, say something else.
 pub(super) fn information(stage: &mut Stage<'_>) -> Outcome {
     const PEOPLE: &str = "{currentUsers}:people:/p";
     let (mut a, mut b) = pair(stage)?;
@@ -127,6 +128,12 @@ pub(super) fn information(stage: &mut Stage<'_>) -> Outcome {
     same("both", value(stage)?, Some(format!(r#"{}{}{{"n":1}}"#, a.tag(), b.tag())))?;
     a.leave("/p", "u").report(stage)?;
     same("one", value(stage)?, Some(format!(r#"{}{{"n":1}}"#, b.tag())))?;
+    b.group("/p", "", &[("u", "+")]).report(stage)?;
+    same("nothing", value(stage)?, Some(b.tag()))?;
+    for repeated in [r#"~{"n":1}"#, r#"~{"n":3}"#] {
+        b.group("/p", "", &[("u", repeated)]).report(stage)?;
+        same(repeated, value(stage)?, Some(format!(r#"{}{{"n":1}}"#, b.tag())))?;
+    }
     b.group("/p", "", &[("u", r#"+{"n":2}"#)]).report(stage)?;
     same("changed", value(stage)?, Some(format!(r#"{}{{"n":2}}"#, b.tag())))?;
     b.leave("/p", "u").report(stage)?;
@@ -137,7 +144,7 @@ pub(super) fn information(stage: &mut Stage<'_>) -> Outcome {
 pub(super) fn bad_groups(stage: &mut Stage<'_>) -> Outcome {
     let good = Holder::new("a", 1).prepare("report");
     let (long_name, long_word) =
-        (format!("/{}", "x".repeat(128)), format!("+{{{}", "x".repeat(511)));
+        (format!("/{}", "x".repeat(128)), format!("+{{{}", "x".repeat(512)));
     let bad: &[&[&str]] = &[
         &["/p", "1"],
         &["/p", "1", "0", "/p", "2", "0"],
@@ -150,6 +157,8 @@ pub(super) fn bad_groups(stage: &mut Stage<'_>) -> Outcome {
         &["/p", "1", "2", "u", "+"],
         &["/p", "1", "1", "u", "?"],
         &["/p", "1", "1", "u", "+x"],
+        &["/p", "1", "1", "u", "~"],
+        &["/p", "1", "1", "u", "~x"],
         &["/p", "1", "1", "u", ""],
         &["/p", "1", "1", "", "+"],
         &["/p", "1", "1", "a\nb", "+"],

@@ -1,28 +1,27 @@
-//! The metric `headcount_build_info`, which names the instance and its incarnation.
+//! The metric `headcount_build_info`, which names the version, the instance and its incarnation.
 
 use std::sync::{Arc, Mutex, PoisonError};
 
 use prometheus::IntGaugeVec;
 
-/// Sets the labels of the metric.
+/// The metric `headcount_build_info`.
 #[derive(Clone, Debug)]
-pub struct Identity {
-    build_info: IntGaugeVec,
+pub struct BuildInfo {
+    gauge: IntGaugeVec,
     store: String,
     host: String,
     /// The incarnation that the labels name now.
     named: Arc<Mutex<Option<String>>>,
 }
 
-impl Identity {
+impl BuildInfo {
     /// The labels that the metric must have.
     pub const LABELS: [&str; 4] = ["version", "store", "host", "incarnation"];
 
-    /// The identity of an instance that is called by the name of its host. The metric has no series before
-    /// [`Identity::name`].
-    pub fn new(build_info: IntGaugeVec, store: &str) -> Self {
+    /// The metric of an instance that is called by the name of its host. It has no series before [`BuildInfo::name`].
+    pub fn new(gauge: IntGaugeVec, store: &str) -> Self {
         let named = Arc::default();
-        Self { build_info, store: store.to_owned(), host: host_name(), named }
+        Self { gauge, store: store.to_owned(), host: host_name(), named }
     }
 
     /// Sets the name of the instance. Clones that exist already keep the former name.
@@ -38,9 +37,9 @@ impl Identity {
             return;
         }
         *named = Some(incarnation.to_owned());
-        self.build_info.reset();
+        self.gauge.reset();
         let labels = [env!("CARGO_PKG_VERSION"), &self.store, &self.host, incarnation];
-        self.build_info.with_label_values(&labels).set(1);
+        self.gauge.with_label_values(&labels).set(1);
     }
 }
 
@@ -55,15 +54,15 @@ mod tests {
 
     use super::*;
 
-    /// Goal: an instance has one identity at a time. Method: two incarnations of one process, one after the other; the
+    /// Goal: an instance has one incarnation at a time. Method: two incarnations of one process, one after the other; the
     /// metric names the later one alone, by the name that was set.
     #[test]
     fn the_metric_names_the_incarnation_of_now() {
-        let info = IntGaugeVec::new(Opts::new("build_info", "help"), &Identity::LABELS).unwrap();
-        let mut identity = Identity::new(info.clone(), "embedded");
-        identity.set_host("kitchen-2");
+        let info = IntGaugeVec::new(Opts::new("build_info", "help"), &BuildInfo::LABELS).unwrap();
+        let mut build_info = BuildInfo::new(info.clone(), "embedded");
+        build_info.set_host("kitchen-2");
         for incarnation in ["first", "second", "second"] {
-            identity.name(incarnation);
+            build_info.name(incarnation);
         }
         let families = info.collect();
         let series = families[0].get_metric();

@@ -14,12 +14,12 @@ const READS_MAX: usize = 1;
 
 /// Where pages of users are read.
 #[derive(Debug)]
-pub struct SiteUsers {
+pub struct UserPages {
     store: Arc<dyn Store>,
     reads: Semaphore,
 }
 
-impl SiteUsers {
+impl UserPages {
     /// The users whom this store knows.
     pub fn new(store: Arc<dyn Store>) -> Self {
         Self { store, reads: Semaphore::new(READS_MAX) }
@@ -27,7 +27,7 @@ impl SiteUsers {
 
     /// A page; `None` if the store does not answer.
     pub(super) async fn page(&self, query: PeoplePageQuery) -> Option<PeoplePage> {
-        // It is closed never.
+        // The semaphore is never closed.
         let _permit = self.reads.acquire().await.ok()?;
         let page = self.store.people_page(query).await;
         page.inspect_err(|error| tracing::debug!(%error, "failed to read users of a room")).ok()
