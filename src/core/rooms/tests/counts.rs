@@ -74,7 +74,10 @@ fn a_room_that_is_new_here_shows_no_number_before_its_count() {
     story.view.begin_incarnation(Incarnation::random(), LEASE);
     story.rooms.begin_incarnation();
     let _third = story.join_as("ada", "/third");
-    assert_eq!((story.told("/first"), story.told("/third")), ("~3".to_owned(), "unknown".to_owned()));
+    assert_eq!(
+        (story.told("/first"), story.told("/third")),
+        ("~3".to_owned(), "unknown".to_owned())
+    );
 
     story.rooms.fold_count(recovering(8));
     assert_eq!(story.told("/third"), "~1", "no counts come before the end of the recovery");
@@ -95,7 +98,12 @@ fn a_room_that_is_new_here_shows_no_number_before_its_count() {
 
 /// What the store says of a room in which it holds one user, who is on another instance, too.
 fn of_one(count: u64) -> RoomsReply {
-    RoomsReply { users_held: 1, counts: vec![count], elsewhere: vec![true], ..RoomsReply::default() }
+    RoomsReply {
+        users_held: 1,
+        counts: vec![count],
+        elsewhere: vec![true],
+        ..RoomsReply::default()
+    }
 }
 
 /// Goal: the estimate is not below a count that was heard, also if it was never certain how many of it are here. Method: a page about
