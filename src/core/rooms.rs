@@ -225,7 +225,7 @@ impl<V> Rooms<V> {
     }
 
     /// The count of a room; `None` if nothing is known of it, since nobody is in it here and nobody has asked for it, or the
-    /// store has not answered yet.
+    /// store has not answered yet. While no answer is to be expected, a room that is new here shows who is here.
     pub fn shown(&self, room: &RoomName, view: &View, now: Instant) -> Option<Shown> {
         self.table().shown(room.as_str(), view, now)
     }

@@ -110,7 +110,14 @@ impl View {
 
     /// Who is here plus what was last known of all others. It includes every change up to [`View::estimated`].
     pub fn estimate(&self) -> u64 {
-        self.elsewhere.unwrap_or(0) + self.local.anonymous + self.users.here_alone
+        let elsewhere = self.elsewhere.unwrap_or_else(|| self.others_in_base());
+        elsewhere + self.local.anonymous + self.users.here_alone
+    }
+
+    /// The users of all other instances, if the base includes of this one what the store has acknowledged, and nothing else; 0
+    /// without a base.
+    fn others_in_base(&self) -> u64 {
+        self.base.map_or(0, |base| base.users.saturating_sub(self.stored_alone()))
     }
 
     /// What the store holds for this instance alone.
@@ -245,11 +252,8 @@ impl View {
 
     /// Computes the users of all other instances from the base, if it is certain which local users the base includes.
     fn reckon_others(&mut self, now: Instant) {
-        if let Some(base) = self.base
-            && !self.newest.recovering
-            && self.is_ours_certain(now)
-        {
-            self.elsewhere = Some(base.users.saturating_sub(self.stored_alone()));
+        if self.base.is_some() && !self.newest.recovering && self.is_ours_certain(now) {
+            self.elsewhere = Some(self.others_in_base());
         }
     }
 

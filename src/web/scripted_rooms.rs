@@ -30,13 +30,15 @@ pub(super) struct ScriptedRooms {
     pub(super) joined: Mutex<Option<watch::Sender<Local>>>,
     /// Whether no new room is taken.
     is_full: bool,
+    /// Whether nobody is in a room on this instance.
+    pub(super) is_deserted: bool,
     news: watch::Sender<u64>,
 }
 
 impl ScriptedRooms {
-    /// A table that takes no new room.
+    /// A table that takes no new room, of an instance that nobody is on.
     pub(super) fn full() -> Self {
-        Self { is_full: true, ..Self::default() }
+        Self { is_full: true, is_deserted: true, ..Self::default() }
     }
 
     /// The store answers: this many are in a room.
@@ -58,7 +60,7 @@ impl RoomCounts for ScriptedRooms {
     }
 
     fn connections(&self, _: &RoomName) -> u64 {
-        2
+        if self.is_deserted { 0 } else { 2 }
     }
 
     fn users_here(&self, _: &RoomName) -> UsersHere {

@@ -59,11 +59,14 @@ impl SiteRooms {
     /// Watches these rooms for the next minute. The site is always watched.
     ///
     /// # Errors
-    /// If there is no place for a room whose count is not known anyway.
+    /// If there is no place for a room whose count is not known anyway, nor about to be, since somebody is in the room here.
     pub(super) fn ask(&self, rooms: &[Room], view: &View, now: Instant) -> Result<(), Refusal> {
         for room in names(rooms) {
             let is_watched = self.counts.ask(room, now, now + WATCHED_FOR).is_ok();
-            if !is_watched && self.counts.shown(room, view, now).is_none() {
+            let needs_no_place = || {
+                self.counts.connections(room) > 0 || self.counts.shown(room, view, now).is_some()
+            };
+            if !is_watched && !needs_no_place() {
                 return Err(Refusal::Full);
             }
         }

@@ -1,5 +1,6 @@
 //! One history: instances start, change, fail and end, and what must hold is checked.
 
+mod dips;
 mod guests;
 mod listed;
 mod scenes;
@@ -11,7 +12,7 @@ use std::{
 
 use headcount::{core::room::SITE, telemetry::metrics::Metrics};
 use headcount_testkit::redis_server::RedisServer;
-use tokio::time::sleep;
+use tokio::time::{Instant, sleep};
 
 use super::{
     chance::Chance,
@@ -130,6 +131,7 @@ pub(crate) fn play(
             metrics,
             fault,
             floor: None,
+            unknown: BTreeMap::new(),
             there: None,
             is_edited: !category.is_strict(),
             reload: None,
@@ -151,6 +153,8 @@ struct Episode {
     fault: Fault,
     /// The numbers that must not dip while nobody comes or goes.
     floor: Option<BTreeMap<&'static str, u64>>,
+    /// The rooms whose numbers are unknown meanwhile to an instance that has somebody in them, and since when.
+    unknown: BTreeMap<(usize, &'static str), Instant>,
     /// The users who must be on all lists meanwhile.
     there: Option<listed::Users>,
     /// Whether the store is edited by hand.
@@ -259,32 +263,6 @@ impl Episode {
             }
         }
         count + users.len() as u64
-    }
-
-    /// From now on nobody comes or goes, and no number may dip on the instances of now.
-    fn watch_for_dips(&mut self) {
-        self.floor = Some(PLACES.map(|room| (room, self.truth(room))).into());
-        self.there = Some(self.true_users());
-        for instance in &mut self.instances {
-            instance.knows = true;
-        }
-    }
-
-    fn look_for_dips(&mut self) {
-        let Some(floor) = &self.floor else { return };
-        let dip = self.instances.iter().filter(|it| it.knows).find_map(|it| {
-            let site = it.shown_site();
-            let rooms = ROOMS.iter().filter(|room| it.cares_for(room));
-            let mut shown = rooms.filter_map(|room| Some((*room, it.shown(room)?)));
-            let low = |(room, (users, _)): &(&str, (u64, bool))| users < &floor[room];
-            let low = Some((SITE, site)).filter(low).or_else(|| shown.find(low));
-            low.map(|(room, shown)| format!("{} shows {shown:?} for {room}", it.who))
-        });
-        let short = self.there.as_ref().and_then(|there| self.short_list(there));
-        if let Some(dip) = dip.or(short) {
-            lock(&self.world).note(&format!("a dip: {dip}, the truth is {floor:?}"));
-            self.floor = None;
-        }
     }
 
     /// Everything must be right now.

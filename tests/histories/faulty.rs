@@ -24,6 +24,9 @@ use tokio::{
 
 use super::{audience::Member, episode::Category, world::Backend};
 
+/// How long an instance reads all counts that it should, whatever is broken: until all instances have settled.
+const YOUNG_FOR: Duration = Duration::from_secs(7);
+
 macro_rules! faults {
     ($($(#[$doc:meta])* $name:ident: $category:ident,)+) => {
         /// A broken rule.
@@ -69,6 +72,8 @@ faults! {
     ResendIgnored: Flush,
     /// What was seen is not said.
     SeenUnsaid: Snapshot,
+    /// An instance that is some seconds old does not read the counts of replies. So a room that is new on it stays unknown.
+    NewRoomsUnread: Hop,
     /// Users are never reported as gone.
     UsersStay: Hop,
     /// A new incarnation does not report the users who are counted for the grace.
@@ -163,6 +168,9 @@ impl RoomLedger for FaultyLedger {
         match self.fault {
             Fault::TakesRecovering => reply.count.recovering = false,
             Fault::LostPagesUnnoticed => reply.paged = Revision::default(),
+            Fault::NewRoomsUnread if self.started.elapsed() > YOUNG_FOR => {
+                reply.rooms.iter_mut().for_each(|rooms| rooms.counts.clear());
+            }
             Fault::EndUnnoticed if !reply.count.recovering => {
                 reply.count.revision = reply.count.revision.min(Revision(1));
             }

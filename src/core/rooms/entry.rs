@@ -111,9 +111,12 @@ impl Entry {
         Shown { users: self.estimate(), revision: self.revision, exact: false }
     }
 
-    /// What was last known of the other instances, and who is here alone.
+    /// What was last known of the other instances, and who is here alone. As long as it was never certain what the count includes of
+    /// this instance, only what the store has acknowledged is taken to be in it.
     pub(super) fn estimate(&self) -> u64 {
-        self.elsewhere.get().unwrap_or(0) + u64::from(self.anonymous) + self.users.here_alone()
+        let of_others = || self.count.saturating_sub(self.stored_alone());
+        let elsewhere = self.elsewhere.get().unwrap_or_else(of_others);
+        elsewhere + u64::from(self.anonymous) + self.users.here_alone()
     }
 
     /// What the store holds for this instance and no other one.

@@ -292,8 +292,10 @@ impl<V> Table<V> {
 
     pub(super) fn shown(&self, room: &str, view: &View, now: Instant) -> Option<Shown> {
         let entry = self.named(room)?;
-        let shown = entry.shown(self.tidings.exact_from(view, now));
-        (entry.is_known() || entry.members > 0).then_some(shown)
+        // Who is here is the best number only if no better one is about to come.
+        let is_telling =
+            entry.is_known() || (entry.members > 0 && !self.tidings.expects_counts(view));
+        is_telling.then(|| entry.shown(self.tidings.exact_from(view, now)))
     }
 
     /// The site is never due: its view says what it has to tell.

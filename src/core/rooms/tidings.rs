@@ -69,4 +69,11 @@ impl Tidings {
             view.is_reachable(now) && view.is_counted() && !self.is_recovering && !self.is_denied();
         is_exact.then_some(self.trusted)
     }
+
+    /// Whether a count that is not known is about to come: the store answers, or this instance has just started and has not had an
+    /// answer yet.
+    pub(super) fn expects_counts(&self, view: &View) -> bool {
+        let may_answer = view.answers() || view.answered().is_none();
+        may_answer && !self.is_recovering && !self.is_denied()
+    }
 }

@@ -13,7 +13,8 @@ fn site_rooms(table: &Arc<Scripted>) -> SiteRooms {
     SiteRooms::new(RoomRules::default(), counts)
 }
 
-/// Goal: a table that is full refuses a room that it does not know, and only that. Method: such a table; then the room is known.
+/// Goal: a table that is full refuses a room of which it knows nothing, and only that. Method: such a table; then the room is known;
+/// and a table with somebody in the room, whose count is about to come.
 #[tokio::test]
 async fn a_full_table_refuses() {
     let table = Arc::new(Scripted::full());
@@ -23,6 +24,11 @@ async fn a_full_table_refuses() {
     table.know("/a", 1);
     assert_eq!(ask(), Ok(()));
     assert_eq!(rooms.ask(&[Room::Site], &View::default(), Instant::now()), Ok(()));
+    let mut table = Scripted::full();
+    table.is_deserted = false;
+    let table = Arc::new(table);
+    let rooms = site_rooms(&table);
+    assert_eq!(rooms.ask(&[room("/a")], &View::default(), Instant::now()), Ok(()));
 }
 
 /// Goal: the first request for a room waits for the store, no longer than it must, and an answer without the store says that it is

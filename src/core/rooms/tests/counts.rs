@@ -46,6 +46,85 @@ fn an_outage_shows_the_estimate() {
     assert_eq!(story.told("/b"), "~1");
 }
 
+/// Goal: while the store answers, a room that is new here shows no number before its count, which is more than who is here; so
+/// programs wait for it. Without a store that answers, it shows who is here at once. Method: a user who is elsewhere, too, joins before
+/// the first answer, after it, and in a new incarnation, with a watcher in another room; then in a recovery, a denial and an outage.
+#[test]
+fn a_room_that_is_new_here_shows_no_number_before_its_count() {
+    let mut story = Story::new();
+    let _first = story.join_as("ada", "/first");
+    assert_eq!(story.told("/first"), "unknown");
+    let sent = story.send();
+    let _ = story.answer_with(&sent, 5, of_one(3));
+    assert_eq!(story.told("/first"), "3");
+
+    let second = (story.join_as("ada", "/second"), story.watch("/watched"));
+    let unknown = ("unknown".to_owned(), "unknown".to_owned());
+    assert_eq!((story.told("/second"), story.told("/watched")), unknown);
+    let sent = story.send();
+    assert_eq!((story.told("/second"), story.told("/watched")), unknown, "it is under way");
+    let reply = RoomsReply { users_held: 2, counts: vec![7, 9], ..of_one(7) };
+    let _ = story.answer_with(&sent, 6, reply);
+    assert_eq!((story.told("/second"), story.told("/watched")), ("7".to_owned(), "9".to_owned()));
+    drop(second);
+
+    let sent = story.send();
+    let refused = Reply { outcome: Outcome::Resend, ..Reply::default() };
+    let _ = story.receive(&sent, &refused);
+    story.view.begin_incarnation(Incarnation::random(), LEASE);
+    story.rooms.begin_incarnation();
+    let _third = story.join_as("ada", "/third");
+    assert_eq!(
+        (story.told("/first"), story.told("/third")),
+        ("~3".to_owned(), "unknown".to_owned())
+    );
+
+    story.rooms.fold_count(recovering(8));
+    assert_eq!(story.told("/third"), "~1", "no counts come before the end of the recovery");
+    story.rooms.fold_count(calm(9));
+    assert_eq!(story.told("/third"), "unknown");
+    let sent = story.send();
+    story.rooms.deny(&sent.rooms, story.now);
+    assert_eq!(story.told("/third"), "~1");
+    let mut story = Story::new();
+    let sent = story.send();
+    let _ = story.answer(&sent, 5, &[]);
+    let _fourth = story.join_as("ada", "/fourth");
+    let sent = story.send();
+    assert_eq!(story.told("/fourth"), "unknown");
+    story.lose(&sent);
+    assert_eq!(story.told("/fourth"), "~1");
+}
+
+/// What the store says of a room in which it holds one user, who is on another instance, too.
+fn of_one(count: u64) -> RoomsReply {
+    RoomsReply {
+        users_held: 1,
+        counts: vec![count],
+        elsewhere: vec![true],
+        ..RoomsReply::default()
+    }
+}
+
+/// Goal: the estimate is not below a count that was heard, also if it was never certain how many of it are here. Method: a page about
+/// rooms whose first report is under way and then lost, with a member, with a user and with a watcher in one each; then a second
+/// member.
+#[test]
+fn an_estimate_is_not_below_what_was_heard() {
+    let mut story = Story::new();
+    let sent = story.send();
+    let _ = story.answer(&sent, 5, &[]);
+    let _here = (story.join("/a"), story.join_as("ada", "/b"), story.watch("/c"));
+    let lost = story.send();
+    story.page(0, 6, &[("/a", 3), ("/b", 4), ("/c", 5)]);
+    let told = |story: &Story| ["/a", "/b", "/c"].map(|room| story.told(room)).join(" ");
+    assert_eq!(told(&story), "3 4 5");
+    story.lose(&lost);
+    assert_eq!(told(&story), "~4 ~5 ~5", "the page did not include who has just come");
+    let _second = story.join("/a");
+    assert_eq!(told(&story), "~5 ~5 ~5");
+}
+
 /// Goal: a count that may or may not include a report under way does not change what is known of the others. Method: a page
 /// while a report is unanswered, then an outage.
 #[test]

@@ -185,3 +185,22 @@ fn counts_with_users_of_the_dead_are_not_for_the_peaks() {
     story.answered(1, count(6, 10));
     assert_eq!(story.view.exact(story.now).map(|sight| sight.users), Some(6));
 }
+
+/// Goal: an instance that has heard the count of the others shows it, also if its own first report was never answered. Method: an
+/// announcement while that report is under way, the loss of the report, joins and leaves.
+#[test]
+fn what_was_heard_before_the_first_answer_is_in_the_estimate() {
+    let mut story = Story::new();
+    story.send(2);
+    story.view.fold(count(500, 7), story.now);
+    story.view.report_ended();
+    story.view.mark_unreachable();
+    assert_eq!(
+        story.view.shown(story.now),
+        Shown { users: 502, revision: Revision(7), exact: false }
+    );
+    story.view.observe(local(5));
+    assert_eq!(story.users(), 505);
+    story.view.observe(local(0));
+    assert_eq!(story.users(), 500);
+}
