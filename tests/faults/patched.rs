@@ -88,9 +88,9 @@ const PATCHES: [(&str, &str, &str); 11] = [
     ),
     (
         "src/broadcast/broadcaster.rs",
-        "let is_told = self.fan_out.tell_one(&listener, &CountFrame::new(current_users));",
+        "let is_told = tell(&listener, &CountFrame::new(current_users), &self.flusher);",
         "let is_told = std::env::var_os(\"PATCH_PROGRAM\").is_some_and(|patch| patch == \"no welcome\")
-            || self.fan_out.tell_one(&listener, &CountFrame::new(current_users));",
+            || tell(&listener, &CountFrame::new(current_users), &self.flusher);",
     ),
 ];
 
