@@ -215,7 +215,7 @@ impl State {
 
     fn advance(&mut self, from: Revision, report: &Report) {
         self.revision = Revision(from.0 + 1);
-        self.stamp = Stamp::new(report.incarnation, report.sequence);
+        self.stamp = Stamp::new(report.incarnation, self.heard);
     }
 
     fn announce(&mut self, report: &Report) -> Vec<Announcement> {

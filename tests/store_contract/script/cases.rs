@@ -112,6 +112,8 @@ pub(super) const CASES: &[Case] = cases![
         rooms_after_a_flush,
         behind_is_marked,
         stamps_tell_revisions_apart,
+        a_report_again_after_a_flush,
+        a_report_again_after_a_rollback,
         paused_begins_again,
         the_former_is_buried,
         the_former_is_not_elsewhere,

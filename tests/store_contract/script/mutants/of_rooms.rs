@@ -18,6 +18,8 @@ pub(in super::super) const OF_ROOMS: &[Mutant] = &[
     mutant("only what is missing begins again", "if behind or (not last and acknowledged > 0) then", "if not last and acknowledged > 0 then", "behind_is_marked"),
     mutant("behind is unmarked", "or (behind and store.recovering == 0)", "", "behind_is_marked"),
     mutant("stamps are not compared", "    forgot = stamp ~= '' and seen_stamp ~= stamp\n", "    forgot = false\n", "stamps_tell_revisions_apart"),
+    mutant("stamps name the report", "text(time[1] * 1000000 + time[2])", "text(sequence)", "a_report_again_after_a_flush"),
+    mutant("stamps name the reporter", "text(time[1] * 1000000 + time[2])", "'1'", "a_report_again_after_a_rollback"),
     mutant("a pause is marked", "local lost = forgot or parts_lost or", "local lost = forgot or outcome == 'RESEND' or parts_lost or", "paused_begins_again"),
     mutant("resending keeps no mark", "elseif store.recovering > 0 and resending == '1' then", "elseif false then", "resending_keeps_the_mark"),
     mutant("the dead keep no mark", "and store.clock > store.recovering and wide.dead == 0 then", "and store.clock > store.recovering then", "the_dead_keep_the_mark"),
