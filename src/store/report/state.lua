@@ -95,7 +95,7 @@ local behind = false -- the store has an older state of this reporter than it ac
 local outcome = 'OK'
 
 -- The stamp is stored with its revision. Version 0.2.0 makes revisions without stamps: then it is not known.
-local stamped_revision, stamp = string.match(values[9] or '', '^(%d+) (.+)$')
+local stamped_revision, stamp = string.match(values[9] or '', '^(%d+) (%w+%.%d+)$')
 if not stamped_revision or tonumber(stamped_revision) ~= store.revision then
   stamp = ''
 end

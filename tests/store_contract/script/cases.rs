@@ -133,9 +133,11 @@ pub(super) const CASES: &[Case] = cases![
         pages_are_paced,
         channels_are_apart,
         a_recovery_is_a_gap,
+        a_flush_of_all_rooms_is_told,
         denied_pages_are_lost,
         lost_changes_are_a_gap,
         edited_counts_are_not_published,
+        strange_names_are_not_published,
     },
     room_audits::{
         edited_rooms,
