@@ -37,7 +37,7 @@ pub(in super::super) const OF_ROOMS: &[Mutant] = &[
     mutant("what is repeated fills nothing", "(known == '' or string.sub(word, 1, 1) == '+')", "string.sub(word, 1, 1) == '+'", "information"),
     mutant("nothing is forgotten", "information = others == 1 and known or ''", "information = known", "information"),
     mutant("others are forgotten", "information = others == 1 and known or ''", "information = ''", "information"),
-    mutant("pairs are not listed", "  call_all('SADD', of, pairs_here)\n", "", "what_is_held"),
+    mutant("pairs are not listed", "call_all('SADD', of, pairs_here)", "0", "what_is_held"),
     mutant("pairs stay listed", "  call_all('SREM', of, pairs_gone)\n", "", "what_is_held"),
     mutant("parts stay", "  call_all('HDEL', at, empty)\n", "", "empty_rooms_vanish"),
     mutant("empty rooms stay", "wide.rooms - call_all('HDEL', rooms, empty)", "wide.rooms", "empty_rooms_vanish"),
