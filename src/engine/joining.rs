@@ -297,7 +297,9 @@ impl Engine {
         if namespace.len() > REFUSED_BYTES_MAX {
             return true;
         }
-        state.outbox.refuse(&refusal(namespace, message(refused), refused.label()))
+        let code = refused.label();
+        let with = |message| refusal(namespace, message, code);
+        state.outbox.refuse(&with(message(refused)), &with(code))
     }
 }
 

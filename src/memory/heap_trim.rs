@@ -9,8 +9,9 @@ use std::{
 use tokio::{task::spawn_blocking, time::sleep};
 use tokio_util::sync::CancellationToken;
 
-/// The least number of ended sessions, about ten megabytes, for which giving back is worth its few milliseconds.
-const LEAVERS_MIN: usize = 500;
+/// The least number of ended sessions for which giving back is worth its few milliseconds: ten megabytes if each was as large as its
+/// client could make it. A process in 128 MiB holds a few hundred.
+const LEAVERS_MIN: usize = 100;
 /// Time between two looks at the number of sessions. Memory is given back within seconds, and looking costs nothing.
 const LOOK: Duration = Duration::from_secs(5);
 

@@ -265,9 +265,9 @@ async fn who_does_not_read_gets_a_fresh_list() {
     let expected = beside.seen().known.users;
     let reading: Vec<Lister> = slow.into_iter().map(|raw| Lister::listen(raw, ROOM)).collect();
     for lister in &reading {
-        lister.knows("it knows who is there", |known| known.users == expected).await;
-        let seen = lister.seen();
-        assert!(seen.known.lists >= 2, "what it missed is not told: {}", seen.events);
+        // The first list may have been right, too. What it missed is not told: another list takes its place.
+        let has_caught_up = |known: &Known| known.lists >= 2 && known.users == expected;
+        lister.knows("it has a second list of who is there", has_caught_up).await;
     }
     drop(reading);
     who_polls_late_gets_a_fresh_list(server, &issuer, &beside).await;

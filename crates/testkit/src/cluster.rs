@@ -61,7 +61,7 @@ impl Cluster {
         self.instances.push(instance);
     }
 
-    /// Waits until these clients, every instance, the public key and the sum of its parts all show `users`. Returns how
+    /// Waits until these clients, every instance, the public key and the sum of its parts and people all show `users`. Returns how
     /// long that took.
     pub async fn agrees_on(&self, users: u64, records: &[Record]) -> Duration {
         let what = format!("everybody says {users}");
@@ -76,8 +76,8 @@ impl Cluster {
     }
 }
 
-/// Checks whether these instances show `users` as exact, and the public key and the sum of its parts are the same. The
-/// error names one that is not, and its number.
+/// Checks whether these instances show `users` as exact, and the public key and the sum of its parts and of the site's people are the
+/// same. The error names one that is not, and its number.
 pub async fn store_and_instances_say(
     users: u64,
     redis_client: &RedisClient,
@@ -90,12 +90,13 @@ pub async fn store_and_instances_say(
         }
     }
     let parts = redis_client.instances().await?;
-    let sum: u64 = parts.values().sum();
+    let people = redis_client.site_people().await?;
+    let sum = parts.values().sum::<u64>() + people;
     let public = redis_client.users().await?;
     if (sum, public) == (users, users) {
         return Ok(());
     }
-    Err(format!("the public key: {public}, its parts: {parts:?}"))
+    Err(format!("the public key: {public}, its parts: {parts:?}, people: {people}"))
 }
 
 /// Checks whether these clients all show `users`. The error says how many do not, and what the first of them saw last.

@@ -22,8 +22,10 @@ use crate::{
 /// and the answers to these joins may all have to wait.
 pub const REST_BYTES_MAX_WITH_ROOMS: usize = 28 * 1024;
 /// While polls carry the session, refusals are left out if more bytes than this would wait then. The rest of the space is for
-/// acknowledgements.
+/// acknowledgements. The refusals of all rooms that a page may name fit in, if their names are not long.
 const REFUSALS_BYTES_MAX: usize = 8 * 1024;
+/// If more bytes than this would wait, refusals are short.
+const LONG_REFUSALS_BYTES_MAX: usize = 1024;
 /// The bytes of an acknowledgement beside the name of its room, with the header of its frame.
 const ACKNOWLEDGEMENT_BYTES: usize = 40;
 const _: () = assert!(
@@ -140,11 +142,15 @@ impl<S: Sink, P> Outbox<S, P> {
 
     /// Sends the packet that refuses a join, after everything that was sent before. Returns false if the client has left too much
     /// unread. One post may ask for many rooms, and all answers have to wait for the next poll. So while polls carry the session,
-    /// refusals for which there is no space are left out.
-    pub fn refuse(&mut self, packet: &str) -> bool {
+    /// the shorter one of the two packets is sent if much waits, and none if there is no space.
+    pub fn refuse(&mut self, long: &str, short: &str) -> bool {
+        let has_space = |packet: &str, space: usize| self.rest.len() + packet.len() <= space;
         let space = REFUSALS_BYTES_MAX.min(self.rest_bytes_max() / 2);
-        let is_left_out = self.is_polled() && self.rest.len() + packet.len() > space;
-        is_left_out || self.send(packet)
+        if !self.is_polled() || has_space(long, space.min(LONG_REFUSALS_BYTES_MAX)) {
+            self.send(long)
+        } else {
+            !has_space(short, space) || self.send(short)
+        }
     }
 
     /// The most bytes of packets that may wait.

@@ -318,19 +318,24 @@ fn what_waits_for_a_poll_is_bounded() {
     assert!(outbox.take_payload().is_some_and(|payload| payload.len() <= REST_BYTES_MAX));
 }
 
-/// Goal: a post that asks for many rooms is not the end of a session that polls: refusals without space are left out, and the
-/// acknowledgements of as many rooms as there may be have space after them. Method: more refusals than fit, then acknowledgements
-/// of the longest names.
+/// Goal: a post that asks for many rooms is not the end of a session that polls: refusals are short if many wait, those without
+/// space are left out, and the acknowledgements of as many rooms as there may be have space after them. Method: more refusals than
+/// fit, then acknowledgements of the longest names.
 #[test]
 fn refusals_leave_space_for_acknowledgements() {
     let mut outbox = Outbox::<Kernel>::polled();
     outbox.rooms_mut(tokio::time::Instant::now());
-    let refusal = "x".repeat(200);
-    assert!((0..1000).all(|_| outbox.refuse(&refusal)));
+    let (long, short) = ("x".repeat(200), "z".repeat(70));
+    assert!((0..1000).all(|_| outbox.refuse(&long, &short)));
     let acknowledgement = "y".repeat(ROOM_BYTES_MAX + 40);
     assert!((0..WATCHED_PER_CONNECTION).all(|_| outbox.send(&acknowledgement)));
     let payload = outbox.take_payload().expect("it waits");
     let payload = String::from_utf8(payload).expect("they are texts");
-    assert!(payload.matches(&refusal).count() >= 30);
+    assert_eq!(payload.matches(&long).count(), 5);
+    let refused = 5 + payload.matches(&short).count();
+    assert!(refused > WATCHED_PER_CONNECTION, "{refused} of all that a page may name");
+    let mut websocket = Outbox::<Kernel>::on_websocket(Kernel::default());
+    let sent = (0..1000).take_while(|_| websocket.refuse(&long, &short)).count();
+    assert!(sent < 100, "{sent} wait for a client that does not read");
     assert!(payload.len() <= super::rooms::REST_BYTES_MAX_WITH_ROOMS);
 }

@@ -7,8 +7,10 @@ use super::*;
 #[test]
 fn half_of_many_must_have_left() {
     let high = HighWater::default();
-    high.rise(499);
+    high.rise(99);
     assert!(!high.has_ebbed(0), "they are not enough");
+    high.rise(100);
+    assert!(high.has_ebbed(0), "a small process holds no more");
     high.rise(2000);
     high.rise(1500);
     assert!([2000, 1500, 1001].iter().all(|&sessions| !high.has_ebbed(sessions)));
