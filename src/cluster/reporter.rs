@@ -293,7 +293,7 @@ impl Reporter {
     /// Notes whether the store knows now who this instance is.
     fn note_introduction(&mut self, sent: SentReport, about: Option<&Arc<About>>, reply: &Reply) {
         let Some(about) = about else {
-            return self.introduction.heard(sent.sequence, reply.stored_sequence);
+            return self.introduction.heard(sent.sequence, reply.stored_sequence, reply.count);
         };
         if reply.is_applied() && Arc::ptr_eq(about, &self.about.borrow()) {
             self.introduction.arrived(sent.sequence, sent.at);

@@ -9,7 +9,12 @@ use std::{
 use serde::{Deserialize, Serialize};
 use tokio::time::Instant;
 
-use super::{count::Sequence, pace::whole_millis, site_users::UsersHere, tally::Local};
+use super::{
+    count::{Count, Sequence},
+    pace::whole_millis,
+    site_users::UsersHere,
+    tally::Local,
+};
 
 /// The most characters of a name: the limit of DNS for a label, which also holds for containers and pods.
 pub const HOST_CHARS_MAX: usize = 63;
@@ -119,9 +124,11 @@ impl Introduction {
     }
 
     /// Records the answer to a report that did not carry the name. `stored` is the sequence number that the store had before. If
-    /// it is older than that of the report that carried the name, the store has lost the name.
-    pub fn heard(&mut self, sequence: Sequence, stored: Sequence) {
-        if self.arrived.is_some_and(|(arrived, _)| stored < arrived && arrived < sequence) {
+    /// it is older than that of the report that carried the name, the store has lost the name. A store that is recovering may have
+    /// lost it and have got a later report again, so its sequence tells nothing.
+    pub fn heard(&mut self, sequence: Sequence, stored: Sequence, count: Count) {
+        let is_lost = |(arrived, _)| arrived < sequence && (stored < arrived || count.recovering);
+        if self.arrived.is_some_and(is_lost) {
             self.renew();
         }
     }
@@ -216,18 +223,22 @@ mod tests {
     }
 
     /// Goal: what the store has lost is said again, and nothing else is. Method: answers to a later report by a store that
-    /// kept everything, that lost everything, and that lost what was newest; and a late answer to an earlier report.
+    /// kept everything, that lost everything, that lost what was newest, and that is recovering and has got a later report again; and
+    /// late answers to an earlier report.
     #[test]
     fn a_loss_is_noticed() {
         let start = Instant::now();
-        let is_due_after = |sequence, stored| {
+        let is_due_after_mark = |sequence, stored, recovering| {
             let mut introduction = Introduction::new(Duration::from_secs(2));
             introduction.arrived(Sequence(5), start);
-            introduction.heard(Sequence(sequence), Sequence(stored));
+            let count = Count { recovering, ..Count::default() };
+            introduction.heard(Sequence(sequence), Sequence(stored), count);
             introduction.is_due(start)
         };
+        let is_due_after = |sequence, stored| is_due_after_mark(sequence, stored, false);
         assert!(!is_due_after(6, 5) && !is_due_after(8, 7));
         assert!(is_due_after(6, 0) && is_due_after(8, 4));
-        assert!(!is_due_after(4, 3), "it was sent before");
+        assert!(is_due_after_mark(8, 7, true), "another report was repeated after the loss");
+        assert!(!is_due_after(4, 3) && !is_due_after_mark(4, 3, true), "it was sent before");
     }
 }

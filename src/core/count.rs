@@ -1,6 +1,6 @@
 //! The count, its revision, and the ids of instances and reports: plain data, and the rule by which a count replaces another.
 
-use std::{fmt, num::NonZeroU64};
+use std::{fmt, num::NonZeroU64, time::Duration};
 
 use serde::{Deserialize, Deserializer, Serialize, Serializer, de::Error};
 use uuid::Uuid;
@@ -58,20 +58,22 @@ impl From<u64> for MaybeCount {
     }
 }
 
-/// Names the report that made a revision. A store that loses data may make the same revision again; its stamp is another one
-/// then. As text: the last 8 characters of the incarnation, a dot, and the sequence number.
+/// Says whose report made a revision, and when. A store that loses data may make the same revision again, perhaps with the same
+/// report, if that arrives twice; the stamp is another one then. As text: the last 8 characters of the incarnation, a dot, and the
+/// time in microseconds.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
 pub struct Stamp {
     /// The last 32 bits of the incarnation.
     incarnation: u32,
-    sequence: u64,
+    at_micros: u64,
 }
 
 impl Stamp {
-    /// The stamp of a revision that this report makes.
-    pub fn new(incarnation: Incarnation, sequence: Sequence) -> Self {
+    /// The stamp of a revision that a report of this incarnation makes at this time of the store's own clock.
+    pub fn new(incarnation: Incarnation, at: Duration) -> Self {
         let [.., a, b, c, d] = *incarnation.0.as_bytes();
-        Self { incarnation: u32::from_be_bytes([a, b, c, d]), sequence: sequence.0 }
+        let at_micros = u64::try_from(at.as_micros()).unwrap_or(u64::MAX);
+        Self { incarnation: u32::from_be_bytes([a, b, c, d]), at_micros }
     }
 
     /// Parses the text of a stamp; the empty text is the empty stamp. `None` if it is no stamp.
@@ -79,14 +81,14 @@ impl Stamp {
         if text.is_empty() {
             return Some(Self::default());
         }
-        let (incarnation, sequence) = text.split_once('.')?;
+        let (incarnation, at) = text.split_once('.')?;
         let is_hex = incarnation.len() == 8 && incarnation.bytes().all(|b| b.is_ascii_hexdigit());
-        let is_decimal = !sequence.is_empty() && sequence.bytes().all(|b| b.is_ascii_digit());
+        let is_decimal = !at.is_empty() && at.bytes().all(|b| b.is_ascii_digit());
         if !is_hex || !is_decimal {
             return None;
         }
         let incarnation = u32::from_str_radix(incarnation, 16).ok()?;
-        Some(Self { incarnation, sequence: sequence.parse().ok()? })
+        Some(Self { incarnation, at_micros: at.parse().ok()? })
     }
 
     /// Whether it is not known which report made the revision.
@@ -100,7 +102,7 @@ impl fmt::Display for Stamp {
         if self.is_empty() {
             return Ok(());
         }
-        write!(f, "{:08x}.{}", self.incarnation, self.sequence)
+        write!(f, "{:08x}.{}", self.incarnation, self.at_micros)
     }
 }
 
@@ -191,7 +193,7 @@ mod tests {
     fn stamps_are_text() {
         let incarnation =
             Incarnation::from(Uuid::from_u128(0x0193_0000_0000_7000_8000_0000_00c0_ffee));
-        let stamp = Stamp::new(incarnation, Sequence(77));
+        let stamp = Stamp::new(incarnation, Duration::from_micros(77));
         assert_eq!(stamp.to_string(), "00c0ffee.77");
         assert!(incarnation.to_string().ends_with("00c0ffee"));
         assert_eq!(Stamp::parse("00c0ffee.77"), Some(stamp));

@@ -91,6 +91,8 @@ pub(crate) struct Database {
     script: String,
     people: String,
     dump: String,
+    /// The reports so far. Each runs a microsecond after the one before, as no two run at the same time on a real server.
+    reports: u64,
     /// What was returned to be checked last.
     checked: String,
 }
@@ -113,7 +115,7 @@ impl Database {
         for _ in channels {
             listener.recv_response().unwrap();
         }
-        Self { connection, listener, script, people, dump, checked: String::new() }
+        Self { connection, listener, script, people, dump, reports: 0, checked: String::new() }
     }
 
     /// Runs a report at this time. Returns the reply, what was announced, and, if wanted, what is stored unless it is the same as
@@ -125,8 +127,10 @@ impl Database {
         looks: bool,
     ) -> Result<Applied, String> {
         let arguments = arguments(report);
+        self.reports += 1;
+        let micros = now * 1000 + self.reports % 1000;
         let mut pipe = redis::pipe();
-        pipe.cmd("EVALSHA").arg((&self.script, KEYS.len(), &KEYS, &arguments, now));
+        pipe.cmd("EVALSHA").arg((&self.script, KEYS.len(), &KEYS, &arguments, micros));
         pipe.cmd("PUBLISH").arg((CHANNEL, END)).ignore();
         if looks {
             pipe.cmd("EVALSHA").arg((&self.dump, UNCHECKED.len(), &UNCHECKED));
@@ -246,7 +250,7 @@ fn read_dump(dump: &str) -> BTreeMap<String, Held> {
 /// The script with the time as its last argument. The public key lives by the server's own clock, so it must not expire.
 fn virtual_script(size: Size) -> String {
     let mut changes = vec![
-        ("redis.call('TIME')", "{ math.floor(NOW / 1000), NOW % 1000 * 1000 }"),
+        ("redis.call('TIME')", "{ math.floor(NOW / 1000000), NOW % 1000000 }"),
         ("'PX', 2 * lease", "'PX', 2000 * lease"),
         ("call('PEXPIRE', public, 2 * lease)", "call('PEXPIRE', public, 2000 * lease)"),
     ];

@@ -6,16 +6,22 @@ use deadpool_redis::redis::{self, Connection};
 use headcount::{
     core::{
         count::{Incarnation, Sequence},
-        report::{Reply, Report},
+        report::{Reply, Report, ReportKind, RoomReport},
     },
     store::{Store, redis::RedisStore},
 };
 use headcount_testkit::redis_server::RedisServer;
 
-use crate::setup::{LONG, redis_store};
+use crate::{
+    entries::members,
+    setup::{LONG, redis_store},
+};
 
 /// The most commands of a heartbeat without news, with those of the script and the call itself.
 const QUIET_COMMANDS_MAX: u64 = 8;
+/// The same if the report repeats an unchanged room, as about every heartbeat does, and if it is an audit as well.
+const ROOM_COMMANDS_MAX: u64 = 14;
+const ROOM_AUDIT_COMMANDS_MAX: u64 = 42;
 
 /// An instance that acknowledges, as real ones do.
 struct Reporter {
@@ -31,10 +37,21 @@ impl Reporter {
     }
 
     async fn report(&mut self, store: &RedisStore, users: u64) -> Reply {
+        self.say(store, users, ReportKind::Plain, Vec::new()).await
+    }
+
+    async fn say(
+        &mut self,
+        store: &RedisStore,
+        users: u64,
+        kind: ReportKind,
+        rooms: Vec<RoomReport>,
+    ) -> Reply {
         let acknowledged = self.sequence;
         self.sequence = self.sequence.next();
         let report = Report::new(self.incarnation, self.sequence, LONG);
-        let report = Report { users, acknowledged, seen: self.reply.count, ..report };
+        let seen = self.reply.count;
+        let report = Report { users, acknowledged, seen, kind, rooms, ..report };
         self.reply = store.report(report).await.unwrap();
         self.reply.clone()
     }
@@ -67,6 +84,31 @@ async fn a_quiet_heartbeat_is_cheap() {
     let calls = calls(&mut connection);
     let sum: u64 = calls.iter().map(|(_, calls)| calls).sum();
     assert!((1..=QUIET_COMMANDS_MAX).contains(&sum), "{sum} commands: {calls:?}");
+}
+
+/// Goal: a room in which nothing happens costs few commands. Method: count the commands of a report that repeats what is stored, and
+/// of an audit that does.
+#[tokio::test]
+async fn a_quiet_room_is_cheap() {
+    let server = RedisServer::start(&[]);
+    let store = redis_store(&server.url(), "currentUsers", LONG);
+    let mut a = Reporter::new();
+    let mut connection = server.connection();
+    let room = || vec![members("/x", 1)];
+    while a.say(&store, 1, ReportKind::Plain, room()).await.unannounced {}
+    for (kind, most) in
+        [(ReportKind::Plain, ROOM_COMMANDS_MAX), (ReportKind::Audit, ROOM_AUDIT_COMMANDS_MAX)]
+    {
+        for _ in 0..3 {
+            a.say(&store, 1, kind, room()).await;
+        }
+        redis::cmd("CONFIG").arg("RESETSTAT").exec(&mut connection).unwrap();
+        assert!(a.say(&store, 1, kind, room()).await.is_applied());
+        let calls = calls(&mut connection);
+        let sum: u64 = calls.iter().map(|(_, calls)| calls).sum();
+        eprintln!("{kind:?}: {sum} commands: {calls:?}");
+        assert!((1..=most).contains(&sum), "{sum} commands: {calls:?}");
+    }
 }
 
 /// Goal: a connection that the server has closed between two reports costs no report, and does not look like another process.

@@ -13,9 +13,9 @@ use headcount_testkit::redis_server::RedisServer;
 use stage::{Case, Stage};
 
 /// The expression that reads the time in the script, and its replacement under virtual time, which is one more argument, the
-/// last one.
+/// last one, in microseconds.
 const REAL_TIME: &str = "redis.call('TIME')";
-const VIRTUAL_TIME: &str = "{ math.floor(NOW / 1000), NOW % 1000 * 1000 }";
+const VIRTUAL_TIME: &str = "{ math.floor(NOW / 1000000), NOW % 1000000 }";
 
 /// The script under virtual time.
 fn virtual_time(source: &str) -> String {

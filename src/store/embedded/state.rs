@@ -79,16 +79,16 @@ impl State {
         self.run_lease_clock(report.lease, now);
         if report.acknowledged > stored.unwrap_or_default() {
             let is_behind = stored.is_some();
-            self.revise(report, is_behind, Vec::new());
-            let announcements = self.announce(report);
+            let end = self.revise(report, is_behind, Vec::new());
+            let announcements = self.announce(report, end);
             return (self.reply(Outcome::Resend, stored), announcements);
         }
         self.store(report);
         let (reaped, crashed) = self.reap();
         let rooms = self.apply_rooms(report);
         let changed = self.rooms.take_changed();
-        self.revise(report, false, changed);
-        let announcements = self.announce(report);
+        let end = self.revise(report, false, changed);
+        let announcements = self.announce(report, end);
         let rooms = rooms.map(|rooms| RoomsReply { counts: self.counts(report), ..rooms });
         let reply = self.reply(Outcome::Applied, stored);
         (Reply { reaped, crashed, rooms, ..reply }, announcements)
@@ -175,8 +175,14 @@ impl State {
 
     /// Sets the revision, which grows with every change of a count. If the reporter has seen a higher one, this store has
     /// lost data, and is recovering until every instance has had time to report. It has lost data, too, if it is behind the
-    /// reporter: if it has an older sequence than it acknowledged.
-    fn revise(&mut self, report: &Report, is_behind: bool, changed: Vec<RoomName>) {
+    /// reporter: if it has an older sequence than it acknowledged. Returns what tells the end of a recovery to those who hear of
+    /// rooms: a page without rooms that says that one is missing.
+    fn revise(
+        &mut self,
+        report: &Report,
+        is_behind: bool,
+        changed: Vec<RoomName>,
+    ) -> Option<RoomsPage> {
         let parts: u64 = self.leases.values().filter_map(|lease| lease.users).sum();
         let total = parts + self.rooms.site_users();
         let forgot = self.forgot(&report.seen) || (is_behind && self.recovering.is_none());
@@ -202,6 +208,8 @@ impl State {
             self.rooms.remember_changes(changed);
         }
         self.total = Some(total);
+        let (revision, stamp) = (self.revision, self.stamp);
+        recovered.then(|| RoomsPage { revision, since: revision, stamp, counts: Vec::new() })
     }
 
     /// Whether a reporter that has seen this count knows more than this store, or something else of the same revision.
@@ -215,12 +223,13 @@ impl State {
 
     fn advance(&mut self, from: Revision, report: &Report) {
         self.revision = Revision(from.0 + 1);
-        self.stamp = Stamp::new(report.incarnation, report.sequence);
+        self.stamp = Stamp::new(report.incarnation, self.heard);
     }
 
-    fn announce(&mut self, report: &Report) -> Vec<Announcement> {
+    fn announce(&mut self, report: &Report, end: Option<RoomsPage>) -> Vec<Announcement> {
         let page = self.announce_page(report).map(Announcement::Rooms);
-        page.into_iter().chain(self.announce_count().map(Announcement::Own)).collect()
+        let count = self.announce_count().map(Announcement::Own);
+        page.into_iter().chain(count).chain(end.map(Announcement::Rooms)).collect()
     }
 
     /// The next page of rooms, if it is due. While the store recovers, counts of rooms are not announced.

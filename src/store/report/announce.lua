@@ -16,3 +16,11 @@ if store.announced < wide.counted and not too_early then
     store.announced, store.announced_at = store.revision, store.clock
   end
 end
+
+-- The end of a recovery is told to those who hear of rooms, too: by a page without rooms that says that one is missing, so that
+-- they read all counts again. It is published without rooms as well: perhaps there were some before the data was lost.
+if recovered or ended_before then
+  local page = '{"revision":' .. text(store.revision) .. ',"since":' .. text(store.revision) .. ',"stamp":"' .. stamp
+    .. '","rooms":{},"key":' .. cjson.encode(public) .. ',"database":' .. text(database) .. '}'
+  redis.pcall('PUBLISH', channel .. ':rooms', page)
+end

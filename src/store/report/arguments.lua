@@ -65,6 +65,7 @@ local REVISION_MAX = 2 ^ 52 -- leaves room for more revisions; no store gets the
 local LOCAL_MAX = 1e9
 local LEASE_MIN, LEASE_MAX = 100, 300000
 local NAME_BYTES_MAX = 128
+local ROOM_BYTES_MAX = 128
 local ABOUT_BYTES_MAX = 512
 local TAG_BYTES = 12 -- the end of an incarnation, which names it beside a user; its random part
 local REAPED_MAX = 128 -- bounds how long one call blocks Redis

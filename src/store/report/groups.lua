@@ -1,7 +1,7 @@
 -- Part of step 1, only if rooms are named: read and check the groups.
 
 local ENTRIES_MAX = 256 -- more could block Redis for longer than 5 ms
-local ROOM_BYTES_MAX, USER_BYTES_MAX, WORD_BYTES_MAX = 128, 128, 513 -- a sign, and 512 of JSON
+local USER_BYTES_MAX, WORD_BYTES_MAX = 128, 513 -- a sign, and 512 of JSON
 
 local function is_name(word, max)
   return #word > 0 and #word <= max and not string.find(word, '\n', 1, true)

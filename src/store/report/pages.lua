@@ -4,17 +4,39 @@
 local PAGE_GAP = 0.5 -- ms for each instance, since Redis sends every page to each of them
 local PAGE_ROOMS = 100 -- with the longest names that makes 32 kB
 
--- Names contain no control characters, so this is JSON.
+-- The sequences of UTF-8 with more than one byte: how they begin, and the further bytes.
+local FURTHER = '[\128-\191]'
+local UTF8 = { '\240[\144-\191]' .. FURTHER .. FURTHER, '[\241-\243]' .. FURTHER .. FURTHER .. FURTHER,
+  '\244[\128-\143]' .. FURTHER .. FURTHER, '\224[\160-\191]' .. FURTHER, '[\225-\236\238\239]' .. FURTHER .. FURTHER,
+  '\237[\128-\159]' .. FURTHER, '[\194-\223]' .. FURTHER }
+
+-- Whether a name can be a string of JSON once its quotes and backslashes are escaped. Instances report only names that can; others
+-- were written by hand.
+local function is_publishable(name)
+  if #name > ROOM_BYTES_MAX or string.find(name, '%c') then
+    return false
+  end
+  if not string.find(name, '[\128-\255]') then
+    return true
+  end
+  for _, sequence in ipairs(UTF8) do
+    name = string.gsub(name, sequence, '.')
+  end
+  return not string.find(name, '[\128-\255]')
+end
+
 local function quoted(name)
   return '"' .. string.gsub(name, '["\\]', '\\%0') .. '"'
 end
 
--- The counts of rooms as JSON. A value that is no count is left out: an audit will change and announce it.
+-- The counts of rooms as JSON. A value that is no count is left out: an audit will change and announce it. So is a name that
+-- nobody could read: it would spoil the page for the other rooms.
 local function counts_text(page)
   local list = {}
   for index, stored in ipairs(#page > 0 and call('HMGET', rooms, unpack(page)) or {}) do
-    if is_whole(tonumber(stored or '0'), WHOLE_MAX) then
-      list[#list + 1] = quoted(page[index]) .. ':' .. (stored or '0')
+    local count = tonumber(stored or '0')
+    if is_whole(count, WHOLE_MAX) and is_publishable(page[index]) then
+      list[#list + 1] = quoted(page[index]) .. ':' .. text(count)
     end
   end
   return table.concat(list, ',')
@@ -42,7 +64,7 @@ local function take_page()
   return page
 end
 
--- While the store recovers, no rooms are announced. Its end counts as a page that nobody got: see `end_recovery`. If
+-- While the store recovers, no rooms are announced. Its end counts as a page that was missed: see `announce.lua`. If
 -- PUBLISH is denied, the page is as good as lost: reporters notice, and ask for their rooms.
 function announce_page()
   if store.recovering > 0 then
@@ -63,7 +85,7 @@ function announce_page()
 end
 
 -- What changed during a recovery was not announced, so everybody has to ask again. Whoever does not hear of the end
--- notices that a page is missing.
+-- notices with the next page that one is missing.
 function end_recovery()
   call('UNLINK', unannounced)
   wide.backlog, wide.paged, changed = 0, store.revision, {}

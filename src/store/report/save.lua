@@ -36,8 +36,10 @@ if audit_due or renew_due then
     call('PEXPIRE', key, kept)
   end
   if has_rooms then
-    for _, name in ipairs({ 'rooms', 'holders', 'dead', 'unannounced' }) do
-      call('PEXPIRE', prefix .. name, kept)
+    for name, fields in pairs({ rooms = wide.rooms, holders = 1, dead = wide.dead, unannounced = wide.backlog }) do
+      if fields > 0 then -- it exists
+        call('PEXPIRE', prefix .. name, kept)
+      end
     end
   end
 end

@@ -95,14 +95,16 @@ local behind = false -- the store has an older state of this reporter than it ac
 local outcome = 'OK'
 
 -- The stamp is stored with its revision. Version 0.2.0 makes revisions without stamps: then it is not known.
-local stamped_revision, stamp = string.match(values[9] or '', '^(%d+) (.+)$')
+local stamped_revision, stamp = string.match(values[9] or '', '^(%d+) (%w+%.%d+)$')
 if not stamped_revision or tonumber(stamped_revision) ~= store.revision then
   stamp = ''
 end
 
--- Names the report that made a revision. It tells two revisions of the same number apart, if data was lost between.
+-- Says whose report made a revision, and when, in microseconds. It tells two revisions of the same number apart, if data was
+-- lost between. The sequence would not: the same report may arrive again after the loss, and make the same revision with
+-- other counts.
 local function make_stamp()
-  return string.sub(incarnation, -8) .. '.' .. text(sequence)
+  return string.sub(incarnation, -8) .. '.' .. text(time[1] * 1000000 + time[2])
 end
 
 -- The census: how many instances there are, and a time before which no lease expires. It spares two commands in each

@@ -92,15 +92,18 @@ local function apply_users(place, pairs_here, pairs_gone)
   change_users(room, -call_all('HDEL', key, empty))
 end
 
--- Keeps the list of incarnations that have rooms, and the lifetime of what this one has.
-local function hold(at, of, spoke)
+-- Keeps the list of incarnations that have rooms, and the lifetime of what this one has. A report that only repeats what is
+-- stored renews it with the next audit.
+local function hold(at, of, spoke, wrote)
   held_rooms, held_users = call('HLEN', at), call('SCARD', of)
   if held_rooms + held_users == 0 then
     call('SREM', holders, incarnation)
   elseif spoke then
     renew_due = call('SADD', holders, incarnation) == 1 or renew_due
-    call('PEXPIRE', at, KEPT_WITH_ROOMS)
-    call('PEXPIRE', of, KEPT_WITH_ROOMS)
+    if wrote or audit_due then
+      call('PEXPIRE', at, KEPT_WITH_ROOMS)
+      call('PEXPIRE', of, KEPT_WITH_ROOMS)
+    end
   end
 end
 
@@ -125,9 +128,9 @@ function apply_rooms()
   end
   call_all('HSET', at, set)
   call_all('HDEL', at, empty)
-  call_all('SADD', of, pairs_here)
+  local written = #set + call_all('SADD', of, pairs_here)
   call_all('SREM', of, pairs_gone)
-  hold(at, of, spoke)
+  hold(at, of, spoke, written > 0)
 end
 
 -- What the reply says of the rooms that the report names.

@@ -1,5 +1,7 @@
 //! Instances that must send their rooms again, since the store does not have what it had acknowledged.
 
+use std::time::Duration;
+
 use headcount::core::{
     count::{Count, Revision, Sequence, Stamp, WHOLE_MAX},
     report::{Outcome, Report},
@@ -202,7 +204,7 @@ async fn stamps_tell_revisions_apart(#[case] backend: Backend) {
     let unstamped = Count { stamp: Stamp::default(), ..held };
     b.seen = unstamped;
     assert!(!b.report(store).await.count.recovering, "a count without a stamp is not suspicious");
-    let other = Stamp::new(b.incarnation, Sequence(77));
+    let other = Stamp::new(b.incarnation, Duration::from_micros(77));
     b.seen = Count { stamp: other, ..held };
     let reply = b.say(store, vec![gone("/x", &["ada"])]).await;
     assert!(reply.count.recovering && reply.count.supersedes(&held), "{reply:?}");

@@ -43,6 +43,8 @@ pub(super) struct Stage<'a> {
     script_hash: String,
     /// The virtual TIME in ms.
     pub(super) now: u64,
+    /// The reports so far. Each runs one microsecond after the one before, as no two run at the same time on a real server.
+    evaluated: u64,
     /// Whether the public key must be the sum of the connections after every report. A case that edits the
     /// store by hand turns this off until the next audit.
     pub(super) sums: bool,
@@ -60,6 +62,7 @@ impl<'a> Stage<'a> {
             connection,
             script_hash,
             now: 1_700_000_000_000,
+            evaluated: 0,
             sums: true,
             names_rooms: false,
         }
@@ -75,6 +78,12 @@ impl<'a> Stage<'a> {
     /// Lets time pass.
     pub(super) fn wait(&mut self, ms: u64) {
         self.now += ms;
+    }
+
+    /// The time of the next report, in microseconds.
+    fn micros(&mut self) -> u64 {
+        self.evaluated += 1;
+        self.now * 1000 + self.evaluated % 1000
     }
 
     /// Runs one command.
@@ -164,7 +173,7 @@ impl<'a> Stage<'a> {
         script_hash: &str,
         report: &[String],
     ) -> Result<(u64, u64), String> {
-        let now = self.now;
+        let now = self.micros();
         let reply: Value = self.redis("EVALSHA", (script_hash, KEYS.len(), &KEYS, report, now))?;
         let Value::Array(fields) = reply else { return Err(format!("replied {reply:?}")) };
         let field = |place: usize| convert(fields.get(place).cloned().unwrap_or(Value::Nil));
@@ -179,8 +188,9 @@ impl<'a> Stage<'a> {
         looks: Looks,
         message: Option<&str>,
     ) -> Result<(Answer, Option<Left>), String> {
+        let now = self.micros();
         let mut pipe = redis::pipe();
-        pipe.cmd("EVALSHA").arg((&self.script_hash, KEYS.len(), &KEYS, report, self.now));
+        pipe.cmd("EVALSHA").arg((&self.script_hash, KEYS.len(), &KEYS, report, now));
         if let Some(message) = message {
             pipe.cmd("PUBLISH").arg((CHANNEL, message)).ignore();
         }

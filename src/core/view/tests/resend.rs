@@ -39,7 +39,7 @@ fn a_resend_causes_no_dip() {
 /// revision. Method: pages below, at and above the revisions of counts.
 #[test]
 fn pages_are_seen_and_say_nothing_of_the_site() {
-    let stamp = |sequence| Stamp::new(Incarnation::random(), Sequence(sequence));
+    let stamp = |micros| Stamp::new(Incarnation::random(), Duration::from_micros(micros));
     let mut story = Story::new();
     story.answered(4, count(10, 7));
     let (old, new) = (stamp(5), stamp(9));

@@ -2,7 +2,7 @@
 
 use super::super::{
     instance::{Holder, ROOMS, beat, counts, nothing_is_left},
-    stage::{LEASES, META, NO_ARGUMENTS, Outcome, SEQUENCE, Stage, ensure, same},
+    stage::{LEASE, LEASES, META, NO_ARGUMENTS, Outcome, SEQUENCE, Stage, ensure, same},
 };
 
 /// Two instances with rooms, which have seen the newest revision.
@@ -62,6 +62,44 @@ pub(super) fn stamps_tell_revisions_apart(stage: &mut Stage<'_>) -> Outcome {
     same("the same revision", remade.revision, lost.revision)?;
     let answer = b.report(stage)?;
     ensure("marked, above it", answer.recovering && answer.revision > lost.revision)
+}
+
+/// Goal: a report that makes the same revision twice, since the data was lost between, makes two stamps, so whoever knows the first
+/// revision notices the loss. Method: B hears what a report of A has made; then a flush, and the report arrives again.
+pub(super) fn a_report_again_after_a_flush(stage: &mut Stage<'_>) -> Outcome {
+    let (mut a, mut b) = pair(stage)?;
+    a.users = 0;
+    let late = a.prepare("report");
+    let made = stage.send(&late)?;
+    ensure("exact", made.applied && !made.recovering)?;
+    (b.seen_revision, b.seen_count, b.stamp) = (made.revision, made.count, made.stamp.clone());
+    stage.redis::<()>("FLUSHALL", NO_ARGUMENTS)?;
+    let remade = stage.send(&late)?;
+    same("the revision", remade.revision, made.revision)?;
+    ensure("another count, and marked", remade.count != made.count && remade.recovering)?;
+    let answer = b.say("report", stage)?;
+    ensure("marked, above it", answer.recovering && answer.revision > made.revision)
+}
+
+/// Goal: the same after a rollback, when the revision is not even marked. Method: a report that also counts out an instance when it
+/// arrives again, as time has passed. Then B reports, and its count must become the true one.
+pub(super) fn a_report_again_after_a_rollback(stage: &mut Stage<'_>) -> Outcome {
+    Holder::new("dies", 9).report(stage)?;
+    let (mut a, mut b) = pair(stage)?;
+    beat(stage, 3, &mut [&mut a, &mut b])?;
+    let old = stage.snapshot()?;
+    a.users = 4;
+    let late = a.prepare("report");
+    let made = stage.send(&late)?;
+    (b.seen_revision, b.seen_count, b.stamp) = (made.revision, made.count, made.stamp.clone());
+    stage.restore(&old)?;
+    stage.wait(LEASE / 2 - 400);
+    let remade = stage.send(&late)?;
+    same("the revision", remade.revision, made.revision)?;
+    same("the counts", (made.count, remade.count), (4 + 2 + 9, 4 + 2))?;
+    ensure("both exact", !made.recovering && !remade.recovering)?;
+    let answer = b.say("report", stage)?;
+    ensure("marked, above it", answer.recovering && answer.revision > made.revision)
 }
 
 /// Goal: an instance that was away for longer than its lease begins again, without a mark. Method: it pauses, and continues.

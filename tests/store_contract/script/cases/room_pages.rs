@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use super::super::{
     instance::{Holder, ROOMS, beat},
-    stage::{Outcome, Stage, ensure, same},
+    stage::{NO_ARGUMENTS, Outcome, Stage, ensure, same},
 };
 use crate::setup::SOON;
 
@@ -56,13 +56,13 @@ fn pages(
 pub(super) fn page_format(stage: &mut Stage<'_>) -> Outcome {
     let mut a = Holder::new("a", 0);
     let (first, second) = (r#"/a"b"#, r"/ö\c");
+    let mut stamp = String::new();
     let heard = messages(stage, |stage| {
-        a.set(first, 2).set(second, 1).report(stage)?;
+        stamp = a.set(first, 2).set(second, 1).report(stage)?.stamp;
         stage.wait(10);
         a.report(stage)?;
         Ok(())
     })?;
-    let stamp = format!("{}.1", &a.incarnation()[28..]);
     let rooms = [r#""/a\"b":2"#, r#""/ö\\c":1"#];
     let expected = [[0, 1], [1, 0]].map(|order| {
         let rooms = order.map(|place: usize| rooms[place]).join(",");
@@ -228,8 +228,8 @@ pub(super) fn channels_are_apart(stage: &mut Stage<'_>) -> Outcome {
     same("paged", of_site.paged, of_room.paged)
 }
 
-/// Goal: nothing is announced of rooms during a recovery, and whoever missed its end notices that a page is missing. Method: a
-/// rollback, with a change during the recovery and one after it.
+/// Goal: nothing is announced of rooms during a recovery; its end is, and whoever missed that notices that a page is missing. Method:
+/// a rollback, with a change during the recovery and one after it.
 pub(super) fn a_recovery_is_a_gap(stage: &mut Stage<'_>) -> Outcome {
     let mut a = Holder::new("a", 1);
     a.set("/p", 1).report(stage)?;
@@ -244,18 +244,40 @@ pub(super) fn a_recovery_is_a_gap(stage: &mut Stage<'_>) -> Outcome {
         Ok(())
     })?;
     ensure(&format!("none of {during:?}"), during.is_empty())?;
+    let end = pages(stage, |stage| beat(stage, 6, &mut [&mut a]))?;
+    ensure(&format!("the end alone: {end:?}"), end.len() == 1 && end[0].rooms.is_empty())?;
     let after = pages(stage, |stage| {
-        beat(stage, 6, &mut [&mut a])?;
         a.set("/p", 3).report(stage)?;
         Ok(())
     })?;
     same("pages", after.len(), 1)?;
-    ensure("a page is missing before it", after[0].since > before.paged)?;
+    for page in [&end[0], &after[0]] {
+        ensure("a page is missing before it", page.since > before.paged)?;
+    }
+    same("none is missing after the end", after[0].since, end[0].revision)?;
     same("what waited is gone", stage.redis::<u64>("EXISTS", UNANNOUNCED)?, 0)
 }
 
+/// Goal: whoever reads the channel of rooms learns that they are empty after a flush, even if no instance has rooms any more. Method:
+/// an instance with a room that dies, a flush, and one that never had rooms.
+pub(super) fn a_flush_of_all_rooms_is_told(stage: &mut Stage<'_>) -> Outcome {
+    let (mut a, mut b) = (Holder::new("a", 1), Holder::new("b", 1));
+    let first = pages(stage, |stage| {
+        a.set("/p", 1).report(stage)?;
+        stage.wait(10);
+        b.report(stage)?;
+        Ok(())
+    })?;
+    same("pages", first.len(), 1)?;
+    stage.redis::<()>("FLUSHALL", NO_ARGUMENTS)?;
+    let after = pages(stage, |stage| beat(stage, 7, &mut [&mut b]))?;
+    same("pages", after.len(), 1)?;
+    ensure("it names no room", after[0].rooms.is_empty())?;
+    ensure("a page is missing before it", after[0].since > first[0].revision)
+}
+
 /// Goal: a page that may not be published is as good as lost, which replies tell. The site's count does not suffer. Method: a user
-/// of Redis who may only use the site's channel.
+/// of Redis who may only use the site's channel, and a recovery.
 pub(super) fn denied_pages_are_lost(stage: &mut Stage<'_>) -> Outcome {
     let rules = ["reset", "on", "nopass", "~*", "+@all", "&user?count"];
     stage.redis::<()>("ACL", ("SETUSER", "limited", &rules[..]))?;
@@ -266,8 +288,12 @@ pub(super) fn denied_pages_are_lost(stage: &mut Stage<'_>) -> Outcome {
     let first = a.set("/p", 1).report(stage);
     stage.wait(500);
     let second = a.set("/p", 2).report(stage);
+    stage.redis::<()>("FLUSHALL", NO_ARGUMENTS)?;
+    let recovery = beat(stage, 7, &mut [&mut a]);
     stage.redis::<()>("AUTH", ("default", "any"))?;
     let (first, second) = (first?, second?);
+    recovery?;
+    ensure("the mark is gone", !a.report(stage)?.recovering)?;
     ensure("both count as paged", first.paged > 0 && second.paged > first.paged)?;
     ensure("nothing waits", !second.unannounced)?;
     same("count", second.count, 1)
@@ -320,4 +346,46 @@ pub(super) fn edited_counts_are_not_published(stage: &mut Stage<'_>) -> Outcome 
     stage.wait(700);
     a.report(stage)?;
     same("count", stage.redis::<u64>("HGET", (ROOMS, "/p"))?, 1)
+}
+
+/// Goal: names that somebody wrote into the store by hand do not spoil the announcement of the other rooms: those that JSON can carry
+/// are escaped, the others are left out. Method: names with quotes, backslashes, control characters, and bytes that are no UTF-8,
+/// beside all kinds of characters that are. The audit finds nobody there, and announces 0.
+pub(super) fn strange_names_are_not_published(stage: &mut Stage<'_>) -> Outcome {
+    let told: [&[u8]; 7] = [
+        br#"/q"uote"#,
+        br"/back\slash\",
+        b"no slash",
+        "/ä".as_bytes(),
+        "/\u{7ff}\u{800}\u{d7ff}\u{e000}\u{ffff}".as_bytes(),
+        "/\u{10000}\u{3ffff}\u{40000}\u{10ffff}".as_bytes(),
+        b"/plain",
+    ];
+    let left_out: [&[u8]; 12] = [
+        b"/line\nbreak",
+        b"/nul\0",
+        b"/\x1f",
+        b"/\x7f",
+        b"/\x80",
+        b"/cut\xc3",
+        b"/\xc0\xaf",
+        b"/\xe0\x9f\xbf",
+        b"/\xed\xa0\x80",
+        b"/\xf0\x8f\xbf\xbf",
+        b"/\xf4\x90\x80\x80",
+        &[b'x'; 129],
+    ];
+    let mut a = Holder::new("a", 1);
+    a.set("/p", 1).report(stage)?;
+    stage.wait(10);
+    a.report(stage)?;
+    stage.sums = false;
+    for name in told.into_iter().chain(left_out) {
+        stage.redis::<()>("HSET", (ROOMS, name, 7))?;
+    }
+    let heard = pages(stage, |stage| beat(stage, 12, &mut [&mut a]))?;
+    let all: BTreeMap<_, _> = heard.into_iter().flat_map(|page| page.rooms).collect();
+    let name = |name: &[u8]| String::from_utf8(name.to_owned()).expect("it is UTF-8");
+    same("rooms", all, told.into_iter().map(|it| (name(it), 0)).collect())?;
+    same("left", stage.redis::<u64>("HLEN", ROOMS)?, 1)
 }

@@ -105,7 +105,8 @@ impl Member {
             return false;
         }
         if !made.introduced {
-            self.introduction.heard(made.sent.sequence, Sequence(answer.stored_sequence));
+            let (stored, count) = (Sequence(answer.stored_sequence), reply(answer).count);
+            self.introduction.heard(made.sent.sequence, stored, count);
         } else if answer.applied {
             self.introduction.arrived(made.sent.sequence, made.sent.at);
         }
