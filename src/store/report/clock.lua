@@ -31,12 +31,12 @@ if has_rooms or audit_due or kind == 'farewell' or former ~= '' or store.clock >
     has_rooms, hidden = false, { rooms = wide.rooms, dead = wide.dead, backlog = wide.backlog }
     wide.rooms, wide.dead, wide.backlog = 0, 0, 0
     wide.audited = audit_due and store.clock or wide.audited
-  elseif not has_rooms and found > 0 then
-    has_rooms, wide_lost = true, true
+  elseif not has_rooms and (found > 0 or wide.people > 0) then
+    has_rooms, wide_lost = true, wide.people == 0
   end
 end
 -- They are set below if there are rooms.
-local change, count_of, mark_dead, read_wide_again, forget_rooms, take_away, audit_rooms, apply_rooms, settle
+local change, count_of, mark_dead, site_users, read_wide_again, forget_rooms, forget_site, take_away, audit_rooms, apply_rooms, settle
 local said_of_rooms, announce_page, end_recovery
 local changed = {} -- rooms whose count is another now
 local renew_due = false -- a key was made that has no TTL yet

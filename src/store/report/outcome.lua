@@ -6,6 +6,9 @@ end
 if has_rooms and audit_due and forget_rooms() then
   last, fenced = nil, false
 end
+if has_rooms and (audit_due or first_user[place_of[SITE]]) and forget_site() then
+  last, fenced = nil, false
+end
 behind = last ~= nil and last < acknowledged
 if behind or (not last and acknowledged > 0) then
   outcome = 'RESEND'

@@ -23,6 +23,9 @@ end
 local function change_users(room, by)
   change(room, by)
   stirred[room] = stirred[room] or by ~= 0
+  if room == SITE then
+    wide.people = wide.people + by
+  end
 end
 
 function count_of(room)
@@ -123,10 +126,15 @@ function settle()
   wide.rooms = math.max(0, wide.rooms - call_all('HDEL', rooms, empty))
 end
 
+-- The site's users with an identity, whom all incarnations that have them share.
+function site_users()
+  return call('HLEN', prefix .. 'people:' .. SITE)
+end
+
 -- What `wide` should say, after it was lost.
 function read_wide_again()
   wide.rooms, wide.dead = call('HLEN', rooms), call('HLEN', dead)
-  wide.backlog = call('SCARD', unannounced)
+  wide.backlog, wide.people = call('SCARD', unannounced), site_users()
 end
 
 -- For audits. If most counts are lost, the parts are worth nothing: every reporter is told to report all its rooms again.
@@ -143,5 +151,18 @@ function forget_rooms()
   call('UNLINK', rooms)
   call('DEL', sequences)
   wide.rooms, parts_lost = 0, true
+  return true
+end
+
+-- For audits, and for reports that name users of the site. If most users of the site are lost, its count would soon look right and be
+-- wrong: every reporter is told to report everything again.
+function forget_site()
+  local found, known = site_users(), wide.people
+  wide.people = found
+  if found >= known / 2 then
+    return false
+  end
+  call('DEL', sequences)
+  store.total, parts_lost = math.max(0, store.total - known + found), true
   return true
 end

@@ -1,10 +1,5 @@
 -- Step 4: the site's count. Apply the report, bury the reporter's former incarnation, remove expired leases.
 
--- The site's users with an identity, whom all incarnations that have them share.
-local function site_users()
-  return has_rooms and call('HLEN', prefix .. 'people:/') or 0
-end
-
 -- What a field of the connections hash adds to the total. A value that is no count adds nothing, and causes an audit.
 local function part(stored)
   local number = tonumber(stored or '')
@@ -18,7 +13,8 @@ end
 -- What this instance had reported. If the connections hash is missing although the total is not 0, the counts of the other
 -- instances are unknown for now.
 local stored_part = call('HGET', connections, incarnation)
-if not stored_part and store.total > 0 and call('EXISTS', connections) == 0 and store.total > site_users() then
+if not stored_part and store.total > 0 and call('EXISTS', connections) == 0
+  and store.total > (has_rooms and site_users() or 0) then
   parts_lost, audit_due = true, true
 end
 

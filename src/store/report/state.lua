@@ -120,12 +120,13 @@ end
 -- What matters only if there are rooms. `counted`: the revision of the last change of the site's count or of the
 -- mark; `rooms`, `dead`: how many fields these keys have; `backlog`: how many rooms are unannounced; `paged`, `paged_at`:
 -- revision and time of the last page; `cursor`, `index`, `site_cursor`: where audits go on; `marked`: 1 if the last
--- call left a mark; `audited`: when rooms were audited last, since version 0.2.0 audits without them.
+-- call left a mark; `audited`: when rooms were audited last, since version 0.2.0 audits without them; `people`: how many
+-- users the site has.
 local WIDE_FIELDS = { 'counted', 'rooms', 'dead', 'backlog', 'paged', 'paged_at', 'cursor', 'index', 'site_cursor',
-  'marked', 'audited' }
+  'marked', 'audited', 'people' }
 
 local wide = { counted = store.revision, rooms = 0, dead = 0, backlog = 0, paged = 0, paged_at = 0, cursor = 0, index = 0,
-  site_cursor = 0, marked = 0, audited = 0 }
+  site_cursor = 0, marked = 0, audited = 0, people = 0 }
 local wide_lost = damaged -- `wide` is not known
 if values[11] and not damaged then
   local read, index = {}, 0

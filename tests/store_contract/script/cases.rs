@@ -122,6 +122,7 @@ pub(super) const CASES: &[Case] = cases![
         rooms_lost,
         no_key_keeps_a_ghost,
         wrong_types_of_rooms,
+        lost_users_of_the_site,
     },
     room_pages::{
         page_format,

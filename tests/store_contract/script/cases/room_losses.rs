@@ -265,3 +265,34 @@ pub(super) fn wrong_types_of_rooms(stage: &mut Stage<'_>) -> Outcome {
     counts(stage, "/p", 6)?;
     same("public", stage.public()?, 3)
 }
+
+/// Goal: a store that lost the site's users alone says so before anything follows from it. Method: delete them; then a report of
+/// another user, of one who leaves, or none until an audit. All begin again, and the count is exact and right in the end.
+pub(super) fn lost_users_of_the_site(stage: &mut Stage<'_>) -> Outcome {
+    for case in 0..3 {
+        stage.redis::<()>("FLUSHALL", NO_ARGUMENTS)?;
+        let (mut a, mut b) = (Holder::new("a", 1), Holder::new("b", 2));
+        for user in ["u", "v", "w"] {
+            a.join("/", user).report(stage)?;
+        }
+        b.join("/", "x").report(stage)?;
+        beat(stage, 6, &mut [&mut a, &mut b])?;
+        same("before", (a.report(stage)?.count, stage.public()?), (7, 7))?;
+        stage.redis::<()>("DEL", "{currentUsers}:people:/")?;
+        match case {
+            0 => drop(b.join("/", "y")),
+            1 => drop(b.leave("/", "x")),
+            _ => stage.wait(LEASE / 2),
+        }
+        let told = b.say("report", stage)?;
+        ensure(&format!("{case}: told to begin again, and marked"), told.resend && told.recovering)?;
+        b.begin_again();
+        b.report(stage)?;
+        ensure(&format!("{case}: marked"), a.report(stage)?.recovering)?;
+        beat(stage, 8, &mut [&mut a, &mut b])?;
+        let answer = a.report(stage)?;
+        let expected = [8, 6, 7][case];
+        same(&format!("{case}: the count"), (answer.count, answer.recovering), (expected, false))?;
+    }
+    Ok(())
+}
