@@ -285,7 +285,10 @@ pub(super) fn lost_users_of_the_site(stage: &mut Stage<'_>) -> Outcome {
             _ => stage.wait(LEASE / 2),
         }
         let told = b.say("report", stage)?;
-        ensure(&format!("{case}: told to begin again, and marked"), told.resend && told.recovering)?;
+        ensure(
+            &format!("{case}: told to begin again, and marked"),
+            told.resend && told.recovering,
+        )?;
         b.begin_again();
         b.report(stage)?;
         ensure(&format!("{case}: marked"), a.report(stage)?.recovering)?;
