@@ -249,7 +249,6 @@ impl Reporter {
         self.metrics.leases_reaped.inc_by(reply.crashed.into());
         self.metrics.repairs.inc_by(reply.repaired.into());
         self.metrics.dead_incarnations.set(reply.dead.into());
-        self.former = self.former.filter(|_| !reply.is_applied());
         let still_silent = self.is_silent(now);
         self.view.send_modify(|view| {
             let users = self.rooms.acknowledge(rooms, reply, view.reckons(sent, reply));
@@ -263,6 +262,9 @@ impl Reporter {
         }
         let view = *self.view.borrow();
         let standing = self.rooms.fold_reply(rooms, reply, &view, now);
+        // Each report that says something again also takes away what the former incarnation had said of it.
+        let has_said_all = reply.is_applied() && !self.rooms.is_resending();
+        self.former = self.former.filter(|_| !has_said_all);
         if reply.rooms.is_some() {
             self.note_rooms_taken();
         }

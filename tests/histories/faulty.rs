@@ -159,6 +159,10 @@ impl RoomLedger for FaultyLedger {
         }
     }
 
+    fn is_resending(&self) -> bool {
+        self.inner.is_resending()
+    }
+
     fn expire(&self, now: Instant) -> Option<Instant> {
         self.inner.expire(now)
     }

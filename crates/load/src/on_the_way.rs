@@ -220,7 +220,7 @@ mod tests {
             judge.hear(Subject::Site, 1, now);
             if is_lost {
                 for connection in &connections[..2] {
-                    let step = Step::End { had_joined: true };
+                    let step = Step::Leave { had_joined: true };
                     presences.record(step, *connection, now + SECOND / 100);
                 }
             }

@@ -40,8 +40,6 @@ pub(crate) struct Presences {
     subjects: HashMap<Subject, Population>,
     /// The changes within the window, the oldest first. When a change leaves the window, the limits of its subject are computed again.
     changes: VecDeque<(Instant, Subject)>,
-    /// Connections that were asked to leave and have not ended.
-    leaving: Extreme,
     limits: Arc<Limits>,
 }
 
@@ -51,8 +49,6 @@ pub(crate) struct Presences {
 pub(crate) struct Limits {
     site: Limit,
     rooms: Box<[Limit]>,
-    /// Connections that may be counted although others have taken their places.
-    leaving: AtomicU64,
 }
 
 /// The fewest and the most users that a server may tell now.
@@ -94,23 +90,24 @@ pub(crate) enum Step {
     Start,
     /// It has received its first counts.
     Join,
-    /// It was asked to leave, or was lost.
-    End {
+    /// It was asked to leave, or was lost. A server may count it until it has ended.
+    Leave {
         /// Whether it had received its first counts.
         had_joined: bool,
     },
+    /// It has ended.
+    End,
 }
 
 impl Presences {
     /// Nobody, and this number of rooms.
     pub(crate) fn new(rooms: u32, window: Duration) -> Self {
         let rooms = (0..rooms).map(|_| Limit::default()).collect();
-        let limits = Limits { site: Limit::default(), rooms, leaving: AtomicU64::new(0) };
+        let limits = Limits { site: Limit::default(), rooms };
         Self {
             window,
             subjects: HashMap::new(),
             changes: VecDeque::new(),
-            leaving: Extreme::largest(Instant::now()),
             limits: Arc::new(limits),
         }
     }
@@ -129,14 +126,6 @@ impl Presences {
             self.changes.push_back((now, subject));
             self.refresh(subject, now);
         }
-    }
-
-    /// Records how many connections were asked to leave and have not ended. A server counts them until it has heard of it. To be
-    /// called often.
-    pub(crate) fn leave(&mut self, leaving: u64, now: Instant) {
-        self.leaving.set(leaving, now);
-        let since = now.checked_sub(self.window).unwrap_or(now);
-        self.limits.leaving.store(self.leaving.since(since), Ordering::Relaxed);
     }
 
     /// Forgets what is older than the window. To be called often.
@@ -176,8 +165,7 @@ impl Limits {
 
     /// The most users of this program that a server may tell now.
     pub(crate) fn most(&self, subject: Subject) -> u64 {
-        let most = self.of(subject).map_or(0, |limit| limit.most.load(Ordering::Relaxed));
-        most + self.leaving.load(Ordering::Relaxed)
+        self.of(subject).map_or(0, |limit| limit.most.load(Ordering::Relaxed))
     }
 }
 
@@ -198,10 +186,8 @@ impl Population {
         match step {
             Step::Start => connections.open += 1,
             Step::Join => connections.joined += 1,
-            Step::End { had_joined } => {
-                connections.joined -= u32::from(had_joined);
-                connections.open -= 1;
-            }
+            Step::Leave { had_joined } => connections.joined -= u32::from(had_joined),
+            Step::End => connections.open -= 1,
         }
         let is_counted = connections.joined > 0;
         if connections.open == 0 {
@@ -214,11 +200,6 @@ impl Population {
 }
 
 impl Extreme {
-    /// The largest value, which is 0 now.
-    fn largest(now: Instant) -> Self {
-        Self { values: VecDeque::from([(now, 0)]), is_better: |one, other| one > other }
-    }
-
     fn set(&mut self, value: u64, now: Instant) {
         while self.values.back().is_some_and(|&(_, last)| (self.is_better)(value, last)) {
             self.values.pop_back();
@@ -271,15 +252,21 @@ mod tests {
         assert_eq!(limits(&mut presences, at(2)), (0, 2));
         assert_eq!(limits(&mut presences, at(10)), (0, 2));
         assert_eq!(limits(&mut presences, at(11)), (2, 2));
-        presences.record(Step::End { had_joined: true }, identity, at(20));
+        let leave = Step::Leave { had_joined: true };
+        for step in [leave, Step::End] {
+            presences.record(step, identity, at(20));
+        }
         assert_eq!(limits(&mut presences, at(20)), (2, 2));
-        presences.record(Step::End { had_joined: true }, identity, at(30));
+        presences.record(leave, identity, at(30));
         assert_eq!(limits(&mut presences, at(30)), (1, 2));
-        assert_eq!(limits(&mut presences, at(39)), (1, 2));
-        assert_eq!(limits(&mut presences, at(40)), (1, 1));
+        assert_eq!(limits(&mut presences, at(49)), (1, 2), "it may be counted: it has not ended");
+        presences.record(Step::End, identity, at(50));
+        assert_eq!(limits(&mut presences, at(59)), (1, 2));
+        assert_eq!(limits(&mut presences, at(60)), (1, 1));
     }
 
-    /// Goal: each room has limits of its own. Method: one identity in two rooms by different connections, and a room of nobody.
+    /// Goal: each room has limits of its own. Method: one identity in two rooms by different connections, and a room of nobody. Then
+    /// somebody leaves one room, and may be counted only there.
     #[test]
     fn rooms_are_apart() {
         let now = Instant::now();
@@ -291,6 +278,12 @@ mod tests {
         let limits = presences.limits();
         let most = |room| limits.most(Subject::Room(room));
         assert_eq!([most(0), most(1), most(2), limits.most(Subject::Site)], [1, 2, 0, 2]);
+        let leaving = Connection { user: User::Connection(0), rooms: &[1] };
+        presences.record(Step::Leave { had_joined: false }, leaving, now);
+        let later = now + 2 * WINDOW;
+        presences.record(Step::Start, Connection { user: User::Connection(1), rooms: &[0] }, later);
+        presences.pass(later);
+        assert_eq!([most(0), most(1), most(2), limits.most(Subject::Site)], [2, 2, 0, 3]);
     }
 
     proptest! {
@@ -313,7 +306,8 @@ mod tests {
                     presences.record(Step::Join, connection, now);
                 } else if *mine > 0 {
                     *mine -= 1;
-                    presences.record(Step::End { had_joined: true }, connection, now);
+                    presences.record(Step::Leave { had_joined: true }, connection, now);
+                    presences.record(Step::End, connection, now);
                 }
                 history.push((now, open.iter().filter(|count| **count > 0).count() as u64));
                 let since = now.checked_sub(WINDOW).unwrap();

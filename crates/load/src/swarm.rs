@@ -2,7 +2,7 @@
 //! they end.
 
 use std::{
-    collections::{BTreeMap, BTreeSet, HashSet, VecDeque},
+    collections::{BTreeMap, BTreeSet, HashMap, HashSet, VecDeque},
     sync::Arc,
     time::{Duration, SystemTime},
 };
@@ -67,6 +67,8 @@ struct People {
     plan: IdentityPlan,
     presences: Presences,
     judge: Arc<Judge>,
+    /// Those that were asked to leave and have not ended.
+    leaving: HashMap<u64, Seat>,
     /// Places that a visitor has left.
     free: BTreeSet<u32>,
     /// The first place that nobody ever had.
@@ -149,8 +151,7 @@ impl Swarm {
         if let Some(id) = oldest.map(|(&id, _)| id)
             && let Some(seat) = self.slots.remove(&id)
         {
-            seat.slot.ask_to_leave();
-            self.forget(&seat);
+            self.send_away(id, seat);
             self.visit.stats.left();
         }
     }
@@ -161,19 +162,30 @@ impl Swarm {
         while let Some(ended) = self.tasks.try_join_next() {
             // A task ends without a result only if the program ends.
             let Ok((id, end)) = ended else { continue };
-            let Some(seat) = self.slots.remove(&id) else { continue };
+            let Some(seat) = self.slots.remove(&id) else {
+                self.note_ended(id);
+                continue;
+            };
             match end {
                 End::Refused(failure) => self.visit.stats.refused(&failure),
                 End::Lost(failure) => self.visit.stats.lost(&failure),
                 End::Left => unreachable!("a visitor that was asked to leave has no slot"),
             }
-            self.forget(&seat);
+            self.forget(id, seat);
+            self.note_ended(id);
             self.missing.push_back(Instant::now());
         }
-        let leaving = self.tasks.len().saturating_sub(self.slots.len()) as u64;
         if let Some(people) = &mut self.people {
-            people.presences.leave(leaving, Instant::now());
             people.pass();
+        }
+    }
+
+    /// Records that a connection that had to leave has ended.
+    fn note_ended(&mut self, id: u64) {
+        if let Some(people) = &mut self.people
+            && let Some(seat) = people.leaving.remove(&id)
+        {
+            people.record(Step::End, &seat);
         }
     }
 
@@ -188,22 +200,26 @@ impl Swarm {
         }
     }
 
-    /// Records that a visitor is not there any more.
-    fn forget(&mut self, seat: &Seat) {
+    fn send_away(&mut self, id: u64, seat: Seat) {
+        seat.slot.ask_to_leave();
+        self.forget(id, seat);
+    }
+
+    /// Records that a visitor is not there any more, or soon will not be. Another one may take its place.
+    fn forget(&mut self, id: u64, seat: Seat) {
         if let Some(people) = &mut self.people {
-            people.record(Step::End { had_joined: seat.has_joined }, seat);
+            people.record(Step::Leave { had_joined: seat.has_joined }, &seat);
             people.free.insert(seat.place);
+            people.leaving.insert(id, seat);
         }
     }
 
     /// Gives up on the visitors that have received no count yet. They count as refused.
     pub(crate) fn give_up_on_the_way(&mut self) {
         let on_the_way = self.slots.extract_if(.., |_, seat| seat.slot.last_count().is_none());
-        let seats: Vec<Seat> = on_the_way.map(|(_, seat)| seat).collect();
-        for seat in seats {
-            seat.slot.ask_to_leave();
+        for (id, seat) in on_the_way.collect::<Vec<_>>() {
+            self.send_away(id, seat);
             self.visit.stats.refused(&Failure::Late);
-            self.forget(&seat);
             self.missing.push_back(Instant::now());
         }
     }
@@ -276,7 +292,7 @@ impl People {
         let rooms = config.rooms.as_ref().map_or(0, |plan| plan.rooms);
         let presences = Presences::new(rooms, config.settle.max(WINDOW_MIN));
         let judge = Arc::new(Judge::new(presences.limits(), config.alone));
-        Self { plan, presences, judge, free: BTreeSet::new(), unused: 0 }
+        Self { plan, presences, judge, leaving: HashMap::new(), free: BTreeSet::new(), unused: 0 }
     }
 
     /// The first place that nobody has. So the identities keep their connections when these are replaced.

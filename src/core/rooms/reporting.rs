@@ -45,6 +45,9 @@ pub trait RoomLedger: fmt::Debug + Send + Sync + 'static {
     /// Begins a new incarnation: the store holds nothing of it.
     fn begin_incarnation(&self);
 
+    /// Whether not everything has been said again since the present incarnation began.
+    fn is_resending(&self) -> bool;
+
     /// Takes over from an announcement of the site whether the store is recovering.
     fn fold_count(&self, count: Count);
 

@@ -58,6 +58,10 @@ impl<V: fmt::Debug + Send + 'static> RoomLedger for Rooms<V> {
         self.changed(table);
     }
 
+    fn is_resending(&self) -> bool {
+        self.table().ledger.is_resending
+    }
+
     fn fold_count(&self, count: Count) {
         let mut table = self.table();
         table.fold_mark(count);

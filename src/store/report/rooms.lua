@@ -137,6 +137,17 @@ function read_wide_again()
   wide.backlog, wide.people = call('SCARD', unannounced), site_users()
 end
 
+-- Makes every reporter report everything again. What fences off late reports of those that are not counted any more stays.
+local function begin_again()
+  local owners = call('HKEYS', connections)
+  if #owners > 0 then
+    call_all('HDEL', sequences, owners)
+  else
+    call('DEL', sequences)
+  end
+  parts_lost = true
+end
+
 -- For audits. If most counts are lost, the parts are worth nothing: every reporter is told to report all its rooms again.
 function forget_rooms()
   local found = call('HLEN', rooms)
@@ -149,8 +160,8 @@ function forget_rooms()
     call('UNLINK', prefix .. 'at:' .. owner)
   end
   call('UNLINK', rooms)
-  call('DEL', sequences)
-  wide.rooms, parts_lost = 0, true
+  begin_again()
+  wide.rooms = 0
   return true
 end
 
@@ -162,7 +173,7 @@ function forget_site()
   if found >= known / 2 then
     return false
   end
-  call('DEL', sequences)
-  store.total, parts_lost = math.max(0, store.total - known + found), true
+  begin_again()
+  store.total = math.max(0, store.total - known + found)
   return true
 end

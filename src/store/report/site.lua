@@ -14,7 +14,7 @@ end
 -- instances are unknown for now.
 local stored_part = call('HGET', connections, incarnation)
 if not stored_part and store.total > 0 and call('EXISTS', connections) == 0
-  and store.total > (has_rooms and site_users() or 0) then
+  and store.total > (hidden and 0 or wide.people) then
   parts_lost, audit_due = true, true
 end
 

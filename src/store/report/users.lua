@@ -36,19 +36,17 @@ local function without(tags, tag)
   return tags
 end
 
--- Whether another incarnation has the user. The former one of this reporter is no other.
+-- Whether another incarnation has the user.
 local function is_elsewhere(tags)
-  local others = #tags / TAG_BYTES
-  others = others - (position(tags, own_tag) and 1 or 0)
-  if others > 0 and former_tag and position(tags, former_tag) then
-    others = others - 1
-  end
+  local others = #tags / TAG_BYTES - (position(tags, own_tag) and 1 or 0)
   return others > 0 and 1 or 0
 end
 
--- The value of a user after this report, or '' if nobody has him; and whether other things are known of him than before.
+-- The value of a user after this report, or '' if nobody has him; and whether other things are known of him than before. The former
+-- incarnation of this reporter does not have him any more. Its list of users may be lost, and the dead are taken away by these lists.
 local function new_value(value, word)
   local tags, known = split(value or '')
+  tags = former_tag and without(tags, former_tag) or tags
   local information = known
   if word == '-' then
     tags = without(tags, own_tag)

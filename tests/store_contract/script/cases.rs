@@ -123,6 +123,9 @@ pub(super) const CASES: &[Case] = cases![
         no_key_keeps_a_ghost,
         wrong_types_of_rooms,
         lost_users_of_the_site,
+        a_lost_list_keeps_nobody,
+        sudden_audits_count_users,
+        tombstones_outlive_a_loss,
     },
     room_pages::{
         page_format,

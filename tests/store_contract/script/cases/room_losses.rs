@@ -2,7 +2,7 @@
 
 use super::super::{
     instance::{Holder, ROOMS, beat, counts, nothing_is_left},
-    stage::{LEASE, LEASES, META, NO_ARGUMENTS, Outcome, SEQUENCE, Stage, ensure, same},
+    stage::{CONNECTIONS, LEASE, LEASES, META, NO_ARGUMENTS, Outcome, SEQUENCE, Stage, ensure, same},
 };
 
 /// Two instances with rooms, which have seen the newest revision.
@@ -298,4 +298,58 @@ pub(super) fn lost_users_of_the_site(stage: &mut Stage<'_>) -> Outcome {
         same(&format!("{case}: the count"), (answer.count, answer.recovering), (expected, false))?;
     }
     Ok(())
+}
+
+/// Goal: a list of what an incarnation has may be lost: when it says its users again, its former life has none of them. Method:
+/// delete the list; its instance begins again, and one of its users leaves.
+pub(super) fn a_lost_list_keeps_nobody(stage: &mut Stage<'_>) -> Outcome {
+    let (mut a, mut b) = (Holder::new("a", 1), Holder::new("b", 2));
+    a.report(stage)?;
+    for user in ["u", "v"] {
+        b.join("/", user).join("/p", user).report(stage)?;
+    }
+    stage.redis::<()>("DEL", b.key("of"))?;
+    b.begin_again();
+    b.report(stage)?;
+    let answer = b.leave("/", "u").leave("/p", "u").report(stage)?;
+    same("the site", answer.count, 1 + 2 + 1)?;
+    counts(stage, "/p", 1)
+}
+
+/// Goal: an audit that becomes due in the middle of a report counts the site's users, too. Method: users of the site, and no rooms; the
+/// leases are lost, or the part of an instance is edited. Another instance reports without a word about users.
+pub(super) fn sudden_audits_count_users(stage: &mut Stage<'_>) -> Outcome {
+    for is_edited in [false, true] {
+        stage.redis::<()>("FLUSHALL", NO_ARGUMENTS)?;
+        let (mut a, mut b) = (Holder::new("a", 3), Holder::new("b", 0));
+        for user in ["u", "v", "w", "x"] {
+            b.join("/", user).report(stage)?;
+        }
+        a.report(stage)?;
+        beat(stage, 3, &mut [&mut a, &mut b])?;
+        a.report(stage)?;
+        if is_edited {
+            stage.redis::<()>("HSET", (CONNECTIONS, a.incarnation(), "x"))?;
+        } else {
+            stage.redis::<()>("DEL", LEASES)?;
+        }
+        same("the count", a.report(stage)?.count, 7)?;
+    }
+    Ok(())
+}
+
+/// Goal: a late report of an instance that has said farewell stays refused when all others are told to begin again. Method: the first
+/// report is delayed; after the farewell the site's users are lost, and it arrives.
+pub(super) fn tombstones_outlive_a_loss(stage: &mut Stage<'_>) -> Outcome {
+    let (mut a, mut b) = (Holder::new("a", 1), Holder::new("b", 5));
+    a.join("/", "u").report(stage)?;
+    let late = b.prepare("report");
+    b.say("report", stage)?;
+    b.say("farewell", stage)?;
+    stage.redis::<()>("DEL", "{currentUsers}:people:/")?;
+    let told = a.join("/", "v").say("report", stage)?;
+    ensure("it is noticed", told.resend)?;
+    ensure("the late report is stale", !stage.send(&late)?.applied)?;
+    a.begin_again();
+    same("the count", a.report(stage)?.count, 3)
 }
