@@ -108,16 +108,12 @@ impl View {
         }
     }
 
-    /// Who is here plus what was last known of all others. It includes every change up to [`View::estimated`].
+    /// Who is here plus what was last known of all others. It includes every change up to [`View::estimated`]. As long as it was never
+    /// certain what the base includes of this instance, it may include all who are here: they are not counted twice.
     pub fn estimate(&self) -> u64 {
-        let elsewhere = self.elsewhere.unwrap_or_else(|| self.others_in_base());
-        elsewhere + self.local.anonymous + self.users.here_alone
-    }
-
-    /// The users of all other instances, if the base includes of this one what the store has acknowledged, and nothing else; 0
-    /// without a base.
-    fn others_in_base(&self) -> u64 {
-        self.base.map_or(0, |base| base.users.saturating_sub(self.stored_alone()))
+        let here = self.local.anonymous + self.users.here_alone;
+        let heard = || self.base.map_or(here, |base| base.users.max(here));
+        self.elsewhere.map_or_else(heard, |elsewhere| elsewhere + here)
     }
 
     /// What the store holds for this instance alone.
@@ -252,8 +248,11 @@ impl View {
 
     /// Computes the users of all other instances from the base, if it is certain which local users the base includes.
     fn reckon_others(&mut self, now: Instant) {
-        if self.base.is_some() && !self.newest.recovering && self.is_ours_certain(now) {
-            self.elsewhere = Some(self.others_in_base());
+        if let Some(base) = self.base
+            && !self.newest.recovering
+            && self.is_ours_certain(now)
+        {
+            self.elsewhere = Some(base.users.saturating_sub(self.stored_alone()));
         }
     }
 

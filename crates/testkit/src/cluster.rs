@@ -119,9 +119,10 @@ pub fn clients_say(users: u64, records: &[Record]) -> Result<(), String> {
 /// Panics if one of these clients saw something outside the contract.
 pub fn nothing_is_wrong_in(records: &[Record]) {
     for record in records {
-        for entry in record.entries() {
-            assert!(!matches!(entry.event, Event::Violation(_)), "{}: {entry:?}", record.name());
-        }
+        let entries = record.entries();
+        let is_wrong = entries.iter().any(|entry| matches!(entry.event, Event::Violation(_)));
+        let latest = &entries[entries.len().saturating_sub(12)..];
+        assert!(!is_wrong, "{}: {latest:?}", record.name());
     }
 }
 

@@ -112,11 +112,10 @@ impl Entry {
     }
 
     /// What was last known of the other instances, and who is here alone. As long as it was never certain what the count includes of
-    /// this instance, only what the store has acknowledged is taken to be in it.
+    /// this instance, it may include all who are here: they are not counted twice.
     pub(super) fn estimate(&self) -> u64 {
-        let of_others = || self.count.saturating_sub(self.stored_alone());
-        let elsewhere = self.elsewhere.get().unwrap_or_else(of_others);
-        elsewhere + u64::from(self.anonymous) + self.users.here_alone()
+        let here = u64::from(self.anonymous) + self.users.here_alone();
+        self.elsewhere.get().map_or_else(|| self.count.max(here), |elsewhere| elsewhere + here)
     }
 
     /// What the store holds for this instance and no other one.

@@ -48,7 +48,7 @@ async fn an_instance_restarts_behind_a_proxy(
     program: Program,
 ) {
     // Only a proxy that checks readiness needs time for it.
-    let delay = if program.asks_for_readiness() { "3s" } else { "0s" };
+    let delay = if program.asks_for_readiness() { "4s" } else { "0s" };
     let settings = [("HEADCOUNT_DRAIN_DELAY", delay), ("HEADCOUNT_DRAIN", "2s")];
     let mut pair = Pair::start(&settings).await;
     // The file suspends an instance for longer than a drain of 10 s takes. This drain takes 2 s.

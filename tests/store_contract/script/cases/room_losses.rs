@@ -2,7 +2,9 @@
 
 use super::super::{
     instance::{Holder, ROOMS, beat, counts, nothing_is_left},
-    stage::{CONNECTIONS, LEASE, LEASES, META, NO_ARGUMENTS, Outcome, SEQUENCE, Stage, ensure, same},
+    stage::{
+        CONNECTIONS, LEASE, LEASES, META, NO_ARGUMENTS, Outcome, SEQUENCE, Stage, ensure, same,
+    },
 };
 
 /// Two instances with rooms, which have seen the newest revision.
