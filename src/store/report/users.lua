@@ -128,6 +128,10 @@ function apply_rooms()
   call_all('HDEL', at, empty)
   local written = #set + call_all('SADD', of, pairs_here)
   call_all('SREM', of, pairs_gone)
+  if former_tag then
+    call_all('SREM', prefix .. 'of:' .. former, pairs_here)
+    call_all('SREM', prefix .. 'of:' .. former, pairs_gone)
+  end
   hold(at, of, spoke, written > 0)
 end
 
