@@ -37,6 +37,12 @@ impl Count {
     }
 }
 
+/// The estimate of an instance: who is here and nowhere else, and those of the other instances as they were last known. As long as they
+/// were never known, a count that was heard may include all who are here: they are not counted twice.
+pub fn estimate(elsewhere: Option<u64>, heard: u64, here: u64) -> u64 {
+    elsewhere.map_or_else(|| heard.max(here), |elsewhere| elsewhere + here)
+}
+
 /// A count, or none, in the space of one number: very many of them are kept.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct MaybeCount(Option<NonZeroU64>);

@@ -28,7 +28,7 @@ use std::{mem, time::Duration};
 use tokio::time::Instant;
 
 use super::{
-    count::{Count, Incarnation, Revision, Sequence, Stamp},
+    count::{Count, Incarnation, Revision, Sequence, Stamp, estimate},
     peaks::Sight,
     report::{Outcome, Reply},
     site_users::SiteUsers,
@@ -108,12 +108,10 @@ impl View {
         }
     }
 
-    /// Who is here plus what was last known of all others. It includes every change up to [`View::estimated`]. As long as it was never
-    /// certain what the base includes of this instance, it may include all who are here: they are not counted twice.
+    /// Who is here plus what was last known of all others. It includes every change up to [`View::estimated`].
     pub fn estimate(&self) -> u64 {
-        let here = self.local.anonymous + self.users.here_alone;
-        let heard = || self.base.map_or(here, |base| base.users.max(here));
-        self.elsewhere.map_or_else(heard, |elsewhere| elsewhere + here)
+        let heard = self.base.map_or(0, |base| base.users);
+        estimate(self.elsewhere, heard, self.local.anonymous + self.users.here_alone)
     }
 
     /// What the store holds for this instance alone.

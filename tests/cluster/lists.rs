@@ -10,7 +10,7 @@ use headcount_testkit::{
     instance::Instance,
     record::{Event, Record},
     rooms::RoomsClient,
-    tokens::{Issuer, in_seconds},
+    tokens::Issuer,
     users::Known,
     waiting::eventually,
 };
@@ -77,9 +77,7 @@ async fn everybody_sees_who_is_there() {
         ForeignClients::start(Library::Newest),
         [0, 1, 2].map(|number| &cluster.instances[number]),
     );
-    let exp = in_seconds(std::time::Duration::from_hours(1));
-    let token =
-        |name: &str| issuer.sign(&json!({ "sub": "ada", "exp": exp, "info": { "name": name } }));
+    let token = |name: &str| issuer.token_showing("ada", &json!({ "name": name }));
     let ada = json!({ "token": token("Ada"), "list": true });
     let ada = enter(&mut newest, one, Transport::Websocket, ada).await;
     list(&[&ada], &["ada"]).await;

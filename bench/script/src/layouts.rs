@@ -191,11 +191,11 @@ impl Layout {
 }
 
 fn centrifugo_key(part: &str) -> String {
-    format!("centrifugo.presence.{part}.{}", room_name(0))
+    format!("centrifugo.presence.{part}.{}", room())
 }
 
 fn users_key() -> String {
-    format!("1:{}:users", room_name(0))
+    format!("1:{}:users", room())
 }
 
 fn room() -> String {

@@ -171,8 +171,10 @@ impl Swarm {
                 End::Lost(failure) => self.visit.stats.lost(&failure),
                 End::Left => unreachable!("a visitor that was asked to leave has no slot"),
             }
-            self.forget(id, seat);
-            self.note_ended(id);
+            self.forget(&seat);
+            if let Some(people) = &mut self.people {
+                people.record(Step::End, &seat);
+            }
             self.missing.push_back(Instant::now());
         }
         if let Some(people) = &mut self.people {
@@ -202,15 +204,17 @@ impl Swarm {
 
     fn send_away(&mut self, id: u64, seat: Seat) {
         seat.slot.ask_to_leave();
-        self.forget(id, seat);
+        self.forget(&seat);
+        if let Some(people) = &mut self.people {
+            people.leaving.insert(id, seat);
+        }
     }
 
     /// Records that a visitor is not there any more, or soon will not be. Another one may take its place.
-    fn forget(&mut self, id: u64, seat: Seat) {
+    fn forget(&mut self, seat: &Seat) {
         if let Some(people) = &mut self.people {
-            people.record(Step::Leave { had_joined: seat.has_joined }, &seat);
+            people.record(Step::Leave { had_joined: seat.has_joined }, seat);
             people.free.insert(seat.place);
-            people.leaving.insert(id, seat);
         }
     }
 

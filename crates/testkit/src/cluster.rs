@@ -72,8 +72,17 @@ impl Cluster {
     /// Checks whether all show `users` at this moment. The error names one that does not, and its number.
     pub async fn all_say(&self, users: u64, records: &[Record]) -> Result<(), String> {
         clients_say(users, records)?;
-        store_and_instances_say(users, &self.redis_client, &self.instances).await
+        store_and_instances_say(users, &self.redis_client, &self.instances).await.map(drop)
     }
+}
+
+/// What the site's count in Redis is made of.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct StoredSite {
+    /// The connections without an identity, of all instances.
+    pub anonymous: u64,
+    /// The users with an identity.
+    pub people: u64,
 }
 
 /// Checks whether these instances show `users` as exact, and the public key and the sum of its parts and of the site's people are the
@@ -81,8 +90,8 @@ impl Cluster {
 pub async fn store_and_instances_say(
     users: u64,
     redis_client: &RedisClient,
-    instances: &[Instance],
-) -> Result<(), String> {
+    instances: impl IntoIterator<Item = &Instance>,
+) -> Result<StoredSite, String> {
     for instance in instances {
         let shown = instance.shown().await?;
         if shown != (Shown { count: users, exact: true }) {
@@ -91,10 +100,10 @@ pub async fn store_and_instances_say(
     }
     let parts = redis_client.instances().await?;
     let people = redis_client.site_people().await?;
-    let sum = parts.values().sum::<u64>() + people;
+    let anonymous = parts.values().sum::<u64>();
     let public = redis_client.users().await?;
-    if (sum, public) == (users, users) {
-        return Ok(());
+    if (anonymous + people, public) == (users, users) {
+        return Ok(StoredSite { anonymous, people });
     }
     Err(format!("the public key: {public}, its parts: {parts:?}, people: {people}"))
 }

@@ -63,6 +63,12 @@ impl Issuer {
         self.sign(&json!({ "sub": user, "exp": exp, "rooms": rooms }))
     }
 
+    /// A token of this user that expires in an hour, and says what is to be shown of the user.
+    pub fn token_showing(&self, user: &str, info: &Value) -> String {
+        let exp = in_seconds(Duration::from_hours(1));
+        self.sign(&json!({ "sub": user, "exp": exp, "info": info }))
+    }
+
     /// A token with these claims.
     pub fn sign(&self, claims: &Value) -> String {
         self.sign_text(&claims.to_string())

@@ -46,7 +46,8 @@ impl Known {
     }
 }
 
-fn users_of(users: &Value) -> Result<BTreeMap<String, Value>, String> {
+/// What a list says of each user, by the user's id. The error says what is malformed.
+pub fn users_of(users: &Value) -> Result<BTreeMap<String, Value>, String> {
     let all = users.as_array().ok_or_else(|| format!("no list of users: {users}"))?;
     let user = |user: &Value| {
         let id = user["id"].as_str().ok_or_else(|| format!("a user without an id: {user}"))?;

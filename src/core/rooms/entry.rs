@@ -7,7 +7,7 @@ use super::{
     users::{User, Users},
 };
 use crate::core::{
-    count::{MaybeCount, Revision},
+    count::{MaybeCount, Revision, estimate},
     report::Room,
     room::UserId,
     view::Shown,
@@ -111,11 +111,10 @@ impl Entry {
         Shown { users: self.estimate(), revision: self.revision, exact: false }
     }
 
-    /// What was last known of the other instances, and who is here alone. As long as it was never certain what the count includes of
-    /// this instance, it may include all who are here: they are not counted twice.
+    /// What was last known of the other instances, and who is here alone.
     pub(super) fn estimate(&self) -> u64 {
         let here = u64::from(self.anonymous) + self.users.here_alone();
-        self.elsewhere.get().map_or_else(|| self.count.max(here), |elsewhere| elsewhere + here)
+        estimate(self.elsewhere.get(), self.count, here)
     }
 
     /// What the store holds for this instance and no other one.

@@ -78,7 +78,7 @@ local function audit_room(room, stored)
     repaired = repaired + 1
     change(room, sum - stored)
   end
-  local users_there = call('HLEN', prefix .. 'people:' .. room)
+  local users_there = users_in(room)
   if users_there == 0 then
     return 0
   end

@@ -36,7 +36,7 @@ if has_rooms or audit_due or kind == 'farewell' or former ~= '' or store.clock >
   end
 end
 -- They are set below if there are rooms.
-local change, count_of, mark_dead, site_users, read_wide_again, forget_rooms, forget_site, take_away, audit_rooms, apply_rooms, settle
+local change, count_of, mark_dead, read_wide_again, forget_rooms, forget_site, take_away, audit_rooms, apply_rooms, settle
 local said_of_rooms, announce_page, end_recovery
 local changed = {} -- rooms whose count is another now
 local renew_due = false -- a key was made that has no TTL yet

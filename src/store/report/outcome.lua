@@ -3,11 +3,11 @@
 if has_rooms and wide_lost then
   read_wide_again()
 end
-if has_rooms and audit_due and forget_rooms() then
-  last, fenced = nil, false
+if has_rooms and audit_due then
+  forget_rooms()
 end
-if has_rooms and (audit_due or first_user[place_of[SITE]]) and forget_site() then
-  last, fenced = nil, false
+if has_rooms and (audit_due or first_user[place_of[SITE]]) then
+  forget_site()
 end
 behind = last ~= nil and last < acknowledged
 if behind or (not last and acknowledged > 0) then

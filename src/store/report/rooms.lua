@@ -59,9 +59,14 @@ local function known_incarnations()
   return everybody
 end
 
+-- The users of a room, or of the site, with an identity. All incarnations that have a user share him.
+local function users_in(room)
+  return call('HLEN', prefix .. 'people:' .. room)
+end
+
 -- The count of a room by its parts.
 local function recount(room)
-  local sum = call('HLEN', prefix .. 'people:' .. room)
+  local sum = users_in(room)
   for _, owner in ipairs(known_incarnations()) do
     sum = sum + amount(call('HGET', prefix .. 'at:' .. owner, room))
     lookups = lookups - 1
@@ -78,7 +83,7 @@ local function counted(room, base, is_stored)
   if is_whole(base, WHOLE_MAX) then
     count = base + changes[room]
   elseif not is_stored and place and own_before[place] == 0 then
-    count = own_now[place] + call('HLEN', prefix .. 'people:' .. room)
+    count = own_now[place] + users_in(room)
   end
   local is_wrong = not count or count < 0
   if (is_wrong or is_checked) and lookups > 0 then
@@ -88,7 +93,7 @@ local function counted(room, base, is_stored)
   end
   if is_wrong then
     repaired = repaired + 1
-    return (own_now[place or 0] or 0) + call('HLEN', prefix .. 'people:' .. room)
+    return (own_now[place or 0] or 0) + users_in(room)
   end
   return count
 end
@@ -126,18 +131,14 @@ function settle()
   wide.rooms = math.max(0, wide.rooms - call_all('HDEL', rooms, empty))
 end
 
--- The site's users with an identity, whom all incarnations that have them share.
-function site_users()
-  return call('HLEN', prefix .. 'people:' .. SITE)
-end
-
 -- What `wide` should say, after it was lost.
 function read_wide_again()
   wide.rooms, wide.dead = call('HLEN', rooms), call('HLEN', dead)
-  wide.backlog, wide.people = call('SCARD', unannounced), site_users()
+  wide.backlog, wide.people = call('SCARD', unannounced), users_in(SITE)
 end
 
--- Makes every reporter report everything again. What fences off late reports of those that are not counted any more stays.
+-- Makes every reporter report everything again, this one, too. What fences off late reports of those that are not counted any more
+-- stays.
 local function begin_again()
   local owners = call('HKEYS', connections)
   if #owners > 0 then
@@ -145,7 +146,7 @@ local function begin_again()
   else
     call('DEL', sequences)
   end
-  parts_lost = true
+  last, fenced, parts_lost = nil, false, true
 end
 
 -- For audits. If most counts are lost, the parts are worth nothing: every reporter is told to report all its rooms again.
@@ -154,7 +155,7 @@ function forget_rooms()
   wide.dead = call('HLEN', dead)
   if found >= wide.rooms / 2 then
     wide.rooms = found
-    return false
+    return
   end
   for _, owner in ipairs(known_incarnations()) do
     call('UNLINK', prefix .. 'at:' .. owner)
@@ -162,18 +163,15 @@ function forget_rooms()
   call('UNLINK', rooms)
   begin_again()
   wide.rooms = 0
-  return true
 end
 
 -- For audits, and for reports that name users of the site. If most users of the site are lost, its count would soon look right and be
 -- wrong: every reporter is told to report everything again.
 function forget_site()
-  local found, known = site_users(), wide.people
+  local found, known = users_in(SITE), wide.people
   wide.people = found
-  if found >= known / 2 then
-    return false
+  if found < known / 2 then
+    begin_again()
+    store.total = math.max(0, store.total - known + found)
   end
-  begin_again()
-  store.total = math.max(0, store.total - known + found)
-  return true
 end

@@ -3,12 +3,11 @@
 use std::{
     net::SocketAddr,
     sync::{Arc, Mutex, MutexGuard},
-    time::Duration,
 };
 
 use headcount_testkit::{
     raw::{POLLING, Raw, Way, frames::text, say, session_in},
-    tokens::{Issuer, in_seconds},
+    tokens::Issuer,
     users::Known,
     waiting::eventually,
 };
@@ -179,12 +178,6 @@ pub(super) async fn told(raw: &mut Raw, start: &str) -> String {
     }
 }
 
-/// A token of a user of whom this is to be shown.
-pub(super) fn showing(issuer: &Issuer, user: &str, info: &Value) -> String {
-    let exp = in_seconds(Duration::from_hours(1));
-    issuer.sign(&json!({ "sub": user, "exp": exp, "info": info }))
-}
-
 /// What is shown of a user, with this many bytes as JSON.
 pub(super) fn info_of(bytes: usize) -> Value {
     json!({ "n": "x".repeat(bytes - "{\"n\":\"\"}".len()) })
@@ -192,5 +185,5 @@ pub(super) fn info_of(bytes: usize) -> Value {
 
 /// A token of a user with as much to show as may be.
 pub(super) fn showing_much(issuer: &Issuer, user: &str) -> String {
-    showing(issuer, user, &info_of(INFO_BYTES_MAX))
+    issuer.token_showing(user, &info_of(INFO_BYTES_MAX))
 }

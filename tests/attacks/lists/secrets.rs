@@ -11,7 +11,7 @@ use serde_json::{Value, json};
 
 use super::{
     besiege,
-    lister::{Lister, Poller, join, leave, showing, told},
+    lister::{Lister, Poller, join, leave, told},
 };
 
 /// A part of what is to be known to nobody else: the ids of users, and what is shown of them.
@@ -32,7 +32,7 @@ async fn strangers_learn_nothing() {
     let users: Vec<Value> = (0..5)
         .map(|number| {
             let user = format!("{SECRET}-{number}");
-            json!({ "token": showing(&issuer, &user, &json!({ "name": SECRET })) })
+            json!({ "token": issuer.token_showing(&user, &json!({ "name": SECRET })) })
         })
         .collect();
     let rooms = ["/team/7", "/hall"];

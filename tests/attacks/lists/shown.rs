@@ -6,13 +6,13 @@ use headcount_testkit::{
     http,
     raw::{Raw, Way},
     tokens::{Issuer, in_seconds},
-    users::Known,
+    users::{Known, users_of},
 };
 use serde_json::{Value, json};
 
 use super::{
     LISTED, ROOM, besiege,
-    lister::{INFO_BYTES_MAX, Lister, Poller, Seen, info_of, join, showing, told},
+    lister::{INFO_BYTES_MAX, Lister, Poller, Seen, info_of, join, told},
     nobody_lists,
 };
 use crate::besieged::Besieged;
@@ -72,7 +72,7 @@ async fn every_kind_of_text_is_shown() {
     let mut there = Vec::new();
     for (number, info) in good().iter().enumerate() {
         let mut raw = Raw::alive_by(Way::BOTH[number % 2], server).await;
-        let token = showing(&issuer, &format!("user-{number:02}"), info);
+        let token = issuer.token_showing(&format!("user-{number:02}"), info);
         raw.send(&join(ROOM, &json!({ "token": token }))).await.expect("it may");
         told(&mut raw, &format!("40{ROOM},{{")).await;
         there.push(raw);
@@ -117,8 +117,6 @@ async fn stored_is_shown(besieged: &mut Besieged, issuer: &Issuer) {
     let path = format!("/api/users?room={ROOM}");
     let answer = http::get_with(server, &path, &[("authorization", &bearer)]).await;
     let page: Value = serde_json::from_str(&answer.expect("it answers").body).expect("it is JSON");
-    let users = page["users"].as_array().expect("users").iter();
-    let shown = |user: &Value| (user["id"].as_str().expect("an id").into(), user["info"].clone());
-    assert!(is_good(&users.map(shown).collect()), "{page}");
+    assert!(is_good(&users_of(&page["users"]).expect("users with ids")), "{page}");
     poller.say("1").await;
 }

@@ -106,7 +106,7 @@ impl Deployment {
         let agree = async || {
             clients_say(users, records)?;
             let primary = RedisClient::new(&self.set.server(self.set.primary()?).url());
-            store_and_instances_say(users, &primary, &self.instances).await
+            store_and_instances_say(users, &primary, &self.instances).await.map(drop)
         };
         eventually(&format!("everybody says {users}"), agree).await.1
     }

@@ -1,6 +1,6 @@
 //! The example `examples/who-is-here`: faces of those who are in a room, in a real browser.
 
-use std::{net::SocketAddr, sync::Arc, time::Duration};
+use std::{net::SocketAddr, sync::Arc};
 
 use axum::{
     Router,
@@ -9,10 +9,7 @@ use axum::{
     response::{Html, IntoResponse},
     routing::get,
 };
-use headcount_testkit::{
-    instance::Instance,
-    tokens::{Issuer, in_seconds},
-};
+use headcount_testkit::{instance::Instance, tokens::Issuer};
 use serde_json::json;
 use tokio::net::TcpListener;
 
@@ -41,8 +38,7 @@ impl Site {
             "eve" => json!({ "name": "<b>Eve</b>", "picture": "javascript:alert(1)" }),
             _ => json!({ "name": format!("{user} Lovelace") }),
         };
-        let exp = in_seconds(Duration::from_hours(1));
-        self.issuer.sign(&json!({ "sub": user, "exp": exp, "info": info }))
+        self.issuer.token_showing(user, &info)
     }
 
     async fn serve(self) -> SocketAddr {

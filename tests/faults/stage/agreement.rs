@@ -5,7 +5,11 @@ use std::{
     time::{Duration, Instant},
 };
 
-use headcount_testkit::{cluster::clients_say, instance::Shown, record::Record};
+use headcount_testkit::{
+    cluster::{StoredSite, clients_say, store_and_instances_say},
+    instance::Shown,
+    record::Record,
+};
 use tokio::{task::JoinSet, time::sleep};
 
 use super::Stage;
@@ -45,24 +49,13 @@ impl Stage {
         self.here(|visit| visit.room.is_none()).for_each(|visit| site.add(visit));
         let users = site.users();
         clients_say(users, &site.records)?;
-        for instance in self.seats.iter().filter_map(|seat| seat.instance.as_ref()) {
-            let shown = instance.shown().await?;
-            if shown != (Shown { count: users, exact: true }) {
-                return Err(format!("{users} are there, {} shows {shown:?}", instance.public));
-            }
-        }
-        let redis_client = self.present_store()?;
-        let parts = redis_client.instances().await?;
-        let (sum, people) = (parts.values().sum(), redis_client.site_people().await?);
-        let public = redis_client.users().await?;
-        if (sum, people, public) == (site.unknown, site.people.len() as u64, users) {
+        let instances = self.seats.iter().filter_map(|seat| seat.instance.as_ref());
+        let stored = store_and_instances_say(users, &self.present_store()?, instances).await?;
+        let people = site.people.len() as u64;
+        if stored == (StoredSite { anonymous: site.unknown, people }) {
             return Ok(());
         }
-        Err(format!(
-            "{} and {} people are there, the public key holds {public}, its parts are {parts:?} and {people} people",
-            site.unknown,
-            site.people.len()
-        ))
+        Err(format!("{} and {people} people are there, Redis has {stored:?}", site.unknown))
     }
 
     /// Checks whether every client in a room and every instance is right at this moment, and whether Redis holds exactly the rooms in

@@ -23,15 +23,7 @@ fn users_of_the_dead_raise_no_peak() {
     }
     assert!(stage.watch.due(stage.now) <= stage.now + HEARTBEAT, "it asks again soon");
     stage.has_dead = false;
-    stage.revision += 1;
-    stage.call_when_due();
-    stage.revision -= 1;
-    stage.see_again(9);
-    stage.revision += 1;
-    for _ in 0..3 {
-        stage.report(3);
-        stage.call_when_due();
-    }
+    stage.see_late(9);
     assert_eq!((stage.today(), stage.watch.has_business()), (Some(6), false));
     stage.see(7);
     stage.call_when_due();
