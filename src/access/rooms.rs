@@ -4,6 +4,8 @@ use crate::core::{report::Room, room::RoomName};
 
 /// The most rooms that one connection may watch. A list page has so many items at most.
 pub const WATCHED_PER_CONNECTION: usize = 100;
+/// The most rooms that one connection may be in, by default.
+pub const JOINED_PER_CONNECTION: usize = 8;
 
 /// The rules for rooms.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -28,7 +30,7 @@ impl Default for RoomRules {
             allowed: RoomPatterns::default(),
             private: RoomPatterns::none(),
             listed: RoomPatterns::none(),
-            per_connection: 8,
+            per_connection: JOINED_PER_CONNECTION,
             watched_per_connection: WATCHED_PER_CONNECTION,
             most: None,
         }

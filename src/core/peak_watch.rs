@@ -59,8 +59,6 @@ pub struct PeakWatch {
     attendance: Option<(Instant, Attendance)>,
     /// Counts with a lower revision may include an instance that has crashed.
     doubtful_below: Revision,
-    /// Whether every count may include users of incarnations that have ended: the last answer said so.
-    has_dead: bool,
     last_call: Option<Call>,
     failures: u32,
 }
@@ -102,7 +100,6 @@ impl PeakWatch {
             waiting: Vec::new(),
             attendance: None,
             doubtful_below: Revision::default(),
-            has_dead: false,
             last_call: None,
             failures: 0,
         }
@@ -134,7 +131,6 @@ impl PeakWatch {
         self.fresh.clear();
         self.waiting.clear();
         self.attendance = None;
-        self.has_dead = false;
         self.untold = true;
     }
 
@@ -181,13 +177,13 @@ impl PeakWatch {
         self.known = peaks;
         self.untold = false;
         let has_lost_somebody = self.has_lost_somebody(&attendance, called_at);
-        let had_dead = mem::replace(&mut self.has_dead, attendance.has_dead);
+        let had_dead = self.has_dead();
         if self.decide(&attendance) || has_lost_somebody == Some(true) || had_dead {
             // Whoever was lost is not in the count any more, which is a change, so later counts have at least this revision.
             self.doubtful_below = attendance.revision;
             self.fresh.retain(|sight| sight.revision >= attendance.revision);
         }
-        if self.has_dead {
+        if attendance.has_dead {
             self.fresh.clear();
         }
         self.let_wait(&attendance, called_at, has_lost_somebody.is_some());
@@ -198,6 +194,11 @@ impl PeakWatch {
     pub fn shown(&self, now: Instant) -> ShownPeaks {
         let today = self.day_at(now).and_then(|day| self.known.on(day));
         ShownPeaks { today, ever: self.known.ever() }
+    }
+
+    /// Whether every count may include users of incarnations that have ended: the last answer said so.
+    fn has_dead(&self) -> bool {
+        self.attendance.as_ref().is_some_and(|(_, attendance)| attendance.has_dead)
     }
 
     /// Whether an instance has crashed since the last answer. Farewells are remembered for a lease, so whoever has vanished
@@ -266,7 +267,7 @@ impl PeakWatch {
     }
 
     fn has_business(&self) -> bool {
-        self.untold || self.has_dead || !self.fresh.is_empty() || !self.waiting.is_empty()
+        self.untold || self.has_dead() || !self.fresh.is_empty() || !self.waiting.is_empty()
     }
 
     /// The highest count of a day that is known, waits or is fresh.

@@ -176,13 +176,14 @@ impl<V> Rooms<V> {
         member: V,
         now: Instant,
     ) -> Result<RoomPresence<V>, TooManyRooms> {
+        let person = person
+            .map(|person| Person { info: person.info.filter(|it| is_storable(it)), ..person });
         let mut table = self.table();
         table.look_at_lingering(now);
         let id = table.find_or_add(room, self.most)?;
         let arrival = table.enter(id, person.as_ref(), attendance, member, now);
         self.changed(table);
-        let info = person.as_ref().and_then(|person| person.info.as_ref());
-        let is_informed = info.is_some_and(|info| is_storable(info));
+        let is_informed = person.as_ref().is_some_and(|person| person.info.is_some());
         let user = person.map(|person| person.user);
         let rooms = Arc::clone(self);
         Ok(RoomPresence { rooms, id, user, is_informed, attendance, arrival })

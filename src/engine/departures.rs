@@ -1,10 +1,13 @@
 //! Who the client of one session was in the namespaces that it has left by itself. The grace keeps such a user in the count, for a
 //! client that comes back. A client that comes back as somebody else is not two users: the grace of the one before must end then.
 
-use crate::core::{report::Room, room::UserId};
+use crate::{
+    access::rooms::JOINED_PER_CONNECTION,
+    core::{report::Room, room::UserId},
+};
 
 /// The most departures that are remembered: the site, and as many rooms as a connection may be in by default.
-const DEPARTURES_MAX: usize = 9;
+const DEPARTURES_MAX: usize = 1 + JOINED_PER_CONNECTION;
 
 /// A user whose grace in a room must end.
 pub type Departure = (Room, UserId);

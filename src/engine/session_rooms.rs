@@ -15,7 +15,10 @@ use super::{
     session_lists::SessionLists,
 };
 use crate::{
-    access::{rate_limit::TokenBucket, rooms::WATCHED_PER_CONNECTION},
+    access::{
+        rate_limit::TokenBucket,
+        rooms::{JOINED_PER_CONNECTION, WATCHED_PER_CONNECTION},
+    },
     core::{
         count::MaybeCount,
         lists::ListWish,
@@ -28,7 +31,8 @@ use crate::{
 /// Joins and leaves of rooms and of the site that one client may send in one burst. It may leave a page that watches as many rooms
 /// as it can, enter another such page, and do both again at once.
 const CHANGES_BURST: u32 = 448;
-const _: () = assert!(CHANGES_BURST as usize > 4 * (WATCHED_PER_CONNECTION + 8 + 1));
+const _: () =
+    assert!(CHANGES_BURST as usize > 4 * (WATCHED_PER_CONNECTION + JOINED_PER_CONNECTION + 1));
 /// Joins and leaves of rooms and of the site that one client may send a second on average: every five seconds it may change between
 /// two pages with fifty rooms each.
 const CHANGES_PER_SECOND: u32 = 20;

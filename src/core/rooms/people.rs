@@ -7,7 +7,7 @@ use tokio::time::Instant;
 
 use super::{Rooms, due::RoomId, lingering::Lingerer, table::Table};
 use crate::core::{
-    report::{Room, is_storable},
+    report::Room,
     room::{Person, UserId},
 };
 
@@ -33,7 +33,7 @@ impl<V> Table<V> {
         let before = entry.users.get(&person.user).map(|user| (user.value(), user.lingers));
         let (value, lingers) = before.unwrap_or_default();
         // Nobody reads who is in the site.
-        let info = person.info.as_ref().filter(|info| id != RoomId::SITE && is_storable(info));
+        let info = person.info.as_ref().filter(|_| id != RoomId::SITE);
         entry.users.change(&person.user, |user| user.enter(person.kind, info));
         if lingers > 0 {
             self.lingering.ended();

@@ -14,7 +14,7 @@ for index = 1, #found, 2 do
   end
 end
 
-local sum, parts = hidden and 0 or wide.people, call('HGETALL', connections)
+local sum, parts = wide.people, call('HGETALL', connections)
 instances = #parts / 2
 for index = 1, #parts, 2 do
   local owner, count = parts[index], tonumber(parts[index + 1])

@@ -28,8 +28,8 @@ if has_rooms or audit_due or kind == 'farewell' or former ~= '' or store.clock >
     if #names > 0 then
       fail('EXISTS', found)
     end
-    has_rooms, hidden = false, { rooms = wide.rooms, dead = wide.dead, backlog = wide.backlog }
-    wide.rooms, wide.dead, wide.backlog = 0, 0, 0
+    has_rooms, hidden = false, { rooms = wide.rooms, dead = wide.dead, backlog = wide.backlog, people = wide.people }
+    wide.rooms, wide.dead, wide.backlog, wide.people = 0, 0, 0, 0
     wide.audited = audit_due and store.clock or wide.audited
   elseif not has_rooms and (found > 0 or wide.people > 0) then
     has_rooms, wide_lost = true, wide.people == 0

@@ -4,11 +4,17 @@
 local PAGE_GAP = 0.5 -- ms for each instance, since Redis sends every page to each of them
 local PAGE_ROOMS = 100 -- with the longest names that makes 32 kB
 
--- The sequences of UTF-8 with more than one byte: how they begin, and the further bytes.
-local FURTHER = '[\128-\191]'
-local UTF8 = { '\240[\144-\191]' .. FURTHER .. FURTHER, '[\241-\243]' .. FURTHER .. FURTHER .. FURTHER,
-  '\244[\128-\143]' .. FURTHER .. FURTHER, '\224[\160-\191]' .. FURTHER, '[\225-\236\238\239]' .. FURTHER .. FURTHER,
-  '\237[\128-\159]' .. FURTHER, '[\194-\223]' .. FURTHER }
+-- The sequences of UTF-8 with more than one byte: how they begin, and the further bytes. Few pages need them, so they are made then.
+local sequences_of_utf8
+local function utf8_sequences()
+  if not sequences_of_utf8 then
+    local further = '[\128-\191]'
+    sequences_of_utf8 = { '\240[\144-\191]' .. further .. further, '[\241-\243]' .. further .. further .. further,
+      '\244[\128-\143]' .. further .. further, '\224[\160-\191]' .. further,
+      '[\225-\236\238\239]' .. further .. further, '\237[\128-\159]' .. further, '[\194-\223]' .. further }
+  end
+  return sequences_of_utf8
+end
 
 -- Whether a name can be a string of JSON once its quotes and backslashes are escaped. Instances report only names that can; others
 -- were written by hand.
@@ -19,7 +25,7 @@ local function is_publishable(name)
   if not string.find(name, '[\128-\255]') then
     return true
   end
-  for _, sequence in ipairs(UTF8) do
+  for _, sequence in ipairs(utf8_sequences()) do
     name = string.gsub(name, sequence, '.')
   end
   return not string.find(name, '[\128-\255]')

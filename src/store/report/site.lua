@@ -13,8 +13,7 @@ end
 -- What this instance had reported. If the connections hash is missing although the total is not 0, the counts of the other
 -- instances are unknown for now.
 local stored_part = call('HGET', connections, incarnation)
-if not stored_part and store.total > 0 and call('EXISTS', connections) == 0
-  and store.total > (hidden and 0 or wide.people) then
+if not stored_part and store.total > 0 and call('EXISTS', connections) == 0 and store.total > wide.people then
   parts_lost, audit_due = true, true
 end
 

@@ -34,7 +34,7 @@ pub(in super::super) const OF_ROOMS: &[Mutant] = &[
     mutant("only reports of users miss others", "(audit_due or first_user[place_of[SITE]])", "first_user[place_of[SITE]]", "lost_users_of_the_site"),
     mutant("lost users stay in the count", "store.total - known + found", "store.total", "lost_users_of_the_site"),
     mutant("former lives keep users", "  tags = former_tag and without(tags, former_tag) or tags\n", "", "a_lost_list_keeps_nobody"),
-    mutant("sudden audits count no users", "local sum, parts = hidden and 0 or wide.people,", "local sum, parts = has_rooms and wide.people or 0,", "sudden_audits_count_users"),
+    mutant("sudden audits count no users", "local sum, parts = wide.people,", "local sum, parts = has_rooms and wide.people or 0,", "sudden_audits_count_users"),
     mutant("tombstones are lost, too", "  if #owners > 0 then\n    call_all", "  if false then\n    call_all", "tombstones_outlive_a_loss"),
     mutant("who leaves takes all along", "    tags = without(tags, own_tag)\n", "    tags = ''\n", "users_count_once"),
     mutant("nobody leaves", "    tags = without(tags, own_tag)\n", "", "users_count_once"),
