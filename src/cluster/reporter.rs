@@ -1,8 +1,9 @@
 //! The task that reports the local count to the store, and folds the replies into the view.
 //!
 //! It reports at its own pace ([`crate::core::pace`]), every time the newest local count with a new sequence number. A report
-//! runs in a separate task and is never cancelled: the command may run all the same, and a late reply is still useful. A
-//! report that hangs does not keep the next one from being sent.
+//! that is under way is never cancelled: the command may run all the same, and a late reply is still useful. A report that
+//! hangs does not keep the next one from being sent. Reports are part of this task rather than tasks of their own, so that an
+//! answer reaches it without a detour.
 //!
 //! Users with an identity, and what has changed in rooms, go with the same reports, at the same pace. A store that does not hold
 //! what this instance has reported makes it take a new incarnation, which names the former one and reports everything again.
@@ -13,9 +14,12 @@ mod settings;
 
 use std::{sync::Arc, time::Duration};
 
+use futures_util::{
+    future::BoxFuture,
+    stream::{FuturesUnordered, StreamExt},
+};
 use tokio::{
     sync::{Notify, watch},
-    task::JoinSet,
     time::{Instant, sleep, sleep_until},
 };
 use tokio_util::sync::CancellationToken;
@@ -62,7 +66,7 @@ pub struct Reporter {
     /// The name and version of this instance, and when the store was told.
     about: watch::Receiver<Arc<About>>,
     introduction: Introduction,
-    under_way: JoinSet<ReportOutcome>,
+    under_way: FuturesUnordered<BoxFuture<'static, ReportOutcome>>,
     /// The kinds of trouble that were logged since the last log line that says the store answers.
     troubles: Vec<String>,
     reachable_since: Option<Instant>,
@@ -110,7 +114,7 @@ impl Reporter {
             kind: ReportKind::Plain,
             about: settings.about.clone(),
             introduction: Introduction::new(settings.lease),
-            under_way: JoinSet::new(),
+            under_way: FuturesUnordered::new(),
             troubles: Vec::new(),
             reachable_since: None,
             are_rooms_denied: false,
@@ -122,7 +126,7 @@ impl Reporter {
     pub async fn run(mut self, stop: CancellationToken) {
         while !stop.is_cancelled() {
             let now = Instant::now();
-            let grace_ends = self.rooms.expire(now);
+            let expires = [self.rooms.expire(now), self.rooms.wake_for_overdue(now)];
             let local = self.look(now);
             if self.is_silent(now) {
                 self.mark_unreachable("silent", "no answer in time");
@@ -135,7 +139,7 @@ impl Reporter {
                 self.send(local, now);
                 continue;
             }
-            let due = [due, grace_ends].into_iter().flatten().min();
+            let due = expires.into_iter().chain([due]).flatten().min();
             self.wait(now, due, &stop).await;
         }
         self.say_farewell().await;
@@ -159,9 +163,7 @@ impl Reporter {
         let wake = [due, silence, look, page_overdue].into_iter().flatten().min();
         tokio::select! {
             () = stop.cancelled() => {}
-            Some(outcome) = self.under_way.join_next() => {
-                self.settle(outcome.expect("a report neither panics nor is aborted"));
-            }
+            Some(outcome) = self.under_way.next() => self.settle(outcome),
             () = self.resync.notified() => self.pace.hurry(Instant::now()),
             Ok(()) = self.about.changed() => {
                 self.introduction.renew();
@@ -198,10 +200,10 @@ impl Reporter {
         let store = Arc::clone(&self.store);
         let sent = SentReport { sequence: report.sequence, local, is_site_told, at: now };
         let incarnation = self.incarnation;
-        self.under_way.spawn(async move {
+        self.under_way.push(Box::pin(async move {
             let result = store.report(report).await;
             ReportOutcome { incarnation, sent, rooms: sent_rooms, about, result }
-        });
+        }));
     }
 
     fn report(&mut self, anonymous: u64, kind: ReportKind) -> Report {

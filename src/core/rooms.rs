@@ -216,7 +216,8 @@ impl<V> Rooms<V> {
     /// longest makes way, if that is [`PLACE_HELD_FOR`] ago.
     ///
     /// # Errors
-    /// If none makes way, or the room is new and there are as many as there may be.
+    /// If none makes way, or the room is new and there are as many as there may be. A room whose count is known anyway, or about to
+    /// be, since somebody is in it here, needs no place.
     pub fn ask(&self, room: &RoomName, now: Instant, until: Instant) -> Result<(), TooManyRooms> {
         let mut table = self.table();
         table.expire(now);
@@ -284,17 +285,17 @@ impl<V> Rooms<V> {
         self.changed(table);
     }
 
-    /// Wakes the readers of the counts if a room is due, and the reporter if something is to be reported or somebody's grace is to
+    /// Wakes the readers of the counts if a room has something to tell, and the reporter if something is to be reported or somebody's grace is to
     /// begin.
-    fn changed(&self, table: MutexGuard<'_, Table<V>>) {
-        let is_due = !table.due.is_empty();
+    fn changed(&self, mut table: MutexGuard<'_, Table<V>>) {
+        let has_to_tell = table.take_has_to_tell();
         let has_to_report = table.has_to_report() || table.lingering.awaits_the_time();
         let is_stirred = table.stirs.any();
         drop(table);
         if is_stirred {
             self.stirs.notify_one();
         }
-        if is_due {
+        if has_to_tell {
             self.tell();
         }
         if has_to_report {

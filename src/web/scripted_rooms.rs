@@ -28,17 +28,15 @@ pub(super) struct ScriptedRooms {
     pub(super) asked: AtomicUsize,
     /// Where somebody joins the site each time its users are asked for.
     pub(super) joined: Mutex<Option<watch::Sender<Local>>>,
-    /// Whether no new room is taken.
+    /// Whether no room is taken.
     is_full: bool,
-    /// Whether nobody is in a room on this instance.
-    pub(super) is_deserted: bool,
     news: watch::Sender<u64>,
 }
 
 impl ScriptedRooms {
-    /// A table that takes no new room, of an instance that nobody is on.
+    /// A table that takes no room.
     pub(super) fn full() -> Self {
-        Self { is_full: true, is_deserted: true, ..Self::default() }
+        Self { is_full: true, ..Self::default() }
     }
 
     /// The store answers: this many are in a room.
@@ -60,7 +58,7 @@ impl RoomCounts for ScriptedRooms {
     }
 
     fn connections(&self, _: &RoomName) -> u64 {
-        if self.is_deserted { 0 } else { 2 }
+        2
     }
 
     fn users_here(&self, _: &RoomName) -> UsersHere {

@@ -69,8 +69,7 @@ impl Site {
     /// # Errors
     /// If there is no place for one of them.
     pub(super) fn watch(&self, rooms: &[Room]) -> Result<(), Refusal> {
-        let view = *self.view.borrow();
-        let watched = self.rooms.ask(rooms, &view, Instant::now());
+        let watched = self.rooms.ask(rooms, Instant::now());
         watched.inspect_err(|_| self.metrics.refuse(RefusedReason::Rooms))
     }
 

@@ -16,6 +16,7 @@ use crate::{
         report::Room,
         room::RoomName,
         room_counts::RoomCounts,
+        rooms::TooManyRooms,
         site_users::UsersHere,
         view::{Shown, View},
     },
@@ -59,18 +60,11 @@ impl SiteRooms {
     /// Watches these rooms for the next minute. The site is always watched.
     ///
     /// # Errors
-    /// If there is no place for a room whose count is not known anyway, nor about to be, since somebody is in the room here.
-    pub(super) fn ask(&self, rooms: &[Room], view: &View, now: Instant) -> Result<(), Refusal> {
-        for room in names(rooms) {
-            let is_watched = self.counts.ask(room, now, now + WATCHED_FOR).is_ok();
-            let needs_no_place = || {
-                self.counts.connections(room) > 0 || self.counts.shown(room, view, now).is_some()
-            };
-            if !is_watched && !needs_no_place() {
-                return Err(Refusal::Full);
-            }
-        }
-        Ok(())
+    /// If there is no place for one of them.
+    pub(super) fn ask(&self, rooms: &[Room], now: Instant) -> Result<(), Refusal> {
+        let watched =
+            names(rooms).try_for_each(|room| self.counts.ask(room, now, now + WATCHED_FOR));
+        watched.map_err(|TooManyRooms| Refusal::Full)
     }
 
     /// Waits until the counts of these rooms are known, for a short time at most.

@@ -167,6 +167,10 @@ impl RoomLedger for FaultyLedger {
         self.inner.expire(now)
     }
 
+    fn wake_for_overdue(&self, now: Instant) -> Option<Instant> {
+        self.inner.wake_for_overdue(now)
+    }
+
     fn fold_reply(&self, sent: &SentRooms, reply: &Reply, view: &View, now: Instant) -> Standing {
         let mut reply = reply.clone();
         match self.fault {

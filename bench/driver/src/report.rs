@@ -65,6 +65,7 @@ const FIRST: &[Column] = &[
 ];
 const ROOMS: &[Column] = &[
     Median("count_us", "µs per count"),
+    Times("count_us", "epoll, rested", "× epoll, rested"),
     Times("count_us", "epoll", "× epoll"),
     Times("count_us", "node", "× node"),
     Median("counts", "counts"),

@@ -39,12 +39,17 @@ const PER_CLIENT: usize = 8;
 /// If the product fails.
 pub fn run(bench: &mut Bench) -> Result<()> {
     let (rooms, members) = (bench.plan.rooms, bench.plan.room_members);
-    let peers = [Program::Epoll, Program::Socketioxide, Program::Node];
+    let peers = [
+        Contender::merged(Program::Epoll),
+        Contender::rested(Program::Epoll),
+        Contender::merged(Program::Socketioxide),
+        Contender::merged(Program::Node),
+    ];
     for case in [Case::Many, Case::One, Case::Site] {
         let number = if case == Case::Many { rooms } else { 1 };
         let each = rooms * members / number;
         let size = [(case.word(), number), ("clients_in_each", each)];
-        for contender in bench.contenders(peers.clone().map(Contender::merged).to_vec()) {
+        for contender in bench.contenders(peers.to_vec()) {
             bench.say(&format!("{number} {} of {each}, {}", case.word(), contender.name()));
             let figures = churn(bench, &contender, case);
             bench.keep(NAME, &contender, &size, figures)?;

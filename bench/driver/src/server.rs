@@ -45,12 +45,19 @@ pub enum Emit {
     Each,
     /// At most once in an interval.
     Merged,
+    /// The same, and for half of the time at most.
+    Rested,
 }
 
 impl Contender {
     /// This program, emitting at most once in an interval.
     pub fn merged(program: Program) -> Self {
         Self { program, emit: Emit::Merged }
+    }
+
+    /// This program, emitting at most once in an interval and for half of the time at most.
+    pub fn rested(program: Program) -> Self {
+        Self { program, emit: Emit::Rested }
     }
 
     /// This program, emitting at every join and leave.
@@ -70,6 +77,7 @@ impl Contender {
         };
         match self.emit {
             Emit::Merged => name.to_owned(),
+            Emit::Rested => format!("{name}, rested"),
             Emit::Each => format!("{name}, each"),
         }
     }
@@ -159,6 +167,7 @@ fn command(
     let emit = match contender.emit {
         Emit::Each => "each",
         Emit::Merged => "merged",
+        Emit::Rested => "rested",
     };
     command.args(["--listen", &listen, "--emit", emit, "--interval-ms", &interval]);
     match (terms.redis, &contender.program) {

@@ -9,9 +9,10 @@ use crate::{
 };
 
 /// The order in which servers are shown; others come after these.
-const ORDER: [&str; 8] = [
+const ORDER: [&str; 9] = [
     "headcount",
     "epoll",
+    "epoll, rested",
     "io_uring",
     "socketioxide",
     "node",

@@ -63,6 +63,10 @@ pub trait RoomLedger: fmt::Debug + Send + Sync + 'static {
     /// Ends the grace of users for whom it is over. Returns when the next one ends; it must be called again then.
     fn expire(&self, now: Instant) -> Option<Instant>;
 
+    /// Wakes the readers of the counts if a newcomer has waited too long for the store: joins do not wake them. Returns when it must
+    /// be called again.
+    fn wake_for_overdue(&self, now: Instant) -> Option<Instant>;
+
     /// When an announcement that has not arrived is missed.
     fn page_overdue(&self) -> Option<Instant>;
 

@@ -92,6 +92,15 @@ impl<V: fmt::Debug + Send + 'static> RoomLedger for Rooms<V> {
         next
     }
 
+    fn wake_for_overdue(&self, now: Instant) -> Option<Instant> {
+        let ends = self.table().patience_ends()?;
+        if ends > now {
+            return Some(ends);
+        }
+        self.tell();
+        None
+    }
+
     fn page_overdue(&self) -> Option<Instant> {
         self.table().tidings.page_overdue()
     }

@@ -44,7 +44,10 @@ pub(super) struct Table<V> {
     /// The local count of the site, whose change advances when one of them comes or goes.
     pub(super) local: watch::Sender<Local>,
     pub(super) lingering: Lingering,
-    pub(super) due: Vec<RoomId>,
+    /// Rooms that may have something to tell.
+    due: Vec<RoomId>,
+    /// Whether one of them may have it before the store answers.
+    has_to_tell: bool,
     lives: u32,
     newcomers: Newcomers<V>,
     asked: Asked,
@@ -70,6 +73,7 @@ impl<V> Table<V> {
             local,
             lingering,
             due: Vec::new(),
+            has_to_tell: false,
             lives: 0,
             newcomers: Newcomers::new(),
             asked: Asked::default(),
@@ -140,10 +144,11 @@ impl<V> Table<V> {
         let arrival = self.newcomers.add(id, member, change, now);
         let entry = self.entry(id).expect("it was found or added");
         entry.watchers += u32::from(attendance == Attendance::Watcher);
+        let is_reported = change.is_some_and(|change| !entry.covers(change));
         if attendance == Attendance::Watcher {
             self.want_if_unknown(id);
         }
-        self.make_due(id);
+        self.make_due_by(id, is_reported);
         arrival
     }
 
@@ -183,19 +188,25 @@ impl<V> Table<V> {
                 }
             }
         }
-        self.make_due(id);
+        let is_reported = self.entry(id).is_some_and(|entry| !entry.is_settled());
+        self.make_due_by(id, is_reported);
     }
 
-    /// Records that programs ask for a room until then.
+    /// Records that programs ask for a room until then. No other room makes way for one that is refused.
     pub(super) fn ask(
         &mut self,
         room: &RoomName,
         until: Instant,
         most: usize,
     ) -> Result<(), TooManyRooms> {
-        let is_asked = self.named(room.as_str()).is_some_and(|entry| entry.is_asked);
-        if !is_asked && self.asked.are_full(most) && !self.make_way(until) {
+        let entry = self.named(room.as_str());
+        if entry.is_none() && self.rooms.len() >= most {
             return Err(TooManyRooms);
+        }
+        let is_asked = entry.is_some_and(|entry| entry.is_asked);
+        let needs_no_place = entry.is_some_and(|entry| entry.members > 0 || entry.is_known());
+        if !is_asked && self.asked.are_full(most) && !self.make_way(until) {
+            return if needs_no_place { Ok(()) } else { Err(TooManyRooms) };
         }
         let id = self.find_or_add(room, most)?;
         self.entry(id).expect("it was found or added").is_asked = true;
@@ -236,6 +247,7 @@ impl<V> Table<V> {
     /// Takes out the rooms that have something to tell.
     pub(super) fn take_due(&mut self, view: &View, now: Instant) -> Vec<DueRoom<V>> {
         if self.ledger.is_folding() {
+            self.has_to_tell = true;
             return Vec::new();
         }
         while let Some(id) = self.newcomers.take_overdue(now) {
@@ -245,6 +257,7 @@ impl<V> Table<V> {
         let exact_from = self.exact_from;
         let is_covering = !view.is_acknowledged_in_recovery();
         let mut told = Vec::new();
+        self.has_to_tell = false;
         for id in mem::take(&mut self.due) {
             let entry = self.rooms.get_mut(id.key as usize).filter(|entry| entry.id == id);
             let Some(entry) = entry else { continue };
@@ -303,10 +316,32 @@ impl<V> Table<V> {
         if id == RoomId::SITE {
             return;
         }
+        self.has_to_tell = true;
+        self.add_to_due(id);
+    }
+
+    /// Makes a room due because of a change. If the change is reported, and counts are exact, there is nothing to tell until the
+    /// store has answered.
+    fn make_due_by(&mut self, id: RoomId, is_reported: bool) {
+        let exact_from = self.exact_from;
+        let entry = self.entry(id).expect("only rooms of the table become due");
+        let shows_estimate = entry.is_known() && !entry.shown(exact_from).exact;
+        if !is_reported || exact_from.is_none() || shows_estimate {
+            self.has_to_tell = true;
+        }
+        self.add_to_due(id);
+    }
+
+    fn add_to_due(&mut self, id: RoomId) {
         let entry = self.entry(id).expect("only rooms of the table become due");
         if !mem::replace(&mut entry.is_due, true) {
             self.due.push(id);
         }
+    }
+
+    /// Whether rooms have become due that may have something to tell now. It is said once.
+    pub(super) fn take_has_to_tell(&mut self) -> bool {
+        mem::take(&mut self.has_to_tell)
     }
 
     fn want_if_unknown(&mut self, id: RoomId) {

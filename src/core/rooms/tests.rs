@@ -22,6 +22,8 @@ mod people;
 mod reports;
 #[path = "tests/site.rs"]
 mod site;
+#[path = "tests/wakes.rs"]
+mod wakes;
 
 const LEASE: Duration = Duration::from_secs(2);
 

@@ -113,6 +113,11 @@ impl Clients {
         self.slots.get_mut(index(token))?.as_mut()
     }
 
+    /// All clients.
+    pub fn all(&mut self) -> impl Iterator<Item = &mut Client> {
+        self.slots.iter_mut().flatten()
+    }
+
     /// Adds a client.
     pub fn insert(&mut self, token: Token, client: Client) {
         let index = index(token);

@@ -55,9 +55,9 @@ pub fn serve(settings: &Settings, fanout: impl Fanout) -> Result<()> {
         clients: Clients::default(),
         told: Vec::new(),
         rooms: Rooms::default(),
-        rooms_pace: Pace::new(settings.interval()),
+        rooms_pace: Pace::new(settings.interval(), settings.emit == Emit::Rested),
         emit: settings.emit,
-        pace: Pace::new(settings.interval()),
+        pace: Pace::new(settings.interval(), settings.emit == Emit::Rested),
         fanout,
         sessions: 0,
         ping_due: Instant::now() + PING_STEP,
@@ -123,12 +123,12 @@ impl<F: Fanout> Server<F> {
 
     fn tick(&mut self, now: Instant) -> Result<()> {
         if self.pace.wait(now) == Some(Duration::ZERO) {
-            self.pace.emitted(now);
             self.tell_everybody()?;
+            self.pace.emitted(now, Instant::now());
         }
         if self.rooms_pace.wait(now) == Some(Duration::ZERO) {
-            self.rooms_pace.emitted(now);
             self.tell_rooms()?;
+            self.rooms_pace.emitted(now, Instant::now());
         }
         if self.ping_due <= now {
             self.ping_due = now + PING_STEP;
@@ -193,7 +193,7 @@ impl<F: Fanout> Server<F> {
         self.told.push(token);
         self.sessions += 1;
         client.send(&wire::acknowledgement(self.sessions));
-        if self.emit == Emit::Merged {
+        if self.emit != Emit::Each {
             client.send(&wire::count(self.told.len()));
         }
         self.changed()
@@ -204,7 +204,7 @@ impl<F: Fanout> Server<F> {
         self.sessions += 1;
         if let Some(client) = self.clients.get_mut(token) {
             client.send(&wire::room_acknowledgement(&room, self.sessions));
-            if self.emit == Emit::Merged {
+            if self.emit != Emit::Each {
                 client.send(&wire::room_count(&room, users));
             }
         }
@@ -235,7 +235,7 @@ impl<F: Fanout> Server<F> {
     fn changed(&mut self) -> Result<()> {
         match self.emit {
             Emit::Each => self.tell_everybody(),
-            Emit::Merged => {
+            Emit::Merged | Emit::Rested => {
                 self.pace.change();
                 Ok(())
             }
@@ -245,7 +245,7 @@ impl<F: Fanout> Server<F> {
     fn room_changed(&mut self) -> Result<()> {
         match self.emit {
             Emit::Each => self.tell_rooms(),
-            Emit::Merged => {
+            Emit::Merged | Emit::Rested => {
                 self.rooms_pace.change();
                 Ok(())
             }
@@ -270,8 +270,8 @@ impl<F: Fanout> Server<F> {
         let frame = wire::text("2");
         let steps = usize::try_from(PING_INTERVAL.as_secs()).unwrap_or(1);
         self.ping_step = (self.ping_step + 1) % steps;
-        for &token in self.told.iter().skip(self.ping_step).step_by(steps) {
-            if let Some(client) = self.clients.get_mut(token) {
+        for client in self.clients.all().skip(self.ping_step).step_by(steps) {
+            if client.stage != Stage::Request {
                 client.send(&frame);
             }
         }

@@ -13,7 +13,7 @@ pub struct Settings {
     /// When to tell all clients.
     #[arg(long, value_enum, default_value = "merged")]
     pub emit: Emit,
-    /// Merged: the shortest time between two emissions, in milliseconds.
+    /// Merged and rested: the shortest time between two emissions, in milliseconds.
     #[arg(long, default_value_t = 50)]
     pub interval_ms: u64,
 }
@@ -32,4 +32,6 @@ pub enum Emit {
     Each,
     /// At most once in an interval; a new client is told at once.
     Merged,
+    /// The same, and after every emission a rest of the same length, as the product has. Only the epoll peers can.
+    Rested,
 }

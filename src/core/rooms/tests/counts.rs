@@ -335,6 +335,24 @@ fn programs_ask_for_a_time() {
     assert_eq!(story.told("/a"), "unknown");
 }
 
+/// Goal: nobody loses a place to a room that is refused, and a room that is in the table for its clients needs none. Method: a table
+/// that clients have filled, with places of programs that may be taken over; then one whose places are held.
+#[test]
+fn a_refusal_takes_no_place() {
+    let (minute, start) = (Duration::from_mins(1), Instant::now());
+    let rooms = Rooms::<()>::new(4);
+    let ask = |name: &str, now| rooms.ask(&room(name), now, now + minute);
+    let join = |name: &str| rooms.join(&room(name), Attendance::Member, (), start).unwrap();
+    assert_eq!((ask("/1", start), ask("/2", start)), (Ok(()), Ok(())));
+    let _presences = [join("/a"), join("/b")];
+    let later = start + PLACE_HELD_FOR;
+    assert_eq!(ask("/3", later), Err(TooManyRooms), "the table is full");
+    assert_eq!(rooms.take_due(&View::default(), later).iter().filter(|due| due.is_over).count(), 0);
+    assert_eq!((ask("/1", later), ask("/2", later)), (Ok(()), Ok(())));
+    assert_eq!(ask("/a", later), Ok(()), "somebody is there");
+    assert_eq!(rooms.len(), 4);
+}
+
 /// Goal: the share of programs leaves most of the table to clients, and in a small table is still of use. Method: tables of all
 /// sizes.
 #[test]
