@@ -285,11 +285,13 @@ impl<V> Rooms<V> {
         self.changed(table);
     }
 
-    /// Wakes the readers of the counts if a room has something to tell, and the reporter if something is to be reported or somebody's grace is to
-    /// begin.
+    /// Wakes the readers of the counts if a room has something to tell, and the reporter if something is to be reported, somebody's
+    /// grace is to begin, or a newcomer waits of which the readers do not know.
     fn changed(&self, mut table: MutexGuard<'_, Table<V>>) {
         let has_to_tell = table.take_has_to_tell();
-        let has_to_report = table.has_to_report() || table.lingering.awaits_the_time();
+        let has_to_report = table.has_to_report()
+            || table.lingering.awaits_the_time()
+            || (!has_to_tell && table.patience_ends().is_some());
         let is_stirred = table.stirs.any();
         drop(table);
         if is_stirred {

@@ -63,7 +63,7 @@ impl<V> Table<V> {
         if id == RoomId::SITE {
             self.site_has_changed();
         } else {
-            self.make_due(id);
+            self.make_due_by_leave(id);
         }
     }
 

@@ -188,8 +188,7 @@ impl<V> Table<V> {
                 }
             }
         }
-        let is_reported = self.entry(id).is_some_and(|entry| !entry.is_settled());
-        self.make_due_by(id, is_reported);
+        self.make_due_by_leave(id);
     }
 
     /// Records that programs ask for a room until then. No other room makes way for one that is refused.
@@ -320,12 +319,19 @@ impl<V> Table<V> {
         self.add_to_due(id);
     }
 
+    /// Makes a room due because somebody is gone.
+    pub(super) fn make_due_by_leave(&mut self, id: RoomId) {
+        let is_reported = self.entry(id).is_some_and(|entry| !entry.is_settled());
+        self.make_due_by(id, is_reported);
+    }
+
     /// Makes a room due because of a change. If the change is reported, and counts are exact, there is nothing to tell until the
     /// store has answered.
     fn make_due_by(&mut self, id: RoomId, is_reported: bool) {
         let exact_from = self.exact_from;
         let entry = self.entry(id).expect("only rooms of the table become due");
-        let shows_estimate = entry.is_known() && !entry.shown(exact_from).exact;
+        // Programs are shown who is here even if nothing is known.
+        let shows_estimate = (entry.is_known() || entry.is_asked) && !entry.shown(exact_from).exact;
         if !is_reported || exact_from.is_none() || shows_estimate {
             self.has_to_tell = true;
         }
@@ -339,9 +345,13 @@ impl<V> Table<V> {
         }
     }
 
-    /// Whether rooms have become due that may have something to tell now. It is said once.
+    /// Whether rooms have become due that may have something to tell now. It is said once, and again when a reply has been taken over
+    /// wholly.
     pub(super) fn take_has_to_tell(&mut self) -> bool {
-        mem::take(&mut self.has_to_tell)
+        let is_folding = self.ledger.is_folding();
+        let has_to_tell = self.has_to_tell;
+        self.has_to_tell = has_to_tell && is_folding;
+        has_to_tell
     }
 
     fn want_if_unknown(&mut self, id: RoomId) {
