@@ -156,6 +156,10 @@ impl<V> Table<V> {
         if let Some(entry) = self.entry(id) {
             entry.users.told(user, presence);
         }
+        if !presence.is_here() {
+            // Who has left is elsewhere now, or nowhere. A count that is the same as before is not announced.
+            self.stir(id, true);
+        }
         self.acknowledge_key((id, Some(user.clone())), u32::from(presence.is_here()), settles);
     }
 

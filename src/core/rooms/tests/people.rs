@@ -248,3 +248,21 @@ fn a_grace_can_be_ended() {
     assert_eq!((story.lingering(), story.rooms.users_here(&room("/a")).total()), (0, 1));
     assert_eq!(story.rooms.expire(story.now), None, "nobody's grace is to end");
 }
+
+/// Goal: who leaves here and is also elsewhere stays on lists while the store is away, although his count was never news. Method: two
+/// users of a room with a list; the store says after the leave of one that the count is the same, so it announces nothing.
+#[test]
+fn a_leave_has_the_list_read_again() {
+    let mut story = Story::new();
+    let (ada, _bob) = (story.join_as("ada", "/a"), story.join_as("bob", "/a"));
+    story.rooms.keep_list(ada.room());
+    let sent = story.send();
+    let _ = story.answer(&sent, 5, &[2]);
+    story.rooms.take_stirred();
+    drop(ada);
+    let stirred = |is_elsewhere| Stirred { all: false, rooms: vec![(room("/a"), is_elsewhere)] };
+    assert_eq!(story.rooms.take_stirred(), stirred(false), "he is not here");
+    let sent = story.send();
+    let _ = story.answer(&sent, 6, &[2]);
+    assert_eq!(story.rooms.take_stirred(), stirred(true), "the store knows whether he is elsewhere");
+}
