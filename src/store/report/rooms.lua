@@ -74,6 +74,15 @@ local function recount(room)
   return sum
 end
 
+-- Whether there are fewer counts than there should be. Then a room without one is not a room with nobody in it.
+local expected, are_missing
+local function are_counts_missing()
+  if are_missing == nil then
+    are_missing = call('HLEN', rooms) < expected
+  end
+  return are_missing
+end
+
 -- The count of a room after this call. `base` is the stored count, which is absent if nobody was there. If it cannot
 -- be right, the parts are looked up; if that would take too long, the next audit finds what is missing.
 local function counted(room, base, is_stored)
@@ -82,7 +91,7 @@ local function counted(room, base, is_stored)
   local count
   if is_whole(base, WHOLE_MAX) then
     count = base + changes[room]
-  elseif not is_stored and place and own_before[place] == 0 then
+  elseif not is_stored and place and own_before[place] == 0 and not are_counts_missing() then
     count = own_now[place] + users_in(room)
   end
   local is_wrong = not count or count < 0
@@ -111,6 +120,7 @@ function settle()
   if #asked == 0 then
     return
   end
+  expected = wide.rooms
   for index, stored in ipairs(call('HMGET', rooms, unpack(asked))) do
     local room, base = asked[index], tonumber(stored or '')
     local count = counted(room, base, stored)

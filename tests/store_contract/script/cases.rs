@@ -149,6 +149,7 @@ pub(super) const CASES: &[Case] = cases![
         edited_users,
         edited_users_of_the_site,
         a_lost_count_is_found,
+        lost_counts_are_counted_again,
         a_part_is_said_again,
         audits_count_their_rooms,
         impossible_wide,

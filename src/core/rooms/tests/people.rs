@@ -264,5 +264,9 @@ fn a_leave_has_the_list_read_again() {
     assert_eq!(story.rooms.take_stirred(), stirred(false), "he is not here");
     let sent = story.send();
     let _ = story.answer(&sent, 6, &[2]);
-    assert_eq!(story.rooms.take_stirred(), stirred(true), "the store knows whether he is elsewhere");
+    assert_eq!(
+        story.rooms.take_stirred(),
+        stirred(true),
+        "the store knows whether he is elsewhere"
+    );
 }

@@ -2,7 +2,7 @@
 
 use super::super::{
     instance::{Holder, ROOMS, beat, counts},
-    stage::{NO_ARGUMENTS, Outcome, Stage, ensure, same},
+    stage::{META, NO_ARGUMENTS, Outcome, Stage, ensure, same},
 };
 
 const PEOPLE: &str = "{currentUsers}:people:/p";
@@ -76,13 +76,32 @@ pub(super) fn edited_users_of_the_site(stage: &mut Stage<'_>) -> Outcome {
     same("count", a.report(stage)?.count, 4)
 }
 
-/// Goal: a count that is missing is found again when one of its parts is said again. Method: delete the field of a room.
+/// Goal: a count that is missing is found again when one of its parts is said again, even if how many counts there were is lost, too.
+/// Method: delete the field of a room; then also what is known of all rooms.
 pub(super) fn a_lost_count_is_found(stage: &mut Stage<'_>) -> Outcome {
     let (mut a, _) = pair(stage)?;
-    stage.redis::<()>("HDEL", (ROOMS, "/p"))?;
-    let answer = a.set("/p", 5).report(stage)?;
-    same("counts", answer.rooms.map(|rooms| rooms.counts), Some(vec![6]))?;
-    ensure("it is told as repaired", answer.repaired > 0)
+    for is_number_lost in [false, true] {
+        stage.redis::<()>("HDEL", (ROOMS, "/p"))?;
+        if is_number_lost {
+            stage.redis::<()>("HDEL", (META, "wide"))?;
+        }
+        let answer = a.set("/p", 5).report(stage)?;
+        same("counts", answer.rooms.map(|rooms| rooms.counts), Some(vec![6]))?;
+        ensure("it is told as repaired", answer.repaired > 0)?;
+    }
+    Ok(())
+}
+
+/// Goal: after the counts of all rooms are lost, nobody who joins a room is told too few, before any audit. Method: delete them; then
+/// another instance comes into the room, and the first one leaves it.
+pub(super) fn lost_counts_are_counted_again(stage: &mut Stage<'_>) -> Outcome {
+    let (mut a, _) = pair(stage)?;
+    stage.redis::<()>("DEL", ROOMS)?;
+    let mut c = Holder::new("c", 1);
+    let answer = c.set("/p", 1).report(stage)?;
+    same("counts", answer.rooms.map(|rooms| rooms.counts), Some(vec![7]))?;
+    a.set("/p", 0).report(stage)?;
+    counts(stage, "/p", 2)
 }
 
 /// Goal: a part that was edited is put right when it is said again, and the count with it. Method: too much, too little, no number.
@@ -118,7 +137,6 @@ pub(super) fn audits_count_their_rooms(stage: &mut Stage<'_>) -> Outcome {
 /// Goal: numbers of the store that cannot be do no harm, and nobody reports for them again and again. Method: each number of `wide`
 /// too large, then nonsense.
 pub(super) fn impossible_wide(stage: &mut Stage<'_>) -> Outcome {
-    const META: &str = "{currentUsers}:meta";
     let (mut a, mut b) = pair(stage)?;
     // Until nothing waits to be announced.
     beat(stage, 2, &mut [&mut a, &mut b])?;
