@@ -90,6 +90,8 @@ pub(crate) struct World {
     pub(crate) is_strict: bool,
     pub(crate) listeners: Vec<(usize, UnboundedSender<Announcement>)>,
     pub(crate) calls: u64,
+    /// What was last done to the store by hand.
+    pub(crate) deed: String,
     pub(crate) wrong: Vec<String>,
     pub(crate) seen: BTreeMap<&'static str, u64>,
 }
@@ -117,6 +119,7 @@ impl World {
             is_strict: true,
             listeners: Vec::new(),
             calls: 0,
+            deed: String::new(),
             wrong: Vec::new(),
             seen: BTreeMap::new(),
         }))
@@ -128,7 +131,7 @@ impl World {
 
     pub(crate) fn note(&mut self, why: &str) {
         if self.wrong.len() < 3 {
-            self.wrong.push(format!("at {} ms: {why}", self.elapsed_ms()));
+            self.wrong.push(format!("at {} ms: {why}{}", self.elapsed_ms(), self.deed));
         }
     }
 

@@ -35,12 +35,20 @@ local function quoted(name)
   return '"' .. string.gsub(name, '["\\]', '\\%0') .. '"'
 end
 
+-- The count of a room for a page. If counts were lost, one that is absent is counted again, as far as that is allowed.
+local function count_to_tell(room, stored)
+  if stored or not are_counts_missing() then
+    return tonumber(stored or '0')
+  end
+  return lookups > 0 and recount(room) or nil
+end
+
 -- The counts of rooms as JSON. A value that is no count is left out: an audit will change and announce it. So is a name that
 -- nobody could read: it would spoil the page for the other rooms.
 local function counts_text(page)
   local list = {}
   for index, stored in ipairs(#page > 0 and call('HMGET', rooms, unpack(page)) or {}) do
-    local count = tonumber(stored or '0')
+    local count = count_to_tell(page[index], stored)
     if is_whole(count, WHOLE_MAX) and is_publishable(page[index]) then
       list[#list + 1] = quoted(page[index]) .. ':' .. text(count)
     end

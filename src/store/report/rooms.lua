@@ -75,10 +75,10 @@ local function recount(room)
 end
 
 -- Whether there are fewer counts than there should be. Then a room without one is not a room with nobody in it.
-local expected, are_missing
+local are_missing
 local function are_counts_missing()
   if are_missing == nil then
-    are_missing = call('HLEN', rooms) < expected
+    are_missing = call('HLEN', rooms) < wide.rooms
   end
   return are_missing
 end
@@ -111,7 +111,7 @@ end
 -- users follow from that.
 function settle()
   store.total = store.total + (changes[SITE] or 0)
-  local asked, set, empty = {}, {}, {}
+  local asked, set, empty, added = {}, {}, {}, 0
   for _, room in ipairs(touched) do
     if room ~= SITE then
       asked[#asked + 1] = room
@@ -120,7 +120,6 @@ function settle()
   if #asked == 0 then
     return
   end
-  expected = wide.rooms
   for index, stored in ipairs(call('HMGET', rooms, unpack(asked))) do
     local room, base = asked[index], tonumber(stored or '')
     local count = counted(room, base, stored)
@@ -128,7 +127,7 @@ function settle()
     if count == 0 and stored then
       empty[#empty + 1] = room
     elseif count > 0 and count ~= base then
-      wide.rooms = wide.rooms + (stored and 0 or 1)
+      added = added + (stored and 0 or 1)
       set[#set + 1] = room
       set[#set + 1] = text(count)
     end
@@ -136,6 +135,7 @@ function settle()
       changed[#changed + 1] = room
     end
   end
+  wide.rooms = wide.rooms + added
   renew_due = renew_due or (#set > 0 and wide.rooms * 2 == #set) -- all rooms are new
   call_all('HSET', rooms, set)
   wide.rooms = math.max(0, wide.rooms - call_all('HDEL', rooms, empty))

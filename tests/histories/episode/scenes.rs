@@ -282,7 +282,11 @@ impl Episode {
         self.settle().await;
         let keys = self.save();
         for (key, _) in keys {
-            lock(&self.world).database().unwrap().command::<u64>("DEL", &key).unwrap();
+            {
+                let mut world = lock(&self.world);
+                world.database().unwrap().command::<u64>("DEL", &key).unwrap();
+                world.deed = format!(" ({key} was deleted at {} ms)", world.elapsed_ms());
+            }
             if self.chance.one_in(3) {
                 self.change();
             }

@@ -128,6 +128,7 @@ pub(super) const CASES: &[Case] = cases![
         tombstones_outlive_a_loss,
     },
     room_pages::{
+        lost_counts_are_not_told_as_none,
         page_format,
         pages_are_a_chain,
         empty_rooms_are_announced,

@@ -75,6 +75,22 @@ pub(super) fn page_format(stage: &mut Stage<'_>) -> Outcome {
     )
 }
 
+/// Goal: after the counts of all rooms are lost, no page says that a room is empty. Method: delete them while a change waits for its page.
+pub(super) fn lost_counts_are_not_told_as_none(stage: &mut Stage<'_>) -> Outcome {
+    let (mut a, mut b) = (Holder::new("a", 0), Holder::new("b", 0));
+    let told = pages(stage, |stage| {
+        a.set("/p", 5).report(stage)?;
+        b.set("/p", 1).report(stage)?;
+        stage.redis::<()>("DEL", ROOMS)?;
+        stage.sums = false;
+        stage.wait(10);
+        a.report(stage)?;
+        Ok(())
+    })?;
+    let counts: Vec<u64> = told.iter().filter_map(|page| page.rooms.get("/p")).copied().collect();
+    same("counts", counts, vec![6])
+}
+
 /// Goal: many rooms come in pages of a limited size, each names the one before, and together they say everything. Method: 250
 /// rooms, and the revision of the last page in the reply.
 pub(super) fn pages_are_a_chain(stage: &mut Stage<'_>) -> Outcome {

@@ -76,6 +76,7 @@ pub(in super::super) const OF_ROOMS: &[Mutant] = &[
     mutant("tags may be there twice", "if not position(kept, tag) and is_held", "if is_held", "edited_users"),
     mutant("users of the site are not audited", "wide.site_cursor, checked = audit_users(SITE, wide.site_cursor)", "checked = 0", "edited_users_of_the_site"),
     mutant("a lost count begins at 0", "elseif not is_stored and place and own_before[place] == 0 and", "elseif not is_stored and place and", "a_lost_count_is_found"),
+    mutant("a lost count is told as none", "if stored or not are_counts_missing() then", "if true then", "lost_counts_are_not_told_as_none"),
     mutant("a room without a count is empty", " and not are_counts_missing() then", " then", "lost_counts_are_counted_again"),
     mutant("audits do not count their rooms", "local is_checked = place and kind == 'audit' and lookups > 0", "local is_checked = false", "audits_count_their_rooms"),
     mutant("lost rooms are not noticed", "if found >= wide.rooms / 2 then", "if true then", "rooms_lost"),
