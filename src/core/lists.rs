@@ -6,8 +6,8 @@
 //!  a room has changed  ──▶ └───────┘ ──▶ reads ──▶ store ──▶ people ──▶ back into the lists
 //! ```
 //!
-//! A list is what the store said last, and the users who are here. It is read again when the store announces its room, when
-//! announcements were missed, and once in [`SWEEP_GAP`]; every list at most once in [`READ_GAP`], a list of a room of many users, which
+//! A list is what the store said last, and the users who are here. It is read again when the store announces its room, when it has
+//! acknowledged that a user is not here any more, when announcements were missed, and once in [`SWEEP_GAP`]; every list at most once in [`READ_GAP`], a list of a room of many users, which
 //! is read in parts, at most once in so many times that. While the store is away or
 //! recovers, nothing is read: whoever was elsewhere stays on the list, and those here come and go.
 
