@@ -16,6 +16,7 @@ use tokio::time::{Instant, sleep};
 
 use super::{
     chance::Chance,
+    database::Database,
     faulty::Fault,
     instance::Instance,
     parts,
@@ -347,8 +348,11 @@ impl Episode {
         let left = world.database().map(|database| parts::about_rooms(&database.held()));
         let mut left = left.unwrap_or_default();
         if is_edited {
-            // Nobody knows of what was made by hand for a stranger, or for a room in which nobody is.
+            // Nobody knows of what was made by hand for a stranger, for an instance without rooms, or for a room in which nobody is.
+            // What the product makes has a lifetime.
+            let mut ttl = |key: &String| world.database()?.command("TTL", &Database::key(key)).ok();
             left.retain(|key| !key.contains(STRANGER) && !key.starts_with("people:"));
+            left.retain(|key| ttl(key) != Some(-1));
         }
         if !left.is_empty() {
             let kind = if keeps_one { "one stays" } else { "all left" };

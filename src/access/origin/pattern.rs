@@ -66,13 +66,15 @@ impl Pattern {
             Some(host) => (host, true),
             None => (rest, false),
         };
-        if host.contains('*') || scheme.contains('*') {
+        let parts = Parts::parse(&format!("{scheme}://{host}"));
+        // A host may hide a * as %2a.
+        let is_hidden = parts.as_ref().is_some_and(|parts| parts.host.contains('*'));
+        if is_hidden || host.contains('*') || scheme.contains('*') {
             return Err(
                 "has a * in another place than before the first dot of the host, or instead of the port",
             );
         }
-        let parts = Parts::parse(&format!("{scheme}://{host}"))
-            .ok_or("is not scheme://host or scheme://host:port")?;
+        let parts = parts.ok_or("is not scheme://host or scheme://host:port")?;
         if NOT_OF_PAGES.contains(&parts.scheme.as_str()) {
             return Err(
                 "has a scheme that no page has; websockets come from pages of http:// and https://",

@@ -98,6 +98,7 @@ fn an_entry_means_what_it_says(
 #[case("https://shop.example:80*", "another place")]
 #[case("*://shop.example", "another place")]
 #[case("chrome-extension://*", "another place")]
+#[case("http://loc%2alhost", "another place")]
 #[case("https://*.com", "nearly everybody")]
 #[case("https://*.com.", "nearly everybody")]
 #[case("https://*.127.0.0.1", "no domain name")]

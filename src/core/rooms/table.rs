@@ -332,9 +332,7 @@ impl<V> Table<V> {
         let entry = self.entry(id).expect("only rooms of the table become due");
         // Programs are shown who is here even if nothing is known.
         let shows_estimate = (entry.is_known() || entry.is_asked) && !entry.shown(exact_from).exact;
-        if !is_reported || exact_from.is_none() || shows_estimate {
-            self.has_to_tell = true;
-        }
+        self.has_to_tell |= !is_reported || exact_from.is_none() || shows_estimate;
         self.add_to_due(id);
     }
 
@@ -348,10 +346,8 @@ impl<V> Table<V> {
     /// Whether rooms have become due that may have something to tell now. It is said once, and again when a reply has been taken over
     /// wholly.
     pub(super) fn take_has_to_tell(&mut self) -> bool {
-        let is_folding = self.ledger.is_folding();
-        let has_to_tell = self.has_to_tell;
-        self.has_to_tell = has_to_tell && is_folding;
-        has_to_tell
+        let again = self.has_to_tell && self.ledger.is_folding();
+        mem::replace(&mut self.has_to_tell, again)
     }
 
     fn want_if_unknown(&mut self, id: RoomId) {

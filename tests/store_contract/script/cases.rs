@@ -109,6 +109,7 @@ pub(super) const CASES: &[Case] = cases![
         counted_out_without_rooms,
     },
     room_losses::{
+        lost_counts_are_not_told_as_none,
         rooms_after_a_flush,
         behind_is_marked,
         stamps_tell_revisions_apart,
@@ -128,7 +129,6 @@ pub(super) const CASES: &[Case] = cases![
         tombstones_outlive_a_loss,
     },
     room_pages::{
-        lost_counts_are_not_told_as_none,
         page_format,
         pages_are_a_chain,
         empty_rooms_are_announced,

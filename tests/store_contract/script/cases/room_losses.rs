@@ -6,6 +6,7 @@ use super::super::{
         CONNECTIONS, LEASE, LEASES, META, NO_ARGUMENTS, Outcome, SEQUENCE, Stage, ensure, same,
     },
 };
+use super::room_pages::pages;
 
 /// Two instances with rooms, which have seen the newest revision.
 fn pair(stage: &mut Stage<'_>) -> Result<(Holder, Holder), String> {
@@ -354,4 +355,20 @@ pub(super) fn tombstones_outlive_a_loss(stage: &mut Stage<'_>) -> Outcome {
     ensure("the late report is stale", !stage.send(&late)?.applied)?;
     a.begin_again();
     same("the count", a.report(stage)?.count, 3)
+}
+
+/// Goal: after the counts of all rooms are lost, no page says that a room is empty. Method: delete them while a change waits for its page.
+pub(super) fn lost_counts_are_not_told_as_none(stage: &mut Stage<'_>) -> Outcome {
+    let (mut a, mut b) = (Holder::new("a", 0), Holder::new("b", 0));
+    let told = pages(stage, |stage| {
+        a.set("/p", 5).report(stage)?;
+        b.set("/p", 1).report(stage)?;
+        stage.redis::<()>("DEL", ROOMS)?;
+        stage.sums = false;
+        stage.wait(10);
+        a.report(stage)?;
+        Ok(())
+    })?;
+    let counts: Vec<u64> = told.iter().filter_map(|page| page.rooms.get("/p")).copied().collect();
+    same("counts", counts, vec![6])
 }
