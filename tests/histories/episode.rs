@@ -350,7 +350,7 @@ impl Episode {
         if is_edited {
             // Nobody knows of what was made by hand for a stranger, for an instance without rooms, or for a room in which nobody is.
             // What the product makes has a lifetime.
-            let mut ttl = |key: &String| world.database()?.command("TTL", &Database::key(key)).ok();
+            let mut ttl = |key: &String| world.database()?.command("TTL", Database::key(key)).ok();
             left.retain(|key| !key.contains(STRANGER) && !key.starts_with("people:"));
             left.retain(|key| ttl(key) != Some(-1));
         }
