@@ -90,7 +90,7 @@ pub(crate) struct World {
     pub(crate) is_strict: bool,
     pub(crate) listeners: Vec<(usize, UnboundedSender<Announcement>)>,
     pub(crate) calls: u64,
-    /// What was last done to the store by hand.
+    /// Which key was deleted last, as the end of what is noted.
     pub(crate) deed: String,
     pub(crate) wrong: Vec<String>,
     pub(crate) seen: BTreeMap<&'static str, u64>,

@@ -351,6 +351,17 @@ fn a_refusal_takes_no_place() {
     assert_eq!((ask("/1", later), ask("/2", later)), (Ok(()), Ok(())));
     assert_eq!(ask("/a", later), Ok(()), "somebody is there");
     assert_eq!(rooms.len(), 4);
+
+    let mut story =
+        Story::with_settings(RoomsSettings { rooms_max: 2, ..RoomsSettings::default() });
+    let _watcher = story.watch("/a");
+    let end = story.now + minute;
+    assert_eq!(story.rooms.ask(&room("/b"), story.now, end), Ok(()));
+    assert_eq!(story.rooms.ask(&room("/a"), story.now, end), Err(TooManyRooms), "it is unknown");
+    let sent = story.send();
+    let counts: Vec<u64> = sent.said.iter().map(|_| 3).collect();
+    let _ = story.answer(&sent, 5, &counts);
+    assert_eq!(story.rooms.ask(&room("/a"), story.now, end), Ok(()), "it is known");
 }
 
 /// Goal: the share of programs leaves most of the table to clients, and in a small table is still of use. Method: tables of all
