@@ -42,6 +42,8 @@ pub(crate) const NOISE: Duration = Duration::from_secs(1);
 pub(crate) enum Sees {
     /// No effect at all.
     Nothing,
+    /// No effect but that numbers may be estimates for moments, as after a report that failed. They are no older than in quiet times.
+    Estimates,
     /// Any count that was true since the fault began.
     Truth,
     /// The same, possibly without the users of these places.
@@ -239,6 +241,7 @@ impl<'a> Judge<'a> {
         let span = Span { from, to: at };
         match &self.fault.sees {
             Sees::Nothing => Some(self.truth.within(quiet, &[], knows)),
+            Sees::Estimates => Some(self.truth.within(quiet, &[], shown.in_a_fault())),
             Sees::Truth => Some(self.truth.within(span, &[], shown.in_a_fault())),
             Sees::Without(absent) => Some(self.truth.within(span, absent, shown.in_a_fault())),
             Sees::Anything => None,

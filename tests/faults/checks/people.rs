@@ -13,7 +13,7 @@ use crate::{
 
 /// The checks. A bystander, who is nobody in particular, is connected from 1 s to 9.5 s at place 0. The fault lasts from 2.5 s to
 /// 6 s unless a check says otherwise.
-pub(super) const ALL: [Check; 16] = [
+pub(super) const ALL: [Check; 19] = [
     check("two-tabs-are-one", || passes(TABS, &[(3.0, 2)], &[(3.0, 2, 9, true)])),
     check("two-tabs-are-two", || objects(TABS, &[(3.0, 3)], &[])),
     check("two-tabs-on-two-instances-are-one", || {
@@ -25,6 +25,15 @@ pub(super) const ALL: [Check; 16] = [
     }),
     check("what-is-exact-may-not-count-twice", || {
         objects(TWO_INSTANCES, &[], &[(5.0, 3, 9, true)])
+    }),
+    check("a-lost-reply-may-make-an-estimate", || {
+        nothing(&violations_if(Sees::Estimates, TWO_INSTANCES, &[(5.0, 3)], &[]))
+    }),
+    check("a-lost-reply-makes-nobody-new", || {
+        something(&violations_if(Sees::Estimates, TWO_INSTANCES, &[(5.0, 4)], &[]))
+    }),
+    check("a-lost-reply-shows-nothing-old", || {
+        something(&violations_if(Sees::Estimates, COMES_LATE, &[(3.2, 1)], &[]))
     }),
     check("more-than-twice-on-two-instances", || objects(TWO_INSTANCES, &[(5.0, 4)], &[])),
     check("a-person-is-forgotten", || objects(TWO_INSTANCES, &[(7.5, 1)], &[])),
@@ -60,12 +69,16 @@ fn objects(clients: &[Client], told: &[Told], shown: &[Shown]) -> Result<(), Str
 
 /// The violations that the checker finds if the bystander is told these counts, and an instance shows these.
 fn violations(clients: &[Client], told: &[Told], shown: &[Shown]) -> Vec<String> {
+    violations_if(seen_by(clients), clients, told, shown)
+}
+
+fn violations_if(sees: Sees, clients: &[Client], told: &[Told], shown: &[Shown]) -> Vec<String> {
     let start = Instant::now();
     let streams = vec![shown.iter().map(|shown| showing(start, shown)).collect()];
     let ready = (clients == COMES_LATE).then(|| start + Duration::from_millis(2400));
     let visits = visits(start, clients, told);
     let histories = Histories { visits, streams, ready, ..nothing_happened(start) };
-    judge(&histories, &fault_of(start, clients)).violations
+    judge(&histories, &Fault { sees, ..fault(start) }).violations
 }
 
 /// The same in a room: the first counts pass, and the others do not.
@@ -75,16 +88,15 @@ fn in_a_room(clients: &[Client], right: &[Told], wrong: &[Told]) -> Result<(), S
         let visits = visits(start, clients, told).into_iter();
         let visits = visits.map(|visit| Visit { room: Some("/a".into()), ..visit }).collect();
         let histories = Histories { visits, ..nothing_happened(start) };
-        judge_rooms(&histories, &fault_of(start, clients)).violations
+        judge_rooms(&histories, &Fault { sees: seen_by(clients), ..fault(start) }).violations
     };
     nothing(&judged(right))?;
     something(&judged(wrong))
 }
 
 /// Where somebody comes or goes, nothing else happens.
-fn fault_of(start: Instant, clients: &[Client]) -> Fault {
-    let sees = if clients == MOVES || clients == LEAVES { Sees::Nothing } else { Sees::Truth };
-    Fault { sees, ..fault(start) }
+fn seen_by(clients: &[Client]) -> Sees {
+    if clients == MOVES || clients == LEAVES { Sees::Nothing } else { Sees::Truth }
 }
 
 /// The bystander, and the clients of a person. All of them are told the right counts at first.

@@ -22,7 +22,8 @@ pub(super) fn rows() -> Vec<Row> {
 fn reports() -> Vec<Row> {
     vec![
         Row {
-            sees: Sees::Nothing,
+            // Until the report is tried again, nobody can know whether who has just come is on another instance, too.
+            sees: Sees::Estimates,
             ..row(
                 "replies-lost",
                 "every third reply lost after its report ran",
