@@ -74,8 +74,10 @@ impl View {
     }
 
     /// Whether the store certainly still holds what it acknowledged last. The time is measured from the sending of the report;
-    /// the lease begins later, when the report is applied.
+    /// the lease begins later, when the report is applied. A count that was folded in after the lease may not include this instance,
+    /// also for whoever has read the clock before.
     pub fn holds_lease(&self, now: Instant) -> bool {
+        let now = self.folded_at.map_or(now, |folded_at| now.max(folded_at));
         self.lease_ends().is_some_and(|end| now < end)
     }
 

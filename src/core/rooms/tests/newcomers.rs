@@ -30,6 +30,22 @@ fn newcomers_wait_until_they_are_counted() {
     assert_eq!(story.rooms.patience_ends(), None);
 }
 
+/// Goal: a newcomer is not told a count from which the others have taken its instance, as an exact one. Method: the store acknowledges
+/// it; the instance gets no CPU for longer than a lease, and is counted out. The task that tells counts has read the clock before that.
+#[test]
+fn a_clock_that_was_read_too_early_makes_nothing_exact() {
+    let mut story = Story::new();
+    let _newcomer = story.join("/a");
+    let sent = story.send();
+    let _ = story.answer(&sent, 5, &[1]);
+    let early = story.now;
+    story.now += LEASE + Duration::from_millis(1);
+    story.page(5, 6, &[("/a", 0)]);
+    story.now = early;
+    assert_eq!(tidings(&story.take_due()), [("/a".to_owned(), Some(1), vec![1])]);
+    assert_eq!(story.told("/a"), "~1");
+}
+
 /// Goal: no newcomer is told the count before its own, whenever the broadcaster looks. Method: it looks between the two steps in which
 /// a reply is taken over. The room was watched before, so that an older count is known.
 #[test]

@@ -57,3 +57,15 @@ fn pages_are_seen_and_say_nothing_of_the_site() {
         Shown { users: 11, revision: Revision(12), exact: true }
     );
 }
+
+/// Goal: a count that this instance has been taken from is not exact, whoever has read the clock when. Method: such a count arrives after
+/// the lease, and is shown with the time before.
+#[test]
+fn a_clock_that_was_read_too_early_makes_nothing_exact() {
+    let mut story = Story::new();
+    story.answered(1, count(3, 5));
+    let after = story.now + LEASE + Duration::from_millis(1);
+    story.view.fold(count(2, 6), after);
+    let shown = story.view.shown(story.now);
+    assert_eq!((shown.users, shown.exact), (3, false));
+}
