@@ -50,9 +50,9 @@ READ_AT = {
     },
 }
 STICKY = {
-    ("Service", "haproxy.org/cookie-persistence"),
-    ("Service", "traefik.ingress.kubernetes.io/service.sticky.cookie"),
-    ("Ingress", "nginx.ingress.kubernetes.io/affinity"),
+    ("Service", "haproxy.org/cookie-persistence", "headcount"),
+    ("Service", "traefik.ingress.kubernetes.io/service.sticky.cookie", "true"),
+    ("Ingress", "nginx.ingress.kubernetes.io/affinity", "cookie"),
 }
 
 faults = []
@@ -215,8 +215,8 @@ def check_ways_in(it):
             it.expect("sessionPersistence" in rule or websockets_alone, "polling sessions go astray behind the Gateway")
     present = set()
     for each in it.objects:
-        for name in each["metadata"].get("annotations", {}):
-            present.add((each["kind"], name))
+        for name, value in each["metadata"].get("annotations", {}).items():
+            present.add((each["kind"], name, value))
             if each["kind"] in READ_AT and not name.startswith("example.org/"):
                 it.expect(name in READ_AT[each["kind"]], f"nobody reads the annotation {name} at a {each['kind']}")
     it.expect(not ways or present & STICKY, "polling sessions go astray behind the Ingress")
