@@ -7,6 +7,7 @@ use headcount_testkit::{cluster::Cluster, instance::Setting, redis_server::free_
 mod balancer;
 mod firewall;
 mod proxies;
+mod tokens;
 
 mod entrance;
 mod lateness;

@@ -5,10 +5,13 @@ use std::time::{Duration, Instant};
 use headcount_testkit::{
     balancer::Balancer,
     client::{Client, Transport},
-    cluster::Cluster,
+    cluster::{Cluster, nothing_is_wrong_in},
     foreign::{ForeignClients, Library},
     instance::Setting,
     record::{Entry, Record},
+    rooms::RoomsClient,
+    tokens::Issuer,
+    waiting::eventually,
 };
 use rustix::process::Signal;
 use serde_json::json;
@@ -59,15 +62,86 @@ async fn nobody_is_counted_twice_where_polls_go_elsewhere() {
         Some(moving as u64 + 1),
         "somebody was counted twice"
     );
-    let away: Vec<_> = records.iter().flat_map(absences).collect();
-    for told in &told {
+    assert_nobody_else_was_missed(&told, &records[..moving], moving as u64);
+}
+
+/// Goal: what holds for the site during a drain where polls go elsewhere holds for rooms, and nobody who has signed in is missed or
+/// counted twice at any time. Method: connections without an identity in one room, users in the same room and in one of their own,
+/// on all transports, with their default delays, on one of three instances, which is asked to end. A user comes elsewhere, so that
+/// all polls are answered. Every number that anybody was told counts.
+#[tokio::test(flavor = "multi_thread")]
+async fn rooms_and_users_hold_where_polls_go_elsewhere() {
+    let issuer = Issuer::new("site");
+    // Longer than a client of a busy machine needs to come back.
+    let settings = [&issuer.settings()[..], &SETTINGS, &[("HEADCOUNT_GRACE", "10s")]].concat();
+    let mut cluster = Cluster::start_with(3, &settings).await;
+    let balancer = Balancer::start_forgetful(&cluster.instances).await;
+    let mut node = ForeignClients::start(Library::Newest);
+    let delays = json!({ "reconnectionDelay": 1000, "reconnectionDelayMax": 5000 });
+    let url = format!("http://{}", balancer.address);
+    let (mut strangers, mut users) = (Vec::new(), Vec::new());
+    for (transport, number) in
+        Transport::ALL.into_iter().flat_map(|kind| (0..5).map(move |n| (kind, n)))
+    {
+        let more = json!({ "rooms": [["/page", {}]], "options": delays });
+        strangers.extend(node.open_with(1, &url, transport, &more).await);
+        let auth = json!({ "token": issuer.token(&format!("{transport:?} {number}")) });
+        let more = json!({ "rooms": [["/page", auth], ["/team", auth]], "options": delays });
+        users.extend(node.open_with(2, &url, transport, &more).await);
+    }
+    let [in_page, in_team]: [Vec<Record>; 2] =
+        [0, 1].map(|room| users.iter().skip(room).step_by(2).cloned().collect());
+    let in_page = [strangers.clone(), in_page].concat();
+    let (page, team) = (in_page.len() as u64, in_team.len() as u64);
+    all_show(&[(&in_page, page), (&in_team, team)]).await;
+    let mut leaving = cluster.instances.remove(0);
+    assert_eq!(leaving.metric("headcount_sessions").await, Ok(30.0));
+
+    let start = Instant::now();
+    leaving.process().signal(Signal::TERM);
+    let newcomer = RoomsClient::open(cluster.instances[0].public, Transport::Websocket, &[]);
+    for room in ["/page", "/team"] {
+        newcomer.join_with(room, &json!({ "token": issuer.token("newcomer") }));
+    }
+    let (status, _) = leaving.process().ended().await;
+    assert_eq!(status.code(), Some(0), "{}", leaving.process().stderr());
+    all_show(&[(&in_page, page + 1), (&in_team, team + 1)]).await;
+
+    let told = told_since(&in_team, start);
+    let others: Vec<_> =
+        told.iter().filter(|told| told.users != team && told.users != team + 1).collect();
+    assert!(told.len() >= in_team.len() && others.is_empty(), "of {team} users: {others:?}");
+    let told = told_since(&in_page, start);
+    let (lowest, highest) = (told.iter().min(), told.iter().max());
+    println!("{} numbers were told of the room, from {lowest:?} to {highest:?}", told.len());
+    assert_eq!(highest.map(|told| told.users), Some(page + 1), "somebody was counted twice");
+    assert_nobody_else_was_missed(&told, &strangers, page);
+}
+
+/// Asserts that at any time no more were missing than those of these connections that were on their way.
+fn assert_nobody_else_was_missed(told: &[Told], moving: &[Record], all: u64) {
+    let away: Vec<_> = moving.iter().flat_map(absences).collect();
+    for told in told {
         let is_away = |(lost, back): &&(Instant, Instant)| {
             *lost <= told.at + NOTICE && *back + NOTICE >= told.at
         };
-        let missing = away.iter().filter(is_away).count();
-        assert!(told.users >= (moving - missing) as u64, "{told:?} while {missing} were away");
+        let missing = away.iter().filter(is_away).count() as u64;
+        assert!(told.users >= all - missing, "{told:?} while {missing} were away");
     }
-    assert!(away.len() >= moving, "all have moved");
+    assert!(away.len() >= moving.len(), "all have moved");
+}
+
+async fn all_show(expected: &[(&Vec<Record>, u64)]) {
+    eventually("all show their counts", async || {
+        for (records, users) in expected {
+            nothing_is_wrong_in(records);
+            if let Some(other) = records.iter().find(|record| record.shows() != Some(*users)) {
+                return Err(format!("{} shows {:?} and not {users}", other.name(), other.shows()));
+            }
+        }
+        Ok(())
+    })
+    .await;
 }
 
 /// A number that somebody was told.

@@ -24,6 +24,7 @@ use headcount_testkit::{
     instance::{Instance, Output, Setting},
     record::Record,
     redis_client::RedisClient,
+    rooms::RoomsClient,
     waiting::{PATIENCE, eventually, eventually_within},
 };
 
@@ -274,6 +275,33 @@ async fn it_stops_at_the_first_thing_that_is_wrong() {
         said.contains("a shows an estimate: is the store there?\nnot restarted: a b c\n"),
         "{said}"
     );
+}
+
+/// Goal: visitors who are only in rooms are waited for too, of whom the number of users knows nothing. Method: 24 of them on an
+/// instance that stays; half of them leave during the first restart.
+#[tokio::test(flavor = "multi_thread")]
+async fn visitors_of_rooms_must_come_back() {
+    let mut cluster = Cluster::start_with(3, &SETTINGS).await;
+    let server = cluster.instances[2].public;
+    let open = |_| RoomsClient::open(server, Transport::Websocket, &["/page"]);
+    let mut visitors: Vec<_> = (0..24).map(open).collect();
+    eventually("all are there", async || {
+        let known = cluster.instances[0].metric("headcount_instances").await?;
+        match visitors[0].record("/page").shows() {
+            Some(24) if known > 2.0 => Ok(()),
+            other => Err(format!("{other:?} on {known} instances")),
+        }
+    })
+    .await;
+    let roll = Roll::start(&cluster, &["--within", "12", "--loss", "0"]);
+    let place = roll.wants().await;
+    visitors.truncate(12);
+    restart(&mut cluster, place).await;
+    roll.has(0);
+    let (code, said) = roll.ended().await;
+    assert_eq!(code, Some(1), "{said}");
+    let missing = "12 sessions are in rooms alone, of 24 before: they do not find their way back";
+    assert!(said.contains(&format!("{missing}\nnot restarted: b c\n")), "{said}");
 }
 
 /// Goal: the only instance is not restarted by mistake, because its visitors would have no other. Method: one instance

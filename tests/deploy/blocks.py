@@ -6,6 +6,8 @@
 
 tests/tidy.rs sees to it that each block has one. Usage: blocks.py names, blocks.py text NAME, or blocks.py parsed
 FOLDER, which writes a file for each block there. Blocks with the same name are one text, in the order of the documents.
+blocks.py values FOLDER writes a file for each block of YAML in docs/kubernetes.md, which are values of the chart unless they
+begin with "rules:".
 """
 
 import pathlib
@@ -36,6 +38,10 @@ def main(what, *arguments):
         folder = pathlib.Path(arguments[0])
         for number, (_, text) in enumerate(blocks("parsed")):
             (folder / f"{number}.sh").write_text(text)
+    elif what == "values":
+        texts = re.findall(r"^```yaml\n(.*?)^```$", (ROOT / "docs/kubernetes.md").read_text(), re.M | re.S)
+        for number, text in enumerate(text for text in texts if not text.startswith("rules:")):
+            (pathlib.Path(arguments[0]) / f"{number}.yaml").write_text(text)
     else:
         sys.exit(__doc__)
 

@@ -39,6 +39,9 @@ drop_in() {
 
 restarted_by_systemd() { (($(show NRestarts headcount) > $1)) && is_active headcount; }
 
+# As on a machine; in a container systemd leaves it as it is, and credentials would be mounted where no service sees them.
+mount --make-rshared /
+
 apt-get install --yes /root/headcount.deb >/root/installed 2>&1 || { cat /root/installed && false; }
 grep 'nothing is started yet' /root/installed >/dev/null
 [[ $(systemctl is-active headcount || true) == inactive ]]
@@ -99,6 +102,28 @@ cp /root/headcount.env /etc/headcount/headcount.env
 systemctl disable --quiet --now headcount
 ok "a setting that is refused is a failure at once, and not tried again"
 
+# As the settings file says.
+for secret in jwt visitor; do
+  head -c 48 /dev/urandom | base64 >"/etc/headcount/$secret.secret"
+  chmod 600 "/etc/headcount/$secret.secret"
+done
+cp /etc/headcount/headcount.env /root/headcount.env
+echo HEADCOUNT_JWT_KEYS=/etc/headcount/jwt.secret >>/etc/headcount/headcount.env
+if systemctl start headcount 2>/dev/null; then false; fi
+[[ $(show ExecMainStatus headcount) == 2 ]]
+journalctl --unit headcount | grep -q 'HEADCOUNT_JWT_KEYS is .*there is no file that can be read: Permission denied'
+cp /root/headcount.env /etc/headcount/headcount.env
+mapfile -t credentials < <(sed -n 's/^#   \(LoadCredential=\|Environment=\)/\1/p' /etc/headcount/headcount.env)
+((${#credentials[@]} == 3))
+drop_in headcount.service "${credentials[@]}"
+systemctl start headcount
+journalctl --unit headcount | grep -q 'tokens are verified with these keys.*HS256 of "/run/credentials/headcount.service/jwt.secret"'
+[[ -z $(journalctl --unit headcount | grep -F "$(cat /etc/headcount/jwt.secret)") ]]
+systemctl stop headcount
+rm -r /etc/systemd/system/headcount.service.d
+systemctl daemon-reload
+ok "secrets that only root can read are given to the service as the settings file says"
+
 instances=(headcount@3001 headcount@3002 headcount@3003)
 timeout 60 systemctl start "${instances[@]}" &
 starting=$!
@@ -129,6 +154,28 @@ after=$(show MainPID "${instances[@]}" | xargs)
 for pid in $before; do [[ " $after " != *" $pid "* ]]; done
 ok "headcount-rolling-restart restarts all units that run"
 
+# The port of the second one is taken, which its restart shows.
+drop_in headcount@3002.service Environment=HEADCOUNT_LISTEN=127.0.0.1:6379
+third=$(show MainPID headcount@3003)
+if headcount-rolling-restart --settle 1 >/root/rolled 2>&1; then false; fi
+grep -q '^3001: well again' /root/rolled
+grep -q '^headcount-rolling-restart: 3002: its restart failed with exit code 1$' /root/rolled
+grep -qx 'not restarted: 3003' /root/rolled
+[[ $(show MainPID headcount@3003) == "$third" ]] && is_active headcount@3001
+# It does not come back, since it does not reach the Redis that it is given now.
+drop_in headcount@3002.service 'ExecStart=' 'ExecStart=/usr/bin/headcount --redis-url redis://127.0.0.1:1'
+systemctl start --no-block headcount@3002
+until_it_is 20 eval '[[ $(show StatusText headcount@3002) == "waiting for the store'\''s first answer"* ]]'
+if headcount-rolling-restart --settle 1 --within 3 3002 3003 >/root/rolled 2>&1; then false; fi
+grep -qx 'headcount-rolling-restart: 3002 is not ready' /root/rolled
+[[ $(show MainPID headcount@3003) == "$third" ]]
+rm -r /etc/systemd/system/headcount@3002.service.d
+systemctl daemon-reload
+systemctl restart headcount@3002
+until_it_is 20 eval '[[ $(metric 127.0.0.1:13001 instances) == 3 ]]'
+after=$(show MainPID "${instances[@]}" | xargs)
+ok "headcount-rolling-restart stops at an instance that does not come back, and leaves the others as they are"
+
 systemctl enable --quiet headcount@3001
 echo '# of the operator' >>/etc/headcount/cluster.env
 apt-get install --yes --reinstall /root/headcount.deb >/root/installed 2>&1 || { cat /root/installed && false; }
@@ -140,6 +187,9 @@ ok "an upgrade leaves instances and settings as they are"
 apt-get remove --yes headcount >/root/removed 2>&1 || { cat /root/removed && false; }
 for pid in $after; do [[ ! -e /proc/$pid ]]; done
 [[ -e /etc/headcount/cluster.env ]]
+# What "systemctl edit" writes for one instance and for all.
+drop_in headcount@3001.service MemoryMax=1G
+drop_in headcount@.service MemoryMax=1G
 apt-get purge --yes headcount >/root/removed 2>&1 || { cat /root/removed && false; }
 left=$(find / -xdev \( -path /proc -o -path /sys -o -path /root -o -path /var/log \) -prune -o -name '*headcount*' -print)
 [[ -z $left ]] || { echo "$left" && false; }

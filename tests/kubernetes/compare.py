@@ -5,13 +5,12 @@ left out of both. INTENDED holds the path of each difference that is meant for a
 is a fault as well. Prints one line for each fault; the exit code is 1 if there is one.
 """
 
-import base64
 import json
 import re
 import sys
 
 import yaml
-from rendered import CORE, HASH, Rendered, read
+from rendered import CORE, HASH, Rendered, decoded, read
 
 # Of pods and containers: everything but names, labels and where variables come from.
 POD = ("automountServiceAccountToken", "enableServiceLinks", "terminationGracePeriodSeconds", "securityContext", "volumes")
@@ -61,11 +60,6 @@ def workload(rendered, each):
         secret = rendered.named("Secret", url["name"])
         found["env"]["HEADCOUNT_REDIS_URL"] = decoded(secret)[url["key"]] if secret else url
     return found
-
-
-def decoded(secret):
-    data = {key: base64.b64decode(value).decode() for key, value in secret.get("data", {}).items()}
-    return data | secret.get("stringData", {})
 
 
 def service(each):

@@ -18,6 +18,8 @@ OUTSIDE = {
     ("Secret", "redis-of-ours"),
     ("Secret", "more-settings"),
     ("Secret", "headcount-operators"),
+    ("Secret", "keys-of-ours"),
+    ("Secret", "visitors-of-ours"),
     ("ConfigMap", "authority"),
     ("ServiceAccount", "of-ours"),
 }
@@ -48,9 +50,9 @@ READ_AT = {
     },
 }
 STICKY = {
-    ("Service", "haproxy.org/cookie-persistence"),
-    ("Service", "traefik.ingress.kubernetes.io/service.sticky.cookie"),
-    ("Ingress", "nginx.ingress.kubernetes.io/affinity"),
+    ("Service", "haproxy.org/cookie-persistence", "headcount"),
+    ("Service", "traefik.ingress.kubernetes.io/service.sticky.cookie", "true"),
+    ("Ingress", "nginx.ingress.kubernetes.io/affinity", "cookie"),
 }
 
 faults = []
@@ -98,6 +100,49 @@ def check_names(it):
                 it.expect(key in held, f"{where}: {kind} {name} has no key {key}")
 
 
+def check_files(it):
+    """Every Secret and ConfigMap that is mounted exists or is documented, and every file that a setting names is in one."""
+    pod, container, settings = it.instances()["spec"]["template"]["spec"], it.container(), it.settings()
+    volumes = {volume["name"]: volume for volume in pod.get("volumes", [])}
+    mounts = {mount["mountPath"]: volumes.get(mount["name"]) for mount in container.get("volumeMounts", [])}
+    it.expect(all(mounts.values()), "a mount is of no volume")
+    for name in volumes:
+        it.expect(volumes[name] in mounts.values(), f"nothing mounts the volume {name}")
+    listed = settings.get("HEADCOUNT_JWT_KEYS", "").split(",") + [settings.get("HEADCOUNT_VISITOR_SECRET_FILE", "")]
+    for path in (entry.strip() for entry in listed if entry.strip().startswith("/")):
+        folder, file = path.rsplit("/", 1)
+        volume = mounts.get(folder)
+        it.expect(volume, f"{path} is in no volume")
+        for kind, field in (("Secret", "secret"), ("ConfigMap", "configMap")):
+            source = (volume or {}).get(field)
+            if not source:
+                continue
+            name = source.get("secretName") or source.get("name")
+            found = it.named(kind, name)
+            it.expect(found or (kind, name) in OUTSIDE, f"no {kind} {name} for {path}")
+            held = {item["path"] for item in source["items"]} if "items" in source else (found or {}).get("data", {file})
+            it.expect(file in held, f"{path} is not in {kind} {name}")
+
+
+def check_ways_out(it):
+    """Policies let the instances reach the Redis and the issuers that settings name, and nothing without an address and a port."""
+    rules = [rule for policy in it.of_kind("NetworkPolicy") for rule in policy["spec"].get("egress", [])]
+    for rule in rules:
+        it.expect(rule.get("to") and rule.get("ports"), f"the policies let everything out: {rule}")
+    if not it.of_kind("NetworkPolicy"):
+        return
+    open_ports = {port["port"] for rule in rules for port in rule.get("ports", [])}
+    variables = it.variables()
+    urls = [url.strip() for url in variables.get("HEADCOUNT_JWT_KEYS", "").split(",") if url.strip().startswith("https:")]
+    for host, port in re.findall(r"https://([^/:]+)(?::(\d+))?", " ".join(urls)):
+        it.expect(int(port or 443) in open_ports, f"no policy lets the instances reach {host}")
+    redis = re.fullmatch(r"rediss?(\+sentinel)?://(?:[^@]*@)?([^/]*)(?:/.*)?", variables.get("HEADCOUNT_REDIS_URL", ""))
+    for each in redis[2].split(",") if redis else []:
+        port = re.search(r":(\d+)$", each)
+        wanted = int(port[1]) if port else 26379 if redis[1] else 6379
+        it.expect(wanted in open_ports, f"no policy lets the instances reach Redis at port {wanted}")
+
+
 def check_selectors(it):
     """Services, budgets, policies and monitors select something, and a Service's ports exist there."""
     for service in it.of_kind("Service"):
@@ -136,8 +181,12 @@ def check_monitoring(it):
         for service in found:
             ports = {port["name"] for port in service["spec"]["ports"]}
             it.expect({e["port"] for e in monitor["spec"]["endpoints"]} <= ports, "the ServiceMonitor's port")
-            job = service["metadata"]["labels"].get(monitor["spec"]["jobLabel"])
-            it.expect(job == "headcount", f"the job is named {job}, and the alerts ask for headcount")
+            job = it.job()
+            it.expect(job.startswith("headcount"), f"the job is named {job}, and the alerts ask for headcount")
+        for endpoint in monitor["spec"]["endpoints"]:
+            login = endpoint.get("authorization", {}).get("credentials")
+            token = it.settings().get("HEADCOUNT_ADMIN_TOKEN", {}).get("secretKeyRef")
+            it.expect(login == token, f"Prometheus sends {login}, and the instances ask for {token}")
         rules = it.of_kind("PrometheusRule") + it.of_kind("Probe")
         wanted = {key: value for key, value in monitor["metadata"]["labels"].items() if "/" not in key}
         it.expect(wanted, "the ServiceMonitor has no label that a Prometheus could look for")
@@ -166,8 +215,8 @@ def check_ways_in(it):
             it.expect("sessionPersistence" in rule or websockets_alone, "polling sessions go astray behind the Gateway")
     present = set()
     for each in it.objects:
-        for name in each["metadata"].get("annotations", {}):
-            present.add((each["kind"], name))
+        for name, value in each["metadata"].get("annotations", {}).items():
+            present.add((each["kind"], name, value))
             if each["kind"] in READ_AT and not name.startswith("example.org/"):
                 it.expect(name in READ_AT[each["kind"]], f"nobody reads the annotation {name} at a {each['kind']}")
     it.expect(not ways or present & STICKY, "polling sessions go astray behind the Ingress")
@@ -185,7 +234,7 @@ def session_bytes(settings):
         session += ANSWERS + -(-places * PLACE // 1024) * 1024
     if settings.get("HEADCOUNT_LISTS", "none") != "none":
         session += LISTS
-    if "https://" in settings.get("HEADCOUNT_JWT_KEYS", ""):
+    if "://" in settings.get("HEADCOUNT_JWT_KEYS", ""):
         session += WAITING
     return session
 
@@ -219,6 +268,10 @@ def check_limits(it):
 
 
 def check_security(it):
+    # What may be secret is in a Secret.
+    for each in it.of_kind("ConfigMap"):
+        for name in each["data"].keys() & {"HEADCOUNT_REDIS_URL", "HEADCOUNT_ADMIN_TOKEN"}:
+            it.expect(False, f"{name} is in a ConfigMap")
     for workload in it.workloads():
         pod = workload["spec"]["template"]["spec"]
         where = workload["metadata"]["name"]
@@ -294,7 +347,9 @@ def main(repository, help_file, *paths):
     help_text = read(help_file)
     for path in paths:
         it = Checked(path)
-        for check in (check_objects_can_be_applied, check_no_value_is_null, check_names, check_selectors, check_monitoring, check_ways_in, check_limits, check_security):
+        for check in (check_objects_can_be_applied, check_no_value_is_null, check_names, check_files, check_selectors):
+            check(it)
+        for check in (check_monitoring, check_ways_in, check_ways_out, check_limits, check_security):
             check(it)
         check_restarts(it)
         check_image(it, repository, help_text)

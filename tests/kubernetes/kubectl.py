@@ -45,7 +45,8 @@ def problems(arguments):
             kind, name = KINDS[named.group(1)], named.group(2)
             wanted = (kind, name, namespace)
             found = [each for each in known if each["kind"] == kind and each["metadata"]["name"] == name]
-            if not any(each["metadata"].get("namespace") == namespace for each in found):
+            # What Helm renders names no namespace, and is installed into this one.
+            if not any(each["metadata"].get("namespace", "headcount") == namespace for each in found):
                 yield f"no such object: {wanted}"
             for port in re.findall(r"\b\d+:(\d+)\b", " ".join(arguments)) if kind == "Service" else []:
                 if not any(int(port) == each["port"] for one in found for each in one["spec"]["ports"]):

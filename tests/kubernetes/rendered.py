@@ -1,5 +1,6 @@
 """What kustomize or Helm wrote: the objects of one rendering, and what is to be looked up in them."""
 
+import base64
 import os
 import re
 
@@ -9,6 +10,8 @@ import yaml
 CORE = {"v1", "apps/v1", "autoscaling/v2", "networking.k8s.io/v1", "policy/v1"}
 # The end of a generated name: kustomize writes a hash in these letters.
 HASH = re.compile(r"-[2-9bcdfghkmt]{10}$")
+# What a Secret that is made elsewhere might hold.
+FROM_ELSEWHERE = {"HEADCOUNT_REDIS_URL": "redis://redis", "HEADCOUNT_ADMIN_TOKEN": "0123456789abcdef"}
 WORKLOADS = ("Deployment", "StatefulSet", "DaemonSet", "Job", "CronJob")
 
 
@@ -25,6 +28,11 @@ def milliseconds(text):
         number = part.rstrip("hinms")
         total += int(number) * units[part[len(number) :]]
     return total
+
+
+def decoded(secret):
+    data = {key: base64.b64decode(value).decode() for key, value in secret.get("data", {}).items()}
+    return data | secret.get("stringData", {})
 
 
 def kibibytes(text):
@@ -65,6 +73,30 @@ class Rendered:
         for variable in self.container().get("env", []):
             found[variable["name"]] = variable.get("value", variable.get("valueFrom"))
         return found
+
+    def variables(self):
+        """Every variable of an instance as it would get it; what a Secret from elsewhere holds is replaced."""
+        found = self.settings()
+        for name, value in found.items():
+            if isinstance(value, dict):
+                source = value["secretKeyRef"]
+                secret = self.named("Secret", source["name"])
+                found[name] = decoded(secret)[source["key"]] if secret else FROM_ELSEWHERE[name]
+        return found
+
+    def job(self):
+        """The name of the job in Prometheus, if there is a monitor: of the Service's label, or as the monitor replaces it."""
+        [monitor] = self.of_kind("ServiceMonitor")
+        [service] = [
+            each
+            for each in self.of_kind("Service")
+            if monitor["spec"]["selector"]["matchLabels"].items() <= each["metadata"]["labels"].items()
+        ]
+        job = service["metadata"]["labels"].get(monitor["spec"]["jobLabel"], "")
+        for rule in monitor["spec"]["endpoints"][0]["relabelings"]:
+            if rule.get("targetLabel") == "job":
+                job = rule["replacement"]
+        return job
 
     @staticmethod
     def label(workload):

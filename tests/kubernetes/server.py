@@ -1,8 +1,8 @@
-"""As much of a Kubernetes API server as Helm asks when it renders with --dry-run=server: which kinds there are, and one
-Secret.
+"""As much of a Kubernetes API server as Helm asks when it renders with --dry-run=server: which kinds there are, and some
+Secrets.
 
-Usage: server.py NAMESPACE SECRET KEY; the value of the key is what VALUE, a file in the working directory, holds at the
-moment. Prints its port and serves until it is ended.
+Usage: server.py NAMESPACE; each folder of the working directory is a Secret, and each file in it one of its keys. Prints its
+port and serves until it is ended.
 """
 
 import base64
@@ -11,7 +11,7 @@ import json
 import pathlib
 import sys
 
-NAMESPACE, SECRET, KEY = sys.argv[1:]
+[NAMESPACE] = sys.argv[1:]
 KINDS = {
     "v1": {"ConfigMap": "configmaps", "Secret": "secrets", "Service": "services", "ServiceAccount": "serviceaccounts"},
     "apps/v1": {"Deployment": "deployments"},
@@ -43,10 +43,11 @@ def answer(path):
     version = path.removeprefix("/apis/").removeprefix("/api/")
     if version in KINDS:
         return resources(version)
-    if path == f"/api/v1/namespaces/{NAMESPACE}/secrets/{SECRET}":
-        value = base64.b64encode(pathlib.Path("VALUE").read_bytes()).decode()
-        metadata = {"name": SECRET, "namespace": NAMESPACE}
-        return {"apiVersion": "v1", "kind": "Secret", "metadata": metadata, "data": {KEY: value}}
+    name = path.removeprefix(f"/api/v1/namespaces/{NAMESPACE}/secrets/")
+    if name in {each.name for each in pathlib.Path().iterdir() if each.is_dir()}:
+        data = {each.name: base64.b64encode(each.read_bytes()).decode() for each in pathlib.Path(name).iterdir()}
+        metadata = {"name": name, "namespace": NAMESPACE}
+        return {"apiVersion": "v1", "kind": "Secret", "metadata": metadata, "data": data}
     return None
 
 

@@ -1,6 +1,6 @@
 //! The version: it is defined in Cargo.toml, and every place that repeats it agrees.
 
-use std::process::Command;
+use std::{fs, process::Command};
 
 use crate::{nothing_in, read, run, texts};
 
@@ -75,6 +75,29 @@ fn only_a_version_can_be_set() {
         let ran = run(Command::new("scripts/version").arg(wrong), "");
         assert!(!ran.succeeded && ran.text.contains("is not a version"), "{wrong}: {}", ran.text);
     }
+}
+
+/// Goal: a release sets every place, also two in one line. Method: set another version in a copy of the project, and look for
+/// places that have kept the old one.
+#[test]
+fn another_version_is_set_everywhere() {
+    let before = places();
+    let folder = tempfile::tempdir().expect("a folder");
+    for (path, text) in texts() {
+        let copy = folder.path().join(path);
+        fs::create_dir_all(copy.parent().expect("it is in a folder")).expect("it can be made");
+        fs::write(copy, text).expect("it is writable");
+    }
+    let made = Command::new("git").args(["init", "--quiet"]).arg(folder.path()).status();
+    assert!(made.is_ok_and(|made| made.success()));
+    // The script works in the folder that it is in.
+    let script = folder.path().join("scripts/version");
+    let set = run(Command::new("bash").arg(script).arg("9.8.7"), "");
+    assert!(set.succeeded, "{}", set.text);
+    assert_eq!(places(), before, "the project itself stays as it is");
+    let kept = set.output.lines().filter(|place| !place.ends_with(":9.8.7")).map(str::to_owned);
+    nothing_in(kept, "another version than the one that was set");
+    assert_eq!(set.output.lines().count(), before.len(), "{}", set.output);
 }
 
 /// Paths and versions as printed by `scripts/version`.

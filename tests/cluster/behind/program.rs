@@ -30,7 +30,7 @@ pub(super) type Changes<'a> = &'a [(&'a str, &'a str)];
 pub(super) struct Proxy {
     /// The address for clients.
     pub(super) entrance: Entrance,
-    _served: Served,
+    served: Served,
 }
 
 macro_rules! shipped {
@@ -175,14 +175,19 @@ impl Proxy {
             }
         })
         .await;
-        Self { entrance, _served: served }
+        Self { entrance, served }
+    }
+
+    /// What it has logged of requests, and of itself.
+    pub(super) fn logged(&self) -> String {
+        format!("{}{}", self.served.file("access"), self.served.file("log"))
     }
 }
 
 const NGINX: &str = "daemon off; master_process off; pid nginx.pid; error_log log;
 events { worker_connections 4000; }
 http {
-  access_log off;
+  access_log access;
   client_body_temp_path body; proxy_temp_path proxy; fastcgi_temp_path fastcgi;
   uwsgi_temp_path uwsgi; scgi_temp_path scgi;
   include headcount.conf;

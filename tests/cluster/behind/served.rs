@@ -51,7 +51,12 @@ impl Served {
     }
 
     fn log(&self) -> String {
-        std::fs::read_to_string(self.directory.path().join(LOG)).unwrap_or_default()
+        self.file(LOG)
+    }
+
+    /// A file that it has written; empty if there is none.
+    pub(super) fn file(&self, name: &str) -> String {
+        std::fs::read_to_string(self.directory.path().join(name)).unwrap_or_default()
     }
 
     fn end(&mut self) {

@@ -32,6 +32,11 @@ helm.sh/chart: {{ printf "%s-%s" .Chart.Name .Chart.Version | replace "+" "_" }}
 {{ include "headcount.common" . }}
 {{- end -}}
 
+{{- /* The job's name in Prometheus, by which alerts and dashboards tell deployments apart; they ask for headcount.* */ -}}
+{{- define "headcount.job" -}}
+{{ hasPrefix "headcount" .Release.Name | ternary .Release.Name (printf "headcount-%s" .Release.Name) }}
+{{- end -}}
+
 {{- define "headcount.serviceAccount" -}}
 {{- $default := .Values.serviceAccount.create | ternary (include "headcount.fullname" .) "default" -}}
 {{ .Values.serviceAccount.name | default $default }}
@@ -73,7 +78,7 @@ helm.sh/chart: {{ printf "%s-%s" .Chart.Name .Chart.Version | replace "+" "_" }}
 {{- if and $settings.lists (ne (toString $settings.lists) "none") -}}
 {{- $session = add $session 36864 -}}
 {{- end -}}
-{{- if contains "https://" (toString $settings.jwtKeys) -}}
+{{- if contains "://" (include "headcount.jwtKeys" $) -}}
 {{- $session = add $session 40960 -}}
 {{- end -}}
 {{ div (sub (include "headcount.bytes" . | int64) 67108864) $session }}
@@ -96,6 +101,36 @@ helm.sh/chart: {{ printf "%s-%s" .Chart.Name .Chart.Version | replace "+" "_" }}
 {{- end -}}
 {{- end -}}
 
+{{- /* Where the files of Secrets are in a pod. */ -}}
+{{- define "headcount.jwtFolder" -}}/etc/headcount/jwt{{- end -}}
+{{- define "headcount.visitorFolder" -}}/etc/headcount/visitors{{- end -}}
+
+{{- /* HEADCOUNT_JWT_KEYS: the setting, and the files of jwtSecret. */ -}}
+{{- define "headcount.jwtKeys" -}}
+{{- $keys := list -}}
+{{- with .Values.settings.jwtKeys }}{{ $keys = append $keys . }}{{ end -}}
+{{- if .Values.jwtSecret.existingSecret -}}
+{{- range .Values.jwtSecret.keys }}{{ $keys = append $keys (printf "%s/%s" (include "headcount.jwtFolder" $) .) }}{{ end -}}
+{{- end -}}
+{{ join "," $keys }}
+{{- end -}}
+
+{{- /* A hash of what Secrets hold that something else keeps: "helm upgrade" reads them. Nothing without a cluster. */ -}}
+{{- define "headcount.keptSecrets" -}}
+{{- $held := list -}}
+{{- $wanted := list
+      (dict "name" .Values.adminToken.existingSecret "keys" (list .Values.adminToken.key))
+      (dict "name" .Values.jwtSecret.existingSecret "keys" .Values.jwtSecret.keys)
+      (dict "name" .Values.visitorSecret.existingSecret "keys" (list .Values.visitorSecret.key)) -}}
+{{- range $wanted -}}
+{{- if .name -}}
+{{- $data := (lookup "v1" "Secret" $.Release.Namespace .name).data | default dict -}}
+{{- range .keys }}{{ $held = append $held (get $data .) }}{{ end -}}
+{{- end -}}
+{{- end -}}
+{{- if join "" $held }}{{ $held | toJson | sha256sum }}{{ end -}}
+{{- end -}}
+
 {{- /* A value as text: large whole numbers would come as 1.048576e+06. */ -}}
 {{- define "headcount.setting" -}}
 {{- if kindIs "string" . }}{{ . | quote }}{{ else }}{{ int64 . | toString | quote }}{{ end -}}
@@ -105,7 +140,13 @@ helm.sh/chart: {{ printf "%s-%s" .Chart.Name .Chart.Version | replace "+" "_" }}
 {{- define "headcount.settings" -}}
 HEADCOUNT_DRAIN: {{ .Values.shutdown.drainSeconds }}s
 HEADCOUNT_DRAIN_DELAY: {{ include "headcount.sleeps" . | empty | ternary .Values.shutdown.endpointsSeconds 0 }}s
-{{- range $name, $value := omit .Values.settings "maxConnections" }}
+{{- with include "headcount.jwtKeys" . }}
+HEADCOUNT_JWT_KEYS: {{ . | quote }}
+{{- end }}
+{{- if .Values.visitorSecret.existingSecret }}
+HEADCOUNT_VISITOR_SECRET_FILE: {{ include "headcount.visitorFolder" . }}/{{ .Values.visitorSecret.key }}
+{{- end }}
+{{- range $name, $value := omit .Values.settings "maxConnections" "jwtKeys" }}
 {{- if not (kindIs "invalid" $value) }}
 HEADCOUNT_{{ snakecase $name | upper }}: {{ include "headcount.setting" $value }}
 {{- end }}
@@ -168,32 +209,3 @@ http-request return status 429 hdr Retry-After 10 if { sc2_conn_cur gt {{ int64 
 {{- end }}
 {{- end }}
 {{ end -}}
-
-{{- /* What fits together, and no schema can say. */ -}}
-{{- define "headcount.check" -}}
-{{- $v := .Values -}}
-{{- if and (eq $v.redis.mode "none") (or $v.autoscaling.enabled (ne (int $v.replicas) 1)) -}}
-{{- fail "redis.mode is none, with which each instance counts for itself: replicas must be 1, and autoscaling off" -}}
-{{- end -}}
-{{- if and (eq $v.redis.mode "none") (or $v.settings.key $v.settings.channel) -}}
-{{- fail "redis.mode is none: settings.key and settings.channel have no meaning" -}}
-{{- end -}}
-{{- if and $v.settings.key (not $v.settings.channel) -}}
-{{- fail "settings.key needs settings.channel beside it: channels ignore keys, so two clusters on one Redis would hear each other" -}}
-{{- end -}}
-{{- $most := include "headcount.maxConnections" . -}}
-{{- if and $v.autoscaling.enabled $most (ge (int64 $v.autoscaling.connections) (int64 $most)) -}}
-{{- fail (printf "autoscaling.connections is %d, but an instance takes %s sessions: it would be full before another one starts" (int64 $v.autoscaling.connections) $most) -}}
-{{- end -}}
-{{- if and $v.autoscaling.enabled (gt (int $v.autoscaling.minReplicas) (int $v.autoscaling.maxReplicas)) -}}
-{{- fail "autoscaling.minReplicas is greater than autoscaling.maxReplicas" -}}
-{{- end -}}
-{{- if eq $v.ingress.kind "gateway" -}}
-{{- if and (eq $v.ingress.gateway.stickiness "none") (ne ($v.settings.transports | default "") "websocket") -}}
-{{- fail "ingress.gateway.stickiness is none: polling sessions would break, so settings.transports must be websocket" -}}
-{{- end -}}
-{{- if $v.ingress.limits.enabled -}}
-{{- fail "ingress.limits: the Gateway API has no limits of its own; use a policy of your Gateway's kind" -}}
-{{- end -}}
-{{- end -}}
-{{- end -}}
