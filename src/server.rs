@@ -10,12 +10,7 @@ mod tasks;
 
 pub mod shared_store;
 
-use std::{
-    fmt,
-    net::SocketAddr,
-    sync::Arc,
-    time::{Duration, SystemTime},
-};
+use std::{fmt, net::SocketAddr, sync::Arc, time::SystemTime};
 
 use anyhow::Context;
 use axum::Router;
@@ -71,13 +66,8 @@ use crate::{
     web::{self, site::Site, site_rooms::SiteRooms, user_pages::UserPages},
 };
 use limits::Limits;
-use listening::Listening;
+use listening::{ADMIN_CONNECTIONS_MAX, ADMIN_TIMEOUTS, ADMIN_UNACKNOWLEDGED, Listening};
 use tasks::Tasks;
-
-/// The `TCP_USER_TIMEOUT` of connections to the admin listener.
-const ADMIN_UNACKNOWLEDGED: Duration = Duration::from_secs(10);
-/// The most connections of the admin listener at a time: some scrapers and some probes.
-const ADMIN_CONNECTIONS_MAX: usize = 64;
 
 /// An instance whose addresses are bound and whose tasks have not started.
 #[derive(Debug)]
@@ -248,7 +238,7 @@ impl Server {
                 name: "admin listener",
                 refused_as: RefusedReason::Admin,
                 listener: self.admin,
-                service: HttpService { router: admin, engine: None, timeouts },
+                service: HttpService { router: admin, engine: None, timeouts: ADMIN_TIMEOUTS },
                 unacknowledged_for: ADMIN_UNACKNOWLEDGED,
                 connections_max: ADMIN_CONNECTIONS_MAX,
             },
@@ -366,7 +356,9 @@ impl Server {
             sign_in: self.sign_in.clone(),
             about: self.about.subscribe(),
         };
-        admin::router(admin, Arc::new(Door::new(token)), &board)
+        let own = self.config.instance_name.clone();
+        let door = Door::new(token, self.config.admin_hosts.clone(), own);
+        admin::router(admin, Arc::new(door), &board)
     }
 
     fn rooms_settings(&self) -> RoomsSettings {
