@@ -171,11 +171,12 @@ impl Server {
         }
         let listening = CancellationToken::new();
         let rooms = SiteRooms::new(self.config.rooms.clone(), rooms);
-        let site = self.site(view.clone(), tally.subscribe(), rooms, peaks, engine.admission());
+        let site =
+            self.site(view.clone(), tally.subscribe(), rooms, peaks.clone(), engine.admission());
         let public = web::router(site)
             .merge(endpoint::router(Arc::clone(&engine)))
             .layer(cors(self.config.origins.clone()));
-        let admin = self.admin(view, &engine, &mut tasks, &serving);
+        let admin = self.admin((view, peaks), &engine, &mut tasks, &serving);
         let about = self.about.clone();
         let (drain_delay, drain_window) = (self.config.drain_delay, self.config.drain);
         self.spawn_listeners(&mut tasks, public, Arc::clone(&engine), admin, &listening);
@@ -330,7 +331,7 @@ impl Server {
     /// The routes of the admin listener, and the task behind its console.
     fn admin(
         &self,
-        view: watch::Receiver<View>,
+        (view, peaks): (watch::Receiver<View>, watch::Receiver<ShownPeaks>),
         engine: &Arc<Engine>,
         tasks: &mut Tasks,
         stop: &CancellationToken,
@@ -342,6 +343,8 @@ impl Server {
             about: self.about.subscribe(),
             engine: Arc::clone(engine),
             metrics: self.metrics.clone(),
+            peaks,
+            sign_in: self.sign_in.clone(),
             store: Arc::clone(&self.store),
             memory_max: self.limits.memory_bytes(),
         };

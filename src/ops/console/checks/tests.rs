@@ -2,6 +2,7 @@
 
 use super::*;
 use crate::ops::console::{
+    counters::SLOW_JOIN_SECONDS,
     instances::tests::{draining, entry},
     screen::tests::World,
 };
@@ -33,7 +34,7 @@ fn what_is_wrong_stands_first() {
     let text = "Redis has not answered this instance for 4 s".to_owned();
     assert_eq!(first(&away.look()), ("store", Level::Notice, text));
     assert_eq!(verdict(&all(&away.look())), "2 things to know");
-    away.now += 60 * SECOND;
+    away.now += 120 * SECOND;
     let checks = all(&away.look());
     assert_eq!(verdict(&checks), "2 things need attention");
     assert_eq!(checks[0].runbook.as_deref(), Some("runbook/HeadcountStoreDown"));
@@ -50,12 +51,6 @@ fn what_is_wrong_stands_first() {
     leaving.sees(vec![entry("web-1", 1, SECOND), draining(entry("web-2", 2, SECOND))]);
     let text = "Shutting down: web-2, with 2 connections left".to_owned();
     assert_eq!(first(&leaving.look()), ("draining", Level::Notice, text));
-
-    let mut full = World::new();
-    full.now += SECOND;
-    full.counts(3);
-    let text = "This instance turned away 3 clients in the last 5 minutes: it was full".to_owned();
-    assert_eq!(first(&full.look()), ("refusing", Level::Alarm, text));
 
     let mut roomy = World::new();
     roomy.rooms.rooms = 80;
@@ -76,6 +71,17 @@ fn several_versions_are_noticed() {
     let mut world = World::new();
     world.sees(vec![entry("web-1", 1, SECOND), newer]);
     let text = r"Several versions: 0.2.0 on 1, 0.3.0<b>\u{202e} on 1".to_owned();
+    assert_eq!(first(&world.look()), ("versions", Level::Notice, text));
+}
+
+/// Goal: an instance that says no version is not taken for one of the others' version. Method: one of 0.1.0 says nothing.
+#[test]
+fn a_silent_version_is_another_one() {
+    let mut silent = entry("web-2", 2, SECOND);
+    silent.about = None;
+    let mut world = World::new();
+    world.sees(vec![entry("web-1", 1, SECOND), silent]);
+    let text = "Several versions: 0.2.0 on 1, unknown on 1".to_owned();
     assert_eq!(first(&world.look()), ("versions", Level::Notice, text));
 }
 
@@ -113,4 +119,116 @@ fn a_wrong_sum_is_an_alarm() {
 fn many_names_are_cut() {
     let many = (1..=5).map(|number| format!("web-{number}"));
     assert_eq!(names(many), "web-1, web-2, web-3 and 2 more");
+}
+
+/// Alerts that the console judges, and what of their rules it relies on.
+fn judged() -> Vec<(&'static str, Vec<String>)> {
+    let over =
+        |percent: u64| format!("> 0.{}", if percent % 10 == 0 { percent / 10 } else { percent });
+    let seconds = |time: Duration| format!("for: {}s", time.as_secs());
+    let minutes = |time: Duration| format!("{}m", time.as_secs() / 60);
+    let last = |time| format!("[{}]", minutes(time));
+    vec![
+        ("HeadcountUsersFell", vec!["0.5 * max".to_owned(), format!(">= {}", counted::MANY_USERS)]),
+        ("HeadcountStoreDown", vec![seconds(AWAY_FIRES)]),
+        (
+            "HeadcountStoreRefuses",
+            vec![last(counted::FAILING_WITHIN), seconds(counted::FAILING_FIRES)],
+        ),
+        ("HeadcountEstimateTooLong", vec![format!("for: {}", minutes(ESTIMATE_FIRES))]),
+        ("HeadcountCountNotExact", Vec::new()),
+        (
+            "HeadcountDrift",
+            vec![
+                format!("> {} + {}", counted::DRIFT_USERS, counted::DRIFT_PER_JOIN),
+                last(counted::DRIFT_SPAN),
+            ],
+        ),
+        ("HeadcountLeaseReaped", vec![last(counted::RECENT)]),
+        (
+            "HeadcountDeaf",
+            vec![
+                last(counted::RECENT),
+                format!("> {}", counted::FEW),
+                format!(">= {}", counted::FEW),
+            ],
+        ),
+        ("HeadcountResending", vec![last(counted::LONG), format!("> {}", counted::FEW)]),
+        ("HeadcountRepaired", vec![last(counted::LONG), "> 0".to_owned()]),
+        (
+            "HeadcountJoinSlow",
+            vec![
+                format!("> {SLOW_JOIN_SECONDS}"),
+                format!("le=\"{SLOW_JOIN_SECONDS}\""),
+                format!(">= {}", counted::SLOW_JOINS),
+                last(counted::RECENT),
+            ],
+        ),
+        ("HeadcountNearlyFull", vec![over(SESSIONS_PERCENT)]),
+        (
+            "HeadcountRefusing",
+            vec![
+                last(counted::RECENT),
+                format!("> {}", counted::FEW_REFUSALS),
+                "< 0.01 *".to_owned(),
+            ],
+        ),
+        ("HeadcountRoomsNearlyFull", vec![over(ROOMS_PERCENT)]),
+        (
+            "HeadcountRoomsRefused",
+            vec![
+                last(counted::RECENT),
+                format!("> {}", counted::FEW_REFUSALS),
+                ">= 0.99".to_owned(),
+            ],
+        ),
+        (
+            "HeadcountForeignPages",
+            vec![
+                last(counted::RECENT),
+                format!("> {}", counted::FEW_FOREIGN / counted::RECENT.as_secs()),
+            ],
+        ),
+        ("HeadcountIssuerAway", vec![format!("> {}", counted::KEYS_OLD.as_secs())]),
+        ("HeadcountMemoryHigh", vec![over(MEMORY_PERCENT)]),
+        ("HeadcountTwoVersions", Vec::new()),
+    ]
+}
+
+/// Alerts of which one instance knows nothing: of other instances, of the balancer, of the way to the site.
+const NOT_JUDGED: [&str; 12] = [
+    "HeadcountAllDown",
+    "HeadcountInstanceDown",
+    "HeadcountRestarting",
+    "HeadcountNoJoins",
+    "HeadcountBalancerDown",
+    "HeadcountBalancerNoServers",
+    "HeadcountBalancerNearlyFull",
+    "HeadcountBalancerFull",
+    "HeadcountServerErrors",
+    "HeadcountProbeFails",
+    "HeadcountCertificateEnds",
+    "HeadcountInstancesDisagree",
+];
+
+/// Goal: what the console calls an alarm is what Prometheus fires for. Method: the rules' file: each alert is judged here or is known
+/// not to be; the bounds of those that are judged stand in their rules; and the runbook has a section for each.
+#[test]
+fn the_alerts_agree() {
+    const RULES: &str = include_str!("../../../../deploy/prometheus/rules/headcount.rules.yml");
+    let judged = judged();
+    let mut rules = 0;
+    for rule in RULES.split("- alert: ").skip(1) {
+        let alert = rule.lines().next().unwrap();
+        let Some((_, bounds)) = judged.iter().find(|(judged, _)| *judged == alert) else {
+            assert!(NOT_JUDGED.contains(&alert), "the console does not judge {alert}");
+            continue;
+        };
+        for bound in bounds {
+            assert!(rule.contains(bound), "{alert} has no {bound:?}: {rule}");
+        }
+        assert!(crate::ops::runbook::section(alert).is_some(), "{alert}");
+        rules += 1;
+    }
+    assert_eq!(rules, judged.len(), "an alert that is judged has no rule");
 }
