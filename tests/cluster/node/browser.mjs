@@ -16,7 +16,14 @@ import { chromium } from "playwright-core";
 
 const browser = await chromium.launch({
   executablePath: process.argv[2],
-  args: ["--no-sandbox", "--disable-background-networking", "--disable-component-update", "--no-first-run"],
+  args: [
+    "--no-sandbox",
+    "--disable-background-networking",
+    "--disable-component-update",
+    "--no-first-run",
+    // As a stranger points a name of theirs at the visitor's machine.
+    "--host-resolver-rules=MAP *.rebound.example 127.0.0.1",
+  ],
   // Playwright turns the back/forward cache off by default; here it is one of the things to test.
   ignoreDefaultArgs: ["--disable-back-forward-cache"],
 });
