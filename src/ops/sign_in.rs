@@ -57,7 +57,7 @@ pub struct Door {
 type Peer = Option<Extension<ConnectInfo<SocketAddr>>>;
 
 /// The page with the form. What it says are constants, and names of sections of the runbook.
-#[derive(Template)]
+#[derive(Clone, Copy, Template)]
 #[template(path = "sign_in.html")]
 struct Form<'a> {
     trouble: &'static str,

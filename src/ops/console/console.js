@@ -7,6 +7,8 @@
   // Where no websocket can be opened, screens are asked for.
   const ASK_EVERY_MS = 1000;
   const ASK_TIMEOUT_MS = 5000;
+  // A page is not loaded again sooner: a proxy may ask instances of two versions in turn.
+  const RELOAD_AFTER_MS = 5000;
   // The largest rooms are asked for at this pace, and as soon as somebody has typed what to look for.
   const ROOMS_EVERY_MS = 5000;
   const TYPING_MS = 300;
@@ -23,7 +25,7 @@
   function show(screen) {
     // After an upgrade the page is one of the version before.
     version ??= screen.version;
-    if (screen.version !== version) {
+    if (screen.version !== version && performance.now() > RELOAD_AFTER_MS) {
       location.reload();
       return;
     }

@@ -10,7 +10,7 @@ use headcount_testkit::{
     instance::{Instance, Setting},
     machine::Machine,
     redis_client::CONNECTIONS,
-    redis_server::RedisServer,
+    redis_server::{RedisServer, free_port},
     waiting::eventually,
 };
 use rustix::process::Signal;
@@ -244,4 +244,48 @@ async fn many_operators_cost_as_much_as_one() {
         }
     })
     .await;
+}
+
+/// Goal: where no websocket can be opened the page asks for its screens, goes on after its instance has started again, and after an
+/// upgrade loads itself again. Method: a browser without websockets; an instance that is killed and started at the same address; and
+/// an answer in which the page finds another version.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_page_that_is_left_open_goes_on() {
+    let admin = format!("127.0.0.1:{}", free_port());
+    let settings = [("HEADCOUNT_ADMIN_LISTEN", admin.as_str())];
+    let mut instance = Instance::start(&settings).await;
+    instance.ready().await;
+    let console = console_of(&instance);
+    let browser = Browser::start().await;
+    let asking = browser.open(&console, json!({ "without": ["WebSocket"] })).await;
+    let told = browser.open(&console, json!({})).await;
+    instance.process().signal(Signal::KILL);
+    instance.process().ended().await;
+    for tab in [&asking, &told] {
+        eventually("the page says that it is old", async || match tab.text("#live").await? {
+            text if text.starts_with("No news for ") => Ok(()),
+            text => Err(text),
+        })
+        .await;
+    }
+    let again = Instance::start(&settings).await;
+    again.ready().await;
+    for tab in [&asking, &told] {
+        tab.says("#live", "Live").await;
+    }
+    let upgrade = "globalThis.isOfBefore = true;
+        const answers = Response.prototype.json;
+        Response.prototype.json = async function () {
+            return { ...await answers.call(this), version: 'another', checks: undefined };
+        };";
+    asking.evaluate(upgrade).await.expect("it is changed");
+    eventually("the page is loaded again", async || {
+        match asking.evaluate("globalThis.isOfBefore ?? false").await? {
+            Value::Bool(false) => Ok(()),
+            other => Err(other.to_string()),
+        }
+    })
+    .await;
+    asking.says("#live", "Live").await;
+    no_problems_but_of_the_network(&told).await;
 }

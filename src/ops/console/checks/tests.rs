@@ -123,8 +123,9 @@ fn many_names_are_cut() {
 
 /// Alerts that the console judges, and what of their rules it relies on.
 fn judged() -> Vec<(&'static str, Vec<String>)> {
-    let over =
-        |percent: u64| format!("> 0.{}", if percent % 10 == 0 { percent / 10 } else { percent });
+    let over = |percent: u64| {
+        format!("> 0.{}", if percent.is_multiple_of(10) { percent / 10 } else { percent })
+    };
     let seconds = |time: Duration| format!("for: {}s", time.as_secs());
     let minutes = |time: Duration| format!("{}m", time.as_secs() / 60);
     let last = |time| format!("[{}]", minutes(time));
