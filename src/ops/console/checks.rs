@@ -67,18 +67,21 @@ fn store(look: &Look<'_>) -> Finding {
     if look.is_embedded {
         return fine("There is no Redis: this instance counts for itself");
     }
-    if let Some(failed) = counted::failed_reports(look) {
-        return failed;
-    }
+    let failed = counted::failed_reports(look);
     if look.view.is_reachable(look.now) {
-        return fine("Redis answers");
+        return failed.unwrap_or_else(|| fine("Redis answers"));
     }
     let Some(answered) = look.view.answered() else {
         return alarm(alert, "Redis has not answered since this instance started");
     };
     let away = look.now.saturating_duration_since(answered);
+    let level = if away < AWAY_FIRES { Level::Notice } else { Level::Alarm };
+    // Errors are answers, though none that help.
+    if let Some(failed) = failed.filter(|_| counted::fails_now(look)) {
+        return Finding { level: failed.level.min(level), ..failed };
+    }
     let text = format!("Redis has not answered this instance for {}", words::ago(away));
-    if away < AWAY_FIRES { notice(alert, text) } else { alarm(alert, text) }
+    Finding { level, text, alert }
 }
 
 fn exact(look: &Look<'_>) -> Finding {
@@ -111,12 +114,13 @@ fn missing(look: &Look<'_>) -> Finding {
     let gone = look.instances.gone().iter();
     let crashed = gone.clone().filter(|gone| gone.how == Departure::Crashed);
     if let Some(newest) = crashed.clone().next() {
-        let since = words::ago(look.now.saturating_duration_since(newest.at));
-        let names = names(crashed.map(instances::Gone::name));
-        return alarm(
-            "HeadcountLeaseReaped",
-            format!("{names} ended without a farewell, or was cut off from Redis, {since} ago"),
-        );
+        let since = look.now.saturating_duration_since(newest.at);
+        let (names, ago) = (names(crashed.map(instances::Gone::name)), words::ago(since));
+        return Finding {
+            level: if since < counted::RECENT { Level::Alarm } else { Level::Notice },
+            text: format!("{names} ended without a farewell, or was cut off from Redis, {ago} ago"),
+            alert: "HeadcountLeaseReaped",
+        };
     }
     if let Some(reaped) = counted::reaped(look) {
         return reaped;

@@ -24,6 +24,8 @@ pub(super) const SLOW_JOINS: u64 = 5;
 /// The alert of reports that fail counts over this time, and fires after that.
 pub(super) const FAILING_WITHIN: Duration = Duration::from_mins(1);
 pub(super) const FAILING_FIRES: Duration = Duration::from_secs(90);
+/// A store that answered with an error so long ago may not answer at all by now.
+const FAILS_NOW: Duration = Duration::from_secs(10);
 /// The mean drift is taken over this time.
 pub(super) const DRIFT_SPAN: Duration = Duration::from_mins(2);
 /// The least mean drift that is one, and what is allowed for each join a second: they are under way to the store.
@@ -52,6 +54,11 @@ pub(super) fn failed_reports(look: &Look<'_>) -> Option<Finding> {
     let lasting = look.history.keeps_growing(Counter::FailedReports, FAILING_WITHIN)?;
     let text = "Redis answers this instance's reports with errors: see its log";
     Some(if lasting < FAILING_FIRES { notice(alert, text) } else { alarm(alert, text) })
+}
+
+/// Whether the store still answers reports, with errors.
+pub(super) fn fails_now(look: &Look<'_>) -> bool {
+    look.history.grown(Counter::FailedReports, FAILS_NOW) > 0
 }
 
 /// What was lost or changed in the store behind the back of this instance.

@@ -2,10 +2,13 @@
 
 use super::*;
 use crate::ops::console::{
-    counters::SLOW_JOIN_SECONDS,
+    counters::{Counter, Counters},
     instances::tests::{draining, entry},
     screen::tests::World,
 };
+
+#[path = "tests/alerts.rs"]
+mod alerts;
 
 const SECOND: Duration = Duration::from_secs(1);
 
@@ -74,6 +77,41 @@ fn several_versions_are_noticed() {
     assert_eq!(first(&world.look()), ("versions", Level::Notice, text));
 }
 
+/// Goal: errors of Redis are told from silence, and hide no alarm. Method: a Redis that has not applied a report for some time, with
+/// errors until now, and with errors before it fell silent; and one that works again.
+#[test]
+fn errors_are_told_from_silence() {
+    let away = |seconds: u32, failing_for: u32| {
+        let mut world = World::new();
+        for second in 1..=seconds {
+            world.now += SECOND;
+            let failed = second.min(failing_for).into();
+            world.counts(Counters::default().with(Counter::FailedReports, failed));
+        }
+        let (_, level, text) = first(&world.look());
+        (level, text.contains("errors"))
+    };
+    assert_eq!(away(20, 20), (Level::Notice, true));
+    assert_eq!(away(40, 40), (Level::Alarm, true), "it is away for the other alert");
+    assert_eq!(away(40, 20), (Level::Alarm, false));
+    let mut well = World::new();
+    well.counts(Counters::default().with(Counter::FailedReports, 1));
+    assert_eq!((first(&well.look()).0, first(&well.look()).1), ("store", Level::Notice));
+}
+
+/// Goal: a crash is an alarm as long as its alert fires, and a notice after that. Method: both sides of that time.
+#[test]
+fn a_crash_is_an_alarm_for_a_while() {
+    let mut world = World::new();
+    world.sees(vec![entry("web-1", 1, 2 * SECOND), entry("web-2", 2, SECOND / 2)]);
+    world.now += SECOND;
+    world.sees(vec![entry("web-1", 1, 2 * SECOND)]);
+    for (age, level) in [(299, Level::Alarm), (300, Level::Notice)] {
+        let now = world.now + age * SECOND;
+        assert_eq!(missing(&Look { now, ..world.look() }).level, level, "{age}");
+    }
+}
+
 /// Goal: an instance that says no version is not taken for one of the others' version. Method: one of 0.1.0 says nothing.
 #[test]
 fn a_silent_version_is_another_one() {
@@ -119,117 +157,4 @@ fn a_wrong_sum_is_an_alarm() {
 fn many_names_are_cut() {
     let many = (1..=5).map(|number| format!("web-{number}"));
     assert_eq!(names(many), "web-1, web-2, web-3 and 2 more");
-}
-
-/// Alerts that the console judges, and what of their rules it relies on.
-fn judged() -> Vec<(&'static str, Vec<String>)> {
-    let over = |percent: u64| {
-        format!("> 0.{}", if percent.is_multiple_of(10) { percent / 10 } else { percent })
-    };
-    let seconds = |time: Duration| format!("for: {}s", time.as_secs());
-    let minutes = |time: Duration| format!("{}m", time.as_secs() / 60);
-    let last = |time| format!("[{}]", minutes(time));
-    vec![
-        ("HeadcountUsersFell", vec!["0.5 * max".to_owned(), format!(">= {}", counted::MANY_USERS)]),
-        ("HeadcountStoreDown", vec![seconds(AWAY_FIRES)]),
-        (
-            "HeadcountStoreRefuses",
-            vec![last(counted::FAILING_WITHIN), seconds(counted::FAILING_FIRES)],
-        ),
-        ("HeadcountEstimateTooLong", vec![format!("for: {}", minutes(ESTIMATE_FIRES))]),
-        ("HeadcountCountNotExact", Vec::new()),
-        (
-            "HeadcountDrift",
-            vec![
-                format!("> {} + {}", counted::DRIFT_USERS, counted::DRIFT_PER_JOIN),
-                last(counted::DRIFT_SPAN),
-            ],
-        ),
-        ("HeadcountLeaseReaped", vec![last(counted::RECENT)]),
-        (
-            "HeadcountDeaf",
-            vec![
-                last(counted::RECENT),
-                format!("> {}", counted::FEW),
-                format!(">= {}", counted::FEW),
-            ],
-        ),
-        ("HeadcountResending", vec![last(counted::LONG), format!("> {}", counted::FEW)]),
-        ("HeadcountRepaired", vec![last(counted::LONG), "> 0".to_owned()]),
-        (
-            "HeadcountJoinSlow",
-            vec![
-                format!("> {SLOW_JOIN_SECONDS}"),
-                format!("le=\"{SLOW_JOIN_SECONDS}\""),
-                format!(">= {}", counted::SLOW_JOINS),
-                last(counted::RECENT),
-            ],
-        ),
-        ("HeadcountNearlyFull", vec![over(SESSIONS_PERCENT)]),
-        (
-            "HeadcountRefusing",
-            vec![
-                last(counted::RECENT),
-                format!("> {}", counted::FEW_REFUSALS),
-                "< 0.01 *".to_owned(),
-            ],
-        ),
-        ("HeadcountRoomsNearlyFull", vec![over(ROOMS_PERCENT)]),
-        (
-            "HeadcountRoomsRefused",
-            vec![
-                last(counted::RECENT),
-                format!("> {}", counted::FEW_REFUSALS),
-                ">= 0.99".to_owned(),
-            ],
-        ),
-        (
-            "HeadcountForeignPages",
-            vec![
-                last(counted::RECENT),
-                format!("> {}", counted::FEW_FOREIGN / counted::RECENT.as_secs()),
-            ],
-        ),
-        ("HeadcountIssuerAway", vec![format!("> {}", counted::KEYS_OLD.as_secs())]),
-        ("HeadcountMemoryHigh", vec![over(MEMORY_PERCENT)]),
-        ("HeadcountTwoVersions", Vec::new()),
-    ]
-}
-
-/// Alerts of which one instance knows nothing: of other instances, of the balancer, of the way to the site.
-const NOT_JUDGED: [&str; 12] = [
-    "HeadcountAllDown",
-    "HeadcountInstanceDown",
-    "HeadcountRestarting",
-    "HeadcountNoJoins",
-    "HeadcountBalancerDown",
-    "HeadcountBalancerNoServers",
-    "HeadcountBalancerNearlyFull",
-    "HeadcountBalancerFull",
-    "HeadcountServerErrors",
-    "HeadcountProbeFails",
-    "HeadcountCertificateEnds",
-    "HeadcountInstancesDisagree",
-];
-
-/// Goal: what the console calls an alarm is what Prometheus fires for. Method: the rules' file: each alert is judged here or is known
-/// not to be; the bounds of those that are judged stand in their rules; and the runbook has a section for each.
-#[test]
-fn the_alerts_agree() {
-    const RULES: &str = include_str!("../../../../deploy/prometheus/rules/headcount.rules.yml");
-    let judged = judged();
-    let mut rules = 0;
-    for rule in RULES.split("- alert: ").skip(1) {
-        let alert = rule.lines().next().unwrap();
-        let Some((_, bounds)) = judged.iter().find(|(judged, _)| *judged == alert) else {
-            assert!(NOT_JUDGED.contains(&alert), "the console does not judge {alert}");
-            continue;
-        };
-        for bound in bounds {
-            assert!(rule.contains(bound), "{alert} has no {bound:?}: {rule}");
-        }
-        assert!(crate::ops::runbook::section(alert).is_some(), "{alert}");
-        rules += 1;
-    }
-    assert_eq!(rules, judged.len(), "an alert that is judged has no rule");
 }
