@@ -99,28 +99,33 @@ pub(super) fn announced(look: &Look<'_>) -> Finding {
 }
 
 pub(super) fn joins(look: &Look<'_>) -> Finding {
-    let slow = look.history.grown(Counter::SlowFirstCounts, RECENT);
-    let all = look.history.grown(Counter::FirstCounts, RECENT);
-    if slow >= SLOW_JOINS && slow * 100 > all {
-        let [slow, all] = [slow, all].map(words::number);
-        let text = format!(
-            "{slow} of {all} newcomers waited over {SLOW_JOIN_SECONDS} s for the count in the last 5 minutes"
-        );
-        return alarm("HeadcountJoinSlow", text);
+    let alert = "HeadcountJoinSlow";
+    let are_many = |[slow, all]: [u64; 2]| slow >= SLOW_JOINS && slow * 100 > all;
+    let counters = [Counter::SlowFirstCounts, Counter::FirstCounts];
+    let now = counters.map(|counter| look.history.grown(counter, RECENT));
+    let before = counters.map(|counter| look.history.grown_before(counter, RECENT));
+    if !are_many(now) {
+        return fine("Newcomers are told at once");
     }
-    fine("Newcomers are told at once")
+    let [slow, all] = now.map(words::number);
+    let text = format!(
+        "{slow} of {all} newcomers waited over {SLOW_JOIN_SECONDS} s for the count in the last 5 minutes"
+    );
+    if are_many(before) { alarm(alert, text) } else { notice(alert, text) }
 }
 
 pub(super) fn foreign_pages(look: &Look<'_>) -> Finding {
+    let alert = "HeadcountForeignPages";
     let requests = look.history.grown(Counter::ForeignPages, RECENT);
-    if requests > FEW_FOREIGN {
-        let requests = words::number(requests);
-        let text = format!(
-            "Pages of an origin that is not allowed asked {requests} times in the last 5 minutes"
-        );
-        return alarm("HeadcountForeignPages", text);
+    if requests <= FEW_FOREIGN {
+        return fine("Few pages of foreign origins ask, or none");
     }
-    fine("Few pages of foreign origins ask, or none")
+    let text = format!(
+        "Pages of an origin that is not allowed asked {} times in the last 5 minutes",
+        words::number(requests)
+    );
+    let are_lasting = look.history.grown_before(Counter::ForeignPages, RECENT) > FEW_FOREIGN;
+    if are_lasting { alarm(alert, text) } else { notice(alert, text) }
 }
 
 /// Joins that were refused because the table of rooms is full; `None` if there were few.

@@ -92,6 +92,14 @@ impl History {
         newest.counters.get(counter).saturating_sub(oldest.counters.get(counter))
     }
 
+    /// What was counted in as long a time before the last `span`.
+    pub(super) fn grown_before(&self, counter: Counter, span: Duration) -> u64 {
+        let (Some(middle), Some(oldest)) = (self.since(span), self.since(2 * span)) else {
+            return 0;
+        };
+        middle.counters.get(counter).saturating_sub(oldest.counters.get(counter))
+    }
+
     /// For how long something has been counted without a pause as long as `pause`; `None` if it is not counted any more.
     pub(super) fn keeps_growing(&self, counter: Counter, pause: Duration) -> Option<Duration> {
         let newest = self.samples.back()?;

@@ -41,11 +41,13 @@ fn by_what_was_counted() -> Vec<Judged> {
     let (recent, long) = (last(counted::RECENT), last(counted::LONG));
     let [few, refusals] = [counted::FEW, counted::FEW_REFUSALS].map(|few| format!("> {few}"));
     let foreign = format!("> {}", counted::FEW_FOREIGN / counted::RECENT.as_secs());
+    let lasting = format!("for: {}", minutes(counted::RECENT));
     let slow = [
         format!("> {SLOW_JOIN_SECONDS}"),
         format!("le=\"{SLOW_JOIN_SECONDS}\""),
         format!(">= {}", counted::SLOW_JOINS),
         recent.clone(),
+        lasting.clone(),
     ];
     let failing = format!("for: {}s", counted::FAILING_FIRES.as_secs());
     let deaf = vec![recent.clone(), few.clone(), format!(">= {}", counted::FEW)];
@@ -59,7 +61,7 @@ fn by_what_was_counted() -> Vec<Judged> {
         ("HeadcountJoinSlow", slow.to_vec()),
         ("HeadcountRefusing", share),
         ("HeadcountRoomsRefused", vec![recent.clone(), refusals, ">= 0.99".to_owned()]),
-        ("HeadcountForeignPages", vec![recent, foreign]),
+        ("HeadcountForeignPages", vec![recent, foreign, lasting]),
     ]
 }
 
