@@ -99,7 +99,12 @@ fn sum(look: &Look<'_>) -> Finding {
     let Some((_, roster)) = look.instances.last() else { return fine("No sum has been read yet") };
     let sum = roster.sum();
     if sum == roster.count.users && sum == roster.users {
-        return fine("The instances add up to the number");
+        let text = if look.view.is_reachable(look.now) {
+            "The instances add up to the number"
+        } else {
+            "The instances added up when Redis last answered"
+        };
+        return fine(text);
     }
     let [sum, total, shown] = [sum, roster.count.users, roster.users].map(words::number);
     alarm(

@@ -78,10 +78,12 @@ pub(super) fn kept(look: &Look<'_>) -> Finding {
         return alarm("HeadcountRepaired", text);
     }
     if resends > 0 {
-        notice("HeadcountResending", lost)
-    } else {
-        fine("Redis keeps what it is told")
+        return notice("HeadcountResending", lost);
     }
+    if !look.view.is_reachable(look.now) {
+        return fine("Redis kept what it was told while it answered");
+    }
+    fine("Redis keeps what it is told")
 }
 
 /// Whether announcements reach this instance.
@@ -90,7 +92,13 @@ pub(super) fn announced(look: &Look<'_>) -> Finding {
     let (again, missed) = (grown(Counter::Resubscribes), grown(Counter::PagesMissed));
     let is_deaf = grown(Counter::Announcements) == 0 && look.history.revisions(RECENT) >= FEW;
     if look.is_embedded || (again <= FEW && missed <= FEW && !is_deaf) {
-        return fine("Announcements arrive");
+        let is_away = !look.view.is_reachable(look.now);
+        let text = if is_away {
+            "Announcements arrived until Redis was away"
+        } else {
+            "Announcements arrive"
+        };
+        return fine(text);
     }
     alarm(
         "HeadcountDeaf",

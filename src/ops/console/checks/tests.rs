@@ -99,6 +99,25 @@ fn errors_are_told_from_silence() {
     assert_eq!((first(&well.look()).0, first(&well.look()).1), ("store", Level::Notice));
 }
 
+/// Goal: while Redis is away nothing is said of it as if it were now. Method: the sentences of a cluster that is well, and those of
+/// the same without Redis.
+#[test]
+fn nothing_old_is_said_to_be_so() {
+    let mut world = World::new();
+    let said = |world: &World| {
+        let checks = all(&world.look());
+        checks.into_iter().map(|check| check.text).collect::<Vec<_>>()
+    };
+    let of_redis = [
+        "The instances add up to the number",
+        "Redis keeps what it is told",
+        "Announcements arrive",
+    ];
+    assert!(of_redis.iter().all(|text| said(&world).iter().any(|line| line == text)));
+    world.now += 4 * SECOND;
+    assert!(said(&world).iter().all(|line| !of_redis.contains(&line.as_str())));
+}
+
 /// Goal: a crash is an alarm as long as its alert fires, and a notice after that. Method: both sides of that time.
 #[test]
 fn a_crash_is_an_alarm_for_a_while() {
