@@ -1,7 +1,9 @@
-//! Who may come in, and how much of anything a client may have: the operators' token, web origins, permits
+//! Who may come in, and how much of anything a client may have: the operators' token and the names of their console, web origins, permits
 //! for sessions, rates.
 
+pub mod admin_hosts;
 pub mod admin_token;
+pub mod guesses;
 pub mod origin;
 pub mod permits;
 pub mod rate_limit;

@@ -7,6 +7,7 @@
 pub mod service_manager;
 pub mod setting;
 
+mod admin_hosts;
 mod admin_token;
 mod sign_in;
 pub mod store;

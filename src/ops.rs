@@ -4,6 +4,8 @@
 pub mod admin;
 pub mod console;
 pub mod drain;
+mod drift;
+mod names;
 pub mod notify;
 mod runbook;
 pub mod sign_in;

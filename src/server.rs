@@ -10,12 +10,7 @@ mod tasks;
 
 pub mod shared_store;
 
-use std::{
-    fmt,
-    net::SocketAddr,
-    sync::Arc,
-    time::{Duration, SystemTime},
-};
+use std::{fmt, net::SocketAddr, sync::Arc, time::SystemTime};
 
 use anyhow::Context;
 use axum::Router;
@@ -71,13 +66,8 @@ use crate::{
     web::{self, site::Site, site_rooms::SiteRooms, user_pages::UserPages},
 };
 use limits::Limits;
-use listening::Listening;
+use listening::{ADMIN_CONNECTIONS_MAX, ADMIN_TIMEOUTS, ADMIN_UNACKNOWLEDGED, Listening};
 use tasks::Tasks;
-
-/// The `TCP_USER_TIMEOUT` of connections to the admin listener.
-const ADMIN_UNACKNOWLEDGED: Duration = Duration::from_secs(10);
-/// The most connections of the admin listener at a time: some scrapers and some probes.
-const ADMIN_CONNECTIONS_MAX: usize = 64;
 
 /// An instance whose addresses are bound and whose tasks have not started.
 #[derive(Debug)]
@@ -181,11 +171,12 @@ impl Server {
         }
         let listening = CancellationToken::new();
         let rooms = SiteRooms::new(self.config.rooms.clone(), rooms);
-        let site = self.site(view.clone(), tally.subscribe(), rooms, peaks, engine.admission());
+        let site =
+            self.site(view.clone(), tally.subscribe(), rooms, peaks.clone(), engine.admission());
         let public = web::router(site)
             .merge(endpoint::router(Arc::clone(&engine)))
             .layer(cors(self.config.origins.clone()));
-        let admin = self.admin(view, &engine, &mut tasks, &serving);
+        let admin = self.admin((view, peaks), &engine, &mut tasks, &serving);
         let about = self.about.clone();
         let (drain_delay, drain_window) = (self.config.drain_delay, self.config.drain);
         self.spawn_listeners(&mut tasks, public, Arc::clone(&engine), admin, &listening);
@@ -248,7 +239,7 @@ impl Server {
                 name: "admin listener",
                 refused_as: RefusedReason::Admin,
                 listener: self.admin,
-                service: HttpService { router: admin, engine: None, timeouts },
+                service: HttpService { router: admin, engine: None, timeouts: ADMIN_TIMEOUTS },
                 unacknowledged_for: ADMIN_UNACKNOWLEDGED,
                 connections_max: ADMIN_CONNECTIONS_MAX,
             },
@@ -340,7 +331,7 @@ impl Server {
     /// The routes of the admin listener, and the task behind its console.
     fn admin(
         &self,
-        view: watch::Receiver<View>,
+        (view, peaks): (watch::Receiver<View>, watch::Receiver<ShownPeaks>),
         engine: &Arc<Engine>,
         tasks: &mut Tasks,
         stop: &CancellationToken,
@@ -352,6 +343,8 @@ impl Server {
             about: self.about.subscribe(),
             engine: Arc::clone(engine),
             metrics: self.metrics.clone(),
+            peaks,
+            sign_in: self.sign_in.clone(),
             store: Arc::clone(&self.store),
             memory_max: self.limits.memory_bytes(),
         };
@@ -366,7 +359,9 @@ impl Server {
             sign_in: self.sign_in.clone(),
             about: self.about.subscribe(),
         };
-        admin::router(admin, Arc::new(Door::new(token)), &board)
+        let own = self.config.instance_name.clone();
+        let door = Door::new(token, self.config.admin_hosts.clone(), own);
+        admin::router(admin, Arc::new(door), &board)
     }
 
     fn rooms_settings(&self) -> RoomsSettings {

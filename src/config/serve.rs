@@ -6,6 +6,7 @@ use clap::Args;
 use uuid::Uuid;
 
 use super::{
+    admin_hosts::AdminHostsArgs,
     admin_token::AdminTokenArgs,
     health::DEFAULT_ADMIN,
     instance_name::instance_name,
@@ -17,6 +18,7 @@ use super::{
 };
 use crate::{
     access::{
+        admin_hosts::AdminHosts,
         admin_token::AdminToken,
         origin::Origins,
         rooms::{RoomRules, WATCHED_PER_CONNECTION},
@@ -70,6 +72,8 @@ pub struct ServeArgs {
     admin_listen: String,
     #[command(flatten)]
     admin_token: AdminTokenArgs,
+    #[command(flatten)]
+    admin_hosts: AdminHostsArgs,
     #[command(flatten)]
     pub(super) store: StoreArgs,
     /// Longest time between two reports to the store: 10ms to a third of the lease.
@@ -165,6 +169,7 @@ pub struct Config {
     pub listen: SocketAddr,
     pub admin_listen: SocketAddr,
     pub admin_token: Option<AdminToken>,
+    pub admin_hosts: AdminHosts,
     pub redis: Option<RedisConfig>,
     pub heartbeat: Duration,
     pub lease: Duration,
@@ -204,6 +209,7 @@ impl ServeArgs {
             listen: Setting("HEADCOUNT_LISTEN", &self.listen).address()?,
             admin_listen: Setting("HEADCOUNT_ADMIN_LISTEN", &self.admin_listen).address()?,
             admin_token: self.admin_token.check()?,
+            admin_hosts: self.admin_hosts.check()?,
             visitors: self.sign_in.visitors(redis.as_ref().map(|redis| redis.key.as_str()))?,
             redis,
             heartbeat,

@@ -2,7 +2,11 @@
 
 use std::{convert::Infallible, sync::Arc};
 
-use axum::{Router, body::Body, extract::Request};
+use axum::{
+    Router,
+    body::Body,
+    extract::{ConnectInfo, Request},
+};
 use hyper::{body::Incoming, server::conn::http1, service::service_fn};
 use hyper_util::rt::TokioIo;
 use tower::ServiceExt;
@@ -77,11 +81,13 @@ impl HttpService {
 
     async fn serve_http(&self, connection: Connection, aftermath: &Aftermath) {
         let activity = Activity::begin();
+        let peer = connection.stream().peer_addr().ok().map(ConnectInfo);
         let service = service_fn(|request: http::Request<Incoming>| {
             activity.request();
             let (router, activity) = (self.router.clone(), activity.clone());
             let mut request: Request = request.map(Body::new);
             request.extensions_mut().insert(aftermath.clone());
+            peer.map(|peer| request.extensions_mut().insert(peer));
             async move {
                 let response = router.oneshot(request).await?;
                 Ok::<_, Infallible>(response.map(|body| activity.until_sent(body)))

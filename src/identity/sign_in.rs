@@ -181,9 +181,13 @@ impl SignIn {
     pub fn record(&self, metrics: &TokenMetrics, now: Instant) {
         let issuers = &self.0.issuers;
         let keys: usize = issuers.iter().map(|issuer| issuer.keys().keys().len()).sum();
-        let age = issuers.iter().map(|issuer| issuer.age(now)).max().unwrap_or_default();
         metrics.jwks_keys.set(signed(keys as u64));
-        metrics.jwks_age_seconds.set(age.as_secs_f64());
+        metrics.jwks_age_seconds.set(self.keys_age(now).as_secs_f64());
+    }
+
+    /// The age of the oldest set of keys; 0 if no issuer is asked for keys.
+    pub fn keys_age(&self, now: Instant) -> Duration {
+        self.0.issuers.iter().map(|issuer| issuer.age(now)).max().unwrap_or_default()
     }
 }
 

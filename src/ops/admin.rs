@@ -14,6 +14,7 @@ use tokio::{sync::watch, time::Instant};
 
 use super::{
     console::{self, board::Board},
+    drift::drift,
     runbook,
     sign_in::{self, Door, FORM_BYTES_MAX},
 };
@@ -176,16 +177,11 @@ impl Admin {
         self.sign_in.record(&metrics.tokens, now);
         record_rooms(metrics, self.engine.rooms(), &view, now);
         record_users(metrics, self.engine.tally().users_here());
-        let mut sockets = 0;
         for transport in Transport::ALL {
             let joined = self.engine.joined(transport) as u64;
             metrics.connections.with_label_values(&[transport.label()]).set(signed(joined));
-            sockets += joined;
         }
         metrics.sessions.set(signed(self.engine.admission().permits().taken() as u64));
-        let here = *self.engine.tally().subscribe().borrow();
-        let identified = here.connections - here.anonymous;
-        let stored = view.acknowledged_anonymous(now) + identified;
-        metrics.drift_users.set(signed(stored) - signed(sockets));
+        metrics.drift_users.set(drift(&self.engine, &view, now));
     }
 }

@@ -10,6 +10,9 @@
 
 pub mod board;
 mod checks;
+mod counted;
+mod counters;
+mod finding;
 mod history;
 mod instances;
 mod look;

@@ -1,7 +1,8 @@
 //! Checks the token of requests to the admin listener, or the cookie that a browser got for it, if a token is set. Wrong tokens
-//! are limited in their rate, and a guess by cookies costs the guesser a slow computation.
+//! are limited for each sender, and a guess by cookies costs the guesser a slow computation.
 
 use std::{
+    net::{IpAddr, Ipv4Addr, SocketAddr},
     sync::{Arc, Mutex, PoisonError},
     time::{Duration, SystemTime, UNIX_EPOCH},
 };
@@ -9,26 +10,24 @@ use std::{
 use askama::Template;
 use axum::{
     body::Bytes,
-    extract::{Request, State},
+    extract::{ConnectInfo, Extension, Request, State},
     http::{HeaderMap, HeaderValue, StatusCode, header},
     middleware::Next,
-    response::{IntoResponse, Redirect, Response},
+    response::{Html, IntoResponse, Redirect, Response},
 };
 use tokio::{sync::OnceCell, task::spawn_blocking, time::Instant};
 
+use super::{names::Names, runbook};
 use crate::{
     access::{
+        admin_hosts::AdminHosts,
         admin_token::{AdminToken, COOKIE_SECONDS},
+        guesses::{Guesses, Tried},
         origin::Origins,
-        rate_limit::TokenBucket,
     },
     telemetry::log_limit::LogLimit,
 };
 
-/// Wrong tokens that are looked at at once.
-const WRONG_BURST: u32 = 5;
-/// Wrong tokens that are looked at each second from then on.
-const WRONG_PER_SECOND: u32 = 1;
 /// Until the next token is looked at, in seconds.
 const RETRY_AFTER: &str = "1";
 /// Least time between two log lines about wrong tokens.
@@ -45,32 +44,40 @@ pub(super) const FORM_BYTES_MAX: usize = 2048;
 pub struct Door {
     /// `None` if it is open.
     token: Option<AdminToken>,
-    wrong: Mutex<TokenBucket>,
+    /// The names under which it is open.
+    names: Names,
+    /// The lock is held while one token is tried, some microseconds.
+    guesses: Mutex<Guesses>,
     log: LogLimit,
     /// Whether the token has the key of its cookies. All that ask before wait for one computation.
     cookie_key: OnceCell<()>,
 }
 
-/// What became of a token.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Tried {
-    Right,
-    Wrong,
-    TooOften,
-}
+/// The address of the other end of the connection, unless the socket has died.
+type Peer = Option<Extension<ConnectInfo<SocketAddr>>>;
 
-/// The page with the form. What it says is a constant.
-#[derive(Template)]
+/// The page with the form. What it says are constants, and names of sections of the runbook.
+#[derive(Clone, Copy, Template)]
 #[template(path = "sign_in.html")]
-struct Form {
+struct Form<'a> {
     trouble: &'static str,
+    /// The way from the page that was asked for up to the console: empty or `../`.
+    up: &'static str,
+    /// The page that was asked for, if it is to be shown after the sign-in.
+    page: &'a str,
 }
 
 impl Door {
-    /// A door that asks for `token`, or is open without one.
-    pub fn new(token: Option<AdminToken>) -> Self {
-        let wrong = Mutex::new(TokenBucket::new(WRONG_BURST, WRONG_PER_SECOND, Instant::now()));
-        Self { token, wrong, log: LogLimit::new(LOG_GAP), cookie_key: OnceCell::new() }
+    /// A door that asks for `token`, or is open without one to whoever asks for one of the names: `hosts`, or `own`, the name of
+    /// this instance.
+    pub fn new(token: Option<AdminToken>, hosts: AdminHosts, own: String) -> Self {
+        Self {
+            token,
+            names: Names::new(hosts, own),
+            guesses: Mutex::new(Guesses::new(Instant::now())),
+            log: LogLimit::new(LOG_GAP),
+            cookie_key: OnceCell::new(),
+        }
     }
 
     /// Waits until cookies can be made and checked at once. The first caller starts the computation, on a thread for such work.
@@ -83,27 +90,34 @@ impl Door {
         self.cookie_key.get_or_init(make).await;
     }
 
-    /// Tries a token. While too many were wrong none is looked at, so the answer tells nothing.
-    fn try_token(&self, token: &AdminToken, presented: &str) -> Tried {
-        let now = Instant::now();
-        let mut wrong = self.wrong.lock().unwrap_or_else(PoisonError::into_inner);
-        if !wrong.has(1, now) {
-            return Tried::TooOften;
+    /// Tries a token. While a sender has shown too many wrong ones none of his is looked at, so the answer tells nothing.
+    fn try_token(&self, token: &AdminToken, presented: &str, peer: Option<SocketAddr>) -> Tried {
+        let (from, now) =
+            (peer.map_or(Ipv4Addr::UNSPECIFIED.into(), |peer| peer.ip()), Instant::now());
+        let mut guesses = self.guesses.lock().unwrap_or_else(PoisonError::into_inner);
+        let tried = guesses.try_token(token, presented, from, now);
+        drop(guesses);
+        if tried == Tried::Wrong {
+            self.tell(from, now);
         }
-        if token.is(presented) {
-            return Tried::Right;
-        }
-        wrong.spend(1, now);
+        tried
+    }
+
+    fn tell(&self, from: IpAddr, now: Instant) {
         if let Some(held_back) = self.log.admit(now) {
-            tracing::warn!(held_back, "a wrong admin token was refused");
+            tracing::warn!(%from, held_back, "a wrong admin token was refused");
         }
-        Tried::Wrong
     }
 }
 
 /// Middleware: lets requests through that may read.
 pub(super) async fn guard(State(door): State<Arc<Door>>, request: Request, next: Next) -> Response {
-    let Some(token) = &door.token else { return next.run(request).await };
+    let Some(token) = &door.token else {
+        return match door.names.refusal(&request) {
+            Some(refusal) => refusal,
+            None => next.run(request).await,
+        };
+    };
     let headers = request.headers();
     let now = unix_seconds();
     if cookies(headers).next().is_some() {
@@ -112,17 +126,19 @@ pub(super) async fn guard(State(door): State<Arc<Door>>, request: Request, next:
     if cookies(headers).take(COOKIES_MAX).any(|value| token.takes_cookie(value, now)) {
         return next.run(request).await;
     }
-    let tried = bearer(headers).map(|presented| door.try_token(token, presented));
-    match tried {
-        Some(Tried::Right) => next.run(request).await,
-        Some(refused) => refusal(refused, headers),
-        None => ask(headers),
+    let peer = request.extensions().get().map(|&ConnectInfo(peer)| peer);
+    let tried = bearer(headers).map(|presented| door.try_token(token, presented, peer));
+    if tried == Some(Tried::Right) {
+        return next.run(request).await;
     }
+    let path = request.uri().path();
+    refuse(tried, Form { up: up_from(path), ..Form::for_page(path) }, headers)
 }
 
 /// The answer to a login form: a cookie and the way to the console, or the form again.
 pub(super) async fn sign_in(
     State(door): State<Arc<Door>>,
+    peer: Peer,
     headers: HeaderMap,
     body: Bytes,
 ) -> Response {
@@ -130,15 +146,22 @@ pub(super) async fn sign_in(
         return (StatusCode::FORBIDDEN, "sign in on this page itself\n").into_response();
     }
     let Some(token) = &door.token else { return Redirect::to("./").into_response() };
-    let fields = url::form_urlencoded::parse(&body);
-    let presented = fields.into_iter().find(|(name, _)| name == "token").map(|(_, value)| value);
-    match door.try_token(token, presented.as_deref().unwrap_or_default().trim()) {
+    let field = |wanted: &str| {
+        let mut fields = url::form_urlencoded::parse(&body);
+        fields
+            .find(|(name, _)| name == wanted)
+            .map(|(_, value)| value.into_owned())
+            .unwrap_or_default()
+    };
+    let (presented, page) = (field("token"), format!("/{}", field("page")));
+    let peer = peer.map(|Extension(ConnectInfo(peer))| peer);
+    match door.try_token(token, presented.trim(), peer) {
         Tried::Right => {
             door.ready_for_cookies(token).await;
             let cookie = token.cookie(unix_seconds());
-            enter(&headers, &cookie, COOKIE_SECONDS)
+            enter(&headers, &cookie, COOKIE_SECONDS, Form::for_page(&page).page)
         }
-        refused => refusal(refused, &headers),
+        refused => refuse(Some(refused), Form::for_page(&page), &headers),
     }
 }
 
@@ -147,44 +170,67 @@ pub(super) async fn sign_out(headers: HeaderMap) -> Response {
     if !Origins::Same.allow_page_of(&headers) {
         return (StatusCode::FORBIDDEN, "sign out on the page itself\n").into_response();
     }
-    enter(&headers, "", 0)
+    enter(&headers, "", 0, "")
 }
 
-/// Sets the cookie and leads to the console. The address is relative, since a proxy may have put it below a path.
-fn enter(headers: &HeaderMap, cookie: &str, seconds: u64) -> Response {
-    let is_https = headers.get("x-forwarded-proto").is_some_and(|scheme| scheme == "https");
-    let secure = if is_https { "; Secure" } else { "" };
-    let cookie =
-        format!("{COOKIE}={cookie}; Path=/; Max-Age={seconds}; HttpOnly; SameSite=Strict{secure}");
-    ([(header::SET_COOKIE, cookie)], Redirect::to("./")).into_response()
+/// Sets the cookie and leads to a page. The address is relative and the cookie's path is left to the browser, which takes the
+/// folder of this request: a proxy may have put the console below a path, and the host's other pages have no use for the cookie.
+///
+/// `Lax`, so that links to the runbook in alerts and chats find the operator signed in. What they can cause is reading only.
+fn enter(headers: &HeaderMap, cookie: &str, seconds: u64, page: &str) -> Response {
+    let secure = if is_https(headers) { "; Secure" } else { "" };
+    let cookie = format!("{COOKIE}={cookie}; Max-Age={seconds}; HttpOnly; SameSite=Lax{secure}");
+    ([(header::SET_COOKIE, cookie)], Redirect::to(&format!("./{page}"))).into_response()
 }
 
-fn ask(headers: &HeaderMap) -> Response {
-    refuse(StatusCode::UNAUTHORIZED, "", headers)
+/// Whether the browser speaks HTTPS, to whatever is in front. It says so in `Origin`; proxies may, in a header that anybody can
+/// send, which is asked only if there is no origin.
+fn is_https(headers: &HeaderMap) -> bool {
+    let first = |name| headers.get(name).and_then(|value| value.to_str().ok()).map(str::trim);
+    match first(header::ORIGIN.as_str()) {
+        Some(origin) => origin.starts_with("https://"),
+        None => first("x-forwarded-proto").is_some_and(|protocols| protocols.starts_with("https")),
+    }
 }
 
-fn refusal(tried: Tried, headers: &HeaderMap) -> Response {
-    match tried {
-        Tried::TooOften => {
-            let text = "Too many wrong tokens. Try again in a moment.";
-            let wait = [(header::RETRY_AFTER, HeaderValue::from_static(RETRY_AFTER))];
-            (wait, refuse(StatusCode::TOO_MANY_REQUESTS, text, headers)).into_response()
+/// Asks for the token: people with the form, programs with a line. `tried` is what became of the one that was presented.
+fn refuse(tried: Option<Tried>, form: Form<'_>, headers: &HeaderMap) -> Response {
+    let (status, trouble) = match tried {
+        None => (StatusCode::UNAUTHORIZED, ""),
+        Some(Tried::TooOften) => {
+            (StatusCode::TOO_MANY_REQUESTS, "Too many wrong tokens. Try again in a moment.")
         }
-        _ => refuse(StatusCode::UNAUTHORIZED, "This is not the token.", headers),
+        Some(_) => (StatusCode::UNAUTHORIZED, "This is not the token."),
+    };
+    let mut response = if wants_html(headers) {
+        Html(Form { trouble, ..form }.render().unwrap_or_default()).into_response()
+    } else if trouble.is_empty() {
+        "this needs the admin token: Authorization: Bearer TOKEN\n".into_response()
+    } else {
+        format!("{trouble}\n").into_response()
+    };
+    *response.status_mut() = status;
+    let headers = response.headers_mut();
+    headers.insert(header::WWW_AUTHENTICATE, HeaderValue::from_static("Bearer"));
+    if tried == Some(Tried::TooOften) {
+        headers.insert(header::RETRY_AFTER, HeaderValue::from_static(RETRY_AFTER));
+    }
+    response
+}
+
+impl<'a> Form<'a> {
+    /// The form that leads to the page with this path, if it is one that people go to, and otherwise to the console.
+    fn for_page(path: &'a str) -> Self {
+        let page = path.strip_prefix('/').unwrap_or_default();
+        let section = page.strip_prefix("runbook/").and_then(runbook::section);
+        let page = if section.is_some() || page == "runbook" { page } else { "" };
+        Self { trouble: "", up: "", page }
     }
 }
 
-/// The form for people, a line for programs.
-fn refuse(status: StatusCode, trouble: &'static str, headers: &HeaderMap) -> Response {
-    let challenge = [(header::WWW_AUTHENTICATE, HeaderValue::from_static("Bearer"))];
-    if !wants_html(headers) {
-        let line = "this needs the admin token: Authorization: Bearer TOKEN\n";
-        let line = if trouble.is_empty() { line.to_owned() } else { format!("{trouble}\n") };
-        return (status, challenge, line).into_response();
-    }
-    let form = Form { trouble }.render().unwrap_or_default();
-    let media_type = [(header::CONTENT_TYPE, HeaderValue::from_static("text/html; charset=utf-8"))];
-    (status, challenge, media_type, form).into_response()
+/// The way from a page up to the console: our paths have one or two parts.
+fn up_from(path: &str) -> &'static str {
+    if path.matches('/').count() > 1 { "../" } else { "" }
 }
 
 /// Whether a person asks, with a browser.
@@ -239,25 +285,42 @@ mod tests {
         assert_eq!(cookies(&headers).collect::<Vec<_>>(), expected);
     }
 
-    /// Goal: after five wrong tokens none is looked at, not even the right one, until some time has passed. Method: a clock
-    /// that stands still, then moves.
-    #[tokio::test(start_paused = true)]
-    async fn wrong_tokens_are_limited() {
-        let token = AdminToken::parse("swordfish-swordfish").unwrap();
-        let door = Door::new(Some(token.clone()));
-        for _ in 0..100 {
-            assert_eq!(door.try_token(&token, "swordfish-swordfish"), Tried::Right);
-        }
-        for _ in 0..WRONG_BURST {
-            assert_eq!(door.try_token(&token, "swordfish"), Tried::Wrong);
-        }
-        for presented in ["swordfish", "swordfish-swordfish"] {
-            assert_eq!(door.try_token(&token, presented), Tried::TooOften);
-        }
-        tokio::time::advance(Duration::from_secs(1)).await;
-        assert_eq!(door.try_token(&token, "swordfish-swordfish"), Tried::Right);
-        assert_eq!(door.try_token(&token, ""), Tried::Wrong);
-        assert_eq!(door.try_token(&token, "swordfish-swordfish"), Tried::TooOften);
+    /// Goal: the cookie is sent back over HTTPS alone if the browser speaks it, whatever is in between. Method: what browsers and
+    /// proxies say of it.
+    #[rstest]
+    #[case(&[("origin", "https://console.example")], true)]
+    #[case(&[("origin", "http://127.0.0.1:9100")], false)]
+    #[case(&[("origin", "http://127.0.0.1:9100"), ("x-forwarded-proto", "https")], false)]
+    #[case(&[("x-forwarded-proto", "https,http")], true)]
+    #[case(&[("x-forwarded-proto", "http")], false)]
+    #[case(&[], false)]
+    fn cookies_are_secure_over_https(
+        #[case] headers: &[(&'static str, &'static str)],
+        #[case] is_secure: bool,
+    ) {
+        let headers = headers.iter().map(|&(name, value)| {
+            (header::HeaderName::from_static(name), HeaderValue::from_static(value))
+        });
+        let answer = enter(&headers.collect(), "1.a", 9, "");
+        let cookie = answer.headers()[header::SET_COOKIE].to_str().unwrap();
+        let secure = if is_secure { "; Secure" } else { "" };
+        let expected = format!("headcount_admin=1.a; Max-Age=9; HttpOnly; SameSite=Lax{secure}");
+        assert_eq!(cookie, expected);
+    }
+
+    /// Goal: the form works on every page that asks for the token, and leads back to pages that people go to, and nowhere else.
+    /// Method: such pages, others, and addresses elsewhere.
+    #[rstest]
+    #[case("/", "", "")]
+    #[case("/runbook", "", "runbook")]
+    #[case("/runbook/HeadcountStoreDown", "../", "runbook/HeadcountStoreDown")]
+    #[case("/runbook/Nothing", "../", "")]
+    #[case("/console.json", "", "")]
+    #[case("/socket.io/", "../", "")]
+    #[case("//evil.example", "../", "")]
+    #[case("/https://evil.example", "../", "")]
+    fn the_form_leads_back(#[case] path: &str, #[case] up: &str, #[case] page: &str) {
+        assert_eq!((up_from(path), Form::for_page(path).page), (up, page));
     }
 
     /// Goal: nobody waits for the computation of the cookies' key but who needs it. Method: one thread, on which another task
@@ -265,7 +328,7 @@ mod tests {
     #[tokio::test]
     async fn others_go_on_while_the_key_of_cookies_is_made() {
         let token = AdminToken::parse("swordfish-swordfish").unwrap();
-        let door = Door::new(Some(token.clone()));
+        let door = Door::new(Some(token.clone()), AdminHosts::default(), String::new());
         let order = Mutex::new(Vec::new());
         let note = |who| order.lock().unwrap().push(who);
         tokio::join!(

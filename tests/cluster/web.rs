@@ -6,6 +6,7 @@
 mod below_a_path;
 mod code;
 mod console;
+mod console_access;
 mod console_rooms;
 mod embed;
 mod embed_rooms;

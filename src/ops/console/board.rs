@@ -20,9 +20,9 @@ use super::{
 };
 use crate::store::Store;
 
-/// The most pages that are open at a time. The listener has twice as many connections, so that probes and scrapes get
+/// The most pages that are open at a time. The listener has several times as many connections, so that probes and scrapes get
 /// through.
-const OPERATORS_MAX: usize = 32;
+pub const OPERATORS_MAX: usize = 32;
 /// The event that carries a screen.
 const SCREEN: &str = "screen";
 /// How long a page that was asked for waits for the first look: longer than the lookout waits for the store.

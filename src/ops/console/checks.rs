@@ -1,21 +1,21 @@
 //! What needs an operator's attention: conditions of the alerts that one instance can judge by itself. Prometheus judges all
 //! of them, over time and over all instances; this is what it is about to say, or says already.
 
-use std::{collections::BTreeMap, fmt, time::Duration};
-
-use serde::Serialize;
+use std::{collections::BTreeMap, time::Duration};
 
 use super::{
+    counted,
+    finding::{Check, Finding, Level, alarm, fine, notice},
     instances::{self, Departure},
     look::Look,
     words,
 };
-use crate::{core::report::RosterEntry, ops::runbook};
+use crate::core::report::RosterEntry;
 
 /// The alert of a store that is away fires after this long.
-const AWAY_FIRES: Duration = Duration::from_secs(15);
+const AWAY_FIRES: Duration = Duration::from_secs(30);
 /// The alert of an estimate fires after this long.
-const ESTIMATE_FIRES: Duration = Duration::from_mins(1);
+const ESTIMATE_FIRES: Duration = Duration::from_mins(2);
 /// Sessions, in percent of the limit, from which on an alert fires.
 const SESSIONS_PERCENT: u64 = 80;
 /// Rooms, in percent of the limit, from which on an alert fires.
@@ -24,66 +24,6 @@ const ROOMS_PERCENT: u64 = 80;
 const MEMORY_PERCENT: u64 = 85;
 /// The most names in one sentence.
 const NAMES_MAX: usize = 3;
-
-/// How much it matters.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize)]
-#[serde(rename_all = "lowercase")]
-pub(super) enum Level {
-    /// An alert fires, or is about to.
-    Alarm,
-    /// Something is under way that ends by itself, or that somebody has begun.
-    Notice,
-    /// All is well.
-    Fine,
-}
-
-impl fmt::Display for Level {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(match self {
-            Self::Alarm => "alarm",
-            Self::Notice => "notice",
-            Self::Fine => "fine",
-        })
-    }
-}
-
-/// One condition.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
-pub(super) struct Check {
-    pub(super) key: &'static str,
-    pub(super) level: Level,
-    /// The level, for who does not see colours.
-    pub(super) mark: &'static str,
-    pub(super) text: String,
-    /// Where the runbook tells what to do; `None` if all is well, or it has nothing to tell.
-    pub(super) runbook: Option<String>,
-}
-
-impl Check {
-    /// An empty item, which the page's script copies.
-    pub(super) fn blank() -> Self {
-        Self { key: "", level: Level::Fine, mark: "", text: String::new(), runbook: None }
-    }
-}
-
-/// A condition that does not hold, or does: what is to be said of it.
-struct Finding {
-    level: Level,
-    text: String,
-    alert: &'static str,
-}
-
-fn fine(text: impl Into<String>) -> Finding {
-    Finding { level: Level::Fine, text: text.into(), alert: "" }
-}
-
-fn notice(alert: &'static str, text: impl Into<String>) -> Finding {
-    Finding { level: Level::Notice, text: text.into(), alert }
-}
-
-fn alarm(alert: &'static str, text: impl Into<String>) -> Finding {
-    Finding { level: Level::Alarm, text: text.into(), alert }
-}
 
 /// All conditions, those that matter first.
 pub(super) fn all(look: &Look<'_>) -> Vec<Check> {
@@ -94,13 +34,19 @@ pub(super) fn all(look: &Look<'_>) -> Vec<Check> {
         ("instances", missing(look)),
         ("draining", draining(look)),
         ("versions", versions(look)),
-        ("refusing", refusing(look)),
+        ("users", counted::users(look)),
+        ("refusing", counted::turned_away(look)),
+        ("joins", counted::joins(look)),
         ("sessions", sessions(look)),
         ("memory", memory(look)),
-        ("rooms", rooms(look)),
+        ("rooms", counted::refused_rooms(look).unwrap_or_else(|| rooms(look))),
+        ("kept", counted::kept(look)),
+        ("announced", counted::announced(look)),
+        ("origins", counted::foreign_pages(look)),
+        ("issuers", counted::issuers(look)),
     ];
     let mut checks: Vec<_> =
-        findings.into_iter().map(|(key, finding)| check(key, finding)).collect();
+        findings.into_iter().map(|(key, finding)| Check::of(key, finding)).collect();
     checks.sort_by_key(|check| check.level);
     checks
 }
@@ -116,30 +62,26 @@ pub(super) fn verdict(checks: &[Check]) -> String {
     }
 }
 
-fn check(key: &'static str, Finding { level, text, alert }: Finding) -> Check {
-    let mark = match level {
-        Level::Alarm => "Alarm",
-        Level::Notice => "Notice",
-        Level::Fine => "Fine",
-    };
-    let runbook = runbook::section(alert).map(|_| format!("runbook/{alert}"));
-    Check { key, level, mark, text, runbook }
-}
-
 fn store(look: &Look<'_>) -> Finding {
     let alert = "HeadcountStoreDown";
     if look.is_embedded {
         return fine("There is no Redis: this instance counts for itself");
     }
+    let failed = counted::failed_reports(look);
     if look.view.is_reachable(look.now) {
-        return fine("Redis answers");
+        return failed.unwrap_or_else(|| fine("Redis answers"));
     }
     let Some(answered) = look.view.answered() else {
         return alarm(alert, "Redis has not answered since this instance started");
     };
     let away = look.now.saturating_duration_since(answered);
+    let level = if away < AWAY_FIRES { Level::Notice } else { Level::Alarm };
+    // Errors are answers, though none that help.
+    if let Some(failed) = failed.filter(|_| counted::fails_now(look)) {
+        return Finding { level: failed.level.min(level), ..failed };
+    }
     let text = format!("Redis has not answered this instance for {}", words::ago(away));
-    if away < AWAY_FIRES { notice(alert, text) } else { alarm(alert, text) }
+    Finding { level, text, alert }
 }
 
 fn exact(look: &Look<'_>) -> Finding {
@@ -151,10 +93,18 @@ fn exact(look: &Look<'_>) -> Finding {
 }
 
 fn sum(look: &Look<'_>) -> Finding {
+    if let Some(drift) = counted::drift(look) {
+        return drift;
+    }
     let Some((_, roster)) = look.instances.last() else { return fine("No sum has been read yet") };
     let sum = roster.sum();
     if sum == roster.count.users && sum == roster.users {
-        return fine("The instances add up to the number");
+        let text = if look.view.is_reachable(look.now) {
+            "The instances add up to the number"
+        } else {
+            "The instances added up when Redis last answered"
+        };
+        return fine(text);
     }
     let [sum, total, shown] = [sum, roster.count.users, roster.users].map(words::number);
     alarm(
@@ -169,12 +119,16 @@ fn missing(look: &Look<'_>) -> Finding {
     let gone = look.instances.gone().iter();
     let crashed = gone.clone().filter(|gone| gone.how == Departure::Crashed);
     if let Some(newest) = crashed.clone().next() {
-        let since = words::ago(look.now.saturating_duration_since(newest.at));
-        let names = names(crashed.map(instances::Gone::name));
-        return alarm(
-            "HeadcountLeaseReaped",
-            format!("{names} ended without a farewell, or was cut off from Redis, {since} ago"),
-        );
+        let since = look.now.saturating_duration_since(newest.at);
+        let (names, ago) = (names(crashed.map(instances::Gone::name)), words::ago(since));
+        return Finding {
+            level: if since < counted::RECENT { Level::Alarm } else { Level::Notice },
+            text: format!("{names} ended without a farewell, or was cut off from Redis, {ago} ago"),
+            alert: "HeadcountLeaseReaped",
+        };
+    }
+    if let Some(reaped) = counted::reaped(look) {
+        return reaped;
     }
     let unseen = gone.filter(|gone| gone.how == Departure::Unseen);
     if unseen.clone().next().is_some() {
@@ -207,8 +161,9 @@ fn draining(look: &Look<'_>) -> Finding {
 fn versions(look: &Look<'_>) -> Finding {
     let entries = look.instances.last().map_or(&[][..], |(_, roster)| &roster.instances);
     let mut versions: BTreeMap<&str, u64> = BTreeMap::new();
-    for about in entries.iter().filter_map(|entry| entry.about.as_ref()) {
-        *versions.entry(&about.version).or_default() += 1;
+    for entry in entries {
+        let version = entry.about.as_ref().map_or("unknown", |about| about.version.as_str());
+        *versions.entry(version).or_default() += 1;
     }
     match versions.len() {
         0 => fine("No instance has said its version"),
@@ -217,19 +172,6 @@ fn versions(look: &Look<'_>) -> Finding {
             let each = versions.into_iter().map(|(version, count)| format!("{version} on {count}"));
             notice("HeadcountTwoVersions", format!("Several versions: {}", names(each)))
         }
-    }
-}
-
-fn refusing(look: &Look<'_>) -> Finding {
-    match look.history.turned_away() {
-        0 => fine("Nobody was turned away lately"),
-        turned_away => alarm(
-            "HeadcountRefusing",
-            format!(
-                "This instance turned away {} in the last 5 minutes: it was full",
-                words::several(turned_away, "client")
-            ),
-        ),
     }
 }
 

@@ -7,11 +7,14 @@
   // Where no websocket can be opened, screens are asked for.
   const ASK_EVERY_MS = 1000;
   const ASK_TIMEOUT_MS = 5000;
+  // A page is not loaded again sooner: a proxy may ask instances of two versions in turn.
+  const RELOAD_AFTER_MS = 5000;
   // The largest rooms are asked for at this pace, and as soon as somebody has typed what to look for.
   const ROOMS_EVERY_MS = 5000;
   const TYPING_MS = 300;
 
   let heardAt = Date.now();
+  let version;
   let asking = false;
   let announced = '';
 
@@ -20,10 +23,16 @@
   socket.on('screen', show);
 
   function show(screen) {
+    // After an upgrade the page is one of the version before.
+    version ??= screen.version;
+    if (screen.version !== version && performance.now() > RELOAD_AFTER_MS) {
+      location.reload();
+      return;
+    }
     heardAt = Date.now();
     document.title = screen.title;
     fill(document, screen, (element) => element.closest('[data-key]') === null);
-    for (const list of document.querySelectorAll('[data-list]')) fillList(list, screen[list.dataset.list]);
+    for (const list of document.querySelectorAll('[data-list]')) fillList(list, screen[list.dataset.list] ?? []);
     showAge();
     announce(`${screen.count} ${screen.people}. ${screen.sure}. ${screen.verdict}.`, [screen.sure, screen.verdict]);
   }
@@ -82,14 +91,21 @@
     if (live.textContent !== text) live.textContent = text;
   }
 
-  // Asks for what the socket does not bring. An instance that wants a token asks for it on its page.
+  // An answer as JSON; nothing if there is none. An instance that wants a token asks for it on its page: the operator has signed
+  // out in another tab, or too long ago.
+  async function read(address) {
+    const answer = await fetch(address, { cache: 'no-store', signal: AbortSignal.timeout(ASK_TIMEOUT_MS) });
+    if (answer.status === 401) location.reload();
+    return answer.ok ? answer.json() : undefined;
+  }
+
+  // Asks for what the socket does not bring.
   async function ask() {
     if (socket.connected || asking || document.hidden) return;
     asking = true;
     try {
-      const answer = await fetch('console.json', { cache: 'no-store', signal: AbortSignal.timeout(ASK_TIMEOUT_MS) });
-      if (answer.status === 401) location.reload();
-      else if (answer.ok) show(await answer.json());
+      const screen = await read('console.json');
+      if (screen) show(screen);
     } catch {
       // The page says how old it is.
     } finally {
@@ -105,11 +121,9 @@
     const { value } = form.elements.prefix;
     try {
       const query = new URLSearchParams({ prefix: value });
-      const answer = await fetch(`rooms.json?${query}`, { cache: 'no-store', signal: AbortSignal.timeout(ASK_TIMEOUT_MS) });
-      if (!answer.ok) return;
-      const found = await answer.json();
-      // Somebody has typed on: the next answer is on its way.
-      if (form.elements.prefix.value !== value) return;
+      const found = await read(`rooms.json?${query}`);
+      // If somebody has typed on, the next answer is on its way.
+      if (!found || form.elements.prefix.value !== value) return;
       fillList(document.getElementById('largest'), found.rooms);
       document.getElementById('rooms-note').textContent = found.note;
     } catch {

@@ -5,14 +5,15 @@ use std::{collections::VecDeque, fmt::Write, time::Duration};
 
 use tokio::time::Instant;
 
-use super::words;
+use super::{
+    counters::{Counter, Counters},
+    words,
+};
 
 /// How far back the line goes. A deploy, a failover or a rush is in view from its beginning.
 pub(super) const SPAN: Duration = Duration::from_mins(10);
 /// The time over which rates are a mean: short enough to follow a rush, long enough to be readable.
 const RATE_SPAN: Duration = Duration::from_secs(10);
-/// How far back refusals count as news.
-pub(super) const RECENT: Duration = Duration::from_mins(5);
 /// The most points of the line: one for each pixel or two of a phone.
 const POINTS_MAX: usize = 200;
 /// The box in which the line is drawn.
@@ -27,12 +28,13 @@ pub(super) struct Sample {
     pub(super) users: u64,
     /// Live instances, according to the store.
     pub(super) instances: u32,
-    /// Connections that this instance has counted in since its start.
-    pub(super) joins: u64,
-    /// Connections that it has counted out.
-    pub(super) leaves: u64,
-    /// Requests that it has refused because it was full.
-    pub(super) turned_away: u64,
+    /// The revision of that number.
+    pub(super) revision: u64,
+    /// Whether the store answered.
+    pub(super) is_reachable: bool,
+    /// Users that the store holds for this instance beyond those that it has.
+    pub(super) drift: i64,
+    pub(super) counters: Counters,
 }
 
 /// The samples of the last [`SPAN`], the oldest first.
@@ -73,23 +75,76 @@ impl History {
         let newest = self.samples.back()?;
         let oldest = self.since(RATE_SPAN)?;
         let seconds = newest.at.saturating_duration_since(oldest.at).as_secs_f64();
-        let mean = |from: u64, to: u64| {
+        let mean = |counter| {
             #[allow(clippy::cast_precision_loss, reason = "nobody joins 2^53 times in ten seconds")]
-            let grown = to.saturating_sub(from) as f64;
+            let grown = self.grown(counter, RATE_SPAN) as f64;
             grown / seconds
         };
-        (seconds > 0.0).then(|| Rates {
-            joins: mean(oldest.joins, newest.joins),
-            leaves: mean(oldest.leaves, newest.leaves),
-        })
+        (seconds > 0.0)
+            .then(|| Rates { joins: mean(Counter::Joins), leaves: mean(Counter::Leaves) })
     }
 
-    /// Requests that were refused lately because the instance was full.
-    pub(super) fn turned_away(&self) -> u64 {
-        let (Some(newest), Some(oldest)) = (self.samples.back(), self.since(RECENT)) else {
+    /// What was counted in the last `span`.
+    pub(super) fn grown(&self, counter: Counter, span: Duration) -> u64 {
+        let (Some(newest), Some(oldest)) = (self.samples.back(), self.since(span)) else {
             return 0;
         };
-        newest.turned_away.saturating_sub(oldest.turned_away)
+        newest.counters.get(counter).saturating_sub(oldest.counters.get(counter))
+    }
+
+    /// What was counted in as long a time before the last `span`.
+    pub(super) fn grown_before(&self, counter: Counter, span: Duration) -> u64 {
+        let (Some(middle), Some(oldest)) = (self.since(span), self.since(2 * span)) else {
+            return 0;
+        };
+        middle.counters.get(counter).saturating_sub(oldest.counters.get(counter))
+    }
+
+    /// For how long something has been counted without a pause as long as `pause`; `None` if it is not counted any more.
+    pub(super) fn keeps_growing(&self, counter: Counter, pause: Duration) -> Option<Duration> {
+        let newest = self.samples.back()?;
+        let mut since = None;
+        let mut next = newest;
+        for sample in self.samples.iter().rev().skip(1) {
+            let has_grown = sample.counters.get(counter) < next.counters.get(counter);
+            let until = since.unwrap_or(newest.at);
+            if until.saturating_duration_since(next.at) > pause {
+                break;
+            }
+            if has_grown {
+                since = Some(next.at);
+            }
+            next = sample;
+        }
+        since.map(|since| newest.at.saturating_duration_since(since))
+    }
+
+    /// How often the count had another revision than a second before, in the last `span`.
+    pub(super) fn revisions(&self, span: Duration) -> u64 {
+        let samples = self.within(span).map(|sample| sample.revision);
+        let next = self.within(span).skip(1).map(|sample| sample.revision);
+        samples.zip(next).filter(|(before, after)| before != after).count() as u64
+    }
+
+    /// The mean drift of the last `span`; `None` if the store was away meanwhile, or so much time has not passed yet.
+    pub(super) fn drift(&self, span: Duration) -> Option<f64> {
+        let oldest = self.samples.front()?;
+        let newest = self.samples.back()?;
+        if newest.at.saturating_duration_since(oldest.at) < span || newest.drift == 0 {
+            return None;
+        }
+        if self.within(span).any(|sample| !sample.is_reachable) {
+            return None;
+        }
+        #[allow(clippy::cast_precision_loss, reason = "so many users are on no instance")]
+        let mean = |sum: i64, samples: usize| sum as f64 / samples as f64;
+        let drifts = self.within(span).map(|sample| sample.drift);
+        Some(mean(drifts.clone().sum(), drifts.count()))
+    }
+
+    /// The most users at a time.
+    pub(super) fn users_max(&self) -> u64 {
+        self.samples.iter().map(|sample| sample.users).max().unwrap_or_default()
     }
 
     /// The most instances that were live at a time.
@@ -99,8 +154,17 @@ impl History {
 
     /// The oldest sample of the last `span`.
     fn since(&self, span: Duration) -> Option<&Sample> {
-        let newest = self.samples.back()?;
-        self.samples.iter().find(|sample| newest.at.saturating_duration_since(sample.at) <= span)
+        self.within(span).next()
+    }
+
+    /// The samples of the last `span`, the oldest first.
+    fn within(&self, span: Duration) -> impl Iterator<Item = &Sample> + Clone {
+        let newest = self.samples.back().map(|sample| sample.at);
+        let is_older = move |sample: &Sample| {
+            newest.is_some_and(|at| at.saturating_duration_since(sample.at) > span)
+        };
+        let older = self.samples.partition_point(is_older);
+        self.samples.range(older..)
     }
 
     /// The line. A value stands until the next one, so it has steps.
@@ -149,49 +213,5 @@ fn height(users: u64, low: u64, high: u64) -> f64 {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn history(users: &[u64]) -> History {
-        let start = Instant::now();
-        let mut history = History::default();
-        for (second, &users) in (0..).zip(users) {
-            let (at, joins) = (start + Duration::from_secs(second), second * 3);
-            let sample =
-                Sample { at, users, instances: 1, joins, leaves: second, turned_away: second };
-            history.add(sample);
-        }
-        history
-    }
-
-    /// Goal: rates are those of the last seconds. Method: three joins and a leave each second, and too few samples.
-    #[test]
-    fn rates_are_means() {
-        assert_eq!(history(&[1]).rates(), None);
-        assert_eq!(history(&[1, 2]).rates(), Some(Rates { joins: 3.0, leaves: 1.0 }));
-        assert_eq!(history(&[7; 100]).rates(), Some(Rates { joins: 3.0, leaves: 1.0 }));
-        assert_eq!(history(&[7; 400]).turned_away(), 300);
-        assert_eq!(History::default().turned_away(), 0);
-    }
-
-    /// Goal: memory is bounded, and so is what is sent. Method: an hour of samples.
-    #[test]
-    fn an_hour_is_cut_to_ten_minutes() {
-        let history = history(&vec![7; 3600]);
-        assert_eq!(history.samples.len(), 601);
-        assert!(history.points().count() <= POINTS_MAX + 1);
-        assert_eq!(history.points().last().unwrap().at, history.samples.back().unwrap().at);
-        assert!(history.line().trace.len() < 4096, "{}", history.line().trace.len());
-    }
-
-    /// Goal: the line rises with the number and stays in its box. Method: a rise, no change, and nothing at all.
-    #[test]
-    fn lines() {
-        let line = history(&[0, 0, 10]).line();
-        assert_eq!(line.trace, "M0,90.0H300.0V90.0H600.0V10.0H600");
-        assert_eq!(line.area, "M0,90.0H300.0V90.0H600.0V10.0H600V100H0Z");
-        assert_eq!(line.caption, "the last 2 s: lowest 0, highest 10");
-        assert_eq!(history(&[5]).line().trace, "M0,50.0H600");
-        assert_eq!(History::default().line(), Line::default());
-    }
-}
+#[path = "history/tests.rs"]
+mod tests;

@@ -6,7 +6,7 @@ use tokio::time::Instant;
 
 use super::{history::History, instances::Instances};
 use crate::{
-    core::{rooms::RoomsState, site_users::UsersHere, view::View},
+    core::{peaks::ShownPeaks, rooms::RoomsState, site_users::UsersHere, view::View},
     store::facts::StoreFacts,
 };
 
@@ -42,8 +42,10 @@ pub(super) struct Look<'a> {
     pub(super) rooms: RoomsState,
     /// Connections of this instance in rooms, once for each room: counted, and watching.
     pub(super) memberships: [u64; 2],
-    /// The highest exact count of today and ever; 0 if none is known.
-    pub(super) peaks: [u64; 2],
+    /// The highest exact counts.
+    pub(super) peaks: ShownPeaks,
+    /// The age of the oldest keys of issuers of tokens; 0 if there are no issuers.
+    pub(super) keys_age: Duration,
     /// Whether operators sign in.
     pub(super) has_token: bool,
 }

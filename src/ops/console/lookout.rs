@@ -8,7 +8,6 @@ use std::{
     time::{Duration, SystemTime, UNIX_EPOCH},
 };
 
-use prometheus::core::Collector;
 use tokio::{
     sync::watch,
     time::{Instant, MissedTickBehavior, interval, sleep_until},
@@ -17,6 +16,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::{
     board::Board,
+    counters::{Counters, by_label},
     history::{History, Sample},
     instances::Instances,
     look::{Facts, Look, StoreAnswers},
@@ -24,15 +24,13 @@ use super::{
     screen::Screen,
 };
 use crate::{
-    core::{about::About, pace::whole_millis, report::Roster, view::View},
+    core::{about::About, pace::whole_millis, peaks::ShownPeaks, report::Roster, view::View},
     engine::lifecycle::Engine,
+    identity::sign_in::SignIn,
     memory::limit::resident_bytes,
-    protocol::transport::Transport,
+    ops::drift::{connections, drift},
     store::{Store, StoreError, facts::StoreFacts},
-    telemetry::{
-        labels::{MembershipKind, RefusedReason},
-        metrics::Metrics,
-    },
+    telemetry::{labels::MembershipKind, metrics::Metrics},
 };
 
 /// How long operators wait for the store's answer before they are shown what there is. It answers in a millisecond.
@@ -41,8 +39,6 @@ const ANSWER_WITHIN: Duration = Duration::from_millis(300);
 const FACTS_EVERY: Duration = Duration::from_secs(5);
 /// A user of Redis who may not ask is not asked for often: Redis keeps a log of what it denies.
 const DENIED_EVERY: Duration = Duration::from_mins(1);
-/// Refusals for want of room, by the label of their metric.
-const FULL: [RefusedReason; 2] = [RefusedReason::Full, RefusedReason::Descriptors];
 
 /// What the console looks at.
 #[derive(Debug)]
@@ -55,6 +51,10 @@ pub struct Sources {
     pub engine: Arc<Engine>,
     /// What was counted.
     pub metrics: Metrics,
+    /// The highest counts.
+    pub peaks: watch::Receiver<ShownPeaks>,
+    /// The keys of issuers.
+    pub sign_in: SignIn,
     /// Where all instances are known.
     pub store: Arc<dyn Store>,
     /// The limit on the memory of this process, in bytes; `None` if there is none.
@@ -187,27 +187,28 @@ impl Lookout {
     }
 
     fn sample(&mut self, now: Instant) {
-        let shown = self.sources.view.borrow().shown(now);
+        let view = *self.sources.view.borrow();
+        let shown = view.shown(now);
         self.estimate_since = match self.estimate_since {
             _ if shown.exact => None,
             None => Some(now),
             since => since,
         };
-        let metrics = &self.sources.metrics;
-        let full = FULL.map(|reason| metrics.refused(reason).get());
         self.history.add(Sample {
             at: now,
             users: shown.users,
-            instances: self.sources.view.borrow().instances(),
-            joins: sum(&counts(&metrics.connects)),
-            leaves: sum(&counts(&metrics.disconnects)),
-            turned_away: full.into_iter().sum(),
+            instances: view.instances(),
+            revision: shown.revision.0,
+            is_reachable: view.is_reachable(now),
+            drift: drift(&self.sources.engine, &view, now),
+            counters: Counters::of(&self.sources.metrics),
         });
         self.instances.forget(now);
     }
 
     fn screen(&self, now: Instant) -> Screen {
-        let Sources { view, about, engine, metrics, store, memory_max } = &self.sources;
+        let Sources { view, about, engine, metrics, peaks, sign_in, store, memory_max } =
+            &self.sources;
         let (view, about) = (*view.borrow(), Arc::clone(&about.borrow()));
         let since_1970 = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
         let is_exact = view.shown(now).exact;
@@ -220,10 +221,7 @@ impl Lookout {
             host: &about.host,
             version: &about.version,
             view: &view,
-            connections: Transport::ALL
-                .map(|transport| engine.joined(transport) as u64)
-                .iter()
-                .sum(),
+            connections: connections(engine),
             users_here: engine.tally().users_here(),
             is_draining: engine.admission().is_leaving(),
             is_embedded: store.kind() == "embedded",
@@ -233,11 +231,12 @@ impl Lookout {
             store: &self.answers,
             sessions,
             memory,
-            refusals: counts(&metrics.refused),
+            refusals: by_label(&metrics.refused),
             rooms: engine.rooms().state(&view, now),
             memberships: [MembershipKind::Member, MembershipKind::Watcher]
                 .map(|kind| reading(&metrics.memberships, kind.label())),
-            peaks: ["today", "ever"].map(|period| reading(&metrics.peak_users, period)),
+            peaks: *peaks.borrow(),
+            keys_age: sign_in.keys_age(now),
             has_token: self.board.has_token,
         })
     }
@@ -257,24 +256,4 @@ async fn answer(question: &mut Option<Question>) -> Answer {
 /// The value of a gauge with this label.
 fn reading(gauge: &prometheus::IntGaugeVec, label: &str) -> u64 {
     gauge.with_label_values(&[label]).get().try_into().unwrap_or_default()
-}
-
-/// The values of a counter by its only label.
-fn counts(counter: &prometheus::IntCounterVec) -> Vec<(String, u64)> {
-    let families = counter.collect();
-    let samples = families.iter().flat_map(prometheus::proto::MetricFamily::get_metric);
-    let count = |sample: &prometheus::proto::Metric| {
-        let label = sample.get_label().first()?.value().to_owned();
-        #[allow(
-            clippy::cast_possible_truncation,
-            clippy::cast_sign_loss,
-            reason = "a counter of whole numbers"
-        )]
-        Some((label, sample.get_counter().get_value() as u64))
-    };
-    samples.filter_map(count).collect()
-}
-
-fn sum(counts: &[(String, u64)]) -> u64 {
-    counts.iter().map(|(_, count)| count).sum()
 }

@@ -7,7 +7,8 @@ use askama::Template;
 use serde::Serialize;
 
 use super::{
-    checks::{self, Check, Level},
+    checks,
+    finding::{Check, Level},
     history::Line,
     instances::Row,
     look::{Facts, Look},
@@ -16,7 +17,7 @@ use super::{
     words,
 };
 use crate::{
-    core::site_users::UsersHere,
+    core::{peaks::ShownPeaks, site_users::UsersHere},
     store::facts::{StoreFacts, StoreRole},
 };
 
@@ -161,12 +162,22 @@ fn sure(look: &Look<'_>) -> &'static str {
 }
 
 fn peaks(look: &Look<'_>) -> String {
-    match look.peaks {
-        [_, 0] => String::new(),
-        [0, ever] => format!("The most at a time ever: {}.", words::number(ever)),
-        [today, ever] => {
-            let [today, ever] = [today, ever].map(words::number);
-            format!("The most at a time: {today} today, {ever} ever.")
+    let ShownPeaks { today, ever } = look.peaks;
+    let Some(ever) = ever else { return String::new() };
+    let most =
+        format!("{} ever, on {} at {}", words::number(ever.users), day(ever.at), clock(ever.at));
+    match today {
+        None => format!("The most at a time: {most}."),
+        Some(today) if today == ever => {
+            format!(
+                "The most at a time: {} ever, today at {}.",
+                words::number(ever.users),
+                clock(ever.at)
+            )
+        }
+        Some(today) => {
+            let users = words::number(today.users);
+            format!("The most at a time: {users} today at {}; {most}.", clock(today.at))
         }
     }
 }
@@ -304,10 +315,19 @@ fn store_note(look: &Look<'_>) -> String {
 
 /// The time of day in UTC.
 fn clock(unix_millis: u64) -> String {
+    format!("{} UTC", date_and_time(unix_millis)[1])
+}
+
+/// The day in UTC.
+fn day(unix_millis: u64) -> String {
+    date_and_time(unix_millis)[0].clone()
+}
+
+fn date_and_time(unix_millis: u64) -> [String; 2] {
     let at = UNIX_EPOCH + Duration::from_secs(unix_millis / 1000);
     let stamp = humantime::format_rfc3339_seconds(at).to_string();
-    let time = stamp.split_once('T').map_or("", |(_, time)| time.trim_end_matches('Z'));
-    format!("{time} UTC")
+    let (date, time) = stamp.split_once('T').unwrap_or_default();
+    [date.to_owned(), time.trim_end_matches('Z').to_owned()]
 }
 
 #[cfg(test)]

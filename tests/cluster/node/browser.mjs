@@ -16,7 +16,14 @@ import { chromium } from "playwright-core";
 
 const browser = await chromium.launch({
   executablePath: process.argv[2],
-  args: ["--no-sandbox", "--disable-background-networking", "--disable-component-update", "--no-first-run"],
+  args: [
+    "--no-sandbox",
+    "--disable-background-networking",
+    "--disable-component-update",
+    "--no-first-run",
+    // As a stranger points a name of theirs at the visitor's machine.
+    "--host-resolver-rules=MAP *.rebound.example 127.0.0.1",
+  ],
   // Playwright turns the back/forward cache off by default; here it is one of the things to test.
   ignoreDefaultArgs: ["--disable-back-forward-cache"],
 });
@@ -58,9 +65,10 @@ async function windowBeside({ context, page }) {
 // A tab of a new profile, or one beside the tab `beside` in its profile; `window` makes it a window.
 //
 // Beside Playwright's options: "abort" and "stall" are patterns of addresses that do not load, or load for ever,
-// "watch" asks for the texts that were painted, and "languages" are those of the visitor, the preferred first.
+// "watch" asks for the texts that were painted, "languages" are those of the visitor, the preferred first, and "without"
+// names what the browser does not have, such as WebSocket.
 async function open({ tab, beside, window: isWindow, url, options = {} }) {
-  const { abort = [], stall = [], watch: isWatched, languages, ...ofProfile } = options;
+  const { abort = [], stall = [], watch: isWatched, languages, without = [], ...ofProfile } = options;
   const neighbour = tabs.get(beside);
   const context = neighbour?.context ?? (await browser.newContext(ofProfile));
   if (options.permissions) await context.grantPermissions(options.permissions);
@@ -73,6 +81,7 @@ async function open({ tab, beside, window: isWindow, url, options = {} }) {
   await page.addInitScript(listen);
   if (isWatched) await page.addInitScript(watch);
   if (languages) await page.addInitScript(speak, languages);
+  await page.addInitScript((names) => names.forEach((name) => delete globalThis[name]), without);
   for (const pattern of abort) await page.route(pattern, (route) => route.abort());
   for (const pattern of stall) await page.route(pattern, () => {});
   const sockets = [];

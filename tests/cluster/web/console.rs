@@ -1,17 +1,16 @@
 //! The operators' console in a real browser: what it says while the cluster is well, loses an instance, is deployed, and
-//! loses Redis; who may see it; and what it costs.
+//! loses Redis; and what it costs.
 
-use std::{net::SocketAddr, time::Duration};
+use std::time::Duration;
 
 use deadpool_redis::redis;
 use headcount_testkit::{
     client::{Client, Transport},
     cluster::Cluster,
-    http,
-    instance::{Instance, Process, Setting},
+    instance::{Instance, Setting},
     machine::Machine,
     redis_client::CONNECTIONS,
-    redis_server::RedisServer,
+    redis_server::{RedisServer, free_port},
     waiting::eventually,
 };
 use rustix::process::Signal;
@@ -27,7 +26,6 @@ use super::{
     page::no_problems_but_of_the_network,
 };
 
-const TOKEN: &str = "swordfish-swordfish";
 const ABOUT: &str = "{currentUsers}:about";
 
 pub(super) fn console_of(instance: &Instance) -> String {
@@ -189,95 +187,6 @@ async fn a_hostile_name_stays_text() {
     drop(client);
 }
 
-/// The status of a path, asked for with this token.
-async fn status_of(admin: SocketAddr, path: &str, token: Option<&str>) -> Result<u16, String> {
-    let bearer = token.map(|token| format!("Bearer {token}"));
-    let headers: Vec<_> = bearer.iter().map(|bearer| ("authorization", bearer.as_str())).collect();
-    http::get_with(admin, path, &headers).await.map(|answer| answer.status)
-}
-
-/// Shows wrong tokens until none is looked at any more, and waits until the right one is.
-async fn wrong_tokens_are_limited(admin: SocketAddr) {
-    let (wait, _) = eventually("too many wrong tokens are not looked at", async || {
-        let wrong = [("authorization", "Bearer swordfish-sword")];
-        let answer = http::get_with(admin, "/metrics", &wrong).await?;
-        match answer.status {
-            429 => Ok(answer.header("retry-after").to_owned()),
-            status => Err(status.to_string()),
-        }
-    })
-    .await;
-    assert_eq!(wait, "1");
-    eventually("the right token is looked at again", async || {
-        match status_of(admin, "/metrics", Some(TOKEN)).await? {
-            200 => Ok(()),
-            status => Err(status.to_string()),
-        }
-    })
-    .await;
-}
-
-/// Asks for the metrics with `headcount health`, with the token and without. Returns the program's help.
-async fn programs_pass_the_token(admin: SocketAddr) -> String {
-    let address = admin.to_string();
-    for (settings, code) in [(&[("HEADCOUNT_ADMIN_TOKEN", TOKEN)][..], 0), (&[], 1)] {
-        let settings = [&[("HEADCOUNT_ADMIN_LISTEN", address.as_str())], settings].concat();
-        let mut process = Process::spawn(&["health", "--metrics"], &settings);
-        let (status, _) = process.ended().await;
-        assert_eq!(status.code(), Some(code), "{}", process.stdout());
-    }
-    let help = Process::spawn(&["--help"], &[("HEADCOUNT_ADMIN_TOKEN", TOKEN)]);
-    let (text, _) = eventually("the help", async || match help.stdout() {
-        text if text.contains("HEADCOUNT_ADMIN_TOKEN") => Ok(text),
-        text => Err(text),
-    })
-    .await;
-    text
-}
-
-/// Goal: a token keeps strangers out and lets operators in. Method: a browser with a wrong token and with the right one, by
-/// keyboard; programs with and without it; too many wrong ones; and nowhere is the token told.
-#[tokio::test(flavor = "multi_thread")]
-async fn a_token_is_asked_for() {
-    let mut instance = Instance::start(&[("HEADCOUNT_ADMIN_TOKEN", TOKEN)]).await;
-    instance.ready().await;
-    let admin = instance.admin;
-    let status = async |path: &str, token: Option<&str>| status_of(admin, path, token).await;
-    for path in ["/livez", "/readyz", "/console/style.css"] {
-        assert_eq!(status(path, None).await, Ok(200), "{path}");
-    }
-    for path in
-        ["/", "/metrics", "/console.json", "/runbook", "/socket.io/?EIO=4&transport=websocket"]
-    {
-        assert_eq!(status(path, None).await, Ok(401), "{path}");
-        assert_ne!(status(path, Some(TOKEN)).await, Ok(401), "{path}");
-    }
-
-    let browser = Browser::start().await;
-    let tab = browser.open(console_of(&instance), json!({})).await;
-    is_sound("sign-in", &tab).await;
-    let write = async |text: &str| {
-        for key in text.chars() {
-            tab.press(&key.to_string()).await;
-        }
-        tab.press("Enter").await;
-    };
-    write("swordfish").await;
-    tab.says(".trouble", "This is not the token.").await;
-    write(TOKEN).await;
-    tab.says("#live", "Live").await;
-    tab.says("[data-text=why]", "This instance counts for itself.").await;
-    assert_eq!(tab.evaluate("document.cookie").await, Ok(json!("")), "scripts cannot read it");
-    is_sound("signed-in", &tab).await;
-
-    wrong_tokens_are_limited(admin).await;
-    let help = programs_pass_the_token(admin).await;
-    let process = instance.process();
-    for text in [help, process.stdout(), process.stderr()] {
-        assert!(!text.contains("swordfish"), "{text}");
-    }
-}
-
 /// Counts the times that the roster is read, as Redis sees it.
 struct RosterReads {
     lines: tokio::io::Lines<BufReader<TcpStream>>,
@@ -337,40 +246,46 @@ async fn many_operators_cost_as_much_as_one() {
     .await;
 }
 
-/// Goal: pages of other sites read nothing, and operators are few. Method: handshakes from another origin, from none, and
-/// more of them than there are places.
+/// Goal: where no websocket can be opened the page asks for its screens, goes on after its instance has started again, and after an
+/// upgrade loads itself again. Method: a browser without websockets; an instance that is killed and started at the same address; and
+/// an answer in which the page finds another version.
 #[tokio::test(flavor = "multi_thread")]
-async fn sockets_are_for_few_and_for_this_page() {
-    let instance = Instance::start(&[]).await;
+async fn a_page_that_is_left_open_goes_on() {
+    let admin = format!("127.0.0.1:{}", free_port());
+    let settings = [("HEADCOUNT_ADMIN_LISTEN", admin.as_str())];
+    let mut instance = Instance::start(&settings).await;
     instance.ready().await;
-    let socket = async |origin: &str| {
-        let mut stream = TcpStream::connect(instance.admin).await.expect("it listens");
-        let head = format!(
-            "GET /socket.io/?EIO=4&transport=websocket HTTP/1.1\r\nhost: {}\r\n{origin}\
-             connection: upgrade\r\nupgrade: websocket\r\nsec-websocket-version: 13\r\n\
-             sec-websocket-key: dGhlIHNhbXBsZSBub25jZQ==\r\n\r\n",
-            instance.admin
-        );
-        stream.write_all(head.as_bytes()).await.expect("it reads");
-        let mut stream = BufReader::new(stream);
-        let mut line = String::new();
-        stream.read_line(&mut line).await.expect("it answers");
-        (line.split(' ').nth(1).unwrap_or_default().to_owned(), stream)
-    };
-    assert_eq!(socket("origin: https://evil.example\r\n").await.0, "403");
-    let mut open = Vec::new();
-    for _ in 0..32 {
-        let (status, stream) = socket("").await;
-        assert_eq!(status, "101", "after {}", open.len());
-        open.push(stream);
+    let console = console_of(&instance);
+    let browser = Browser::start().await;
+    let asking = browser.open(&console, json!({ "without": ["WebSocket"] })).await;
+    let told = browser.open(&console, json!({})).await;
+    instance.process().signal(Signal::KILL);
+    instance.process().ended().await;
+    for tab in [&asking, &told] {
+        eventually("the page says that it is old", async || match tab.text("#live").await? {
+            text if text.starts_with("No news for ") => Ok(()),
+            text => Err(text),
+        })
+        .await;
     }
-    assert_eq!(socket("").await.0, "503");
-    assert_eq!(instance.readiness().await, Ok(200), "probes get through");
-    drop(open);
-    eventually("places are given back", async || match socket("").await.0.as_str() {
-        "101" => Ok(()),
-        status => Err(status.to_owned()),
+    let again = Instance::start(&settings).await;
+    again.ready().await;
+    for tab in [&asking, &told] {
+        tab.says("#live", "Live").await;
+    }
+    let upgrade = "globalThis.isOfBefore = true;
+        const answers = Response.prototype.json;
+        Response.prototype.json = async function () {
+            return { ...await answers.call(this), version: 'another', checks: undefined };
+        };";
+    asking.evaluate(upgrade).await.expect("it is changed");
+    eventually("the page is loaded again", async || {
+        match asking.evaluate("globalThis.isOfBefore ?? false").await? {
+            Value::Bool(false) => Ok(()),
+            other => Err(other.to_string()),
+        }
     })
     .await;
-    assert_eq!(instance.shown().await.map(|shown| shown.count), Ok(0), "operators are no users");
+    asking.says("#live", "Live").await;
+    no_problems_but_of_the_network(&told).await;
 }

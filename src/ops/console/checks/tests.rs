@@ -2,9 +2,13 @@
 
 use super::*;
 use crate::ops::console::{
+    counters::{Counter, Counters},
     instances::tests::{draining, entry},
     screen::tests::World,
 };
+
+#[path = "tests/alerts.rs"]
+mod alerts;
 
 const SECOND: Duration = Duration::from_secs(1);
 
@@ -33,7 +37,7 @@ fn what_is_wrong_stands_first() {
     let text = "Redis has not answered this instance for 4 s".to_owned();
     assert_eq!(first(&away.look()), ("store", Level::Notice, text));
     assert_eq!(verdict(&all(&away.look())), "2 things to know");
-    away.now += 60 * SECOND;
+    away.now += 120 * SECOND;
     let checks = all(&away.look());
     assert_eq!(verdict(&checks), "2 things need attention");
     assert_eq!(checks[0].runbook.as_deref(), Some("runbook/HeadcountStoreDown"));
@@ -50,12 +54,6 @@ fn what_is_wrong_stands_first() {
     leaving.sees(vec![entry("web-1", 1, SECOND), draining(entry("web-2", 2, SECOND))]);
     let text = "Shutting down: web-2, with 2 connections left".to_owned();
     assert_eq!(first(&leaving.look()), ("draining", Level::Notice, text));
-
-    let mut full = World::new();
-    full.now += SECOND;
-    full.counts(3);
-    let text = "This instance turned away 3 clients in the last 5 minutes: it was full".to_owned();
-    assert_eq!(first(&full.look()), ("refusing", Level::Alarm, text));
 
     let mut roomy = World::new();
     roomy.rooms.rooms = 80;
@@ -76,6 +74,71 @@ fn several_versions_are_noticed() {
     let mut world = World::new();
     world.sees(vec![entry("web-1", 1, SECOND), newer]);
     let text = r"Several versions: 0.2.0 on 1, 0.3.0<b>\u{202e} on 1".to_owned();
+    assert_eq!(first(&world.look()), ("versions", Level::Notice, text));
+}
+
+/// Goal: errors of Redis are told from silence, and hide no alarm. Method: a Redis that has not applied a report for some time, with
+/// errors until now, and with errors before it fell silent; and one that works again.
+#[test]
+fn errors_are_told_from_silence() {
+    let away = |seconds: u32, failing_for: u32| {
+        let mut world = World::new();
+        for second in 1..=seconds {
+            world.now += SECOND;
+            let failed = second.min(failing_for).into();
+            world.counts(Counters::default().with(Counter::FailedReports, failed));
+        }
+        let (_, level, text) = first(&world.look());
+        (level, text.contains("errors"))
+    };
+    assert_eq!(away(20, 20), (Level::Notice, true));
+    assert_eq!(away(40, 40), (Level::Alarm, true), "it is away for the other alert");
+    assert_eq!(away(40, 20), (Level::Alarm, false));
+    let mut well = World::new();
+    well.counts(Counters::default().with(Counter::FailedReports, 1));
+    assert_eq!((first(&well.look()).0, first(&well.look()).1), ("store", Level::Notice));
+}
+
+/// Goal: while Redis is away nothing is said of it as if it were now. Method: the sentences of a cluster that is well, and those of
+/// the same without Redis.
+#[test]
+fn nothing_old_is_said_to_be_so() {
+    let mut world = World::new();
+    let said = |world: &World| {
+        let checks = all(&world.look());
+        checks.into_iter().map(|check| check.text).collect::<Vec<_>>()
+    };
+    let of_redis = [
+        "The instances add up to the number",
+        "Redis keeps what it is told",
+        "Announcements arrive",
+    ];
+    assert!(of_redis.iter().all(|text| said(&world).iter().any(|line| line == text)));
+    world.now += 4 * SECOND;
+    assert!(said(&world).iter().all(|line| !of_redis.contains(&line.as_str())));
+}
+
+/// Goal: a crash is an alarm as long as its alert fires, and a notice after that. Method: both sides of that time.
+#[test]
+fn a_crash_is_an_alarm_for_a_while() {
+    let mut world = World::new();
+    world.sees(vec![entry("web-1", 1, 2 * SECOND), entry("web-2", 2, SECOND / 2)]);
+    world.now += SECOND;
+    world.sees(vec![entry("web-1", 1, 2 * SECOND)]);
+    for (age, level) in [(299, Level::Alarm), (300, Level::Notice)] {
+        let now = world.now + age * SECOND;
+        assert_eq!(missing(&Look { now, ..world.look() }).level, level, "{age}");
+    }
+}
+
+/// Goal: an instance that says no version is not taken for one of the others' version. Method: one of 0.1.0 says nothing.
+#[test]
+fn a_silent_version_is_another_one() {
+    let mut silent = entry("web-2", 2, SECOND);
+    silent.about = None;
+    let mut world = World::new();
+    world.sees(vec![entry("web-1", 1, SECOND), silent]);
+    let text = "Several versions: 0.2.0 on 1, unknown on 1".to_owned();
     assert_eq!(first(&world.look()), ("versions", Level::Notice, text));
 }
 

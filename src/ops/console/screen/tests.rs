@@ -10,6 +10,7 @@ use super::*;
 use crate::{
     core::{
         count::{Count, Incarnation, Revision, Sequence},
+        peaks::Peak,
         report::{Outcome, Reply},
         rooms::RoomsState,
         site_users::{SiteUsers, UsersHere},
@@ -17,6 +18,7 @@ use crate::{
         view::{SentReport, View},
     },
     ops::console::{
+        counters::Counters,
         history::{History, Sample},
         instances::{
             Instances,
@@ -40,7 +42,8 @@ pub(in crate::ops::console) struct World {
     pub(in crate::ops::console) memory: Option<[u64; 2]>,
     pub(in crate::ops::console) refusals: Vec<(String, u64)>,
     pub(in crate::ops::console) rooms: RoomsState,
-    pub(in crate::ops::console) peaks: [u64; 2],
+    pub(in crate::ops::console) peaks: ShownPeaks,
+    pub(in crate::ops::console) keys_age: Duration,
 }
 
 impl World {
@@ -81,10 +84,11 @@ impl World {
             memory: Some([20 << 20, 512 << 20]),
             refusals: vec![("full".to_owned(), 0)],
             rooms: RoomsState { rooms: 2, most: 100, are_exact: true, ..RoomsState::default() },
-            peaks: [5, 1234],
+            peaks: ShownPeaks::default(),
+            keys_age: Duration::ZERO,
         };
         world.sees(vec![entry("web-1", 1, 2 * SECOND), entry("web-2", 2, 2 * SECOND)]);
-        world.counts(0);
+        world.counts(Counters::default());
         world
     }
 
@@ -95,9 +99,17 @@ impl World {
         self.instances.see(roster(instances), self.now);
     }
 
-    pub(in crate::ops::console) fn counts(&mut self, turned_away: u64) {
-        let sample =
-            Sample { at: self.now, users: 3, instances: 2, joins: 1, leaves: 0, turned_away };
+    pub(in crate::ops::console) fn counts(&mut self, counters: Counters) {
+        let at = self.now;
+        let sample = Sample {
+            at,
+            users: 3,
+            instances: 2,
+            revision: 7,
+            is_reachable: true,
+            drift: 0,
+            counters,
+        };
         self.history.add(sample);
     }
 
@@ -122,6 +134,7 @@ impl World {
             rooms: self.rooms,
             memberships: [3, 1],
             peaks: self.peaks,
+            keys_age: self.keys_age,
             has_token: false,
         }
     }
@@ -186,13 +199,22 @@ fn users_are_told_from_connections() {
     assert_eq!(screen.users_note, note);
 }
 
-/// Goal: the peaks are on the page as far as they are known. Method: both, one, and none.
+/// Goal: the peaks are on the page as far as they are known, with their times. Method: both, one for both, one, and none.
 #[test]
 fn peaks_are_told() {
-    let told = |peaks| Screen::of(&Look { peaks, ..World::new().look() }).peaks;
-    assert_eq!(told([5, 1234]), "The most at a time: 5 today, 1,234 ever.");
-    assert_eq!(told([0, 9]), "The most at a time ever: 9.");
-    assert_eq!(told([0, 0]), "");
+    let told = |today, ever| {
+        let peaks = ShownPeaks { today, ever };
+        Screen::of(&Look { peaks, ..World::new().look() }).peaks
+    };
+    let today = Some(Peak { users: 5, at: 1_764_172_800_000 });
+    let ever = Some(Peak { users: 1234, at: 1_764_000_000_000 });
+    assert_eq!(
+        told(today, ever),
+        "The most at a time: 5 today at 16:00:00 UTC; 1,234 ever, on 2025-11-24 at 16:00:00 UTC."
+    );
+    assert_eq!(told(today, today), "The most at a time: 5 ever, today at 16:00:00 UTC.");
+    assert_eq!(told(None, ever), "The most at a time: 1,234 ever, on 2025-11-24 at 16:00:00 UTC.");
+    assert_eq!(told(None, None), "");
 }
 
 /// Goal: what Redis says of itself is on the page, and so is that it may not be asked. Method: each answer.

@@ -1,0 +1,104 @@
+//! What the console judges against the rules of Prometheus.
+
+use super::*;
+use crate::ops::{console::counters::SLOW_JOIN_SECONDS, runbook};
+
+/// An alert that the console judges, and what of its rule it relies on.
+type Judged = (&'static str, Vec<String>);
+
+fn minutes(time: Duration) -> String {
+    format!("{}m", time.as_secs() / 60)
+}
+
+/// The window of a rule.
+fn last(time: Duration) -> String {
+    format!("[{}]", minutes(time))
+}
+
+fn over(percent: u64) -> Vec<String> {
+    let share = if percent.is_multiple_of(10) { percent / 10 } else { percent };
+    vec![format!("> 0.{share}")]
+}
+
+fn by_what_is() -> Vec<Judged> {
+    let users = vec!["0.5 * max".to_owned(), format!(">= {}", counted::MANY_USERS)];
+    let drift = format!("> {} + {}", counted::DRIFT_USERS, counted::DRIFT_PER_JOIN);
+    vec![
+        ("HeadcountUsersFell", users),
+        ("HeadcountStoreDown", vec![format!("for: {}s", AWAY_FIRES.as_secs())]),
+        ("HeadcountEstimateTooLong", vec![format!("for: {}", minutes(ESTIMATE_FIRES))]),
+        ("HeadcountCountNotExact", Vec::new()),
+        ("HeadcountDrift", vec![drift, last(counted::DRIFT_SPAN)]),
+        ("HeadcountNearlyFull", over(SESSIONS_PERCENT)),
+        ("HeadcountRoomsNearlyFull", over(ROOMS_PERCENT)),
+        ("HeadcountIssuerAway", vec![format!("> {}", counted::KEYS_OLD.as_secs())]),
+        ("HeadcountMemoryHigh", over(MEMORY_PERCENT)),
+        ("HeadcountTwoVersions", Vec::new()),
+    ]
+}
+
+fn by_what_was_counted() -> Vec<Judged> {
+    let (recent, long) = (last(counted::RECENT), last(counted::LONG));
+    let [few, refusals] = [counted::FEW, counted::FEW_REFUSALS].map(|few| format!("> {few}"));
+    let foreign = format!("> {}", counted::FEW_FOREIGN / counted::RECENT.as_secs());
+    let lasting = format!("for: {}", minutes(counted::RECENT));
+    let slow = [
+        format!("> {SLOW_JOIN_SECONDS}"),
+        format!("le=\"{SLOW_JOIN_SECONDS}\""),
+        format!(">= {}", counted::SLOW_JOINS),
+        recent.clone(),
+        lasting.clone(),
+    ];
+    let failing = format!("for: {}s", counted::FAILING_FIRES.as_secs());
+    let deaf = vec![recent.clone(), few.clone(), format!(">= {}", counted::FEW)];
+    let share = vec![recent.clone(), refusals.clone(), "< 0.01 *".to_owned()];
+    vec![
+        ("HeadcountStoreRefuses", vec![last(counted::FAILING_WITHIN), failing]),
+        ("HeadcountLeaseReaped", vec![recent.clone()]),
+        ("HeadcountDeaf", deaf),
+        ("HeadcountResending", vec![long.clone(), few]),
+        ("HeadcountRepaired", vec![long, "> 0".to_owned()]),
+        ("HeadcountJoinSlow", slow.to_vec()),
+        ("HeadcountRefusing", share),
+        ("HeadcountRoomsRefused", vec![recent.clone(), refusals, ">= 0.99".to_owned()]),
+        ("HeadcountForeignPages", vec![recent, foreign, lasting]),
+    ]
+}
+
+/// Alerts of which one instance knows nothing: of other instances, of the balancer, of the way to the site.
+const NOT_JUDGED: [&str; 12] = [
+    "HeadcountAllDown",
+    "HeadcountInstanceDown",
+    "HeadcountRestarting",
+    "HeadcountNoJoins",
+    "HeadcountBalancerDown",
+    "HeadcountBalancerNoServers",
+    "HeadcountBalancerNearlyFull",
+    "HeadcountBalancerFull",
+    "HeadcountServerErrors",
+    "HeadcountProbeFails",
+    "HeadcountCertificateEnds",
+    "HeadcountInstancesDisagree",
+];
+
+/// Goal: what the console calls an alarm is what Prometheus fires for. Method: the rules' file: each alert is judged here or is known
+/// not to be; the bounds of those that are judged stand in their rules; and the runbook has a section for each.
+#[test]
+fn the_alerts_agree() {
+    const RULES: &str = include_str!("../../../../../deploy/prometheus/rules/headcount.rules.yml");
+    let judged = [by_what_is(), by_what_was_counted()].concat();
+    let mut rules = 0;
+    for rule in RULES.split("- alert: ").skip(1) {
+        let alert = rule.lines().next().unwrap();
+        let Some((_, bounds)) = judged.iter().find(|(judged, _)| *judged == alert) else {
+            assert!(NOT_JUDGED.contains(&alert), "the console does not judge {alert}");
+            continue;
+        };
+        for bound in bounds {
+            assert!(rule.contains(bound), "{alert} has no {bound:?}: {rule}");
+        }
+        assert!(runbook::section(alert).is_some(), "{alert}");
+        rules += 1;
+    }
+    assert_eq!(rules, judged.len(), "an alert that is judged has no rule");
+}

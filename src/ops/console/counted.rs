@@ -1,0 +1,203 @@
+//! Conditions of alerts that go by what this instance has counted in the last minutes.
+
+use std::time::Duration;
+
+use super::{
+    counters::{Counter, SLOW_JOIN_SECONDS},
+    finding::{Finding, alarm, fine, notice},
+    look::Look,
+    words,
+};
+
+/// The time over which most alerts count.
+pub(super) const RECENT: Duration = Duration::from_mins(5);
+/// The time over which corrections and losses of data are counted.
+pub(super) const LONG: Duration = Duration::from_mins(10);
+/// Events within [`RECENT`] or [`LONG`] that are no pattern yet.
+pub(super) const FEW: u64 = 3;
+/// Refusals within [`RECENT`] that are no pattern yet: a client that is refused finds a place elsewhere.
+pub(super) const FEW_REFUSALS: u64 = 10;
+/// Requests of foreign pages within [`RECENT`] that no alert fires for: one a second.
+pub(super) const FEW_FOREIGN: u64 = 300;
+/// Slow first counts within [`RECENT`] that are a pattern.
+pub(super) const SLOW_JOINS: u64 = 5;
+/// The alert of reports that fail counts over this time, and fires after that.
+pub(super) const FAILING_WITHIN: Duration = Duration::from_mins(1);
+pub(super) const FAILING_FIRES: Duration = Duration::from_secs(90);
+/// A store that answered with an error so long ago may not answer at all by now.
+const FAILS_NOW: Duration = Duration::from_secs(10);
+/// The mean drift is taken over this time.
+pub(super) const DRIFT_SPAN: Duration = Duration::from_mins(2);
+/// The least mean drift that is one, and what is allowed for each join a second: they are under way to the store.
+pub(super) const DRIFT_USERS: f64 = 0.5;
+pub(super) const DRIFT_PER_JOIN: f64 = 0.05;
+/// The fewest users of whom half may be missed.
+pub(super) const MANY_USERS: u64 = 50;
+/// Keys of issuers that are older were not fetched several times.
+pub(super) const KEYS_OLD: Duration = Duration::from_mins(30);
+
+pub(super) fn turned_away(look: &Look<'_>) -> Finding {
+    let alert = "HeadcountRefusing";
+    let turned_away = look.history.grown(Counter::TurnedAway, RECENT);
+    if turned_away == 0 {
+        return fine("Nobody was turned away lately");
+    }
+    let clients = words::several(turned_away, "client");
+    let text = format!("This instance turned away {clients} in the last 5 minutes: it was full");
+    let is_share = turned_away * 100 >= look.history.grown(Counter::Joins, RECENT);
+    if turned_away > FEW_REFUSALS && is_share { alarm(alert, text) } else { notice(alert, text) }
+}
+
+/// Answers of the store that are errors; `None` if there are none.
+pub(super) fn failed_reports(look: &Look<'_>) -> Option<Finding> {
+    let alert = "HeadcountStoreRefuses";
+    let lasting = look.history.keeps_growing(Counter::FailedReports, FAILING_WITHIN)?;
+    let text = "Redis answers this instance's reports with errors: see its log";
+    Some(if lasting < FAILING_FIRES { notice(alert, text) } else { alarm(alert, text) })
+}
+
+/// Whether the store still answers reports, with errors.
+pub(super) fn fails_now(look: &Look<'_>) -> bool {
+    look.history.grown(Counter::FailedReports, FAILS_NOW) > 0
+}
+
+/// What was lost or changed in the store behind the back of this instance.
+pub(super) fn kept(look: &Look<'_>) -> Finding {
+    let [resends, repairs] =
+        [Counter::Resends, Counter::Repairs].map(|counter| look.history.grown(counter, LONG));
+    let times = words::several(resends, "time");
+    let lost = format!("Redis has lost this instance's reports {times} in the last 10 minutes");
+    if resends > FEW {
+        return alarm("HeadcountResending", lost);
+    }
+    if repairs > 0 {
+        let values = words::several(repairs, "value");
+        let text = format!(
+            "This instance has put {values} in Redis right in the last 10 minutes: somebody else writes there"
+        );
+        return alarm("HeadcountRepaired", text);
+    }
+    if resends > 0 {
+        return notice("HeadcountResending", lost);
+    }
+    if !look.view.is_reachable(look.now) {
+        return fine("Redis kept what it was told while it answered");
+    }
+    fine("Redis keeps what it is told")
+}
+
+/// Whether announcements reach this instance.
+pub(super) fn announced(look: &Look<'_>) -> Finding {
+    let grown = |counter| look.history.grown(counter, RECENT);
+    let (again, missed) = (grown(Counter::Resubscribes), grown(Counter::PagesMissed));
+    let is_deaf = grown(Counter::Announcements) == 0 && look.history.revisions(RECENT) >= FEW;
+    if look.is_embedded || (again <= FEW && missed <= FEW && !is_deaf) {
+        let is_away = !look.view.is_reachable(look.now);
+        let text = if is_away {
+            "Announcements arrived until Redis was away"
+        } else {
+            "Announcements arrive"
+        };
+        return fine(text);
+    }
+    alarm(
+        "HeadcountDeaf",
+        "Announcements of Redis do not reach this instance: visitors are told late",
+    )
+}
+
+pub(super) fn joins(look: &Look<'_>) -> Finding {
+    let alert = "HeadcountJoinSlow";
+    let are_many = |[slow, all]: [u64; 2]| slow >= SLOW_JOINS && slow * 100 > all;
+    let counters = [Counter::SlowFirstCounts, Counter::FirstCounts];
+    let now = counters.map(|counter| look.history.grown(counter, RECENT));
+    let before = counters.map(|counter| look.history.grown_before(counter, RECENT));
+    if !are_many(now) {
+        return fine("Newcomers are told at once");
+    }
+    let [slow, all] = now.map(words::number);
+    let text = format!(
+        "{slow} of {all} newcomers waited over {SLOW_JOIN_SECONDS} s for the count in the last 5 minutes"
+    );
+    if are_many(before) { alarm(alert, text) } else { notice(alert, text) }
+}
+
+pub(super) fn foreign_pages(look: &Look<'_>) -> Finding {
+    let alert = "HeadcountForeignPages";
+    let requests = look.history.grown(Counter::ForeignPages, RECENT);
+    if requests <= FEW_FOREIGN {
+        return fine("Few pages of foreign origins ask, or none");
+    }
+    let text = format!(
+        "Pages of an origin that is not allowed asked {} times in the last 5 minutes",
+        words::number(requests)
+    );
+    let are_lasting = look.history.grown_before(Counter::ForeignPages, RECENT) > FEW_FOREIGN;
+    if are_lasting { alarm(alert, text) } else { notice(alert, text) }
+}
+
+/// Joins that were refused because the table of rooms is full; `None` if there were few.
+pub(super) fn refused_rooms(look: &Look<'_>) -> Option<Finding> {
+    let refused = look.history.grown(Counter::RoomsRefused, RECENT);
+    // A client that is in too many rooms by itself gets the same code.
+    let is_full = look.rooms.rooms as u64 * 100 >= look.rooms.most as u64 * 99;
+    let text = || {
+        let joins = words::several(refused, "join");
+        format!("This instance refused {joins} of rooms in the last 5 minutes: it has no room left")
+    };
+    (refused > FEW_REFUSALS && is_full).then(|| alarm("HeadcountRoomsRefused", text()))
+}
+
+/// What the store holds for this instance against what it has; `None` if that is the same.
+pub(super) fn drift(look: &Look<'_>) -> Option<Finding> {
+    let mean = look.history.drift(DRIFT_SPAN)?;
+    #[allow(clippy::cast_precision_loss, reason = "nobody joins 2^53 times in two minutes")]
+    let joins = look.history.grown(Counter::Joins, DRIFT_SPAN) as f64 / DRIFT_SPAN.as_secs_f64();
+    if mean.abs() <= DRIFT_USERS + DRIFT_PER_JOIN * joins {
+        return None;
+    }
+    let (by, more) = (mean.abs().round(), if mean > 0.0 { "more" } else { "fewer" });
+    let text =
+        format!("Redis has held {by} users {more} for this instance than it has, for 2 minutes");
+    Some(alarm("HeadcountDrift", text))
+}
+
+/// Leases that had run out and that this instance has taken out of the count; `None` if there were none.
+pub(super) fn reaped(look: &Look<'_>) -> Option<Finding> {
+    let reaped = look.history.grown(Counter::Reaped, RECENT);
+    let text = || {
+        let instances = words::several(reaped, "instance");
+        format!(
+            "In the last 5 minutes {instances} ended without a farewell, or was cut off from Redis"
+        )
+    };
+    (reaped > 0).then(|| alarm("HeadcountLeaseReaped", text()))
+}
+
+pub(super) fn users(look: &Look<'_>) -> Finding {
+    let (now, most) = (look.view.shown(look.now).users, look.history.users_max());
+    if most >= MANY_USERS && now * 2 < most {
+        let text = format!(
+            "More than half of the users have left within 10 minutes: they were {}",
+            words::number(most)
+        );
+        return alarm("HeadcountUsersFell", text);
+    }
+    fine("No sudden loss of users")
+}
+
+pub(super) fn issuers(look: &Look<'_>) -> Finding {
+    match look.keys_age {
+        age if age.is_zero() => fine("No issuer is asked for keys of tokens"),
+        age if age > KEYS_OLD => {
+            let text =
+                format!("The keys of an issuer of tokens were fetched {} ago", words::ago(age));
+            alarm("HeadcountIssuerAway", text)
+        }
+        _ => fine("The keys of tokens are fresh"),
+    }
+}
+
+#[cfg(test)]
+#[path = "counted/tests.rs"]
+mod tests;

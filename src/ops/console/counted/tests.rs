@@ -1,0 +1,179 @@
+//! Tests of the conditions that go by counters: both sides of each bound, and that the bounds are those of the alerts.
+
+use rstest::rstest;
+
+use super::*;
+use crate::ops::console::{
+    counters::Counters,
+    finding::Level,
+    history::{History, Sample},
+    screen::tests::World,
+};
+
+const SECOND: Duration = Duration::from_secs(1);
+
+/// A world in which these counters have grown so much within the last seconds.
+fn after(counted: &[(Counter, u64)]) -> World {
+    let mut world = World::new();
+    world.now += SECOND;
+    let counters = counted
+        .iter()
+        .fold(Counters::default(), |counters, &(counter, value)| counters.with(counter, value));
+    world.counts(counters);
+    world
+}
+
+fn level(found: Option<Finding>) -> Level {
+    found.map_or(Level::Fine, |finding| finding.level)
+}
+
+/// Goal: what one instance counts is judged by the bounds of the alerts. Method: each bound and one more.
+#[rstest]
+#[case::nobody(turned_away, &[], Level::Fine)]
+#[case::some(turned_away, &[(Counter::TurnedAway, 10)], Level::Notice)]
+#[case::many(turned_away, &[(Counter::TurnedAway, 11)], Level::Alarm)]
+#[case::few_of_many(turned_away, &[(Counter::TurnedAway, 11), (Counter::Joins, 1101)], Level::Notice)]
+#[case::kept(kept, &[], Level::Fine)]
+#[case::lost_thrice(kept, &[(Counter::Resends, 3)], Level::Notice)]
+#[case::lost_often(kept, &[(Counter::Resends, 4)], Level::Alarm)]
+#[case::repaired(kept, &[(Counter::Repairs, 1)], Level::Alarm)]
+#[case::subscribed_again(announced, &[(Counter::Resubscribes, 3)], Level::Fine)]
+#[case::subscribed_often(announced, &[(Counter::Resubscribes, 4)], Level::Alarm)]
+#[case::missed_thrice(announced, &[(Counter::PagesMissed, 3)], Level::Fine)]
+#[case::missed_often(announced, &[(Counter::PagesMissed, 4)], Level::Alarm)]
+#[case::few_slow(joins, &[(Counter::FirstCounts, 10), (Counter::SlowFirstCounts, 4)], Level::Fine)]
+#[case::slow(joins, &[(Counter::FirstCounts, 499), (Counter::SlowFirstCounts, 5)], Level::Notice)]
+#[case::one_in_a_hundred(joins, &[(Counter::FirstCounts, 500), (Counter::SlowFirstCounts, 5)], Level::Fine)]
+#[case::foreign(foreign_pages, &[(Counter::ForeignPages, 300)], Level::Fine)]
+#[case::many_foreign(foreign_pages, &[(Counter::ForeignPages, 301)], Level::Notice)]
+fn bounds(
+    #[case] judge: fn(&Look<'_>) -> Finding,
+    #[case] counted: &[(Counter, u64)],
+    #[case] expected: Level,
+) {
+    assert_eq!(judge(&after(counted).look()).level, expected);
+}
+
+/// Goal: joins of rooms that are refused count if the table is full, and not if a client is in too many. Method: both.
+#[test]
+fn refused_rooms_need_a_full_table() {
+    for (rooms, refused, expected) in
+        [(98, 99, Level::Fine), (99, 10, Level::Fine), (99, 11, Level::Alarm)]
+    {
+        let mut world = after(&[(Counter::RoomsRefused, refused)]);
+        world.rooms.rooms = rooms;
+        assert_eq!(level(refused_rooms(&world.look())), expected, "{rooms} {refused}");
+    }
+}
+
+/// Goal: what was counted long ago is no news. Method: events ten minutes ago.
+#[test]
+fn what_is_over_is_over() {
+    let mut world =
+        after(&[(Counter::Repairs, 5), (Counter::Reaped, 5), (Counter::TurnedAway, 99)]);
+    assert_eq!(level(reaped(&world.look())), Level::Alarm);
+    let counters = Counters::default()
+        .with(Counter::Repairs, 5)
+        .with(Counter::Reaped, 5)
+        .with(Counter::TurnedAway, 99);
+    for _ in 0..601 {
+        world.now += SECOND;
+        world.counts(counters);
+    }
+    let look = world.look();
+    let levels = [kept(&look).level, turned_away(&look).level, level(reaped(&look))];
+    assert_eq!(levels, [Level::Fine; 3]);
+}
+
+/// A world with a sample each second for so long, of which each is changed.
+fn history(seconds: u64, change: impl Fn(u64, &mut Sample)) -> World {
+    let mut world = World::new();
+    world.history = History::default();
+    for second in 0..seconds {
+        let counters = Counters::default();
+        let (at, users, instances, revision) = (world.now, 3, 2, 7);
+        let mut sample =
+            Sample { at, users, instances, revision, is_reachable: true, drift: 0, counters };
+        change(second, &mut sample);
+        world.history.add(sample);
+        world.now += SECOND;
+    }
+    world.now -= SECOND;
+    world
+}
+
+/// Goal: errors of the store are told at once, and are an alarm if they last. Method: failures for a while and for longer.
+#[test]
+fn failing_reports() {
+    let failing = |seconds| {
+        let world = history(seconds, |second, sample| {
+            sample.counters = Counters::default().with(Counter::FailedReports, second);
+        });
+        level(failed_reports(&world.look()))
+    };
+    assert_eq!([failing(1), failing(80), failing(95)], [Level::Fine, Level::Notice, Level::Alarm]);
+}
+
+/// Goal: what alerts wait for during five minutes is an alarm only once it has lasted. Method: slow first counts and foreign pages for
+/// four minutes, and for ten.
+#[test]
+fn what_must_last_is_a_notice_before() {
+    for (seconds, expected) in [(240, Level::Notice), (601, Level::Alarm)] {
+        let world = history(seconds, |second, sample| {
+            sample.counters = Counters::default()
+                .with(Counter::FirstCounts, second * 9)
+                .with(Counter::SlowFirstCounts, second)
+                .with(Counter::ForeignPages, second * 2);
+        });
+        let look = world.look();
+        assert_eq!([joins(&look).level, foreign_pages(&look).level], [expected; 2], "{seconds}");
+    }
+}
+
+/// Goal: an instance that hears nothing is told from a quiet one. Method: a count that changes without announcements, with them,
+/// and one that does not change.
+#[test]
+fn deafness() {
+    let hearing = |changes: bool, hears: bool| {
+        let world = history(100, |second, sample| {
+            sample.revision = if changes { second } else { 7 };
+            let heard = if hears { second } else { 0 };
+            sample.counters = Counters::default().with(Counter::Announcements, heard);
+        });
+        announced(&world.look()).level
+    };
+    assert_eq!(hearing(true, false), Level::Alarm);
+    assert_eq!([hearing(true, true), hearing(false, false)], [Level::Fine; 2]);
+}
+
+/// Goal: drift is allowed for those who are on their way. Method: the same drift with few and with many joins.
+#[test]
+fn drift_and_joins() {
+    let drifting = |joins: u64| {
+        let world = history(200, |second, sample| {
+            sample.drift = 2;
+            sample.counters = Counters::default().with(Counter::Joins, second * joins);
+        });
+        level(drift(&world.look()))
+    };
+    assert_eq!([drifting(1), drifting(40)], [Level::Alarm, Level::Fine]);
+}
+
+/// Goal: half of the users gone is an alarm if they were many. Method: a history that ends with three users.
+#[test]
+fn users_who_fell() {
+    for (most, expected) in [(49, Level::Fine), (50, Level::Alarm)] {
+        let world = history(9, |second, sample| sample.users = if second == 5 { most } else { 3 });
+        assert_eq!(users(&world.look()).level, expected, "{most}");
+    }
+}
+
+/// Goal: keys that are old are an alarm. Method: none, fresh ones, and old ones.
+#[test]
+fn keys_of_issuers() {
+    for (age, expected) in [(0, Level::Fine), (1800, Level::Fine), (1801, Level::Alarm)] {
+        let mut world = World::new();
+        world.keys_age = age * SECOND;
+        assert_eq!(issuers(&world.look()).level, expected, "{age}");
+    }
+}

@@ -1,0 +1,164 @@
+//! What this instance has counted since its start, as far as the console shows it or judges it.
+
+use prometheus::{
+    IntCounterVec,
+    core::Collector,
+    proto::{Metric, MetricFamily},
+};
+
+use crate::telemetry::{
+    labels::{JoinRefusal, RefusedReason, ReportResult},
+    metrics::Metrics,
+};
+
+/// First counts that came later than this, in seconds, are slow. It is a bound of a bucket of the metric.
+pub(super) const SLOW_JOIN_SECONDS: f64 = 0.25;
+/// Outcomes of reports that the store has answered with an error.
+const FAILED: [ReportResult; 4] =
+    [ReportResult::Refused, ReportResult::Denied, ReportResult::WrongType, ReportResult::Protocol];
+
+/// Something that is counted.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Counter {
+    /// Connections counted in.
+    Joins,
+    /// Connections counted out.
+    Leaves,
+    /// Clients that were refused because the instance was full.
+    TurnedAway,
+    /// Requests of pages that may not connect.
+    ForeignPages,
+    /// Joins of rooms that were refused because there were too many.
+    RoomsRefused,
+    /// Reports that the store has answered with an error.
+    FailedReports,
+    /// Times that everything was reported again.
+    Resends,
+    /// Values in the store that were corrected.
+    Repairs,
+    /// Leases of others that had run out with users in the count.
+    Reaped,
+    /// Subscriptions after the first one.
+    Resubscribes,
+    /// Announcements of rooms that did not arrive.
+    PagesMissed,
+    /// Announcements that arrived.
+    Announcements,
+    /// First counts that clients were told.
+    FirstCounts,
+    /// Those that were told late.
+    SlowFirstCounts,
+}
+
+const COUNTERS: usize = 14;
+
+/// The values of all counters at one moment.
+#[derive(Clone, Copy, Debug, Default)]
+pub(super) struct Counters([u64; COUNTERS]);
+
+impl Counters {
+    /// What `metrics` say now.
+    pub(super) fn of(metrics: &Metrics) -> Self {
+        let refused = |reason| metrics.refused(reason).get();
+        let reports =
+            FAILED.iter().map(|result| metrics.reports.with_label_values(&[result.label()]).get());
+        let too_many_rooms = [JoinRefusal::TooManyRooms.label()];
+        let [first, slow] = first_counts(metrics);
+        Self::default()
+            .with(Counter::Joins, sum(&by_label(&metrics.connects)))
+            .with(Counter::Leaves, sum(&by_label(&metrics.disconnects)))
+            .with(
+                Counter::TurnedAway,
+                refused(RefusedReason::Full) + refused(RefusedReason::Descriptors),
+            )
+            .with(Counter::ForeignPages, refused(RefusedReason::Origin))
+            .with(
+                Counter::RoomsRefused,
+                metrics.joins_refused.with_label_values(&too_many_rooms).get(),
+            )
+            .with(Counter::FailedReports, reports.sum())
+            .with(Counter::Resends, metrics.resends.get())
+            .with(Counter::Repairs, metrics.repairs.get())
+            .with(Counter::Reaped, metrics.leases_reaped.get())
+            .with(Counter::Resubscribes, metrics.resubscribes.get())
+            .with(Counter::PagesMissed, metrics.pages_missed.get())
+            .with(Counter::Announcements, metrics.announcements.get())
+            .with(Counter::FirstCounts, first)
+            .with(Counter::SlowFirstCounts, slow)
+    }
+
+    /// The same with another value of one counter.
+    pub(super) fn with(mut self, counter: Counter, value: u64) -> Self {
+        self.0[counter as usize] = value;
+        self
+    }
+
+    pub(super) fn get(&self, counter: Counter) -> u64 {
+        self.0[counter as usize]
+    }
+}
+
+const _: () =
+    assert!(Counter::SlowFirstCounts as usize + 1 == COUNTERS, "each counter has a place");
+
+/// First counts: all, and those that came late.
+fn first_counts(metrics: &Metrics) -> [u64; 2] {
+    let families = metrics.join_to_emit_seconds.collect();
+    let Some(sample) = families.first().and_then(|family| family.get_metric().first()) else {
+        return [0, 0];
+    };
+    let histogram = sample.get_histogram();
+    let all = histogram.get_sample_count();
+    let in_time =
+        histogram.get_bucket().iter().filter(|bucket| bucket.upper_bound() <= SLOW_JOIN_SECONDS);
+    let in_time = in_time.map(prometheus::proto::Bucket::cumulative_count).max();
+    [all, all.saturating_sub(in_time.unwrap_or(all))]
+}
+
+/// The values of a counter by its only label.
+pub(super) fn by_label(counter: &IntCounterVec) -> Vec<(String, u64)> {
+    let families = counter.collect();
+    let samples = families.iter().flat_map(MetricFamily::get_metric);
+    let count = |sample: &Metric| {
+        let label = sample.get_label().first()?.value().to_owned();
+        #[allow(
+            clippy::cast_possible_truncation,
+            clippy::cast_sign_loss,
+            reason = "a counter of whole numbers"
+        )]
+        Some((label, sample.get_counter().get_value() as u64))
+    };
+    samples.filter_map(count).collect()
+}
+
+fn sum(counts: &[(String, u64)]) -> u64 {
+    counts.iter().map(|(_, count)| count).sum()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Goal: every counter is read from its own metric. Method: each metric moved once, by another number.
+    #[test]
+    fn counters_are_read() {
+        let metrics = Metrics::new("embedded").unwrap();
+        metrics.connects.with_label_values(&["websocket"]).inc_by(1);
+        metrics.disconnects.with_label_values(&["flood"]).inc_by(2);
+        metrics.refused(RefusedReason::Full).inc_by(3);
+        metrics.refused(RefusedReason::Origin).inc_by(4);
+        metrics.joins_refused.with_label_values(&["too_many_rooms"]).inc_by(5);
+        metrics.reports.with_label_values(&["denied"]).inc_by(6);
+        metrics.resends.inc_by(7);
+        metrics.repairs.inc_by(8);
+        metrics.leases_reaped.inc_by(9);
+        metrics.resubscribes.inc_by(10);
+        metrics.pages_missed.inc_by(11);
+        metrics.announcements.inc_by(12);
+        for seconds in [0.001, 0.25, 0.26, 9.0] {
+            metrics.join_to_emit_seconds.observe(seconds);
+        }
+        let read = Counters::of(&metrics).0;
+        assert_eq!(read, [1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 4, 2]);
+    }
+}
