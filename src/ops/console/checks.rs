@@ -13,9 +13,9 @@ use super::{
 use crate::{core::report::RosterEntry, ops::runbook};
 
 /// The alert of a store that is away fires after this long.
-const AWAY_FIRES: Duration = Duration::from_secs(15);
+const AWAY_FIRES: Duration = Duration::from_mins(1);
 /// The alert of an estimate fires after this long.
-const ESTIMATE_FIRES: Duration = Duration::from_mins(1);
+const ESTIMATE_FIRES: Duration = Duration::from_mins(2);
 /// Sessions, in percent of the limit, from which on an alert fires.
 const SESSIONS_PERCENT: u64 = 80;
 /// Rooms, in percent of the limit, from which on an alert fires.

@@ -24,6 +24,30 @@ fn all_is_well() {
     assert_eq!(verdict(&checks), "Nothing needs attention");
 }
 
+/// Goal: the console calls an alarm what fires, and when. Method: read the times and bounds of the rules.
+#[test]
+fn times_and_bounds_are_those_of_the_alerts() {
+    let rules = include_str!("../../../../deploy/prometheus/rules/headcount.rules.yml");
+    let alert = |name: &str| {
+        let (_, rule) = rules.split_once(&format!("- alert: {name}\n")).expect(name);
+        rule.split_once("- alert: ").map_or(rule, |(rule, _)| rule)
+    };
+    for (name, time) in
+        [("HeadcountStoreDown", AWAY_FIRES), ("HeadcountEstimateTooLong", ESTIMATE_FIRES)]
+    {
+        let fires = format!("for: {}m\n", time.as_secs() / 60);
+        assert!(alert(name).contains(&fires), "{name}: {}", alert(name));
+    }
+    for (name, percent) in [
+        ("HeadcountNearlyFull", SESSIONS_PERCENT),
+        ("HeadcountRoomsNearlyFull", ROOMS_PERCENT),
+        ("HeadcountMemoryHigh", MEMORY_PERCENT),
+    ] {
+        let bound = format!("> 0.{percent}").trim_end_matches('0').to_owned() + "\n";
+        assert!(alert(name).contains(&bound), "{name}: {}", alert(name));
+    }
+}
+
 /// Goal: what is wrong stands first, in words, with its section of the runbook. Method: one fault after the other.
 #[test]
 fn what_is_wrong_stands_first() {
@@ -33,7 +57,7 @@ fn what_is_wrong_stands_first() {
     let text = "Redis has not answered this instance for 4 s".to_owned();
     assert_eq!(first(&away.look()), ("store", Level::Notice, text));
     assert_eq!(verdict(&all(&away.look())), "2 things to know");
-    away.now += 60 * SECOND;
+    away.now += 120 * SECOND;
     let checks = all(&away.look());
     assert_eq!(verdict(&checks), "2 things need attention");
     assert_eq!(checks[0].runbook.as_deref(), Some("runbook/HeadcountStoreDown"));
