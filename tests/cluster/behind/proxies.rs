@@ -220,7 +220,7 @@ async fn a_refused_request_sets_no_instance_aside(
 ) {
     let pair = Pair::start(&[("HEADCOUNT_ROOMS_MAX", "10")]).await;
     let proxy = Proxy::start(program, &pair).await;
-    let rooms: String = (0..20).map(|number| format!("room=/page/{number}&")).collect();
+    let rooms = (0..20).map(|number| format!("room=/page/{number}")).collect::<Vec<_>>().join("&");
     for (host, path) in [(OWN_HOST, ""), (YOUR_SITE, "/count")] {
         let ask = async |rest: &str| proxy.entrance.get(host, &format!("{path}{rest}"), "").await;
         for _ in 0..5 {
