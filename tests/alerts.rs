@@ -8,9 +8,11 @@ use serde_json::Value;
 use yaml_rust2::{Yaml, YamlLoader};
 
 const RULES: &str = "deploy/prometheus/rules/headcount.rules.yml";
-const TESTS: [&str; 2] = [
+const TESTS: [&str; 4] = [
     "deploy/prometheus/rules/headcount.test.yml",
+    "deploy/prometheus/rules/headcount-bounds.test.yml",
     "deploy/prometheus/rules/headcount-hours.test.yml",
+    "deploy/prometheus/rules/headcount-days.test.yml",
 ];
 const RUNBOOK: &str = "docs/runbook.md";
 const DASHBOARDS: [&str; 2] =
@@ -134,7 +136,7 @@ fn faults_of_alerts(rules: &str, runbook: &str) -> Vec<String> {
     faults
 }
 
-fn faults_of_cases(rules: &str, tests: &[String; 2]) -> Vec<String> {
+fn faults_of_cases(rules: &str, tests: &[String]) -> Vec<String> {
     let (mut fires, mut is_silent) = (BTreeSet::new(), BTreeSet::new());
     for text in tests {
         let documents = YamlLoader::load_from_str(text).expect("the tests are YAML");

@@ -92,7 +92,7 @@ def check_runbook(repository):
     alerts = [rule for group in groups for rule in group["rules"] if "alert" in rule]
     sections = re.findall(r"^## (Headcount\w+)$", read(repository, "docs/runbook.md"), re.M)
     folder = "deploy/prometheus/rules"
-    tests = "".join(read(repository, f"{folder}/{name}.test.yml") for name in ("headcount", "headcount-hours"))
+    tests = "".join(read(repository, f"{folder}/{name}.test.yml") for name in ("headcount", "headcount-bounds", "headcount-hours", "headcount-days"))
     expect(sorted(sections) == sorted(rule["alert"] for rule in alerts), "runbook and alerts differ")
     for rule in alerts:
         name = rule["alert"]

@@ -13,7 +13,7 @@ use super::{
 use crate::core::report::RosterEntry;
 
 /// The alert of a store that is away fires after this long.
-const AWAY_FIRES: Duration = Duration::from_secs(30);
+const AWAY_FIRES: Duration = Duration::from_mins(1);
 /// The alert of an estimate fires after this long.
 const ESTIMATE_FIRES: Duration = Duration::from_mins(2);
 /// Sessions, in percent of the limit, from which on an alert fires.

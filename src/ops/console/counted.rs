@@ -15,24 +15,29 @@ pub(super) const RECENT: Duration = Duration::from_mins(5);
 pub(super) const LONG: Duration = Duration::from_mins(10);
 /// Events within [`RECENT`] or [`LONG`] that are no pattern yet.
 pub(super) const FEW: u64 = 3;
-/// Refusals within [`RECENT`] that are no pattern yet: a client that is refused finds a place elsewhere.
+/// Joins of rooms refused within [`RECENT`] that are no pattern yet.
 pub(super) const FEW_REFUSALS: u64 = 10;
+/// The time over which clients that were turned away are counted, and how many are no pattern yet: who is refused finds a place
+/// elsewhere. The alert fires once it has been so for longer than that.
+pub(super) const TURNED_AWAY_WITHIN: Duration = Duration::from_mins(2);
+pub(super) const FEW_TURNED_AWAY: u64 = 5;
 /// Requests of foreign pages within [`RECENT`] that no alert fires for: one a second.
 pub(super) const FEW_FOREIGN: u64 = 300;
 /// Slow first counts within [`RECENT`] that are a pattern.
 pub(super) const SLOW_JOINS: u64 = 5;
 /// The alert of reports that fail counts over this time, and fires after that.
-pub(super) const FAILING_WITHIN: Duration = Duration::from_mins(1);
-pub(super) const FAILING_FIRES: Duration = Duration::from_secs(90);
+pub(super) const FAILING_WITHIN: Duration = Duration::from_mins(3);
+pub(super) const FAILING_FIRES: Duration = Duration::from_mins(5);
 /// A store that answered with an error so long ago may not answer at all by now.
 const FAILS_NOW: Duration = Duration::from_secs(10);
 /// The mean drift is taken over this time.
 pub(super) const DRIFT_SPAN: Duration = Duration::from_mins(2);
-/// The least mean drift that is one, and what is allowed for each join a second: they are under way to the store.
+/// The least mean drift that is one, and what is allowed for each who comes or goes a second: they are under way to the store.
 pub(super) const DRIFT_USERS: f64 = 0.5;
-pub(super) const DRIFT_PER_JOIN: f64 = 0.05;
-/// The fewest users of whom half may be missed.
+pub(super) const DRIFT_PER_CHANGE: f64 = 0.05;
+/// The fewest users of whom half may be missed, and for how long half must be missing.
 pub(super) const MANY_USERS: u64 = 50;
+pub(super) const FELL_FOR: Duration = Duration::from_mins(2);
 /// Keys of issuers that are older were not fetched several times.
 pub(super) const KEYS_OLD: Duration = Duration::from_mins(30);
 
@@ -44,8 +49,11 @@ pub(super) fn turned_away(look: &Look<'_>) -> Finding {
     }
     let clients = words::several(turned_away, "client");
     let text = format!("This instance turned away {clients} in the last 5 minutes: it was full");
-    let is_share = turned_away * 100 >= look.history.grown(Counter::Joins, RECENT);
-    if turned_away > FEW_REFUSALS && is_share { alarm(alert, text) } else { notice(alert, text) }
+    let are_many = |[refused, joins]: [u64; 2]| refused > FEW_TURNED_AWAY && refused * 100 >= joins;
+    let counters = [Counter::TurnedAway, Counter::Joins];
+    let now = counters.map(|counter| look.history.grown(counter, TURNED_AWAY_WITHIN));
+    let before = counters.map(|counter| look.history.grown_before(counter, TURNED_AWAY_WITHIN));
+    if are_many(now) && are_many(before) { alarm(alert, text) } else { notice(alert, text) }
 }
 
 /// Answers of the store that are errors; `None` if there are none.
@@ -151,9 +159,11 @@ pub(super) fn refused_rooms(look: &Look<'_>) -> Option<Finding> {
 /// What the store holds for this instance against what it has; `None` if that is the same.
 pub(super) fn drift(look: &Look<'_>) -> Option<Finding> {
     let mean = look.history.drift(DRIFT_SPAN)?;
+    let [joins, leaves] =
+        [Counter::Joins, Counter::Leaves].map(|counter| look.history.grown(counter, DRIFT_SPAN));
     #[allow(clippy::cast_precision_loss, reason = "nobody joins 2^53 times in two minutes")]
-    let joins = look.history.grown(Counter::Joins, DRIFT_SPAN) as f64 / DRIFT_SPAN.as_secs_f64();
-    if mean.abs() <= DRIFT_USERS + DRIFT_PER_JOIN * joins {
+    let changes = (joins + leaves) as f64 / DRIFT_SPAN.as_secs_f64();
+    if mean.abs() <= DRIFT_USERS + DRIFT_PER_CHANGE * changes {
         return None;
     }
     let (by, more) = (mean.abs().round(), if mean > 0.0 { "more" } else { "fewer" });
@@ -175,13 +185,15 @@ pub(super) fn reaped(look: &Look<'_>) -> Option<Finding> {
 }
 
 pub(super) fn users(look: &Look<'_>) -> Finding {
+    let alert = "HeadcountUsersFell";
     let (now, most) = (look.view.shown(look.now).users, look.history.users_max());
     if most >= MANY_USERS && now * 2 < most {
         let text = format!(
             "More than half of the users have left within 10 minutes: they were {}",
             words::number(most)
         );
-        return alarm("HeadcountUsersFell", text);
+        let has_lasted = look.history.users_max_within(FELL_FOR) * 2 < most;
+        return if has_lasted { alarm(alert, text) } else { notice(alert, text) };
     }
     fine("No sudden loss of users")
 }

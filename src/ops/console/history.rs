@@ -147,6 +147,11 @@ impl History {
         self.samples.iter().map(|sample| sample.users).max().unwrap_or_default()
     }
 
+    /// The most users at a time in the last `span`.
+    pub(super) fn users_max_within(&self, span: Duration) -> u64 {
+        self.within(span).map(|sample| sample.users).max().unwrap_or_default()
+    }
+
     /// The most instances that were live at a time.
     pub(super) fn instances_max(&self) -> u32 {
         self.samples.iter().map(|sample| sample.instances).max().unwrap_or_default()

@@ -209,6 +209,32 @@ async fn limits_are_for_each_address(#[case] program: Program, #[case] changes: 
     assert_eq!(statuses(USUAL, 2).await, [200; 2]);
 }
 
+/// Goal: a request for counts that an instance refuses keeps nobody else out: the proxy does not take the instance for one
+/// that shuts down. Method: a program asks for more rooms than instances with small tables keep, until all refuse. After
+/// each refusal a visitor begins a session, and another program asks for the count, at both sites.
+#[rstest]
+#[tokio::test(flavor = "multi_thread")]
+async fn a_refused_request_sets_no_instance_aside(
+    #[values(Program::Nginx, Program::Caddy, Program::Traefik, Program::Apache, Program::HaProxy)]
+    program: Program,
+) {
+    let pair = Pair::start(&[("HEADCOUNT_ROOMS_MAX", "10")]).await;
+    let proxy = Proxy::start(program, &pair).await;
+    let rooms = (0..20).map(|number| format!("room=/page/{number}")).collect::<Vec<_>>().join("&");
+    for (host, path) in [(OWN_HOST, ""), (YOUR_SITE, "/count")] {
+        let ask = async |rest: &str| proxy.entrance.get(host, &format!("{path}{rest}"), "").await;
+        for _ in 0..5 {
+            let refused = ask(&format!("/api/counts?{rooms}")).await;
+            let is_told_why = refused.status == 503 && refused.body.contains("rooms_full");
+            assert!(is_told_why, "{refused:?}");
+            for served in [HANDSHAKE, "/api/count"] {
+                let answer = ask(served).await;
+                assert_eq!(answer.status, 200, "{program:?}, {served}: {answer:?}");
+            }
+        }
+    }
+}
+
 /// The cookies of both instances.
 async fn cookies(proxy: &Proxy) -> Vec<String> {
     let mut cookies = Vec::new();

@@ -91,9 +91,9 @@ fn errors_are_told_from_silence() {
         let (_, level, text) = first(&world.look());
         (level, text.contains("errors"))
     };
-    assert_eq!(away(20, 20), (Level::Notice, true));
-    assert_eq!(away(40, 40), (Level::Alarm, true), "it is away for the other alert");
-    assert_eq!(away(40, 20), (Level::Alarm, false));
+    assert_eq!(away(50, 50), (Level::Notice, true));
+    assert_eq!(away(70, 70), (Level::Alarm, true), "it is away for the other alert");
+    assert_eq!(away(70, 50), (Level::Alarm, false));
     let mut well = World::new();
     well.counts(Counters::default().with(Counter::FailedReports, 1));
     assert_eq!((first(&well.look()).0, first(&well.look()).1), ("store", Level::Notice));

@@ -31,8 +31,7 @@ fn level(found: Option<Finding>) -> Level {
 #[rstest]
 #[case::nobody(turned_away, &[], Level::Fine)]
 #[case::some(turned_away, &[(Counter::TurnedAway, 10)], Level::Notice)]
-#[case::many(turned_away, &[(Counter::TurnedAway, 11)], Level::Alarm)]
-#[case::few_of_many(turned_away, &[(Counter::TurnedAway, 11), (Counter::Joins, 1101)], Level::Notice)]
+#[case::many_at_once(turned_away, &[(Counter::TurnedAway, 11)], Level::Notice)]
 #[case::kept(kept, &[], Level::Fine)]
 #[case::lost_thrice(kept, &[(Counter::Resends, 3)], Level::Notice)]
 #[case::lost_often(kept, &[(Counter::Resends, 4)], Level::Alarm)]
@@ -111,7 +110,10 @@ fn failing_reports() {
         });
         level(failed_reports(&world.look()))
     };
-    assert_eq!([failing(1), failing(80), failing(95)], [Level::Fine, Level::Notice, Level::Alarm]);
+    assert_eq!(
+        [failing(1), failing(290), failing(305)],
+        [Level::Fine, Level::Notice, Level::Alarm]
+    );
 }
 
 /// Goal: what alerts wait for during five minutes is an alarm only once it has lasted. Method: slow first counts and foreign pages for
@@ -130,6 +132,24 @@ fn what_must_last_is_a_notice_before() {
     }
 }
 
+/// Goal: who is turned away is an alarm if there are many, for minutes, and a share of all who come. Method: one in twenty seconds and
+/// in thirty, for four minutes, among few and among many who come in; and a crowd that comes at once.
+#[test]
+fn a_full_instance() {
+    let turned_away_of = |refused: fn(u64) -> u64, joins: u64| {
+        let world = history(241, |second, sample| {
+            sample.counters = Counters::default()
+                .with(Counter::TurnedAway, refused(second))
+                .with(Counter::Joins, second * joins);
+        });
+        turned_away(&world.look()).level
+    };
+    assert_eq!(turned_away_of(|second| second / 20, 4), Level::Alarm);
+    assert_eq!(turned_away_of(|second| second / 20, 6), Level::Notice, "they are few of many");
+    assert_eq!(turned_away_of(|second| second / 30, 1), Level::Notice, "they are few");
+    assert_eq!(turned_away_of(|second| if second < 200 { 0 } else { 99 }, 1), Level::Notice);
+}
+
 /// Goal: an instance that hears nothing is told from a quiet one. Method: a count that changes without announcements, with them,
 /// and one that does not change.
 #[test]
@@ -146,25 +166,32 @@ fn deafness() {
     assert_eq!([hearing(true, true), hearing(false, false)], [Level::Fine; 2]);
 }
 
-/// Goal: drift is allowed for those who are on their way. Method: the same drift with few and with many joins.
+/// Goal: drift is allowed for those who are on their way. Method: the same drift with few and with many joins and leaves.
 #[test]
-fn drift_and_joins() {
-    let drifting = |joins: u64| {
+fn drift_and_changes() {
+    let drifting = |joins: u64, leaves: u64| {
         let world = history(200, |second, sample| {
             sample.drift = 2;
-            sample.counters = Counters::default().with(Counter::Joins, second * joins);
+            sample.counters = Counters::default()
+                .with(Counter::Joins, second * joins)
+                .with(Counter::Leaves, second * leaves);
         });
         level(drift(&world.look()))
     };
-    assert_eq!([drifting(1), drifting(40)], [Level::Alarm, Level::Fine]);
+    let levels = [drifting(1, 1), drifting(40, 0), drifting(0, 40)];
+    assert_eq!(levels, [Level::Alarm, Level::Fine, Level::Fine]);
 }
 
-/// Goal: half of the users gone is an alarm if they were many. Method: a history that ends with three users.
+/// Goal: half of the users gone is an alarm if they were many and stay away. Method: a history that ends with three users.
 #[test]
 fn users_who_fell() {
-    for (most, expected) in [(49, Level::Fine), (50, Level::Alarm)] {
-        let world = history(9, |second, sample| sample.users = if second == 5 { most } else { 3 });
-        assert_eq!(users(&world.look()).level, expected, "{most}");
+    for (most, seconds, expected) in
+        [(49, 140, Level::Fine), (50, 140, Level::Alarm), (50, 9, Level::Notice)]
+    {
+        let fallen =
+            |second, sample: &mut Sample| sample.users = if second == 5 { most } else { 3 };
+        let world = history(seconds, fallen);
+        assert_eq!(users(&world.look()).level, expected, "{most} {seconds}");
     }
 }
 
