@@ -190,8 +190,9 @@ impl<L: Listener> FanOut<L> {
             let group = end.saturating_sub(READ_AHEAD).max(left)..end;
             self.all[group.clone()].iter().for_each(Listed::read_ahead);
             for index in group.clone().rev() {
-                if tell(&self.all[index].listener, frame, flusher) {
-                    self.all[index].look_for_stream();
+                let listed = &mut self.all[index];
+                if tell(&listed.listener, frame, flusher) {
+                    listed.look_for_stream();
                 } else {
                     self.remove(index).unlist();
                 }
