@@ -23,6 +23,10 @@ const TOKEN: &str = "swordfish-swordfish";
 /// A name that the browser finds at this machine, as a stranger can make it do with a name of his: see browser.mjs.
 const STRANGER: &str = "evil.rebound.example";
 
+/// How far the page is, which of its elements has the focus, and what is written there.
+const FIELD: &str =
+    "`${document.readyState} ${document.activeElement.id} ${document.activeElement.value ?? ''}`";
+
 /// The status of a path, asked for with this token.
 async fn status_of(admin: SocketAddr, path: &str, token: Option<&str>) -> Result<u16, String> {
     let bearer = token.map(|token| format!("Bearer {token}"));
@@ -109,6 +113,11 @@ async fn a_token_is_asked_for() {
     let tab = browser.open(&page, json!({})).await;
     is_sound("sign-in", &tab).await;
     let write = async |text: &str| {
+        eventually("the field has the focus", async || match tab.evaluate(FIELD).await? {
+            value if value == json!("complete token ") => Ok(()),
+            value => Err(value.to_string()),
+        })
+        .await;
         for key in text.chars() {
             tab.press(&key.to_string()).await;
         }
