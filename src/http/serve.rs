@@ -81,7 +81,9 @@ impl HttpService {
 
     async fn serve_http(&self, connection: Connection, aftermath: &Aftermath) {
         let activity = Activity::begin();
-        let peer = connection.stream().peer_addr().ok().map(ConnectInfo);
+        // Only the console asks who sends. Visitors' addresses are the balancer's.
+        let asked = self.engine.is_none().then(|| connection.stream());
+        let peer = asked.and_then(|stream| stream.peer_addr().ok()).map(ConnectInfo);
         let service = service_fn(|request: http::Request<Incoming>| {
             activity.request();
             let (router, activity) = (self.router.clone(), activity.clone());
