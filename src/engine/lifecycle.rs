@@ -203,14 +203,14 @@ impl Engine {
     pub(super) fn begin(
         &self,
         transport: Transport,
-        outbox: SessionOutbox,
         permit: OwnedSemaphorePermit,
+        outbox: impl FnOnce(SessionId) -> SessionOutbox,
     ) -> Arc<Session> {
         let now = Instant::now();
         let burst = client_bytes_burst(self.settings.payload_bytes_max);
         let budget = TokenBucket::new(burst, CLIENT_BYTES_PER_SECOND, now);
         let session =
-            self.sessions.insert(|id| Session::new(id, transport, outbox, budget, permit, now));
+            self.sessions.insert(|id| Session::new(id, transport, outbox(id), budget, permit, now));
         if transport == Transport::Polling {
             self.polling_sessions.fetch_add(1, Ordering::Relaxed);
         }
@@ -288,22 +288,31 @@ impl Engine {
         self.finish_sending(session, state, sent)
     }
 
-    /// Hands the session to the flusher if bytes wait for the kernel. `sent` is false if the outbox was full.
+    /// Does [`Engine::see_to_the_rest`]. `sent` is false if the outbox was full.
     ///
     /// # Errors
     /// [`EndReason::Flood`] if the outbox was full: the client leaves too much unread.
     pub(super) fn finish_sending(
         &self,
         session: &Arc<Session>,
-        mut state: MutexGuard<'_, SessionState>,
+        state: MutexGuard<'_, SessionState>,
         sent: bool,
     ) -> Result<(), End> {
+        self.see_to_the_rest(session, state);
+        if sent { Ok(()) } else { Err(EndReason::Flood.into()) }
+    }
+
+    /// Hands the session to the flusher if bytes wait for the kernel.
+    pub(super) fn see_to_the_rest(
+        &self,
+        session: &Arc<Session>,
+        mut state: MutexGuard<'_, SessionState>,
+    ) {
         let stuck = state.outbox.becomes_stuck();
         drop(state);
         if stuck {
             self.flusher.hand_over(session);
         }
-        if sent { Ok(()) } else { Err(EndReason::Flood.into()) }
     }
 
     /// Pings the client at this tick of the ping wheel, unless an earlier ping is unanswered. Also plans the end of the session,

@@ -94,9 +94,9 @@ pub enum Told {
 }
 
 impl<S: Sink, P> Outbox<S, P> {
-    /// The outbox of a session on a websocket.
-    pub fn on_websocket(sink: S) -> Self {
-        Self::new(Carrier::Websocket(sink))
+    /// The outbox of a session on a websocket. `first` waits before everything else, for [`Outbox::write_what_waits`].
+    pub fn on_websocket(sink: S, first: Vec<u8>) -> Self {
+        Self { rest: first, ..Self::new(Carrier::Websocket(sink)) }
     }
 
     /// The outbox of a session that polls.
@@ -208,10 +208,11 @@ impl<S: Sink, P> Outbox<S, P> {
         self.listed = false;
     }
 
-    /// Ends the outbox: nothing is sent any more, and an open poll is woken. Returns the socket of the websocket, if one
-    /// carried the session.
+    /// Ends the outbox: nothing is sent any more but what the kernel takes now of packets that wait, and an open poll is woken.
+    /// Returns the socket of the websocket, if one carried the session.
     pub fn close(&mut self) -> Option<S> {
         self.wake();
+        self.flush_rest();
         self.fail();
         match mem::replace(&mut self.carrier, Carrier::Gone) {
             Carrier::Websocket(sink) => Some(sink),
@@ -254,15 +255,15 @@ impl<S: Sink, P> Outbox<S, P> {
         if self.becomes_stuck() { Told::Stuck } else { Told::Taken }
     }
 
-    /// Writes what waits, as far as the kernel takes it. Returns false if another call is needed when the kernel takes more.
+    /// Does [`Outbox::write_what_waits`] for the flusher. Returns false if another call is needed when the kernel takes more.
     pub fn flush(&mut self) -> bool {
         self.awaited = false;
         self.write_what_waits();
         !self.becomes_stuck()
     }
 
-    /// The site's count comes first, then counts and lists of rooms.
-    fn write_what_waits(&mut self) {
+    /// Writes what waits, as far as the kernel takes it: packets first, then the site's count, then counts and lists of rooms.
+    pub fn write_what_waits(&mut self) {
         self.flush_rest();
         if self.is_clear()
             && let Some(users) = self.newest

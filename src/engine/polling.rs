@@ -64,7 +64,7 @@ pub struct Post {
 impl Engine {
     /// Begins a session that polls carry. Returns its first packet, which is the answer to the request.
     pub fn open_polling(&self, permit: OwnedSemaphorePermit) -> String {
-        let session = self.begin(Transport::Polling, Outbox::polled(), permit);
+        let session = self.begin(Transport::Polling, permit, |_| Outbox::polled());
         self.opening(session.id(), Transport::Polling)
     }
 

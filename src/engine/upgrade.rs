@@ -108,7 +108,8 @@ impl Upgrade {
             self.engine.move_joined(Transport::Polling, Transport::Websocket);
         }
         let (engine, session) = (&self.engine, &self.session);
-        engine.finish_sending(session, state, true)
+        engine.see_to_the_rest(session, state);
+        Ok(())
     }
 }
 

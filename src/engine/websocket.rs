@@ -86,11 +86,14 @@ impl Engine {
         permit: OwnedSemaphorePermit,
         mut answer: Vec<u8>,
     ) -> Arc<Session> {
-        let session = self.begin(Transport::Websocket, Outbox::on_websocket(stream), permit);
-        answer.extend(frame::text(&self.opening(session.id(), Transport::Websocket)));
-        if let Err(end) = self.send_frames(&session, &answer) {
-            self.end(&session, end);
-        }
+        // As soon as the session has begun, others may send to it. Then the answer waits in the outbox already.
+        let session = self.begin(Transport::Websocket, permit, |id| {
+            answer.extend(frame::text(&self.opening(id, Transport::Websocket)));
+            Outbox::on_websocket(stream, answer)
+        });
+        let mut state = session.state();
+        state.outbox.write_what_waits();
+        self.see_to_the_rest(&session, state);
         session
     }
 }

@@ -268,11 +268,16 @@ async fn session(
     sight: &Sight,
     orders: &mut watch::Receiver<Order>,
 ) -> Result<(), String> {
-    let as_text = |error: Error| error.to_string();
-    let (mut session, _) = Session::open(&server.to_string(), transport).await.map_err(as_text)?;
-    session.send(&sight.rooms.auth.connect()).await.map_err(as_text)?;
+    let lost = |error: Error| {
+        if matches!(error, Error::Unexpected { .. }) {
+            sight.record.push(Event::Violation(format!("{error:?}")));
+        }
+        error.to_string()
+    };
+    let (mut session, _) = Session::open(&server.to_string(), transport).await.map_err(lost)?;
+    session.send(&sight.rooms.auth.connect()).await.map_err(lost)?;
     for packet in sight.rooms.begin() {
-        session.send(&packet).await.map_err(as_text)?;
+        session.send(&packet).await.map_err(lost)?;
     }
     loop {
         let order = *orders.borrow_and_update();
@@ -286,7 +291,7 @@ async fn session(
                 event = session.next() => event,
                 () = sight.rooms.changed.notified() => {
                     for packet in sight.rooms.take_unsent() {
-                        session.send(&packet).await.map_err(as_text)?;
+                        session.send(&packet).await.map_err(lost)?;
                     }
                     continue;
                 }
@@ -297,15 +302,7 @@ async fn session(
                 continue;
             }
         };
-        match event {
-            Ok(event) => receive(&mut session, sight, event).await?,
-            Err(error) => {
-                if matches!(error, Error::Unexpected { .. }) {
-                    sight.record.push(Event::Violation(format!("{error:?}")));
-                }
-                return Err(error.to_string());
-            }
-        }
+        receive(&mut session, sight, event.map_err(lost)?).await?;
     }
 }
 

@@ -77,7 +77,7 @@ impl Kernel {
 fn websocket() -> (Outbox<Kernel>, Kernel) {
     let kernel = Kernel::default();
     kernel.takes_all();
-    (Outbox::on_websocket(kernel.clone()), kernel)
+    (Outbox::on_websocket(kernel.clone(), Vec::new()), kernel)
 }
 
 /// A websocket whose client has joined and been told 1.
@@ -334,7 +334,7 @@ fn refusals_leave_space_for_acknowledgements() {
     assert_eq!(payload.matches(&long).count(), 5);
     let refused = 5 + payload.matches(&short).count();
     assert!(refused > WATCHED_PER_CONNECTION, "{refused} of all that a page may name");
-    let mut websocket = Outbox::<Kernel>::on_websocket(Kernel::default());
+    let mut websocket = Outbox::<Kernel>::on_websocket(Kernel::default(), Vec::new());
     let sent = (0..1000).take_while(|_| websocket.refuse(&long, &short)).count();
     assert!(sent < 100, "{sent} wait for a client that does not read");
     assert!(payload.len() <= super::rooms::REST_BYTES_MAX_WITH_ROOMS);

@@ -14,7 +14,7 @@ use crate::{
 
 /// A session on this connection that nothing serves.
 pub(crate) fn on_websocket(connection: &Connection) -> Arc<Session> {
-    carried_by(Transport::Websocket, Outbox::on_websocket(connection.stream()))
+    carried_by(Transport::Websocket, Outbox::on_websocket(connection.stream(), Vec::new()))
 }
 
 /// A session that polls and that nothing serves.

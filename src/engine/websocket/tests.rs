@@ -1,9 +1,16 @@
 //! Tests of sessions on websockets, over real sockets, frame by frame.
 
-use std::time::Duration;
+use std::{
+    sync::atomic::{AtomicBool, Ordering},
+    time::Duration,
+};
 
+use futures_util::FutureExt;
 use rstest::rstest;
-use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::{
+    io::{AsyncReadExt, AsyncWriteExt},
+    runtime::Handle,
+};
 
 use super::*;
 use crate::{
@@ -68,6 +75,37 @@ async fn a_session_keeps_to_the_protocols() {
     let left = (server.disconnects("transport_close"), server.engine.joined(Transport::Websocket));
     assert_eq!(left, (1, 0));
     server.no_session().await;
+}
+
+/// Goal: nothing is sent before the answer to a websocket's handshake: a ping whose turn has come, or the close of a session that
+/// is sent away at once. Method: a thread that does both to every session it sees, as fast as it can, while clients come.
+#[rstest]
+#[case::a_ping(|engine: &Engine, session: &Arc<Session>| engine.ping(session, 1))]
+#[case::a_farewell(|engine: &Engine, session: &Arc<Session>| {
+    engine.end(session, End { close_code: Some(1001), ..EndReason::Draining.into() });
+})]
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn the_answer_to_the_handshake_comes_first(#[case] meet: fn(&Engine, &Arc<Session>)) {
+    let (server, stop) = (Server::start(PATIENCE, Transports::Both), AtomicBool::new(false));
+    let engine = &*server.engine;
+    std::thread::scope(|threads| {
+        let meeting = threads.spawn(|| {
+            while !stop.load(Ordering::Relaxed) {
+                engine.sessions().all().iter().for_each(|session| meet(engine, session));
+            }
+        });
+        let visits = async {
+            for _ in 0..1000 {
+                drop(Peer::open(&server, None).await);
+                server.no_session().await;
+            }
+        };
+        let visits = std::panic::AssertUnwindSafe(visits).catch_unwind();
+        let seen = tokio::task::block_in_place(|| Handle::current().block_on(visits));
+        stop.store(true, Ordering::Relaxed);
+        meeting.join().unwrap();
+        seen.unwrap();
+    });
 }
 
 /// Goal: a client that sends something invalid is told the reason, and its session ends at once. Method: one invalid packet

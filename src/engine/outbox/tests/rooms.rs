@@ -118,7 +118,7 @@ fn all_acknowledgements_of_a_page_may_wait() {
         let kernel = Kernel::default();
         kernel.takes([0]);
         let mut outbox: Outbox<Kernel> =
-            if is_polled { Outbox::polled() } else { Outbox::on_websocket(kernel) };
+            if is_polled { Outbox::polled() } else { Outbox::on_websocket(kernel, Vec::new()) };
         let now = Instant::now();
         for number in 0..WATCHED_PER_CONNECTION {
             let name = RoomName::parse(&longest(number)).unwrap();
@@ -172,7 +172,7 @@ proptest! {
         let kernel = Kernel::default();
         kernel.takes([]);
         let mut outbox: Outbox<Kernel> =
-            if is_polled { Outbox::polled() } else { Outbox::on_websocket(kernel.clone()) };
+            if is_polled { Outbox::polled() } else { Outbox::on_websocket(kernel.clone(), Vec::new()) };
         let generation = outbox.join();
         outbox.open(generation);
         let (mut told, mut awaited, mut moves) = (0, false, is_polled);

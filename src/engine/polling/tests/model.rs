@@ -110,7 +110,7 @@ impl Model {
         let (tally, rooms, flusher) = (Tally::new(), Rooms::new(ROOMS_MAX), Flusher::default());
         let engine = Engine::new(settings, admission, tally, rooms, metrics, flusher);
         let permit = engine.admission().permit().expect("one");
-        let session = engine.begin(Transport::Polling, Outbox::polled(), permit);
+        let session = engine.begin(Transport::Polling, permit, |_| Outbox::polled());
         Self {
             engine,
             session,
