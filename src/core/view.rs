@@ -29,6 +29,7 @@ use tokio::time::Instant;
 
 use super::{
     count::{Count, Incarnation, Revision, Sequence, Stamp, estimate},
+    fold_clock::FoldClock,
     peaks::Sight,
     report::{Outcome, Reply},
     site_users::SiteUsers,
@@ -74,8 +75,8 @@ pub struct View {
     announced: Revision,
     /// When the newest answered report was sent.
     answered: Option<Instant>,
-    /// When something of the store was last folded in. Who shows the view may have read the clock before that.
-    folded_at: Option<Instant>,
+    /// When something of the store was last folded in.
+    folded: FoldClock,
     /// Live instances.
     instances: u32,
     /// Incarnations that have ended and whose users were still being taken out of the count as of the last answer.
@@ -155,7 +156,7 @@ impl View {
     /// Folds in the answer to a report that has ended. `users` are those of the site after this answer.
     pub fn fold_reply(&mut self, sent: SentReport, reply: &Reply, users: SiteUsers, now: Instant) {
         let is_reckoned = self.reckons(sent, reply);
-        self.folded_at = self.folded_at.max(Some(now));
+        self.folded.fold(now);
         self.observe_users(users);
         self.reachable = true;
         self.instances = reply.instances;
@@ -189,7 +190,7 @@ impl View {
 
     /// Folds in an announcement.
     pub fn fold(&mut self, count: Count, now: Instant) {
-        self.folded_at = self.folded_at.max(Some(now));
+        self.folded.fold(now);
         let was_recovering = mem::replace(&mut self.recovery_announced, count.recovering);
         if self.hold(count) {
             if was_recovering && !count.recovering {

@@ -48,7 +48,7 @@ impl<V> Table<V> {
         view: &View,
         now: Instant,
     ) -> Standing {
-        self.tidings.folded_at = self.tidings.folded_at.max(Some(now));
+        self.tidings.folded.fold(now);
         self.fold_mark(reply.count);
         if reply.outcome != Outcome::Applied {
             self.abandon(sent);
@@ -138,7 +138,7 @@ impl<V> Table<V> {
     pub(super) fn fold_page(&mut self, page: Page<'_>, view: &View, now: Instant) {
         let newest_report = self.ledger.newest;
         let tidings = &mut self.tidings;
-        tidings.folded_at = tidings.folded_at.max(Some(now));
+        tidings.folded.fold(now);
         if let Some(heard) = tidings.heard {
             tidings.heard = Some(heard.max(page.revision));
             tidings.heard_at_report = newest_report;

@@ -3,7 +3,7 @@
 use tokio::time::Instant;
 
 use super::entry::ExactFrom;
-use crate::core::{count::Revision, room::RoomName, view::View};
+use crate::core::{count::Revision, fold_clock::FoldClock, room::RoomName, view::View};
 
 /// What is known of the store and of its announcements, beside the counts.
 #[derive(Debug, Default)]
@@ -13,8 +13,8 @@ pub(super) struct Tidings {
     pub(super) is_recovering: bool,
     /// The revision at which the last recovery ended. Older counts of rooms are not exact.
     pub(super) trusted: Revision,
-    /// When counts of rooms were last folded in. Who shows them may have read the clock before that.
-    pub(super) folded_at: Option<Instant>,
+    /// When counts of rooms were last folded in.
+    pub(super) folded: FoldClock,
     /// The last page that was heard; `None` from a subscription until the first reply after it.
     pub(super) heard: Option<Revision>,
     /// The newest report at the time when the last page was heard.
@@ -67,7 +67,7 @@ impl Tidings {
 
     /// The revision from which on counts of rooms are exact at `now`.
     pub(super) fn exact_from(&self, view: &View, now: Instant) -> ExactFrom {
-        let now = self.folded_at.map_or(now, |folded_at| now.max(folded_at));
+        let now = self.folded.judged_at(now);
         let is_exact =
             view.is_reachable(now) && view.is_counted() && !self.is_recovering && !self.is_denied();
         is_exact.then_some(self.trusted)

@@ -77,8 +77,7 @@ impl View {
     /// the lease begins later, when the report is applied. A count that was folded in after the lease may not include this instance,
     /// also for whoever has read the clock before.
     pub fn holds_lease(&self, now: Instant) -> bool {
-        let now = self.folded_at.map_or(now, |folded_at| now.max(folded_at));
-        self.lease_ends().is_some_and(|end| now < end)
+        self.lease_ends().is_some_and(|end| self.folded.judged_at(now) < end)
     }
 
     /// When the lease may have ended, if no later report is answered; `None` before the first answer.
