@@ -135,9 +135,8 @@ impl Small {
         let place = group.as_ref().map_or("an address space", |_| "a control group");
         println!("in {place}: {most} sessions");
         assert!((100..5_000).contains(&most), "{most} follows from the limit");
-        let log = instance.process().stderr();
         let decides = if group.is_some() { "memory." } else { "ulimit -v" };
-        assert!(log.contains(decides), "the log says which limit decides: {log}");
+        instance.process().logged(&[decides]).await;
         Self { group, instance, most, _machine: machine }
     }
 

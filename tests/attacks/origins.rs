@@ -36,7 +36,7 @@ async fn pages_of_other_sites_are_turned_away() {
         }
     }
     assert_eq!(besieged.refused("origin").await, 2 * foreign.len(), "each is counted");
-    let log = besieged.cluster.instances[0].process().stderr();
+    let log = besieged.cluster.instances[0].process().logged(&["turned a page away"]).await;
     let lines: Vec<_> = log.lines().filter(|line| line.contains("turned a page away")).collect();
     let [line] = lines[..] else { panic!("one line in a minute: {lines:?}") };
     let told = format!("origin=https://evil.example host={address}");

@@ -39,7 +39,7 @@ async fn an_instance_has_one_name_everywhere() {
         told.insert(id.to_owned(), host.to_owned());
     }
     for (instance, (id, host)) in cluster.instances.iter_mut().zip(&told) {
-        let log = instance.process().stderr();
+        let log = instance.process().logged(&["instance starts"]).await;
         let is_start = |line: &str| {
             line.contains("instance starts") && line.contains(id) && line.contains(host)
         };

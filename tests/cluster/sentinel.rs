@@ -157,11 +157,11 @@ async fn sentinels_that_are_all_away_change_nothing() {
     }
     clients.push(Client::open(here, Transport::Websocket));
     deployment.agrees_on(10, &records_of(&clients)).await;
-    says_in_its_log(&mut deployment.instances[0], "no sentinel names a primary").await;
+    deployment.instances[0].process().logged(&["no sentinel names a primary"]).await;
 
     let url = deployment.set.url();
     let mut late = Instance::start(&[("HEADCOUNT_REDIS_URL", url.as_str())]).await;
-    says_in_its_log(&mut late, "the sentinel at 127.0.0.1:").await;
+    late.process().logged(&["the sentinel at 127.0.0.1:"]).await;
     assert_eq!(late.readiness().await, Ok(503));
     for index in 0..3 {
         deployment.set.restart_sentinel(index);
@@ -237,7 +237,7 @@ async fn a_wrong_name_of_the_primary_is_said() {
     let wrong = right.replace(NAME, "nosuch");
 
     let mut instance = Instance::start(&[("HEADCOUNT_REDIS_URL", wrong.as_str())]).await;
-    says_in_its_log(&mut instance, "no sentinel knows a primary named nosuch").await;
+    instance.process().logged(&["no sentinel knows a primary named nosuch"]).await;
     assert_eq!(instance.readiness().await, Ok(503));
     let (code, said) = status(&wrong).await;
     assert_eq!(code, Some(1), "{said}");
@@ -254,14 +254,6 @@ async fn status(url: &str) -> (Option<i32>, String) {
     let mut process = Process::spawn(&["status"], &[("HEADCOUNT_REDIS_URL", url)]);
     let (status, _) = process.ended().await;
     (status.code(), process.stdout() + &process.stderr())
-}
-
-async fn says_in_its_log(instance: &mut Instance, words: &str) {
-    eventually(&format!("it says {words:?} in its log"), async || {
-        let log = instance.process().stderr();
-        if log.contains(words) { Ok(()) } else { Err(log) }
-    })
-    .await;
 }
 
 fn marks_of(records: &[Record]) -> Vec<Mark> {

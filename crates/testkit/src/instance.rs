@@ -244,6 +244,17 @@ impl Process {
         self.written(STDERR)
     }
 
+    /// Waits until its log has all of these words, and returns the log. A thread of its own writes the log, so a line may come
+    /// after the answer to the request that it tells of.
+    pub async fn logged(&self, words: &[&str]) -> String {
+        let (log, _) = eventually(&format!("its log has {words:?}"), async || {
+            let log = self.stderr();
+            if words.iter().all(|word| log.contains(word)) { Ok(log) } else { Err(log) }
+        })
+        .await;
+        log
+    }
+
     fn written(&self, name: &str) -> String {
         let bytes = std::fs::read(self.output.path().join(name)).unwrap_or_default();
         String::from_utf8_lossy(&bytes).into_owned()
