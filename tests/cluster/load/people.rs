@@ -48,11 +48,11 @@ async fn people_are_counted_once(#[case] transport: &str) {
     let (code, report) = ended(&mut load).await;
     assert_eq!(code, Some(0), "{report}");
     assert_eq!(numbers(&report, WRONG), [0; 5], "{report}");
-    // The end may come between a departure and the arrival that makes up for it: then one of the 45 is missing, and he may have
-    // been a user by himself.
+    // The end may come between departures and the arrivals that make up for them: then some of the 45 are missing, more on a busy
+    // machine, and each may have been a user by himself.
     let pointers = ["/connected", "/left", "/end/connections", "/end/users", "/end/count"];
     let [connected, left, connections, users, count] = numbers(&report, pointers);
-    assert!(connections == connected - left && (44..=45).contains(&connections), "{report}");
+    assert!(connections == connected - left && (36..=45).contains(&connections), "{report}");
     assert!(users == count && (21 + connections - 45..=21).contains(&users), "{report}");
     let pointers =
         ["/end/others", "/rooms/end/rooms", "/rooms/end/right", "/rooms/end/memberships"];
