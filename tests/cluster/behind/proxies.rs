@@ -7,6 +7,7 @@ use headcount_testkit::{
     cluster::nothing_is_wrong_in,
     foreign::{ForeignClients, Library},
     http,
+    raw::session_in,
     record::Record,
     waiting::eventually,
 };
@@ -23,12 +24,12 @@ use super::{
 };
 
 /// Clients of each kind at each site.
-const EACH: usize = 3;
+pub(super) const EACH: usize = 3;
 /// Number of all clients: three kinds at two sites.
 const ALL: usize = EACH * 3 * 2;
 
 /// The request that begins a polling session.
-const HANDSHAKE: &str = "/socket.io/?EIO=4&transport=polling";
+pub(super) const HANDSHAKE: &str = "/socket.io/?EIO=4&transport=polling";
 
 /// Where the proxy passes it on, a closed page is noticed within this time. That is far sooner than a poll ends by
 /// itself.
@@ -235,12 +236,17 @@ async fn a_refused_request_sets_no_instance_aside(
     }
 }
 
-/// The cookies of both instances.
-async fn cookies(proxy: &Proxy) -> Vec<String> {
+/// The cookies of both instances, from sessions that are ended again.
+pub(super) async fn cookies(proxy: &Proxy) -> Vec<String> {
     let mut cookies = Vec::new();
     while cookies.len() < 2 {
         let answer = proxy.entrance.get(OWN_HOST, HANDSHAKE, "").await;
         let cookie = answer.cookie().expect("it sticks").to_owned();
+        let session = session_in(&answer.body);
+        let url = format!("https://{OWN_HOST}{HANDSHAKE}&sid={session}");
+        let mut connection = proxy.entrance.connect(OWN_HOST, USUAL).await.expect("it accepts");
+        connection.say(&url, &format!("cookie: {cookie}\r\n"), Some("1")).await;
+        assert_eq!(connection.answered().await.status, 200);
         if !cookies.contains(&cookie) {
             cookies.push(cookie);
         }
@@ -266,7 +272,7 @@ async fn come_and_go(proxy: &Proxy, cookies: &[String], elsewhere: SocketAddr) {
 }
 
 /// Opens clients at a site like its pages would, and returns their records.
-async fn open(
+pub(super) async fn open(
     clients: &mut ForeignClients,
     proxy: &Proxy,
     host: &str,
