@@ -8,7 +8,7 @@ use headcount_testkit::{
     foreign::{ForeignClients, Library},
     http,
     raw::session_in,
-    record::Record,
+    record::{Event, Record},
     waiting::eventually,
 };
 use rstest::rstest;
@@ -59,14 +59,23 @@ async fn an_instance_restarts_behind_a_proxy(
     // While no visitor is connected, newcomers go to both instances in turn or at random.
     let cookies = cookies(&proxy).await;
     let mut clients = ForeignClients::start(Library::Newest);
-    let mut records = Vec::new();
+    let (mut records, mut upgrading) = (Vec::new(), Vec::new());
     for (host, path) in [(OWN_HOST, "/socket.io/"), (YOUR_SITE, "/count/socket.io/")] {
         for transport in Transport::ALL {
-            records.extend(open(&mut clients, &proxy, host, path, transport).await);
+            let opened = open(&mut clients, &proxy, host, path, transport).await;
+            if transport == Transport::Upgrade {
+                upgrading.extend(opened.clone());
+            }
+            records.extend(opened);
         }
     }
     let settled = pair.cluster.agrees_on(ALL as u64, &records).await;
     println!("{program:?}: all were counted after {settled:?}");
+    eventually("all that can are on websockets", async || {
+        let missing = upgrading.iter().find(|record| record.times(Event::is_upgraded) == 0);
+        missing.map_or(Ok(()), |record| Err(format!("{}: {:?}", record.name(), record.entries())))
+    })
+    .await;
     for instance in &pair.cluster.instances {
         assert!(instance.metric("headcount_connections").await.is_ok_and(|share| share > 1.0));
     }
