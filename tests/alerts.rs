@@ -8,8 +8,9 @@ use serde_json::Value;
 use yaml_rust2::{Yaml, YamlLoader};
 
 const RULES: &str = "deploy/prometheus/rules/headcount.rules.yml";
-const TESTS: [&str; 4] = [
+const TESTS: [&str; 5] = [
     "deploy/prometheus/rules/headcount.test.yml",
+    "deploy/prometheus/rules/headcount-records.test.yml",
     "deploy/prometheus/rules/headcount-bounds.test.yml",
     "deploy/prometheus/rules/headcount-hours.test.yml",
     "deploy/prometheus/rules/headcount-days.test.yml",

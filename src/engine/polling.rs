@@ -21,7 +21,7 @@ use super::{
     lifecycle::{Engine, charge},
     outbox::Outbox,
     reason::{End, EndReason, Refusal},
-    session::{Session, SessionState},
+    session::{PollState, Session, SessionState},
 };
 use crate::{
     access::rate_limit::CLIENT_BYTES_PER_SECOND,
@@ -76,7 +76,7 @@ impl Engine {
     pub fn poll(self: &Arc<Self>, session: Arc<Session>) -> Result<Poll, Refusal> {
         let mut state = session.state();
         must_poll(&state)?;
-        if state.requests.polls {
+        if state.requests.poll == PollState::Open {
             drop(state);
             self.end(&session, EndReason::OverlappingRequests);
             return Err(Refusal::BadRequest);

@@ -97,8 +97,8 @@ pub(super) struct SessionState {
     reason = "each is a request that may be open independently of the others"
 )]
 pub(super) struct Requests {
-    /// A poll is open.
-    pub(super) polls: bool,
+    /// The poll.
+    pub(super) poll: PollState,
     /// A post is open.
     pub(super) posts: bool,
     /// A websocket is open to which the session may move.
@@ -107,6 +107,18 @@ pub(super) struct Requests {
     pub(super) is_probed: bool,
     /// There is a sign that the client is gone.
     pub(super) is_suspect: bool,
+}
+
+/// Whether a client polls.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(super) enum PollState {
+    /// The first poll has not arrived.
+    #[default]
+    None,
+    /// A poll is open.
+    Open,
+    /// The last poll has been answered.
+    Answered,
 }
 
 /// A connection, as the local count and the broadcaster know it.
@@ -234,10 +246,12 @@ impl Session {
         self.state().is_outside()
     }
 
-    /// For how long no poll has been open, if polls carry the session and it is not about to move to a websocket.
+    /// For how long no poll has been open, if polls carry the session and it is not about to move to a websocket. `None` until its
+    /// first poll: a client may take long to begin, and its polls have not come anywhere yet.
     pub fn unpolled_for(&self, now: Instant) -> Option<Duration> {
         let state = self.state();
         let polls = state.carrier() == Some(Transport::Polling) && !state.requests.upgrades;
+        let polls = polls && state.requests.poll != PollState::None;
         let since = state.unpolled_since.filter(|_| polls)?;
         Some(now.saturating_duration_since(since))
     }
@@ -315,12 +329,13 @@ impl SessionState {
 
     /// Records that a poll is open.
     pub(super) fn begin_poll(&mut self) {
-        (self.requests.polls, self.requests.is_suspect, self.unpolled_since) = (true, false, None);
+        self.requests.poll = PollState::Open;
+        (self.requests.is_suspect, self.unpolled_since) = (false, None);
     }
 
     /// Records that the poll has been answered.
     pub(super) fn end_poll(&mut self, now: Instant) {
-        (self.requests.polls, self.unpolled_since) = (false, Some(now));
+        (self.requests.poll, self.unpolled_since) = (PollState::Answered, Some(now));
     }
 
     /// Checks whether the client joined and polled in time, and whether its tokens are still valid. `poll_gap` is the longest time

@@ -15,7 +15,7 @@ use tokio::{net::TcpStream, sync::OwnedSemaphorePermit, time::Instant};
 use super::{
     lifecycle::Engine,
     reason::{End, Refusal},
-    session::{Requests, Session},
+    session::{PollState, Requests, Session},
 };
 use crate::protocol::transport::Transport;
 
@@ -102,7 +102,7 @@ impl Upgrade {
         state.candidate = None;
         state.outbox.upgrade(websocket);
         self.engine.polling_sessions.fetch_sub(1, Ordering::Relaxed);
-        state.requests = Requests { polls: state.requests.polls, ..Requests::default() };
+        state.requests = Requests { poll: state.requests.poll, ..Requests::default() };
         state.unpolled_since = None;
         if state.is_counted() {
             self.engine.move_joined(Transport::Polling, Transport::Websocket);
@@ -121,7 +121,7 @@ impl Drop for Upgrade {
         let (now, mut state) = (Instant::now(), self.session.state());
         state.candidate = None;
         (state.requests.upgrades, state.requests.is_probed) = (false, false);
-        if !state.requests.polls && state.ended.is_none() {
+        if state.requests.poll != PollState::Open && state.ended.is_none() {
             (state.unpolled_since, state.requests.is_suspect) = (Some(now), true);
             self.engine.look_after(&self.session, state, now);
         }

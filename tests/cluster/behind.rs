@@ -10,6 +10,7 @@ mod proxies;
 mod tokens;
 
 mod entrance;
+mod full;
 mod lateness;
 mod poll;
 mod program;

@@ -78,7 +78,7 @@ impl Stage {
         let client = self.send("GET", "").await;
         let opened = async {
             let session = self.server.engine.sessions().all().pop().expect("it is open");
-            while !session.state().requests.polls {
+            while session.state().requests.poll != PollState::Open {
                 tokio::task::yield_now().await;
             }
         };

@@ -91,6 +91,13 @@ impl Stage {
         session
     }
 
+    /// Opens one whose client has joined, and has polled once.
+    async fn poll_once(&self) -> Arc<Session> {
+        let (session, poll) = self.wait();
+        poll.await.expect("a payload");
+        session
+    }
+
     /// Opens one whose client has joined and waits with an open poll.
     fn wait(&self) -> (Arc<Session>, Poll) {
         let session = self.join();
@@ -99,14 +106,15 @@ impl Stage {
     }
 }
 
-/// Goal: during the delay only the sessions of polling clients without an open poll are ended. When the window begins, sessions
-/// that are not counted end at once. Method: clients with an open poll, without one, and outside the
-/// namespace, looked at before and after each bound.
+/// Goal: during the delay only the sessions of polling clients without an open poll are ended, and of these only if they have polled
+/// before. When the window begins, sessions that are not counted end at once. Method: clients with an open poll, without one, before
+/// their first one, and outside the namespace, looked at before and after each bound.
 #[tokio::test(start_paused = true)]
 async fn those_who_poll_elsewhere_go_first() {
     let stage = Stage::new();
     let waiting: Vec<_> = (0..3).map(|_| stage.wait()).collect();
-    let polls_elsewhere = stage.join();
+    let polls_elsewhere = stage.poll_once().await;
+    let begins = stage.join();
     let outside = stage.open();
     let [delay, window] = [10, 2].map(Duration::from_secs);
     let drained = drain(&stage.engine, &stage.tally, delay, window);
@@ -121,9 +129,10 @@ async fn those_who_poll_elsewhere_go_first() {
     assert_eq!(polls_elsewhere.ended(), None, "its poll may be on its way");
     pass(250).await;
     assert_eq!(polls_elsewhere.ended(), Some(EndReason::Draining));
+    assert_eq!(begins.ended(), None, "it has been told nothing yet, not even that it has joined");
     pass(9400).await;
-    assert_eq!((stage.tally.connections(), outside.ended()), (3, None), "they are served");
-    let late = stage.join();
+    assert_eq!((stage.tally.connections(), outside.ended()), (4, None), "they are served");
+    let late = stage.poll_once().await;
     pass(110).await;
     assert_eq!(outside.ended(), Some(EndReason::Draining));
     assert_eq!(late.ended(), Some(EndReason::Draining), "it has no poll open");

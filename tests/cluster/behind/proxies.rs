@@ -7,7 +7,8 @@ use headcount_testkit::{
     cluster::nothing_is_wrong_in,
     foreign::{ForeignClients, Library},
     http,
-    record::Record,
+    raw::session_in,
+    record::{Event, Record},
     waiting::eventually,
 };
 use rstest::rstest;
@@ -23,12 +24,12 @@ use super::{
 };
 
 /// Clients of each kind at each site.
-const EACH: usize = 3;
+pub(super) const EACH: usize = 3;
 /// Number of all clients: three kinds at two sites.
 const ALL: usize = EACH * 3 * 2;
 
 /// The request that begins a polling session.
-const HANDSHAKE: &str = "/socket.io/?EIO=4&transport=polling";
+pub(super) const HANDSHAKE: &str = "/socket.io/?EIO=4&transport=polling";
 
 /// Where the proxy passes it on, a closed page is noticed within this time. That is far sooner than a poll ends by
 /// itself.
@@ -58,14 +59,23 @@ async fn an_instance_restarts_behind_a_proxy(
     // While no visitor is connected, newcomers go to both instances in turn or at random.
     let cookies = cookies(&proxy).await;
     let mut clients = ForeignClients::start(Library::Newest);
-    let mut records = Vec::new();
+    let (mut records, mut upgrading) = (Vec::new(), Vec::new());
     for (host, path) in [(OWN_HOST, "/socket.io/"), (YOUR_SITE, "/count/socket.io/")] {
         for transport in Transport::ALL {
-            records.extend(open(&mut clients, &proxy, host, path, transport).await);
+            let opened = open(&mut clients, &proxy, host, path, transport).await;
+            if transport == Transport::Upgrade {
+                upgrading.extend(opened.clone());
+            }
+            records.extend(opened);
         }
     }
     let settled = pair.cluster.agrees_on(ALL as u64, &records).await;
     println!("{program:?}: all were counted after {settled:?}");
+    eventually("all that can are on websockets", async || {
+        let missing = upgrading.iter().find(|record| record.times(Event::is_upgraded) == 0);
+        missing.map_or(Ok(()), |record| Err(format!("{}: {:?}", record.name(), record.entries())))
+    })
+    .await;
     for instance in &pair.cluster.instances {
         assert!(instance.metric("headcount_connections").await.is_ok_and(|share| share > 1.0));
     }
@@ -235,12 +245,17 @@ async fn a_refused_request_sets_no_instance_aside(
     }
 }
 
-/// The cookies of both instances.
-async fn cookies(proxy: &Proxy) -> Vec<String> {
+/// The cookies of both instances, from sessions that are ended again.
+pub(super) async fn cookies(proxy: &Proxy) -> Vec<String> {
     let mut cookies = Vec::new();
     while cookies.len() < 2 {
         let answer = proxy.entrance.get(OWN_HOST, HANDSHAKE, "").await;
         let cookie = answer.cookie().expect("it sticks").to_owned();
+        let session = session_in(&answer.body);
+        let url = format!("https://{OWN_HOST}{HANDSHAKE}&sid={session}");
+        let mut connection = proxy.entrance.connect(OWN_HOST, USUAL).await.expect("it accepts");
+        connection.say(&url, &format!("cookie: {cookie}\r\n"), Some("1")).await;
+        assert_eq!(connection.answered().await.status, 200);
         if !cookies.contains(&cookie) {
             cookies.push(cookie);
         }
@@ -266,7 +281,7 @@ async fn come_and_go(proxy: &Proxy, cookies: &[String], elsewhere: SocketAddr) {
 }
 
 /// Opens clients at a site like its pages would, and returns their records.
-async fn open(
+pub(super) async fn open(
     clients: &mut ForeignClients,
     proxy: &Proxy,
     host: &str,

@@ -34,6 +34,9 @@ function open({ first, clients: number, url, transports, options, strict, rooms 
     return;
   }
   for (let client = first; client < first + number; client++) {
+    // The library leaves the cookie of a websocket in these, for whatever has the same ones, and for the next connection as well;
+    // no browser does.
+    const extraHeaders = options?.extraHeaders && { ...options.extraHeaders };
     // A connection of its own for each; coming back is left to the library, only faster than by default.
     const socket = io(url, {
       transports,
@@ -41,11 +44,11 @@ function open({ first, clients: number, url, transports, options, strict, rooms 
       reconnectionDelay: 100,
       reconnectionDelayMax: 500,
       ...options,
+      extraHeaders,
       auth: saying(options?.auth),
     });
     clients.set(client, socket);
-    // The library leaves the cookie of a websocket in these, for the next connection as well; no browser does.
-    socket.io.on("reconnect_attempt", () => delete options?.extraHeaders?.cookie);
+    socket.io.on("reconnect_attempt", () => delete extraHeaders?.cookie);
     socket.io.on("open", () => socket.io.engine.once("upgrade", () => tell(client, "upgraded")));
     socket.on("connect", () => tell(client, "connected"));
     if (strict) socket.on("connect_error", (error) => tell(client, "violation", { reason: described(error) }));
