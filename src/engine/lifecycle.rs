@@ -214,6 +214,7 @@ impl Engine {
         if transport == Transport::Polling {
             self.polling_sessions.fetch_add(1, Ordering::Relaxed);
         }
+        self.metrics.sessions_started.with_label_values(&[transport.label()]).inc();
         self.check_by(&session, &mut session.state(), now + JOIN_TIMEOUT.min(self.poll_gap()));
         session
     }
@@ -340,6 +341,7 @@ impl Engine {
             return;
         }
         state.ended = Some(reason);
+        self.metrics.sessions_ended.with_label_values(&[reason.label()]).inc();
         self.count_out(&mut state, reason);
         let rooms = self.take_out_of_rooms(&mut state);
         state.credentials = None;

@@ -4,6 +4,8 @@
 
 mod help;
 mod maker;
+#[cfg(target_os = "linux")]
+mod process;
 
 use std::time::Duration;
 
@@ -45,6 +47,8 @@ pub struct Metrics {
     pub connections: IntGaugeVec,
     /// Open sessions, in the site or not.
     pub sessions: IntGauge,
+    /// Those of them that polls carry.
+    pub sessions_polling: IntGauge,
     /// Users of the site on this instance, by identity.
     pub users: IntGaugeVec,
     /// The limit of sessions.
@@ -53,6 +57,10 @@ pub struct Metrics {
     pub connects: IntCounterVec,
     /// Connections counted out, by reason.
     pub disconnects: IntCounterVec,
+    /// Sessions that began, by their first transport.
+    pub sessions_started: IntCounterVec,
+    /// Sessions that ended, by reason.
+    pub sessions_ended: IntCounterVec,
     /// Connections that watch the site.
     pub site_watchers: IntGauge,
     /// Rooms with connections.
@@ -168,10 +176,13 @@ impl Metrics {
             peak_users: make.gauges("peak_users", "period", [])?,
             connections: make.gauges("connections", "transport", [])?,
             sessions: make.gauge("sessions")?,
+            sessions_polling: make.gauge("sessions_polling")?,
             users: make.gauges("users", "identity", identities())?,
             connections_max: make.gauge("connections_max")?,
             connects: make.counters("connects_total", "transport", [])?,
             disconnects: make.counters("disconnects_total", "reason", [])?,
+            sessions_started: make.counters("sessions_started_total", "transport", [])?,
+            sessions_ended: make.counters("sessions_ended_total", "reason", [])?,
             site_watchers: make.gauge("site_watchers")?,
             rooms: make.gauge("rooms")?,
             rooms_tracked: make.gauge("rooms_tracked")?,
@@ -228,17 +239,19 @@ impl Metrics {
         self.refused.with_label_values(&[reason.label()])
     }
 
-    /// Begins the series of connections counted in by these transports, at 0.
+    /// Begins the series of sessions that start, and of connections counted in, by these transports, at 0.
     pub fn begin_connects(&self, transports: impl IntoIterator<Item = &'static str>) {
         for transport in transports {
             self.connects.with_label_values(&[transport]);
+            self.sessions_started.with_label_values(&[transport]);
         }
     }
 
-    /// Begins the series of these reasons for which connections are counted out, at 0.
+    /// Begins the series of these reasons for which sessions end, and connections are counted out, at 0.
     pub fn begin_disconnects(&self, reasons: impl IntoIterator<Item = &'static str>) {
         for reason in reasons {
             self.disconnects.with_label_values(&[reason]);
+            self.sessions_ended.with_label_values(&[reason]);
         }
     }
 
