@@ -295,6 +295,7 @@ mod tests {
             started_at: 1_764_172_800_999,
             draining: true,
             identified: IdentifiedUsers::default(),
+            outside: 0,
         };
         roster.instances[0].about = Some(Arc::new(about));
         let mut peaks = Peaks::default();

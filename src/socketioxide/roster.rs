@@ -176,7 +176,7 @@ impl<A: Adapter> CountedSockets<A> {
         }
         // A counted socket is all that is known here of a session.
         let transport = [transport(socket).label()];
-        self.metrics.sessions_started.with_label_values(&transport).inc();
+        self.metrics.sessions.started.with_label_values(&transport).inc();
         self.metrics.connects.with_label_values(&transport).inc();
         seat.take(&self.tally, person);
         true
@@ -229,8 +229,8 @@ impl<A: Adapter> CountedSockets<A> {
         {
             self.metrics.connections.with_label_values(&[transport.label()]).set(signed(open));
         }
-        self.metrics.sessions.set(signed(websockets + polling));
-        self.metrics.sessions_polling.set(signed(polling));
+        self.metrics.sessions.open.set(signed(websockets + polling));
+        self.metrics.sessions.polling.set(signed(polling));
         unwatched
     }
 
@@ -241,7 +241,7 @@ impl<A: Adapter> CountedSockets<A> {
     fn count_out(&self, seat: &CountedSocket<A>, reason: LeaveReason) {
         if seat.give_up() {
             self.metrics.disconnects.with_label_values(&[reason.label()]).inc();
-            self.metrics.sessions_ended.with_label_values(&[reason.label()]).inc();
+            self.metrics.sessions.ended.with_label_values(&[reason.label()]).inc();
         }
     }
 

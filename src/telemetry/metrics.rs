@@ -45,10 +45,8 @@ pub struct Metrics {
     pub peak_users: IntGaugeVec,
     /// Connections that are counted in the site, by transport.
     pub connections: IntGaugeVec,
-    /// Open sessions, in the site or not.
-    pub sessions: IntGauge,
-    /// Those of them that polls carry.
-    pub sessions_polling: IntGauge,
+    /// Sessions, in the site or not.
+    pub sessions: SessionMetrics,
     /// Users of the site on this instance, by identity.
     pub users: IntGaugeVec,
     /// The limit of sessions.
@@ -57,10 +55,6 @@ pub struct Metrics {
     pub connects: IntCounterVec,
     /// Connections counted out, by reason.
     pub disconnects: IntCounterVec,
-    /// Sessions that began, by their first transport.
-    pub sessions_started: IntCounterVec,
-    /// Sessions that ended, by reason.
-    pub sessions_ended: IntCounterVec,
     /// Connections that watch the site.
     pub site_watchers: IntGauge,
     /// Rooms with connections.
@@ -147,6 +141,19 @@ pub struct Metrics {
     pub build_info: BuildInfo,
 }
 
+/// Metrics of sessions, in the site or not.
+#[derive(Clone, Debug)]
+pub struct SessionMetrics {
+    /// Those that are open.
+    pub open: IntGauge,
+    /// Those of them that polls carry.
+    pub polling: IntGauge,
+    /// Those that began, by their first transport.
+    pub started: IntCounterVec,
+    /// Those that ended, by reason.
+    pub ended: IntCounterVec,
+}
+
 /// Metrics of tokens, and of the keys that verify them.
 #[derive(Clone, Debug)]
 pub struct TokenMetrics {
@@ -175,14 +182,11 @@ impl Metrics {
             cluster_users: make.gauge("cluster_users")?,
             peak_users: make.gauges("peak_users", "period", [])?,
             connections: make.gauges("connections", "transport", [])?,
-            sessions: make.gauge("sessions")?,
-            sessions_polling: make.gauge("sessions_polling")?,
+            sessions: SessionMetrics::new(&make)?,
             users: make.gauges("users", "identity", identities())?,
             connections_max: make.gauge("connections_max")?,
             connects: make.counters("connects_total", "transport", [])?,
             disconnects: make.counters("disconnects_total", "reason", [])?,
-            sessions_started: make.counters("sessions_started_total", "transport", [])?,
-            sessions_ended: make.counters("sessions_ended_total", "reason", [])?,
             site_watchers: make.gauge("site_watchers")?,
             rooms: make.gauge("rooms")?,
             rooms_tracked: make.gauge("rooms_tracked")?,
@@ -243,7 +247,7 @@ impl Metrics {
     pub fn begin_connects(&self, transports: impl IntoIterator<Item = &'static str>) {
         for transport in transports {
             self.connects.with_label_values(&[transport]);
-            self.sessions_started.with_label_values(&[transport]);
+            self.sessions.started.with_label_values(&[transport]);
         }
     }
 
@@ -251,7 +255,7 @@ impl Metrics {
     pub fn begin_disconnects(&self, reasons: impl IntoIterator<Item = &'static str>) {
         for reason in reasons {
             self.disconnects.with_label_values(&[reason]);
-            self.sessions_ended.with_label_values(&[reason]);
+            self.sessions.ended.with_label_values(&[reason]);
         }
     }
 
@@ -266,6 +270,17 @@ impl Metrics {
 
 fn report_outcomes() -> impl Iterator<Item = &'static str> {
     ReportResult::ALL.iter().map(|outcome| outcome.label())
+}
+
+impl SessionMetrics {
+    fn new(make: &Maker) -> Result<Self, prometheus::Error> {
+        Ok(Self {
+            open: make.gauge("sessions")?,
+            polling: make.gauge("sessions_polling")?,
+            started: make.counters("sessions_started_total", "transport", [])?,
+            ended: make.counters("sessions_ended_total", "reason", [])?,
+        })
+    }
 }
 
 impl TokenMetrics {

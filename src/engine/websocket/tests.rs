@@ -332,7 +332,7 @@ async fn joins_and_leaves_are_limited() {
     timeout(PATIENCE, cut).await.expect("it is cut");
     server.no_rooms().await;
     server.no_session().await;
-    let ended = server.metrics.sessions_ended.with_label_values(&["flood"]).get();
+    let ended = server.metrics.sessions.ended.with_label_values(&["flood"]).get();
     assert_eq!((ended, server.disconnects("flood")), (1, 0), "it was only in rooms");
 }
 

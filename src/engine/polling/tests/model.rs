@@ -272,11 +272,12 @@ impl Model {
         assert!(self.has_ended || state.unjoined_since.is_some() == is_outside);
         drop(state);
         let metrics = &self.engine.metrics;
-        let started = metrics.sessions_started.with_label_values(&["polling"]).get();
+        let started = metrics.sessions.started.with_label_values(&["polling"]).get();
         let ended =
-            |reason: &EndReason| metrics.sessions_ended.with_label_values(&[reason.label()]).get();
+            |reason: &EndReason| metrics.sessions.ended.with_label_values(&[reason.label()]).get();
         let ended: u64 = EndReason::ALL.iter().map(ended).sum();
         assert_eq!((started, ended), (1, u64::from(self.has_ended)));
+        assert_eq!(self.engine.outside(), u64::from(!self.has_ended && !self.has_joined));
         let polls = !self.has_moved && !self.has_ended;
         assert_eq!(self.engine.polling_sessions(), usize::from(polls));
         self.rooms_hold();
