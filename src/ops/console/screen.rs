@@ -45,7 +45,7 @@ pub(super) struct Screen {
     /// `long` if the number needs room.
     pub(super) size: &'static str,
     pub(super) people: &'static str,
-    /// All who are connected, in a sentence; empty while everybody is in the site.
+    /// All who are connected, in a sentence; empty while nearly everybody is in the site.
     pub(super) connected: String,
     /// The highest counts, in a sentence; empty if none is known.
     pub(super) peaks: String,
@@ -114,7 +114,7 @@ impl Screen {
             at: clock(look.unix_millis),
             size: if count.len() > 5 { "long" } else { "" },
             count,
-            people: people(shown.users, outside(look)),
+            people: people(shown.users, sessions_also_outside(look).is_some()),
             connected: connected(look),
             peaks: peaks(look),
             sure: sure(look),
@@ -167,26 +167,27 @@ fn sure(look: &Look<'_>) -> &'static str {
     }
 }
 
-/// Sessions that are not counted in the site, on all instances as last known.
-fn outside(look: &Look<'_>) -> u64 {
-    look.instances.sum(|entry| entry.sessions().saturating_sub(entry.connections()))
+/// All sessions on all instances as last known, if a tenth of them or more are not counted in the site. There are always some: of
+/// clients that have not joined yet, of those that only watch, and of probes.
+fn sessions_also_outside(look: &Look<'_>) -> Option<u64> {
+    let sessions = look.instances.sum(RosterEntry::sessions);
+    let outside = sessions.saturating_sub(look.instances.sum(RosterEntry::connections));
+    (outside > 0 && outside.saturating_mul(10) >= sessions).then_some(sessions)
 }
 
 /// What the number is of. Where visitors are only in rooms it is not of all of them.
-fn people(users: u64, outside: u64) -> &'static str {
-    match (users, outside) {
-        (1, 0) => "person online",
-        (_, 0) => "people online",
-        (1, _) => "person in the site itself",
-        (_, _) => "people in the site itself",
+fn people(users: u64, are_outside: bool) -> &'static str {
+    match (users, are_outside) {
+        (1, false) => "person online",
+        (_, false) => "people online",
+        (1, true) => "person in the site itself",
+        (_, true) => "people in the site itself",
     }
 }
 
 fn connected(look: &Look<'_>) -> String {
-    if outside(look) == 0 {
-        return String::new();
-    }
-    let sessions = words::several(look.instances.sum(RosterEntry::sessions), "session");
+    let Some(sessions) = sessions_also_outside(look) else { return String::new() };
+    let sessions = words::several(sessions, "session");
     format!("Connected in all: {sessions}, in the site or in whatever rooms.")
 }
 

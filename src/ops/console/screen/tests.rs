@@ -205,7 +205,7 @@ fn users_are_told_from_connections() {
 }
 
 /// Goal: where visitors are only in rooms, the page says of whom the number is, and how many are connected. Method: nobody outside of the
-/// site, some besides, and nobody in it.
+/// site, most, and both sides of a tenth.
 #[test]
 fn who_is_outside_of_the_site_is_told() {
     let mut world = World::new();
@@ -218,7 +218,11 @@ fn who_is_outside_of_the_site_is_told() {
     );
     let rows = world.screen().instances;
     assert_eq!([&*rows[0].sessions, &*rows[0].users, &*rows[0].share], ["1,001", "1", "100 %"]);
-    assert_eq!((people(1, 0), people(1, 9)), ("person online", "person in the site itself"));
+    assert_eq!((people(1, false), people(1, true)), ("person online", "person in the site itself"));
+    for (few, shown) in [(9, "people online"), (10, "people in the site itself")] {
+        world.sees(vec![outside(entry("web-1", 100 - few, SECOND), few)]);
+        assert_eq!(world.screen().people, shown, "{few} of 100");
+    }
 }
 
 /// Goal: the peaks are on the page as far as they are known, with their times. Method: both, one for both, one, and none.
