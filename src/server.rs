@@ -6,6 +6,7 @@
 mod limits;
 mod listening;
 mod lists;
+mod outside;
 mod tasks;
 
 pub mod shared_store;
@@ -163,6 +164,9 @@ impl Server {
         tasks.spawn("checks", Arc::clone(&engine).run_checks(serving.clone()));
         let permits = Arc::clone(engine.admission().permits());
         tasks.spawn("memory", give_memory_back(permits, serving.clone()));
+        let told = Arc::clone(&engine);
+        let sessions = outside::tell(self.about.clone(), move || told.outside(), serving.clone());
+        tasks.spawn("sessions", sessions);
         if let Some(manager) = ServiceManager::connect(&self.config.service_manager) {
             let drain = self.config.drain_delay + self.config.drain;
             let subject = Subject { view: view.clone(), tally: Arc::clone(&tally), drain };

@@ -80,6 +80,41 @@ fn the_panels_that_the_runbook_names_exist() {
     assert!(!control.is_subset(&titles) && control.len() == 1, "{control:?}");
 }
 
+/// Goal: the first screen of each dashboard says how many there are, and whether to trust it, also where all visitors are only in rooms.
+/// Method: promtool's tests have its queries, with both kinds of sites. One that is not among them is found.
+#[test]
+fn the_first_screens_are_tested_on_a_site_of_rooms() {
+    const PANELS: [&str; 3] = ["Can I trust the number?", "Online now", "Peak of today"];
+    let tests = YamlLoader::load_from_str(&read(TESTS[3])).expect("the tests are YAML");
+    let tests = tests[0]["tests"].as_vec().expect("there are tests");
+    let of_queries = |test: &Yaml| test["promql_expr_test"].as_vec().cloned().unwrap_or_default();
+    let tested: BTreeSet<String> = tests
+        .iter()
+        .flat_map(of_queries)
+        .filter_map(|test| Some(test["expr"].as_str()?.to_owned()))
+        .collect();
+    let is_tested = |query: &str| {
+        let filled = |job: &str| query.replace("$job", job).replace("$namespace", ".*");
+        ["rooms", "both"].iter().all(|job| tested.contains(&filled(job)))
+    };
+    for dashboard in DASHBOARDS.map(read) {
+        let dashboard: Value = serde_json::from_str(&dashboard).expect("a dashboard is JSON");
+        let panels = dashboard["panels"].as_array().expect("it has panels").iter();
+        let first = panels.filter(|panel| {
+            PANELS.contains(&panel["title"].as_str().unwrap_or_default())
+                || panel["type"] == "timeseries"
+        });
+        let queries: Vec<_> = first
+            .flat_map(|panel| panel["targets"].as_array().cloned().unwrap_or_default())
+            .filter_map(|target| Some(target["expr"].as_str()?.to_owned()))
+            .collect();
+        assert_eq!(queries.len(), 9, "{queries:?}");
+        let untested: Vec<_> = queries.iter().filter(|query| !is_tested(query)).collect();
+        assert!(untested.is_empty(), "promtool does not test {untested:?}");
+    }
+    assert!(!is_tested("max(headcount:users{job=~\"$job\", namespace=~\"$namespace\"})"));
+}
+
 /// An alert of the rules file.
 struct Alert {
     name: String,

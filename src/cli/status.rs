@@ -76,7 +76,9 @@ pub struct Instance {
     pub version: Option<String>,
     /// When it was started, in seconds since 1970, from what it told or from its id; `None` if neither has it.
     pub started_at: Option<u64>,
-    /// Its connections; those of users with an identity as it said last.
+    /// Its sessions, in the site, only in rooms, or watching; those that are not in the site as it said last.
+    pub sessions: u64,
+    /// Its connections in the site; those of users with an identity as it said last.
     pub connections: u64,
     /// Its users; those with an identity as it said last. They may be on other instances, too.
     pub users: u64,
@@ -137,6 +139,7 @@ impl Instance {
             draining: about.is_some_and(|about| about.draining),
             incarnation: entry.incarnation.clone(),
             started_at,
+            sessions: entry.sessions(),
             connections: entry.connections(),
             users: entry.users_here(),
             lease_left_ms,
@@ -144,7 +147,7 @@ impl Instance {
     }
 
     /// The cells of its row in the table. They are escaped, since the store is not trusted and this goes to a terminal.
-    fn row(&self) -> [String; 8] {
+    fn row(&self) -> [String; 9] {
         let text = |said: &Option<String>| match said {
             Some(text) => Escaped::new(text).to_string(),
             None => "unknown".to_owned(),
@@ -156,6 +159,7 @@ impl Instance {
             Escaped::new(&self.incarnation).to_string(),
             text(&self.version),
             self.started_at.map_or_else(|| "unknown".to_owned(), date),
+            self.sessions.to_string(),
             self.connections.to_string(),
             self.users.to_string(),
             left,
@@ -166,19 +170,28 @@ impl Instance {
 
 impl fmt::Display for Status {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let header =
-            ["HOST", "INCARNATION", "VERSION", "STARTED", "CONNECTIONS", "USERS", "LEASE LEFT", ""];
+        let header = [
+            "HOST",
+            "INCARNATION",
+            "VERSION",
+            "STARTED",
+            "SESSIONS",
+            "CONNECTIONS",
+            "USERS",
+            "LEASE LEFT",
+            "",
+        ];
         let rows: Vec<_> = self.instances.iter().map(Instance::row).collect();
         let width = |column: usize| {
             let cells = rows.iter().map(|row| row[column].chars().count());
             cells.chain([header[column].len()]).max().unwrap_or(0)
         };
-        let [host, incarnation, version, started, connections, users, left] =
-            [0, 1, 2, 3, 4, 5, 6].map(width);
+        let [host, incarnation, version, started, sessions, connections, users, left] =
+            [0, 1, 2, 3, 4, 5, 6, 7].map(width);
         for row in [header.map(str::to_owned)].iter().chain(&rows) {
             let line = format!(
-                "{:<host$}  {:<incarnation$}  {:<version$}  {:<started$}  {:>connections$}  {:>users$}  {:>left$}  {}",
-                row[0], row[1], row[2], row[3], row[4], row[5], row[6], row[7]
+                "{:<host$}  {:<incarnation$}  {:<version$}  {:<started$}  {:>sessions$}  {:>connections$}  {:>users$}  {:>left$}  {}",
+                row[0], row[1], row[2], row[3], row[4], row[5], row[6], row[7], row[8]
             );
             writeln!(f, "{}", line.trim_end())?;
         }
@@ -295,6 +308,7 @@ mod tests {
             started_at: 1_764_172_800_999,
             draining: true,
             identified: IdentifiedUsers::default(),
+            outside: 9,
         };
         roster.instances[0].about = Some(Arc::new(about));
         let mut peaks = Peaks::default();
@@ -303,9 +317,9 @@ mod tests {
         let known = PeaksAnswer { now: 1_764_201_599_999, peaks, ..PeaksAnswer::default() };
         let text = Status::of(&roster).with_peaks(&known).to_string();
         let expected = "\
-HOST             INCARNATION                           VERSION  STARTED               CONNECTIONS  USERS  LEASE LEFT
-kitchen-2\\u{1b}  01a2011c-f814-765a-8ed8-cd16f884d799  0.2.0    2025-11-26T16:00:00Z            3      3     1500 ms  draining
-unknown          01a2011c-f814-765a-8ed8-cd16f884d799  unknown  2026-11-22T02:36:45Z            2      2     1500 ms
+HOST             INCARNATION                           VERSION  STARTED               SESSIONS  CONNECTIONS  USERS  LEASE LEFT
+kitchen-2\\u{1b}  01a2011c-f814-765a-8ed8-cd16f884d799  0.2.0    2025-11-26T16:00:00Z        12            3      3     1500 ms  draining
+unknown          01a2011c-f814-765a-8ed8-cd16f884d799  unknown  2026-11-22T02:36:45Z         2            2      2     1500 ms
 peak today 12 at 2025-11-26T00:00:00Z
 peak ever 340 at 2025-11-25T23:59:59Z
 sum 5, count 5 at revision 7: they agree";

@@ -41,6 +41,14 @@ pub struct About {
     /// The users of the site with an identity whom it has at the moment.
     #[serde(default, skip_serializing_if = "IdentifiedUsers::is_none")]
     pub identified: IdentifiedUsers,
+    /// Its open sessions that are not counted in the site: only in rooms, watching, or not in anything yet.
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub outside: u64,
+}
+
+#[allow(clippy::trivially_copy_pass_by_ref, reason = "serde hands out references")]
+fn is_zero(number: &u64) -> bool {
+    *number == 0
 }
 
 /// The users with an identity whom an instance has.
@@ -64,7 +72,8 @@ impl About {
         let since_1970 = now.duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
         let version = env!("CARGO_PKG_VERSION").to_owned();
         let started_at = whole_millis(since_1970);
-        Self { host, version, started_at, draining: false, identified: IdentifiedUsers::default() }
+        let identified = IdentifiedUsers::default();
+        Self { host, version, started_at, draining: false, identified, outside: 0 }
     }
 
     /// The same, with the users who have an identity, and their connections.
@@ -151,6 +160,7 @@ mod tests {
             started_at: 1_764_172_800_000,
             draining: false,
             identified: IdentifiedUsers::default(),
+            outside: 0,
         }
     }
 
@@ -168,6 +178,9 @@ mod tests {
         let busy = About { identified, ..about() };
         assert!(busy.to_json().ends_with(r#","identified":{"users":3,"connections":7}}"#));
         assert_eq!(About::from_json(busy.to_json().as_bytes()), Some(busy));
+        let visited = About { outside: 9, ..about() };
+        assert!(visited.to_json().ends_with(r#","outside":9}"#));
+        assert_eq!(About::from_json(visited.to_json().as_bytes()), Some(visited));
         let later = text.replace('}', r#","rooms":7}"#);
         assert_eq!(About::from_json(later.as_bytes()), Some(about()));
         let too_long = text.replace("web-1", &"w".repeat(ABOUT_BYTES_MAX));
@@ -195,7 +208,8 @@ mod tests {
         for character in ["\"", "\u{20000}"] {
             let identified = IdentifiedUsers { users: LOCAL_MAX, connections: LOCAL_MAX };
             let host = character.repeat(HOST_CHARS_MAX);
-            let longest = About { host, identified, draining: true, ..about() };
+            let outside = LOCAL_MAX;
+            let longest = About { host, identified, draining: true, outside, ..about() };
             assert!(longest.is_valid(), "{} bytes", longest.to_json().len());
         }
         assert!(!About { host: "w".repeat(ABOUT_BYTES_MAX), ..about() }.is_valid());

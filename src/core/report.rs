@@ -283,6 +283,12 @@ impl RosterEntry {
         self.users.saturating_add(self.identified().connections)
     }
 
+    /// All sessions of this incarnation; those that are not counted in the site as it said last.
+    pub fn sessions(&self) -> u64 {
+        let outside = self.about.as_ref().map_or(0, |about| about.outside);
+        self.connections().saturating_add(outside)
+    }
+
     /// The users of this incarnation; those with an identity as it said last. They may be on other instances, too.
     pub fn users_here(&self) -> u64 {
         self.users.saturating_add(self.identified().users)

@@ -230,6 +230,11 @@ impl View {
         is_certain.then_some(Sight { users, revision, instances: self.instances, at: now })
     }
 
+    /// Incarnations that have ended whose users are still being taken out of rooms, as the store said last.
+    pub fn dead(&self) -> u32 {
+        self.dead
+    }
+
     /// The highest exact count since the last call, which may have lasted for a moment only.
     pub fn take_highest(&mut self) -> Option<Sight> {
         self.highest.take()

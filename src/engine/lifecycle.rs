@@ -124,6 +124,12 @@ impl Engine {
         self.joined[by(transport)].load(Ordering::Relaxed)
     }
 
+    /// The number of sessions that are not counted in the site: only in rooms, watching, or not in anything yet.
+    pub fn outside(&self) -> u64 {
+        let inside: usize = Transport::ALL.map(|transport| self.joined(transport)).iter().sum();
+        self.admission.permits().taken().saturating_sub(inside) as u64
+    }
+
     /// The number of sessions that polls carry.
     pub fn polling_sessions(&self) -> usize {
         self.polling_sessions.load(Ordering::Relaxed)
@@ -214,6 +220,7 @@ impl Engine {
         if transport == Transport::Polling {
             self.polling_sessions.fetch_add(1, Ordering::Relaxed);
         }
+        self.metrics.sessions.started.with_label_values(&[transport.label()]).inc();
         self.check_by(&session, &mut session.state(), now + JOIN_TIMEOUT.min(self.poll_gap()));
         session
     }
@@ -340,6 +347,7 @@ impl Engine {
             return;
         }
         state.ended = Some(reason);
+        self.metrics.sessions.ended.with_label_values(&[reason.label()]).inc();
         self.count_out(&mut state, reason);
         let rooms = self.take_out_of_rooms(&mut state);
         state.credentials = None;

@@ -7,7 +7,8 @@ use crate::{
 };
 
 label_values! {
-    /// Why a session ended, or a client left the count, as `headcount_disconnects_total` counts it.
+    /// Why a session ended, or a client left the count, as `headcount_sessions_ended_total` and
+    /// `headcount_disconnects_total` count it.
     pub enum EndReason {
         /// The client closed its transport, or cut the connection of an open poll or post.
         TransportClose = "transport_close",

@@ -181,7 +181,8 @@ impl Admin {
             let joined = self.engine.joined(transport) as u64;
             metrics.connections.with_label_values(&[transport.label()]).set(signed(joined));
         }
-        metrics.sessions.set(signed(self.engine.admission().permits().taken() as u64));
+        metrics.sessions.open.set(signed(self.engine.admission().permits().taken() as u64));
+        metrics.sessions.polling.set(signed(self.engine.polling_sessions() as u64));
         metrics.drift_users.set(drift(&self.engine, &view, now));
     }
 }

@@ -43,7 +43,8 @@ pub(super) const SITE: &str = "/";
 /// The event's name, as every client of the lesson knows it.
 const USER_COUNT: &str = "user count";
 label_values! {
-    /// Why a socket left, as `headcount_disconnects_total` counts it.
+    /// Why a socket left, as `headcount_disconnects_total` and
+    /// `headcount_sessions_ended_total` count it.
     pub(super) enum LeaveReason {
         /// Its transport was closed.
         TransportClose = "transport_close",
@@ -173,7 +174,10 @@ impl<A: Adapter> CountedSockets<A> {
         if let Some(before) = before {
             self.count_out(&before, LeaveReason::FoundGone);
         }
-        self.metrics.connects.with_label_values(&[transport(socket).label()]).inc();
+        // A counted socket is all that is known here of a session.
+        let transport = [transport(socket).label()];
+        self.metrics.sessions.started.with_label_values(&transport).inc();
+        self.metrics.connects.with_label_values(&transport).inc();
         seat.take(&self.tally, person);
         true
     }
@@ -225,6 +229,8 @@ impl<A: Adapter> CountedSockets<A> {
         {
             self.metrics.connections.with_label_values(&[transport.label()]).set(signed(open));
         }
+        self.metrics.sessions.open.set(signed(websockets + polling));
+        self.metrics.sessions.polling.set(signed(polling));
         unwatched
     }
 
@@ -235,6 +241,7 @@ impl<A: Adapter> CountedSockets<A> {
     fn count_out(&self, seat: &CountedSocket<A>, reason: LeaveReason) {
         if seat.give_up() {
             self.metrics.disconnects.with_label_values(&[reason.label()]).inc();
+            self.metrics.sessions.ended.with_label_values(&[reason.label()]).inc();
         }
     }
 

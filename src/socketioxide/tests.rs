@@ -335,5 +335,8 @@ async fn nobody_is_counted_after_leaving() {
     assert!(answer.starts_with("40{"), "{answer}");
     assert!(!application.member.count().exact);
     let metrics = application.member.metrics().unwrap();
-    assert!(metrics.contains("headcount_connects_total{transport=\"polling\"} 1\n"), "{metrics}");
+    for started in ["connects", "sessions_started"] {
+        let line = format!("headcount_{started}_total{{transport=\"polling\"}} 1\n");
+        assert!(metrics.contains(&line), "{line} in {metrics}");
+    }
 }

@@ -4,6 +4,8 @@
 
 mod help;
 mod maker;
+#[cfg(target_os = "linux")]
+mod process;
 
 use std::time::Duration;
 
@@ -43,8 +45,8 @@ pub struct Metrics {
     pub peak_users: IntGaugeVec,
     /// Connections that are counted in the site, by transport.
     pub connections: IntGaugeVec,
-    /// Open sessions, in the site or not.
-    pub sessions: IntGauge,
+    /// Sessions, in the site or not.
+    pub sessions: SessionMetrics,
     /// Users of the site on this instance, by identity.
     pub users: IntGaugeVec,
     /// The limit of sessions.
@@ -139,6 +141,19 @@ pub struct Metrics {
     pub build_info: BuildInfo,
 }
 
+/// Metrics of sessions, in the site or not.
+#[derive(Clone, Debug)]
+pub struct SessionMetrics {
+    /// Those that are open.
+    pub open: IntGauge,
+    /// Those of them that polls carry.
+    pub polling: IntGauge,
+    /// Those that began, by their first transport.
+    pub started: IntCounterVec,
+    /// Those that ended, by reason.
+    pub ended: IntCounterVec,
+}
+
 /// Metrics of tokens, and of the keys that verify them.
 #[derive(Clone, Debug)]
 pub struct TokenMetrics {
@@ -167,7 +182,7 @@ impl Metrics {
             cluster_users: make.gauge("cluster_users")?,
             peak_users: make.gauges("peak_users", "period", [])?,
             connections: make.gauges("connections", "transport", [])?,
-            sessions: make.gauge("sessions")?,
+            sessions: SessionMetrics::new(&make)?,
             users: make.gauges("users", "identity", identities())?,
             connections_max: make.gauge("connections_max")?,
             connects: make.counters("connects_total", "transport", [])?,
@@ -228,17 +243,19 @@ impl Metrics {
         self.refused.with_label_values(&[reason.label()])
     }
 
-    /// Begins the series of connections counted in by these transports, at 0.
+    /// Begins the series of sessions that start, and of connections counted in, by these transports, at 0.
     pub fn begin_connects(&self, transports: impl IntoIterator<Item = &'static str>) {
         for transport in transports {
             self.connects.with_label_values(&[transport]);
+            self.sessions.started.with_label_values(&[transport]);
         }
     }
 
-    /// Begins the series of these reasons for which connections are counted out, at 0.
+    /// Begins the series of these reasons for which sessions end, and connections are counted out, at 0.
     pub fn begin_disconnects(&self, reasons: impl IntoIterator<Item = &'static str>) {
         for reason in reasons {
             self.disconnects.with_label_values(&[reason]);
+            self.sessions.ended.with_label_values(&[reason]);
         }
     }
 
@@ -253,6 +270,17 @@ impl Metrics {
 
 fn report_outcomes() -> impl Iterator<Item = &'static str> {
     ReportResult::ALL.iter().map(|outcome| outcome.label())
+}
+
+impl SessionMetrics {
+    fn new(make: &Maker) -> Result<Self, prometheus::Error> {
+        Ok(Self {
+            open: make.gauge("sessions")?,
+            polling: make.gauge("sessions_polling")?,
+            started: make.counters("sessions_started_total", "transport", [])?,
+            ended: make.counters("sessions_ended_total", "reason", [])?,
+        })
+    }
 }
 
 impl TokenMetrics {

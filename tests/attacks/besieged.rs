@@ -111,9 +111,9 @@ impl Besieged {
         page.expect("the metrics are served").body
     }
 
-    /// Waits until this number of connections was counted out for this reason since the start.
+    /// Waits until this number of sessions has ended for this reason since the start.
     pub(crate) async fn until_disconnected(&self, reason: &str, wanted: usize) {
-        let name = format!("headcount_disconnects_total{{reason=\"{reason}\"}}");
+        let name = format!("headcount_sessions_ended_total{{reason=\"{reason}\"}}");
         self.until(&name, wanted.try_into().expect("they are few")).await;
     }
 
@@ -131,8 +131,13 @@ impl Besieged {
         self.sample(&format!("headcount_refused_total{{reason=\"{reason}\"}}")).await
     }
 
-    /// How many connections were counted out for this reason.
+    /// How many sessions ended for this reason.
     pub(crate) async fn disconnected(&self, reason: &str) -> usize {
+        self.sample(&format!("headcount_sessions_ended_total{{reason=\"{reason}\"}}")).await
+    }
+
+    /// How many connections were counted out of the site for this reason.
+    pub(crate) async fn left(&self, reason: &str) -> usize {
         self.sample(&format!("headcount_disconnects_total{{reason=\"{reason}\"}}")).await
     }
 

@@ -85,7 +85,7 @@ async fn floods_of_rubbish_are_cut_at_once() {
     besieged.until_disconnected("bad_packet", attacks.len() * ATTACKERS).await;
     // A client that leaves and joins repeatedly may be cut after either.
     eventually("each churner is counted out as often as in", async || {
-        let left = besieged.disconnected("client_left").await;
+        let left = besieged.left("client_left").await;
         if left > 0 { Ok(()) } else { Err(besieged.all_disconnects().await) }
     })
     .await;

@@ -58,6 +58,10 @@ async fn transports_are_counted_as_they_are() {
     is(instance, "headcount_connections{transport=\"polling\"}", 3.0).await;
     is(instance, "headcount_connects_total{transport=\"websocket\"}", 2.0).await;
     is(instance, "headcount_connects_total{transport=\"polling\"}", 7.0).await;
+    is(instance, "headcount_sessions", 9.0).await;
+    is(instance, "headcount_sessions_polling", 3.0).await;
+    is(instance, "headcount_sessions_started_total{transport=\"websocket\"}", 2.0).await;
+    is(instance, "headcount_sessions_started_total{transport=\"polling\"}", 7.0).await;
     is(instance, "headcount_join_to_emit_seconds_count", 9.0).await;
     is(instance, "headcount_cluster_users", 9.0).await;
     is(instance, "headcount_instances", 1.0).await;
@@ -68,8 +72,10 @@ async fn transports_are_counted_as_they_are() {
     }
     is(instance, "headcount_connections{transport=\"websocket\"}", 0.0).await;
     is(instance, "headcount_connections{transport=\"polling\"}", 0.0).await;
-    let left = instance.metric("headcount_disconnects_total").await;
-    assert_eq!(left, Ok(9.0));
+    is(instance, "headcount_sessions_polling", 0.0).await;
+    for left in ["headcount_disconnects_total", "headcount_sessions_ended_total"] {
+        assert_eq!(instance.metric(left).await, Ok(9.0), "{left}");
+    }
 }
 
 /// Goal: an outage is visible: the age of the view grows, the store is down, the view is an estimate, and the

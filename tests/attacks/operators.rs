@@ -63,6 +63,8 @@ async fn status_shows_a_live_cluster() {
     let mut connections: Vec<_> = listed.iter().map(|one| one["connections"].as_u64()).collect();
     connections.sort_unstable();
     assert_eq!(connections, [Some(1), Some(2)]);
+    let are_more = |one: &Value| one["sessions"].as_u64() >= one["connections"].as_u64();
+    assert!(listed.iter().all(are_more), "{listed:?}");
     for one in listed {
         let left = one["lease_left_ms"].as_u64().expect("it has a lease");
         assert!((1..=2000).contains(&left), "{one}");

@@ -332,6 +332,8 @@ async fn joins_and_leaves_are_limited() {
     timeout(PATIENCE, cut).await.expect("it is cut");
     server.no_rooms().await;
     server.no_session().await;
+    let ended = server.metrics.sessions.ended.with_label_values(&["flood"]).get();
+    assert_eq!((ended, server.disconnects("flood")), (1, 0), "it was only in rooms");
 }
 
 /// Goal: a watcher of the site is not counted, and a session may watch it or be counted in it. Method: a watcher that leaves and

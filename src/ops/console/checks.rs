@@ -16,6 +16,9 @@ use crate::core::report::RosterEntry;
 const AWAY_FIRES: Duration = Duration::from_mins(1);
 /// The alert of an estimate fires after this long.
 const ESTIMATE_FIRES: Duration = Duration::from_mins(2);
+/// The alert of rooms that are behind looks at so much time, and fires after so much more.
+const BEHIND_WITHIN: Duration = Duration::from_mins(15);
+const BEHIND_FIRES: Duration = Duration::from_mins(5);
 /// Sessions, in percent of the limit, from which on an alert fires.
 const SESSIONS_PERCENT: u64 = 80;
 /// Rooms, in percent of the limit, from which on an alert fires.
@@ -40,6 +43,7 @@ pub(super) fn all(look: &Look<'_>) -> Vec<Check> {
         ("sessions", sessions(look)),
         ("memory", memory(look)),
         ("rooms", counted::refused_rooms(look).unwrap_or_else(|| rooms(look))),
+        ("behind", behind(look)),
         ("kept", counted::kept(look)),
         ("announced", counted::announced(look)),
         ("origins", counted::foreign_pages(look)),
@@ -86,9 +90,13 @@ fn store(look: &Look<'_>) -> Finding {
 
 fn exact(look: &Look<'_>) -> Finding {
     let alert = "HeadcountEstimateTooLong";
-    let Some(since) = look.estimate_since else { return fine("The number is exact") };
+    let (since, of) = match (look.estimate_since, look.rooms_estimate_since) {
+        (None, None) => return fine("The number is exact, and so are those of rooms"),
+        (Some(since), _) => (since, "The number has been an estimate"),
+        (None, Some(since)) => (since, "The counts of rooms have been estimates"),
+    };
     let time = look.now.saturating_duration_since(since);
-    let text = format!("The number has been an estimate for {}", words::ago(time));
+    let text = format!("{of} for {}", words::ago(time));
     if time < ESTIMATE_FIRES { notice(alert, text) } else { alarm(alert, text) }
 }
 
@@ -153,8 +161,8 @@ fn draining(look: &Look<'_>) -> Finding {
     if leaving.clone().next().is_none() {
         return fine("No instance is shutting down");
     }
-    let left = leaving.clone().map(RosterEntry::connections).fold(0, u64::saturating_add);
-    let (names, left) = (names(leaving.map(instances::name)), words::several(left, "connection"));
+    let left = leaving.clone().map(RosterEntry::sessions).fold(0, u64::saturating_add);
+    let (names, left) = (names(leaving.map(instances::name)), words::several(left, "session"));
     notice("", format!("Shutting down: {names}, with {left} left"))
 }
 
@@ -202,6 +210,23 @@ fn rooms(look: &Look<'_>) -> Finding {
         return alarm("HeadcountRoomsNearlyFull", text);
     }
     fine(text)
+}
+
+fn behind(look: &Look<'_>) -> Finding {
+    let alert = "HeadcountRoomsBehind";
+    let Some((since, ended)) = look.behind else {
+        return fine("Rooms have no users of instances that ended");
+    };
+    let instances = match ended {
+        1 => "an instance".to_owned(),
+        _ => words::several(ended.into(), "instance"),
+    };
+    let time = look.now.saturating_duration_since(since);
+    let text = format!(
+        "For {} rooms have had users of {instances} that ended: their counts are too high",
+        words::ago(time)
+    );
+    if time < BEHIND_WITHIN + BEHIND_FIRES { notice(alert, text) } else { alarm(alert, text) }
 }
 
 /// Some names in a row. They may be anything, so they are escaped here.

@@ -4,7 +4,8 @@ use std::time::Duration;
 
 use super::{
     counters::{Counter, SLOW_JOIN_SECONDS},
-    finding::{Finding, alarm, fine, notice},
+    finding::{Finding, Level, alarm, fine, notice},
+    history::{SPAN, Sample},
     look::Look,
     words,
 };
@@ -35,7 +36,7 @@ pub(super) const DRIFT_SPAN: Duration = Duration::from_mins(2);
 /// The least mean drift that is one, and what is allowed for each who comes or goes a second: they are under way to the store.
 pub(super) const DRIFT_USERS: f64 = 0.5;
 pub(super) const DRIFT_PER_CHANGE: f64 = 0.05;
-/// The fewest users of whom half may be missed, and for how long half must be missing.
+/// The fewest users, or sessions outside of the site, of whom half may be missed, and for how long half must be missing.
 pub(super) const MANY_USERS: u64 = 50;
 pub(super) const FELL_FOR: Duration = Duration::from_mins(2);
 /// Keys of issuers that are older were not fetched several times.
@@ -49,11 +50,30 @@ pub(super) fn turned_away(look: &Look<'_>) -> Finding {
     }
     let clients = words::several(turned_away, "client");
     let text = format!("This instance turned away {clients} in the last 5 minutes: it was full");
-    let are_many = |[refused, joins]: [u64; 2]| refused > FEW_TURNED_AWAY && refused * 100 >= joins;
-    let counters = [Counter::TurnedAway, Counter::Joins];
-    let now = counters.map(|counter| look.history.grown(counter, TURNED_AWAY_WITHIN));
-    let before = counters.map(|counter| look.history.grown_before(counter, TURNED_AWAY_WITHIN));
-    if are_many(now) && are_many(before) { alarm(alert, text) } else { notice(alert, text) }
+    let level = lasting(
+        look,
+        TURNED_AWAY_WITHIN,
+        [Counter::TurnedAway, Counter::SessionStarts],
+        |[refused, begun]| refused > FEW_TURNED_AWAY && refused * 100 >= begun,
+    );
+    if level == Level::Alarm { alarm(alert, text) } else { notice(alert, text) }
+}
+
+/// How much it matters that there are many of what was counted in the last `span`: it is an alarm if there were many in as long a time
+/// before as well, since alerts that count wait for that.
+fn lasting<const COUNTED: usize>(
+    look: &Look<'_>,
+    span: Duration,
+    counters: [Counter; COUNTED],
+    are_many: impl Fn([u64; COUNTED]) -> bool,
+) -> Level {
+    let now = counters.map(|counter| look.history.grown(counter, span));
+    let before = counters.map(|counter| look.history.grown_before(counter, span));
+    match (are_many(now), are_many(before)) {
+        (false, _) => Level::Fine,
+        (true, false) => Level::Notice,
+        (true, true) => Level::Alarm,
+    }
 }
 
 /// Answers of the store that are errors; `None` if there are none.
@@ -114,34 +134,39 @@ pub(super) fn announced(look: &Look<'_>) -> Finding {
     )
 }
 
+/// Whether newcomers are told in time, in the site and in rooms.
 pub(super) fn joins(look: &Look<'_>) -> Finding {
-    let alert = "HeadcountJoinSlow";
+    let of_site = [Counter::SlowFirstCounts, Counter::FirstCounts];
+    let of_rooms = [Counter::SlowFirstRoomCounts, Counter::FirstRoomCounts];
+    let [site, rooms] = [(of_site, "newcomers"), (of_rooms, "newcomers in rooms")]
+        .map(|(counters, who)| told_late(look, counters, who));
+    if rooms.level < site.level { rooms } else { site }
+}
+
+fn told_late(look: &Look<'_>, counters: [Counter; 2], who: &str) -> Finding {
     let are_many = |[slow, all]: [u64; 2]| slow >= SLOW_JOINS && slow * 100 > all;
-    let counters = [Counter::SlowFirstCounts, Counter::FirstCounts];
-    let now = counters.map(|counter| look.history.grown(counter, RECENT));
-    let before = counters.map(|counter| look.history.grown_before(counter, RECENT));
-    if !are_many(now) {
+    let level = lasting(look, RECENT, counters, are_many);
+    if level == Level::Fine {
         return fine("Newcomers are told at once");
     }
-    let [slow, all] = now.map(words::number);
+    let [slow, all] = counters.map(|counter| words::number(look.history.grown(counter, RECENT)));
     let text = format!(
-        "{slow} of {all} newcomers waited over {SLOW_JOIN_SECONDS} s for the count in the last 5 minutes"
+        "{slow} of {all} {who} waited over {SLOW_JOIN_SECONDS} s for the count in the last 5 minutes"
     );
-    if are_many(before) { alarm(alert, text) } else { notice(alert, text) }
+    Finding { level, text, alert: "HeadcountJoinSlow" }
 }
 
 pub(super) fn foreign_pages(look: &Look<'_>) -> Finding {
-    let alert = "HeadcountForeignPages";
-    let requests = look.history.grown(Counter::ForeignPages, RECENT);
-    if requests <= FEW_FOREIGN {
+    let counters = [Counter::ForeignPages];
+    let level = lasting(look, RECENT, counters, |[requests]| requests > FEW_FOREIGN);
+    if level == Level::Fine {
         return fine("Few pages of foreign origins ask, or none");
     }
     let text = format!(
         "Pages of an origin that is not allowed asked {} times in the last 5 minutes",
-        words::number(requests)
+        words::number(look.history.grown(Counter::ForeignPages, RECENT))
     );
-    let are_lasting = look.history.grown_before(Counter::ForeignPages, RECENT) > FEW_FOREIGN;
-    if are_lasting { alarm(alert, text) } else { notice(alert, text) }
+    Finding { level, text, alert: "HeadcountForeignPages" }
 }
 
 /// Joins that were refused because the table of rooms is full; `None` if there were few.
@@ -184,18 +209,40 @@ pub(super) fn reaped(look: &Look<'_>) -> Option<Finding> {
     (reaped > 0).then(|| alarm("HeadcountLeaseReaped", text()))
 }
 
+/// Whether more than half have left: of the site's users on all instances, or of the sessions here of which most are not in the site.
 pub(super) fn users(look: &Look<'_>) -> Finding {
     let alert = "HeadcountUsersFell";
-    let (now, most) = (look.view.shown(look.now).users, look.history.users_max());
-    if most >= MANY_USERS && now * 2 < most {
-        let text = format!(
-            "More than half of the users have left within 10 minutes: they were {}",
-            words::number(most)
-        );
-        let has_lasted = look.history.users_max_within(FELL_FOR) * 2 < most;
-        return if has_lasted { alarm(alert, text) } else { notice(alert, text) };
-    }
-    fine("No sudden loss of users")
+    let users = fall(look, |sample| sample.users);
+    let outside = fall(look, |sample| sample.outside);
+    let sessions = fall(look, |sample| sample.sessions).filter(|_| outside.is_some());
+    let (fall, whose) = match (users, sessions) {
+        (Some(users), _) => (users, "users"),
+        // Who shuts down sends all of them elsewhere.
+        (None, Some(sessions)) if !look.is_draining => {
+            let has_lasted = sessions.has_lasted && outside.is_some_and(|fall| fall.has_lasted);
+            (Fall { has_lasted, ..sessions }, "sessions of this instance")
+        }
+        _ => return fine("No sudden loss of users or sessions"),
+    };
+    let most = words::number(fall.most);
+    let text =
+        format!("More than half of the {whose} have left within 10 minutes: they were {most}");
+    if fall.has_lasted { alarm(alert, text) } else { notice(alert, text) }
+}
+
+/// A number of which less than half is left.
+struct Fall {
+    most: u64,
+    /// Whether it has been so low for [`FELL_FOR`].
+    has_lasted: bool,
+}
+
+fn fall(look: &Look<'_>, value: fn(&Sample) -> u64) -> Option<Fall> {
+    let most = look.history.most(value, SPAN);
+    let is_below = |number: u64| number * 2 < most;
+    let now = look.history.most(value, Duration::ZERO);
+    (most >= MANY_USERS && is_below(now))
+        .then(|| Fall { most, has_lasted: is_below(look.history.most(value, FELL_FOR)) })
 }
 
 pub(super) fn issuers(look: &Look<'_>) -> Finding {

@@ -1,7 +1,7 @@
 //! What this instance has counted since its start, as far as the console shows it or judges it.
 
 use prometheus::{
-    IntCounterVec,
+    Histogram, IntCounterVec,
     core::Collector,
     proto::{Metric, MetricFamily},
 };
@@ -20,10 +20,14 @@ const FAILED: [ReportResult; 4] =
 /// Something that is counted.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Counter {
-    /// Connections counted in.
+    /// Connections counted in the site.
     Joins,
-    /// Connections counted out.
+    /// Connections counted out of the site.
     Leaves,
+    /// Sessions that began, in the site or not.
+    SessionStarts,
+    /// Sessions that ended.
+    SessionEnds,
     /// Clients that were refused because the instance was full.
     TurnedAway,
     /// Requests of pages that may not connect.
@@ -44,13 +48,17 @@ pub(super) enum Counter {
     PagesMissed,
     /// Announcements that arrived.
     Announcements,
-    /// First counts that clients were told.
+    /// First counts of the site that clients were told.
     FirstCounts,
     /// Those that were told late.
     SlowFirstCounts,
+    /// First counts of rooms that clients were told.
+    FirstRoomCounts,
+    /// Those that were told late.
+    SlowFirstRoomCounts,
 }
 
-const COUNTERS: usize = 14;
+const COUNTERS: usize = 18;
 
 /// The values of all counters at one moment.
 #[derive(Clone, Copy, Debug, Default)]
@@ -63,10 +71,13 @@ impl Counters {
         let reports =
             FAILED.iter().map(|result| metrics.reports.with_label_values(&[result.label()]).get());
         let too_many_rooms = [JoinRefusal::TooManyRooms.label()];
-        let [first, slow] = first_counts(metrics);
+        let [first, slow] = first_counts(&metrics.join_to_emit_seconds);
+        let [first_of_rooms, slow_of_rooms] = first_counts(&metrics.room_join_to_emit_seconds);
         Self::default()
             .with(Counter::Joins, sum(&by_label(&metrics.connects)))
             .with(Counter::Leaves, sum(&by_label(&metrics.disconnects)))
+            .with(Counter::SessionStarts, sum(&by_label(&metrics.sessions.started)))
+            .with(Counter::SessionEnds, sum(&by_label(&metrics.sessions.ended)))
             .with(
                 Counter::TurnedAway,
                 refused(RefusedReason::Full) + refused(RefusedReason::Descriptors),
@@ -85,6 +96,8 @@ impl Counters {
             .with(Counter::Announcements, metrics.announcements.get())
             .with(Counter::FirstCounts, first)
             .with(Counter::SlowFirstCounts, slow)
+            .with(Counter::FirstRoomCounts, first_of_rooms)
+            .with(Counter::SlowFirstRoomCounts, slow_of_rooms)
     }
 
     /// The same with another value of one counter.
@@ -99,11 +112,11 @@ impl Counters {
 }
 
 const _: () =
-    assert!(Counter::SlowFirstCounts as usize + 1 == COUNTERS, "each counter has a place");
+    assert!(Counter::SlowFirstRoomCounts as usize + 1 == COUNTERS, "each counter has a place");
 
 /// First counts: all, and those that came late.
-fn first_counts(metrics: &Metrics) -> [u64; 2] {
-    let families = metrics.join_to_emit_seconds.collect();
+fn first_counts(times: &Histogram) -> [u64; 2] {
+    let families = times.collect();
     let Some(sample) = families.first().and_then(|family| family.get_metric().first()) else {
         return [0, 0];
     };
@@ -158,7 +171,12 @@ mod tests {
         for seconds in [0.001, 0.25, 0.26, 9.0] {
             metrics.join_to_emit_seconds.observe(seconds);
         }
+        metrics.sessions.started.with_label_values(&["polling"]).inc_by(13);
+        metrics.sessions.ended.with_label_values(&["flood"]).inc_by(14);
+        for seconds in [0.001, 0.01, 0.25, 0.26, 0.3, 9.0] {
+            metrics.room_join_to_emit_seconds.observe(seconds);
+        }
         let read = Counters::of(&metrics).0;
-        assert_eq!(read, [1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 4, 2]);
+        assert_eq!(read, [1, 2, 13, 14, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 4, 2, 6, 3]);
     }
 }

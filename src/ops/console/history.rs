@@ -26,6 +26,9 @@ pub(super) struct Sample {
     pub(super) at: Instant,
     /// The number that is shown.
     pub(super) users: u64,
+    /// Open sessions of this instance, and those of them that are not counted in the site: only in rooms, or watching.
+    pub(super) sessions: u64,
+    pub(super) outside: u64,
     /// Live instances, according to the store.
     pub(super) instances: u32,
     /// The revision of that number.
@@ -43,11 +46,11 @@ pub(super) struct History {
     samples: VecDeque<Sample>,
 }
 
-/// Joins and leaves a second on this instance.
+/// Sessions that begin and end a second on this instance.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub(super) struct Rates {
-    pub(super) joins: f64,
-    pub(super) leaves: f64,
+    pub(super) begun: f64,
+    pub(super) ended: f64,
 }
 
 /// The line of the number, as paths of SVG in a box of 600 by 100.
@@ -80,8 +83,10 @@ impl History {
             let grown = self.grown(counter, RATE_SPAN) as f64;
             grown / seconds
         };
-        (seconds > 0.0)
-            .then(|| Rates { joins: mean(Counter::Joins), leaves: mean(Counter::Leaves) })
+        (seconds > 0.0).then(|| Rates {
+            begun: mean(Counter::SessionStarts),
+            ended: mean(Counter::SessionEnds),
+        })
     }
 
     /// What was counted in the last `span`.
@@ -142,14 +147,9 @@ impl History {
         Some(mean(drifts.clone().sum(), drifts.count()))
     }
 
-    /// The most users at a time.
-    pub(super) fn users_max(&self) -> u64 {
-        self.samples.iter().map(|sample| sample.users).max().unwrap_or_default()
-    }
-
-    /// The most users at a time in the last `span`.
-    pub(super) fn users_max_within(&self, span: Duration) -> u64 {
-        self.within(span).map(|sample| sample.users).max().unwrap_or_default()
+    /// The highest value in the last `span`.
+    pub(super) fn most(&self, value: fn(&Sample) -> u64, span: Duration) -> u64 {
+        self.within(span).map(value).max().unwrap_or_default()
     }
 
     /// The most instances that were live at a time.

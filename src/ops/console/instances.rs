@@ -69,7 +69,7 @@ pub(super) struct Row {
     pub(super) state_text: String,
     pub(super) version: String,
     pub(super) up: String,
-    pub(super) connections: String,
+    pub(super) sessions: String,
     pub(super) users: String,
     pub(super) share: String,
     /// The share again, as the length of a bar.
@@ -136,6 +136,12 @@ impl Instances {
         self.last.as_ref().map(|(at, roster)| (*at, roster))
     }
 
+    /// The sum of a number over those that were there at the last look.
+    pub(super) fn sum(&self, number: impl Fn(&RosterEntry) -> u64) -> u64 {
+        let entries = self.last().map_or(&[][..], |(_, roster)| &roster.instances);
+        entries.iter().map(number).fold(0, u64::saturating_add)
+    }
+
     /// Those that are gone, the newest first.
     pub(super) fn gone(&self) -> &[Gone] {
         &self.gone
@@ -146,8 +152,7 @@ impl Instances {
     pub(super) fn rows(&self, this: Option<&str>, now: Instant, unix_millis: u64) -> Vec<Row> {
         let Some((at, roster)) = self.last() else { return Vec::new() };
         let is_current = now.saturating_duration_since(at) < LEASE_CURRENT_FOR;
-        let connections = roster.instances.iter().map(RosterEntry::connections);
-        let sum = connections.fold(0, u64::saturating_add);
+        let sum = self.sum(RosterEntry::sessions);
         let mut rows: Vec<Row> = roster
             .instances
             .iter()
@@ -203,7 +208,7 @@ fn present(entry: &RosterEntry, sum: u64, unix_millis: u64) -> Row {
     };
     let lease = entry.lease_left.map_or_else(|| "none".to_owned(), words::moment);
     let version = entry.about.as_ref().map_or("–", |about| &about.version);
-    let share = format!("{} %", words::percent(entry.connections(), sum));
+    let share = format!("{} %", words::percent(entry.sessions(), sum));
     Row {
         key: Escaped::new(&entry.incarnation).as_str().to_owned(),
         name: name(entry),
@@ -213,7 +218,7 @@ fn present(entry: &RosterEntry, sum: u64, unix_millis: u64) -> Row {
         state_text: state_text.to_owned(),
         version: Escaped::new(version).as_str().to_owned(),
         up: up(entry, unix_millis).map_or_else(|| "–".to_owned(), words::ago),
-        connections: words::number(entry.connections()),
+        sessions: words::number(entry.sessions()),
         users: words::number(entry.users_here()),
         width: share.replace(' ', ""),
         share,
@@ -233,7 +238,7 @@ fn absent(gone: &Gone, now: Instant) -> Row {
         state,
         state_text,
         up: none(),
-        connections: none(),
+        sessions: none(),
         users: none(),
         share: none(),
         width: "0%".to_owned(),

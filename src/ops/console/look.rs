@@ -29,6 +29,10 @@ pub(super) struct Look<'a> {
     pub(super) is_embedded: bool,
     /// Since when the number has been an estimate; `None` while it is exact.
     pub(super) estimate_since: Option<Instant>,
+    /// Since when counts of rooms have been estimates; `None` while they are exact.
+    pub(super) rooms_estimate_since: Option<Instant>,
+    /// Instances that have ended whose users are still in rooms, and since when there have been any.
+    pub(super) behind: Option<(Instant, u32)>,
     pub(super) history: &'a History,
     pub(super) instances: &'a Instances,
     pub(super) store: &'a StoreAnswers,

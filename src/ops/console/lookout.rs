@@ -70,6 +70,8 @@ pub struct Lookout {
     instances: Instances,
     answers: StoreAnswers,
     estimate_since: Option<Instant>,
+    rooms_estimate_since: Option<Instant>,
+    behind_since: Option<Instant>,
     /// The question under way. It is never dropped before its answer.
     question: Option<Question>,
     /// When the last question was asked, and when the store may be asked for facts again.
@@ -97,6 +99,8 @@ impl Lookout {
             instances: Instances::default(),
             answers: StoreAnswers::default(),
             estimate_since: None,
+            rooms_estimate_since: None,
+            behind_since: None,
             question: None,
             asked: None,
             facts_due: Instant::now(),
@@ -189,18 +193,21 @@ impl Lookout {
     fn sample(&mut self, now: Instant) {
         let view = *self.sources.view.borrow();
         let shown = view.shown(now);
-        self.estimate_since = match self.estimate_since {
-            _ if shown.exact => None,
-            None => Some(now),
-            since => since,
-        };
+        let engine = &self.sources.engine;
+        let are_rooms_exact = engine.rooms().state(&view, now).are_exact;
+        self.estimate_since = since(self.estimate_since, !shown.exact, now);
+        self.rooms_estimate_since = since(self.rooms_estimate_since, !are_rooms_exact, now);
+        self.behind_since = since(self.behind_since, view.dead() > 0, now);
+        let sessions = engine.admission().permits().taken() as u64;
         self.history.add(Sample {
             at: now,
             users: shown.users,
+            sessions,
+            outside: engine.outside(),
             instances: view.instances(),
             revision: shown.revision.0,
             is_reachable: view.is_reachable(now),
-            drift: drift(&self.sources.engine, &view, now),
+            drift: drift(engine, &view, now),
             counters: Counters::of(&self.sources.metrics),
         });
         self.instances.forget(now);
@@ -212,6 +219,7 @@ impl Lookout {
         let (view, about) = (*view.borrow(), Arc::clone(&about.borrow()));
         let since_1970 = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
         let is_exact = view.shown(now).exact;
+        let rooms = engine.rooms().state(&view, now);
         let max = metrics.connections_max.get();
         let sessions = [engine.admission().permits().taken() as u64, max.unsigned_abs()];
         let memory = memory_max.and_then(|max| Some([resident_bytes(Path::new("/"))?, max]));
@@ -225,14 +233,16 @@ impl Lookout {
             users_here: engine.tally().users_here(),
             is_draining: engine.admission().is_leaving(),
             is_embedded: store.kind() == "embedded",
-            estimate_since: if is_exact { None } else { self.estimate_since.or(Some(now)) },
+            estimate_since: since(self.estimate_since, !is_exact, now),
+            rooms_estimate_since: since(self.rooms_estimate_since, !rooms.are_exact, now),
+            behind: since(self.behind_since, view.dead() > 0, now).map(|at| (at, view.dead())),
             history: &self.history,
             instances: &self.instances,
             store: &self.answers,
             sessions,
             memory,
             refusals: by_label(&metrics.refused),
-            rooms: engine.rooms().state(&view, now),
+            rooms,
             memberships: [MembershipKind::Member, MembershipKind::Watcher]
                 .map(|kind| reading(&metrics.memberships, kind.label())),
             peaks: *peaks.borrow(),
@@ -240,6 +250,11 @@ impl Lookout {
             has_token: self.board.has_token,
         })
     }
+}
+
+/// Since when something has been so, if it is so now.
+fn since(known: Option<Instant>, is_so: bool, now: Instant) -> Option<Instant> {
+    is_so.then(|| known.unwrap_or(now))
 }
 
 /// Ticks are a little uneven; without this, every other one would come too soon to ask.

@@ -17,7 +17,7 @@ use super::{
     words,
 };
 use crate::{
-    core::{peaks::ShownPeaks, site_users::UsersHere},
+    core::{peaks::ShownPeaks, report::RosterEntry, site_users::UsersHere},
     store::facts::{StoreFacts, StoreRole},
 };
 
@@ -45,6 +45,8 @@ pub(super) struct Screen {
     /// `long` if the number needs room.
     pub(super) size: &'static str,
     pub(super) people: &'static str,
+    /// All who are connected, in a sentence; empty while nearly everybody is in the site.
+    pub(super) connected: String,
     /// The highest counts, in a sentence; empty if none is known.
     pub(super) peaks: String,
     /// How sure the number is, in a word and in a sentence.
@@ -59,12 +61,14 @@ pub(super) struct Screen {
     pub(super) instances_note: String,
     /// `old` if the table is not of this moment.
     pub(super) instances_age: &'static str,
-    /// Of this instance: its connections, its users, and what is known of these.
+    /// Of this instance: its sessions, its connections and users in the site, and what is known of these.
+    pub(super) sessions: String,
     pub(super) connections: String,
     pub(super) users: String,
     pub(super) users_note: String,
-    pub(super) joins: String,
-    pub(super) leaves: String,
+    /// Sessions that begin and end a second.
+    pub(super) begun: String,
+    pub(super) ended: String,
     pub(super) refusals: Vec<Named>,
     pub(super) refusals_note: String,
     /// Rooms of this instance, and connections in them.
@@ -110,7 +114,8 @@ impl Screen {
             at: clock(look.unix_millis),
             size: if count.len() > 5 { "long" } else { "" },
             count,
-            people: if shown.users == 1 { "person online" } else { "people online" },
+            people: people(shown.users, sessions_also_outside(look).is_some()),
+            connected: connected(look),
             peaks: peaks(look),
             sure: sure(look),
             why: why(look),
@@ -121,11 +126,12 @@ impl Screen {
             instances: look.instances.rows(this.as_deref(), look.now, look.unix_millis),
             instances_note,
             instances_age,
+            sessions: words::number(look.sessions[0]),
             connections: words::number(look.connections),
             users: words::number(look.users_here.total()),
             users_note: users_note(look.users_here),
-            joins: rate(|rates| rates.joins),
-            leaves: rate(|rates| rates.leaves),
+            begun: rate(|rates| rates.begun),
+            ended: rate(|rates| rates.ended),
             refusals: refusals(look),
             refusals_note: refusals_note(look),
             rooms_here: words::number(look.rooms.rooms as u64),
@@ -159,6 +165,30 @@ fn sure(look: &Look<'_>) -> &'static str {
         "waiting" => "Not known yet",
         _ => "An estimate",
     }
+}
+
+/// All sessions on all instances as last known, if a tenth of them or more are not counted in the site. There are always some: of
+/// clients that have not joined yet, of those that only watch, and of probes.
+fn sessions_also_outside(look: &Look<'_>) -> Option<u64> {
+    let sessions = look.instances.sum(RosterEntry::sessions);
+    let outside = sessions.saturating_sub(look.instances.sum(RosterEntry::connections));
+    (outside > 0 && outside.saturating_mul(10) >= sessions).then_some(sessions)
+}
+
+/// What the number is of. Where visitors are only in rooms it is not of all of them.
+fn people(users: u64, are_outside: bool) -> &'static str {
+    match (users, are_outside) {
+        (1, false) => "person online",
+        (_, false) => "people online",
+        (1, true) => "person in the site itself",
+        (_, true) => "people in the site itself",
+    }
+}
+
+fn connected(look: &Look<'_>) -> String {
+    let Some(sessions) = sessions_also_outside(look) else { return String::new() };
+    let sessions = words::several(sessions, "session");
+    format!("Connected in all: {sessions}, in the site or in whatever rooms.")
 }
 
 fn peaks(look: &Look<'_>) -> String {

@@ -7,9 +7,21 @@ pub(super) const HELP: &[(&str, &str)] = &[
     ("connections", "Connections that are counted in the site."),
     ("users", "Users of the site on this instance, by what is known of them."),
     ("sessions", "Open sessions, in the site or not."),
+    (
+        "sessions_polling",
+        "Open sessions that polls carry, in the site or not; websockets carry the others.",
+    ),
     ("connections_max", "Sessions this instance takes at a time."),
-    ("connects_total", "Connections counted in, by the transport they began with."),
-    ("disconnects_total", "Connections counted out."),
+    ("connects_total", "Connections counted in the site, by the transport they began with."),
+    (
+        "disconnects_total",
+        "Connections counted out of the site. Those that were only in rooms are in sessions_ended_total.",
+    ),
+    (
+        "sessions_started_total",
+        "Sessions that began, in the site or not, by the transport they began with.",
+    ),
+    ("sessions_ended_total", "Sessions that ended, in the site or not, by reason."),
     ("site_watchers", "Connections that are told the site's count and are not counted."),
     ("rooms", "Rooms that connections of this instance are in."),
     (

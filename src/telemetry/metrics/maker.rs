@@ -22,8 +22,7 @@ impl Maker {
 
     #[cfg(target_os = "linux")]
     pub(super) fn process(&self) -> Result<(), prometheus::Error> {
-        let process = prometheus::process_collector::ProcessCollector::for_self();
-        self.registry.register(Box::new(process))
+        self.registry.register(Box::new(super::process::Process::this()))
     }
 
     #[cfg(not(target_os = "linux"))]

@@ -44,7 +44,7 @@ pub(super) async fn named_cluster(instances: usize, settings: &[Setting<'_>]) ->
 }
 
 /// Waits until a cell of an instance's row begins with this.
-async fn row_says(tab: &Tab<'_>, name: &str, cell: &str, wanted: &str) {
+pub(super) async fn row_says(tab: &Tab<'_>, name: &str, cell: &str, wanted: &str) {
     let script = format!(
         "[...document.querySelectorAll('tbody tr')].filter((row) =>
            row.querySelector('[data-text=name]').textContent === {})
@@ -83,8 +83,8 @@ async fn looks_well_in_any_light(browser: &Browser, console: &str) {
         tab.says("[data-text=sure]", "Exact").await;
         tab.says("#live", "Live").await;
         tab.says("#verdict", "Nothing needs attention").await;
-        for (instance, connections) in [("web-1", "2"), ("web-2", "1"), ("web-3", "1")] {
-            row_says(&tab, instance, "connections", connections).await;
+        for (instance, sessions) in [("web-1", "2"), ("web-2", "1"), ("web-3", "1")] {
+            row_says(&tab, instance, "sessions", sessions).await;
             row_says(&tab, instance, "state_text", "serving").await;
         }
         row_says(&tab, "web-1", "share", "50 %").await;

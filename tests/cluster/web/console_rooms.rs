@@ -5,7 +5,7 @@ use serde_json::{Value, json};
 
 use super::{
     browser::{Browser, Tab},
-    console::{console_of, is_sound, named_cluster},
+    console::{console_of, is_sound, named_cluster, row_says},
 };
 
 /// Names that would be markup, turn the text around them, or are as long as names can be.
@@ -99,6 +99,18 @@ async fn operators_find_the_largest_rooms() {
 
     let tab = browser.open(&console, json!({})).await;
     lists(&tab, &all).await;
+    // Nobody is in the site itself, and each instance has its sessions all the same.
+    tab.says("[data-text=count]", "0").await;
+    for name in ["web-1", "web-2"] {
+        row_says(&tab, name, "sessions", "2").await;
+        row_says(&tab, name, "users", "0").await;
+        row_says(&tab, name, "share", "50 %").await;
+    }
+    tab.says("[data-text=people]", "people in the site itself").await;
+    let connected = "Connected in all: 4 sessions, in the site or in whatever rooms.";
+    tab.says("[data-text=connected]", connected).await;
+    tab.says(".rates [data-text=sessions]", "2").await;
+    tab.says("[data-key=behind] [data-text=mark]", "Fine").await;
     assert!(tab.evaluate("document.getElementById('prefix').focus()").await.is_ok());
     tab.type_text("blog/").await;
     lists(&tab, &[("/blog/1", "4"), ("/blog/2", "1")]).await;

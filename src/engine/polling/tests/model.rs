@@ -9,8 +9,8 @@ use crate::{
     access::{origin::Origins, rate_limit::TokenBucket, rooms::RoomRules},
     core::{room::RoomName, rooms::Rooms, tally::Tally, view::View},
     engine::{
-        admission::Admission, flusher::Flusher, settings::SessionSettings, upgrade::Opening,
-        upgrade::Upgrade,
+        admission::Admission, flusher::Flusher, reason::EndReason, settings::SessionSettings,
+        upgrade::Opening, upgrade::Upgrade,
     },
     fixtures::LonelyStore,
     identity::sign_in::SignIn,
@@ -271,6 +271,13 @@ impl Model {
         assert_eq!(state.is_outside(), is_outside);
         assert!(self.has_ended || state.unjoined_since.is_some() == is_outside);
         drop(state);
+        let metrics = &self.engine.metrics;
+        let started = metrics.sessions.started.with_label_values(&["polling"]).get();
+        let ended =
+            |reason: &EndReason| metrics.sessions.ended.with_label_values(&[reason.label()]).get();
+        let ended: u64 = EndReason::ALL.iter().map(ended).sum();
+        assert_eq!((started, ended), (1, u64::from(self.has_ended)));
+        assert_eq!(self.engine.outside(), u64::from(!self.has_ended && !self.has_joined));
         let polls = !self.has_moved && !self.has_ended;
         assert_eq!(self.engine.polling_sessions(), usize::from(polls));
         self.rooms_hold();

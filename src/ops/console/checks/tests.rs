@@ -52,7 +52,7 @@ fn what_is_wrong_stands_first() {
 
     let mut leaving = World::new();
     leaving.sees(vec![entry("web-1", 1, SECOND), draining(entry("web-2", 2, SECOND))]);
-    let text = "Shutting down: web-2, with 2 connections left".to_owned();
+    let text = "Shutting down: web-2, with 2 sessions left".to_owned();
     assert_eq!(first(&leaving.look()), ("draining", Level::Notice, text));
 
     let mut roomy = World::new();
@@ -140,6 +140,39 @@ fn a_silent_version_is_another_one() {
     world.sees(vec![entry("web-1", 1, SECOND), silent]);
     let text = "Several versions: 0.2.0 on 1, unknown on 1".to_owned();
     assert_eq!(first(&world.look()), ("versions", Level::Notice, text));
+}
+
+/// Goal: rooms of instances that ended are told at once, and are an alarm once the alert fires. Method: both sides of that time.
+#[test]
+fn rooms_that_are_behind() {
+    let mut world = World::new();
+    assert_eq!(behind(&world.look()).level, Level::Fine);
+    world.behind = Some((world.now, 1));
+    let text = "For 0 s rooms have had users of an instance that ended: their counts are too high";
+    assert_eq!(first(&world.look()), ("behind", Level::Notice, text.to_owned()));
+    for (seconds, level) in [(1199, Level::Notice), (1200, Level::Alarm)] {
+        let now = world.now + seconds * SECOND;
+        assert_eq!(behind(&Look { now, ..world.look() }).level, level, "{seconds}");
+    }
+    let check = Check::of("behind", behind(&Look { behind: Some((world.now, 2)), ..world.look() }));
+    assert!(check.text.contains("users of 2 instances that ended"), "{}", check.text);
+    assert_eq!(check.runbook.as_deref(), Some("runbook/HeadcountRoomsBehind"));
+}
+
+/// Goal: counts of rooms that are estimates are told like the number, also where that is exact. Method: rooms alone, for less and for
+/// longer than the alert waits; and both.
+#[test]
+fn counts_of_rooms_are_estimates() {
+    let mut world = World::new();
+    world.rooms_estimate_since = Some(world.now);
+    for (seconds, level) in [(119, Level::Notice), (120, Level::Alarm)] {
+        let now = world.now + seconds * SECOND;
+        assert_eq!(exact(&Look { now, ..world.look() }).level, level, "{seconds}");
+    }
+    let said = |world: &World| exact(&world.look()).text;
+    assert_eq!(said(&world), "The counts of rooms have been estimates for 0 s");
+    world.estimate_since = Some(world.now);
+    assert_eq!(said(&world), "The number has been an estimate for 0 s");
 }
 
 /// Goal: limits are noticed before they are reached. Method: both sides of each bound.

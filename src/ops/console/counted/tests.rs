@@ -42,6 +42,9 @@ fn level(found: Option<Finding>) -> Level {
 #[case::missed_often(announced, &[(Counter::PagesMissed, 4)], Level::Alarm)]
 #[case::few_slow(joins, &[(Counter::FirstCounts, 10), (Counter::SlowFirstCounts, 4)], Level::Fine)]
 #[case::slow(joins, &[(Counter::FirstCounts, 499), (Counter::SlowFirstCounts, 5)], Level::Notice)]
+#[case::few_slow_in_rooms(joins, &[(Counter::FirstRoomCounts, 10), (Counter::SlowFirstRoomCounts, 4)], Level::Fine)]
+#[case::slow_in_rooms(joins, &[(Counter::FirstRoomCounts, 499), (Counter::SlowFirstRoomCounts, 5)], Level::Notice)]
+#[case::each_for_itself(joins, &[(Counter::FirstCounts, 9), (Counter::SlowFirstCounts, 4), (Counter::FirstRoomCounts, 9), (Counter::SlowFirstRoomCounts, 4)], Level::Fine)]
 #[case::one_in_a_hundred(joins, &[(Counter::FirstCounts, 500), (Counter::SlowFirstCounts, 5)], Level::Fine)]
 #[case::foreign(foreign_pages, &[(Counter::ForeignPages, 300)], Level::Fine)]
 #[case::many_foreign(foreign_pages, &[(Counter::ForeignPages, 301)], Level::Notice)]
@@ -90,9 +93,19 @@ fn history(seconds: u64, change: impl Fn(u64, &mut Sample)) -> World {
     world.history = History::default();
     for second in 0..seconds {
         let counters = Counters::default();
-        let (at, users, instances, revision) = (world.now, 3, 2, 7);
-        let mut sample =
-            Sample { at, users, instances, revision, is_reachable: true, drift: 0, counters };
+        let (at, users, sessions, outside, instances, revision) = (world.now, 3, 3, 0, 2, 7);
+        let (is_reachable, drift) = (true, 0);
+        let mut sample = Sample {
+            at,
+            users,
+            sessions,
+            outside,
+            instances,
+            revision,
+            is_reachable,
+            drift,
+            counters,
+        };
         change(second, &mut sample);
         world.history.add(sample);
         world.now += SECOND;
@@ -140,7 +153,7 @@ fn a_full_instance() {
         let world = history(241, |second, sample| {
             sample.counters = Counters::default()
                 .with(Counter::TurnedAway, refused(second))
-                .with(Counter::Joins, second * joins);
+                .with(Counter::SessionStarts, second * joins);
         });
         turned_away(&world.look()).level
     };
@@ -193,6 +206,38 @@ fn users_who_fell() {
         let world = history(seconds, fallen);
         assert_eq!(users(&world.look()).level, expected, "{most} {seconds}");
     }
+}
+
+/// Goal: the same of sessions where visitors are only in rooms: those of the instance, unless it sends them away itself. Method: what
+/// is left of many, in rooms alone or with others in the site, who stay or close their tabs.
+#[test]
+fn sessions_that_fell() {
+    const TABS: fn(u64) -> u64 = |sessions| sessions;
+    let left_of = |most: u64, rest: u64, in_site: fn(u64) -> u64, seconds| {
+        history(seconds, |second, sample| {
+            sample.sessions = if second == 5 { most } else { rest };
+            sample.outside = sample.sessions - in_site(sample.sessions);
+        })
+    };
+    for (most, rest, in_site, seconds, expected) in [
+        (49, 3, (|_| 0) as fn(u64) -> u64, 140, Level::Fine),
+        (50, 3, |_| 0, 140, Level::Alarm),
+        (50, 3, |_| 0, 9, Level::Notice),
+        (50, 25, |_| 0, 140, Level::Fine),
+        (5_000, 100, |_| 60, 140, Level::Alarm),
+        // Few were in rooms alone, and most stay.
+        (500, 430, |_| 420, 140, Level::Fine),
+        (300, 60, TABS, 140, Level::Fine),
+    ] {
+        let world = left_of(most, rest, in_site, seconds);
+        let found = users(&world.look());
+        assert_eq!(found.level, expected, "{most} {rest} {seconds}: {}", found.text);
+    }
+    let world = left_of(1234, 3, |_| 0, 140);
+    let text = "More than half of the sessions of this instance have left within 10 minutes: they were 1,234";
+    assert_eq!(users(&world.look()).text, text);
+    let leaving = Look { is_draining: true, ..world.look() };
+    assert_eq!(users(&leaving).level, Level::Fine);
 }
 
 /// Goal: keys that are old are an alarm. Method: none, fresh ones, and old ones.

@@ -4,7 +4,9 @@ use super::*;
 
 fn sample(at: Instant) -> Sample {
     let counters = Counters::default();
-    Sample { at, users: 1, instances: 1, revision: 1, is_reachable: true, drift: 0, counters }
+    let (users, sessions, outside) = (1, 1, 0);
+    let (instances, revision, is_reachable, drift) = (1, 1, true, 0);
+    Sample { at, users, sessions, outside, instances, revision, is_reachable, drift, counters }
 }
 
 /// A history of samples that differ from each other as `change` says, one each second.
@@ -24,8 +26,8 @@ fn history(users: &[u64]) -> History {
     let mut history = History::default();
     for (second, &users) in (0..).zip(users) {
         let counters = Counters::default()
-            .with(Counter::Joins, second * 3)
-            .with(Counter::Leaves, second)
+            .with(Counter::SessionStarts, second * 3)
+            .with(Counter::SessionEnds, second)
             .with(Counter::TurnedAway, second);
         let at = start + Duration::from_secs(second);
         history.add(Sample { at, users, counters, ..sample(at) });
@@ -33,16 +35,20 @@ fn history(users: &[u64]) -> History {
     history
 }
 
-/// Goal: rates are those of the last seconds. Method: three joins and a leave each second, and too few samples.
+/// Goal: rates are those of the last seconds. Method: three sessions that begin and one that ends each second, and too few samples.
 #[test]
 fn rates_are_means() {
     assert_eq!(history(&[1]).rates(), None);
-    assert_eq!(history(&[1, 2]).rates(), Some(Rates { joins: 3.0, leaves: 1.0 }));
-    assert_eq!(history(&[7; 100]).rates(), Some(Rates { joins: 3.0, leaves: 1.0 }));
+    assert_eq!(history(&[1, 2]).rates(), Some(Rates { begun: 3.0, ended: 1.0 }));
+    assert_eq!(history(&[7; 100]).rates(), Some(Rates { begun: 3.0, ended: 1.0 }));
     let recent = Duration::from_mins(5);
     assert_eq!(history(&[7; 400]).grown(Counter::TurnedAway, recent), 300);
     assert_eq!(History::default().grown(Counter::TurnedAway, recent), 0);
-    assert_eq!((history(&[3, 9, 4]).users_max(), History::default().users_max()), (9, 0));
+    let most = |history: &History, seconds| {
+        history.most(|sample| sample.users, Duration::from_secs(seconds))
+    };
+    assert_eq!((most(&history(&[3, 9, 4]), 60), most(&history(&[3, 9, 4, 5]), 1)), (9, 5));
+    assert_eq!(most(&History::default(), 60), 0);
 }
 
 /// Goal: memory is bounded, and so is what is sent. Method: an hour of samples.

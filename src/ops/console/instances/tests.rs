@@ -17,6 +17,7 @@ pub(in crate::ops::console) fn entry(host: &str, users: u64, lease_left: Duratio
         started_at: 1_000_000,
         draining: false,
         identified: IdentifiedUsers::default(),
+        outside: 0,
     };
     let incarnation = format!("01a2011c-f814-765a-8ed8-{host:0>12}");
     let lease_left = Some(lease_left);
@@ -31,6 +32,12 @@ pub(in crate::ops::console) fn roster(instances: Vec<RosterEntry>) -> Roster {
 
 pub(in crate::ops::console) fn draining(entry: RosterEntry) -> RosterEntry {
     let about = entry.about.map(|about| Arc::new(About { draining: true, ..(*about).clone() }));
+    RosterEntry { about, ..entry }
+}
+
+/// The same with sessions that are not in the site.
+pub(in crate::ops::console) fn outside(entry: RosterEntry, outside: u64) -> RosterEntry {
+    let about = entry.about.map(|about| Arc::new(About { outside, ..(*about).clone() }));
     RosterEntry { about, ..entry }
 }
 
@@ -132,7 +139,7 @@ fn rows() {
         state_text: "serving".to_owned(),
         version: "0.2.0".to_owned(),
         up: "42 s".to_owned(),
-        connections: "2".to_owned(),
+        sessions: "2".to_owned(),
         users: "2".to_owned(),
         share: "50 %".to_owned(),
         width: "50%".to_owned(),

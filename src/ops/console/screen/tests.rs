@@ -22,7 +22,7 @@ use crate::{
         history::{History, Sample},
         instances::{
             Instances,
-            tests::{draining, entry, roster},
+            tests::{draining, entry, outside, roster},
         },
         look::StoreAnswers,
     },
@@ -38,6 +38,8 @@ pub(in crate::ops::console) struct World {
     pub(in crate::ops::console) instances: Instances,
     pub(in crate::ops::console) store: StoreAnswers,
     pub(in crate::ops::console) estimate_since: Option<Instant>,
+    pub(in crate::ops::console) rooms_estimate_since: Option<Instant>,
+    pub(in crate::ops::console) behind: Option<(Instant, u32)>,
     pub(in crate::ops::console) sessions: [u64; 2],
     pub(in crate::ops::console) memory: Option<[u64; 2]>,
     pub(in crate::ops::console) refusals: Vec<(String, u64)>,
@@ -80,6 +82,8 @@ impl World {
             instances: Instances::default(),
             store: StoreAnswers::default(),
             estimate_since: None,
+            rooms_estimate_since: None,
+            behind: None,
             sessions: [1, 100],
             memory: Some([20 << 20, 512 << 20]),
             refusals: vec![("full".to_owned(), 0)],
@@ -92,10 +96,7 @@ impl World {
         world
     }
 
-    pub(in crate::ops::console) fn sees(
-        &mut self,
-        instances: Vec<crate::core::report::RosterEntry>,
-    ) {
+    pub(in crate::ops::console) fn sees(&mut self, instances: Vec<RosterEntry>) {
         self.instances.see(roster(instances), self.now);
     }
 
@@ -104,6 +105,8 @@ impl World {
         let sample = Sample {
             at,
             users: 3,
+            sessions: 1,
+            outside: 0,
             instances: 2,
             revision: 7,
             is_reachable: true,
@@ -125,6 +128,8 @@ impl World {
             is_draining: false,
             is_embedded: false,
             estimate_since: self.estimate_since,
+            rooms_estimate_since: self.rooms_estimate_since,
+            behind: self.behind,
             history: &self.history,
             instances: &self.instances,
             store: &self.store,
@@ -197,6 +202,27 @@ fn users_are_told_from_connections() {
     let note = "Users by token: 1, by visitor key: 1,000, without an identity: 2.";
     assert_eq!((&*screen.connections, &*screen.users), ("2,345", "1,003"));
     assert_eq!(screen.users_note, note);
+}
+
+/// Goal: where visitors are only in rooms, the page says of whom the number is, and how many are connected. Method: nobody outside of the
+/// site, most, and both sides of a tenth.
+#[test]
+fn who_is_outside_of_the_site_is_told() {
+    let mut world = World::new();
+    assert_eq!((world.screen().people, &*world.screen().connected), ("people online", ""));
+    world.sees(vec![outside(entry("web-1", 1, SECOND), 1000), entry("web-2", 2, SECOND)]);
+    let told = "Connected in all: 1,003 sessions, in the site or in whatever rooms.";
+    assert_eq!(
+        (world.screen().people, &*world.screen().connected),
+        ("people in the site itself", told)
+    );
+    let rows = world.screen().instances;
+    assert_eq!([&*rows[0].sessions, &*rows[0].users, &*rows[0].share], ["1,001", "1", "100 %"]);
+    assert_eq!((people(1, false), people(1, true)), ("person online", "person in the site itself"));
+    for (few, shown) in [(9, "people online"), (10, "people in the site itself")] {
+        world.sees(vec![outside(entry("web-1", 100 - few, SECOND), few)]);
+        assert_eq!(world.screen().people, shown, "{few} of 100");
+    }
 }
 
 /// Goal: the peaks are on the page as far as they are known, with their times. Method: both, one for both, one, and none.

@@ -57,7 +57,8 @@ fn any_about() -> impl Strategy<Value = Vec<u8>> {
     let host = "\\PC{0,9}|[\\x00-\\x1f\\x7f-\\u{9f}\\u{2000}-\\u{206f}]{0,9}";
     let about = (host, any::<u64>(), any::<bool>()).prop_map(|(host, started_at, draining)| {
         let identified = IdentifiedUsers { users: started_at, connections: started_at };
-        let about = About { version: host.clone(), host, started_at, draining, identified };
+        let (version, outside) = (host.clone(), started_at);
+        let about = About { host, version, started_at, draining, identified, outside };
         about.to_json().into_bytes()
     });
     prop_oneof![about.clone(), mutated(about), any::<Vec<u8>>()]

@@ -21,19 +21,32 @@ fn over(percent: u64) -> Vec<String> {
 }
 
 fn by_what_is() -> Vec<Judged> {
-    let users = vec![
-        format!("max_over_time(headcount:users{}) < 0.5 * max", last(counted::FELL_FOR)),
-        format!(">= {}", counted::MANY_USERS),
+    let fell = |record| {
+        let within = last(counted::FELL_FOR);
+        format!(
+            "max_over_time(headcount:{record}{within}) < 0.5 * max_over_time(headcount:{record}"
+        )
+    };
+    let many =
+        |record| format!("max_over_time(headcount:{record}[15m]) >= {}", counted::MANY_USERS);
+    let mut users = ["users", "sessions", "sessions_outside"].map(fell).to_vec();
+    users.extend(["users", "sessions_outside"].map(many));
+    let behind =
+        vec![last(BEHIND_WITHIN), format!("for: {}", minutes(BEHIND_FIRES)), "> 0".to_owned()];
+    let estimate = vec![
+        format!("for: {}", minutes(ESTIMATE_FIRES)),
+        "headcount:instance_exact == 0 or headcount:instance_rooms_exact == 0".to_owned(),
     ];
     let drift = format!("> {} + {} * (", counted::DRIFT_USERS, counted::DRIFT_PER_CHANGE);
     vec![
         ("HeadcountUsersFell", users),
         ("HeadcountStoreDown", vec![format!("for: {}", minutes(AWAY_FIRES))]),
-        ("HeadcountEstimateTooLong", vec![format!("for: {}", minutes(ESTIMATE_FIRES))]),
+        ("HeadcountEstimateTooLong", estimate),
         ("HeadcountCountNotExact", Vec::new()),
         ("HeadcountDrift", vec![drift, last(counted::DRIFT_SPAN)]),
         ("HeadcountNearlyFull", over(SESSIONS_PERCENT)),
         ("HeadcountRoomsNearlyFull", over(ROOMS_PERCENT)),
+        ("HeadcountRoomsBehind", behind),
         ("HeadcountIssuerAway", vec![format!("> {}", counted::KEYS_OLD.as_secs())]),
         ("HeadcountMemoryHigh", over(MEMORY_PERCENT)),
         ("HeadcountTwoVersions", Vec::new()),
@@ -47,7 +60,8 @@ fn by_what_was_counted() -> Vec<Judged> {
     let lasting = format!("for: {}", minutes(counted::RECENT));
     let slow = [
         format!("> {SLOW_JOIN_SECONDS}"),
-        format!("le=\"{SLOW_JOIN_SECONDS}\""),
+        format!("headcount_join_to_emit_seconds_bucket{{le=\"{SLOW_JOIN_SECONDS}\"}}"),
+        format!("headcount_room_join_to_emit_seconds_bucket{{le=\"{SLOW_JOIN_SECONDS}\"}}"),
         format!(">= {}", counted::SLOW_JOINS),
         recent.clone(),
         lasting.clone(),
@@ -58,6 +72,7 @@ fn by_what_was_counted() -> Vec<Judged> {
         last(counted::TURNED_AWAY_WITHIN),
         format!("> {}", counted::FEW_TURNED_AWAY),
         "< 0.01 *".to_owned(),
+        format!("headcount_sessions_started_total{}", last(counted::TURNED_AWAY_WITHIN)),
     ];
     vec![
         ("HeadcountStoreRefuses", vec![last(counted::FAILING_WITHIN), failing]),
@@ -72,10 +87,8 @@ fn by_what_was_counted() -> Vec<Judged> {
     ]
 }
 
-/// Alerts of which one instance knows nothing: of other instances, of the balancer, of the way to the site; and one that goes by a longer
-/// time than the console remembers.
-const NOT_JUDGED: [&str; 13] = [
-    "HeadcountRoomsBehind",
+/// Alerts of which one instance knows nothing: of other instances, of the balancer, of the way to the site.
+const NOT_JUDGED: [&str; 12] = [
     "HeadcountAllDown",
     "HeadcountInstanceDown",
     "HeadcountRestarting",
