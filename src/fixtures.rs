@@ -1,6 +1,7 @@
 //! What the tests inside several modules share.
 
 pub(crate) mod tokens;
+pub(crate) mod turns;
 
 /// Valid input made invalid.
 pub(crate) use headcount_mutate as mutate;

@@ -180,3 +180,7 @@ impl Audience {
         }
     }
 }
+
+#[cfg(test)]
+#[path = "lists/tests.rs"]
+mod tests;

@@ -310,6 +310,8 @@ impl<V> Rooms<V> {
     }
 
     fn table(&self) -> MutexGuard<'_, Table<V>> {
+        #[cfg(test)]
+        crate::fixtures::turns::others_first();
         self.table.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }

@@ -96,6 +96,11 @@ impl Admission {
         if self.closing.is_cancelled() {
             return Err(Refusal::Draining);
         }
-        self.permits.take().ok_or(Refusal::Full)
+        let permit = self.permits.take();
+        // Who closes the instance now waits for the permit if this does not see it.
+        if self.closing.is_cancelled() {
+            return Err(Refusal::Draining);
+        }
+        permit.ok_or(Refusal::Full)
     }
 }

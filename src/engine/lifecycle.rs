@@ -172,10 +172,7 @@ impl Engine {
         match state.check(now, self.poll_gap()) {
             Check::Wait(None) => {}
             Check::Wait(Some(next)) => self.plan_check(session, &mut state, next, now),
-            Check::Over(reason) => {
-                drop(state);
-                self.end(session, reason);
-            }
+            Check::Over(reason) => self.end_locked(session, state, reason.into()),
         }
     }
 
@@ -215,12 +212,13 @@ impl Engine {
         let now = Instant::now();
         let burst = client_bytes_burst(self.settings.payload_bytes_max);
         let budget = TokenBucket::new(burst, CLIENT_BYTES_PER_SECOND, now);
-        let session =
-            self.sessions.insert(|id| Session::new(id, transport, outbox(id), budget, permit, now));
+        // As soon as it is in the registry, another task may end it.
         if transport == Transport::Polling {
             self.polling_sessions.fetch_add(1, Ordering::Relaxed);
         }
         self.metrics.sessions.started.with_label_values(&[transport.label()]).inc();
+        let session =
+            self.sessions.insert(|id| Session::new(id, transport, outbox(id), budget, permit, now));
         self.check_by(&session, &mut session.state(), now + JOIN_TIMEOUT.min(self.poll_gap()));
         session
     }
@@ -295,7 +293,8 @@ impl Engine {
         self.finish_sending(session, state, sent)
     }
 
-    /// Does [`Engine::see_to_the_rest`]. `sent` is false if the outbox was full.
+    /// Does [`Engine::see_to_the_rest`]. `sent` is false if the outbox was full. Then the session ends at once: if it was the
+    /// acknowledgement of a join that was not sent, no count may follow.
     ///
     /// # Errors
     /// [`EndReason::Flood`] if the outbox was full: the client leaves too much unread.
@@ -305,8 +304,12 @@ impl Engine {
         state: MutexGuard<'_, SessionState>,
         sent: bool,
     ) -> Result<(), End> {
+        if !sent {
+            self.end_locked(session, state, EndReason::Flood.into());
+            return Err(EndReason::Flood.into());
+        }
         self.see_to_the_rest(session, state);
-        if sent { Ok(()) } else { Err(EndReason::Flood.into()) }
+        Ok(())
     }
 
     /// Hands the session to the flusher if bytes wait for the kernel.
@@ -341,16 +344,31 @@ impl Engine {
     /// Ends the session, unless it has ended already. When this returns, the client is out of all counts and its websocket
     /// is shut down. A polling client learns it from its open poll, or from the answer to its next request.
     pub fn end(&self, session: &Session, end: impl Into<End>) {
-        let End { reason, close_code } = end.into();
-        let mut state = session.state();
+        self.end_locked(session, session.state(), end.into());
+    }
+
+    /// The same for a session that polls carry; one that a websocket carries goes on.
+    pub fn end_polled(&self, session: &Session, reason: EndReason) {
+        let state = session.state();
+        if state.outbox.is_polled() {
+            self.end_locked(session, state, reason.into());
+        }
+    }
+
+    /// Does what [`Engine::end`] does. Before the client can know of the end, nothing is left of its session: it is in no room, and
+    /// its place is free. It may come back at once.
+    fn end_locked(&self, session: &Session, mut state: MutexGuard<'_, SessionState>, end: End) {
+        let End { reason, close_code } = end;
         if state.ended.is_some() {
             return;
         }
         state.ended = Some(reason);
         self.metrics.sessions.ended.with_label_values(&[reason.label()]).inc();
         self.count_out(&mut state, reason);
-        let rooms = self.take_out_of_rooms(&mut state);
+        drop(self.take_out_of_rooms(&mut state));
         state.credentials = None;
+        self.sessions.remove(session);
+        drop(state.permit.take());
         if state.outbox.is_polled() {
             self.polling_sessions.fetch_sub(1, Ordering::Relaxed);
         }
@@ -358,12 +376,8 @@ impl Engine {
             state.outbox.send_frames(&frame::close(code));
         }
         let streams = [state.outbox.close(), state.candidate.take()];
-        let permit = state.permit.take();
         drop(state);
-        drop(rooms);
         streams.iter().flatten().for_each(|stream| shut_down(stream));
-        self.sessions.remove(session);
-        drop(permit);
         tracing::debug!(session = ?session.id(), reason = reason.label(), "a session ended");
     }
 }
@@ -384,3 +398,7 @@ pub(super) fn by(transport: Transport) -> usize {
         Transport::Polling => 1,
     }
 }
+
+#[cfg(test)]
+#[path = "lifecycle/tests.rs"]
+mod tests;

@@ -2,7 +2,8 @@
 //! packets of the client.
 //!
 //! If a client cuts the connection of an open poll or post, its page is gone, and the session ends at once, as in the
-//! reference server. So [`Poll`] and [`Post`] are guards: dropping one before it is answered ends the session.
+//! reference server. So [`Poll`] and [`Post`] are guards: dropping one before it is answered ends the session. A poll that was
+//! open when the session moved to a websocket does not: what becomes of its connection does not matter any more.
 
 use std::{
     future::Future,
@@ -174,7 +175,7 @@ impl Poll {
 impl Drop for Poll {
     fn drop(&mut self) {
         if !self.is_answered {
-            self.engine.end(&self.session, EndReason::TransportClose);
+            self.engine.end_polled(&self.session, EndReason::TransportClose);
         }
     }
 }

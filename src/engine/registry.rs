@@ -105,6 +105,8 @@ impl Registry {
 
     /// Every critical section leaves the sessions whole.
     fn sessions(&self) -> MutexGuard<'_, Slab<Arc<Session>>> {
+        #[cfg(test)]
+        crate::fixtures::turns::others_first();
         self.sessions.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }

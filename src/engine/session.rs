@@ -188,6 +188,8 @@ impl Session {
 
     /// Every critical section leaves the state whole.
     pub(super) fn state(&self) -> MutexGuard<'_, SessionState> {
+        #[cfg(test)]
+        crate::fixtures::turns::others_first();
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 

@@ -130,7 +130,8 @@ impl WebsocketReader {
         answer: &[u8],
     ) -> Option<Arc<Session>> {
         let (stream, session) = (self.connection.stream(), Arc::clone(upgrade.session()));
-        let begun = upgrade.attach(&stream).and_then(|()| write(&stream, answer));
+        // As soon as the websocket is named, the end of the session shuts it down.
+        let begun = write(&stream, answer).and_then(|()| upgrade.attach(&stream));
         let mut probe = Probe { stream: Arc::clone(&stream), upgrade, is_probed: false };
         let moving = poll_fn(|context| {
             self.poll_read(context, &session, |incoming| {

@@ -73,7 +73,7 @@ impl Answer {
     /// Announces that the connection is closed after the answer.
     #[must_use]
     pub fn and_close(self) -> Self {
-        self.with(header::CONNECTION, "close")
+        if self.keeps_connection() { self.with(header::CONNECTION, "close") } else { self }
     }
 
     /// Lets pages of this origin read it, with cookies, as [`crate::access::origin::cors`] does where the HTTP server answers.
@@ -131,7 +131,8 @@ mod tests {
     /// Goal: the fast path and the HTTP server send the same answer. Method: a refusal with all kinds of headers.
     #[test]
     fn bytes_and_response_agree() {
-        let answer = || Answer::refusal(Refusal::WebsocketVersion).readable_by("https://a.example");
+        let refusal = || Answer::refusal(Refusal::WebsocketVersion).and_close();
+        let answer = || refusal().readable_by("https://a.example");
         let response = Response::from(answer());
         let bytes = String::from_utf8(answer().into_bytes()).unwrap();
         assert!(bytes.starts_with("HTTP/1.1 426 Upgrade Required\r\n"), "{bytes}");
@@ -142,6 +143,7 @@ mod tests {
         }
         let body = Refusal::WebsocketVersion.body();
         assert!(bytes.ends_with(&format!("content-length: {}\r\n\r\n{body}", body.len())));
+        assert_eq!(bytes.matches("\r\nconnection: close").count(), 1);
         assert!(!answer().keeps_connection() && Answer::posted().keeps_connection());
     }
 }

@@ -138,7 +138,7 @@ impl<'a> FastPath<'a> {
                 let answer = payload.map_or_else(Answer::refusal, Answer::payload);
                 let sent = self.send(answer, framing, origin.as_deref()).await;
                 if sent.is_err() {
-                    self.engine.end(&session, EndReason::TransportError);
+                    self.engine.end_polled(&session, EndReason::TransportError);
                 }
                 self.polled = Some(session).filter(|_| !framing.close);
                 return sent;

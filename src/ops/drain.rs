@@ -66,10 +66,10 @@ async fn send_elsewhere(
     let deadline = Instant::now() + window;
     send_all_away(engine, deadline).await;
     let deadline = deadline + LAST_ONES;
-    // A session that was admitted just before may have joined meanwhile.
+    // A session that was admitted just before may have begun meanwhile, or is about to.
     let emptied = timeout_at(deadline, async {
         let mut ticks = interval(BATCH_GAP);
-        while tally.connections() > 0 || !engine.sessions().is_empty() {
+        while tally.connections() > 0 || engine.admission().permits().taken() > 0 {
             ticks.tick().await;
             send_all_away(engine, Instant::now()).await;
         }

@@ -83,7 +83,8 @@ pub(super) struct CountedSockets<A: Adapter> {
 /// A counted socket.
 pub(super) struct CountedSocket<A: Adapter> {
     socket: SocketRef<A>,
-    /// Its place in the local count. `None` once it has left, and before it is counted.
+    /// Its place in the local count. `None` once it has left. It is locked until the socket is counted, so that a task that finds
+    /// the entry or the newcomer also finds it counted.
     presence: Mutex<Option<Presence<Arc<Self>>>>,
     /// Whether our disconnect handler is set.
     is_watched: Arc<AtomicBool>,
@@ -164,6 +165,8 @@ impl<A: Adapter> CountedSockets<A> {
             presence: Mutex::default(),
             is_watched,
         });
+        // Whoever finds the entry waits until the socket is counted, and can count it out.
+        let mut presence = seat.presence();
         let mut seats = self.seats();
         if seats.get(&socket.id).is_some_and(|seat| seat.is_of(socket)) {
             return false;
@@ -171,14 +174,15 @@ impl<A: Adapter> CountedSockets<A> {
         // A client that left and joined again on the same connection has a new socket with the same id.
         let before = seats.insert(socket.id, Arc::clone(&seat));
         drop(seats);
-        if let Some(before) = before {
-            self.count_out(&before, LeaveReason::FoundGone);
+        if let Some(before) = &before {
+            self.count_out(before, LeaveReason::FoundGone);
         }
         // A counted socket is all that is known here of a session.
         let transport = [transport(socket).label()];
         self.metrics.sessions.started.with_label_values(&transport).inc();
         self.metrics.connects.with_label_values(&transport).inc();
-        seat.take(&self.tally, person);
+        *presence = Some(self.tally.join_as(person, Arc::clone(&seat), Instant::now()));
+        drop(presence);
         true
     }
 
@@ -284,12 +288,6 @@ impl<A: Adapter> CountedSocket<A> {
         self.presence().is_some()
     }
 
-    /// Counts the socket in under the lock, so that a task that finds the newcomer also finds it counted.
-    fn take(self: &Arc<Self>, tally: &Arc<Tally<Arc<Self>>>, person: Option<Person>) {
-        let mut presence = self.presence();
-        *presence = Some(tally.join_as(person, Arc::clone(self), Instant::now()));
-    }
-
     /// Counts the socket out. Returns whether it was counted.
     fn give_up(&self) -> bool {
         let presence = mem::take(&mut *self.presence());
@@ -297,6 +295,8 @@ impl<A: Adapter> CountedSocket<A> {
     }
 
     fn presence(&self) -> MutexGuard<'_, Option<Presence<Arc<Self>>>> {
+        #[cfg(test)]
+        crate::fixtures::turns::others_first();
         self.presence.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }

@@ -1,6 +1,11 @@
 //! Tests of which sockets are counted, with an application's server and clients that poll it. The member has an
 //! embedded store.
 
+use std::{
+    sync::atomic::{AtomicBool, Ordering},
+    thread,
+};
+
 use ::socketioxide::socket::Sid;
 use axum::Router;
 use http::Request;
@@ -10,7 +15,7 @@ use tokio::time::{Duration, Instant, sleep, timeout};
 use tower::ServiceExt;
 
 use super::*;
-use crate::MemberSettings;
+use crate::{MemberSettings, fixtures::turns::OthersFirst};
 
 const PATH: &str = "/socket.io/?EIO=4&transport=polling";
 /// Everything that happens at all has happened by then, even on the busiest machine.
@@ -179,6 +184,41 @@ async fn sockets_are_counted_until_they_leave(
     application.counts(1).await;
     application.hears(&first, 1).await;
     drop(kept);
+}
+
+/// Goal: a socket that leaves in the very moment in which it is counted is counted out. Method: one thread counts a socket again and
+/// again, and another one counts it out.
+#[tokio::test]
+async fn a_socket_that_leaves_at_once_is_counted_out() {
+    let application = Application::new().await;
+    let counter = application.counter();
+    application.io.ns("/", async || {});
+    let session = application.joined().await;
+    let acknowledged = application
+        .request(Request::get(format!("{PATH}&sid={session}")).body(String::new()))
+        .await;
+    assert!(acknowledged.starts_with("40{"), "{acknowledged}");
+    let socket = application.socket(&session);
+    let (is_over, _turns) = (AtomicBool::new(false), OthersFirst::begin());
+    thread::scope(|threads| {
+        threads.spawn(|| {
+            while !is_over.load(Ordering::Relaxed) {
+                counter.leave(&socket);
+                thread::yield_now();
+            }
+        });
+        let deadline = Instant::now() + PATIENCE;
+        for _ in 0..300 {
+            counter.count(&socket);
+            while counter.roster.tally().connections() > 0 && Instant::now() < deadline {
+                thread::yield_now();
+            }
+        }
+        is_over.store(true, Ordering::Relaxed);
+    });
+    assert_eq!(counter.roster.tally().connections(), 0);
+    let connects = &counter.roster.metrics().connects;
+    assert_eq!(connects.with_label_values(&["polling"]).get(), 300, "it was counted each time");
 }
 
 /// Goal: with the counter's disconnect handler no search is needed; with the application's handler the search comes often.

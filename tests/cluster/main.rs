@@ -31,6 +31,7 @@ mod crashes;
 mod drains;
 mod farewell;
 mod log_lines;
+mod moments;
 mod names;
 mod neighbours;
 mod outages;

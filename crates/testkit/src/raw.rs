@@ -41,6 +41,11 @@ impl Raw {
         Self { stream, rest: Vec::new() }
     }
 
+    /// Uses this connection, on which nothing was received.
+    pub fn over(stream: TcpStream) -> Self {
+        Self { stream, rest: Vec::new() }
+    }
+
     /// Connects and sends these bytes.
     pub async fn saying(server: SocketAddr, bytes: impl AsRef<[u8]>) -> Self {
         let mut raw = Self::open(server).await;

@@ -26,7 +26,7 @@ pub struct TooManyLists;
 pub struct DueList<V> {
     /// The room.
     pub room: RoomName,
-    /// The newest list, and its number: 1 for the first one of the room. `None` if nobody wants the list any more.
+    /// The newest list, and its number, which no other list has. `None` if nobody wants the list any more.
     pub list: Option<(u64, Arc<UserList>)>,
     /// Clients that have not been told a list yet.
     pub newcomers: Vec<V>,

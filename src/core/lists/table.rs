@@ -21,6 +21,8 @@ pub(super) struct Table<V> {
     most: usize,
     /// Numbers the lists.
     lives: u64,
+    /// Numbers what was computed, of all rooms: no two lists that differ have the same number, also if one of them has ended.
+    numbers: u64,
     lists: HashMap<RoomName, Entry<V>>,
     /// Lists that have something to tell, and some that nobody wants any more.
     due: BTreeSet<RoomName>,
@@ -74,6 +76,7 @@ impl<V> Table<V> {
         Self {
             most,
             lives: 0,
+            numbers: 0,
             lists: HashMap::new(),
             due: BTreeSet::new(),
             stirred: BTreeSet::new(),
@@ -178,8 +181,8 @@ impl<V> Table<V> {
         let stored = entry.stored.as_ref().unwrap_or(&nobody);
         let next = entry.list.next(ListSources { stored, here, is_kept });
         if entry.number == 0 || next != *entry.list {
-            entry.list = Arc::new(next);
-            entry.number += 1;
+            self.numbers += 1;
+            (entry.list, entry.number) = (Arc::new(next), self.numbers);
             self.due.insert(room.clone());
         }
         entry.newcomers.iter_mut().for_each(|newcomer| newcomer.is_included = true);

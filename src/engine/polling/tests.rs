@@ -14,6 +14,7 @@ use super::*;
 use crate::{
     engine::settings::{POLL_GAP_MAX, POLL_GAP_SUSPECT},
     http::serve::tests::{PATIENCE, Peer, Server, read_answer},
+    net::connection::tests::pair,
     protocol::transport::Transports,
 };
 
@@ -361,4 +362,19 @@ async fn a_session_that_ends_ends_its_attempt(#[values(false, true)] is_probed: 
     assert_eq!(stage.ask("POST", "1").await, (200, "ok".to_owned()));
     assert_eq!(peer.receive().await, None);
     stage.server.users(0).await;
+}
+
+/// Goal: the handshake of a websocket is answered also if the session that was to move has ended meanwhile. Method: a session that ends
+/// between the request and the answer.
+#[tokio::test]
+async fn the_handshake_of_a_move_is_answered() {
+    let stage = Stage::settled(false).await;
+    let (engine, session) = (&stage.server.engine, stage.server.engine.sessions().all().remove(0));
+    let opening = engine.begin_upgrade(Arc::clone(&session)).expect("it may move");
+    engine.end(&session, EndReason::Draining);
+    let (connection, mut client) = pair().await;
+    Arc::clone(engine).serve_websocket(connection, opening, b"answer".to_vec()).await;
+    let mut received = String::new();
+    client.read_to_string(&mut received).await.unwrap();
+    assert_eq!(received, "answer");
 }

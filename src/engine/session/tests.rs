@@ -7,7 +7,10 @@ use tokio::sync::Semaphore;
 use super::*;
 use crate::{
     access::rate_limit::CLIENT_BYTES_PER_SECOND,
-    core::room::{IdentityKind, Person, RoomName, UserId},
+    core::{
+        lists::ListWish,
+        room::{IdentityKind, Person, RoomName, UserId},
+    },
     identity::token::Identity,
     net::connection::{Connection, tests::pair},
 };
@@ -44,6 +47,11 @@ pub(crate) fn leave(session: &Session) {
 pub(crate) fn enter_room(session: &Arc<Session>, room: &RoomName) -> RoomMembership {
     let place = session.state().outbox.rooms_mut(Instant::now()).add(room.clone());
     RoomMembership { session: Arc::downgrade(session), place }
+}
+
+/// It wants the list of the room that it has joined last.
+pub(crate) fn want_list(session: &Session, member: &RoomMembership, wish: ListWish) {
+    session.state().outbox.rooms_mut(Instant::now()).want_list(member.place, wish);
 }
 
 /// It leaves the room.

@@ -60,11 +60,26 @@ pub(crate) struct Server {
     pub(crate) engine: Arc<Engine>,
     pub(crate) tally: Arc<Tally<Membership>>,
     pub(crate) metrics: Metrics,
+    /// The connections that may still be opened.
+    pub(crate) free_connections: Arc<Semaphore>,
+}
+
+/// What a server has room for.
+#[derive(Clone, Copy)]
+pub(crate) struct Space {
+    pub(crate) sessions: usize,
+    pub(crate) connections: usize,
+    pub(crate) rooms: usize,
 }
 
 impl Server {
     /// With room for a few sessions, and pings at this interval.
     pub(crate) fn start(ping: Duration, transports: Transports) -> Self {
+        let space = Space { sessions: 3, connections: 10, rooms: ROOMS_MAX };
+        Self::with_space(space, ping, transports)
+    }
+
+    pub(crate) fn with_space(space: Space, ping: Duration, transports: Transports) -> Self {
         let (metrics, tally) = (Metrics::new("none").unwrap(), Tally::new());
         let settings = SessionSettings {
             ping_interval: ping,
@@ -78,9 +93,9 @@ impl Server {
             sign_in: SignIn::default(),
             visitors: None,
         };
-        let admission = Admission::new(3, Origins::Same, metrics.clone());
+        let admission = Admission::new(space.sessions, Origins::Same, metrics.clone());
         let (tallied, flusher) = (Arc::clone(&tally), Flusher::default());
-        let rooms = Rooms::new(ROOMS_MAX);
+        let rooms = Rooms::new(space.rooms);
         let engine = Engine::new(
             settings,
             admission,
@@ -93,11 +108,12 @@ impl Server {
         let address = bound.local_addr().unwrap();
         let served = Some(Arc::clone(&engine));
         let router = endpoint::router(Arc::clone(&engine));
+        let free_connections = Arc::new(Semaphore::new(space.connections));
         let listener = Listener {
             listener: bound,
             serve: HttpService { router, engine: served, timeouts: TIMEOUTS },
             unacknowledged_for: PATIENCE,
-            permits: Arc::new(Semaphore::new(10)),
+            permits: Arc::clone(&free_connections),
             unserved: metrics.refused(RefusedReason::Descriptors),
         };
         let stop = CancellationToken::new();
@@ -115,7 +131,7 @@ impl Server {
         );
         tokio::spawn(count(rooms, view));
         tokio::spawn(broadcaster.run(stop));
-        Self { address, engine, tally, metrics }
+        Self { address, engine, tally, metrics, free_connections }
     }
 
     pub(crate) async fn connect(&self) -> TcpStream {

@@ -192,3 +192,21 @@ async fn the_farewell_waits_for_the_grace() {
         assert!(took >= waits && took <= waits + 2 * BATCH_GAP, "{grace:?}: {took:?}");
     }
 }
+
+/// Goal: a session that was admitted just before is sent away like the others, although it begins only after all others have gone.
+/// Method: a drain while a permit is out; then its session begins.
+#[tokio::test(start_paused = true)]
+async fn who_is_about_to_come_in_is_waited_for() {
+    let stage = Stage::new();
+    let permit = stage.engine.admission().permits().take().expect("there is room");
+    let drained = drain(&stage.engine, &stage.tally, Duration::ZERO, Duration::ZERO);
+    tokio::pin!(drained);
+    tokio::select! {
+        () = &mut drained => panic!("it is over"),
+        () = sleep(Duration::from_secs(1)) => {}
+    }
+    stage.engine.open_polling(permit);
+    let session = stage.engine.sessions().all().pop().expect("it is open");
+    drained.await;
+    assert_eq!(session.ended(), Some(EndReason::Draining));
+}

@@ -213,8 +213,7 @@ impl Model {
             Event::Poll => self.poll(),
             Event::Look => self.look(),
             Event::CutPoll => {
-                if let Some(poll) = self.poll.take() {
-                    drop(poll);
+                if self.poll.take().is_some() && !self.has_moved {
                     self.end();
                 }
             }
