@@ -91,7 +91,7 @@ fn store(look: &Look<'_>) -> Finding {
 fn exact(look: &Look<'_>) -> Finding {
     let alert = "HeadcountEstimateTooLong";
     let (since, of) = match (look.estimate_since, look.rooms_estimate_since) {
-        (None, None) => return fine("The number is exact, and so are those of rooms"),
+        (None, None) => return fine("All counts are exact"),
         (Some(since), _) => (since, "The number has been an estimate"),
         (None, Some(since)) => (since, "The counts of rooms have been estimates"),
     };
@@ -215,7 +215,7 @@ fn rooms(look: &Look<'_>) -> Finding {
 fn behind(look: &Look<'_>) -> Finding {
     let alert = "HeadcountRoomsBehind";
     let Some((since, ended)) = look.behind else {
-        return fine("Rooms have no users of instances that ended");
+        return fine("No room has users of ended instances");
     };
     let instances = match ended {
         1 => "an instance".to_owned(),
