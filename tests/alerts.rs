@@ -8,12 +8,13 @@ use serde_json::Value;
 use yaml_rust2::{Yaml, YamlLoader};
 
 const RULES: &str = "deploy/prometheus/rules/headcount.rules.yml";
-const TESTS: [&str; 5] = [
+const TESTS: [&str; 6] = [
     "deploy/prometheus/rules/headcount.test.yml",
     "deploy/prometheus/rules/headcount-records.test.yml",
     "deploy/prometheus/rules/headcount-bounds.test.yml",
     "deploy/prometheus/rules/headcount-hours.test.yml",
     DAYS,
+    "deploy/prometheus/rules/headcount-habits.test.yml",
 ];
 /// What lasts days. It has the queries of the first screens, too.
 const DAYS: &str = "deploy/prometheus/rules/headcount-days.test.yml";

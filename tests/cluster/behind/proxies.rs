@@ -59,23 +59,7 @@ async fn an_instance_restarts_behind_a_proxy(
     // While no visitor is connected, newcomers go to both instances in turn or at random.
     let cookies = cookies(&proxy).await;
     let mut clients = ForeignClients::start(Library::Newest);
-    let (mut records, mut upgrading) = (Vec::new(), Vec::new());
-    for (host, path) in [(OWN_HOST, "/socket.io/"), (YOUR_SITE, "/count/socket.io/")] {
-        for transport in Transport::ALL {
-            let opened = open(&mut clients, &proxy, host, path, transport).await;
-            if transport == Transport::Upgrade {
-                upgrading.extend(opened.clone());
-            }
-            records.extend(opened);
-        }
-    }
-    let settled = pair.cluster.agrees_on(ALL as u64, &records).await;
-    println!("{program:?}: all were counted after {settled:?}");
-    eventually("all that can are on websockets", async || {
-        let missing = upgrading.iter().find(|record| record.times(Event::is_upgraded) == 0);
-        missing.map_or(Ok(()), |record| Err(format!("{}: {:?}", record.name(), record.entries())))
-    })
-    .await;
+    let records = visitors(&mut clients, &proxy, &pair).await;
     for instance in &pair.cluster.instances {
         assert!(instance.metric("headcount_connections").await.is_ok_and(|share| share > 1.0));
     }
@@ -110,6 +94,28 @@ async fn an_instance_restarts_behind_a_proxy(
     })
     .await;
     nothing_is_wrong_in(&records);
+}
+
+/// Opens clients of every kind at both sites. All are counted, and those that begin with polling have moved to websockets.
+async fn visitors(clients: &mut ForeignClients, proxy: &Proxy, pair: &Pair) -> Vec<Record> {
+    let (mut records, mut upgrading) = (Vec::new(), Vec::new());
+    for (host, path) in [(OWN_HOST, "/socket.io/"), (YOUR_SITE, "/count/socket.io/")] {
+        for transport in Transport::ALL {
+            let opened = open(clients, proxy, host, path, transport).await;
+            if transport == Transport::Upgrade {
+                upgrading.extend(opened.clone());
+            }
+            records.extend(opened);
+        }
+    }
+    let settled = pair.cluster.agrees_on(ALL as u64, &records).await;
+    println!("all were counted after {settled:?}");
+    eventually("all that can are on websockets", async || {
+        let missing = upgrading.iter().find(|record| record.times(Event::is_upgraded) == 0);
+        missing.map_or(Ok(()), |record| Err(format!("{}: {:?}", record.name(), record.entries())))
+    })
+    .await;
+    records
 }
 
 /// The instance that returned the count.
