@@ -24,6 +24,7 @@ use super::*;
 use crate::{
     broadcast::broadcaster::Broadcaster,
     core::room::RoomName,
+    engine::session::PollState,
     fixtures::{LonelyStore, acknowledge, count, turns::OthersFirst},
     http::serve::tests::{PATIENCE, Server, Space},
 };
@@ -89,7 +90,7 @@ fn send_away(engine: &Engine) {
             2 => {
                 state.membership.is_some() && state.outbox.rooms().is_some_and(|it| !it.is_empty())
             }
-            3 => state.requests.polls,
+            3 => state.requests.poll == PollState::Open,
             4 => state.requests.posts,
             5 => state.requests.upgrades,
             6 => state.requests.is_probed,
@@ -205,7 +206,7 @@ async fn a_place_is_free_before_its_client_knows(#[values(false, true)] polls: b
         threads.spawn(|| {
             while !stop.load(Ordering::Relaxed) {
                 for session in engine.sessions().all() {
-                    if !polls || session.state().requests.polls {
+                    if !polls || session.state().requests.poll == PollState::Open {
                         engine.end(&session, EndReason::Draining);
                     }
                 }
