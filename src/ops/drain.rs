@@ -97,7 +97,7 @@ async fn until_nobody_lingers(tally: &Tally<Membership>) {
     }
 }
 
-/// Ends sessions whose clients have had no poll open for too long, until it is dropped.
+/// Ends sessions whose clients have polled before and have had no poll open for too long, until it is dropped.
 async fn end_those_who_poll_elsewhere(engine: &Engine) {
     let mut looks = interval(LOOK_GAP);
     looks.set_missed_tick_behavior(MissedTickBehavior::Delay);
