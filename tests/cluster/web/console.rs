@@ -128,6 +128,13 @@ async fn operators_see_a_drain_a_crash_and_an_outage() {
     tab.says("[data-text=count]", "2").await;
     tab.says("[data-key=exact] [data-text=mark]", "Notice").await;
     tab.says("#live", "Live").await;
+    eventually("the table says that it is old", async || {
+        match tab.evaluate("document.querySelector('table').dataset.age").await? {
+            Value::String(age) if age == "old" => Ok(()),
+            other => Err(other.to_string()),
+        }
+    })
+    .await;
     is_sound("outage", &tab).await;
     cluster.redis.restart();
     tab.says("[data-text=sure]", "Exact").await;
@@ -142,6 +149,7 @@ async fn operators_see_a_drain_a_crash_and_an_outage() {
         text => Err(text),
     })
     .await;
+    is_sound("old", &tab).await;
     no_problems_but_of_the_network(&tab).await;
     drop(clients);
 }
