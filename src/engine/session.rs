@@ -248,6 +248,11 @@ impl Session {
         self.state().is_outside()
     }
 
+    /// For how long the client has been in no namespace; `None` while it is in one.
+    pub fn outside_for(&self, now: Instant) -> Option<Duration> {
+        self.state().unjoined_since.map(|since| now.saturating_duration_since(since))
+    }
+
     /// For how long no poll has been open, if polls carry the session and it is not about to move to a websocket. `None` until its
     /// first poll: a client may take long to begin, and its polls have not come anywhere yet.
     pub fn unpolled_for(&self, now: Instant) -> Option<Duration> {

@@ -35,6 +35,9 @@ const LAST_ONES: Duration = Duration::from_secs(2);
 /// its network is slow. It is longer than one round trip of nearly all clients, and together with [`LOOK_GAP`] shorter than
 /// the shortest delay after which socket.io-client reconnects by default, 500 ms.
 const UNPOLLED_MAX: Duration = Duration::from_millis(300);
+/// How long a client that has just opened its session may take to join. If the session ended before, the client would be refused
+/// although it was let in. Once it has joined, it goes like the others.
+const JOINS_WITHIN: Duration = UNPOLLED_MAX;
 /// Time between two looks for such clients.
 const LOOK_GAP: Duration = Duration::from_millis(100);
 const _: () = assert!(UNPOLLED_MAX.as_millis() + LOOK_GAP.as_millis() < 500);
@@ -117,12 +120,14 @@ async fn end_those_who_poll_elsewhere(engine: &Engine) {
     }
 }
 
-/// Ends the sessions that are open now: at once those that are not counted, and the others evenly until `deadline`. It ends
-/// their transports, never by a disconnect packet: a client that is told to leave the namespace stays away, one that loses
-/// its transport reconnects.
+/// Ends the sessions that are open now: at once those that are not counted, and the others evenly until `deadline`. Those that have
+/// just begun are left. It ends their transports, never by a disconnect packet: a client that is told to leave the namespace stays
+/// away, one that loses its transport reconnects.
 async fn send_all_away(engine: &Engine, deadline: Instant) {
     let start = Instant::now();
-    let (uncounted, counted) = in_order(engine.sessions().all(), start);
+    let mut sessions = engine.sessions().all();
+    sessions.retain(|it| it.outside_for(start).is_none_or(|outside| outside >= JOINS_WITHIN));
+    let (uncounted, counted) = in_order(sessions, start);
     for session in uncounted {
         engine.end(&session, EndReason::Draining);
     }

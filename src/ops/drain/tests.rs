@@ -210,3 +210,28 @@ async fn who_is_about_to_come_in_is_waited_for() {
     drained.await;
     assert_eq!(session.ended(), Some(EndReason::Draining));
 }
+
+/// Goal: who was let in just before the window is not refused: he may join, and then goes like the others; who does not join goes as
+/// well. Method: two clients whose sessions begin shortly before it, of whom one joins shortly after it.
+#[tokio::test(start_paused = true)]
+async fn who_has_just_come_in_may_join() {
+    for window in [Duration::ZERO, Duration::from_secs(2)] {
+        let stage = Stage::new();
+        let [joins, stays_outside] = [stage.open(), stage.open()];
+        sleep(JOINS_WITHIN / 3).await;
+        let drained = drain(&stage.engine, &stage.tally, Duration::ZERO, window);
+        tokio::pin!(drained);
+        tokio::select! {
+            () = &mut drained => panic!("it is over"),
+            () = sleep(JOINS_WITHIN / 3) => {}
+        }
+        assert_eq!([&joins, &stays_outside].map(|session| session.ended()), [None, None]);
+        stage.engine.receive(&joins, "40").expect("it may join");
+        let begun = Instant::now();
+        drained.await;
+        assert!(begun.elapsed() <= window + JOINS_WITHIN, "{:?}", begun.elapsed());
+        for session in [joins, stays_outside] {
+            assert_eq!(session.ended(), Some(EndReason::Draining));
+        }
+    }
+}
