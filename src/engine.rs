@@ -24,6 +24,7 @@ pub mod key_waits;
 pub mod registry;
 
 pub mod admission;
+pub mod checks;
 pub mod identifying;
 pub mod joining;
 pub mod lifecycle;

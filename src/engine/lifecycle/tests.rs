@@ -14,11 +14,13 @@ use std::{
     panic::AssertUnwindSafe,
     sync::atomic::{AtomicBool, Ordering},
     thread,
+    time::Duration,
 };
 
 use futures_util::FutureExt;
 use rstest::rstest;
 use tokio::{runtime::Handle, sync::watch, task::JoinSet, time::timeout};
+use tokio_util::sync::CancellationToken;
 
 use super::*;
 use crate::{
