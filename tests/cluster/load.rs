@@ -232,6 +232,14 @@ async fn losses_are_reported_or_made_good() {
     for other in others {
         other.leave().await;
     }
+    eventually("those who were refused are back", async || {
+        match cluster.instances[0].metric("headcount_connects_total").await? {
+            // 4 of the first run, 5 others, and all 8.
+            17.0 => Ok(()),
+            connects => Err(connects.to_string()),
+        }
+    })
+    .await;
     cluster.agrees_on(8, &[]).await;
     faithful.signal(Signal::INT);
     let (code, report) = ended(&mut faithful).await;
