@@ -257,9 +257,8 @@ impl Engine {
         }
         if is_begun {
             let sent = state.outbox.send(PING);
-            if let Err(end) = self.finish_sending(session, state, sent) {
-                self.end(session, end);
-            }
+            // An error means that the session has ended.
+            let _ = self.finish_sending(session, state, sent);
         }
     }
 
