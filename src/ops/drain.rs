@@ -35,12 +35,12 @@ const LAST_ONES: Duration = Duration::from_secs(2);
 /// its network is slow. It is longer than one round trip of nearly all clients, and together with [`LOOK_GAP`] shorter than
 /// the shortest delay after which socket.io-client reconnects by default, 500 ms.
 const UNPOLLED_MAX: Duration = Duration::from_millis(300);
-/// How long a client that has just opened its session may take to join. If the session ended before, the client would be refused
-/// although it was let in. Once it has joined, it goes like the others.
-const JOINS_WITHIN: Duration = UNPOLLED_MAX;
 /// Time between two looks for such clients.
 const LOOK_GAP: Duration = Duration::from_millis(100);
 const _: () = assert!(UNPOLLED_MAX.as_millis() + LOOK_GAP.as_millis() < 500);
+/// How long a client that has just opened its session may take to join. If the session ended before, the client would be refused
+/// although it was let in. Once it has joined, it goes like the others.
+const JOINS_WITHIN: Duration = UNPOLLED_MAX;
 
 /// Withdraws readiness, waits for balancers to notice, refuses handshakes, and ends all transports evenly
 /// over `window`.
