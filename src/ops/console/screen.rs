@@ -106,6 +106,7 @@ impl Screen {
             look.history.rates().map_or_else(|| "–".to_owned(), |rates| words::rate(of(rates)))
         };
         let count = words::number(shown.users);
+        let in_all = sessions_also_outside(look);
         Self {
             state: state(look),
             title: format!("{count} online – Headcount console"),
@@ -114,8 +115,8 @@ impl Screen {
             at: clock(look.unix_millis),
             size: if count.len() > 5 { "long" } else { "" },
             count,
-            people: people(shown.users, sessions_also_outside(look).is_some()),
-            connected: connected(look),
+            people: people(shown.users, in_all.is_some()),
+            connected: in_all.map(connected).unwrap_or_default(),
             peaks: peaks(look),
             sure: sure(look),
             why: why(look),
@@ -185,8 +186,7 @@ fn people(users: u64, are_outside: bool) -> &'static str {
     }
 }
 
-fn connected(look: &Look<'_>) -> String {
-    let Some(sessions) = sessions_also_outside(look) else { return String::new() };
+fn connected(sessions: u64) -> String {
     let sessions = words::several(sessions, "session");
     format!("Connected in all: {sessions}, in the site or in whatever rooms.")
 }
