@@ -57,7 +57,7 @@ async fn a_user_of_two_ports_is_one_and_is_handed_over() {
     let (status, _) = first.process().ended().await;
     assert!(status.success(), "{status}");
     cluster.agrees_on(2, &records).await;
-    assert_eq!(records[0].counts_since(mark), [0; 0], "nobody has left or come");
+    assert_eq!(records[0].changes_since(mark), [0; 0], "nobody has left or come");
 }
 
 fn spanning(pattern: &str) -> Regex {

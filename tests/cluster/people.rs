@@ -80,7 +80,7 @@ async fn tabs_of_a_user_are_one(
     }
     let other = RoomsClient::open(server, transport, &["/page"]);
     show(&[(&page, 4), (&other.record("/page"), 4)]).await;
-    assert_eq!(page.counts_since(mark), [4], "nothing else was to be told");
+    assert_eq!(page.changes_since(mark), [4], "nothing else was to be told");
     drop(foreign);
     show(&[(&site, 1), (&page, 2)]).await;
 }

@@ -129,6 +129,16 @@ impl Record {
         entries[mark.0..].iter().filter_map(|entry| entry.event.count()).collect()
     }
 
+    /// The counts after `mark` that differ from the one before. A newcomer may be told the same count twice: first by itself, and a
+    /// moment later with all others.
+    pub fn changes_since(&self, mark: Mark) -> Vec<u64> {
+        let entries = self.lock();
+        let (before, after) = entries.split_at(mark.0);
+        let mut shown = before.iter().rev().find_map(|entry| entry.event.count());
+        let counts = after.iter().filter_map(|entry| entry.event.count());
+        counts.filter(|users| shown.replace(*users) != Some(*users)).collect()
+    }
+
     /// All counts.
     pub fn counts(&self) -> Vec<u64> {
         self.counts_since(Mark(0))

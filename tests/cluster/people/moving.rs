@@ -68,7 +68,7 @@ async fn a_token_expires_and_its_client_returns() {
     let other = RoomsClient::open(server, Transport::Websocket, &["/", "/page"]);
     show(&[(&site, 11), (&page, 11), (&other.record("/"), 11)]).await;
     for (record, mark) in [&site, &page].into_iter().zip(marks) {
-        assert_eq!(record.counts_since(mark), [11], "{}", record.name());
+        assert_eq!(record.changes_since(mark), [11], "{}", record.name());
     }
     for record in &seen {
         assert_eq!(record.times(Event::is_connected), 2, "{}: once is enough", record.name());
@@ -165,7 +165,7 @@ async fn people_on_three_instances_are_counted_once() {
     // Of the killed instance only the connection without an identity is missed.
     show(&[(&seen[0], everybody - 1), (&seen[1], everybody - 1)]).await;
     for (record, mark) in seen.iter().zip(marks) {
-        assert_eq!(record.counts_since(mark), [everybody - 1], "{}", record.name());
+        assert_eq!(record.changes_since(mark), [everybody - 1], "{}", record.name());
     }
     drop(tabs);
     drop(moved);
@@ -215,5 +215,5 @@ async fn people_move_when_an_instance_ends() {
     have_connected(&people, 2).await;
     let other = RoomsClient::open(cluster.instances[0].public, Transport::Websocket, &["/"]);
     show(&[(&seen, everybody + 1), (&other.record("/"), everybody + 1)]).await;
-    assert_eq!(seen.counts_since(mark), [everybody + 1], "nobody was missed, nor counted twice");
+    assert_eq!(seen.changes_since(mark), [everybody + 1], "nobody was missed, nor counted twice");
 }
