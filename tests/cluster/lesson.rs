@@ -1,6 +1,8 @@
 //! Both editions of the checks of the lesson from which this program grew. They fetch two files from a
 //! running server.
 
+use std::time::Duration;
+
 use headcount_testkit::{
     client::{Client, Transport},
     cluster::{Cluster, records_of},
@@ -9,8 +11,12 @@ use headcount_testkit::{
 };
 use regex::{Regex, RegexBuilder};
 use rustix::process::Signal;
+use tokio::time::sleep;
 
 use crate::application::Application;
+
+/// The shortest time after which socket.io-client reconnects with its default options.
+const RECONNECTION_DELAY: Duration = Duration::from_millis(500);
 
 /// Goal: both editions of the lesson's checks pass. Method: fetch the two files from a running server and
 /// match them as the lesson does, in the newer edition with `.` matching line ends.
@@ -31,7 +37,7 @@ async fn the_checks_of_the_lesson_pass() {
 
 /// Goal: one browser can be logged in at two ports, and its user is counted once; and a bystander does not see him leave when his
 /// application stops. Method: two applications, and a browser that sends the cookies of both to each; then the first application is
-/// asked to end while the user comes back at the second.
+/// asked to end, and the user comes back at the second after the delay of socket.io-client.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_user_of_two_ports_is_one_and_is_handed_over() {
     let cluster = Cluster::start(1).await;
@@ -53,6 +59,7 @@ async fn a_user_of_two_ports_is_one_and_is_handed_over() {
     let mark = records[0].mark();
     first.process().signal(Signal::TERM);
     here.ended().await;
+    sleep(RECONNECTION_DELAY).await;
     let _back = second.joined_with(&jar).await;
     let (status, _) = first.process().ended().await;
     assert!(status.success(), "{status}");
