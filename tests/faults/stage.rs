@@ -232,12 +232,19 @@ impl Stage {
         self.seats[place].instance.as_mut().expect("it lives")
     }
 
-    /// Kills the instance with kill -9.
+    /// Kills the instance with kill -9, and waits until its clients have noticed. Until then they show what was right before, as does
+    /// Redis: it would look as if all were right again at once.
     pub(crate) async fn kill(&mut self, place: Place) {
         self.close(place);
         self.instance(place).process().signal(Signal::KILL);
         self.instance(place).process().ended().await;
         self.seats[place].instance = None;
+        eventually("the clients of the instance have noticed", async || {
+            let visits = self.visits.all();
+            let here = visits.iter().find(|visit| visit.place == Some(place) && visit.is_here());
+            here.map_or(Ok(()), |visit| Err(visit.record.name().to_owned()))
+        })
+        .await;
     }
 
     /// Ends the instance with SIGTERM, and waits until it has ended.
