@@ -146,8 +146,9 @@ impl Small {
         }
     }
 
+    /// The visitor may come before the instance has noticed that others left, be refused for want of room, and come again.
     async fn serves_a_visitor(&mut self) {
-        let visitor = Client::open(self.instance.public, Transport::Websocket);
+        let visitor = Client::open_reconnecting(self.instance.public, Transport::Websocket);
         eventually("a visitor is served", async || match visitor.record().shows() {
             Some(1) => Ok(()),
             other => Err(format!("{other:?}")),
