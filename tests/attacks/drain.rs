@@ -99,8 +99,8 @@ async fn a_drain_under_load_is_even_and_loses_nobody() {
     assert_off_by_those_on_the_move(&records);
 }
 
-/// Asserts that about a quarter of the clients was disconnected in each quarter of the window, as precisely as a busy
-/// machine allows.
+/// Asserts that about a quarter of the clients was disconnected in each quarter of the time between the first and the last of them,
+/// which is about the window, as precisely as a busy machine allows.
 fn assert_even(records: &[Record], start: Instant) {
     let first_loss = |record: &Record| {
         let entries = record.entries();
@@ -112,13 +112,18 @@ fn assert_even(records: &[Record], start: Instant) {
     println!("clients were sent away between {first:?} and {last:?} after the signal");
     assert!(first + NEWS >= DELAY, "nobody is sent away during the delay");
     assert!(last <= DELAY + WINDOW + 3 * NEWS, "all are sent away in time");
+    let between = last - first;
+    assert!(between >= WINDOW * 3 / 4, "all were sent away within {between:?}");
     let quarter = |part: u32| {
-        let (from, to) = (DELAY + WINDOW * part / 4, DELAY + WINDOW * (part + 1) / 4);
+        let (from, to) = (first + between * part / 4, first + between * (part + 1) / 4);
         losses.iter().filter(|&&at| (from..to).contains(&at)).count()
     };
     let quarters: Vec<usize> = (0..4).map(quarter).collect();
-    println!("in each quarter of the window: {quarters:?}");
-    assert!(quarters.iter().all(|&gone| (ALL / 12..=ALL / 2).contains(&gone)), "{quarters:?}");
+    println!("in each quarter of that time: {quarters:?}");
+    assert!(quarters.iter().all(|&gone| gone <= ALL / 2), "{quarters:?}");
+    // The machine may stand still for a moment, but not for two.
+    let few = quarters.iter().filter(|&&gone| gone < ALL / 12).count();
+    assert!(few <= 1, "{quarters:?}");
 }
 
 fn is_loss(entry: &Entry) -> bool {

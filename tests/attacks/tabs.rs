@@ -85,7 +85,11 @@ async fn a_page_that_goes_between_two_polls_is_out_soon(#[case] headers: &str) {
     counts(&instance, 1).await;
     let mut waiting = open_poll(instance.public, &path, headers).await;
     let other = Raw::alive(instance.public).await;
-    assert!(waiting.answer().await.expect("news comes").body.contains("[\"user count\",2]"));
+    // On a busy machine a poll may seem to wait while it is answered with what was before.
+    while !waiting.answer().await.expect("news comes").body.contains("[\"user count\",2]") {
+        let again = request(instance.public, &path, headers);
+        waiting = Raw::saying(instance.public, again).await;
+    }
     drop((waiting, other));
     let took = counts(&instance, 0).await;
     println!("it was counted out after {took:?}");

@@ -22,10 +22,10 @@ wait_for() {
   done
 }
 
-# The first of three ports in a row, less its last digit, which is 1.
+# For each of so many programs the first of three ports in a row, less its last digit, which is 1.
 free_ports() {
-  python - <<'END'
-import random, socket
+  python - "${1:-1}" <<'END'
+import random, socket, sys
 
 def free(port):
     with socket.socket() as listener:
@@ -35,11 +35,12 @@ def free(port):
             return False
     return True
 
-while True:
+found = set()
+while len(found) < int(sys.argv[1]):
     tens = random.randrange(1100, 3200)
     if all(free(tens * 10 + i) for i in (1, 2, 3)):
-        break
-print(tens)
+        found.add(tens)
+print(*found)
 END
 }
 
@@ -65,9 +66,8 @@ one_instance() {
 # README: three instances and a Redis.
 cluster_by_hand() {
   local redis public admin
-  redis=$(free_ports)1
-  public=$(free_ports)
-  admin=$(free_ports)
+  read -r redis public admin <<<"$(free_ports 3)"
+  redis+=1
   {
     say "set -e"
     block cluster-by-hand

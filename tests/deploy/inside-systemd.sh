@@ -37,6 +37,11 @@ drop_in() {
   systemctl daemon-reload
 }
 
+# The journal may have a line only after the answer to what caused it. All of the journal is read, since journalctl fails if grep
+# ends before it.
+in_journal() { [[ -n $(journalctl --unit headcount | grep -e "$1") ]]; }
+logged() { until_it_is 20 in_journal "$1"; }
+
 restarted_by_systemd() { (($(show NRestarts headcount) > $1)) && is_active headcount; }
 
 # As on a machine; in a container systemd leaves it as it is, and credentials would be mounted where no service sees them.
@@ -50,7 +55,7 @@ ok "the package is installed, and starts nothing by itself"
 
 systemctl enable --quiet --now headcount
 headcount health >/dev/null
-[[ $(show StatusText headcount) == *'0 connections here; 0 users in all (exact)' ]]
+until_it_is 20 eval '[[ $(show StatusText headcount) == "0 connections here; 0 users in all (exact)" ]]'
 pid=$(show MainPID headcount)
 [[ $(stat -c %U "/proc/$pid") != root ]]
 grep -q '^CapBnd:.0000000000000000$' "/proc/$pid/status"
@@ -65,7 +70,7 @@ visitors=$!
 until_it_is 20 eval '[[ $(show StatusText headcount) == "50 connections here; 50 users in all (exact)" ]]'
 systemctl stop headcount
 [[ $(show Result headcount) == success && $(show ExecMainStatus headcount) == 0 ]]
-journalctl --unit headcount | grep -q 'all clients have been sent elsewhere'
+logged 'all clients have been sent elsewhere'
 kill "$visitors"
 wait "$visitors" || true
 ok "systemctl stop sends the clients elsewhere, and is no failure"
@@ -86,7 +91,7 @@ ok "an instance that hangs gives no sign of life, and is started again"
 drop_in headcount.service MemoryMax=128M LimitNOFILE=1024:4096
 systemctl restart headcount
 [[ $(metric 127.0.0.1:9100 connections_max) == 481 ]]
-journalctl --unit headcount | grep -q 'sessions=481 by=.*headcount.service/memory\.'
+logged 'sessions=481 by=.*headcount.service/memory\.'
 drop_in headcount.service LimitNOFILE=300:1000
 systemctl restart headcount
 [[ $(metric 127.0.0.1:9100 connections_max) == 744 ]]
@@ -111,13 +116,13 @@ cp /etc/headcount/headcount.env /root/headcount.env
 echo HEADCOUNT_JWT_KEYS=/etc/headcount/jwt.secret >>/etc/headcount/headcount.env
 if systemctl start headcount 2>/dev/null; then false; fi
 [[ $(show ExecMainStatus headcount) == 2 ]]
-journalctl --unit headcount | grep -q 'HEADCOUNT_JWT_KEYS is .*there is no file that can be read: Permission denied'
+logged 'HEADCOUNT_JWT_KEYS is .*there is no file that can be read: Permission denied'
 cp /root/headcount.env /etc/headcount/headcount.env
 mapfile -t credentials < <(sed -n 's/^#   \(LoadCredential=\|Environment=\)/\1/p' /etc/headcount/headcount.env)
 ((${#credentials[@]} == 3))
 drop_in headcount.service "${credentials[@]}"
 systemctl start headcount
-journalctl --unit headcount | grep -q 'tokens are verified with these keys.*HS256 of "/run/credentials/headcount.service/jwt.secret"'
+logged 'tokens are verified with these keys.*HS256 of "/run/credentials/headcount.service/jwt.secret"'
 [[ -z $(journalctl --unit headcount | grep -F "$(cat /etc/headcount/jwt.secret)") ]]
 systemctl stop headcount
 rm -r /etc/systemd/system/headcount.service.d

@@ -232,19 +232,14 @@ impl Stage {
         self.seats[place].instance.as_mut().expect("it lives")
     }
 
-    /// Kills the instance with kill -9, and waits until its clients have noticed. Until then they show what was right before, as does
-    /// Redis: it would look as if all were right again at once.
+    /// Kills the instance with kill -9, and waits until its clients have noticed. Before, they would be taken for users who are
+    /// there, and all counts for right until its lease ends.
     pub(crate) async fn kill(&mut self, place: Place) {
         self.close(place);
         self.instance(place).process().signal(Signal::KILL);
         self.instance(place).process().ended().await;
         self.seats[place].instance = None;
-        eventually("the clients of the instance have noticed", async || {
-            let visits = self.visits.all();
-            let here = visits.iter().find(|visit| visit.place == Some(place) && visit.is_here());
-            here.map_or(Ok(()), |visit| Err(visit.record.name().to_owned()))
-        })
-        .await;
+        self.nobody_is_at(place).await;
     }
 
     /// Ends the instance with SIGTERM, and waits until it has ended.
@@ -254,6 +249,17 @@ impl Stage {
         let (status, _) = self.instance(place).process().ended().await;
         assert!(status.success(), "{status}");
         self.seats[place].instance = None;
+        self.nobody_is_at(place).await;
+    }
+
+    /// Waits until no client is connected to the instance at this place, as far as the clients know.
+    async fn nobody_is_at(&self, place: Place) {
+        eventually("its clients notice its end", async || {
+            let visits = self.visits.all();
+            let mut left = visits.iter().filter(|it| it.place == Some(place) && it.is_here());
+            left.next().map_or(Ok(()), |visit| Err(visit.record.name().to_owned()))
+        })
+        .await;
     }
 
     /// From now on no new client connects to this instance.

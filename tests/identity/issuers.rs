@@ -3,6 +3,7 @@
 //! The clock is moved on where Headcount waits for minutes. Servers and waits of a second are real.
 
 use std::{
+    net::SocketAddr,
     sync::LazyLock,
     time::{Duration, SystemTime},
 };
@@ -18,7 +19,7 @@ use headcount::{
         metrics::Metrics,
     },
 };
-use headcount_testkit::waiting::eventually;
+use headcount_testkit::{redis_server::free_port, waiting::eventually};
 use rstest::rstest;
 use serde_json::Value;
 use tokio::time::{Instant, advance, pause, resume};
@@ -234,9 +235,7 @@ async fn handshakes_wait_a_second() {
 #[tokio::test]
 async fn the_issuer_may_come_later() {
     let [good, ..] = issued();
-    let reserved = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
-    let address = reserved.local_addr().unwrap();
-    drop(reserved);
+    let address = SocketAddr::from(([127, 0, 0, 1], free_port()));
     let subject = Subject::start(&format!("http://{address}/keys"));
     subject.fetched(JwksResult::Unreachable, 2).await;
     assert_eq!(subject.verify(&good.token), Err(TokenError::UnknownKey));

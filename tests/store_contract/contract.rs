@@ -259,13 +259,19 @@ async fn announcements_are_paced_and_none_is_lost(#[case] backend: Backend) {
         messages += u32::from(reply.announced != announced);
         announced = reply.announced;
     }
-    let gaps = start.elapsed().as_millis() / 25;
+    let gaps = gaps_in(start.elapsed(), 25);
     assert!(u128::from(messages) <= gaps + 1, "{messages} messages in {gaps} gaps");
     let last =
         instances[0].report_until(&*subject.store, |reply| reply.announced == reply.count.revision);
     let last = last.await.count;
     assert_eq!(last.users, 100);
     while next(&mut announcements).await.unwrap().unwrap() != last {}
+}
+
+/// How many gaps of so many milliseconds there can be in a time. Stores count whole milliseconds, which may begin just before the time
+/// and end just after it.
+pub(crate) fn gaps_in(time: Duration, gap_millis: u128) -> u128 {
+    (time.as_millis() + 2) / gap_millis
 }
 
 /// Goal: a report out of range is refused and changes nothing. Method: one report for each bound.

@@ -147,7 +147,7 @@ async fn a_busy_server_refuses() {
 #[tokio::test]
 async fn a_stopped_server_is_a_timeout() {
     let server = RedisServer::start(&[]);
-    let lease = Duration::from_millis(600);
+    let lease = Duration::from_secs(2);
     let store = redis_store(&server.url(), KEY, lease);
     let mut a = Instance::new(3);
     a.report(&store).await;
@@ -170,7 +170,7 @@ async fn a_stopped_server_is_a_timeout() {
 #[tokio::test]
 async fn a_pause_is_a_timeout() {
     let server = RedisServer::start(&[]);
-    let lease = Duration::from_millis(400);
+    let lease = Duration::from_millis(1500);
     let store = redis_store(&server.url(), KEY, lease);
     let mut a = Instance::new(3);
     a.report(&store).await;

@@ -193,7 +193,7 @@ async fn a_former_primary_is_left(#[case] epoch: u64) {
     assert!(within(next(&mut announcements)).await.is_none(), "the subscription ends");
     let _announcements = within(store.subscribe()).await.unwrap();
     a.users = 6;
-    a.report(&store).await;
+    report(&store, &mut a).await;
     assert_eq!((users_on(&old), users_on(&new)), (Some(5), Some(6)));
 }
 
@@ -252,12 +252,12 @@ async fn sentinels_and_servers_have_passwords_of_their_own() {
     let passwords = Passwords { servers: "open-sesame", sentinels: "open-barley" };
     let set = tokio::task::spawn_blocking(move || SentinelSet::protected(passwords)).await.unwrap();
     let url = set.url();
-    let store = redis_store(&url, "currentUsers", LEASE);
+    let store = redis_store(&url, "currentUsers", PATIENT_LEASE);
     Instance::new(3).report(&store).await;
     assert_eq!(store.roster().await.unwrap().users, 3);
     let _announcements = within(store.subscribe()).await.unwrap();
     for wrong in [url.replace("sesame", "rice"), url.replace("barley", "rice")] {
-        let store = redis_store(&wrong, "currentUsers", LEASE);
+        let store = redis_store(&wrong, "currentUsers", PATIENT_LEASE);
         for error in [
             Instance::new(3).try_report(&store).await.unwrap_err(),
             store.subscribe().await.err().unwrap(),
@@ -284,7 +284,7 @@ async fn the_documented_permissions_are_enough() {
     set.tell_sentinels(&["ACL", "SETUSER", "default", "off"]);
     let url = set.url().replace("//", "//ann:pw@");
     let url = format!("{url}?sentinel_username=sentry&sentinel_password=pw");
-    let store = redis_store(&url, "currentUsers", LEASE);
+    let store = redis_store(&url, "currentUsers", PATIENT_LEASE);
     let mut announcements = store.subscribe().await.unwrap();
     let count = Instance::new(3).report(&store).await.count;
     assert_eq!(next(&mut announcements).await.unwrap().unwrap(), count);

@@ -3,6 +3,7 @@
 use headcount_testkit::{
     client::{Client, Transport},
     instance::Instance,
+    waiting::eventually,
 };
 use serde_json::{Value, json};
 
@@ -89,7 +90,12 @@ async fn clients_find_their_server_below_a_path() {
         ] {
             let count = format!("(async () => {{ {client}; return {listen}; }})()");
             assert_eq!(tab.evaluate(&count).await, Ok(json!(2)), "{program:?}: {client}");
-            tab.says("#count", "1").await;
+            // Whether the page was told of the client at all, in so short a time, is open.
+            eventually("the client has left", async || match instance.shown().await? {
+                shown if shown.count == 1 => Ok(()),
+                shown => Err(format!("{shown:?}")),
+            })
+            .await;
         }
         assert_eq!(tab.problems().await, [""; 0], "{program:?}");
         tab.close().await;

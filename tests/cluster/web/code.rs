@@ -135,21 +135,23 @@ async fn a_page_returns_with_a_fresh_token() {
              globalThis.fetch = async () => ({{ text: async () => tokens[Math.min(asked++, 1)] }});\n"
         )
     };
+    let browser = Browser::start().await;
     let (page, code) = page_and_code(&example("html", "Asks your own server for a token"));
-    let listen = tokens(Duration::from_secs(4));
-    let files = [("/code.js", code.clone()), ("/listen.js", listen), ("/", page.clone())];
-    let (cluster, [here, _]) = sites(&settings, &files).await;
     let listen = tokens(Duration::from_hours(1));
     let files = [("/code.js", code.clone()), ("/listen.js", listen), ("/", page.clone())];
+    let (cluster, _) = sites(&settings, &files).await;
     let device = site(cluster.instances[1].public, &files).await;
     let listen =
         format!("{LISTEN}globalThis.fetch = async () => ({{ text: async () => undefined }});\n");
-    let files = [("/code.js", code), ("/listen.js", listen), ("/", page)];
+    let files = [("/code.js", code.clone()), ("/listen.js", listen), ("/", page.clone())];
     let stranger = site(cluster.instances[1].public, &files).await;
-    let browser = Browser::start().await;
 
     let second = browser.open(device.origin(), json!({})).await;
     says(&second, &["1"]).await;
+    // The time of this token begins now.
+    let listen = tokens(Duration::from_secs(4));
+    let files = [("/code.js", code), ("/listen.js", listen), ("/", page)];
+    let here = site(cluster.instances[0].public, &files).await;
     let first = browser.open(here.origin(), json!({})).await;
     eventually("the page has asked for a fresh token, and is back", async || {
         match first.evaluate("[asked, ...heard].join()").await? {

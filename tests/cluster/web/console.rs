@@ -6,7 +6,7 @@ use std::time::Duration;
 use deadpool_redis::redis;
 use headcount_testkit::{
     client::{Client, Transport},
-    cluster::Cluster,
+    cluster::{Cluster, records_of},
     instance::{Instance, Setting},
     machine::Machine,
     redis_client::CONNECTIONS,
@@ -160,6 +160,7 @@ async fn operators_see_a_drain_a_crash_and_an_outage() {
 async fn a_hostile_name_stays_text() {
     let cluster = named_cluster(2, &[]).await;
     let client = Client::open(cluster.instances[1].public, Transport::Websocket);
+    cluster.agrees_on(1, &records_of([&client])).await;
     let hostile = r#"<img src=x onerror="document.title='owned'">"#;
     let about = json!({ "host": hostile, "version": "<b>1", "started_at": 0 }).to_string();
     let mut redis = cluster.redis.connection();

@@ -4,6 +4,7 @@ use headcount_testkit::{
     client::{Client, Transport},
     cluster::{Cluster, records_of},
     instance::Instance,
+    redis_server::free_port,
 };
 use serde_json::json;
 
@@ -54,7 +55,9 @@ async fn the_snippet_stays_quiet_on_a_site_that_is_not_allowed() {
 /// the server ends, until the client waits. Then both return, the server first.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_browser_that_is_online_again_returns() {
-    let instance = Instance::start(&[("HEADCOUNT_ALLOWED_ORIGINS", "*")]).await;
+    let address = format!("127.0.0.1:{}", free_port());
+    let settings = [("HEADCOUNT_ALLOWED_ORIGINS", "*"), ("HEADCOUNT_LISTEN", address.as_str())];
+    let instance = Instance::start(&settings).await;
     let server = instance.public;
     let browser = Browser::start().await;
     let body =
@@ -65,8 +68,6 @@ async fn a_browser_that_is_online_again_returns() {
     tab.set_offline(true).await;
     drop(instance);
     tab.says("[data-headcount=reconnecting]", "1").await;
-    let address = server.to_string();
-    let settings = [("HEADCOUNT_ALLOWED_ORIGINS", "*"), ("HEADCOUNT_LISTEN", address.as_str())];
     let _again = Instance::start(&settings).await;
     tab.set_offline(false).await;
     tab.says("[data-headcount=live]", "1").await;

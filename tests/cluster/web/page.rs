@@ -1,6 +1,8 @@
 //! The page in a real browser: what visitors see, through joins, losses and outages.
 
-use headcount_testkit::{cluster::Cluster, instance::Instance, waiting::eventually};
+use headcount_testkit::{
+    cluster::Cluster, instance::Instance, redis_server::free_port, waiting::eventually,
+};
 use serde_json::{Value, json};
 
 use super::browser::{Browser, Tab};
@@ -48,12 +50,14 @@ async fn three_tabs_over_two_instances_show_three() {
 /// Start it again on the same address: the page is live, without being loaded again.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_page_returns_to_an_instance_that_returns() {
-    let mut cluster = Cluster::start(1).await;
+    let mut cluster = Cluster::start(0).await;
+    let address = format!("127.0.0.1:{}", free_port());
+    cluster.add(&[("HEADCOUNT_LISTEN", &address)]).await;
     let browser = Browser::start().await;
     let tab = browser.open(page_of(&cluster.instances[0]), json!({})).await;
     tab.says("#count", "1").await;
     tab.evaluate("globalThis.isTheSame = true").await.expect("it runs");
-    let address = cluster.instances.remove(0).public.to_string();
+    cluster.instances.remove(0);
     tab.says("#state", "Reconnecting").await;
     tab.says("#count", "1").await;
     tab.screenshot("reconnecting").await;

@@ -2,7 +2,7 @@
 
 use std::net::SocketAddr;
 
-use headcount_testkit::{cluster::Cluster, waiting::eventually};
+use headcount_testkit::{cluster::Cluster, redis_server::free_port, waiting::eventually};
 use serde_json::{Value, json};
 
 use super::{
@@ -176,7 +176,13 @@ async fn elements_come_and_go() {
         ),
         ("/", format!("{script}<main></main>")),
     ];
-    let (mut cluster, [here, there]) = sites(&[], &pages).await;
+    let mut cluster = Cluster::start(0).await;
+    let address = format!("127.0.0.1:{}", free_port());
+    let settings = [("HEADCOUNT_ALLOWED_ORIGINS", "*"), ("HEADCOUNT_LISTEN", &address)];
+    cluster.add(&settings).await;
+    cluster.add(&settings[..1]).await;
+    let here = site(cluster.instances[0].public, &pages).await;
+    let there = site(cluster.instances[1].public, &pages).await;
     let browser = Browser::start().await;
     let watching = browser.open(format!("{}/watching", there.origin()), json!({})).await;
     watching.says("i", "0").await;
@@ -196,9 +202,9 @@ async fn elements_come_and_go() {
     tab.says("u", "0").await;
     run("delete document.querySelector('u').dataset.headcountWatch").await;
     watching.says("b", "1").await;
-    let address = cluster.instances.remove(0).public.to_string();
+    cluster.instances.remove(0);
     tab.says("u[data-headcount-state=reconnecting]", "1").await;
-    cluster.add(&[("HEADCOUNT_ALLOWED_ORIGINS", "*"), ("HEADCOUNT_LISTEN", &address)]).await;
+    cluster.add(&settings).await;
     tab.says("u[data-headcount-state=live]", "1").await;
     watching.says("b", "1").await;
     run("document.querySelector('p').remove()").await;

@@ -249,6 +249,10 @@ async fn a_stranger_asks_for_many_rooms() {
         match answer.status {
             200 => answered += 1,
             503 => {
+                // Its place is held for ten seconds, so only the first refusals are within that time on any machine.
+                if refused == 0 {
+                    shows(server, "/0-0", json!(["/0-0", 0, true, 0])).await;
+                }
                 refused += 1;
                 assert_eq!(answer.header("retry-after"), "10");
                 assert!(answer.body.contains("\"code\":\"rooms_full\""), "{}", answer.body);
@@ -262,7 +266,6 @@ async fn a_stranger_asks_for_many_rooms() {
     let counted = cluster.instances[0].metric("headcount_refused_total{reason=\"rooms\"}").await;
     assert_eq!(counted, Ok(f64::from(refused)));
     shows(server, "/lively", json!(["/lively", 1, true, 1])).await;
-    shows(server, "/0-0", json!(["/0-0", 0, true, 0])).await;
     let _newcomer = member(server, "/new").await;
     shows(server, "/new", json!(["/new", 1, true, 1])).await;
     let stored = cluster.redis_client.send(&["HKEYS", "{currentUsers}:rooms"]).await;

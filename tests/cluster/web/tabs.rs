@@ -108,7 +108,8 @@ async fn shows(tab: &Tab<'_>, visitors: u64) {
     tab.says(ROOM, &visitors.to_string()).await;
 }
 
-/// The visitor key that the page has sent last, if it has sent one.
+/// The visitor key that the page has sent last, if it has sent one. What it has sent is certainly known once the page shows the
+/// answer.
 async fn key_of(tab: &Tab<'_>) -> Option<String> {
     let sockets = tab.sockets().await;
     let sent = sockets.as_array().and_then(|all| all.last()).map(|last| last["sent"].clone());
@@ -134,6 +135,7 @@ async fn tabs_and_windows_of_a_browser_are_one() {
     ];
     town.has_connections(4).await;
     town.agrees_on(1).await;
+    shows(&first, 1).await;
     let key = key_of(&first).await.expect("it sends a key");
     for tab in own.iter().chain([&first]) {
         shows(tab, 1).await;
@@ -238,6 +240,7 @@ async fn cleared_data_makes_a_new_visitor() {
     let browser = Browser::start().await;
     let tab = browser.open(town.one(), json!({})).await;
     town.agrees_on(1).await;
+    shows(&tab, 1).await;
     let key = key_of(&tab).await;
     assert!(key.is_some());
     tab.reload().await;

@@ -12,7 +12,7 @@ use headcount::{
 };
 use rstest::rstest;
 
-use super::SHORT;
+use super::{SHORT, gaps_in};
 use crate::{
     entries::{asks, gone, here, members, name},
     setup::{Backend, Instance, Subject, within},
@@ -166,7 +166,7 @@ async fn pages_are_paced(#[case] backend: Backend) {
     for instance in &mut instances {
         instance.say(store, vec![members("/x", 1)]).await;
     }
-    let gaps = start.elapsed().as_millis() / 50;
+    let gaps = gaps_in(start.elapsed(), 50);
     let paged = all_announced(&mut instances[0], store).await;
     subscriber.hear_page(paged).await;
     assert_eq!(subscriber.rooms, BTreeMap::from([(name("/x"), 100)]));

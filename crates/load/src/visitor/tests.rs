@@ -15,7 +15,11 @@ struct Script(Vec<Vec<u8>>);
 
 const SWITCH: &str = "HTTP/1.1 101 Switching Protocols\r\nconnection: upgrade\r\nupgrade: websocket\r\n\
     sec-websocket-accept: s3pPLMBiTxaQ9kYGzzhZRbK+xOo=\r\n\r\n";
+/// The visitor waits for pings for so long that no busy machine makes a server silent.
 const OPEN: &str =
+    r#"0{"sid":"a","upgrades":[],"pingInterval":25000,"pingTimeout":20000,"maxPayload":1}"#;
+/// The visitor does not wait long.
+const OPEN_IMPATIENT: &str =
     r#"0{"sid":"a","upgrades":[],"pingInterval":300,"pingTimeout":200,"maxPayload":1}"#;
 
 /// A text frame from a server.
@@ -98,14 +102,14 @@ async fn refusals_are_told_apart(
 /// Goal: a visitor that got a count and loses its connection is reported as lost, with the reason. Method: servers that end
 /// the connection in every way, including silence.
 #[rstest]
-#[case::silent(&text("2"), "silent for too long")]
-#[case::close_packet(&text("1"), "closed by the server")]
-#[case::close_frame(&[0x88, 0], "closed by the server")]
-#[case::sent_away(&text("41"), "disconnected by the server")]
-#[case::rubbish(&[0xff, 0], "unexpected: a frame other than of whole text")]
+#[case::silent(OPEN_IMPATIENT, &text("2"), "silent for too long")]
+#[case::close_packet(OPEN, &text("1"), "closed by the server")]
+#[case::close_frame(OPEN, &[0x88, 0], "closed by the server")]
+#[case::sent_away(OPEN, &text("41"), "disconnected by the server")]
+#[case::rubbish(OPEN, &[0xff, 0], "unexpected: a frame other than of whole text")]
 #[tokio::test]
-async fn losses_are_told_apart(#[case] last: &[u8], #[case] reason: &str) {
-    let mut script = Script::new(&[OPEN, "40{}", r#"42["user count",7]"#]);
+async fn losses_are_told_apart(#[case] open: &str, #[case] last: &[u8], #[case] reason: &str) {
+    let mut script = Script::new(&[open, "40{}", r#"42["user count",7]"#]);
     script.0.push(last.to_vec());
     let (end, count) = visit(script).await;
     assert!(matches!(&end, End::Lost(failure) if failure.to_string() == reason), "{end:?}");
