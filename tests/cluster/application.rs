@@ -4,10 +4,9 @@ use std::{net::SocketAddr, path::PathBuf, process::Command, sync::OnceLock};
 
 use headcount_testkit::{
     http,
-    instance::{FREE_PORTS, Process, Setting},
+    instance::{Process, Setting},
     program,
     raw::{Raw, frames::text, upgrade},
-    waiting::eventually,
 };
 
 /// A running application. It is killed when this value is dropped.
@@ -22,9 +21,7 @@ impl Application {
     /// Starts an application on a free port with these settings, and reads its start-up line.
     pub(crate) async fn start(settings: &[Setting<'_>]) -> Self {
         let mut command = Command::new(lesson());
-        let settings = [&FREE_PORTS, settings].concat();
-        let mut process = Process::spawned_by(&mut command, &settings);
-        let (line, _) = eventually("the start-up line", async || process.first_line()).await;
+        let (process, line) = Process::listening(&mut command, settings).await;
         let public = line.strip_prefix("listening public=").and_then(|line| line.parse().ok());
         Self { process, public: public.expect(&line) }
     }

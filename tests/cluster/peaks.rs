@@ -220,7 +220,8 @@ async fn a_new_peak_is_a_new_answer() {
     let mut all = users;
     all.extend(clients(&cluster.instances[1], 1));
     cluster.agrees_on(3, &records_of(&all)).await;
-    let (undecided, _) = tags().await.unwrap_or_default();
+    // On a busy machine the peak may be decided before anybody looks.
+    let (undecided, peak) = tags().await.unwrap_or_default();
     let later = decided(3).await;
-    assert!(later != undecided && later != tag, "{later} after {undecided}");
+    assert!(later != tag && (later != undecided || peak == 3), "{later} after {undecided}");
 }

@@ -53,10 +53,7 @@ async fn nothing_of_a_visitor_is_logged_or_measured() {
     })
     .await;
 
-    let mut users = deadpool_redis::redis::cmd("HKEYS");
-    users.arg(format!("{{currentUsers}}:people:{ROOM}"));
-    let mut users: Vec<String> = users.query(&mut redis.connection()).expect("Redis runs");
-    users.sort();
+    let users = stored_users(&redis).await;
     assert_eq!(users[0], format!("t:{USER}"));
     assert!(users[1].len() == 18 && users[1].starts_with("v:"), "{users:?}");
     assert_eq!(users.len(), 2);
@@ -79,4 +76,18 @@ async fn nothing_of_a_visitor_is_logged_or_measured() {
             assert_eq!(line, None, "{secret}");
         }
     }
+}
+
+/// The users of the room in Redis, in order, once it has both. A newcomer that has waited for a slow store is told before the store
+/// has it.
+async fn stored_users(redis: &RedisServer) -> Vec<String> {
+    let mut users = deadpool_redis::redis::cmd("HKEYS");
+    users.arg(format!("{{currentUsers}}:people:{ROOM}"));
+    let (mut users, _) = eventually("the store has both", async || {
+        let stored: Vec<String> = users.query(&mut redis.connection()).expect("Redis runs");
+        if stored.len() >= 2 { Ok(stored) } else { Err(format!("{stored:?}")) }
+    })
+    .await;
+    users.sort();
+    users
 }

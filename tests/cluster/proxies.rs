@@ -1,14 +1,11 @@
 //! Visitors behind third-party proxies, with third-party clients.
 
-use std::{
-    net::{SocketAddr, TcpListener},
-    process::Stdio,
-    time::Duration,
-};
+use std::{net::SocketAddr, process::Stdio, time::Duration};
 
 use headcount_testkit::{
     instance::{Instance, Shown},
     raw::{poll, polling_session, say, session_in},
+    redis_server::free_port,
     repository,
     waiting::{PATIENCE, eventually},
 };
@@ -42,8 +39,7 @@ impl Proxy {
 
     async fn start(server: SocketAddr, template: &str, program: &str, arguments: &[&str]) -> Self {
         let directory = tempfile::tempdir().expect("a directory");
-        let free = TcpListener::bind("127.0.0.1:0").and_then(|listener| listener.local_addr());
-        let address = free.expect("a free port");
+        let address = SocketAddr::from(([127, 0, 0, 1], free_port()));
         let path = directory.path().display().to_string();
         let config = format!("{path}/config");
         let text = template.replace("DIRECTORY", &path).replace("SERVER", &server.to_string());

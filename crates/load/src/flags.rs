@@ -43,7 +43,7 @@ changes several times a second such a moment may not exist; check it while it is
 
 With --identities the connections of one identity must be counted once. Then each count on the way is checked, too: none may \
 be lower than the users that have been there for the time of --settle (5s at least), and with --alone none may be higher than \
-those that were there within it.
+all those that were there within it.
 
 Exit code: 0 if everybody connected, stayed and was told the right count; 1 if not; 2 if a flag is refused.
 

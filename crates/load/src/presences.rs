@@ -1,9 +1,11 @@
 //! The limits for the counts of a correct server: how many users of this program there are at least and at most, in the site and in
 //! each room. Pure: the time is passed in.
 //!
-//! The lower limit counts a user while one of his connections has received its first counts and was not asked to leave. The upper
-//! limit counts him from the start of his first connection to the end of his last one. A server needs time to count, so the limits
-//! are the lowest and the highest of these numbers within a window of time.
+//! A server needs time to count, so both limits are those of a window of time. The lower limit counts a user while one of his
+//! connections has received its first counts and was not asked to leave; it is the lowest of these numbers within the window. The
+//! upper limit counts all different users who had a connection within the window. They need not have been there at the same time:
+//! different servers report who leaves and who comes, each at its own time, so one who has left may be counted together with one who
+//! has come since.
 
 use std::{
     collections::{HashMap, VecDeque},
@@ -40,6 +42,8 @@ pub(crate) struct Presences {
     subjects: HashMap<Subject, Population>,
     /// The changes within the window, the oldest first. When a change leaves the window, the limits of its subject are computed again.
     changes: VecDeque<(Instant, Subject)>,
+    /// The ends of connections within the window, and when they leave it. The earliest come first.
+    ends: VecDeque<(Instant, Subject, User)>,
     limits: Arc<Limits>,
 }
 
@@ -62,10 +66,9 @@ struct Limit {
 #[derive(Debug)]
 struct Population {
     users: HashMap<User, Connections>,
-    least: Extreme,
-    most: Extreme,
     /// Users with a connection that has joined.
     joined: u64,
+    least: Lowest,
 }
 
 /// The connections of one user.
@@ -75,12 +78,11 @@ struct Connections {
     open: u32,
 }
 
-/// The smallest or the largest value of a number within a window of time.
+/// The smallest value of a number within a window of time.
 #[derive(Debug)]
-struct Extreme {
-    /// When the number changed, and to what. Only values that may still be the extreme one: from the most extreme to the newest.
+struct Lowest {
+    /// When the number changed, and to what. Only values that may still be the smallest one: from the smallest to the newest.
     values: VecDeque<(Instant, u64)>,
-    is_better: fn(u64, u64) -> bool,
 }
 
 /// What becomes of a connection.
@@ -108,6 +110,7 @@ impl Presences {
             window,
             subjects: HashMap::new(),
             changes: VecDeque::new(),
+            ends: VecDeque::new(),
             limits: Arc::new(limits),
         }
     }
@@ -119,17 +122,36 @@ impl Presences {
 
     /// Records what becomes of a connection.
     pub(crate) fn record(&mut self, step: Step, connection: Connection<'_>, now: Instant) {
+        self.take_ends(now);
         let rooms = connection.rooms.iter().map(|&room| Subject::Room(room));
         for subject in std::iter::once(Subject::Site).chain(rooms) {
-            let population = self.subjects.entry(subject).or_insert_with(|| Population::new(now));
-            population.record(step, connection.user, now);
-            self.changes.push_back((now, subject));
-            self.refresh(subject, now);
+            match step {
+                Step::End => self.ends.push_back((now + self.window, subject, connection.user)),
+                _ => self.change(step, subject, connection.user, now),
+            }
         }
+    }
+
+    /// Forgets the connections whose ends have left the window.
+    fn take_ends(&mut self, now: Instant) {
+        while let Some(&(at, subject, user)) = self.ends.front()
+            && at <= now
+        {
+            self.ends.pop_front();
+            self.change(Step::End, subject, user, at);
+        }
+    }
+
+    fn change(&mut self, step: Step, subject: Subject, user: User, at: Instant) {
+        let population = self.subjects.entry(subject).or_insert_with(|| Population::new(at));
+        population.record(step, user, at);
+        self.changes.push_back((at, subject));
+        self.refresh(subject, at);
     }
 
     /// Forgets what is older than the window. To be called often.
     pub(crate) fn pass(&mut self, now: Instant) {
+        self.take_ends(now);
         while let Some(&(at, subject)) = self.changes.front()
             && now.saturating_duration_since(at) >= self.window
         {
@@ -146,7 +168,7 @@ impl Presences {
         };
         let since = now.checked_sub(self.window).unwrap_or(now);
         limit.least.store(population.least.since(since), Ordering::Relaxed);
-        limit.most.store(population.most.since(since), Ordering::Relaxed);
+        limit.most.store(population.users.len() as u64, Ordering::Relaxed);
     }
 }
 
@@ -171,13 +193,8 @@ impl Limits {
 
 impl Population {
     fn new(now: Instant) -> Self {
-        let extreme = |is_better| Extreme { values: VecDeque::from([(now, 0)]), is_better };
-        Self {
-            users: HashMap::new(),
-            least: extreme(|one, other| one < other),
-            most: extreme(|one, other| one > other),
-            joined: 0,
-        }
+        let least = Lowest { values: VecDeque::from([(now, 0)]) };
+        Self { users: HashMap::new(), joined: 0, least }
     }
 
     fn record(&mut self, step: Step, user: User, now: Instant) {
@@ -195,13 +212,12 @@ impl Population {
         }
         self.joined = self.joined + u64::from(is_counted) - u64::from(was_counted);
         self.least.set(self.joined, now);
-        self.most.set(self.users.len() as u64, now);
     }
 }
 
-impl Extreme {
+impl Lowest {
     fn set(&mut self, value: u64, now: Instant) {
-        while self.values.back().is_some_and(|&(_, last)| (self.is_better)(value, last)) {
+        while self.values.back().is_some_and(|&(_, last)| value < last) {
             self.values.pop_back();
         }
         // A value that has not changed is as old as it was.
@@ -210,7 +226,7 @@ impl Extreme {
         }
     }
 
-    /// The most extreme value from this moment on.
+    /// The smallest value from this moment on.
     fn since(&mut self, since: Instant) -> u64 {
         while self.values.get(1).is_some_and(|&(at, _)| at <= since) {
             self.values.pop_front();
@@ -265,6 +281,23 @@ mod tests {
         assert_eq!(limits(&mut presences, at(60)), (1, 1));
     }
 
+    /// Goal: somebody who has just left may be counted together with the one who comes in his place. Method: one leaves while another
+    /// comes, and another one comes later.
+    #[test]
+    fn who_leaves_and_who_comes_may_meet() {
+        let start = Instant::now();
+        let mut presences = Presences::new(0, WINDOW);
+        let who = |id| Connection { user: User::Connection(id), rooms: &[] };
+        presences.record(Step::Start, who(0), start);
+        presences.record(Step::End, who(0), start);
+        presences.record(Step::Start, who(1), start);
+        assert_eq!(limits(&mut presences, start), (0, 2));
+        let later = start + 2 * WINDOW;
+        presences.record(Step::End, who(1), later);
+        presences.record(Step::Start, who(2), later + WINDOW);
+        assert_eq!(limits(&mut presences, later + WINDOW), (0, 1));
+    }
+
     /// Goal: each room has limits of its own. Method: one identity in two rooms by different connections, and a room of nobody. Then
     /// somebody leaves one room, and may be counted only there.
     #[test]
@@ -287,34 +320,38 @@ mod tests {
     }
 
     proptest! {
-        /// Goal: the limits are the smallest and the largest number within the window. Method: random joins and ends, compared with
-        /// all numbers since.
+        /// Goal: the lower limit is the smallest number within the window, and the upper one is that of all who were there within it.
+        /// Method: random joins and ends, compared with what was before.
         #[test]
         fn limits_are_those_of_the_window(steps in prop::collection::vec((0_u32..4, 0_u32..3, 0_u32..6), 1..60)) {
             let start = Instant::now();
             let mut now = start;
             let mut presences = Presences::new(0, WINDOW);
-            let mut open = [0_u32; 4];
-            let mut history = vec![(start, 0_u64)];
+            let (mut open, mut ended) = ([0_u32; 4], [None; 4]);
+            let mut history = vec![(start, 0)];
             for (identity, what, seconds) in steps {
                 now += seconds * SECOND;
                 let connection = Connection { user: User::Identity(identity), rooms: &[] };
-                let mine = &mut open[identity as usize];
+                let who = identity as usize;
                 if what > 0 {
-                    *mine += 1;
+                    open[who] += 1;
                     presences.record(Step::Start, connection, now);
                     presences.record(Step::Join, connection, now);
-                } else if *mine > 0 {
-                    *mine -= 1;
+                } else if open[who] > 0 {
+                    open[who] -= 1;
+                    ended[who] = Some(now);
                     presences.record(Step::Leave { had_joined: true }, connection, now);
                     presences.record(Step::End, connection, now);
                 }
-                history.push((now, open.iter().filter(|count| **count > 0).count() as u64));
+                history.push((now, open.iter().filter(|count| **count > 0).count()));
                 let since = now.checked_sub(WINDOW).unwrap();
                 let standing = history.iter().rposition(|(at, _)| *at <= since).unwrap_or(0);
-                let values = || history[standing..].iter().map(|(_, value)| *value);
-                let expected = (values().min().unwrap(), values().max().unwrap());
-                prop_assert_eq!(limits(&mut presences, now), expected);
+                let least = history[standing..].iter().map(|(_, users)| *users).min().unwrap();
+                let was_there = |(open, ended): &(&u32, &Option<Instant>)| {
+                    **open > 0 || ended.is_some_and(|at| at > since)
+                };
+                let most = open.iter().zip(&ended).filter(was_there).count();
+                prop_assert_eq!(limits(&mut presences, now), (least as u64, most as u64));
             }
         }
     }

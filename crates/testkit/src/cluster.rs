@@ -1,6 +1,6 @@
 //! A whole cluster for one test: a Redis server, some instances, and the check that all of them agree.
 
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use crate::{
     client::Client,
@@ -123,6 +123,13 @@ pub fn clients_say(users: u64, records: &[Record]) -> Result<(), String> {
         records.len(),
         first.name()
     ))
+}
+
+/// How long after `since` the last of these clients was told what it shows now. Unlike the time that [`Cluster::agrees_on`] takes,
+/// it does not include the time for asking all instances, which may be a second on a busy machine.
+pub fn told_after(since: Instant, records: &[Record]) -> Duration {
+    let last = records.iter().filter_map(Record::shows_since).max();
+    last.map_or(Duration::ZERO, |at| at.saturating_duration_since(since))
 }
 
 /// Panics if one of these clients saw something outside the contract.

@@ -15,7 +15,7 @@ use rustix::process::{Pid, Signal, kill_process};
 use serde::Deserialize;
 use tempfile::TempDir;
 
-use crate::{http, program, waiting::eventually};
+use crate::{http, program, redis_server::free_port, waiting::eventually};
 
 /// A running instance. It is killed when this value is dropped.
 #[derive(Debug)]
@@ -73,8 +73,7 @@ impl Instance {
     }
 
     async fn started_by(command: &mut Command, settings: &[Setting<'_>]) -> Self {
-        let mut process = Process::spawned_by(command, &[&FREE_PORTS, settings].concat());
-        let (line, _) = eventually("the start-up line", async || process.first_line()).await;
+        let (process, line) = Process::listening(command, settings).await;
         let (public, admin) = addresses_in(&line).expect(&line);
         Self { process, public, admin }
     }
@@ -158,7 +157,7 @@ impl Instance {
     }
 }
 
-/// Settings with which the system chooses the ports, so that tests never use the same one.
+/// Settings with which the system chooses the ports. It may choose one that another process had before.
 pub const FREE_PORTS: [Setting<'static>; 2] =
     [("HEADCOUNT_LISTEN", "127.0.0.1:0"), ("HEADCOUNT_ADMIN_LISTEN", "127.0.0.1:0")];
 
@@ -208,6 +207,30 @@ impl Process {
             .spawn()
             .expect("the program starts");
         Self { child, output }
+    }
+
+    /// Starts a program that listens on free ports unless the settings say otherwise, and returns its first line, too.
+    ///
+    /// The ports are not given to anybody else later. So a client that keeps trying to reach a program that has ended reaches
+    /// nobody, and the same program can be started at the same ports again.
+    pub async fn listening(command: &mut Command, settings: &[Setting<'_>]) -> (Self, String) {
+        let mut attempts = START_ATTEMPTS;
+        loop {
+            let [public, admin] = [(); 2].map(|()| format!("127.0.0.1:{}", free_port()));
+            let ports = [("HEADCOUNT_LISTEN", public.as_str()), ("HEADCOUNT_ADMIN_LISTEN", &admin)];
+            let mut process = Self::spawned_by(command, &[&ports, settings].concat());
+            attempts -= 1;
+            let (line, _) = eventually("the start-up line", async || {
+                if attempts > 0 && !process.runs() && process.stderr().contains(PORT_TAKEN) {
+                    return Ok(None);
+                }
+                process.first_line().map(Some)
+            })
+            .await;
+            if let Some(line) = line {
+                return (process, line);
+            }
+        }
     }
 
     /// Its process id.
@@ -285,6 +308,11 @@ impl Drop for Process {
         }
     }
 }
+
+/// How many ports are tried: another program may take a free port before ours binds it.
+const START_ATTEMPTS: usize = 5;
+/// What a program says whose port is taken.
+const PORT_TAKEN: &str = "Address already in use";
 
 const STDOUT: &str = "stdout";
 const STDERR: &str = "stderr";

@@ -113,6 +113,20 @@ impl Record {
         Some(since)
     }
 
+    /// When the client had no connection: from each loss to the first count after it.
+    pub fn absences(&self) -> Vec<(Instant, Instant)> {
+        let (mut absences, mut lost) = (Vec::new(), None);
+        for entry in self.lock().iter() {
+            if entry.event.is_disconnected() {
+                lost = lost.or(Some(entry.at));
+            } else if let (Some(at), Some(_)) = (lost, entry.event.count()) {
+                absences.push((at, entry.at));
+                lost = None;
+            }
+        }
+        absences
+    }
+
     /// How many events meet the condition `wanted`.
     pub fn times(&self, wanted: fn(&Event) -> bool) -> usize {
         self.lock().iter().filter(|entry| wanted(&entry.event)).count()

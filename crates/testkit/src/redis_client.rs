@@ -4,6 +4,7 @@
 use std::{
     collections::HashMap,
     sync::{Arc, Mutex},
+    time::Duration,
 };
 
 use deadpool_redis::redis::{
@@ -23,6 +24,9 @@ pub const ROOMS: &str = "{currentUsers}:rooms";
 pub const SITE_PEOPLE: &str = "{currentUsers}:people:/";
 /// The channel on which counts are published.
 pub const CHANNEL: &str = "user count";
+
+/// How long Redis may take to answer on a busy machine. The library would wait for half a second.
+const ANSWER_WITHIN: Duration = Duration::from_secs(5);
 
 /// A client that knows the address of Redis. It opens a new connection for every question, because Redis may have been
 /// restarted.
@@ -159,7 +163,10 @@ impl RedisClient {
     }
 
     async fn connection(&self) -> Result<MultiplexedConnection, String> {
-        let connection = self.0.get_multiplexed_async_connection().await;
+        let busy = AsyncConnectionConfig::new()
+            .set_connection_timeout(Some(ANSWER_WITHIN))
+            .set_response_timeout(Some(ANSWER_WITHIN));
+        let connection = self.0.get_multiplexed_async_connection_with_config(&busy).await;
         connection.map_err(|error| error.to_string())
     }
 }

@@ -172,7 +172,9 @@ impl SentinelSet {
     pub fn switches(&self) -> Switches {
         let named = Arc::<Mutex<HashMap<u16, Instant>>>::default();
         for sentinel in self.sentinels.iter().filter(|each| each.runs()) {
-            let mut to = self.to_sentinel(sentinel).expect("a sentinel answers");
+            let mut to = until("a sentinel answers", || {
+                self.to_sentinel(sentinel).map_err(|error| error.to_string())
+            });
             to.set_read_timeout(None).expect("a sentinel is connected");
             let named = Arc::clone(&named);
             let (subscribed, ready) = mpsc::channel();
@@ -229,9 +231,9 @@ impl SentinelSet {
         for replica in (0..SERVERS).filter(|&place| place != primary) {
             // The primary does not know this user, so it refuses the replica.
             let stranger = ["CONFIG", "SET", "masteruser", "stranger", "masterauth", "wrong"];
-            until("a replica takes settings", || self.ask(replica, &stranger));
+            until::<()>("a replica takes settings", || self.ask(replica, &stranger));
         }
-        until("the primary cuts them off", || {
+        until::<()>("the primary cuts them off", || {
             self.ask(primary, &["CLIENT", "KILL", "TYPE", "replica"])
         });
         let left = || self.ask::<String>(primary, &["INFO", "replication"]);
@@ -379,9 +381,13 @@ fn query<T: FromRedisValue>(connection: &mut Connection, words: &[&str]) -> Redi
     redis::cmd(words[0]).arg(&words[1..]).query(connection)
 }
 
-fn until(what: &str, look: impl Fn() -> Result<(), String>) {
+fn until<T>(what: &str, look: impl Fn() -> Result<T, String>) -> T {
     let deadline = Instant::now() + TOGETHER_WITHIN;
-    while let Err(seen) = look() {
+    loop {
+        let seen = match look() {
+            Ok(found) => return found,
+            Err(seen) => seen,
+        };
         assert!(Instant::now() < deadline, "not in time: {what}; last seen: {seen}");
         std::thread::sleep(LOOK_GAP);
     }

@@ -4,11 +4,12 @@ use std::{net::SocketAddr, time::Duration};
 
 use headcount_testkit::{
     client::{Client, Transport},
-    cluster::nothing_is_wrong_in,
+    cluster::{nothing_is_wrong_in, told_after},
     foreign::{ForeignClients, Library},
     http,
     raw::session_in,
     record::{Event, Record},
+    rooms::RoomsClient,
     waiting::eventually,
 };
 use rstest::rstest;
@@ -19,7 +20,7 @@ use super::{
     HERE, Pair,
     entrance::{CERTIFICATE, OWN_HOST, STRANGE, USUAL, YOUR_SITE},
     lateness::{EVENT_LATE_MAX, lateness},
-    poll::waiting_poll,
+    poll::PollingVisitor,
     program::{Changes, Program, Proxy},
 };
 
@@ -149,10 +150,14 @@ async fn a_proxy_passes_on_what_pages_need(#[case] program: Program, #[case] gon
     println!("{program:?}: an event came {late:?} later than without the proxy");
     assert!(late < EVENT_LATE_MAX, "{late:?}");
 
-    let connection = waiting_poll(&proxy.entrance, OWN_HOST).await;
-    pair.cluster.agrees_on(1, &[]).await;
-    drop(connection);
-    let took = pair.cluster.agrees_on(0, &[]).await;
+    let watcher = RoomsClient::open(instance, Transport::Websocket, &[]);
+    watcher.watch("/");
+    let watching = [watcher.record("/")];
+    let visitor = PollingVisitor::counted(&proxy.entrance, OWN_HOST).await;
+    pair.cluster.agrees_on(1, &watching).await;
+    let cut = visitor.cut().await;
+    pair.cluster.agrees_on(0, &watching).await;
+    let took = told_after(cut, &watching);
     println!("{program:?}: a poll that was cut was counted out after {took:?}");
     assert!(took < gone, "{took:?}");
 }

@@ -65,7 +65,11 @@ async fn polls_and_programs_wait_for_keys() {
     let asking = http::get_with(server, "/api/count?room=/team/1", &headers);
     let (answer, ()) = tokio::join!(asking, async { provider.publish() });
     assert_eq!(answer.expect("it answers").status, 200);
-    while !poll(server, &path).await.body.contains("40/team/1,{") {}
+    eventually("the one who polls joins", async || {
+        let answer = poll(server, &path).await;
+        if answer.body.contains("40/team/1,{") { Ok(()) } else { Err(answer.body) }
+    })
+    .await;
 }
 
 /// Goal: nobody waits longer than a second for a provider that does not answer, a client that is gone leaves nothing behind, and what

@@ -2,7 +2,7 @@
 
 use std::{net::Ipv4Addr, time::Duration};
 
-use headcount_testkit::instance::Instance;
+use headcount_testkit::{instance::Instance, waiting::eventually};
 
 use super::shipped::{Shipped, server};
 use crate::behind::entrance::{Connection, OWN_HOST, USUAL};
@@ -128,6 +128,7 @@ async fn a_full_balancer_says_so() {
     while held.len() < 40 {
         held.push(open().await);
     }
+    has_accepted(&balancer, 40.0).await;
     let refused = open().await.ask(COUNT, "").await.expect("an answer");
     assert_eq!(refused.status, 503, "{refused:?}");
     assert!(refused.body.starts_with("full: "), "{refused:?}");
@@ -138,15 +139,22 @@ async fn a_full_balancer_says_so() {
     let mut beyond = open().await;
     beyond.say(COUNT, "", None).await;
     assert!(beyond.is_silent(Duration::from_millis(300)).await, "it waits");
-    let [now, limit] = ["current_sessions", "limit_sessions"].map(|name| balancer.metric(name));
-    assert_eq!((now.await, limit.await), (60.0, 60.0));
+    has_accepted(&balancer, 60.0).await;
+    assert_eq!(balancer.metric("limit_sessions").await.to_string(), "60");
     held.clear();
     drop(beyond);
-    headcount_testkit::waiting::eventually("it serves again", async || {
-        match status(&mut open().await, COUNT, "").await {
-            Some(200) => Ok(()),
-            other => Err(format!("{other:?}")),
-        }
+    eventually("it serves again", async || match status(&mut open().await, COUNT, "").await {
+        Some(200) => Ok(()),
+        other => Err(format!("{other:?}")),
+    })
+    .await;
+}
+
+/// Waits until the balancer has so many connections. The kernel makes connections before the balancer accepts them.
+async fn has_accepted(balancer: &Shipped, connections: f64) {
+    eventually("connections are accepted", async || {
+        let now = balancer.metric("current_sessions").await;
+        if (now - connections).abs() < 0.5 { Ok(()) } else { Err(now.to_string()) }
     })
     .await;
 }
