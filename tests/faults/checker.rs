@@ -275,7 +275,10 @@ impl<'a> Judge<'a> {
                 violations.push(format!("{name} was told nothing for {waited:?}"));
             }
             if visit.is_counted && first.and_then(|first| first.event.count()) == Some(0) {
-                violations.push(format!("{name} was told 0 first, which leaves itself out"));
+                let told: Vec<_> =
+                    later.iter().take(4).map(|it| (it.at - visit.opened, &it.event)).collect();
+                violations
+                    .push(format!("{name} was told 0 first, which leaves itself out: {told:?}"));
             }
         }
     }
