@@ -131,6 +131,8 @@ pub struct Metrics {
     pub repairs: IntCounter,
     /// The local count in the store minus the connections.
     pub drift_users: IntGauge,
+    /// The memberships in the store minus those here.
+    pub drift_memberships: IntGauge,
     /// 1 from the first SIGTERM on.
     pub draining: IntGauge,
     /// Lines of the log that could not be written, or not in time.
@@ -225,6 +227,7 @@ impl Metrics {
             leases_reaped: make.counter("leases_reaped_total")?,
             repairs: make.counter("repairs_total")?,
             drift_users: make.gauge("drift_users")?,
+            drift_memberships: make.gauge("drift_memberships")?,
             draining: make.gauge("draining")?,
             log_lines_dropped: make.counter("log_lines_dropped_total")?,
             memory_limit_bytes: make.gauge("memory_limit_bytes")?,
