@@ -19,6 +19,7 @@ mod draft;
 mod due;
 mod entry;
 mod fold;
+mod here;
 mod key;
 mod ledger;
 mod lingering;

@@ -178,7 +178,6 @@ impl Metrics {
         let make = Maker::default();
         make.process()?;
         let refusals = RefusedReason::ALL.iter().map(|reason| reason.label());
-        let codes = JoinRefusal::ALL.iter().map(|code| code.label());
         let kinds = || MembershipKind::ALL.iter().map(|kind| kind.label());
         Ok(Self {
             cluster_users: make.gauge("cluster_users")?,
@@ -201,7 +200,7 @@ impl Metrics {
             memberships: make.gauges("memberships", "kind", kinds())?,
             room_joins: make.counters("room_joins_total", "kind", kinds())?,
             room_leaves: make.counters("room_leaves_total", "kind", kinds())?,
-            joins_refused: make.counters("joins_refused_total", "code", codes)?,
+            joins_refused: make.counters("joins_refused_total", "code", refusal_codes())?,
             tokens: TokenMetrics::new(&make)?,
             room_emissions: make.counter("room_emissions_total")?,
             room_emitted_packets: make.counter("room_emitted_packets_total")?,
@@ -297,6 +296,10 @@ impl TokenMetrics {
             jwks_age_seconds: make.float_gauge("jwks_age_seconds")?,
         })
     }
+}
+
+fn refusal_codes() -> impl Iterator<Item = &'static str> {
+    JoinRefusal::ALL.iter().map(|code| code.label())
 }
 
 fn identities() -> impl Iterator<Item = &'static str> {

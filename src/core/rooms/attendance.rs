@@ -1,34 +1,10 @@
-//! Who comes into rooms and leaves them, and how many that are in all.
+//! Who comes into rooms and leaves them.
 
 use super::{
     due::{Attendance, RoomId},
     table::Table,
 };
 use crate::core::room::{Person, UserId};
-
-/// Who is here, over all rooms. These sums are kept where somebody comes or goes, and what the store holds where it has answered:
-/// they are the same at rest, and a difference that lasts is a fault.
-#[derive(Clone, Copy, Debug, Default)]
-pub(super) struct Here {
-    /// Counted connections in rooms, with and without an identity.
-    pub(super) members: u64,
-    /// Those without one.
-    pub(super) anonymous: u64,
-    /// Pairs of a room, or the site, and a user with an identity who counts as being there.
-    pub(super) users: u64,
-}
-
-impl Here {
-    fn enter(&mut self, is_anonymous: bool) {
-        self.members += 1;
-        self.anonymous += u64::from(is_anonymous);
-    }
-
-    fn leave(&mut self, is_anonymous: bool) {
-        self.members -= 1;
-        self.anonymous -= u64::from(is_anonymous);
-    }
-}
 
 impl<V> Table<V> {
     /// Counts a connection in a room. Returns the change that a count must cover to include it.

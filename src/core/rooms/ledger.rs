@@ -15,7 +15,7 @@ use std::collections::VecDeque;
 
 use tokio::time::Instant;
 
-use super::{attendance::Here, due::RoomId, round::Round};
+use super::{due::RoomId, here::Here, round::Round};
 use crate::core::{
     prune::Prune,
     report::{ENTRIES_MAX, RoomReport, UserPresence},
