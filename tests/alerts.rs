@@ -8,10 +8,12 @@ use serde_json::Value;
 use yaml_rust2::{Yaml, YamlLoader};
 
 const RULES: &str = "deploy/prometheus/rules/headcount.rules.yml";
-const TESTS: [&str; 6] = [
+const TESTS: [&str; 8] = [
     "deploy/prometheus/rules/headcount.test.yml",
     "deploy/prometheus/rules/headcount-records.test.yml",
     "deploy/prometheus/rules/headcount-bounds.test.yml",
+    "deploy/prometheus/rules/headcount-rooms.test.yml",
+    "deploy/prometheus/rules/headcount-windows.test.yml",
     "deploy/prometheus/rules/headcount-hours.test.yml",
     DAYS,
     "deploy/prometheus/rules/headcount-habits.test.yml",

@@ -14,10 +14,12 @@
 //! ```
 
 mod asked;
+mod attendance;
 mod draft;
 mod due;
 mod entry;
 mod fold;
+mod here;
 mod key;
 mod ledger;
 mod lingering;
@@ -112,6 +114,11 @@ pub struct RoomsState {
     pub unread: usize,
     /// The most changes in rooms, and of users of the site, that no report has carried yet.
     pub changes_waiting: usize,
+    /// Counted connections in rooms, one for each room that a connection is in.
+    pub members: u64,
+    /// What the store holds for this instance, by what it has acknowledged, beyond what is here: connections in rooms without an
+    /// identity, and users with one, once for each room and for the site. It is 0 but for moments.
+    pub drift: i64,
 }
 
 /// A connection's place in a room. Dropping it ends it.
@@ -263,6 +270,8 @@ impl<V> Rooms<V> {
             are_exact: table.tidings.exact_from(view, now).is_some(),
             unread: (table.ledger.wants.len() + table.ledger.reread.left()).min(table.rooms.len()),
             changes_waiting: table.ledger.news.keys.len() + table.ledger.site_news.keys.len(),
+            members: table.ledger.here.members,
+            drift: table.ledger.drift(),
         }
     }
 

@@ -14,7 +14,7 @@ use tokio::{sync::watch, time::Instant};
 
 use super::{
     console::{self, board::Board},
-    drift::drift,
+    drift::{drift, drift_of_rooms},
     runbook,
     sign_in::{self, Door, FORM_BYTES_MAX},
 };
@@ -184,5 +184,7 @@ impl Admin {
         metrics.sessions.open.set(signed(self.engine.admission().permits().taken() as u64));
         metrics.sessions.polling.set(signed(self.engine.polling_sessions() as u64));
         metrics.drift_users.set(drift(&self.engine, &view, now));
+        let rooms = self.engine.rooms().state(&view, now);
+        metrics.drift_memberships.set(drift_of_rooms(&rooms, metrics));
     }
 }

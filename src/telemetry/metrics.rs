@@ -131,6 +131,8 @@ pub struct Metrics {
     pub repairs: IntCounter,
     /// The local count in the store minus the connections.
     pub drift_users: IntGauge,
+    /// The memberships in the store minus those here.
+    pub drift_memberships: IntGauge,
     /// 1 from the first SIGTERM on.
     pub draining: IntGauge,
     /// Lines of the log that could not be written, or not in time.
@@ -176,7 +178,6 @@ impl Metrics {
         let make = Maker::default();
         make.process()?;
         let refusals = RefusedReason::ALL.iter().map(|reason| reason.label());
-        let codes = JoinRefusal::ALL.iter().map(|code| code.label());
         let kinds = || MembershipKind::ALL.iter().map(|kind| kind.label());
         Ok(Self {
             cluster_users: make.gauge("cluster_users")?,
@@ -199,7 +200,7 @@ impl Metrics {
             memberships: make.gauges("memberships", "kind", kinds())?,
             room_joins: make.counters("room_joins_total", "kind", kinds())?,
             room_leaves: make.counters("room_leaves_total", "kind", kinds())?,
-            joins_refused: make.counters("joins_refused_total", "code", codes)?,
+            joins_refused: make.counters("joins_refused_total", "code", refusal_codes())?,
             tokens: TokenMetrics::new(&make)?,
             room_emissions: make.counter("room_emissions_total")?,
             room_emitted_packets: make.counter("room_emitted_packets_total")?,
@@ -225,6 +226,7 @@ impl Metrics {
             leases_reaped: make.counter("leases_reaped_total")?,
             repairs: make.counter("repairs_total")?,
             drift_users: make.gauge("drift_users")?,
+            drift_memberships: make.gauge("drift_memberships")?,
             draining: make.gauge("draining")?,
             log_lines_dropped: make.counter("log_lines_dropped_total")?,
             memory_limit_bytes: make.gauge("memory_limit_bytes")?,
@@ -294,6 +296,10 @@ impl TokenMetrics {
             jwks_age_seconds: make.float_gauge("jwks_age_seconds")?,
         })
     }
+}
+
+fn refusal_codes() -> impl Iterator<Item = &'static str> {
+    JoinRefusal::ALL.iter().map(|code| code.label())
 }
 
 fn identities() -> impl Iterator<Item = &'static str> {

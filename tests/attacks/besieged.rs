@@ -165,6 +165,7 @@ impl Besieged {
         newcomer.leave().await;
         self.agrees_on(CROWD).await;
         self.until("headcount_drift_users", 0).await;
+        self.until("headcount_drift_memberships", 0).await;
 
         let descriptors_max = self.descriptors_before + DESCRIPTORS_SLACK;
         eventually("descriptors come back", async || {

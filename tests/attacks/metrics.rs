@@ -10,8 +10,11 @@ use headcount_testkit::{
     cluster::{Cluster, records_of},
     http,
     instance::Instance,
+    redis_client::RedisClient,
+    rooms::RoomsClient,
     waiting::eventually,
 };
+use serde_json::json;
 
 use crate::besieged::{Besieged, CROWD};
 
@@ -122,6 +125,54 @@ async fn is_young(instance: &Instance) {
         other => Err(format!("{other:?}")),
     })
     .await;
+}
+
+/// Goal: what the store does not know yet of rooms shows in the metrics, on either side, and nothing is left of it at rest, also
+/// after somebody has deleted what the store held, which is put right there. Method: connections, and a visitor with two tabs, in
+/// rooms. Stop Redis, let some come and one leave, continue Redis. Then delete a field.
+#[tokio::test(flavor = "multi_thread")]
+async fn rooms_that_the_store_does_not_know_show_in_the_metrics() {
+    let cluster = Cluster::start_with(1, &[("HEADCOUNT_GRACE", "0s")]).await;
+    let instance = &cluster.instances[0];
+    let (drift, members) =
+        ("headcount_drift_memberships", "headcount_memberships{kind=\"member\"}");
+    let guest = RoomsClient::open(instance.public, Transport::Websocket, &["/a", "/b"]);
+    let _tabs = [(); 2].map(|()| visitor(instance, "/a", "0123456789abcdef"));
+    is(instance, members, 4.0).await;
+    is(instance, drift, 0.0).await;
+
+    cluster.redis.stop();
+    let _guests =
+        [(); 2].map(|()| RoomsClient::open(instance.public, Transport::Polling, &["/a", "/c"]));
+    let _another_tab = visitor(instance, "/a", "0123456789abcdef");
+    let _another_visitor = visitor(instance, "/c", "fedcba9876543210");
+    is(instance, members, 10.0).await;
+    is(instance, drift, -5.0).await;
+    guest.leave("/b");
+    is(instance, drift, -4.0).await;
+    is(instance, "headcount_rooms_exact", 0.0).await;
+
+    cluster.redis.cont();
+    is(instance, drift, 0.0).await;
+    is(instance, "headcount_rooms_exact", 1.0).await;
+    let redis = RedisClient::new(&cluster.redis.url());
+    let held = redis.keys("*:at:*").await.expect("Redis answers");
+    redis.send(&["HDEL", &held[0], "/a"]).await.expect("Redis answers");
+    eventually("an audit counts the room again", async || {
+        match sample(instance, "headcount_repairs_total").await {
+            Some(1.0..) => Ok(()),
+            other => Err(format!("{other:?}")),
+        }
+    })
+    .await;
+    is(instance, drift, 0.0).await;
+    assert_eq!(instance.metric(members).await, Ok(9.0));
+}
+
+fn visitor(instance: &Instance, room: &str, key: &str) -> RoomsClient {
+    let client = RoomsClient::open(instance.public, Transport::Websocket, &[]);
+    client.join_with(room, &json!({ "visitor": key }));
+    client
 }
 
 /// Waits until a sample has this value.

@@ -295,6 +295,10 @@ impl Episode {
                     instance.view.borrow()
                 ));
             }
+            let drift = instance.drift();
+            if drift != 0 {
+                wrong.push(format!("{} drifts by {drift}: {:?}", instance.who, instance.rooms));
+            }
             for room in ROOMS.into_iter().filter(|room| instance.cares_for(room)) {
                 let (shown, truth) = (instance.shown(room), self.truth(room));
                 if shown != Some((truth, true)) || instance.told(room) != Some(truth) {

@@ -218,6 +218,11 @@ impl Instance {
         Some((shown.users, shown.exact))
     }
 
+    /// What the store holds of its rooms, and of its users of the site, beyond what is here.
+    pub(crate) fn drift(&self) -> i64 {
+        self.rooms.state(&self.view.borrow(), Instant::now()).drift
+    }
+
     pub(crate) fn shown_site(&self) -> (u64, bool) {
         let shown = self.view.borrow().shown(Instant::now());
         (shown.users, shown.exact)

@@ -15,7 +15,7 @@ use std::collections::VecDeque;
 
 use tokio::time::Instant;
 
-use super::{due::RoomId, round::Round};
+use super::{due::RoomId, here::Here, round::Round};
 use crate::core::{
     prune::Prune,
     report::{ENTRIES_MAX, RoomReport, UserPresence},
@@ -52,6 +52,10 @@ pub(super) struct Ledger {
     /// In how many rooms the store holds connections without an identity, and how many pairs of a room and a user.
     pub(super) rooms_held: u64,
     pub(super) users_held: u64,
+    /// How many connections without an identity it holds in all these rooms.
+    pub(super) connections_held: u64,
+    /// Who is here.
+    pub(super) here: Here,
 }
 
 /// Keys with [`Pending::News`], and some that are settled again.
@@ -126,7 +130,16 @@ impl Ledger {
             is_resending: false,
             rooms_held: 0,
             users_held: 0,
+            connections_held: 0,
+            here: Here::default(),
         }
+    }
+
+    /// How many memberships the store holds for this instance beyond those that are here, by what it has acknowledged.
+    pub(super) fn drift(&self) -> i64 {
+        let signed = |number| i64::try_from(number).unwrap_or(i64::MAX);
+        signed(self.connections_held + self.users_held)
+            - signed(self.here.anonymous + self.here.users)
     }
 
     /// What is to be sent of this room.

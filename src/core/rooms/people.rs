@@ -39,6 +39,7 @@ impl<V> Table<V> {
             self.lingering.ended();
         }
         self.value_changed(id, Some(&person.user));
+        self.ledger.here.users += u64::from(value == 0);
         value == 0
     }
 
@@ -59,6 +60,7 @@ impl<V> Table<V> {
 
     /// Records that a user does not count as being in the room any more.
     pub(super) fn user_is_gone(&mut self, id: RoomId, user: &UserId) {
+        self.ledger.here.users -= 1;
         self.value_changed(id, Some(user));
         if id == RoomId::SITE {
             self.site_has_changed();

@@ -168,9 +168,9 @@ impl<V> Table<V> {
         let (id, user) = (key.0, key.1.as_ref());
         let Some(entry) = self.entry(id) else { return };
         let value = entry.value(user);
-        let (mut was_held, mut becomes_news) = (false, false);
+        let (mut held_before, mut becomes_news) = (0, false);
         entry.change_key(user, |key| {
-            was_held = key.stored > 0;
+            held_before = key.stored;
             key.stored = sent;
             key.is_lost = false;
             if settles && key.pending == Pending::InDoubt {
@@ -178,12 +178,17 @@ impl<V> Table<V> {
                 key.pending = if becomes_news { Pending::News } else { Pending::Settled };
             }
         });
+        let ledger = &mut self.ledger;
         let held = match user {
-            None => &mut self.ledger.rooms_held,
-            Some(_) => &mut self.ledger.users_held,
+            None => {
+                ledger.connections_held += u64::from(sent);
+                ledger.connections_held -= u64::from(held_before);
+                &mut ledger.rooms_held
+            }
+            Some(_) => &mut ledger.users_held,
         };
         *held += u64::from(sent > 0);
-        *held -= u64::from(was_held);
+        *held -= u64::from(held_before > 0);
         if becomes_news {
             self.queue_news(key);
         }
@@ -218,7 +223,7 @@ impl<V> Table<V> {
         ledger.doubt.clear();
         ledger.news.keys.clear();
         ledger.site_news.keys.clear();
-        (ledger.rooms_held, ledger.users_held) = (0, 0);
+        (ledger.rooms_held, ledger.users_held, ledger.connections_held) = (0, 0, 0);
         // Reports of the former incarnation say nothing about this one.
         (ledger.acknowledged, ledger.folded) = (ledger.newest, ledger.newest);
         let site = self.site.as_ref().map(|site| site.id);

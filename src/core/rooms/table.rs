@@ -24,7 +24,7 @@ use super::{
 use crate::core::{
     count::MaybeCount,
     report::Room,
-    room::{Person, RoomName, UserId},
+    room::{Person, RoomName},
     tally::Local,
     view::{Shown, View},
 };
@@ -49,7 +49,7 @@ pub(super) struct Table<V> {
     /// Whether one of them may have it before the store answers.
     has_to_tell: bool,
     lives: u32,
-    newcomers: Newcomers<V>,
+    pub(super) newcomers: Newcomers<V>,
     asked: Asked,
     /// What holds for all rooms at the last look, and the round of a look at all of them.
     exact_from: ExactFrom,
@@ -150,45 +150,6 @@ impl<V> Table<V> {
         }
         self.make_due_by(id, is_reported);
         arrival
-    }
-
-    /// Counts a connection in a room. Returns the change that a count must cover to include it.
-    fn count_in(&mut self, id: RoomId, person: Option<&Person>) -> u64 {
-        let is_new = if let Some(person) = person {
-            self.add_connection(id, person)
-        } else {
-            self.entry(id).expect("it was found or added").anonymous += 1;
-            self.value_changed(id, None);
-            true
-        };
-        let entry = self.entry(id).expect("it was found or added");
-        entry.members += 1;
-        entry.change += u64::from(is_new);
-        entry.change
-    }
-
-    /// Ends a connection's place in a room. `user` says also whether the connection has said something of him.
-    pub(super) fn leave(
-        &mut self,
-        id: RoomId,
-        user: Option<(&UserId, bool)>,
-        attendance: Attendance,
-        arrival: u64,
-    ) {
-        self.newcomers.leave(id, arrival);
-        let entry = self.entry(id).expect("a room is in the table while somebody is in it");
-        match attendance {
-            Attendance::Watcher => entry.watchers -= 1,
-            Attendance::Member => {
-                entry.members -= 1;
-                entry.anonymous -= u32::from(user.is_none());
-                match user {
-                    None => self.value_changed(id, None),
-                    Some((user, is_informed)) => self.end_connection(id, user, is_informed),
-                }
-            }
-        }
-        self.make_due_by_leave(id);
     }
 
     /// Records that programs ask for a room until then. No other room makes way for one that is refused.

@@ -14,6 +14,8 @@ use crate::core::{
 
 #[path = "tests/counts.rs"]
 mod counts;
+#[path = "tests/drift.rs"]
+mod drift;
 #[path = "tests/newcomers.rs"]
 mod newcomers;
 #[path = "tests/people.rs"]

@@ -101,7 +101,7 @@ fn exact(look: &Look<'_>) -> Finding {
 }
 
 fn sum(look: &Look<'_>) -> Finding {
-    if let Some(drift) = counted::drift(look) {
+    if let Some(drift) = counted::drift(look).or_else(|| counted::drift_of_rooms(look)) {
         return drift;
     }
     let Some((_, roster)) = look.instances.last() else { return fine("No sum has been read yet") };

@@ -36,6 +36,8 @@ pub(super) const DRIFT_SPAN: Duration = Duration::from_mins(2);
 /// The least mean drift that is one, and what is allowed for each who comes or goes a second: they are under way to the store.
 pub(super) const DRIFT_USERS: f64 = 0.5;
 pub(super) const DRIFT_PER_CHANGE: f64 = 0.05;
+/// The drift of rooms must be there all the time for so long, at every look at so much time.
+pub(super) const ROOMS_DRIFT_FIRES: Duration = Duration::from_mins(5);
 /// The fewest users, or sessions outside of the site, of whom half may be missed, and for how long half must be missing.
 pub(super) const MANY_USERS: u64 = 50;
 pub(super) const FELL_FOR: Duration = Duration::from_mins(2);
@@ -195,6 +197,27 @@ pub(super) fn drift(look: &Look<'_>) -> Option<Finding> {
     let text =
         format!("Redis has held {by} users {more} for this instance than it has, for 2 minutes");
     Some(alarm("HeadcountDrift", text))
+}
+
+/// The same of rooms; `None` if there is no difference that lasts.
+pub(super) fn drift_of_rooms(look: &Look<'_>) -> Option<Finding> {
+    let by = look.history.lasting_drift_of_rooms(DRIFT_SPAN)?;
+    let counters = [Counter::Joins, Counter::Leaves, Counter::RoomChanges];
+    let changes: u64 = counters.map(|counter| look.history.grown(counter, DRIFT_SPAN)).iter().sum();
+    #[allow(clippy::cast_precision_loss, reason = "nobody joins 2^53 times in two minutes")]
+    let allowed = DRIFT_USERS + DRIFT_PER_CHANGE * changes as f64 / DRIFT_SPAN.as_secs_f64();
+    #[allow(clippy::cast_precision_loss, reason = "so many memberships are on no instance")]
+    if by.abs() as f64 <= allowed {
+        return None;
+    }
+    let more = if by > 0 { "more" } else { "fewer" };
+    let text = format!(
+        "Redis has held {} users and connections {more} in rooms for this instance than it has",
+        words::number(by.unsigned_abs())
+    );
+    let lasts = look.history.lasting_drift_of_rooms(DRIFT_SPAN + ROOMS_DRIFT_FIRES);
+    let alert = "HeadcountRoomsDrift";
+    Some(if lasts.unwrap_or_default() == 0 { notice(alert, text) } else { alarm(alert, text) })
 }
 
 /// Leases that had run out and that this instance has taken out of the count; `None` if there were none.

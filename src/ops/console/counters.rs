@@ -56,9 +56,11 @@ pub(super) enum Counter {
     FirstRoomCounts,
     /// Those that were told late.
     SlowFirstRoomCounts,
+    /// Rooms that connections have joined or left.
+    RoomChanges,
 }
 
-const COUNTERS: usize = 18;
+const COUNTERS: usize = 19;
 
 /// The values of all counters at one moment.
 #[derive(Clone, Copy, Debug, Default)]
@@ -98,6 +100,10 @@ impl Counters {
             .with(Counter::SlowFirstCounts, slow)
             .with(Counter::FirstRoomCounts, first_of_rooms)
             .with(Counter::SlowFirstRoomCounts, slow_of_rooms)
+            .with(
+                Counter::RoomChanges,
+                sum(&by_label(&metrics.room_joins)) + sum(&by_label(&metrics.room_leaves)),
+            )
     }
 
     /// The same with another value of one counter.
@@ -111,8 +117,7 @@ impl Counters {
     }
 }
 
-const _: () =
-    assert!(Counter::SlowFirstRoomCounts as usize + 1 == COUNTERS, "each counter has a place");
+const _: () = assert!(Counter::RoomChanges as usize + 1 == COUNTERS, "each counter has a place");
 
 /// First counts: all, and those that came late.
 fn first_counts(times: &Histogram) -> [u64; 2] {
@@ -176,7 +181,9 @@ mod tests {
         for seconds in [0.001, 0.01, 0.25, 0.26, 0.3, 9.0] {
             metrics.room_join_to_emit_seconds.observe(seconds);
         }
+        metrics.room_joins.with_label_values(&["member"]).inc_by(15);
+        metrics.room_leaves.with_label_values(&["watcher"]).inc_by(20);
         let read = Counters::of(&metrics).0;
-        assert_eq!(read, [1, 2, 13, 14, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 4, 2, 6, 3]);
+        assert_eq!(read, [1, 2, 13, 14, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 4, 2, 6, 3, 35]);
     }
 }

@@ -37,6 +37,10 @@ pub(super) struct Sample {
     pub(super) is_reachable: bool,
     /// Users that the store holds for this instance beyond those that it has.
     pub(super) drift: i64,
+    /// Whether counts of rooms were exact.
+    pub(super) are_rooms_exact: bool,
+    /// Memberships that the store holds for this instance beyond those that it has.
+    pub(super) drift_of_rooms: i64,
     pub(super) counters: Counters,
 }
 
@@ -145,6 +149,21 @@ impl History {
         let mean = |sum: i64, samples: usize| sum as f64 / samples as f64;
         let drifts = self.within(span).map(|sample| sample.drift);
         Some(mean(drifts.clone().sum(), drifts.count()))
+    }
+
+    /// The drift of rooms that has been there all the time in the last `span`, if the counts of rooms were exact meanwhile: the least
+    /// of it, whichever its sign. `None` if so much time has not passed yet.
+    pub(super) fn lasting_drift_of_rooms(&self, span: Duration) -> Option<i64> {
+        let (oldest, newest) = (self.samples.front()?, self.samples.back()?);
+        if newest.at.saturating_duration_since(oldest.at) < span {
+            return None;
+        }
+        if self.within(span).any(|sample| !sample.are_rooms_exact) {
+            return None;
+        }
+        let drifts = self.within(span).map(|sample| sample.drift_of_rooms);
+        let (least, most) = (drifts.clone().min()?, drifts.max()?);
+        Some(least.max(0) + most.min(0))
     }
 
     /// The highest value in the last `span`.

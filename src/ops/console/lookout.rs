@@ -28,7 +28,7 @@ use crate::{
     engine::lifecycle::Engine,
     identity::sign_in::SignIn,
     memory::limit::resident_bytes,
-    ops::drift::{connections, drift},
+    ops::drift::{connections, drift, drift_of_rooms},
     store::{Store, StoreError, facts::StoreFacts},
     telemetry::{labels::MembershipKind, metrics::Metrics},
 };
@@ -194,9 +194,9 @@ impl Lookout {
         let view = *self.sources.view.borrow();
         let shown = view.shown(now);
         let engine = &self.sources.engine;
-        let are_rooms_exact = engine.rooms().state(&view, now).are_exact;
+        let rooms = engine.rooms().state(&view, now);
         self.estimate_since = since(self.estimate_since, !shown.exact, now);
-        self.rooms_estimate_since = since(self.rooms_estimate_since, !are_rooms_exact, now);
+        self.rooms_estimate_since = since(self.rooms_estimate_since, !rooms.are_exact, now);
         self.behind_since = since(self.behind_since, view.dead() > 0, now);
         let sessions = engine.admission().permits().taken() as u64;
         self.history.add(Sample {
@@ -208,6 +208,8 @@ impl Lookout {
             revision: shown.revision.0,
             is_reachable: view.is_reachable(now),
             drift: drift(engine, &view, now),
+            are_rooms_exact: rooms.are_exact,
+            drift_of_rooms: drift_of_rooms(&rooms, &self.sources.metrics),
             counters: Counters::of(&self.sources.metrics),
         });
         self.instances.forget(now);

@@ -66,6 +66,7 @@ pub(super) const HELP: &[(&str, &str)] = &[
     ("leases_reaped_total", "Crashed instances that this instance's reports counted out."),
     ("repairs_total", "Values of the store put right by this instance's reports."),
     ("drift_users", "What the store holds for this instance minus its sockets."),
+    ("drift_memberships", "What the store holds of this instance in rooms minus its sockets."),
     ("draining", "1 while this instance is shutting down."),
     ("log_lines_dropped_total", "Lines of the log that could not be written."),
     ("memory_limit_bytes", "The smallest limit on this process's memory; 0 if none is known."),

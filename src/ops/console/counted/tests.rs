@@ -104,6 +104,8 @@ fn history(seconds: u64, change: impl Fn(u64, &mut Sample)) -> World {
             revision,
             is_reachable,
             drift,
+            are_rooms_exact: true,
+            drift_of_rooms: 0,
             counters,
         };
         change(second, &mut sample);
@@ -193,6 +195,26 @@ fn drift_and_changes() {
     };
     let levels = [drifting(1, 1), drifting(40, 0), drifting(0, 40)];
     assert_eq!(levels, [Level::Alarm, Level::Fine, Level::Fine]);
+}
+
+/// Goal: the drift of rooms is told once it has lasted, is an alarm later, and is allowed for those who are on their way. Method: it
+/// lasts for less than two minutes, for more, for over seven, and among many who come and go.
+#[test]
+fn drift_of_rooms_and_changes() {
+    let drifting = |seconds: u64, drift: i64, counter: Counter, changes: u64| {
+        let world = history(seconds, |second, sample| {
+            sample.drift_of_rooms = drift;
+            sample.counters = Counters::default().with(counter, second * changes);
+        });
+        level(drift_of_rooms(&world.look()))
+    };
+    let calm = |seconds, drift| drifting(seconds, drift, Counter::RoomChanges, 1);
+    assert_eq!([calm(100, 1), calm(400, 0)], [Level::Fine; 2]);
+    assert_eq!([calm(200, 1), calm(200, -1), calm(419, 1)], [Level::Notice; 3]);
+    assert_eq!([calm(422, 1), calm(422, -1)], [Level::Alarm; 2]);
+    for counter in [Counter::Joins, Counter::Leaves, Counter::RoomChanges] {
+        assert_eq!(drifting(422, 1, counter, 11), Level::Fine, "{counter:?}");
+    }
 }
 
 /// Goal: half of the users gone is an alarm if they were many and stay away. Method: a history that ends with three users.

@@ -5,8 +5,19 @@ use super::*;
 fn sample(at: Instant) -> Sample {
     let counters = Counters::default();
     let (users, sessions, outside) = (1, 1, 0);
-    let (instances, revision, is_reachable, drift) = (1, 1, true, 0);
-    Sample { at, users, sessions, outside, instances, revision, is_reachable, drift, counters }
+    Sample {
+        at,
+        users,
+        sessions,
+        outside,
+        instances: 1,
+        revision: 1,
+        is_reachable: true,
+        drift: 0,
+        are_rooms_exact: true,
+        drift_of_rooms: 0,
+        counters,
+    }
 }
 
 /// A history of samples that differ from each other as `change` says, one each second.
@@ -109,6 +120,27 @@ fn drift_is_a_mean() {
     });
     assert_eq!(outage.drift(span), None);
     assert_eq!(changing(100, |_, sample| sample.drift = 4).drift(span), None, "it is too early");
+}
+
+/// Goal: the drift of rooms is one if it has been there all the time while their counts are exact, and then the least of it.
+/// Method: one that lasts on either side, one that comes and goes, one that is new, one of estimates, and one that is too young.
+#[test]
+fn drift_of_rooms_lasts() {
+    let span = Duration::from_mins(2);
+    let drifting = |seconds, drift: fn(u64) -> i64| {
+        changing(seconds, |second, sample| sample.drift_of_rooms = drift(second))
+            .lasting_drift_of_rooms(span)
+    };
+    assert_eq!(drifting(200, |second| if second % 2 == 0 { 4 } else { 3 }), Some(3));
+    assert_eq!(drifting(200, |second| if second % 2 == 0 { -4 } else { -3 }), Some(-3));
+    assert_eq!(drifting(200, |second| if second % 2 == 0 { 4 } else { -3 }), Some(0));
+    assert_eq!(drifting(200, |second| if second % 2 == 0 { 4 } else { 0 }), Some(0));
+    assert_eq!(drifting(200, |second| if second > 90 { 4 } else { 0 }), Some(0));
+    assert_eq!(drifting(100, |_| 4), None, "it is too early");
+    let estimates = changing(200, |second, sample| {
+        (sample.drift_of_rooms, sample.are_rooms_exact) = (4, second != 150);
+    });
+    assert_eq!(estimates.lasting_drift_of_rooms(span), None);
 }
 
 /// Goal: changes of the count are counted. Method: one every ten seconds.

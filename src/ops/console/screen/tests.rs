@@ -111,6 +111,8 @@ impl World {
             revision: 7,
             is_reachable: true,
             drift: 0,
+            are_rooms_exact: true,
+            drift_of_rooms: 0,
             counters,
         };
         self.history.add(sample);

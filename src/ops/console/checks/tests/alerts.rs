@@ -38,12 +38,14 @@ fn by_what_is() -> Vec<Judged> {
         "headcount:instance_exact == 0 or headcount:instance_rooms_exact == 0".to_owned(),
     ];
     let drift = format!("> {} + {} * (", counted::DRIFT_USERS, counted::DRIFT_PER_CHANGE);
+    let fires = format!("for: {}", minutes(counted::ROOMS_DRIFT_FIRES));
     vec![
         ("HeadcountUsersFell", users),
         ("HeadcountStoreDown", vec![format!("for: {}", minutes(AWAY_FIRES))]),
         ("HeadcountEstimateTooLong", estimate),
         ("HeadcountCountNotExact", Vec::new()),
-        ("HeadcountDrift", vec![drift, last(counted::DRIFT_SPAN)]),
+        ("HeadcountDrift", vec![drift.clone(), last(counted::DRIFT_SPAN)]),
+        ("HeadcountRoomsDrift", vec![drift, last(counted::DRIFT_SPAN), fires]),
         ("HeadcountNearlyFull", over(SESSIONS_PERCENT)),
         ("HeadcountRoomsNearlyFull", over(ROOMS_PERCENT)),
         ("HeadcountRoomsBehind", behind),
