@@ -5,3 +5,4 @@ pub mod lists;
 pub mod rooms;
 
 mod fan_out;
+mod provisional;

@@ -76,6 +76,12 @@ impl LonelyStore {
         view
     }
 
+    /// Another instance reports, and makes this revision.
+    pub(crate) fn hears_others(&mut self) -> Revision {
+        self.sequence = self.sequence.next();
+        Revision(self.sequence.0)
+    }
+
     /// Answers reports until the rooms have nothing to report.
     pub(crate) fn answer<V: fmt::Debug + Send + 'static>(
         &mut self,

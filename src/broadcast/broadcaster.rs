@@ -10,7 +10,8 @@
 //! come and go. Two rules make it right:
 //!
 //! - A client is told nothing until the count includes it. So its first value includes itself. The value follows the
-//!   acknowledgement of the join, and does not have to wait for an emission that is under way.
+//!   acknowledgement of the join, and does not have to wait for an emission that is under way. Nor is it told a later count that
+//!   leaves it out ([`super::provisional`]).
 //! - Every later value is the same frame for all. It goes through the slot for the newest count of each session's outbox
 //!   ([`crate::engine::outbox`]): a slow client skips stale values, and the last one always arrives.
 
@@ -23,7 +24,10 @@ use tokio::{
 };
 use tokio_util::sync::CancellationToken;
 
-use super::fan_out::{FanOut, SiteListener, tell};
+use super::{
+    fan_out::{FanOut, SiteListener, tell},
+    provisional::{Included, Provisional},
+};
 use crate::{
     core::{
         pace::EmissionPace,
@@ -49,12 +53,11 @@ pub struct Broadcaster {
     /// membership.
     postponed: Vec<Newcomer<Membership>>,
     /// The count that all connections were last told, or will be told by their slot or by the present emission, except for
-    /// newcomers and those in `provisional`. `None` once some were told another count; then an emission must follow.
+    /// newcomers and those that `provisional` keeps counts from. `None` once some were told another count; then an emission must follow.
     told: Option<u64>,
-    /// Connections that were told the estimate because the store was slow to count them. They are told what all others are
-    /// told as soon as that includes them, or the store is unreachable. This takes at most
-    /// [`crate::core::pace::ANSWER_OVERDUE`], which bounds the list.
-    provisional: Vec<Newcomer<Membership>>,
+    /// Connections that were told an estimate because the store was slow to count them, or away. They are told what all others are
+    /// told as long as that includes them.
+    provisional: Provisional<Membership>,
 }
 
 impl Broadcaster {
@@ -75,7 +78,7 @@ impl Broadcaster {
             flusher,
             postponed: Vec::new(),
             told: None,
-            provisional: Vec::new(),
+            provisional: Provisional::default(),
         }
     }
 
@@ -100,13 +103,13 @@ impl Broadcaster {
         let reached = self.tally.told();
         let changed = self.told != Some(shown.users);
         let held_back = self.pace.due().filter(|&due| due > now);
+        self.provisional.hear(Included { is_exact: shown.exact, counted: view.counted().0 });
+        let released = self.provisional.review();
         self.welcome(&view, now);
-        let includes = |told: &mut Newcomer<Membership>| view.shown_includes(told.change, now);
-        let corrected: Vec<_> = self.provisional.extract_if(.., includes).collect();
         if changed && held_back.is_none() {
             self.emit_to_all(shown.users, reached).await;
         } else {
-            self.correct(&corrected, shown.users);
+            self.correct(&released, shown.users);
         }
         self.let_in_postponed(now);
         self.fan_out.enlist_entering();
@@ -148,8 +151,9 @@ impl Broadcaster {
         observe(&self.metrics.join_to_emit_seconds, newcomer.joined_at.elapsed());
         if is_included {
             self.tell_some(shown);
-        } else {
-            self.provisional.push(newcomer);
+        }
+        if newcomer.change > view.counted() {
+            self.provisional.add(newcomer.member, newcomer.change.0);
         }
     }
 
@@ -171,11 +175,11 @@ impl Broadcaster {
         is_told
     }
 
-    /// Tells connections that were told the estimate what all others are told.
-    fn correct(&mut self, corrected: &[Newcomer<Membership>], current_users: u64) {
+    /// Tells connections from which counts were kept what all others are told.
+    fn correct(&mut self, released: &[Membership], current_users: u64) {
         let frame = CountFrame::new(current_users);
-        for told in corrected {
-            let listener = told.member.session.upgrade().map(SiteListener);
+        for member in released {
+            let listener = member.session.upgrade().map(SiteListener);
             if listener.is_some_and(|listener| tell(&listener, &frame, &self.flusher)) {
                 self.metrics.emitted_packets.inc();
                 self.tell_some(current_users);

@@ -8,7 +8,8 @@
 //! ```
 //!
 //! - A client is told nothing until the count includes it. So its first value includes itself. It follows the acknowledgement
-//!   of the join, and does not have to wait for an emission that is under way.
+//!   of the join, and does not have to wait for an emission that is under way. Nor is it told a later count that leaves it out
+//!   ([`super::provisional`]).
 //! - The first change of a room is emitted at once, and later ones at most once in every interval.
 //! - Rooms that change shortly after each other are told in one round. Rounds begin half an interval apart at least: waking up
 //!   for each room, and sending a little each time, would cost more than the sending.
@@ -21,7 +22,7 @@ mod table;
 
 use std::{
     cmp::Reverse,
-    collections::{BinaryHeap, VecDeque},
+    collections::{BTreeMap, BinaryHeap, VecDeque},
     sync::Arc,
     time::Duration,
 };
@@ -33,7 +34,10 @@ use tokio::{
 };
 use tokio_util::sync::CancellationToken;
 
-use super::fan_out::{FanOut, PRUNED_ABOVE, RoomListener, WRITES_AT_ONCE, tell};
+use super::{
+    fan_out::{FanOut, PRUNED_ABOVE, RoomListener, WRITES_AT_ONCE, tell},
+    provisional::{Included, Provisional},
+};
 use crate::{
     core::{
         count::MaybeCount,
@@ -68,6 +72,8 @@ pub struct RoomBroadcaster {
     waiting: BinaryHeap<Reverse<(Instant, RoomId)>>,
     /// The emissions of large rooms that are under way.
     large: VecDeque<Emission>,
+    /// The rooms with clients that the store may not have counted yet.
+    provisional: BTreeMap<RoomId, Provisional<RoomMembership>>,
 }
 
 /// A room with connections on this instance.
@@ -82,8 +88,6 @@ struct Room {
     told: MaybeCount,
     /// When the last emission began.
     emitted: Option<Instant>,
-    /// Whether a newcomer was told an estimate. The next news of the room is emitted even if its count is the same.
-    is_provisional: bool,
     plan: Plan,
 }
 
@@ -128,6 +132,7 @@ impl RoomBroadcaster {
             ready: VecDeque::new(),
             waiting: BinaryHeap::new(),
             large: VecDeque::new(),
+            provisional: BTreeMap::new(),
         }
     }
 
@@ -180,10 +185,11 @@ impl RoomBroadcaster {
     }
 
     fn update(&mut self, due: DueRoom<RoomMembership>, now: Instant) {
-        let DueRoom { id, name, shown, newcomers, is_over, changed } = due;
+        let DueRoom { id, name, shown, counted, newcomers, is_over, changed } = due;
         if is_over {
             // What is planned for it finds nothing.
             self.rooms.remove(id);
+            self.provisional.remove(&id);
             return;
         }
         let is_new = self.rooms.get_mut(id).is_none();
@@ -194,14 +200,39 @@ impl RoomBroadcaster {
         if changed || is_new {
             room.hear(shown.users);
         }
+        let included = Included { is_exact: shown.exact, counted };
+        if let Some(provisional) = self.provisional.get_mut(&id) {
+            provisional.hear(included);
+        }
+        self.review(id);
+        let room = self.rooms.get_mut(id).expect("it was found or added");
         for newcomer in newcomers {
             if room.let_in(&newcomer, &self.flusher) {
                 self.metrics.room_emitted_packets.inc();
                 let waited = newcomer.joined_at.elapsed();
                 observe(&self.metrics.room_join_to_emit_seconds, waited);
+                if let Some(change) = newcomer.uncounted {
+                    let provisional = self.provisional.entry(id);
+                    let provisional = provisional.or_insert_with(|| Provisional::beside(included));
+                    provisional.add(newcomer.member, change);
+                }
             }
         }
         self.plan(id, now);
+    }
+
+    /// Keeps counts from the clients that the room's count leaves out, and tells the others, unless an older count is being emitted.
+    fn review(&mut self, id: RoomId) {
+        let Some(provisional) = self.provisional.get_mut(&id) else { return };
+        let Some(room) = self.rooms.get_mut(id).filter(|room| room.plan != Plan::Emitting) else {
+            return;
+        };
+        if !provisional.review().is_empty() {
+            room.told = MaybeCount::NONE;
+        }
+        if provisional.is_empty() {
+            self.provisional.remove(&id);
+        }
     }
 
     /// Plans an emission of the room, if its audience must be told something.
@@ -282,6 +313,7 @@ impl RoomBroadcaster {
         }
         room.plan = Plan::Nothing;
         room.audience.enlist_entering();
+        self.review(emission.id);
         self.plan(emission.id, now);
     }
 }
@@ -294,7 +326,6 @@ impl Room {
             users: 0,
             told: MaybeCount::NONE,
             emitted: None,
-            is_provisional: false,
             plan: Plan::Nothing,
         }
     }
@@ -302,9 +333,6 @@ impl Room {
     /// Takes in the newest count.
     fn hear(&mut self, users: u64) {
         self.users = users;
-        if self.is_provisional {
-            (self.is_provisional, self.told) = (false, MaybeCount::NONE);
-        }
         if self.plan != Plan::Emitting {
             self.audience.enlist_entering();
         }
@@ -312,8 +340,7 @@ impl Room {
 
     /// Tells a newcomer its first value, and adds it to the audience. Returns false if it has left.
     ///
-    /// While an emission is under way, and as long as only an estimate includes the newcomer, emissions do not reach it: they
-    /// would tell it an older count.
+    /// While an emission is under way, it does not reach the newcomer: it would tell it an older count.
     fn let_in(&mut self, newcomer: &RoomNewcomer<RoomMembership>, flusher: &Flusher) -> bool {
         let (member, users) = (&newcomer.member, newcomer.shown.users);
         let Some(session) = member.session.upgrade() else { return false };
@@ -321,13 +348,14 @@ impl Room {
         if !tell(&listener, &RoomFrame::new(self.name.as_str(), users), flusher) {
             return false;
         }
+        // One that the count leaves out is told later what all others are told.
+        let told = if newcomer.uncounted.is_some() { self.users } else { users };
         if self.audience.is_empty() {
-            self.told = users.into();
-        } else if self.told != users.into() {
+            self.told = told.into();
+        } else if self.told != told.into() {
             self.told = MaybeCount::NONE;
         }
-        self.is_provisional |= users != self.users;
-        if self.plan == Plan::Emitting || users != self.users {
+        if self.plan == Plan::Emitting {
             self.audience.enter(listener);
         } else {
             self.audience.enlist(listener);

@@ -16,12 +16,15 @@
 //! ```text
 //!              open(), when the acknowledgement of the join has been sent
 //!  silent ────────────────────────────────────────────────────────────────▶ open: tell() writes, or fills the slot
-//!    ▲                                                                       │
-//!    └──────────────────────── join(), leave() ──────────────────────────────┘
+//!    ▲                                                                       │ ▲
+//!    └──────────────────────── join(), leave() ──────────────────────────────┤ │ hold(), while the count would leave the client out
+//!                                                                            ▼ │
+//!                                                                          held: tell() does nothing
 //!
 //!  closed: writing failed, or the session has ended; from any state, and final
 //! ```
 
+mod membership;
 mod polls;
 pub mod rooms;
 
@@ -33,6 +36,8 @@ use crate::protocol::{
     packet::PING,
     payload::SEPARATOR,
 };
+use membership::CountGate;
+pub use membership::Generation;
 
 /// The most bytes of packets that may wait behind the first frame. A client that reads never has that much outstanding:
 /// the kernel's own buffer takes more than is sent between two counts.
@@ -70,22 +75,10 @@ enum Carrier<S> {
     Gone,
 }
 
-/// Whether counts may be sent.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum CountGate {
-    Silent,
-    Open,
-    Closed,
-}
-
-/// Numbers the memberships of one session, whose client may leave the namespace and join again.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Generation(u32);
-
 /// The result of [`Outbox::tell`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Told {
-    /// The count was written, or it waits and the flusher or a poll will take it.
+    /// The count was written, or it waits and the flusher or a poll will take it, or the client must not be told it.
     Taken,
     /// The count waits for the kernel. The caller must see to it that [`Outbox::flush`] is called when the kernel takes more.
     Stuck,
@@ -131,36 +124,6 @@ impl<S: Sink, P> Outbox<S, P> {
         matches!(self.carrier, Carrier::Polling(_))
     }
 
-    /// Begins a membership. A count that an earlier membership was to be told is dropped.
-    pub fn join(&mut self) -> Generation {
-        self.newest = None;
-        if self.counts != CountGate::Closed {
-            self.counts = CountGate::Silent;
-        }
-        self.generation.0 = self.generation.0.wrapping_add(1);
-        self.generation
-    }
-
-    /// Whether there was a membership before.
-    pub fn has_joined_before(&self) -> bool {
-        self.generation != Generation::default()
-    }
-
-    /// Ends the membership. A first count that comes too late finds another generation.
-    pub fn leave(&mut self) {
-        self.join();
-    }
-
-    /// Allows counts to be sent, now that the join has been acknowledged. Returns whether the session must be added to the
-    /// broadcaster's list, or `None` if this membership is over.
-    pub fn open(&mut self, generation: Generation) -> Option<bool> {
-        if self.counts == CountGate::Closed || generation != self.generation {
-            return None;
-        }
-        self.counts = CountGate::Open;
-        Some(!mem::replace(&mut self.listed, true))
-    }
-
     /// Sends a packet after everything that was sent before. Returns false, and sends nothing, if the client has left too
     /// much unread.
     pub fn send(&mut self, packet: &str) -> bool {
@@ -198,16 +161,6 @@ impl<S: Sink, P> Outbox<S, P> {
         self.ping_waits
     }
 
-    /// Whether the session is on the broadcaster's list.
-    pub fn is_listed(&self) -> bool {
-        self.listed
-    }
-
-    /// Records that the broadcaster removed the session from its list.
-    pub fn unlist(&mut self) {
-        self.listed = false;
-    }
-
     /// Ends the outbox: nothing is sent any more but what the kernel takes now of packets that wait, and an open poll is woken.
     /// Returns the socket of the websocket, if one carried the session.
     pub fn close(&mut self) -> Option<S> {
@@ -228,6 +181,7 @@ impl<S: Sink, P> Outbox<S, P> {
     pub fn tell(&mut self, frame: &CountFrame) -> Told {
         match self.counts {
             CountGate::Silent | CountGate::Closed => return Told::Gone,
+            CountGate::Held => return Told::Taken,
             CountGate::Open if self.waits() => self.newest = Some(frame.users()),
             CountGate::Open => {
                 self.write_count(frame);

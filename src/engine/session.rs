@@ -198,6 +198,16 @@ impl Session {
         self.state().outbox.open(generation)
     }
 
+    /// Keeps counts of the site from the client, or does so no more. See [`Outbox::hold`].
+    pub fn hold(&self, generation: Generation, is_held: bool) -> Option<bool> {
+        self.state().outbox.hold(generation, is_held)
+    }
+
+    /// The same for counts of the room in this place. See [`Outbox::hold_room`].
+    pub fn hold_room(&self, place: Place, is_held: bool) -> Option<bool> {
+        self.state().outbox.hold_room(place, is_held)
+    }
+
     /// Tells the client a count that is newer than all before. See [`Outbox::tell`].
     pub fn tell(&self, frame: &CountFrame) -> Told {
         self.state().outbox.tell(frame)

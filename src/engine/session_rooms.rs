@@ -68,6 +68,8 @@ struct SessionRoom<P> {
     told: MaybeCount,
     /// The newest count, while it waits.
     newest: MaybeCount,
+    /// Whether the client was told an estimate, and an exact count would leave it out.
+    is_held: bool,
 }
 
 /// What is to be written next.
@@ -121,7 +123,8 @@ impl<P> SessionRooms<P> {
         }
         let place = self.newest;
         let none = MaybeCount::NONE;
-        self.rooms.push(SessionRoom { place, name, presence: None, told: none, newest: none });
+        let (told, newest, is_held) = (none, none, false);
+        self.rooms.push(SessionRoom { place, name, presence: None, told, newest, is_held });
         place
     }
 
@@ -166,11 +169,21 @@ impl<P> SessionRooms<P> {
         self.find(place).is_some()
     }
 
-    /// Puts the newest count into a slot, or nothing if it is the count that was written last. Returns false if there is no such
+    /// Keeps counts from the slot of this place, or does so no more. Returns whether that is a change, or `None` if there is no such
     /// place.
+    pub fn hold(&mut self, place: Place, is_held: bool) -> Option<bool> {
+        let index = self.find(place)?;
+        Some(mem::replace(&mut self.rooms[index].is_held, is_held) != is_held)
+    }
+
+    /// Puts the newest count into a slot, or nothing if it is the count that was written last, or counts are kept from the client.
+    /// Returns false if there is no such place.
     pub fn put(&mut self, place: Place, users: u64) -> bool {
         let Some(index) = self.find(place) else { return false };
         let room = &mut self.rooms[index];
+        if room.is_held {
+            return true;
+        }
         self.waiting -= usize::from(room.newest.get().is_some());
         let is_known = room.told == users.into();
         room.newest = if is_known { MaybeCount::NONE } else { users.into() };

@@ -9,7 +9,7 @@
 //!   newest, so that a slow client skips stale values and the last one always arrives. The queue is never used again, or an
 //!   older value could come after a newer one.
 
-use std::{sync::Arc, time::Duration};
+use std::{mem, sync::Arc, time::Duration};
 
 use ::socketioxide::{SocketIo, adapter::Adapter};
 use tokio::{
@@ -55,10 +55,11 @@ pub(super) struct Emitter<A: Adapter> {
     /// The count that all listeners but the provisional ones were last told; `None` if they were told different counts. Then an
     /// emission must follow.
     told: Option<u64>,
-    /// The changes by which those sockets joined that were told the estimate because the store was slow to count them. They
-    /// are told what all others are told as soon as that includes them, or the store is unreachable. This takes at most
-    /// [`crate::core::pace::ANSWER_OVERDUE`], which bounds the list.
-    provisional: Vec<Change>,
+    /// The newest change by which a socket joined that was told an estimate because the store was slow to count it, or away. Such
+    /// sockets are told what all others are told as long as that includes them. `None` once all of them are counted.
+    provisional: Option<Change>,
+    /// Whether the shown count was exact at the last look, and the last change that the store had counted then.
+    included: (bool, Change),
     next_look: Instant,
 }
 
@@ -66,7 +67,7 @@ pub(super) struct Emitter<A: Adapter> {
 struct Recipient<A: Adapter> {
     seat: Arc<CountedSocket<A>>,
     joined_at: Instant,
-    /// The change by which it joined, while it must not be told a count that does not include it.
+    /// The change by which it joined, while the store may not have counted it: it must not be told a count that leaves it out.
     provisional: Option<Change>,
     last: Option<u64>,
     /// How many counts went through its queue, and until when they do.
@@ -89,7 +90,8 @@ impl<A: Adapter> Emitter<A> {
             pace: EmissionPace::new(interval),
             listeners: Vec::new(),
             told: None,
-            provisional: Vec::new(),
+            provisional: None,
+            included: (false, Change(0)),
             next_look: Instant::now(),
         }
     }
@@ -129,8 +131,10 @@ impl<A: Adapter> Emitter<A> {
     /// Does what is due now. Returns when something is due next even if nothing changes.
     async fn act(&mut self, now: Instant) -> Option<Instant> {
         let view = *self.view.borrow_and_update();
-        if self.provisional.extract_if(.., |change| view.shown_includes(*change, now)).count() > 0 {
+        let included = (view.shown(now).exact, view.counted());
+        if mem::replace(&mut self.included, included) != included && self.provisional.is_some() {
             self.told = None;
+            self.provisional = self.provisional.filter(|&change| change > view.counted());
         }
         let newcomers = self.roster.tally().take_newcomers(view.covered(), view.estimated(), now);
         let is_held_back = self.pace.due().is_some_and(|due| due > now);
@@ -154,7 +158,7 @@ impl<A: Adapter> Emitter<A> {
         let mut listener = Recipient {
             seat: newcomer.member,
             joined_at: newcomer.joined_at,
-            provisional: (!is_included).then_some(newcomer.change),
+            provisional: Some(newcomer.change).filter(|&change| change > view.counted()),
             last: None,
             queued: 0,
             young_until: None,
@@ -163,7 +167,7 @@ impl<A: Adapter> Emitter<A> {
         if told == Delivery::Gone {
             return;
         }
-        self.provisional.extend(listener.provisional);
+        self.provisional = self.provisional.max(listener.provisional);
         self.listeners.push(listener);
         if told == Delivery::Full || (is_included && self.told != Some(current_users)) {
             self.told = None;
@@ -209,7 +213,7 @@ impl<A: Adapter> Recipient<A> {
         if self.provisional.is_some_and(|change| !view.shown_includes(change, now)) {
             return Delivery::Yes;
         }
-        self.provisional = None;
+        self.provisional = self.provisional.filter(|&change| change > view.counted());
         if self.last == Some(current_users) {
             return Delivery::Yes;
         }

@@ -4,8 +4,10 @@
 use super::*;
 use crate::{
     core::{
+        count::Revision,
         room::{Person, RoomName},
-        rooms::{Attendance, RoomPresence},
+        rooms::{Attendance, Page, RoomLedger, RoomPresence},
+        tally::NEWCOMER_PATIENCE,
     },
     engine::session::{
         Session,
@@ -113,9 +115,41 @@ impl Stage {
         sleep_until(end).await;
     }
 
+    /// Members of other instances come or go: an announcement says how many are in the room.
+    fn others_make_it(&mut self, room: &str, users: u64) {
+        let (revision, counts) = (self.store.hears_others(), [(name(room), users)]);
+        let page = Page { revision, since: Revision::default(), counts: &counts };
+        self.table.fold_page(page, &self.view.borrow(), Instant::now());
+    }
+
     fn emissions(&self) -> u64 {
         self.metrics.room_emissions.get()
     }
+}
+
+/// Goal: a client that was told an estimate is not told an exact count that leaves it out; all others are. Once the store has counted
+/// it, it is told what they are. Method: a client joins while the store is slow, and members come and go elsewhere.
+#[tokio::test(start_paused = true)]
+async fn exact_counts_leave_nobody_out() {
+    let mut stage = Stage::new();
+    let first = stage.joins("/a");
+    stage.pass(0).await;
+    let late = stage.joins("/a");
+    sleep_until(Instant::now() + NEWCOMER_PATIENCE).await;
+    stage.broadcaster.act().await;
+    assert_eq!((first.hears(), late.hears()), (vec![1], vec![2]));
+    for users in [3, 1] {
+        stage.others_make_it("/a", users);
+        sleep_until(Instant::now() + INTERVAL).await;
+        stage.broadcaster.act().await;
+        assert_eq!((first.hears(), late.hears()), (vec![users], vec![]));
+    }
+    stage.pass(100).await;
+    assert_eq!((first.hears(), late.hears()), (vec![2], vec![]), "the other one knows it");
+    assert!(stage.broadcaster.provisional.is_empty());
+    stage.others_make_it("/a", 5);
+    stage.pass(100).await;
+    assert_eq!((first.hears(), late.hears()), (vec![5], vec![5]));
 }
 
 /// Goal: a newcomer is told a count that includes it, once; the others are told the new count at once, and later ones

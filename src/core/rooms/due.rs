@@ -50,6 +50,8 @@ pub struct DueRoom<V> {
     pub name: RoomName,
     /// Its count.
     pub shown: Shown,
+    /// The last change of who is in it here that an exact count includes.
+    pub counted: u64,
     /// Whether the connections that were in the room before are to be told the count: they were told another one last.
     pub changed: bool,
     /// Connections that have not been told a count of it yet, and can be now.
@@ -67,4 +69,6 @@ pub struct RoomNewcomer<V> {
     pub joined_at: Instant,
     /// The count for it: one that includes it if it is counted.
     pub shown: Shown,
+    /// The change by which it joined, if the store may not have counted it yet: an exact count may leave it out.
+    pub uncounted: Option<u64>,
 }

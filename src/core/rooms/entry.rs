@@ -48,6 +48,8 @@ pub(super) struct Entry {
     /// Whether changes of its users are noted for a list.
     pub(super) is_listed: bool,
     pub(super) is_due: bool,
+    /// Whether connections were told an estimate before the store had counted them.
+    pub(super) has_uncounted: bool,
     /// The count that the connections were told last; none if they were not all told the same.
     pub(super) told: MaybeCount,
 }
@@ -96,6 +98,7 @@ impl Entry {
             is_asked: false,
             is_listed: false,
             is_due: false,
+            has_uncounted: false,
             told: MaybeCount::NONE,
         }
     }
@@ -142,9 +145,9 @@ impl Entry {
         !self.is_of_interest() && self.is_settled() && self.own.stored == 0 && self.users.is_empty()
     }
 
-    /// Whether the count that the store has acknowledged includes this change.
-    pub(super) fn covers(&self, change: u64) -> bool {
-        change <= self.acknowledged || (self.is_settled() && self.lost == 0)
+    /// The last change that the count that the store has acknowledged includes.
+    pub(super) fn covered(&self) -> u64 {
+        if self.is_settled() && self.lost == 0 { self.change } else { self.acknowledged }
     }
 
     /// The value of a key now.

@@ -144,7 +144,7 @@ impl<V> Table<V> {
         let arrival = self.newcomers.add(id, member, change, now);
         let entry = self.entry(id).expect("it was found or added");
         entry.watchers += u32::from(attendance == Attendance::Watcher);
-        let is_reported = change.is_some_and(|change| !entry.covers(change));
+        let is_reported = change.is_some_and(|change| change > entry.covered());
         if attendance == Attendance::Watcher {
             self.want_if_unknown(id);
         }
@@ -332,29 +332,36 @@ impl Entry {
         let shown = self.shown(exact_from);
         let estimate = Shown { users: self.estimate(), exact: false, ..shown };
         let is_known = self.is_known();
+        let covered = self.covered();
+        // A count from before a loss may still arrive.
+        let counted = if is_covering { covered } else { 0 };
+        let are_counted_now = self.has_uncounted && self.change <= counted;
+        self.has_uncounted &= !are_counted_now;
         // While the store answers, an unknown count will be known soon.
         let is_telling = is_known || (self.members > 0 && exact_from.is_none());
-        let changed = is_telling && self.told != shown.users.into();
+        // Those whom the last count left out may have been told another one: this one does not leave them out.
+        let reaches_more = are_counted_now || (self.has_uncounted && !shown.exact);
+        let changed = is_telling && (reaches_more || self.told != shown.users.into());
         if is_telling {
             self.told = shown.users.into();
         }
         let (mut told, mut waiting) = (Vec::with_capacity(newcomers.len()), Vec::new());
         for mut newcomer in newcomers {
             let Some(member) = newcomer.member.take() else { continue };
-            let is_covered = newcomer.change.map_or(is_known, |change| self.covers(change));
+            let is_covered = newcomer.change.map_or(is_known, |change| change <= covered);
             if !is_covered && !newcomer.is_overdue(now) {
                 waiting.push(Newcomer { member: Some(member), ..newcomer });
                 continue;
             }
-            let is_included =
-                !shown.exact || newcomer.change.is_none() || (is_covered && is_covering);
-            let shown = if is_included { shown } else { estimate };
+            let uncounted = newcomer.change.filter(|&change| change > counted);
+            self.has_uncounted |= uncounted.is_some();
+            let shown = if shown.exact && uncounted.is_some() { estimate } else { shown };
             if self.told != shown.users.into() {
                 self.told = MaybeCount::NONE;
             }
-            told.push(RoomNewcomer { member, joined_at: newcomer.joined_at, shown });
+            told.push(RoomNewcomer { member, joined_at: newcomer.joined_at, shown, uncounted });
         }
         let (id, is_over) = (self.id, self.is_over());
-        Some((DueRoom { id, name, shown, changed, newcomers: told, is_over }, waiting))
+        Some((DueRoom { id, name, shown, counted, changed, newcomers: told, is_over }, waiting))
     }
 }

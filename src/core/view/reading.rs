@@ -62,10 +62,15 @@ impl View {
         self.local.change
     }
 
+    /// The last local change that an exact count certainly includes: the store has acknowledged it and not lost it.
+    pub fn counted(&self) -> Change {
+        if self.acknowledged_in_recovery { Change(0) } else { self.covered() }
+    }
+
     /// Whether the shown count certainly includes this local change, which must not be after [`View::estimated`]. An estimate
-    /// always does; an exact count does if the store has acknowledged the change and not lost it.
+    /// always does.
     pub fn shown_includes(&self, change: Change, now: Instant) -> bool {
-        !self.shown(now).exact || (change <= self.covered() && !self.acknowledged_in_recovery)
+        !self.shown(now).exact || change <= self.counted()
     }
 
     /// The connections without an identity that the store holds for this instance; 0 once the lease may have ended.

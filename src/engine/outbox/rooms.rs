@@ -60,6 +60,12 @@ impl<S: Sink, P> Outbox<S, P> {
         self.rooms.as_mut()?.remove(place)
     }
 
+    /// Keeps counts of the room in this place from the client, or tells it the next ones again. Returns whether that is a change, or
+    /// `None` if there is no such place.
+    pub fn hold_room(&mut self, place: Place, is_held: bool) -> Option<bool> {
+        self.rooms.as_mut()?.hold(place, is_held)
+    }
+
     /// Tells the client a count of the room in this place that is newer than all before: writes it, or puts it into the
     /// room's slot. A count that the client knows is not written again.
     pub fn tell_room(&mut self, place: Place, frame: &RoomFrame) -> Told {

@@ -9,10 +9,13 @@ use tower::ServiceExt;
 use super::*;
 use crate::{
     core::{
-        count::Sequence,
+        count::{Incarnation, Sequence},
+        report::LEASE_MAX,
+        site_users::SiteUsers,
         tally::{Local, Tally},
+        view::SentReport,
     },
-    fixtures::{acknowledge, count, observe},
+    fixtures::{acknowledge, count, observe, reply},
     telemetry::metrics::Metrics,
 };
 
@@ -246,7 +249,29 @@ async fn the_impatient_are_put_right() {
     stage.acknowledged(4);
     stage.act(over + 200).await;
     assert_eq!(stage.polled(&newcomer).await, [4]);
-    assert!(stage.emitter.unwrap().provisional.is_empty());
+    assert_eq!(stage.emitter.unwrap().provisional, None);
+}
+
+/// Goal: a socket that was told an estimate before the store's first answer is not told an exact count that leaves it out. Method: it
+/// joins while a report is under way, which is answered after its patience.
+#[tokio::test(start_paused = true)]
+async fn the_first_answer_leaves_nobody_out() {
+    let mut stage = Stage::new();
+    stage.view.send_modify(|view| view.begin_incarnation(Incarnation::random(), LEASE_MAX));
+    let reported = stage.observed();
+    let newcomer = stage.joins().await;
+    stage.observed();
+    stage.act(GROWN_UP).await;
+    stage.sequence = stage.sequence.next();
+    let at = Instant::now();
+    let sent = SentReport { sequence: stage.sequence, local: reported, is_site_told: true, at };
+    let without = reply(count(0, stage.sequence.0));
+    stage.view.send_modify(|view| view.fold_reply(sent, &without, SiteUsers::default(), at));
+    stage.act(GROWN_UP + 100).await;
+    assert!(stage.view.borrow().shown(at).exact);
+    stage.acknowledged(3);
+    stage.act(GROWN_UP + 200).await;
+    assert_eq!(stage.polled(&newcomer).await, [1, 3]);
 }
 
 /// Goal: a newcomer gets its first value once, although an emission of the same number is made at the same time, and gets

@@ -91,6 +91,30 @@ fn patience_ends_with_the_estimate() {
     assert_eq!(tidings(&story.take_due()), [("/a".to_owned(), Some(4), vec![])]);
 }
 
+/// Goal: it is known which exact counts leave a newcomer out that was told an estimate, and the first one that does not is told, even if
+/// it is the same number. Method: the patience ends, others leave elsewhere, and somebody leaves elsewhere as the newcomer is counted.
+#[test]
+fn the_count_is_told_again_once_it_includes_all() {
+    let mut story = Story::new();
+    let _first = story.join("/a");
+    let sent = story.send();
+    let _ = story.answer(&sent, 5, &[3]);
+    story.take_due();
+    let _second = story.join("/a");
+    let sent = story.send();
+    story.now += NEWCOMER_PATIENCE;
+    let due = story.take_due();
+    assert_eq!(tidings(&due), [("/a".to_owned(), None, vec![4])]);
+    assert_eq!((due[0].counted, due[0].newcomers[0].uncounted), (1, Some(2)));
+    story.page(0, 6, &[("/a", 2)]);
+    let due = story.take_due();
+    assert_eq!((tidings(&due), due[0].counted), (vec![("/a".to_owned(), Some(2), vec![])], 1));
+    let _ = story.answer(&sent, 7, &[2]);
+    let due = story.take_due();
+    assert_eq!((tidings(&due), due[0].counted), (vec![("/a".to_owned(), Some(2), vec![])], 2));
+    assert_eq!(tidings(&story.take_due()), []);
+}
+
 /// Goal: a newcomer who leaves before it was told anything is told nothing, and nobody waits for it. Method: a member who leaves
 /// while its report is under way, beside one who stays, and a watcher who leaves at once.
 #[test]
