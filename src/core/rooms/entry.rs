@@ -48,10 +48,18 @@ pub(super) struct Entry {
     /// Whether changes of its users are noted for a list.
     pub(super) is_listed: bool,
     pub(super) is_due: bool,
-    /// Whether connections were told an estimate before the store had counted them.
-    pub(super) has_uncounted: bool,
+    pub(super) told_to: ToldTo,
     /// The count that the connections were told last; none if they were not all told the same.
     pub(super) told: MaybeCount,
+}
+
+/// Whom counts of a room were told to.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum ToldTo {
+    /// Only those whom the store has counted, and watchers.
+    Counted,
+    /// Also some whom it may not have counted yet. They were told an estimate.
+    Uncounted,
 }
 
 /// Whether the count of a room is to be asked for.
@@ -98,7 +106,7 @@ impl Entry {
             is_asked: false,
             is_listed: false,
             is_due: false,
-            has_uncounted: false,
+            told_to: ToldTo::Counted,
             told: MaybeCount::NONE,
         }
     }

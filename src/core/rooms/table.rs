@@ -13,7 +13,7 @@ use tokio::{sync::watch, time::Instant};
 use super::{
     asked::Asked,
     due::{Attendance, DueRoom, RoomId, RoomNewcomer, TooManyRooms},
-    entry::{Entry, ExactFrom, Want},
+    entry::{Entry, ExactFrom, ToldTo, Want},
     ledger::Ledger,
     lingering::Lingering,
     newcomers::{Newcomer, Newcomers},
@@ -335,12 +335,14 @@ impl Entry {
         let covered = self.covered();
         // A count from before a loss may still arrive.
         let counted = if is_covering { covered } else { 0 };
-        let are_counted_now = self.has_uncounted && self.change <= counted;
-        self.has_uncounted &= !are_counted_now;
+        let had_uncounted = self.told_to == ToldTo::Uncounted;
+        if self.change <= counted {
+            self.told_to = ToldTo::Counted;
+        }
         // While the store answers, an unknown count will be known soon.
         let is_telling = is_known || (self.members > 0 && exact_from.is_none());
         // Those whom the last count left out may have been told another one: this one does not leave them out.
-        let reaches_more = are_counted_now || (self.has_uncounted && !shown.exact);
+        let reaches_more = had_uncounted && (self.told_to == ToldTo::Counted || !shown.exact);
         let changed = is_telling && (reaches_more || self.told != shown.users.into());
         if is_telling {
             self.told = shown.users.into();
@@ -354,7 +356,9 @@ impl Entry {
                 continue;
             }
             let uncounted = newcomer.change.filter(|&change| change > counted);
-            self.has_uncounted |= uncounted.is_some();
+            if uncounted.is_some() {
+                self.told_to = ToldTo::Uncounted;
+            }
             let shown = if shown.exact && uncounted.is_some() { estimate } else { shown };
             if self.told != shown.users.into() {
                 self.told = MaybeCount::NONE;
