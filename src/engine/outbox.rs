@@ -24,7 +24,7 @@
 //!  closed: writing failed, or the session has ended; from any state, and final
 //! ```
 
-mod membership;
+mod gate;
 mod polls;
 pub mod rooms;
 
@@ -36,8 +36,8 @@ use crate::protocol::{
     packet::PING,
     payload::SEPARATOR,
 };
-use membership::CountGate;
-pub use membership::Generation;
+pub use gate::Generation;
+use gate::{Gate, GateState};
 
 /// The most bytes of packets that may wait behind the first frame. A client that reads never has that much outstanding:
 /// the kernel's own buffer takes more than is sent between two counts.
@@ -47,15 +47,12 @@ pub const REST_BYTES_MAX: usize = 4096;
 #[derive(Debug)]
 pub struct Outbox<S, P = ()> {
     carrier: Carrier<S>,
-    counts: CountGate,
+    gate: Gate,
     /// What is sent before any count. On a websocket: frames, of which the first may be sent in part. By polling: packets
     /// with separators between them.
     rest: Vec<u8>,
     /// The newest count, while it waits. It is newer than any that was written.
     newest: Option<u64>,
-    generation: Generation,
-    /// Whether the session is on the broadcaster's list.
-    listed: bool,
     /// Whether the flusher will call [`Outbox::flush`] when the kernel takes more.
     awaited: bool,
     /// Whether a ping waits for a poll, so that the client cannot have answered it.
@@ -100,11 +97,9 @@ impl<S: Sink, P> Outbox<S, P> {
     fn new(carrier: Carrier<S>) -> Self {
         Self {
             carrier,
-            counts: CountGate::Silent,
+            gate: Gate::default(),
             rest: Vec::new(),
             newest: None,
-            generation: Generation::default(),
-            listed: false,
             awaited: false,
             ping_waits: false,
             rooms: None,
@@ -122,6 +117,44 @@ impl<S: Sink, P> Outbox<S, P> {
     /// Whether polls carry the session.
     pub fn is_polled(&self) -> bool {
         matches!(self.carrier, Carrier::Polling(_))
+    }
+
+    /// Begins a membership. A count that an earlier membership was to be told is dropped.
+    pub fn join(&mut self) -> Generation {
+        self.newest = None;
+        self.gate.begin()
+    }
+
+    /// Whether there was a membership before.
+    pub fn has_joined_before(&self) -> bool {
+        self.gate.has_begun()
+    }
+
+    /// Ends the membership. A first count that comes too late finds another generation.
+    pub fn leave(&mut self) {
+        self.join();
+    }
+
+    /// Allows counts to be sent, now that the join has been acknowledged. Returns whether the session must be added to the
+    /// broadcaster's list, or `None` if this membership is over.
+    pub fn open(&mut self, generation: Generation) -> Option<bool> {
+        self.gate.open(generation)
+    }
+
+    /// Keeps counts from the client, or tells it the next ones again. Returns whether that is a change, or `None` if this membership
+    /// is over or has not been opened.
+    pub fn hold(&mut self, generation: Generation, is_held: bool) -> Option<bool> {
+        self.gate.hold(generation, is_held)
+    }
+
+    /// Whether the session is on the broadcaster's list.
+    pub fn is_listed(&self) -> bool {
+        self.gate.is_listed
+    }
+
+    /// Records that the broadcaster removed the session from its list.
+    pub fn unlist(&mut self) {
+        self.gate.is_listed = false;
     }
 
     /// Sends a packet after everything that was sent before. Returns false, and sends nothing, if the client has left too
@@ -174,16 +207,16 @@ impl<S: Sink, P> Outbox<S, P> {
     }
 
     fn fail(&mut self) {
-        (self.counts, self.newest, self.rest) = (CountGate::Closed, None, Vec::new());
+        (self.gate.state, self.newest, self.rest) = (GateState::Closed, None, Vec::new());
     }
 
     /// Tells the client a count that is newer than all before: writes it, or puts it into the slot.
     pub fn tell(&mut self, frame: &CountFrame) -> Told {
-        match self.counts {
-            CountGate::Silent | CountGate::Closed => return Told::Gone,
-            CountGate::Held => return Told::Taken,
-            CountGate::Open if self.waits() => self.newest = Some(frame.users()),
-            CountGate::Open => {
+        match self.gate.state {
+            GateState::Silent | GateState::Closed => return Told::Gone,
+            GateState::Held => return Told::Taken,
+            GateState::Open if self.waits() => self.newest = Some(frame.users()),
+            GateState::Open => {
                 self.write_count(frame);
                 // The usual case, ten thousand times an emission.
                 if self.rest.is_empty() && self.newest.is_none() {
@@ -291,7 +324,7 @@ impl<S: Sink, P> Outbox<S, P> {
     }
 
     fn is_open(&self) -> bool {
-        self.counts != CountGate::Closed
+        self.gate.state != GateState::Closed
     }
 
     /// Writes bytes when nothing waits before them, and keeps what the kernel does not take.

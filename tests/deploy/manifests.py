@@ -6,6 +6,7 @@ Usage: manifests.py REPOSITORY HELP; HELP holds what "headcount --help" prints. 
 import os
 import re
 import sys
+from pathlib import Path
 
 import yaml
 
@@ -92,7 +93,7 @@ def check_runbook(repository):
     alerts = [rule for group in groups for rule in group["rules"] if "alert" in rule]
     sections = re.findall(r"^## (Headcount\w+)$", read(repository, "docs/runbook.md"), re.M)
     folder = "deploy/prometheus/rules"
-    tests = "".join(read(repository, f"{folder}/{name}.test.yml") for name in ("headcount", "headcount-bounds", "headcount-hours", "headcount-days"))
+    tests = "".join(file.read_text() for file in sorted(Path(repository, folder).glob("*.test.yml")))
     expect(sorted(sections) == sorted(rule["alert"] for rule in alerts), "runbook and alerts differ")
     for rule in alerts:
         name = rule["alert"]
