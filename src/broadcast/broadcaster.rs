@@ -11,7 +11,7 @@
 //!
 //! - A client is told nothing until the count includes it. So its first value includes itself. The value follows the
 //!   acknowledgement of the join, and does not have to wait for an emission that is under way. Nor is it told a later count that
-//!   leaves it out ([`super::provisional`]).
+//!   leaves it out (`broadcast::provisional`).
 //! - Every later value is the same frame for all. It goes through the slot for the newest count of each session's outbox
 //!   ([`crate::engine::outbox`]): a slow client skips stale values, and the last one always arrives.
 

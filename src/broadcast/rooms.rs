@@ -9,7 +9,7 @@
 //!
 //! - A client is told nothing until the count includes it. So its first value includes itself. It follows the acknowledgement
 //!   of the join, and does not have to wait for an emission that is under way. Nor is it told a later count that leaves it out
-//!   ([`super::provisional`]).
+//!   (`broadcast::provisional`).
 //! - The first change of a room is emitted at once, and later ones at most once in every interval.
 //! - Rooms that change shortly after each other are told in one round. Rounds begin half an interval apart at least: waking up
 //!   for each room, and sending a little each time, would cost more than the sending.

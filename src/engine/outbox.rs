@@ -36,8 +36,8 @@ use crate::protocol::{
     packet::PING,
     payload::SEPARATOR,
 };
+use gate::Gate;
 pub use gate::Generation;
-use gate::{Gate, GateState};
 
 /// The most bytes of packets that may wait behind the first frame. A client that reads never has that much outstanding:
 /// the kernel's own buffer takes more than is sent between two counts.
@@ -53,6 +53,9 @@ pub struct Outbox<S, P = ()> {
     rest: Vec<u8>,
     /// The newest count, while it waits. It is newer than any that was written.
     newest: Option<u64>,
+    generation: Generation,
+    /// Whether the session is on the broadcaster's list.
+    listed: bool,
     /// Whether the flusher will call [`Outbox::flush`] when the kernel takes more.
     awaited: bool,
     /// Whether a ping waits for a poll, so that the client cannot have answered it.
@@ -98,6 +101,8 @@ impl<S: Sink, P> Outbox<S, P> {
         Self {
             carrier,
             gate: Gate::default(),
+            generation: Generation::default(),
+            listed: false,
             rest: Vec::new(),
             newest: None,
             awaited: false,
@@ -122,12 +127,14 @@ impl<S: Sink, P> Outbox<S, P> {
     /// Begins a membership. A count that an earlier membership was to be told is dropped.
     pub fn join(&mut self) -> Generation {
         self.newest = None;
-        self.gate.begin()
+        self.gate.silence();
+        self.generation = self.generation.next();
+        self.generation
     }
 
     /// Whether there was a membership before.
     pub fn has_joined_before(&self) -> bool {
-        self.gate.has_begun()
+        self.generation != Generation::default()
     }
 
     /// Ends the membership. A first count that comes too late finds another generation.
@@ -138,23 +145,27 @@ impl<S: Sink, P> Outbox<S, P> {
     /// Allows counts to be sent, now that the join has been acknowledged. Returns whether the session must be added to the
     /// broadcaster's list, or `None` if this membership is over.
     pub fn open(&mut self, generation: Generation) -> Option<bool> {
-        self.gate.open(generation)
+        if self.gate == Gate::Closed || generation != self.generation {
+            return None;
+        }
+        self.gate = Gate::Open;
+        Some(!mem::replace(&mut self.listed, true))
     }
 
     /// Keeps counts from the client, or tells it the next ones again. Returns whether that is a change, or `None` if this membership
     /// is over or has not been opened.
     pub fn hold(&mut self, generation: Generation, is_held: bool) -> Option<bool> {
-        self.gate.hold(generation, is_held)
+        if generation == self.generation { self.gate.hold(is_held) } else { None }
     }
 
     /// Whether the session is on the broadcaster's list.
     pub fn is_listed(&self) -> bool {
-        self.gate.is_listed
+        self.listed
     }
 
     /// Records that the broadcaster removed the session from its list.
     pub fn unlist(&mut self) {
-        self.gate.is_listed = false;
+        self.listed = false;
     }
 
     /// Sends a packet after everything that was sent before. Returns false, and sends nothing, if the client has left too
@@ -207,16 +218,16 @@ impl<S: Sink, P> Outbox<S, P> {
     }
 
     fn fail(&mut self) {
-        (self.gate.state, self.newest, self.rest) = (GateState::Closed, None, Vec::new());
+        (self.gate, self.newest, self.rest) = (Gate::Closed, None, Vec::new());
     }
 
     /// Tells the client a count that is newer than all before: writes it, or puts it into the slot.
     pub fn tell(&mut self, frame: &CountFrame) -> Told {
-        match self.gate.state {
-            GateState::Silent | GateState::Closed => return Told::Gone,
-            GateState::Held => return Told::Taken,
-            GateState::Open if self.waits() => self.newest = Some(frame.users()),
-            GateState::Open => {
+        match self.gate {
+            Gate::Silent | Gate::Closed => return Told::Gone,
+            Gate::Held => return Told::Taken,
+            Gate::Open if self.waits() => self.newest = Some(frame.users()),
+            Gate::Open => {
                 self.write_count(frame);
                 // The usual case, ten thousand times an emission.
                 if self.rest.is_empty() && self.newest.is_none() {
@@ -324,7 +335,7 @@ impl<S: Sink, P> Outbox<S, P> {
     }
 
     fn is_open(&self) -> bool {
-        self.gate.state != GateState::Closed
+        self.gate != Gate::Closed
     }
 
     /// Writes bytes when nothing waits before them, and keeps what the kernel does not take.

@@ -2,18 +2,9 @@
 
 use std::mem;
 
-/// The gate of one session. It is silent at first.
-#[derive(Debug, Default)]
-pub(super) struct Gate {
-    pub(super) state: GateState,
-    generation: Generation,
-    /// Whether the session is on the broadcaster's list.
-    pub(super) is_listed: bool,
-}
-
 /// Whether counts may be sent.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub(super) enum GateState {
+pub(super) enum Gate {
     #[default]
     Silent,
     Open,
@@ -27,34 +18,25 @@ pub(super) enum GateState {
 pub struct Generation(u32);
 
 impl Gate {
-    /// Begins a membership, or ends one: a first count that comes too late finds another generation.
-    pub(super) fn begin(&mut self) -> Generation {
-        if self.state != GateState::Closed {
-            self.state = GateState::Silent;
+    /// A membership begins or ends.
+    pub(super) fn silence(&mut self) {
+        if *self != Self::Closed {
+            *self = Self::Silent;
         }
-        self.generation.0 = self.generation.0.wrapping_add(1);
-        self.generation
     }
 
-    /// Whether there was a membership before.
-    pub(super) fn has_begun(&self) -> bool {
-        self.generation != Generation::default()
-    }
-
-    pub(super) fn open(&mut self, generation: Generation) -> Option<bool> {
-        if self.state == GateState::Closed || generation != self.generation {
+    /// Keeps counts from the client, or does so no more. Returns whether that is a change, or `None` if none are sent anyway.
+    pub(super) fn hold(&mut self, is_held: bool) -> Option<bool> {
+        if !matches!(self, Self::Open | Self::Held) {
             return None;
         }
-        self.state = GateState::Open;
-        Some(!mem::replace(&mut self.is_listed, true))
+        let held = if is_held { Self::Held } else { Self::Open };
+        Some(mem::replace(self, held) != held)
     }
+}
 
-    pub(super) fn hold(&mut self, generation: Generation, is_held: bool) -> Option<bool> {
-        let is_open = matches!(self.state, GateState::Open | GateState::Held);
-        if generation != self.generation || !is_open {
-            return None;
-        }
-        let state = if is_held { GateState::Held } else { GateState::Open };
-        Some(mem::replace(&mut self.state, state) != state)
+impl Generation {
+    pub(super) fn next(self) -> Self {
+        Self(self.0.wrapping_add(1))
     }
 }
