@@ -3,6 +3,7 @@
 pub mod about;
 pub mod count;
 pub mod fold_clock;
+pub mod included;
 pub mod lists;
 pub mod pace;
 pub mod peak_watch;

@@ -54,6 +54,11 @@ pub(crate) fn acknowledge<V>(
     at: Instant,
 ) {
     let local = observe(tally, view);
+    answer_late(local, view, count, at);
+}
+
+/// The same for an earlier local count.
+pub(crate) fn answer_late(local: Local, view: &watch::Sender<View>, count: Count, at: Instant) {
     let sequence = Sequence(count.revision.0);
     let sent = SentReport { sequence, local, is_site_told: true, at };
     view.send_modify(|view| view.fold_reply(sent, &reply(count), SiteUsers::default(), at));

@@ -26,10 +26,11 @@ use tokio_util::sync::CancellationToken;
 
 use super::{
     fan_out::{FanOut, SiteListener, tell},
-    provisional::{Included, Provisional},
+    provisional::Provisional,
 };
 use crate::{
     core::{
+        included::Included,
         pace::EmissionPace,
         prune::Prune,
         tally::{Newcomer, Tally},
@@ -78,7 +79,7 @@ impl Broadcaster {
             flusher,
             postponed: Vec::new(),
             told: None,
-            provisional: Provisional::default(),
+            provisional: Provisional::beside(Included::default()),
         }
     }
 
@@ -103,7 +104,7 @@ impl Broadcaster {
         let reached = self.tally.told();
         let changed = self.told != Some(shown.users);
         let held_back = self.pace.due().filter(|&due| due > now);
-        self.provisional.hear(Included { is_exact: shown.exact, counted: view.counted().0 });
+        self.provisional.hear(view.included(now));
         let released = self.provisional.review();
         self.welcome(&view, now);
         if changed && held_back.is_none() {
@@ -142,7 +143,8 @@ impl Broadcaster {
     /// Tells a newcomer its first value, and adds it to the list that emissions reach.
     fn let_in(&mut self, newcomer: Newcomer<Membership>, view: &View, now: Instant) {
         let shown = view.shown(now).users;
-        let is_included = view.shown_includes(newcomer.change, now);
+        let (included, change) = (view.included(now), newcomer.change.0);
+        let is_included = !included.leaves_out(change);
         let current_users = if is_included { shown } else { view.estimate() };
         if !self.open(&newcomer.member, current_users) {
             return;
@@ -152,8 +154,8 @@ impl Broadcaster {
         if is_included {
             self.tell_some(shown);
         }
-        if newcomer.change > view.counted() {
-            self.provisional.add(newcomer.member, newcomer.change.0);
+        if !included.counts(change) {
+            self.provisional.add(newcomer.member, change);
         }
     }
 

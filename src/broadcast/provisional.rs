@@ -4,24 +4,9 @@
 use std::mem;
 
 use crate::{
-    core::prune::Prune,
+    core::{included::Included, prune::Prune},
     engine::session::{Membership, RoomMembership},
 };
-
-/// What the shown count includes of the changes on this instance.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub(super) struct Included {
-    /// Whether it is an exact count. An estimate includes all changes.
-    pub(super) is_exact: bool,
-    /// The last change that the store has counted.
-    pub(super) counted: u64,
-}
-
-impl Included {
-    fn leaves_out(self, change: u64) -> bool {
-        self.is_exact && change > self.counted
-    }
-}
 
 /// A client in the site or in a room.
 pub(super) trait Member: Clone {
@@ -52,22 +37,17 @@ pub(super) struct Provisional<M> {
     prune: Prune,
 }
 
-impl<M> Default for Provisional<M> {
-    fn default() -> Self {
-        let included = Included::default();
-        Self { clients: Vec::new(), included, newest: included, prune: Prune::default() }
-    }
-}
-
 impl<M: Member> Provisional<M> {
     /// No clients yet, beside a count that includes this.
     pub(super) fn beside(included: Included) -> Self {
-        Self { included, newest: included, ..Self::default() }
+        Self { clients: Vec::new(), included, newest: included, prune: Prune::default() }
     }
 
     /// Adds a client that was told an estimate.
     pub(super) fn add(&mut self, member: M, change: u64) {
-        let Some(_) = member.hold(self.included.leaves_out(change)) else { return };
+        if member.hold(self.included.leaves_out(change)).is_none() {
+            return;
+        }
         // While the store is away, all who come are added, and some of them leave.
         let (clients, included) = (&mut self.clients, self.included);
         self.prune.if_due(clients.len(), || {
@@ -95,13 +75,18 @@ impl<M: Member> Provisional<M> {
             if has_changed && !is_held {
                 released.push(member.clone());
             }
-            *change > included.counted
+            !included.counts(*change)
         });
         released
     }
 
+    /// How many of them the store may not have counted.
+    pub(super) fn len(&self) -> usize {
+        self.clients.len()
+    }
+
     /// Whether the store has counted all of them.
     pub(super) fn is_empty(&self) -> bool {
-        self.clients.is_empty()
+        self.len() == 0
     }
 }

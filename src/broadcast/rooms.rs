@@ -36,7 +36,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::{
     fan_out::{FanOut, PRUNED_ABOVE, RoomListener, WRITES_AT_ONCE, tell},
-    provisional::{Included, Provisional},
+    provisional::Provisional,
 };
 use crate::{
     core::{
@@ -185,7 +185,7 @@ impl RoomBroadcaster {
     }
 
     fn update(&mut self, due: DueRoom<RoomMembership>, now: Instant) {
-        let DueRoom { id, name, shown, counted, newcomers, is_over, changed } = due;
+        let DueRoom { id, name, shown, included, newcomers, is_over, changed } = due;
         if is_over {
             // What is planned for it finds nothing.
             self.rooms.remove(id);
@@ -200,7 +200,6 @@ impl RoomBroadcaster {
         if changed || is_new {
             room.hear(shown.users);
         }
-        let included = Included { is_exact: shown.exact, counted };
         if let Some(provisional) = self.provisional.get_mut(&id) {
             provisional.hear(included);
         }

@@ -3,7 +3,7 @@
 use tokio::time::Instant;
 
 use crate::{
-    core::{rooms::Rooms, site_users::UsersHere, view::View},
+    core::{rooms::RoomsState, site_users::UsersHere, view::View},
     telemetry::{
         labels::UserIdentity,
         metrics::{Metrics, signed},
@@ -34,8 +34,7 @@ pub(crate) fn record_users(metrics: &Metrics, UsersHere { token, visitor, none }
 }
 
 /// Sets the metrics that show the table of rooms, as of `now`.
-pub(crate) fn record_rooms<V>(metrics: &Metrics, rooms: &Rooms<V>, view: &View, now: Instant) {
-    let state = rooms.state(view, now);
+pub(crate) fn record_rooms(metrics: &Metrics, state: &RoomsState) {
     metrics.rooms_tracked.set(signed(state.rooms as u64));
     metrics.rooms_max.set(signed(state.most as u64));
     metrics.rooms_exact.set(i64::from(state.are_exact));

@@ -175,7 +175,8 @@ impl Admin {
         let metrics = &self.metrics;
         record_view(metrics, &view, now);
         self.sign_in.record(&metrics.tokens, now);
-        record_rooms(metrics, self.engine.rooms(), &view, now);
+        let rooms = self.engine.rooms().state(&view, now);
+        record_rooms(metrics, &rooms);
         record_users(metrics, self.engine.tally().users_here());
         for transport in Transport::ALL {
             let joined = self.engine.joined(transport) as u64;
@@ -184,7 +185,6 @@ impl Admin {
         metrics.sessions.open.set(signed(self.engine.admission().permits().taken() as u64));
         metrics.sessions.polling.set(signed(self.engine.polling_sessions() as u64));
         metrics.drift_users.set(drift(&self.engine, &view, now));
-        let rooms = self.engine.rooms().state(&view, now);
         metrics.drift_memberships.set(drift_of_rooms(&rooms, metrics));
     }
 }

@@ -21,11 +21,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::roster::{CountedSocket, CountedSockets, Delivery, SITE, Way};
 use crate::{
-    core::{
-        pace::EmissionPace,
-        tally::{Change, Newcomer},
-        view::View,
-    },
+    core::{included::Included, pace::EmissionPace, tally::Newcomer, view::View},
     telemetry::metrics::observe,
 };
 
@@ -57,9 +53,9 @@ pub(super) struct Emitter<A: Adapter> {
     told: Option<u64>,
     /// The newest change by which a socket joined that was told an estimate because the store was slow to count it, or away. Such
     /// sockets are told what all others are told as long as that includes them. `None` once all of them are counted.
-    provisional: Option<Change>,
-    /// Whether the shown count was exact at the last look, and the last change that the store had counted then.
-    included: (bool, Change),
+    provisional: Option<u64>,
+    /// What the shown count included at the last look.
+    included: Included,
     next_look: Instant,
 }
 
@@ -68,7 +64,7 @@ struct Recipient<A: Adapter> {
     seat: Arc<CountedSocket<A>>,
     joined_at: Instant,
     /// The change by which it joined, while the store may not have counted it: it must not be told a count that leaves it out.
-    provisional: Option<Change>,
+    provisional: Option<u64>,
     last: Option<u64>,
     /// How many counts went through its queue, and until when they do.
     queued: u8,
@@ -91,7 +87,7 @@ impl<A: Adapter> Emitter<A> {
             listeners: Vec::new(),
             told: None,
             provisional: None,
-            included: (false, Change(0)),
+            included: Included::default(),
             next_look: Instant::now(),
         }
     }
@@ -131,10 +127,10 @@ impl<A: Adapter> Emitter<A> {
     /// Does what is due now. Returns when something is due next even if nothing changes.
     async fn act(&mut self, now: Instant) -> Option<Instant> {
         let view = *self.view.borrow_and_update();
-        let included = (view.shown(now).exact, view.counted());
+        let included = view.included(now);
         if mem::replace(&mut self.included, included) != included && self.provisional.is_some() {
             self.told = None;
-            self.provisional = self.provisional.filter(|&change| change > view.counted());
+            self.provisional = self.provisional.filter(|&change| !included.counts(change));
         }
         let newcomers = self.roster.tally().take_newcomers(view.covered(), view.estimated(), now);
         let is_held_back = self.pace.due().is_some_and(|due| due > now);
@@ -153,12 +149,13 @@ impl<A: Adapter> Emitter<A> {
 
     /// Tells a newcomer its first value, and makes it a listener, which emissions reach.
     fn let_in(&mut self, newcomer: Newcomer<Arc<CountedSocket<A>>>, view: &View, now: Instant) {
-        let is_included = view.shown_includes(newcomer.change, now);
+        let (included, change) = (view.included(now), newcomer.change.0);
+        let is_included = !included.leaves_out(change);
         let current_users = if is_included { view.shown(now).users } else { view.estimate() };
         let mut listener = Recipient {
             seat: newcomer.member,
             joined_at: newcomer.joined_at,
-            provisional: Some(newcomer.change).filter(|&change| change > view.counted()),
+            provisional: (!included.counts(change)).then_some(change),
             last: None,
             queued: 0,
             young_until: None,
@@ -210,10 +207,11 @@ impl<A: Adapter> Recipient<A> {
         now: Instant,
         roster: &CountedSockets<A>,
     ) -> Delivery {
-        if self.provisional.is_some_and(|change| !view.shown_includes(change, now)) {
+        let included = view.included(now);
+        if self.provisional.is_some_and(|change| included.leaves_out(change)) {
             return Delivery::Yes;
         }
-        self.provisional = self.provisional.filter(|&change| change > view.counted());
+        self.provisional = self.provisional.filter(|&change| !included.counts(change));
         if self.last == Some(current_users) {
             return Delivery::Yes;
         }

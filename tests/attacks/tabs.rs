@@ -8,7 +8,7 @@ use std::{
 
 use futures_util::future::join_all;
 use headcount_testkit::{
-    instance::{Instance, Shown},
+    instance::Instance,
     raw::{POLLING, Raw, ask, frames::text, poll, polling_counted, polling_session, post},
     waiting::eventually,
 };
@@ -38,14 +38,14 @@ async fn page_views_by_polling_are_counted_one_by_one(#[case] headers: &str) {
     let instance = Instance::start(&[]).await;
     for view in 0..6 {
         let path = polling_counted(instance.public).await;
-        counts(&instance, 1).await;
+        instance.counts(1).await;
         let waiting = open_poll(instance.public, &path, headers).await;
         if view % 2 == 0 {
             drop(waiting);
         } else {
             waiting.reset();
         }
-        let took = counts(&instance, 0).await;
+        let took = instance.counts(0).await;
         println!("page view {view} was counted out after {took:?}");
         assert!(took < AT_ONCE, "{took:?}");
     }
@@ -61,11 +61,11 @@ async fn a_cut_post_ends_its_session(#[case] headers: &str) {
     let instance = Instance::start(&[]).await;
     let server = instance.public;
     let path = polling_counted(server).await;
-    counts(&instance, 1).await;
+    instance.counts(1).await;
     let mut waiting = open_poll(server, &path, headers).await;
     let whole = post(server, &path, "3333").replacen("\r\n", &format!("\r\n{headers}"), 1);
     drop(Raw::saying(server, &whole[..whole.len() - 2]).await);
-    let took = counts(&instance, 0).await;
+    let took = instance.counts(0).await;
     println!("it was counted out after {took:?}");
     assert!(took < AT_ONCE, "{took:?}");
     let answer = waiting.answer().await.expect("an answer");
@@ -82,7 +82,7 @@ async fn a_cut_post_ends_its_session(#[case] headers: &str) {
 async fn a_page_that_goes_between_two_polls_is_out_soon(#[case] headers: &str) {
     let instance = Instance::start(&[]).await;
     let path = polling_counted(instance.public).await;
-    counts(&instance, 1).await;
+    instance.counts(1).await;
     let mut waiting = open_poll(instance.public, &path, headers).await;
     let other = Raw::alive(instance.public).await;
     // On a busy machine a poll may seem to wait while it is answered with what was before.
@@ -91,7 +91,7 @@ async fn a_page_that_goes_between_two_polls_is_out_soon(#[case] headers: &str) {
         waiting = Raw::saying(instance.public, again).await;
     }
     drop((waiting, other));
-    let took = counts(&instance, 0).await;
+    let took = instance.counts(0).await;
     println!("it was counted out after {took:?}");
     assert!(took < SOON, "{took:?}");
 }
@@ -117,7 +117,7 @@ async fn a_websocket_that_dies_amid_the_upgrade_tells_the_two_apart() {
             }
         })
         .await;
-        counts(&instance, u64::from(EACH)).await
+        instance.counts(u64::from(EACH)).await
     };
     let (gone, _, took) = tokio::join!(join_all(go), join_all(stay), counting);
     println!("those that went were counted out after {took:?}");
@@ -181,15 +181,4 @@ async fn open_poll(server: SocketAddr, path: &str, headers: &str) -> Raw {
 
 fn request(server: SocketAddr, path: &str, headers: &str) -> String {
     format!("GET {path} HTTP/1.1\r\nhost: {server}\r\n{headers}\r\n")
-}
-
-/// Waits until the instance counts this number of users, and returns how long that took.
-async fn counts(instance: &Instance, users: u64) -> Duration {
-    let ((), took) =
-        eventually(&format!("{users} are counted"), async || match instance.shown().await? {
-            Shown { count, .. } if count == users => Ok(()),
-            shown => Err(format!("{shown:?}")),
-        })
-        .await;
-    took
 }

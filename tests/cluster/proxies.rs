@@ -3,7 +3,7 @@
 use std::{net::SocketAddr, process::Stdio, time::Duration};
 
 use headcount_testkit::{
-    instance::{Instance, Shown},
+    instance::Instance,
     raw::{poll, polling_session, say, session_in},
     redis_server::free_port,
     repository,
@@ -133,7 +133,7 @@ async fn pages_that_go_away_leave_nobody_behind(#[values("0", "3", "30")] millis
     let joined = node(&["leaving.mjs", &url, "100", milliseconds]).await;
     println!("{} joined", joined.trim());
     assert_eq!(joined.trim(), "100");
-    let took = counts(&instance, 0).await;
+    let took = instance.counts(0).await;
     println!("after {milliseconds} ms each: nobody was counted {took:?} later");
     assert!(took < SOON, "{took:?}");
 }
@@ -153,15 +153,4 @@ async fn clients_may_leave_the_slash_out() {
         assert_eq!(joined.transport, last);
         assert!(joined.count >= 1, "{joined:?}");
     }
-}
-
-/// Waits until the instance counts this number of users, and returns how long that took.
-async fn counts(instance: &Instance, users: u64) -> Duration {
-    let ((), took) =
-        eventually(&format!("{users} are counted"), async || match instance.shown().await? {
-            Shown { count, .. } if count == users => Ok(()),
-            shown => Err(format!("{shown:?}")),
-        })
-        .await;
-    took
 }

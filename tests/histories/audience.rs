@@ -56,7 +56,7 @@ pub(crate) async fn tell_site(
         let now = Instant::now();
         let seen = *view.borrow_and_update();
         for newcomer in tally.take_newcomers(seen.covered(), seen.estimated(), now) {
-            let is_included = seen.shown_includes(newcomer.change, now);
+            let is_included = !seen.included(now).leaves_out(newcomer.change.0);
             let users = if is_included { seen.shown(now).users } else { seen.estimate() };
             newcomer.member.check_first("the site", users, &mut lock(&world));
         }

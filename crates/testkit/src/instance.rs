@@ -126,6 +126,17 @@ impl Instance {
         Ok(shown.counts)
     }
 
+    /// Waits until the instance counts this number of users, exactly or not. Returns how long that took.
+    pub async fn counts(&self, users: u64) -> Duration {
+        let ((), took) =
+            eventually(&format!("{users} are counted"), async || match self.shown().await? {
+                Shown { count, .. } if count == users => Ok(()),
+                shown => Err(format!("{shown:?}")),
+            })
+            .await;
+        took
+    }
+
     /// The HTTP status of `/readyz`.
     pub async fn readiness(&self) -> Result<u16, String> {
         http::get(self.admin, "/readyz").await.map(|answer| answer.status)

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use tokio::time::Instant;
 
-use crate::core::{room::RoomName, view::Shown};
+use crate::core::{included::Included, room::RoomName, view::Shown};
 
 /// A room of this instance. A room that was dropped from the table and is back has another id.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -50,8 +50,8 @@ pub struct DueRoom<V> {
     pub name: RoomName,
     /// Its count.
     pub shown: Shown,
-    /// The last change of who is in it here that an exact count includes.
-    pub counted: u64,
+    /// Which changes of who is in it here that count includes.
+    pub included: Included,
     /// Whether the connections that were in the room before are to be told the count: they were told another one last.
     pub changed: bool,
     /// Connections that have not been told a count of it yet, and can be now.

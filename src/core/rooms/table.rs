@@ -23,6 +23,7 @@ use super::{
 };
 use crate::core::{
     count::MaybeCount,
+    included::Included,
     report::Room,
     room::{Person, RoomName},
     tally::Local,
@@ -335,8 +336,9 @@ impl Entry {
         let covered = self.covered();
         // A count from before a loss may still arrive.
         let counted = if is_covering { covered } else { 0 };
+        let included = Included { is_exact: shown.exact, counted };
         let had_uncounted = self.told_to == ToldTo::Uncounted;
-        if self.change <= counted {
+        if included.counts(self.change) {
             self.told_to = ToldTo::Counted;
         }
         // While the store answers, an unknown count will be known soon.
@@ -355,7 +357,7 @@ impl Entry {
                 waiting.push(Newcomer { member: Some(member), ..newcomer });
                 continue;
             }
-            let uncounted = newcomer.change.filter(|&change| change > counted);
+            let uncounted = newcomer.change.filter(|&change| !included.counts(change));
             if uncounted.is_some() {
                 self.told_to = ToldTo::Uncounted;
             }
@@ -366,6 +368,6 @@ impl Entry {
             told.push(RoomNewcomer { member, joined_at: newcomer.joined_at, shown, uncounted });
         }
         let (id, is_over) = (self.id, self.is_over());
-        Some((DueRoom { id, name, shown, counted, changed, newcomers: told, is_over }, waiting))
+        Some((DueRoom { id, name, shown, included, changed, newcomers: told, is_over }, waiting))
     }
 }

@@ -7,6 +7,7 @@ use tokio::time::Instant;
 use super::View;
 use crate::core::{
     count::{Count, Incarnation, Revision, Sequence},
+    included::Included,
     tally::Change,
 };
 
@@ -62,15 +63,11 @@ impl View {
         self.local.change
     }
 
-    /// The last local change that an exact count certainly includes: the store has acknowledged it and not lost it.
-    pub fn counted(&self) -> Change {
-        if self.acknowledged_in_recovery { Change(0) } else { self.covered() }
-    }
-
-    /// Whether the shown count certainly includes this local change, which must not be after [`View::estimated`]. An estimate
-    /// always does.
-    pub fn shown_includes(&self, change: Change, now: Instant) -> bool {
-        !self.shown(now).exact || change <= self.counted()
+    /// Which local changes the shown count includes. What was acknowledged during a recovery may be missing in a count from before
+    /// the loss.
+    pub fn included(&self, now: Instant) -> Included {
+        let counted = if self.acknowledged_in_recovery { 0 } else { self.covered().0 };
+        Included { is_exact: self.shown(now).exact, counted }
     }
 
     /// The connections without an identity that the store holds for this instance; 0 once the lease may have ended.

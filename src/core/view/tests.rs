@@ -175,7 +175,7 @@ fn old_announcements_after_a_loss_say_nothing_of_the_others() {
     story.view.fold(count(11, 9), story.now);
     story.view.fold(count(10, 10), story.now);
     assert!(
-        !story.view.shown_includes(Change(5), story.now),
+        story.view.included(story.now).leaves_out(5),
         "an old count does not include the fifth"
     );
     story.answered(5, recovering(11, 11));
@@ -293,7 +293,7 @@ fn a_lease_without_an_answer_ends_what_is_exact() {
         estimate,
         "seven others are known of, and ours are five"
     );
-    assert!(story.view.shown_includes(Change(5), story.now));
+    assert!(!story.view.included(story.now).leaves_out(5));
 
     let late = story.send(5);
     story.now += LEASE;

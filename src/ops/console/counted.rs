@@ -186,11 +186,7 @@ pub(super) fn refused_rooms(look: &Look<'_>) -> Option<Finding> {
 /// What the store holds for this instance against what it has; `None` if that is the same.
 pub(super) fn drift(look: &Look<'_>) -> Option<Finding> {
     let mean = look.history.drift(DRIFT_SPAN)?;
-    let [joins, leaves] =
-        [Counter::Joins, Counter::Leaves].map(|counter| look.history.grown(counter, DRIFT_SPAN));
-    #[allow(clippy::cast_precision_loss, reason = "nobody joins 2^53 times in two minutes")]
-    let changes = (joins + leaves) as f64 / DRIFT_SPAN.as_secs_f64();
-    if mean.abs() <= DRIFT_USERS + DRIFT_PER_CHANGE * changes {
+    if mean.abs() <= drift_allowed(look, &[Counter::Joins, Counter::Leaves]) {
         return None;
     }
     let (by, more) = (mean.abs().round(), if mean > 0.0 { "more" } else { "fewer" });
@@ -199,15 +195,21 @@ pub(super) fn drift(look: &Look<'_>) -> Option<Finding> {
     Some(alarm("HeadcountDrift", text))
 }
 
+/// The drift that is allowed for the changes that these counters count: they are under way to the store.
+fn drift_allowed(look: &Look<'_>, counters: &[Counter]) -> f64 {
+    let changes: u64 =
+        counters.iter().map(|&counter| look.history.grown(counter, DRIFT_SPAN)).sum();
+    #[allow(clippy::cast_precision_loss, reason = "nobody joins 2^53 times in two minutes")]
+    let changes = changes as f64;
+    DRIFT_USERS + DRIFT_PER_CHANGE * changes / DRIFT_SPAN.as_secs_f64()
+}
+
 /// The same of rooms; `None` if there is no difference that lasts.
 pub(super) fn drift_of_rooms(look: &Look<'_>) -> Option<Finding> {
     let by = look.history.lasting_drift_of_rooms(DRIFT_SPAN)?;
-    let counters = [Counter::Joins, Counter::Leaves, Counter::RoomChanges];
-    let changes: u64 = counters.map(|counter| look.history.grown(counter, DRIFT_SPAN)).iter().sum();
-    #[allow(clippy::cast_precision_loss, reason = "nobody joins 2^53 times in two minutes")]
-    let allowed = DRIFT_USERS + DRIFT_PER_CHANGE * changes as f64 / DRIFT_SPAN.as_secs_f64();
-    #[allow(clippy::cast_precision_loss, reason = "so many memberships are on no instance")]
-    if by.abs() as f64 <= allowed {
+    let changes = [Counter::Joins, Counter::Leaves, Counter::RoomChanges];
+    #[allow(clippy::cast_precision_loss, reason = "no instance has 2^53 memberships")]
+    if by.abs() as f64 <= drift_allowed(look, &changes) {
         return None;
     }
     let more = if by > 0 { "more" } else { "fewer" };

@@ -11,11 +11,9 @@ use crate::{
     core::{
         count::{Incarnation, Sequence},
         report::LEASE_MAX,
-        site_users::SiteUsers,
         tally::{Local, Tally},
-        view::SentReport,
     },
-    fixtures::{acknowledge, count, observe, reply},
+    fixtures::{acknowledge, answer_late, count, observe},
     telemetry::metrics::Metrics,
 };
 
@@ -264,9 +262,8 @@ async fn the_first_answer_leaves_nobody_out() {
     stage.act(GROWN_UP).await;
     stage.sequence = stage.sequence.next();
     let at = Instant::now();
-    let sent = SentReport { sequence: stage.sequence, local: reported, is_site_told: true, at };
-    let without = reply(count(0, stage.sequence.0));
-    stage.view.send_modify(|view| view.fold_reply(sent, &without, SiteUsers::default(), at));
+    let without = count(0, stage.sequence.0);
+    answer_late(reported, &stage.view, without, at);
     stage.act(GROWN_UP + 100).await;
     assert!(stage.view.borrow().shown(at).exact);
     stage.acknowledged(3);

@@ -3,7 +3,6 @@
 use headcount_testkit::{
     client::{Client, Transport},
     instance::Instance,
-    waiting::eventually,
 };
 use serde_json::{Value, json};
 
@@ -91,11 +90,7 @@ async fn clients_find_their_server_below_a_path() {
             let count = format!("(async () => {{ {client}; return {listen}; }})()");
             assert_eq!(tab.evaluate(&count).await, Ok(json!(2)), "{program:?}: {client}");
             // Whether the page was told of the client at all, in so short a time, is open.
-            eventually("the client has left", async || match instance.shown().await? {
-                shown if shown.count == 1 => Ok(()),
-                shown => Err(format!("{shown:?}")),
-            })
-            .await;
+            instance.counts(1).await;
         }
         assert_eq!(tab.problems().await, [""; 0], "{program:?}");
         tab.close().await;

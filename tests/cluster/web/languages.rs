@@ -154,11 +154,7 @@ async fn a_page_that_is_refused_says_so_and_shows_the_number() {
     let instance = Instance::start(&[]).await;
     let proxy = Proxy::start(Program::Nginx, instance.public, REWRITING, &[]).await;
     let _client = Client::open(instance.public, Transport::Websocket);
-    eventually("the client is counted", async || match instance.shown().await? {
-        shown if shown.count == 1 => Ok(()),
-        shown => Err(format!("{shown:?}")),
-    })
-    .await;
+    instance.counts(1).await;
     let browser = Browser::start().await;
     let tab = browser.open(format!("http://{}/", proxy.address), json!({})).await;
     let english = messages("en");

@@ -73,7 +73,7 @@ async fn the_page_of_the_lesson_works() {
     first.says("#said", "connect, transport close, connect").await;
     first.says("#users", "1").await;
     // The page has shown that number all the time.
-    counts(&again, 1).await;
+    again.counts(1).await;
     no_problems_but_of_the_network(&first).await;
 }
 
@@ -192,15 +192,6 @@ async fn rooms_are_as_with_the_real_one() {
 #[tokio::test(flavor = "multi_thread")]
 async fn both_clients_count_rooms_alike() {
     runs_in_node("/socket.io/socket.io.js", "SOCKET_IO_JS", "counts.test.mjs").await;
-}
-
-/// Waits until the instance counts this number of users.
-async fn counts(instance: &Instance, users: u64) {
-    eventually(&format!("{users} are counted"), async || match instance.shown().await? {
-        shown if shown.count == users => Ok(()),
-        shown => Err(format!("{shown:?}")),
-    })
-    .await;
 }
 
 /// How many polling requests a page has made.

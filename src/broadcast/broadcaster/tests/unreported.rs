@@ -3,10 +3,7 @@
 use rstest::rstest;
 
 use super::*;
-use crate::{
-    core::{site_users::SiteUsers, tally::NEWCOMER_PATIENCE, view::SentReport},
-    fixtures::reply,
-};
+use crate::{core::tally::NEWCOMER_PATIENCE, fixtures::answer_late};
 
 /// Goal: a reporter that is held up does not keep newcomers waiting, and all clients are told the estimate once the lease
 /// has ended. Method: no reporter at all; one answered report with a short lease, then a client that joins, and a count of
@@ -63,10 +60,8 @@ async fn exact_counts_leave_nobody_out(#[case] is_exact: bool, #[case] told: [&[
     stage.act(400).await;
 
     stage.sequence = stage.sequence.next();
-    let at = stage.start;
-    let sent = SentReport { sequence: stage.sequence, local: reported, is_site_told: true, at };
-    let without = reply(count(1, stage.sequence.0));
-    stage.view.send_modify(|view| view.fold_reply(sent, &without, SiteUsers::default(), at));
+    let without = count(1, stage.sequence.0);
+    answer_late(reported, &stage.view, without, stage.start);
     stage.act(500).await;
     stage.acknowledged(2);
     stage.act(600).await;

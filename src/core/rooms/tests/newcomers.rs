@@ -105,13 +105,19 @@ fn the_count_is_told_again_once_it_includes_all() {
     story.now += NEWCOMER_PATIENCE;
     let due = story.take_due();
     assert_eq!(tidings(&due), [("/a".to_owned(), None, vec![4])]);
-    assert_eq!((due[0].counted, due[0].newcomers[0].uncounted), (1, Some(2)));
+    assert_eq!((due[0].included.counted, due[0].newcomers[0].uncounted), (1, Some(2)));
     story.page(0, 6, &[("/a", 2)]);
     let due = story.take_due();
-    assert_eq!((tidings(&due), due[0].counted), (vec![("/a".to_owned(), Some(2), vec![])], 1));
+    assert_eq!(
+        (tidings(&due), due[0].included.counted),
+        (vec![("/a".to_owned(), Some(2), vec![])], 1)
+    );
     let _ = story.answer(&sent, 7, &[2]);
     let due = story.take_due();
-    assert_eq!((tidings(&due), due[0].counted), (vec![("/a".to_owned(), Some(2), vec![])], 2));
+    assert_eq!(
+        (tidings(&due), due[0].included.counted),
+        (vec![("/a".to_owned(), Some(2), vec![])], 2)
+    );
     assert_eq!(tidings(&story.take_due()), []);
 }
 
